@@ -1,0 +1,95 @@
+"""The errors that users meet, as one tree.
+
+::
+
+    EdgekitError                  exit 1   a fault of edgekit itself, when raised as such
+    ├── UsageError                exit 2   the command line or call is wrong
+    │   └── UnknownNameError      exit 2   a name that is in no table; suggests the nearest
+    ├── InputError                exit 3   something that was given cannot be used
+    │   ├── DataError             exit 3   images, folders, labels
+    │   ├── CheckpointError       exit 3   weights: missing, damaged, hostile, of another network
+    │   ├── ContractError         exit 3   an artifact and its contract do not belong together
+    │   ├── ModelError            exit 3   the network cannot be built, run or traced
+    │   └── OutputError           exit 3   a result cannot be written
+    ├── GateError                 exit 4   a check failed: parity, accuracy, budget, speed
+    └── UnavailableError          exit 5   a device, runtime or optional package is not there
+
+Every message names the thing, says what was expected, and what to do next. The command line
+renders it once; library callers catch the class they care about.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class EdgekitError(Exception):
+    """Base of all errors raised on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(EdgekitError):
+    """The command line or call is wrong."""
+
+    exit_code = 2
+
+
+class UnknownNameError(UsageError):
+    """A name that is in no table.
+
+    Args:
+        kind: what was asked for, in the singular ("model", "target").
+        name: the name as it was given.
+        known: the names that would have worked.
+        hint: how to see them all.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str) -> None:
+        choices = sorted(known)
+        near = difflib.get_close_matches(name.lower(), choices, n=3, cutoff=0.5)
+        guess = f"did you mean {' or '.join(near)}? " if near else ""
+        super().__init__(f"unknown {kind} '{name}': {guess}{hint}")
+        self.kind = kind
+        self.name = name
+        self.suggestions = tuple(near)
+
+
+class InputError(EdgekitError):
+    """Something that was given cannot be used."""
+
+    exit_code = 3
+
+
+class DataError(InputError):
+    """Images, folders or labels that cannot be used."""
+
+
+class CheckpointError(InputError):
+    """Weights that are missing, damaged, hostile, or of another network."""
+
+
+class ContractError(InputError):
+    """An artifact and its contract do not belong together."""
+
+
+class ModelError(InputError):
+    """A network that cannot be built, run or traced."""
+
+
+class OutputError(InputError):
+    """A result that cannot be written."""
+
+
+class GateError(EdgekitError):
+    """A check that failed: parity, accuracy, budget or speed."""
+
+    exit_code = 4
+
+
+class UnavailableError(EdgekitError):
+    """A device, runtime or optional package that is not there."""
+
+    exit_code = 5

@@ -1,0 +1,99 @@
+"""Networks: from a name to a spec, from a spec to a module."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from torch import nn
+
+from edgekit import registry
+from edgekit.core import ModelSpec
+from edgekit.errors import UsageError
+from edgekit.models.family import Family
+
+
+def family_of(spec: ModelSpec) -> Family:
+    """The family that builds a spec.
+
+    Raises:
+        UnknownNameError: the spec names a family that edgekit does not have.
+    """
+    loaded: Family = registry.load(
+        registry.find("family", registry.FAMILIES, spec.family, "models")
+    )
+    return loaded
+
+
+def find_spec(
+    words: str, *, classes: int | None = None, resolution: int | None = None
+) -> ModelSpec:
+    """The spec of a zoo network.
+
+    Args:
+        words: zoo name, as ``mobilenetv3``, ``MobileNetV3-Small`` or ``mobilenetv2@0.75``.
+        classes: outputs; the published number by default.
+        resolution: input side in pixels; the published one by default.
+
+    Raises:
+        UnknownNameError: no network has that name.
+        UsageError: fewer than two classes, or a resolution below the network's stride.
+    """
+    family, name, width = registry.find_model(words)
+    loaded: Family = registry.load(registry.FAMILIES[family])
+    spec = loaded.variants[name](width)
+    spec = dataclasses.replace(
+        spec,
+        classes=spec.classes if classes is None else classes,
+        resolution=spec.resolution if resolution is None else resolution,
+    )
+    check(spec, loaded)
+    return spec
+
+
+def with_resolution(spec: ModelSpec, resolution: int | None) -> ModelSpec:
+    """The same network at another input size; ``None`` keeps it."""
+    if resolution is None:
+        return spec
+    spec = dataclasses.replace(spec, resolution=resolution)
+    check(spec, family_of(spec))
+    return spec
+
+
+def check(spec: ModelSpec, family: Family) -> None:
+    """Refuses sizes that the network cannot have.
+
+    Raises:
+        UsageError: fewer than two classes, or a resolution out of range.
+    """
+    if spec.classes < 2:
+        raise UsageError(f"{spec.name} with {spec.classes} classes: expected at least 2")
+    smallest = family.stride(spec)
+    if not smallest <= spec.resolution <= MAX_RESOLUTION:
+        raise UsageError(
+            f"resolution {spec.resolution} for {spec.name}: expected {smallest} (the network's "
+            f"stride) to {MAX_RESOLUTION} pixels"
+        )
+
+
+# An input of this side takes 200 MB as float32; nothing mobile comes near it.
+MAX_RESOLUTION = 4096
+
+
+def build(
+    model: str | ModelSpec, *, classes: int | None = None, resolution: int | None = None
+) -> nn.Module:
+    """Builds a zoo network with fresh weights.
+
+    Args:
+        model: zoo name, or a spec, which then keeps its own classes and resolution.
+
+    Returns:
+        A module that takes images (N, 3, H, W) and gives class scores (N, classes).
+
+    Raises:
+        UnknownNameError: no network has that name.
+        UsageError: a size that the network cannot have.
+    """
+    if isinstance(model, str):
+        model = find_spec(model, classes=classes, resolution=resolution)
+    return family_of(model).build(model)

@@ -1,0 +1,91 @@
+"""MobileNetV1: depthwise separable convolutions. Howard et al. 2017, arXiv:1704.04861."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from math import prod
+
+from torch import nn
+
+from edgekit.core import ModelSpec
+from edgekit.models.blocks import ConvNet, ConvNormAct, Linear, Norm, Width
+from edgekit.models.family import Family, plain_rows, round_channels, scaled_name, typed_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A 3x3 depthwise and a 1x1 convolution, as table 1 lists them in pairs.
+
+    Attributes:
+        out: channels that leave the 1x1 convolution.
+        stride: of the depthwise convolution.
+    """
+
+    out: int
+    stride: int
+
+
+# arXiv:1704.04861, table 1, rows after the first convolution.
+ROWS = (
+    #   out   stride
+    Row(64, 1),
+    Row(128, 2),
+    Row(128, 1),
+    Row(256, 2),
+    Row(256, 1),
+    Row(512, 2),
+    Row(512, 1),
+    Row(512, 1),
+    Row(512, 1),
+    Row(512, 1),
+    Row(512, 1),
+    Row(1024, 2),
+    Row(1024, 1),
+)
+STEM = 32
+
+
+def spec(width: float) -> ModelSpec:
+    """The published network with all channels times ``width`` (the paper's alpha)."""
+    rows = [Row(round_channels(row.out * width), row.stride) for row in ROWS]
+    return ModelSpec(
+        name=scaled_name("mobilenetv1", width),
+        family="mobilenetv1",
+        rows=plain_rows(rows),
+        stem=round_channels(STEM * width),
+        head=(),
+        width=width,
+        dropout=0.001,  # 1 minus the keep probability of the reference code
+        source="arXiv:1704.04861 table 1",
+    )
+
+
+def build(spec: ModelSpec) -> nn.Module:
+    """The module of a spec."""
+    norm = Norm(spec.norm_eps, spec.norm_momentum)
+    width = Width("stem", spec.stem)
+    stem = ConvNormAct(Width("image", 3), width, norm, "relu", kernel=3, stride=2)
+    blocks = nn.Sequential()
+    for i, row in enumerate(typed_rows(spec, Row)):
+        out = Width(f"block{i}.out", row.out)
+        block: OrderedDict[str, nn.Module] = OrderedDict(
+            depthwise=ConvNormAct(width, None, norm, "relu", kernel=3, stride=row.stride),
+            pointwise=ConvNormAct(width, out, norm, "relu"),
+        )
+        blocks.append(nn.Sequential(block))
+        width = out
+    classifier = nn.Sequential(
+        OrderedDict(
+            dropout=nn.Dropout(spec.dropout), scores=Linear(width, Width("classes", spec.classes))
+        )
+    )
+    return ConvNet(stem, blocks, nn.Identity(), classifier)
+
+
+def stride(spec: ModelSpec) -> int:
+    """Input pixels per pixel of the last feature map."""
+    return 2 * prod(row.stride for row in typed_rows(spec, Row))
+
+
+FAMILY = Family({"mobilenetv1": spec}, build, stride)

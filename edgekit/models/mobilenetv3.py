@@ -1,0 +1,157 @@
+"""MobileNetV3: searched blocks, h-swish, squeeze-excite. Howard et al. 2019, arXiv:1905.02244."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+from torch import nn
+
+from edgekit.core import ModelSpec
+from edgekit.models.blocks import (
+    Bottleneck,
+    BottleneckRow,
+    ConvNet,
+    ConvNormAct,
+    Linear,
+    Norm,
+    Width,
+)
+from edgekit.models.family import Family, plain_rows, round_channels, scaled_name, typed_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the paper's tables.
+
+    Attributes:
+        expand: channels of the depthwise layer; those of the input mean no expansion layer.
+        se: whether the block has squeeze-excite, with a quarter of ``expand`` inside.
+    """
+
+    kernel: int
+    expand: int
+    out: int
+    se: bool
+    act: str
+    stride: int
+
+
+# arXiv:1905.02244, table 1.
+ROWS_LARGE = (
+    #   kernel expand out  se     act     stride
+    Row(3, 16, 16, False, "relu", 1),
+    Row(3, 64, 24, False, "relu", 2),
+    Row(3, 72, 24, False, "relu", 1),
+    Row(5, 72, 40, True, "relu", 2),
+    Row(5, 120, 40, True, "relu", 1),
+    Row(5, 120, 40, True, "relu", 1),
+    Row(3, 240, 80, False, "hardswish", 2),
+    Row(3, 200, 80, False, "hardswish", 1),
+    Row(3, 184, 80, False, "hardswish", 1),
+    Row(3, 184, 80, False, "hardswish", 1),
+    Row(3, 480, 112, True, "hardswish", 1),
+    Row(3, 672, 112, True, "hardswish", 1),
+    Row(5, 672, 160, True, "hardswish", 2),
+    Row(5, 960, 160, True, "hardswish", 1),
+    Row(5, 960, 160, True, "hardswish", 1),
+)
+
+# arXiv:1905.02244, table 2.
+ROWS_SMALL = (
+    #   kernel expand out  se     act     stride
+    Row(3, 16, 16, True, "relu", 2),
+    Row(3, 72, 24, False, "relu", 2),
+    Row(3, 88, 24, False, "relu", 1),
+    Row(5, 96, 40, True, "hardswish", 2),
+    Row(5, 240, 40, True, "hardswish", 1),
+    Row(5, 240, 40, True, "hardswish", 1),
+    Row(5, 120, 48, True, "hardswish", 1),
+    Row(5, 144, 48, True, "hardswish", 1),
+    Row(5, 288, 96, True, "hardswish", 2),
+    Row(5, 576, 96, True, "hardswish", 1),
+    Row(5, 576, 96, True, "hardswish", 1),
+)
+STEM = 16
+
+
+def unroll(rows: tuple[Row, ...], width: float) -> Iterator[BottleneckRow]:
+    """One row per block, with all channels as numbers."""
+    paper_in, stage = STEM, -1
+    for row in rows:
+        residual = row.stride == 1 and row.out == paper_in
+        # The first block of V3-Large adds its input to its output, so it stays in the stem's
+        # stage; every other block that does not add opens a stage of its own.
+        stage += not residual
+        expand = round_channels(row.expand * width)
+        yield BottleneckRow(
+            kernel=row.kernel,
+            expand=None if row.expand == paper_in else expand,
+            out=round_channels(row.out * width),
+            squeeze=round_channels(expand // 4) if row.se else None,
+            act=row.act,
+            stride=row.stride,
+            residual=residual,
+            stage="stem" if stage < 0 else f"stage{stage}",
+        )
+        paper_in = row.out
+
+
+def _spec(name: str, rows: tuple[Row, ...], head: int, table: int, width: float) -> ModelSpec:
+    blocks = tuple(unroll(rows, width))
+    return ModelSpec(
+        name=scaled_name(name, width),
+        family="mobilenetv3",
+        rows=plain_rows(blocks),
+        stem=round_channels(STEM * width),
+        # The last convolution has six times the channels of the last block. The layer behind
+        # the pool only grows: with it scaled down too, the published 0.75 networks would have
+        # fewer parameters than the 4.0 M and 2.0 M of the paper's table 3.
+        head=(round_channels(6 * blocks[-1].out), round_channels(head * max(1.0, width))),
+        width=width,
+        norm_eps=1e-3,
+        dropout=0.2,
+        source=f"arXiv:1905.02244 table {table}",
+    )
+
+
+def large(width: float) -> ModelSpec:
+    """MobileNetV3-Large with channels times ``width``."""
+    return _spec("mobilenetv3-large", ROWS_LARGE, 1280, 1, width)
+
+
+def small(width: float) -> ModelSpec:
+    """MobileNetV3-Small with channels times ``width``."""
+    return _spec("mobilenetv3-small", ROWS_SMALL, 1024, 2, width)
+
+
+def build(spec: ModelSpec) -> nn.Module:
+    """The module of a spec."""
+    norm = Norm(spec.norm_eps, spec.norm_momentum)
+    width = Width("stem", spec.stem)
+    stem = ConvNormAct(Width("image", 3), width, norm, "hardswish", kernel=3, stride=2)
+    blocks = nn.Sequential()
+    for i, row in enumerate(typed_rows(spec, BottleneckRow)):
+        block = Bottleneck(f"block{i}", width, row, norm)
+        blocks.append(block)
+        width = block.out
+    top, hidden = Width("head", spec.head[0]), Width("hidden", spec.head[1])
+    classifier = nn.Sequential(
+        OrderedDict(
+            hidden=Linear(top, hidden),
+            act=nn.Hardswish(),
+            dropout=nn.Dropout(spec.dropout),
+            scores=Linear(hidden, Width("classes", spec.classes)),
+        )
+    )
+    return ConvNet(stem, blocks, ConvNormAct(width, top, norm, "hardswish"), classifier)
+
+
+def stride(spec: ModelSpec) -> int:
+    """Input pixels per pixel of the last feature map."""
+    return 2 * prod(row.stride for row in typed_rows(spec, BottleneckRow))
+
+
+FAMILY = Family({"mobilenetv3-large": large, "mobilenetv3-small": small}, build, stride)

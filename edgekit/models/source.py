@@ -1,0 +1,260 @@
+"""MODEL as people write it: a zoo name, a run folder, a checkpoint, ``package.module:callable``."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edgekit import registry
+from edgekit.core import ModelSpec, Preprocessing
+from edgekit.errors import EdgekitError, ModelError, UnknownNameError, UsageError
+from edgekit.models import MAX_RESOLUTION, build, find_spec, with_resolution
+from edgekit.models.weights import (
+    FILE_NAME,
+    build_with,
+    checkpoint_file,
+    load_checkpoint,
+    load_into,
+    load_state,
+    sha256,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network with what is known about it.
+
+    Attributes:
+        words: how it was named.
+        name: short name for files, without folders.
+        module: in eval mode, (N, 3, H, W) -> (N, classes).
+        resolution: side of the square input in pixels.
+        classes: number of outputs.
+        spec: ``None`` for networks from a callable.
+        trained: whether its weights were given or its batch norms have seen data.
+        labels: class names; ``None`` when unknown.
+        preprocessing: ``None`` when unknown.
+        data: image source of its training; ``None`` when unknown.
+        parent_sha256: digest of the file the weights came from.
+    """
+
+    words: str
+    name: str
+    module: nn.Module
+    resolution: int
+    classes: int
+    spec: ModelSpec | None = None
+    trained: bool = False
+    labels: tuple[str, ...] | None = None
+    preprocessing: Preprocessing | None = None
+    data: str | None = None
+    parent_sha256: str | None = None
+
+
+def open_model(
+    words: str,
+    *,
+    weights: Path | None = None,
+    resolution: int | None = None,
+    classes: int | None = None,
+) -> Model:
+    """Finds, builds and fills a network.
+
+    Args:
+        words: MODEL as people write it.
+        weights: checkpoint or state dict for a zoo name or callable.
+        resolution: input side in pixels, instead of the network's own.
+        classes: outputs of a zoo network, instead of the published number; by default those of
+            ``weights`` where they say so.
+
+    Raises:
+        UnknownNameError: neither a network nor a file.
+        CheckpointError: weights that cannot be used.
+        ModelError: a callable that gives no usable network.
+        UsageError: options that exclude each other, or sizes out of range.
+    """
+    if is_path(words):
+        if weights is not None:
+            raise UsageError(
+                f"'{words}' has its own weights: give --weights with a network's name only"
+            )
+        return _open_checkpoint(words, resolution)
+    if ":" in words:
+        return _open_callable(words, weights, resolution)
+    return _open_zoo(words, weights, resolution, classes)
+
+
+def is_path(words: str) -> bool:
+    """Whether MODEL means a run folder or checkpoint rather than a name.
+
+    Raises:
+        UsageError: it could mean either.
+    """
+    path = Path(words)
+    looks_like_path = os.sep in words or words in (".", "..") or path.suffix in (".pt", ".pth")
+    if looks_like_path:
+        return True
+    if not path.exists() or (path.is_dir() and not (path / FILE_NAME).exists()):
+        return False
+    try:
+        registry.find_model(words)
+    except EdgekitError:
+        return True
+    raise UsageError(f"'{words}' is a zoo network and a path here: write ./{words} for the path")
+
+
+def _open_zoo(
+    words: str, weights: Path | None, resolution: int | None, classes: int | None
+) -> Model:
+    try:
+        registry.find_model(words)
+    except UnknownNameError as error:
+        if Path(words).is_dir():
+            checkpoint_file(Path(words))  # says what a run folder would have
+        raise error
+    if weights is None:
+        spec = find_spec(words, classes=classes, resolution=resolution)
+        module = build(spec).eval()
+        return Model(words, spec.name, module, spec.resolution, spec.classes, spec)
+    state = load_state(weights)
+    if classes is None:
+        classes = _classes_of(state)
+    spec = find_spec(words, classes=classes, resolution=resolution)
+    module = build_with(spec, state, str(weights)).eval()
+    digest = sha256(checkpoint_file(weights))
+    return Model(
+        words,
+        spec.name,
+        module,
+        spec.resolution,
+        spec.classes,
+        spec,
+        trained=True,
+        parent_sha256=digest,
+    )
+
+
+def _classes_of(state: dict[str, Tensor]) -> int | None:
+    """Outputs of the last layer, read off the tensors, so that the comparison starts right."""
+    scores = state.get("classifier.scores.bias")
+    return None if scores is None else max(2, scores.numel())
+
+
+def _open_checkpoint(words: str, resolution: int | None) -> Model:
+    path = checkpoint_file(Path(words))
+    checkpoint = load_checkpoint(path)
+    module = build_with(checkpoint.spec, checkpoint.state, str(path)).eval()
+    spec = with_resolution(checkpoint.spec, resolution)
+    preprocessing = checkpoint.preprocessing
+    if resolution is not None and resolution != preprocessing.crop:
+        scale = resolution / preprocessing.crop
+        resize = None if preprocessing.resize is None else round(preprocessing.resize * scale)
+        preprocessing = dataclasses.replace(preprocessing, resize=resize, crop=resolution)
+    return Model(
+        words,
+        spec.name,
+        module,
+        spec.resolution,
+        spec.classes,
+        spec,
+        trained=True,
+        labels=checkpoint.labels,
+        preprocessing=preprocessing,
+        data=checkpoint.data,
+        parent_sha256=sha256(path),
+    )
+
+
+def _open_callable(words: str, weights: Path | None, resolution: int | None) -> Model:
+    resolution = 224 if resolution is None else resolution
+    if not 1 <= resolution <= MAX_RESOLUTION:
+        raise UsageError(
+            f"resolution {resolution} for {words}: expected 1 to {MAX_RESOLUTION} pixels"
+        )
+    module = _call(words).eval()
+    digest = None
+    if weights is not None:
+        load_into(module, load_state(weights), str(weights))
+        digest = sha256(checkpoint_file(weights))
+    scores = try_forward(module, torch.zeros(1, 3, resolution, resolution), words)
+    return Model(
+        words,
+        words.rpartition(":")[2],
+        module,
+        resolution,
+        scores.shape[1],
+        trained=weights is not None or not is_fresh(module),
+        parent_sha256=digest,
+    )
+
+
+def _call(words: str) -> nn.Module:
+    name, _, attribute = words.partition(":")
+    folder = os.getcwd()
+    if folder not in sys.path:  # console scripts, unlike 'python -m', do not search it
+        sys.path.insert(0, folder)
+    try:
+        found = getattr(importlib.import_module(name), attribute)
+        made = found if isinstance(found, nn.Module) else found()
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"'{words}': no module named '{error.name}': expected package.module:callable, "
+            f"importable from here"
+        ) from error
+    except AttributeError as error:
+        raise ModelError(f"'{words}': {error}") from error
+    except Exception as error:  # the user's code may raise anything
+        raise ModelError(f"'{words}' raised {type(error).__name__}: {error}") from error
+    if not isinstance(made, nn.Module):
+        raise ModelError(
+            f"'{words}' gives a {type(made).__name__}: expected a torch.nn.Module, or a function "
+            f"without arguments that returns one"
+        )
+    return made
+
+
+def try_forward(module: nn.Module, images: Tensor, words: str) -> Tensor:
+    """Runs a network once and checks the form of its output.
+
+    Args:
+        images: (N, 3, H, W).
+
+    Returns:
+        Class scores (N, classes).
+
+    Raises:
+        ModelError: it raises, or gives something other than one (N, classes) tensor.
+    """
+    try:
+        with torch.no_grad():
+            scores = module(images)
+    except Exception as error:  # the user's code may raise anything
+        size = tuple(images.shape)
+        raise ModelError(
+            f"'{words}' cannot take an input of shape {size}: {str(error).splitlines()[0]}"
+        ) from error
+    if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[0] != len(images):
+        found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise ModelError(
+            f"'{words}' gives {found}: expected one tensor of class scores, shape (N, classes)"
+        )
+    return scores
+
+
+def is_fresh(module: nn.Module) -> bool:
+    """Whether a network has batch norms and none has ever seen a batch."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    return bool(norms) and all(
+        m.running_mean is not None
+        and not m.running_mean.any()
+        and m.running_var is not None
+        and bool((m.running_var == 1).all())
+        for m in norms
+    )

@@ -1,0 +1,249 @@
+"""Checkpoints: a state dict and its spec as plain data, read without running any code."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgekit.core import ModelSpec, Preprocessing, from_json, to_json
+from edgekit.errors import CheckpointError, InputError, UsageError
+from edgekit.models import build, check, family_of
+
+FORMAT = "edgekit.checkpoint/1"
+FILE_NAME = "model.pt"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A trained network as it lies on disk.
+
+    Attributes:
+        model: the words that named the network when it was trained.
+        state: tensors by name, on the CPU.
+        labels: class names by output index.
+        data: the words that open the image source it was trained on.
+        results: figures of the training, such as ``top1`` and ``epochs``.
+    """
+
+    model: str
+    spec: ModelSpec
+    state: Mapping[str, Tensor]
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    data: str
+    results: Mapping[str, float] = field(default_factory=dict)
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint under its final name only when it is complete."""
+    plain = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint)}
+    plain["state"] = {k: v.detach().cpu().contiguous() for k, v in checkpoint.state.items()}
+    save_plain(path, {"format": FORMAT, **{k: to_json(v) for k, v in plain.items()}})
+
+
+def save_plain(path: Path, data: Mapping[str, Any]) -> None:
+    """Saves plain data and tensors beside ``path``, then renames: never half a file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            torch.save(dict(data), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Reads a checkpoint or the checkpoint of a run folder.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, no edgekit checkpoint, or would run code.
+    """
+    path = checkpoint_file(path)
+    data = load_plain(path)
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} is no edgekit checkpoint (no key format='{FORMAT}'): give one written by "
+            f"'edgekit train', or a plain state dict as --weights FILE beside the network's name"
+        )
+    state = _tensors(path, data.get("state"))
+    plain = {key: value for key, value in data.items() if key not in ("format", "state")}
+    try:
+        header = from_json(_Header, plain)
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged or from another version: {error}") from error
+    values = {f.name: getattr(header, f.name) for f in dataclasses.fields(header)}
+    return Checkpoint(state=state, **values)
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """Reads the tensors of a checkpoint or of a plain state dict.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, holds no tensors, or would run code.
+    """
+    path = checkpoint_file(path)
+    data = load_plain(path)
+    if isinstance(data, dict) and data.get("format") == FORMAT:
+        data = data.get("state")
+    return _tensors(path, data)
+
+
+def checkpoint_file(path: Path) -> Path:
+    """The checkpoint that a path means: the file itself, or ``model.pt`` of a run folder."""
+    if path.is_dir():
+        if (path / FILE_NAME).is_file():
+            return path / FILE_NAME
+        unfinished = (path / "state.pt").exists()
+        raise CheckpointError(
+            f"{path} holds an unfinished training: finish it with 'edgekit train ... --resume'"
+            if unfinished
+            else f"{path} is no run folder: expected {FILE_NAME} in it, as 'edgekit train' writes"
+        )
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist: expected a checkpoint or a run folder")
+    return path
+
+
+def load_plain(path: Path) -> Any:
+    """Reads plain data and tensors; anything that would run code is refused.
+
+    Raises:
+        CheckpointError: with what is wrong with the file.
+    """
+    try:
+        _check_container(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        needs = f"import '{found.group(1)}'" if found else "run code"
+        raise CheckpointError(
+            f"{path} was not loaded: unpickling it would {needs}. Expected only tensors and "
+            f"plain data; have its author save the state dict alone"
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (RuntimeError, EOFError, ValueError, LookupError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged: it is no complete PyTorch file") from error
+
+
+def _check_container(path: Path) -> None:
+    """Tells apart by their first bytes what torch.load would fail on in a dozen ways."""
+    with open(path, "rb") as file:
+        head = file.read(4)
+    size = path.stat().st_size
+    if not head:
+        raise CheckpointError(f"{path} is empty (0 bytes): expected a PyTorch checkpoint")
+    if head.startswith(b"PK"):
+        if not zipfile.is_zipfile(path):
+            raise CheckpointError(
+                f"{path} is cut short after {size:,} bytes: copy it again, or train again"
+            )
+    elif not head.startswith(b"\x80"):  # the first opcode of every pickle since protocol 2
+        raise CheckpointError(
+            f"{path} is not a PyTorch checkpoint: expected a file written by torch.save"
+        )
+
+
+def load_into(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    """Puts tensors into a module, all of them and nothing else.
+
+    Args:
+        model: may live on the meta device; it takes the tensors over as they are.
+        origin: where the tensors come from, for the message.
+
+    Raises:
+        CheckpointError: names the first tensor that does not fit, with both shapes.
+    """
+    expected = model.state_dict()
+    for name, tensor in expected.items():
+        if name not in state:
+            raise CheckpointError(
+                f"{origin} does not fit the network: tensor '{name}' {_shape(tensor)} is missing"
+            )
+        if state[name].shape != tensor.shape:
+            raise CheckpointError(
+                f"{origin} does not fit the network: tensor '{name}' is {_shape(state[name])} in "
+                f"the file, expected {_shape(tensor)}"
+            )
+        if state[name].is_floating_point() != tensor.is_floating_point():
+            raise CheckpointError(
+                f"{origin} does not fit the network: tensor '{name}' is {state[name].dtype} in "
+                f"the file, expected {tensor.dtype}"
+            )
+    for name in state:
+        if name not in expected:
+            raise CheckpointError(
+                f"{origin} does not fit the network: tensor '{name}' {_shape(state[name])} of the "
+                f"file has no place in it"
+            )
+    values = {name: state[name].to(tensor.dtype) for name, tensor in expected.items()}
+    model.load_state_dict(values, assign=True)
+
+
+def build_with(spec: ModelSpec, state: Mapping[str, Tensor], origin: str) -> nn.Module:
+    """Builds the network of a spec around given tensors.
+
+    The network is laid out on the meta device first, so a spec that claims absurd sizes fails on
+    the comparison of shapes, before memory is taken.
+
+    Raises:
+        CheckpointError: spec and tensors do not belong together.
+    """
+    try:
+        check(spec, family_of(spec))
+        with torch.device("meta"):
+            model = build(spec)
+    except (InputError, UsageError) as error:
+        raise CheckpointError(f"{origin}: {error}") from error
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+        raise CheckpointError(f"{origin}: its spec cannot be built: {error}") from error
+    load_into(model, state, origin)
+    return model
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    model: str
+    spec: ModelSpec
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    data: str
+    results: Mapping[str, float] = field(default_factory=dict)
+
+
+def _tensors(path: Path, data: Any) -> dict[str, Tensor]:
+    if not isinstance(data, dict) or not data:
+        raise CheckpointError(f"{path} holds no state dict: expected tensors by name")
+    for name, value in data.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise CheckpointError(
+                f"{path} holds no state dict: entry '{name}' is a {type(value).__name__}, "
+                f"expected a tensor"
+            )
+    return data
+
+
+def _shape(tensor: Tensor) -> str:
+    return "(" + ", ".join(str(n) for n in tensor.shape) + ")"

@@ -1,0 +1,166 @@
+"""What there is, as tables of names.
+
+Each table maps a name to ``module:attribute``; nothing is imported before it is used, so
+listing names costs nothing. A new family, target, precision, lowering or data source is one file
+and one line here. Names that users type are compared without case, ``-``, ``_`` and ``.``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import UnavailableError, UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from edgekit.core import Lowering, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A plug-in: where it lies, what it is, and what installs its requirements."""
+
+    where: str
+    about: str
+    install: str = "edgekit"
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyEntry(Entry):
+    """A model family: its variants, the best known one first."""
+
+    variants: tuple[str, ...] = ()
+
+
+FAMILIES = {
+    "mobilenetv1": FamilyEntry(
+        "edgekit.models.mobilenetv1:FAMILY", "arXiv:1704.04861", variants=("mobilenetv1",)
+    ),
+    "mobilenetv2": FamilyEntry(
+        "edgekit.models.mobilenetv2:FAMILY", "arXiv:1801.04381", variants=("mobilenetv2",)
+    ),
+    "mobilenetv3": FamilyEntry(
+        "edgekit.models.mobilenetv3:FAMILY",
+        "arXiv:1905.02244",
+        variants=("mobilenetv3-large", "mobilenetv3-small"),
+    ),
+}
+
+TARGETS = {
+    "onnx": Entry("exporters.onnx:TARGET", "ONNX, for ONNX Runtime"),
+    "openvino": Entry("exporters.openvino:TARGET", "OpenVINO IR"),
+    "tflite": Entry("exporters.tflite:TARGET", "TensorFlow Lite, for LiteRT"),
+}
+
+PRECISIONS = {
+    "fp16": "weights stored as 16-bit floats; float inputs and outputs",
+    "fp32": "everything in 32-bit floats",
+}
+
+LOWERINGS = {
+    "fold-batchnorm": Entry(
+        "edgekit.lowering.fold_batchnorm:LOWERING", "batch norm folded into the convolution"
+    ),
+}
+
+SOURCES = {
+    "digits": Entry("edgekit.data.digits:open_source", "1,797 scans of handwritten digits"),
+    "synthetic": Entry("edgekit.data.synthetic:open_source", "generated shapes, for tests"),
+}
+
+METERS: dict[str, Entry] = {}
+APPS: dict[str, Entry] = {}
+
+
+def normalize(name: str) -> str:
+    """The form in which names are compared."""
+    return re.sub(r"[-_.]", "", name.lower())
+
+
+def load(entry: Entry) -> Any:
+    """Imports what a table line names.
+
+    Raises:
+        UnavailableError: a package that it needs is not installed.
+    """
+    module, _, attribute = entry.where.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise UnavailableError(
+            f"{entry.about} needs the package '{error.name}', which is not installed: "
+            f'pip install "{entry.install}"'
+        ) from error
+
+
+def model_names() -> tuple[str, ...]:
+    """Canonical names of all zoo networks, sorted."""
+    return tuple(sorted(name for entry in FAMILIES.values() for name in entry.variants))
+
+
+def find_model(words: str) -> tuple[str, str, float]:
+    """Resolves a zoo name.
+
+    Args:
+        words: such as ``MobileNetV3-Large``, ``mobilenetv3`` or ``mobilenetv2@0.75``.
+
+    Returns:
+        Family, canonical name without multiplier, and width multiplier.
+
+    Raises:
+        UnknownNameError: no network has that name.
+        UsageError: the multiplier is not a positive number.
+    """
+    name, at, multiplier = words.partition("@")
+    try:
+        width = float(multiplier) if at else 1.0
+    except ValueError:
+        width = 0.0
+    if not 0.05 <= width <= 20:
+        raise UsageError(
+            f"width multiplier '{multiplier}' of '{words}': expected a number from 0.05 to 20, "
+            f"as in {name}@0.75"
+        )
+    wanted = normalize(name)
+    for family, entry in FAMILIES.items():
+        if wanted == normalize(family):
+            return family, entry.variants[0], width
+        for variant in entry.variants:
+            if wanted == normalize(variant):
+                return family, variant, width
+    known = {*model_names(), *FAMILIES}
+    raise UnknownNameError("model", words, known, "see 'edgekit list models'")
+
+
+def target(name: str) -> Target:
+    """The target of that name; see `TARGETS`."""
+    loaded: Target = load(find("target", TARGETS, name, "targets"))
+    return loaded
+
+
+def precision(name: str) -> str:
+    """The canonical name of a precision; see `PRECISIONS`."""
+    for known in PRECISIONS:
+        if normalize(known) == normalize(name):
+            return known
+    raise UnknownNameError("precision", name, PRECISIONS, "see 'edgekit list precisions'")
+
+
+def lowerings() -> list[Lowering]:
+    """All lowerings, in the order in which they are applied."""
+    return [load(entry) for entry in LOWERINGS.values()]
+
+
+def find(kind: str, table: Mapping[str, Entry], name: str, plural: str) -> Entry:
+    """The table line of that name.
+
+    Raises:
+        UnknownNameError: there is none; the message points to ``edgekit list <plural>``.
+    """
+    for known, entry in table.items():
+        if normalize(known) == normalize(name):
+            return entry
+    raise UnknownNameError(kind, name, table, f"see 'edgekit list {plural}'")
