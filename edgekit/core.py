@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     Array = NDArray[np.generic]
+    Pixels = NDArray[np.uint8]
 
 Scalar = bool | int | float | str | None
 Row = Mapping[str, Scalar]
@@ -106,6 +107,14 @@ class Scheme:
     calibration: str | None = None
     calibration_images: int | None = None
     float_layers: tuple[str, ...] = ()
+
+
+FLOAT_SCHEMES: Mapping[str, Scheme] = {
+    "fp32": Scheme("fp32", weights="float32", activations="float32"),
+    "fp16": Scheme("fp16", weights="float16", activations="float32"),
+}
+"""The schemes without scales, which every format has. ``fp16`` halves the file: a runtime on a CPU
+widens the weights when it loads them, one with float16 units may compute in float16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,12 +399,15 @@ class ImageSource(Protocol):
         classes: class names by label.
         flippable: whether a mirrored image keeps its label.
         splits: names of the splits that it has.
+        keeps_test: whether its test split is its own, rather than cut by edgekit from images
+            that somebody may mean to use as a whole.
     """
 
     name: str
     classes: tuple[str, ...]
     flippable: bool
     splits: tuple[str, ...]
+    keeps_test: bool
 
     def size(self, split: str) -> int:
         """Number of images in a split."""
@@ -403,5 +415,5 @@ class ImageSource(Protocol):
     def label(self, split: str, index: int) -> int:
         """Label of one image."""
 
-    def image(self, split: str, index: int) -> Array:
+    def image(self, split: str, index: int) -> Pixels:
         """One image: 8-bit RGB, shape (height, width, 3)."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,12 +88,23 @@ def load(entry: Entry) -> Any:
         UnavailableError: a package that it needs is not installed.
     """
     module, _, attribute = entry.where.partition(":")
-    try:
+    with needed_packages(entry.about, entry.install):
         return getattr(importlib.import_module(module), attribute)
+
+
+@contextmanager
+def needed_packages(what: str, install: str = "edgekit") -> Iterator[None]:
+    """Turns a missing package into a message with the line that installs it.
+
+    Raises:
+        UnavailableError: a package that the block imports is not installed.
+    """
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise UnavailableError(
-            f"{entry.about} needs the package '{error.name}', which is not installed: "
-            f'pip install "{entry.install}"'
+            f"{what} needs the package '{error.name}', which is not installed: "
+            f'pip install "{install}"'
         ) from error
 
 

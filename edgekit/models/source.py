@@ -121,7 +121,10 @@ def _open_zoo(
         raise error
     if weights is None:
         spec = find_spec(words, classes=classes, resolution=resolution)
-        module = build(spec).eval()
+        # The same fresh weights every time, so that what was exported can be verified later.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            module = build(spec).eval()
         return Model(words, spec.name, module, spec.resolution, spec.classes, spec)
     state = load_state(weights)
     if classes is None:

@@ -1,0 +1,123 @@
+"""The command line: one module per command, and the only place that prints or sets exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from edgekit.cli import console
+from edgekit.errors import EdgekitError
+
+COMMANDS = {
+    "demo": "Train, export, verify and predict in about a minute.",
+    "describe": "Show the layers of a network: shapes, parameters, MACs.",
+    "doctor": "Check what works here, and how to mend what does not.",
+    "evaluate": "Measure the accuracy of an artifact or network.",
+    "export": "Export a network, verified, to ONNX, TFLite, OpenVINO.",
+    "list": "List models, targets, precisions, devices, meters, apps.",
+    "predict": "Classify images with an artifact or network.",
+    "train": "Train a network on labelled images.",
+    "verify": "Compare an artifact with its network.",
+}
+"""Every command and its one line of help; its module is imported when it is called."""
+
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"edgekit.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from edgekit.errors import UnknownNameError
+
+            raise UnknownNameError("command", args[0], COMMANDS, "see 'edgekit --help'")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    """Callback of ``--version``."""
+    if value and not ctx.resilient_parsing:
+        import edgekit
+
+        click.echo(f"edgekit {edgekit.__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_version,
+    help="Show the version and exit.",
+)
+def cli() -> None:
+    r"""Mobile networks from PyTorch to verified, fast, measured artifacts.
+
+    \b
+    edgekit train mobilenetv3-small --data digits -o runs/digits
+    edgekit export runs/digits --target all -o exported
+    edgekit predict exported/mobilenetv3-small-fp32.tflite photo.png
+    """
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command line.
+
+    Returns:
+        The exit code; see `edgekit.errors` for its meaning.
+    """
+    settings = console.Settings()
+    console.use(settings)
+    try:
+        result = cli.main(arguments, prog_name="edgekit", standalone_mode=False, obj=settings)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        return console.fail(_usage_text(error), "UsageError", 2)
+    except (click.Abort, KeyboardInterrupt):
+        return console.fail("interrupted", "Interrupted", INTERRUPTED)
+    except EdgekitError as error:
+        console.trace()
+        return console.fail(str(error), type(error).__name__, error.exit_code)
+    except BrokenPipeError:  # the reader, `head` say, has gone: nothing is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # the last line of defence turns bugs into exit code 1
+        console.trace()
+        text = f"{type(error).__name__}: {error}".rstrip(": ")
+        return console.fail(
+            f"a fault of edgekit itself: {text} (-v shows where; please report it)", "Fault", 1
+        )
+
+
+def _usage_text(error: click.ClickException) -> str:
+    text = error.format_message().rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{text}; see '{context.command_path} --help'" if context else text

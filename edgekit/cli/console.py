@@ -1,0 +1,218 @@
+"""Output of all commands: results on stdout, everything else on stderr, one document for --json."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PLAIN_WIDTH = 80  # of tables that go into a file or pipe
+WIDEST = 120
+
+
+@dataclass
+class Settings:
+    """What the common options of a command said."""
+
+    json: bool = False
+    verbose: bool = False
+    json_written: bool = False
+
+
+_settings = Settings()
+
+
+def use(settings: Settings) -> None:
+    """Makes settings those of this run."""
+    global _settings  # one process runs one command line at a time
+    _settings = settings
+
+
+def common_options(command: Command) -> Command:
+    """Adds ``--json`` and ``-v`` to a command."""
+
+    def store(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
+        def callback(_: click.Context, __: click.Parameter, value: bool) -> None:
+            setattr(_settings, name, value)
+
+        return callback
+
+    as_json = click.option(
+        "--json",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=store("json"),
+        help="Print one JSON document instead of tables.",
+    )
+    verbose = click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=store("verbose"),
+        help="Show tracebacks of errors.",
+    )
+    return as_json(verbose(command))
+
+
+def wants_json() -> bool:
+    """Whether the result goes out as JSON."""
+    return _settings.json
+
+
+def emit_json(schema: str, data: dict[str, Any]) -> None:
+    """Writes the one JSON document of a command."""
+    assert not _settings.json_written, "a command prints one document"
+    click.echo(json.dumps({"schema": schema, **data}, indent=2, allow_nan=False))
+    _settings.json_written = True
+
+
+def say(text: str = "") -> None:
+    """A line of the result, on stdout; nothing with ``--json``."""
+    if not _settings.json:
+        click.echo(text)
+
+
+def warn(text: str) -> None:
+    """A warning, on stderr."""
+    click.echo(f"warning: {text}", err=True)
+
+
+def fail(text: str, kind: str, code: int) -> int:
+    """An error, on stderr, and with ``--json`` as the document; returns ``code``."""
+    click.echo(f"error: {text}", err=True)
+    if _settings.json and not _settings.json_written:
+        error = {"type": kind, "message": text, "exit_code": code}
+        emit_json("edgekit.error/1", {"error": error})
+    return code
+
+
+def trace() -> None:
+    """The traceback of the current exception, on stderr, where ``-v`` asks for it."""
+    if _settings.verbose:
+        traceback.print_exc()
+
+
+def table(
+    columns: Sequence[str | tuple[str, str]], rows: Iterable[Sequence[str]], title: str = ""
+) -> None:
+    """A table on stdout; nothing with ``--json``.
+
+    Args:
+        columns: headers; a pair adds the alignment, ``left`` or ``right``.
+    """
+    if _settings.json:
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(
+        box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, expand=False
+    )
+    for column in columns:
+        header, justify = (column, "left") if isinstance(column, str) else column
+        drawn.add_column(header, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    _rich(sys.stdout).print(drawn)
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A live display on stderr: only on a terminal, and gone when the block ends."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    with _terminal_copy() as stream:
+        display = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=_rich(stream),
+            transient=True,
+            disable=not stream.isatty(),
+        )
+        with display:
+            yield display
+
+
+@contextmanager
+def status(text: str) -> Iterator[Callable[[str], None]]:
+    """A line on stderr that says what is being done, with a running clock; only on a terminal.
+
+    Yields:
+        A function that changes the text.
+    """
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    with _terminal_copy() as stream:
+        display = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=_rich(stream),
+            transient=True,
+            disable=not stream.isatty(),
+        )
+        with display:
+            task = display.add_task(text)
+
+            def change(text: str) -> None:
+                display.reset(task, description=text)
+
+            yield change
+
+
+@contextmanager
+def _terminal_copy() -> Iterator[TextIO]:
+    """A second way to stderr, which stays open while converters' own output is captured."""
+    if not sys.stderr.isatty():
+        yield sys.stderr
+        return
+    with open(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding) as stream:
+        yield stream
+
+
+def _rich(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    width = min(shutil.get_terminal_size().columns, WIDEST) if stream.isatty() else PLAIN_WIDTH
+    return Console(file=stream, width=width, highlight=False, markup=False)
+
+
+def percent(share: float) -> str:
+    """A share of 1 as people read it."""
+    return f"{100 * share:.2f} %"
+
+
+def mebibytes(size_bytes: int) -> str:
+    """A size as people read it."""
+    return f"{size_bytes / 2**20:.2f} MiB"

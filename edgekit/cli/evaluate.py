@@ -1,0 +1,81 @@
+"""``edgekit evaluate``: accuracy of an artifact or network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgekit.cli import console
+from edgekit.cli.options import (
+    artifact_or_model,
+    embedded_option,
+    resolution_option,
+    threads_option,
+    weights_option,
+)
+
+
+@click.command("evaluate")
+@artifact_or_model
+@click.option("--data", required=True, metavar="SRC", help="digits, synthetic or a folder.")
+@click.option("--split", help="test, validation, train or all. [default: test, else all]")
+@click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
+@weights_option
+@resolution_option
+@threads_option
+@embedded_option
+@console.common_options
+def command(
+    source: str,
+    data: str,
+    split: str | None,
+    skip_corrupt: bool,
+    weights: Path | None,
+    resolution: int | None,
+    threads: int | None,
+    embedded: bool,
+) -> None:
+    """Measure top-1 and top-5 accuracy on labelled images.
+
+    Folders are DIR/class/image.jpg, or DIR/train/class/... with a test folder
+    beside. The test split is used where there is one that training left alone,
+    else all images.
+    """
+    from edgekit.data import open_source
+    from edgekit.inference import evaluate, open_classifier
+
+    with console.progress() as display:
+        task = display.add_task("loading", total=None)
+        images = open_source(data, skip_corrupt=skip_corrupt)
+        classifier = open_classifier(
+            source, weights=weights, resolution=resolution, threads=threads, embedded=embedded
+        )
+        result = evaluate(
+            classifier,
+            images,
+            split=split,
+            done=lambda n, total: display.update(
+                task, description="evaluating", completed=n, total=total
+            ),
+        )
+    skipped = tuple(getattr(images, "skipped", ()))
+    for name in skipped:
+        console.warn(f"skipped {name}: it cannot be decoded")
+    top5 = "" if result.top5 is None else f", top-5 {console.percent(result.top5)}"
+    console.say(
+        f"{source} ({classifier.target}): top-1 {console.percent(result.top1)}{top5} on "
+        f"{result.n:,} images ({result.data}, {result.split})"
+    )
+    if console.wants_json():
+        facts = {
+            "top1": result.top1,
+            "top5": result.top5,
+            "n": result.n,
+            "source": source,
+            "target": classifier.target,
+            "data": result.data,
+            "split": result.split,
+            "skipped": list(skipped),
+        }
+        console.emit_json("edgekit.evaluate/1", facts)

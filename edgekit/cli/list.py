@@ -1,0 +1,62 @@
+"""``edgekit list``: what there is. Imports neither torch nor a runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from edgekit import registry
+from edgekit.cli import console
+from edgekit.errors import UnknownNameError
+
+Rows = list[dict[str, str]]
+
+
+def _models() -> Rows:
+    return [
+        {"name": name, "family": family, "source": entry.about}
+        for family, entry in registry.FAMILIES.items()
+        for name in entry.variants
+    ]
+
+
+def _devices() -> Rows:
+    from edgekit.devices.profiles import load_profiles
+
+    return [{"name": p.name, "about": p.description} for p in load_profiles()]
+
+
+def _entries(table: dict[str, registry.Entry]) -> Callable[[], Rows]:
+    return lambda: [{"name": name, "about": entry.about} for name, entry in table.items()]
+
+
+TOPICS: dict[str, Callable[[], Rows]] = {
+    "models": _models,
+    "targets": _entries(registry.TARGETS),
+    "precisions": lambda: [{"name": k, "about": v} for k, v in registry.PRECISIONS.items()],
+    "devices": _devices,
+    "meters": _entries(registry.METERS),
+    "apps": _entries(registry.APPS),
+}
+
+
+@click.command("list")
+@click.argument("topic", required=False)
+@console.common_options
+def command(topic: str | None) -> None:
+    """List what there is: models, targets, precisions, devices, meters, apps.
+
+    Without TOPIC, all of them. '@0.75' behind a model's name is its width multiplier.
+    """
+    if topic is not None and topic not in TOPICS:
+        raise UnknownNameError("topic", topic, TOPICS, f"expected one of {', '.join(TOPICS)}")
+    found = {name: TOPICS[name]() for name in ([topic] if topic else TOPICS)}
+    for name, rows in found.items():
+        console.say(f"{name.capitalize()}:" if rows else f"{name.capitalize()}: none yet")
+        width = max((len(row["name"]) for row in rows), default=0)
+        for row in rows:
+            rest = "  ".join(value for key, value in row.items() if key != "name")
+            console.say(f"  {row['name']:{width}}  {rest}")
+    if console.wants_json():
+        console.emit_json("edgekit.list/1", found)

@@ -1,0 +1,61 @@
+"""``edgekit predict``: labels of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgekit.cli import console
+from edgekit.cli.options import (
+    artifact_or_model,
+    embedded_option,
+    resolution_option,
+    threads_option,
+    weights_option,
+)
+
+if TYPE_CHECKING:
+    from edgekit.inference import Prediction
+
+
+@click.command("predict")
+@artifact_or_model
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, metavar="N")
+@weights_option
+@resolution_option
+@threads_option
+@embedded_option
+@console.common_options
+def command(
+    source: str,
+    images: tuple[str, ...],
+    top: int,
+    weights: Path | None,
+    resolution: int | None,
+    threads: int | None,
+    embedded: bool,
+) -> None:
+    """Classify image files; the preprocessing comes from the contract."""
+    from edgekit.core import to_json
+    from edgekit.inference import open_classifier, predict
+
+    with console.status(f"loading {source}"):
+        classifier = open_classifier(
+            source, weights=weights, resolution=resolution, threads=threads, embedded=embedded
+        )
+        predictions = list(predict(classifier, [Path(image) for image in images], top))
+    show(predictions)
+    if console.wants_json():
+        console.emit_json("edgekit.predict/1", {"predictions": to_json(predictions)})
+
+
+def show(predictions: list[Prediction]) -> None:
+    """A block per image with its likeliest classes and a bar each."""
+    for prediction in predictions:
+        console.say(prediction.image)
+        for label in prediction.labels:
+            bar = "█" * round(label.probability * 30)
+            console.say(f"  {label.probability:7.2%}  {label.label:20.40}  {bar}".rstrip())

@@ -1,0 +1,212 @@
+"""Artifacts and their contracts: written together, checked together.
+
+``<artifact>.json`` beside every artifact holds the `Artifact` record and a digest of itself. The
+same record, less what the file itself determines, is embedded in the artifact. Opening compares
+all three, so that altered bytes, an edited contract and a contract of another file are told apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit import registry
+from edgekit.core import Artifact, canonical_json, from_json, to_json
+from edgekit.errors import ContractError, InputError
+from edgekit.native_output import captured
+
+if TYPE_CHECKING:
+    from edgekit.core import Runner, Target
+
+SCHEMA = "edgekit.artifact/1"
+DIGEST_KEY = "contract_sha256"
+OF_THE_FILE = ("path", "sha256", "size_bytes", "agreement")
+"""Fields that only exist once the file does, and are not embedded in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenArtifact:
+    """A loaded artifact with its contract."""
+
+    path: Path
+    contract: Artifact
+    target: Target
+    runner: Runner
+
+
+def contract_path(path: Path) -> Path:
+    """Where the contract of an artifact lies."""
+    return path.with_name(f"{path.name}.json")
+
+
+def target_by_suffix(path: Path) -> Target | None:
+    """The target that writes files with this ending; ``None`` for other files."""
+    targets = (registry.target(name) for name in registry.TARGETS)
+    return next((target for target in targets if path.suffix == target.suffix), None)
+
+
+def is_artifact(words: str) -> bool:
+    """Whether words on the command line mean an exported file."""
+    return target_by_suffix(Path(words)) is not None
+
+
+def digest(files: Iterable[Path]) -> str:
+    """SHA-256 of files in order, as ``cat a b | sha256sum`` gives it."""
+    total = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as stream:
+            while block := stream.read(1 << 20):
+                total.update(block)
+    return total.hexdigest()
+
+
+def embedded_text(artifact: Artifact) -> str:
+    """The text that is stored inside the artifact."""
+    data = {k: v for k, v in to_json(artifact).items() if k not in OF_THE_FILE}
+    return canonical_json({"schema": SCHEMA, **data})
+
+
+def contract_text(artifact: Artifact) -> str:
+    """The text of the contract beside the artifact."""
+    data = {"schema": SCHEMA, **to_json(artifact)}
+    own = hashlib.sha256(canonical_json(data).encode()).hexdigest()
+    return json.dumps({**data, DIGEST_KEY: own}, indent=2) + "\n"
+
+
+def load(path: Path, *, embedded: bool = False) -> Artifact:
+    """Reads and checks the contract of an artifact.
+
+    Args:
+        embedded: read the contract inside the file instead of the one beside it. Nothing then
+            shows whether the bytes are the exported ones.
+
+    Raises:
+        InputError: a file of the artifact is missing.
+        ContractError: the contract is missing, damaged, edited, or of another file; or the
+            artifact's bytes are not the exported ones.
+    """
+    target = target_by_suffix(path)
+    if target is None:
+        endings = ", ".join(registry.target(name).suffix for name in registry.TARGETS)
+        raise InputError(f"{path} is no artifact: expected a file ending in {endings}")
+    for file in target.files(path):
+        if not file.is_file():
+            raise InputError(f"{file} does not exist: an artifact of target {target.name} needs it")
+    if embedded:
+        return _load_embedded(path, target)
+    return _load_beside(path, target)
+
+
+def open_artifact(
+    path: Path, *, threads: int | None = None, embedded: bool = False
+) -> OpenArtifact:
+    """Checks an artifact against its contract and loads it into its runtime.
+
+    Raises:
+        InputError: the runtime cannot load it.
+        ContractError: see `load`; or inputs and outputs are not what the contract says.
+        UnavailableError: the runtime is not installed.
+    """
+    contract = load(path, embedded=embedded)
+    target = registry.target(contract.target)
+    with registry.needed_packages(f"target {target.name}"), captured():
+        runner = target.open(path, threads)
+    inputs, outputs = runner.tensors()
+    for said, found in ((contract.inputs, inputs), (contract.outputs, outputs)):
+        if [(t.shape, t.dtype) for t in said] != [(t.shape, t.dtype) for t in found]:
+            raise ContractError(
+                f"{path}: the contract promises {_forms(said)}, the file has {_forms(found)}: "
+                f"export it again"
+            )
+    return OpenArtifact(path, contract, target, runner)
+
+
+def _load_embedded(path: Path, target: Target) -> Artifact:
+    text = target.extract(path)
+    if text is None:
+        raise ContractError(
+            f"{path} has no contract inside: it was not written by edgekit; export it again"
+        )
+    data = _parse(path, text, "its embedded contract")
+    data.setdefault("path", path.name)
+    return _decode(path, data, "its embedded contract")
+
+
+def _load_beside(path: Path, target: Target) -> Artifact:
+    beside = contract_path(path)
+    try:
+        text = beside.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        hint = (
+            "copy it along with the file, or read the one inside the file with --embedded"
+            if target.extract(path) is not None
+            else "the file was not written by edgekit; export it again"
+        )
+        raise ContractError(f"{path} has no contract: {beside} does not exist; {hint}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ContractError(f"{beside} cannot be read: {error}") from error
+    data = _parse(beside, text, "the contract")
+    own = data.pop(DIGEST_KEY, None)
+    canonical = canonical_json({"schema": SCHEMA, **data})
+    edited = own != hashlib.sha256(canonical.encode()).hexdigest()
+    if edited:
+        raise ContractError(
+            f"{beside} was edited after the export (its own digest does not match): restore it, or "
+            f"export again"
+        )
+    artifact = _decode(beside, data, "the contract")
+    if artifact.target != target.name:
+        raise ContractError(
+            f"{beside} is the contract of a {artifact.target} file, not of {path.name}"
+        )
+    size = sum(file.stat().st_size for file in target.files(path))
+    if size != artifact.size_bytes or digest(target.files(path)) != artifact.sha256:
+        raise ContractError(_why_bytes_differ(path, target, artifact, size))
+    return artifact
+
+
+def _why_bytes_differ(path: Path, target: Target, artifact: Artifact, size: int) -> str:
+    """Altered bytes and a contract of another file look alike by digest; the inside tells."""
+    try:
+        inside = target.extract(path)
+    except InputError:
+        inside = None
+    if inside is not None and inside != embedded_text(artifact):
+        return f"{contract_path(path)} is the contract of another file than {path.name}"
+    return (
+        f"{path} is not the exported file any more (sha256 differs; {size:,} bytes, exported with "
+        f"{artifact.size_bytes:,}): copy it again, or export again"
+    )
+
+
+def _parse(path: Path, text: str, what: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise ContractError(f"{path}: {what} is no JSON: {error}") from error
+    if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
+        raise ContractError(f"{path}: {what} is not of schema '{SCHEMA}'")
+    return data
+
+
+def _decode(path: Path, data: dict[str, Any], what: str) -> Artifact:
+    try:
+        return from_json(Artifact, data)
+    except ValueError as error:
+        raise ContractError(f"{path}: {what} is damaged: {error}") from error
+
+
+def _forms(tensors: Iterable[Any]) -> str:
+    return " and ".join(f"{t.dtype} {t.shape}" for t in tensors)
+
+
+def finished(artifact: Artifact, files: Iterable[Path], **facts: Any) -> Artifact:
+    """The record with what the written files determine."""
+    listed = list(files)
+    size = sum(file.stat().st_size for file in listed)
+    return dataclasses.replace(artifact, sha256=digest(listed), size_bytes=size, **facts)

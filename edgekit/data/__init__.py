@@ -1,0 +1,61 @@
+"""Labelled image sources, and the preprocessing that every part of edgekit shares.
+
+`open_source` turns the words of ``--data`` into a source. Nothing here needs torch or a runtime.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edgekit import registry
+from edgekit.core import ImageSource
+from edgekit.errors import DataError, UnknownNameError, UsageError
+
+
+def open_source(words: str, *, skip_corrupt: bool = False) -> ImageSource:
+    """Opens a source of labelled images.
+
+    Args:
+        words: a name from the registry's source table (case, ``-``, ``_`` and ``.`` do not
+            matter), else the path of a folder of class folders. A folder that is called like a
+            built-in source is opened as ``./digits``.
+        skip_corrupt: decodes every image of a folder once and leaves out those that cannot be
+            read; built-in sources have none.
+
+    Raises:
+        UnknownNameError: neither a path nor a known name, but close to one.
+        DataError: the folder is missing or cannot be used.
+        UnavailableError: the source needs a package that is not installed.
+    """
+    for name, entry in registry.SOURCES.items():
+        if registry.normalize(name) == registry.normalize(words):
+            source: ImageSource = registry.load(entry)()
+            return source
+    path = Path(words)
+    if words and os.path.lexists(path):
+        from edgekit.data.folder import FolderSource
+
+        return FolderSource(path, skip_corrupt=skip_corrupt)
+    names = ", ".join(registry.SOURCES)
+    hint = f"expected {names} or the path of a folder of class folders (DIR/class/image.jpg)"
+    unknown = UnknownNameError("data source", words, registry.SOURCES, hint)
+    if unknown.suggestions and os.sep not in words:
+        raise unknown
+    raise DataError(f"data folder '{words}' does not exist: {hint}")
+
+
+def split_for(source: ImageSource, split: str) -> str:
+    """Checks the name of a split.
+
+    Returns:
+        The name, when the source has that split.
+
+    Raises:
+        UsageError: it has not.
+    """
+    if split in source.splits:
+        return split
+    raise UsageError(
+        f"data source '{source.name}' has no split '{split}': expected {', '.join(source.splits)}"
+    )

@@ -1,0 +1,152 @@
+"""Decodes image files of every mode to 8-bit RGB.
+
+Transparent images are composited over black. Platform decoders hand out premultiplied pixels
+(Android's ``Bitmap``, Core Graphics on iOS), and an app that then drops the alpha channel has
+composited over black; any other background here would train a network on pictures that the
+device never sees. Colour profiles are ignored, as those decoders are usually told to do.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from edgekit.errors import DataError
+
+MAX_PIXELS = 200_000_000
+"""Largest image that is decoded: about the largest phone sensor, 0.8 GB in Pillow's memory."""
+
+# Only formats that Pillow decodes in-process; it would start Ghostscript for EPS, for one.
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
+
+# What Pillow's decoders were seen or are documented to raise on damaged files.
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_open_lock = threading.Lock()
+
+
+def load_image(path: Path) -> NDArray[np.uint8]:
+    """Decodes an image file to upright 8-bit RGB.
+
+    Grey and palette images become RGB, 16-bit grey is scaled to 8 bits, CMYK is converted,
+    transparency is composited over black, EXIF rotation is applied, and of an animation the
+    first frame is taken.
+
+    Returns:
+        Shape (height, width, 3), freshly owned.
+
+    Raises:
+        DataError: missing, not a file, unreadable, not an image, truncated, corrupt, or larger
+            than `MAX_PIXELS`.
+    """
+    try:
+        if not path.is_file():
+            raise DataError(_why_no_file(path))
+        with _open(path) as image:
+            _check_size(path, image)
+            image.load()
+            turn = _UPRIGHT.get(_orientation(image))
+            upright = _to_rgb(image)
+            return np.array(upright if turn is None else upright.transpose(turn))
+    except PermissionError as error:
+        raise DataError(f"image '{path}' cannot be read: make it readable for this user") from error
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"'{path}' is not an image, or its beginning is damaged: "
+            "expected a JPEG, PNG, BMP, WebP or GIF file"
+        ) from error
+    except _DECODE_ERRORS as error:
+        raise DataError(
+            f"image '{path}' is truncated or corrupt ({error}): replace or remove it"
+        ) from error
+
+
+def _why_no_file(path: Path) -> str:
+    if path.is_dir():
+        return f"'{path}' is a folder: expected an image file"
+    if path.is_symlink():
+        return f"image '{path}' is a link that leads nowhere: replace or remove it"
+    if path.exists():
+        return f"'{path}' is not a regular file: expected an image file"
+    return f"image '{path}' does not exist: expected an image file"
+
+
+def _open(path: Path) -> Image.Image:
+    """Reads the header only.
+
+    Pillow warns above 89 and refuses above 179 megapixels while it opens a file. Its limit is
+    a global, lifted here for the moment of opening; `_check_size` applies ours to the header
+    before anything is decoded.
+    """
+    with _open_lock:
+        limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            return Image.open(path, formats=_FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_size(path: Path, image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(
+            f"image '{path}' is {image.width} x {image.height} px: expected at most "
+            f"{MAX_PIXELS // 1_000_000} megapixels, so make it smaller"
+        )
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 (upright) where there is none or where the EXIF block is damaged."""
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except _DECODE_ERRORS:
+        # The pixels are intact: damaged EXIF says as little about them as none does.
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return _grey16_to_rgb(image)
+    if image.has_transparency_data:
+        opaque_black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        return Image.alpha_composite(opaque_black, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def _grey16_to_rgb(image: Image.Image) -> Image.Image:
+    # Pillow's own conversions clip or truncate; 257 maps 65535 to 255 exactly.
+    values = np.asarray(image).astype(np.uint32)
+    grey = ((values + 128) // 257).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[values == transparent] = 0
+    return Image.fromarray(grey).convert("RGB")

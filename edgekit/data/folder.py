@@ -1,0 +1,261 @@
+"""A folder of class folders as an image source.
+
+Two layouts are read: ``DIR/class/image.jpg``, and ``DIR/train/class/image.jpg`` with ``val`` (or
+``validation``) and ``test`` beside ``train``. What a layout lacks is cut from what it has by a
+hash of the relative paths, so the same folder has the same splits on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.data.preprocess import load_image
+from edgekit.errors import DataError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+_SPLIT_FOLDERS = {
+    "train": "train",
+    "val": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+_HELD_OUT = 0.1  # of each class, for each split that is cut from others
+_EXPECTED = "expected class folders with images in them (DIR/class/image.jpg)"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Member:
+    """An image by its path relative to the source's folder."""
+
+    relative: str
+    kind: str
+
+
+class FolderSource:
+    """Class folders as an `ImageSource`.
+
+    Classes are sorted by name. A plain folder is cut per class into 80 % train, 10 % validation
+    and 10 % test; a class of at least three images has at least one in each. Split folders are
+    taken as they are, and without one for validation 10 % of train become it. ``all`` is
+    everything. Splits without images are left out of `splits`. Hidden files and folders, other
+    files than images, and folders beside split folders are ignored.
+
+    Args:
+        root: the folder.
+        skip_corrupt: decodes every image now and leaves out those that cannot be read. Without
+            it, a corrupt image is found when it is accessed.
+
+    Attributes:
+        name: the folder, as it was given.
+        skipped: paths of the images that were left out, sorted.
+
+    Raises:
+        DataError: the folder cannot be used; the message says why.
+    """
+
+    def __init__(self, root: Path, *, skip_corrupt: bool = False) -> None:
+        self.name = str(root)
+        self.flippable = True
+        self.skipped: tuple[str, ...] = ()
+        self._root = root
+        found = _find_images(root)
+        self.classes = _common_classes(root, found)
+        if skip_corrupt:
+            found = self._without_corrupt(found)
+        parts = _cut(found)
+        parts["all"] = sorted(member for part in parts.values() for member in part)
+        self.keeps_test = "test" in found
+        self._parts = {split: part for split, part in parts.items() if part}
+        self.splits = tuple(self._parts)
+        self._labels = {name: label for label, name in enumerate(self.classes)}
+
+    def size(self, split: str) -> int:
+        """Number of images in a split."""
+        return len(self._parts[split])
+
+    def label(self, split: str, index: int) -> int:
+        """Label of one image."""
+        return self._labels[self._parts[split][index].kind]
+
+    def image(self, split: str, index: int) -> NDArray[np.uint8]:
+        """One image: 8-bit RGB, shape (height, width, 3).
+
+        Raises:
+            DataError: the file is corrupt or cannot be read.
+        """
+        try:
+            return load_image(self._root / self._parts[split][index].relative)
+        except DataError as error:
+            raise DataError(f"{error}, or leave out all such files with --skip-corrupt") from error
+
+    def paths(self, split: str) -> tuple[Path, ...]:
+        """The files of a split, in the order of its indices."""
+        return tuple(self._root / member.relative for member in self._parts[split])
+
+    def _without_corrupt(self, found: Mapping[str, list[_Member]]) -> dict[str, list[_Member]]:
+        members = [member for part in found.values() for member in part]
+        with ThreadPoolExecutor() as pool:
+            usable = set(pool.map(self._usable, members)) - {None}
+        self.skipped = tuple(
+            sorted(str(self._root / member.relative) for member in members if member not in usable)
+        )
+        kept = {
+            split: [member for member in part if member in usable] for split, part in found.items()
+        }
+        for split, part in found.items():
+            empty = {member.kind for member in part} - {member.kind for member in kept[split]}
+            if empty:
+                raise DataError(
+                    f"class '{min(empty)}' of data folder '{self.name}' holds no readable image: "
+                    "replace its files, or remove the class"
+                )
+        return kept
+
+    def _usable(self, member: _Member) -> _Member | None:
+        try:
+            load_image(self._root / member.relative)
+        except DataError:
+            return None
+        return member
+
+
+def _find_images(root: Path) -> dict[str, list[_Member]]:
+    """All images by split folder; those of a plain folder stand under ``""``."""
+    folders = _folders(root)
+    splits = [folder for folder in folders if _holds_classes(folder)]
+    if not splits:
+        if folders and all(folder.name in _SPLIT_FOLDERS for folder in folders):
+            raise DataError(f"split folder '{folders[0]}' has no class folders: {_EXPECTED}")
+        return {"": list(_class_images(root, root))}
+    found: dict[str, list[_Member]] = {}
+    for folder in splits:
+        split = _SPLIT_FOLDERS[folder.name]
+        if split in found:
+            raise DataError(f"data folder '{root}' has both 'val' and 'validation': remove one")
+        found[split] = list(_class_images(root, folder))
+    if "train" not in found:
+        raise DataError(
+            f"data folder '{root}' has '{splits[0].name}' but no 'train' folder of class folders"
+        )
+    return {split: found[split] for split in ("train", "validation", "test") if split in found}
+
+
+def _holds_classes(folder: Path) -> bool:
+    """Whether this is a split folder, and not a class that is called ``train``, say."""
+    if folder.name not in _SPLIT_FOLDERS:
+        return False
+    return bool(_folders(folder)) and not _images(folder)
+
+
+def _class_images(root: Path, parent: Path) -> Iterator[_Member]:
+    folders = _folders(parent)
+    if not folders:
+        raise DataError(f"data folder '{parent}' has no class folders: {_EXPECTED}")
+    if len(folders) == 1:
+        raise DataError(
+            f"data folder '{parent}' has one class only, '{folders[0].name}': "
+            "expected at least two class folders"
+        )
+    for folder in folders:
+        images = _images(folder)
+        if not images:
+            raise DataError(
+                f"class folder '{folder}' has no images: expected {_suffixes()} files directly "
+                "in it, or remove the folder"
+            )
+        for path in images:
+            yield _Member(path.relative_to(root).as_posix(), folder.name)
+
+
+def _common_classes(root: Path, found: Mapping[str, Iterable[_Member]]) -> tuple[str, ...]:
+    """Class names, which have to be the same in all split folders."""
+    by_split = {split: {member.kind for member in part} for split, part in found.items()}
+    reference, *others = by_split
+    for other in others:
+        for here, there in ((reference, other), (other, reference)):
+            missing = sorted(by_split[here] - by_split[there])
+            if missing:
+                raise DataError(
+                    f"data folder '{root}': class '{missing[0]}' is in the {here} folder but not "
+                    f"in the {there} folder ({len(missing)} such in all); expected the same "
+                    "classes in both"
+                )
+    return tuple(sorted(by_split[reference]))
+
+
+def _cut(found: Mapping[str, list[_Member]]) -> dict[str, list[_Member]]:
+    """Train, validation and test, each sorted by path; empty where there is none."""
+    if "" in found:
+        validation, test, train = _hold_out(found[""], parts=2)
+    else:
+        train, test = found["train"], found.get("test", [])
+        validation = found.get("validation", [])
+        if not validation:
+            validation, train = _hold_out(train, parts=1)
+    return {"train": sorted(train), "validation": sorted(validation), "test": sorted(test)}
+
+
+def _hold_out(members: Iterable[_Member], parts: int) -> list[list[_Member]]:
+    """Cuts parts of 10 % from each class, in the order of the hashes; the rest comes last.
+
+    A class with fewer images than there are pieces stays whole.
+    """
+    by_class: dict[str, list[_Member]] = {}
+    for member in sorted(members, key=_hash):
+        by_class.setdefault(member.kind, []).append(member)
+    pieces: list[list[_Member]] = [[] for _ in range(parts + 1)]
+    for images in by_class.values():
+        share = max(1, round(_HELD_OUT * len(images))) if len(images) > parts else 0
+        for part in range(parts):
+            pieces[part] += images[part * share : (part + 1) * share]
+        pieces[parts] += images[parts * share :]
+    return pieces
+
+
+def _hash(member: _Member) -> tuple[bytes, str]:
+    # File names need not be valid Unicode.
+    name = member.relative.encode("utf-8", "surrogateescape")
+    return hashlib.sha256(name).digest(), member.relative
+
+
+def _folders(parent: Path) -> list[Path]:
+    return _entries(parent)[0]
+
+
+def _images(folder: Path) -> list[Path]:
+    """Image files directly in a folder; links that lead nowhere count, so as to be reported."""
+    return [path for path in _entries(folder)[1] if path.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Folders and other entries of a folder, each sorted by name, without the hidden ones.
+
+    Only ever called on the source's folder and two levels below, so that a link back to a
+    parent ends there.
+    """
+    folders: list[Path] = []
+    others: list[Path] = []
+    try:
+        for path in sorted(folder.iterdir()):
+            if not path.name.startswith("."):
+                (folders if path.is_dir() else others).append(path)
+    except FileNotFoundError as error:
+        raise DataError(f"data folder '{folder}' does not exist: {_EXPECTED}") from error
+    except NotADirectoryError as error:
+        raise DataError(f"'{folder}' is a file, not a data folder: {_EXPECTED}") from error
+    except OSError as error:
+        raise DataError(
+            f"data folder '{folder}' cannot be read ({error.strerror}): check its permissions"
+        ) from error
+    return folders, others
+
+
+def _suffixes() -> str:
+    return ", ".join(sorted(IMAGE_SUFFIXES))

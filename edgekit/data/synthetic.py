@@ -1,0 +1,128 @@
+"""Generated images: a small labelled source for tests, and noise for untrained networks.
+
+Both are made on demand from seeds, so nothing is stored and nothing depends on the order of
+access.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edgekit.core import ImageSource
+
+_SIDE = 40
+_SIZES = {"train": 64, "validation": 16, "test": 16}
+# Colour and shape both tell the class, so that a network learns it within a few steps.
+_COLOURS = {
+    "circle": (210, 60, 60),
+    "cross": (60, 190, 70),
+    "square": (70, 90, 220),
+    "triangle": (215, 195, 50),
+}
+_SHAPE_SEED = 40
+_NOISE_SEED = 41
+_NOISE_CELLS = (1, 2, 4, 8, 16, 32)
+
+
+class SyntheticSource:
+    """Four kinds of coloured shapes on a dark, noisy ground, 40 x 40 px, as an `ImageSource`."""
+
+    def __init__(self) -> None:
+        self.name = "synthetic"
+        self.classes = tuple(_COLOURS)
+        self.flippable = True
+        self.keeps_test = True
+        self.splits = (*_SIZES, "all")
+
+    def size(self, split: str) -> int:
+        """Number of images in a split."""
+        return sum(_SIZES.values()) if split == "all" else _SIZES[split]
+
+    def label(self, split: str, index: int) -> int:
+        """Label of one image; labels alternate, so that every split holds each equally often."""
+        return self._locate(split, index)[1] % len(self.classes)
+
+    def image(self, split: str, index: int) -> NDArray[np.uint8]:
+        """One image, shape (40, 40, 3)."""
+        split, index = self._locate(split, index)
+        kind = self.classes[index % len(self.classes)]
+        rng = np.random.default_rng([_SHAPE_SEED, tuple(_SIZES).index(split), index])
+        ground = rng.uniform(10, 60, 3)
+        colour = np.asarray(_COLOURS[kind]) + rng.uniform(-25, 25, 3)
+        mask = _mask(kind, rng.uniform(8, 13), rng.uniform(15, 25, 2))
+        pixels = np.where(mask[:, :, np.newaxis], colour, ground)
+        pixels += rng.normal(0, 12, pixels.shape)
+        return _to_uint8(pixels)
+
+    def _locate(self, split: str, index: int) -> tuple[str, int]:
+        """The split proper that an image belongs to, and its place there."""
+        if not 0 <= index < self.size(split):
+            raise IndexError(f"image {index} of split '{split}' with {self.size(split)} images")
+        if split != "all":
+            return split, index
+        for name, size in _SIZES.items():
+            if index < size:
+                return name, index
+            index -= size
+        raise AssertionError("the sizes add up to that of 'all'")
+
+
+def open_source() -> ImageSource:
+    """Opens the generated shapes."""
+    return SyntheticSource()
+
+
+def noise_images(count: int, size: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Random images that differ strongly from each other, to check untrained networks with.
+
+    White noise will not do: all of it looks alike to a network that pools over the whole image.
+    Each of these is a sum of random grids from coarse to fine with amplitudes of its own, with
+    a random contrast, brightness and tint. Image ``i`` does not depend on ``count``.
+
+    Args:
+        size: height and width in pixels.
+        seed: not negative.
+
+    Returns:
+        Shape (count, size, size, 3).
+    """
+    images = np.empty((count, size, size, 3), np.uint8)
+    for index in range(count):
+        images[index] = _noise_image(size, np.random.default_rng([_NOISE_SEED, seed, index]))
+    return images
+
+
+def _noise_image(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    total = np.zeros((size, size, 3))
+    for cells in (*_NOISE_CELLS, size):
+        grid = rng.normal(size=(3, cells, cells)).astype(np.float32)
+        amplitude = rng.exponential()
+        if cells > size:
+            continue
+        for channel in range(3):
+            fine = Image.fromarray(grid[channel]).resize((size, size), Image.Resampling.BICUBIC)
+            total[:, :, channel] += amplitude * np.asarray(fine)
+    total /= total.std() + 1e-6
+    contrast = rng.uniform(20, 90)
+    brightness = rng.uniform(50, 205)
+    tint = rng.uniform(-50, 50, 3)
+    return _to_uint8(total * contrast + brightness + tint)
+
+
+def _mask(kind: str, radius: float, centre: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Pixels of a shape, all of them symmetric about the vertical axis."""
+    y, x = np.mgrid[0:_SIDE, 0:_SIDE] - centre[:, np.newaxis, np.newaxis]
+    inside: NDArray[np.bool_] = np.maximum(abs(x), abs(y)) <= radius
+    if kind == "circle":
+        inside = np.hypot(x, y) <= radius
+    elif kind == "cross":
+        inside &= np.minimum(abs(x), abs(y)) <= radius / 3
+    elif kind == "triangle":
+        inside &= 2 * abs(x) <= y + radius
+    return inside
+
+
+def _to_uint8(pixels: NDArray[np.float64]) -> NDArray[np.uint8]:
+    return np.clip(np.floor(pixels + 0.5), 0, 255).astype(np.uint8)

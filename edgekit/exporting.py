@@ -1,0 +1,304 @@
+"""Export: lower, convert, verify in the real runtime, and only then give the file its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import edgekit
+from edgekit import registry
+from edgekit.contract import contract_path, contract_text, embedded_text, finished
+from edgekit.core import Agreement, Artifact, Target, TensorSpec, to_json
+from edgekit.errors import EdgekitError, GateError, ModelError, OutputError, UsageError
+from edgekit.lowering import lower
+from edgekit.models.source import Model, open_model
+from edgekit.native_output import captured
+from edgekit.verification.agreement import failures
+from edgekit.verification.artifact import (
+    Reference,
+    agreement_with,
+    find_divergence,
+    make_reference,
+)
+from edgekit.verification.divergence import Divergence
+
+REJECTED = ".rejected"
+
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """One verified file.
+
+    Attributes:
+        path: as given, or relative to the working folder.
+        seconds: lowering, conversion and verification.
+        convert_seconds: the target's own part of it.
+        verified_on: where the images of the comparison come from.
+    """
+
+    path: Path
+    artifact: Artifact
+    seconds: float
+    convert_seconds: float
+    verified_on: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """One file that failed its gate, kept under another name.
+
+    Attributes:
+        path: of the kept file, ending in ``.rejected``.
+        reason: the bounds that do not hold.
+        divergence: the first layer that is wrong, where it could be found.
+    """
+
+    path: Path
+    artifact: Artifact
+    agreement: Agreement
+    reason: str
+    divergence: Divergence | None
+    verified_on: str
+
+
+def export(
+    model: str | Model,
+    targets: Sequence[str] = ("onnx",),
+    precisions: Sequence[str] = ("fp32",),
+    *,
+    out: Path | str = ".",
+    weights: Path | None = None,
+    resolution: int | None = None,
+    data: str | None = None,
+    overwrite: bool = False,
+    notify: Notify = lambda stage: None,
+) -> list[Exported | Rejected]:
+    """Exports a network to every target in every precision, and verifies each file.
+
+    Args:
+        model: MODEL as people write it, or an open model.
+        targets: names of the registry's target table.
+        precisions: names of the registry's precision table.
+        out: folder of the results; made where missing.
+        weights: checkpoint or state dict, for a zoo name or callable.
+        resolution: input side in pixels, instead of the network's own.
+        data: SRC whose images the verification uses; by default that of the training, else noise.
+        overwrite: replace files of the same name.
+        notify: told what is being done.
+
+    Returns:
+        One entry per target and precision, in that order.
+
+    Raises:
+        UnknownNameError: unknown model, target or precision.
+        InputError: a model, weights or data that cannot be used; a folder that cannot be written.
+        UnavailableError: a converter or runtime is not installed.
+    """
+    chosen = [registry.target(name) for name in dict.fromkeys(targets)]
+    names = [registry.precision(name) for name in dict.fromkeys(precisions)]
+    for target in chosen:
+        for name in names:
+            if name not in target.schemes:
+                raise UsageError(
+                    f"target {target.name} has no precision {name}: it has "
+                    f"{', '.join(sorted(target.schemes))}"
+                )
+    if isinstance(model, str):
+        notify(f"building {model}")
+        model = open_model(model, weights=weights, resolution=resolution)
+    folder = Path(out)
+    jobs = [(t, p, folder / f"{model.name}-{p}{t.suffix}") for t in chosen for p in names]
+    prepare_folder(folder)
+    for target, _, path in jobs:
+        refuse_existing([*target.files(path), contract_path(path)], overwrite)
+    notify("computing the reference")
+    reference = make_reference(model, data)
+    results = []
+    for target, name, path in jobs:
+        notify(f"{target.name} {name}")
+        results.append(_export_one(reference, target, name, path))
+    return results
+
+
+def prepare_folder(folder: Path) -> None:
+    """Makes a folder for results and makes sure that it can be written.
+
+    Raises:
+        OutputError: it cannot be made, is a file, or is read-only.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError(f"{folder} is no folder: expected one for the results (-o)") from error
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {folder}: {error.strerror}; name another folder with -o"
+        ) from error
+
+
+def refuse_existing(paths: Sequence[Path], overwrite: bool) -> None:
+    """Protects earlier results.
+
+    Raises:
+        OutputError: a file exists and may not be replaced.
+    """
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path} exists already: give --overwrite to replace it")
+
+
+def _export_one(
+    reference: Reference, target: Target, precision: str, path: Path
+) -> Exported | Rejected:
+    start = time.perf_counter()
+    model = reference.model
+    scheme = target.schemes[precision]
+    images = torch.from_numpy(reference.images[:1])
+    with _staging(path.parent) as folder:
+        staged = folder / path.name
+        with _conversion(model.words, target), captured():
+            lowered, lowerings = lower(model.module, images, target.name, scheme)
+            begin = time.perf_counter()
+            target.export(lowered, images, staged, scheme)
+            converted = time.perf_counter() - begin
+            runner = target.open(staged)
+            inputs, outputs = runner.tensors()
+            artifact = _contract(model, target, precision, path, inputs, outputs, lowerings)
+            target.embed(staged, embedded_text(artifact))
+        agreement = agreement_with(reference, target, staged, precision)
+        artifact = finished(artifact, target.files(staged), agreement=agreement)
+        contract_path(staged).write_text(contract_text(artifact), encoding="utf-8")
+        if not agreement.passed:
+            divergence = find_divergence(reference, target, staged)
+            reason = failures(agreement)
+            kept = _reject(target, staged, path, to_json([reason, artifact, divergence]))
+            return Rejected(kept, artifact, agreement, reason, divergence, reference.data)
+        _publish(target, staged, path)
+    seconds = time.perf_counter() - start
+    return Exported(path, artifact, seconds, converted, reference.data)
+
+
+@contextmanager
+def _conversion(words: str, target: Target) -> Iterator[None]:
+    """Turns whatever a converter raises into one sentence."""
+    try:
+        with registry.needed_packages(f"target {target.name}"):
+            yield
+    except (EdgekitError, OSError):
+        raise
+    except Exception as error:  # converters raise everything there is
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        reason = lines[0].strip() if lines else type(error).__name__
+        raise ModelError(
+            f"'{words}' cannot be converted to {target.name}: {reason} (-v shows all)"
+        ) from error
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside the results, gone at the end whatever happens."""
+    staged = Path(tempfile.mkdtemp(prefix=".edgekit-", dir=folder))
+    try:
+        yield staged
+    except Exception as error:
+        free = shutil.disk_usage(folder).free
+        if isinstance(error, OSError) or free < LOW_DISK_BYTES:
+            reason = error.strerror if isinstance(error, OSError) else "the disk is full"
+            raise OutputError(
+                f"cannot write to {folder}: {reason or error} ({free / 2**20:,.0f} MiB free); "
+                f"nothing was kept"
+            ) from error
+        raise
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+# Native code that runs out of disk raises errors of its own; with less than this left, that is why.
+LOW_DISK_BYTES = 1 << 20
+
+
+def _contract(
+    model: Model,
+    target: Target,
+    precision: str,
+    path: Path,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    lowerings: tuple[str, ...],
+) -> Artifact:
+    assert model.preprocessing is not None
+    return Artifact(
+        path=path.name,
+        target=target.name,
+        scheme=target.schemes[precision],
+        inputs=inputs,
+        outputs=outputs,
+        preprocessing=dataclasses.replace(model.preprocessing, layout=target.layout),
+        model=model.words,
+        spec=model.spec,
+        labels=model.labels,
+        data=model.data,
+        trained=model.trained,
+        parent_sha256=model.parent_sha256,
+        lowerings=lowerings,
+        tools={
+            "edgekit": edgekit.__version__,
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in target.packages},
+        },
+    )
+
+
+def _publish(target: Target, staged: Path, path: Path) -> None:
+    """Gives finished files their names; companions first, the main file before its contract."""
+    finals = [*reversed(target.files(path)), contract_path(path)]
+    for final in finals:
+        os.replace(staged.parent / final.name, final)
+
+
+def _reject(target: Target, staged: Path, path: Path, report: list[Any]) -> Path:
+    """Keeps a failed file under a name that nothing opens, with a report instead of a contract.
+
+    What an earlier export left under that name is replaced: it had failed as well.
+    """
+    for file in target.files(path):
+        os.replace(staged.parent / file.name, file.with_name(file.name + REJECTED))
+    kept = path.with_name(path.name + REJECTED)
+    names = ("reason", "artifact", "divergence")
+    data = {"schema": "edgekit.rejected/1", **dict(zip(names, report, strict=True))}
+    contract_path(kept).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    return kept
+
+
+def raise_if_rejected(results: Sequence[Exported | Rejected]) -> None:
+    """Turns rejected files into an error.
+
+    Raises:
+        GateError: names each file, its bounds and the first layer that is wrong.
+    """
+    texts = []
+    for result in results:
+        if isinstance(result, Rejected):
+            text = f"{result.path} failed verification: {result.reason}"
+            if result.divergence is not None:
+                text += f"; {result.divergence.describe()}"
+            texts.append(text)
+    if texts:
+        raise GateError("\n".join(texts))

@@ -1,0 +1,265 @@
+"""Using a network, as an artifact or in PyTorch: predict, evaluate, score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit import contract
+from edgekit.core import ImageSource, Preprocessing
+from edgekit.data import open_source, preprocess, split_for
+from edgekit.data.decode import load_image
+from edgekit.errors import ContractError, DataError, UsageError
+
+if TYPE_CHECKING:
+    from edgekit.models.source import Model
+
+Scores = NDArray[np.float32]
+Done = Callable[[int, int], None]
+"""Told how many of how many images are done."""
+
+
+class Classifier(Protocol):
+    """Anything that turns prepared images into class scores.
+
+    Attributes:
+        words: how it was named.
+        target: its format; ``pytorch`` for networks.
+        classes: number of outputs.
+        labels: class names; ``None`` when unknown.
+        data: image source of its training; ``None`` when unknown.
+        batch: images that one call of `scores` takes best.
+    """
+
+    words: str
+    target: str
+    preprocessing: Preprocessing
+    classes: int
+    labels: tuple[str, ...] | None
+    data: str | None
+    batch: int
+
+    def scores(self, images: NDArray[np.float32]) -> Scores:
+        """Class scores (n, classes) of prepared images, in the preprocessing's layout."""
+
+
+class ArtifactClassifier:
+    """An exported file in its runtime."""
+
+    batch = 1
+
+    def __init__(self, opened: contract.OpenArtifact) -> None:
+        facts = opened.contract
+        self.words = str(opened.path)
+        self.target = facts.target
+        self.preprocessing = facts.preprocessing
+        self.labels = facts.labels
+        self.data = facts.data
+        self.classes = facts.outputs[0].shape[-1]
+        self._runner = opened.runner
+        preprocess.check(facts.preprocessing)
+        side = facts.preprocessing.crop
+        shape = (1, 3, side, side) if facts.preprocessing.layout == "NCHW" else (1, side, side, 3)
+        if facts.inputs[0].shape != shape:
+            raise ContractError(
+                f"{self.words}: its preprocessing gives images {shape}, its input takes "
+                f"{facts.inputs[0].shape}: export it again"
+            )
+
+    def scores(self, images: NDArray[np.float32]) -> Scores:
+        """One run per image: exported files have batch 1."""
+        rows = [self._runner.run([np.ascontiguousarray(image[None])])[0] for image in images]
+        return np.concatenate(rows).astype(np.float32, copy=False)
+
+
+class ModelClassifier:
+    """A network in PyTorch."""
+
+    target = "pytorch"
+    batch = 32
+
+    def __init__(self, model: Model) -> None:
+        self.words = model.words
+        self.preprocessing = model.preprocessing or preprocess.default(model.resolution)
+        self.labels = model.labels
+        self.data = model.data
+        self.classes = model.classes
+        self._module = model.module
+
+    def scores(self, images: NDArray[np.float32]) -> Scores:
+        """Runs the batch as one."""
+        from edgekit.verification.samples import reference_scores
+
+        return reference_scores(self._module, images)
+
+
+def open_classifier(
+    words: str,
+    *,
+    weights: Path | None = None,
+    resolution: int | None = None,
+    threads: int | None = None,
+    embedded: bool = False,
+) -> Classifier:
+    """Opens an artifact or a network.
+
+    Args:
+        words: ARTIFACT or MODEL.
+        weights: for a network's name; see `edgekit.models.source.open_model`.
+        threads: of the runtime; its own choice by default.
+        embedded: trust the contract inside an artifact; see `edgekit.contract.load`.
+
+    Raises:
+        InputError: what was named cannot be used.
+        UsageError: options that do not go with what was named.
+    """
+    if contract.is_artifact(words):
+        if weights is not None or resolution is not None:
+            raise UsageError(
+                f"'{words}' is an artifact: --weights and --resolution go with networks only"
+            )
+        return ArtifactClassifier(
+            contract.open_artifact(Path(words), threads=threads, embedded=embedded)
+        )
+    import torch
+
+    from edgekit.models.source import open_model
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return ModelClassifier(open_model(words, weights=weights, resolution=resolution))
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A class and how sure the network is, from 0 to 1."""
+
+    index: int
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The likeliest classes of one image."""
+
+    image: str
+    labels: tuple[Label, ...]
+
+
+def predict(classifier: Classifier, images: Iterable[Path], top: int = 5) -> Iterator[Prediction]:
+    """Classifies image files, one after the other.
+
+    Raises:
+        DataError: a file is no image, or cannot be prepared as the network needs it.
+    """
+    for path in images:
+        image = preprocess.prepare(load_image(path), classifier.preprocessing)
+        probabilities = softmax(classifier.scores(image[None]))[0]
+        best = np.argsort(-probabilities, kind="stable")[:top]
+        names = classifier.labels
+        yield Prediction(
+            str(path),
+            tuple(
+                Label(int(i), names[i] if names else f"class {i}", float(probabilities[i]))
+                for i in best
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Accuracy on a split of a source.
+
+    Attributes:
+        top1: share of images whose likeliest class is right.
+        top5: share of images whose class is among the five likeliest; ``None`` below 5 classes.
+        n: images.
+    """
+
+    top1: float
+    top5: float | None
+    n: int
+    data: str
+    split: str
+
+
+def evaluate(
+    classifier: Classifier,
+    data: str | ImageSource,
+    *,
+    split: str | None = None,
+    skip_corrupt: bool = False,
+    done: Done | None = None,
+) -> Evaluation:
+    """Measures accuracy.
+
+    Args:
+        data: SRC, or an open source.
+        split: by default the test split, where the source has one of its own or the network was
+            trained on this source; else all images.
+        skip_corrupt: leave out images that cannot be decoded, instead of failing.
+
+    Raises:
+        DataError: the source cannot be used, or its classes are not the network's.
+        UsageError: the source has no such split.
+    """
+    source = open_source(data, skip_corrupt=skip_corrupt) if isinstance(data, str) else data
+    split = split_for(source, split or default_split(source, classifier.data))
+    to_output = output_of_label(classifier, source)
+    size = source.size(split)
+    hits1 = hits5 = 0
+    for start in range(0, size, classifier.batch):
+        indices = range(start, min(size, start + classifier.batch))
+        images = np.stack(
+            [preprocess.prepare(source.image(split, i), classifier.preprocessing) for i in indices]
+        )
+        truth = np.array([to_output[source.label(split, i)] for i in indices])
+        ranked = np.argsort(-classifier.scores(images), axis=1, kind="stable")[:, :5]
+        hits = ranked == truth[:, None]
+        hits1 += int(hits[:, 0].sum())
+        hits5 += int(hits.any(axis=1).sum())
+        if done is not None:
+            done(indices.stop, size)
+    top5 = hits5 / size if classifier.classes >= 5 else None
+    return Evaluation(hits1 / size, top5, size, source.name, split)
+
+
+def default_split(source: ImageSource, trained_on: str | None) -> str:
+    """``test`` where images were kept apart for it; ``all`` for a folder of other images."""
+    return "test" if source.keeps_test or source.name == trained_on else "all"
+
+
+def output_of_label(classifier: Classifier, source: ImageSource) -> Sequence[int]:
+    """For each label of a source the output that stands for it.
+
+    Raises:
+        DataError: a class of the source is none of the network's.
+    """
+    if classifier.labels is None:
+        if len(source.classes) != classifier.classes:
+            raise DataError(
+                f"'{classifier.words}' has {classifier.classes} outputs without names, "
+                f"'{source.name}' has {len(source.classes)} classes: expected the same number"
+            )
+        return range(classifier.classes)
+    missing = [name for name in source.classes if name not in classifier.labels]
+    if missing:
+        raise DataError(
+            f"class '{missing[0]}' of '{source.name}' is none of the {len(classifier.labels)} "
+            f"classes of '{classifier.words}' ({', '.join(classifier.labels[:3])}, ...)"
+        )
+    return [classifier.labels.index(name) for name in source.classes]
+
+
+def softmax(scores: NDArray[Any]) -> NDArray[np.float64]:
+    """Probabilities (n, classes) of scores (n, classes)."""
+    shifted = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    probabilities: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities

@@ -1,0 +1,53 @@
+"""Keeps what converters and runtimes print out of the way, without losing it.
+
+They write to the process's standard streams from C++ and from Python alike, so the redirection
+happens at the level of file descriptors.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Enough for the error message that a converter ends with.
+KEPT_CHARACTERS = 4000
+
+
+@contextmanager
+def captured() -> Iterator[None]:
+    """Collects everything written to descriptors 1 and 2 inside the block.
+
+    When the block raises, the end of what was collected is added to the exception as a note, for
+    those who ask for the traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    with tempfile.TemporaryFile() as sink:
+        saved = os.dup(1), os.dup(2)
+        try:
+            os.dup2(sink.fileno(), 1)
+            os.dup2(sink.fileno(), 2)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        except Exception as error:
+            _flush()
+            sink.seek(0)
+            text = sink.read().decode(errors="replace")[-KEPT_CHARACTERS:].strip()
+            if text:
+                error.add_note(f"printed before that:\n{text}")
+            raise
+        finally:
+            _flush()
+            for descriptor, original in enumerate(saved, start=1):
+                os.dup2(original, descriptor)
+                os.close(original)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()

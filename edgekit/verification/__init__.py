@@ -1,0 +1,1 @@
+"""Does the exported file compute what the network computes?"""

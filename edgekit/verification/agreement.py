@@ -1,0 +1,112 @@
+"""Agreement of two sets of class scores, relative to what there is to agree on.
+
+An absolute tolerance proves nothing: the scores of an untrained network are often so small that
+zeros would pass. Here the difference is held against the *spread* of the reference over the
+samples, and a reference without spread is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.core import Agreement
+from edgekit.errors import ModelError
+
+TOLERANCES: Mapping[str, Mapping[str, float]] = {
+    "fp32": {"sqnr_db": 60.0, "top1_match": 1.0},
+    "fp16": {"sqnr_db": 40.0, "top1_match": 0.99},
+}
+"""Least values that pass, by precision."""
+
+# Float32 sums round at about 1e-7 of their size. Where the spread is below 1e-4 of the scores'
+# size, rounding alone eats the 60 dB that the float32 gate asks for.
+LEAST_RELATIVE_SPREAD = 1e-4
+
+# Stands for "no difference at all", where the logarithm has no value.
+IDENTICAL_DB = 200.0
+
+Scores = NDArray[np.floating[Any]]
+
+
+def check_reference(reference: Scores, what: str) -> None:
+    """Refuses scores that nothing can be compared with.
+
+    Args:
+        reference: (n, classes).
+        what: names the network in the message.
+
+    Raises:
+        ModelError: values that are not finite, or are the same for every sample.
+    """
+    if not np.isfinite(reference).all():
+        raise ModelError(f"{what} gives scores that are not finite: there is nothing to verify")
+    scores = reference.astype(np.float64)
+    spread = _spread(scores).std()
+    size = np.abs(scores).max()
+    if not spread > LEAST_RELATIVE_SPREAD * size or spread == 0:
+        raise ModelError(
+            f"{what} gives (nearly) the same scores for all {len(scores)} images (spread "
+            f"{spread:.2g}, size {size:.2g}): nothing can be verified; are its weights trained and "
+            f"its batch-norm statistics set?"
+        )
+
+
+def compare(reference: Scores, outputs: Scores, tolerance: Mapping[str, float]) -> Agreement:
+    """Measures how closely outputs follow a reference.
+
+    Args:
+        reference: scores of the network, (n, classes); see `check_reference`.
+        outputs: scores of the artifact for the same samples.
+        tolerance: least values by field name; a line of `TOLERANCES`.
+    """
+    expected = reference.astype(np.float64)
+    # What is not finite counts as the largest difference there is, not as none.
+    worst = float(np.finfo(np.float32).max)
+    found = np.nan_to_num(outputs.astype(np.float64), nan=worst, posinf=worst, neginf=-worst)
+    signal, noise = _spread(expected), found - expected
+    power = float((noise**2).mean())
+    sqnr = 10 * np.log10((signal**2).mean() / power) if power > 0 else IDENTICAL_DB
+    values = {
+        "sqnr_db": min(float(sqnr), IDENTICAL_DB),
+        "max_abs": float(np.abs(noise).max()),
+        "max_rel": float(np.abs(noise).max() / signal.std()),
+        "cosine": _mean_cosine(expected, found),
+        "top1_match": float((expected.argmax(1) == found.argmax(1)).mean()),
+    }
+    passed = all(values[name] >= least for name, least in tolerance.items())
+    return Agreement(n=len(expected), passed=passed, tolerance=dict(tolerance), **values)
+
+
+def failures(agreement: Agreement) -> str:
+    """The bounds that do not hold, for a message; empty where all do."""
+    texts = {
+        "sqnr_db": f"{agreement.sqnr_db:.1f} dB",
+        "top1_match": f"{agreement.top1_match:.1%} of top-1",
+    }
+    least = {"sqnr_db": "{:g} dB", "top1_match": "{:.0%}"}
+    return ", ".join(
+        f"{texts[name]} (expected at least {least[name].format(bound)})"
+        for name, bound in agreement.tolerance.items()
+        if getattr(agreement, name) < bound
+    )
+
+
+def _spread(scores: Scores) -> Scores:
+    """What differs between samples; with one sample, between classes."""
+    axis = 0 if len(scores) > 1 else 1
+    spread: Scores = scores - scores.mean(axis=axis, keepdims=True)
+    return spread
+
+
+def _mean_cosine(a: Scores, b: Scores) -> float:
+    a = a - a.mean(axis=1, keepdims=True)
+    b = b - b.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    products = (a * b).sum(axis=1)
+    return float(
+        np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0).mean()
+    )

@@ -1,0 +1,131 @@
+"""Where an artifact starts to compute something else than the network.
+
+Converters rename, fuse and reorder, so names do not tell which tensor of a file belongs to which
+layer. Values do: the output of a layer is looked for among all tensors of the file that have its
+shape (in either layout). Layers that were fused away are found nowhere, but what comes after them
+is; past the point of divergence nothing is found any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+# A tensor of the file stands for a layer's output when it agrees to 30 dB; float16 weights alone
+# cost no more than that, and unrelated tensors of the same shape agree to about 0 dB.
+FOUND_DB = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """The first layer whose output is in the file no more.
+
+    Attributes:
+        layer: module path in the network.
+        kind: class of the module.
+        sqnr_db: agreement of the closest tensor of the file with the layer's output.
+        closest: name of that tensor; ``None`` where none has the shape.
+        last_agreeing: the layer before it that is still found; ``None`` when none is.
+    """
+
+    layer: str
+    kind: str
+    sqnr_db: float
+    closest: str | None
+    last_agreeing: str | None
+
+    def describe(self) -> str:
+        """One clause for a message."""
+        after = f" (after {self.last_agreeing})" if self.last_agreeing else ""
+        return f"first diverging layer: {self.layer} ({self.kind}){after}"
+
+
+def first_divergence(
+    module: nn.Module, image: Tensor, tensors: Iterable[tuple[str, NDArray[Any]]]
+) -> Divergence | None:
+    """Finds the layer after the last one whose output the file still has.
+
+    Args:
+        module: the network, in eval mode.
+        image: one input, (1, 3, H, W).
+        tensors: what the artifact computes for the same input, by name.
+
+    Returns:
+        ``None`` when the last layer agrees.
+    """
+    layers = layer_outputs(module, image)
+    by_size: dict[int, list[tuple[str, NDArray[Any]]]] = {}
+    for name, value in tensors:
+        by_size.setdefault(value.size, []).append((name, value))
+    closest = [_closest(value, by_size.get(value.size, [])) for _, _, value in layers]
+    found = [i for i, (sqnr, _) in enumerate(closest) if sqnr >= FOUND_DB]
+    last = found[-1] if found else -1
+    if last == len(layers) - 1:
+        return None
+    path, kind, _ = layers[last + 1]
+    sqnr, name = closest[last + 1]
+    return Divergence(path, kind, sqnr, name, layers[last][0] if found else None)
+
+
+def layer_outputs(module: nn.Module, image: Tensor) -> list[tuple[str, str, NDArray[Any]]]:
+    """Path, class and output of every layer without children, in order of computation.
+
+    Layers that hand their input through (identities, dropout) are left out.
+    """
+    outputs: list[tuple[str, str, NDArray[Any]]] = []
+    hooks = []
+    for path, layer in module.named_modules():
+        if any(True for _ in layer.children()) or isinstance(layer, nn.Identity | nn.Dropout):
+            continue
+
+        def record(layer: nn.Module, _: Any, output: Any, path: str = path) -> None:
+            if isinstance(output, Tensor):
+                outputs.append((path, type(layer).__name__, output.numpy().copy()))
+
+        hooks.append(layer.register_forward_hook(record))
+    try:
+        with torch.no_grad():
+            module(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return outputs
+
+
+def _closest(
+    value: NDArray[Any], candidates: Iterable[tuple[str, NDArray[Any]]]
+) -> tuple[float, str | None]:
+    best: tuple[float, str | None] = (-np.inf, None)
+    for name, candidate in candidates:
+        for arranged in _arrangements(candidate, value.shape):
+            sqnr = _sqnr_db(value, arranged)
+            if sqnr > best[0]:
+                best = (sqnr, name)
+    return best
+
+
+def _arrangements(tensor: NDArray[Any], shape: tuple[int, ...]) -> Iterable[NDArray[Any]]:
+    """The tensor as it is, and from NHWC to NCHW, where that gives the shape."""
+    if tensor.shape == shape:
+        yield tensor
+    if tensor.ndim == len(shape) == 4:
+        moved = tensor.transpose(0, 3, 1, 2)
+        if moved.shape == shape:
+            yield moved
+    elif tensor.ndim != len(shape):  # (1, C, 1, 1) against (1, C)
+        yield tensor.reshape(shape)
+
+
+def _sqnr_db(reference: NDArray[Any], found: NDArray[Any]) -> float:
+    reference = reference.astype(np.float64)
+    signal = float((reference**2).mean())
+    noise = float(((reference - found) ** 2).mean())
+    if noise == 0 or signal == 0:
+        return 200.0 if noise == 0 else -np.inf
+    return 10 * float(np.log10(signal / noise))

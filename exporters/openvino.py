@@ -1,0 +1,157 @@
+"""OpenVINO IR: an ``.xml`` file for the graph and a ``.bin`` file for the weights beside it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from edgekit.core import FLOAT_SCHEMES, Runner, Scheme, TensorSpec
+from edgekit.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from edgekit.core import Array
+
+
+class OpenVinoTarget:
+    """IR of the PyTorch frontend, NCHW input, static shapes."""
+
+    name = "openvino"
+    suffix = ".xml"
+    layout = "NCHW"
+    runtime = "OpenVINO"
+    packages = ("openvino", "torch")
+    schemes = FLOAT_SCHEMES
+
+    def export(
+        self,
+        model: nn.Module,
+        example: Tensor,
+        path: Path,
+        scheme: Scheme,
+        calibration: Sequence[Array] | None = None,
+    ) -> None:
+        """Writes the model; `edgekit.core.Target.export` describes the arguments."""
+        ov = _openvino()
+        graph = ov.convert_model(model, example_input=example, input=list(example.shape))
+        for port, name in ((graph.inputs[0], "image"), (graph.outputs[0], "scores")):
+            port.get_tensor().set_names({name})
+            port.get_node().set_friendly_name(name)
+        graph.validate_nodes_and_infer_types()
+        ov.save_model(graph, path, compress_to_fp16=scheme.weights == "float16")
+
+    def open(self, path: Path, threads: int | None = None) -> Runner:
+        """Compiles the model for the CPU."""
+        return OpenVinoRunner(_read(path), threads)
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """Graph, then weights."""
+        return (path, path.with_suffix(".bin"))
+
+    def embed(self, path: Path, text: str) -> None:
+        """Puts ``text`` into the runtime info of the graph."""
+        tree = _parse(path)
+        root = tree.getroot()
+        info = root.find("rt_info")
+        if info is None:
+            info = ElementTree.SubElement(root, "rt_info")
+        for old in info.findall("edgekit"):
+            info.remove(old)
+        own = ElementTree.SubElement(info, "edgekit")
+        ElementTree.SubElement(own, "contract", value=text)
+        tree.write(path, encoding="utf-8", xml_declaration=True)
+
+    def extract(self, path: Path) -> str | None:
+        """The text of `embed`."""
+        found = _parse(path).getroot().find("rt_info/edgekit/contract")
+        return None if found is None else found.get("value")
+
+    def activations(self, path: Path, inputs: Sequence[Array]) -> Iterator[tuple[str, Array]]:
+        """Runs the file with every float tensor as an output."""
+        graph = _read(path)
+        ops = [
+            op
+            for op in graph.get_ordered_ops()
+            if op.get_type_name() not in ("Constant", "Convert", "Parameter", "Result")
+            and op.get_output_size() == 1
+            and op.get_output_element_type(0).get_type_name() == "f32"
+            and op.get_output_partial_shape(0).is_static
+        ]
+        names = [op.get_friendly_name() for op in ops]
+        outputs = len(graph.outputs)
+        graph.add_outputs([op.output(0) for op in ops])
+        values = OpenVinoRunner(graph, None).run(inputs)
+        yield from zip(names, values[outputs:], strict=False)
+
+
+class OpenVinoRunner:
+    """A compiled model on the CPU."""
+
+    def __init__(self, graph: Any, threads: int | None) -> None:
+        # Some CPUs would compute in bfloat16 or float16 unasked; a file that says float32
+        # should give float32 results on every machine.
+        config = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",
+            "CPU_DENORMALS_OPTIMIZATION": True,
+        }
+        if threads is not None:
+            config["INFERENCE_NUM_THREADS"] = threads
+        self._compiled = _openvino().Core().compile_model(graph, "CPU", config)
+        self._request = self._compiled.create_infer_request()
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Computes one inference."""
+        results = self._request.infer(list(inputs))
+        return [np.array(results[port]) for port in self._compiled.outputs]
+
+    def tensors(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """Inputs and outputs of the compiled model."""
+        return (
+            tuple(_tensor_spec(port, "NCHW") for port in self._compiled.inputs),
+            tuple(_tensor_spec(port, "NC") for port in self._compiled.outputs),
+        )
+
+
+def _tensor_spec(port: Any, layout: str) -> TensorSpec:
+    dtype = np.dtype(port.get_element_type().to_dtype()).name
+    return TensorSpec(port.get_any_name(), tuple(port.get_shape()), dtype, layout)
+
+
+def _openvino() -> ModuleType:
+    """Imports OpenVINO without its usage reports.
+
+    The package sends an event to its maker on import wherever `openvino_telemetry` can be
+    imported; with that name blocked it takes its own no-op instead.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    module: ModuleType = openvino
+    return module
+
+
+def _read(path: Path) -> Any:
+    try:
+        return _openvino().Core().read_model(path)
+    except RuntimeError as error:
+        raise InputError(
+            f"{path} cannot be loaded by OpenVINO: damaged, or its .bin file is missing"
+        ) from error
+
+
+def _parse(path: Path) -> ElementTree.ElementTree[ElementTree.Element]:
+    try:
+        return ElementTree.parse(path)  # noqa: S314 - expat bounds entity expansion itself
+    except ElementTree.ParseError as error:
+        raise InputError(f"{path} is no OpenVINO IR, or is damaged") from error
+
+
+TARGET = OpenVinoTarget()

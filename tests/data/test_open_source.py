@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgekit import registry
+from edgekit.data import open_source, split_for
+from edgekit.errors import DataError, UnknownNameError, UsageError
+
+MakeFolder = Callable[..., Path]
+
+
+@pytest.mark.parametrize("words", sorted(registry.SOURCES))
+def test_every_registered_source_keeps_the_contract(words: str) -> None:
+    source = open_source(words)
+    assert source.name == words
+    assert "train" in source.splits
+    for split in source.splits:
+        size = source.size(split)
+        assert size > 0
+        labels = {source.label(split, index) for index in range(size)}
+        assert labels == set(range(len(source.classes)))
+        image = source.image(split, size - 1)
+        assert image.dtype == "uint8"
+        assert image.ndim == 3
+        assert image.shape[2] == 3
+
+
+def test_case_and_separators_of_a_name_do_not_matter() -> None:
+    assert open_source("Digits").name == "digits"
+
+
+def test_a_folder_is_opened_by_its_path(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 3, "dog": 3})
+    source = open_source(str(root))
+    assert source.name == str(root)
+    assert source.classes == ("cat", "dog")
+
+
+def test_a_folder_named_like_a_source_opens_with_a_leading_dot(
+    make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_folder({"cat": 3, "dog": 3}, name="digits")
+    monkeypatch.chdir(root.parent)
+    assert open_source("digits").classes[0] == "0"
+    assert open_source("./digits").classes == ("cat", "dog")
+
+
+def test_a_misspelt_name_suggests_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean digits") as caught:
+        open_source("digit")
+    assert "folder of class folders" in str(caught.value)
+
+
+@pytest.mark.parametrize("words", ["some/missing/folder", "qqq", ""])
+def test_a_missing_folder_is_named(words: str) -> None:
+    with pytest.raises(DataError, match=f"'{words}' does not exist.*digits.*class folders"):
+        open_source(words)
+
+
+def test_a_file_is_no_data_folder(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("x")
+    with pytest.raises(DataError, match=r"list\.txt' is a file"):
+        open_source(str(path))
+
+
+def test_split_for_returns_a_split_that_is_there() -> None:
+    assert split_for(open_source("synthetic"), "validation") == "validation"
+
+
+def test_split_for_names_the_splits_when_there_is_no_such() -> None:
+    with pytest.raises(
+        UsageError, match="'synthetic' has no split 'val': expected train, validation, test, all"
+    ):
+        split_for(open_source("synthetic"), "val")
+
+
+def test_importing_the_package_loads_neither_torch_nor_scikit_learn() -> None:
+    code = (
+        "import sys, edgekit.data, edgekit.data.preprocess, edgekit.data.digits, "
+        "edgekit.data.folder, edgekit.data.synthetic; "
+        "print([m for m in ('torch', 'sklearn', 'onnxruntime') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
