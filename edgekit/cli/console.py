@@ -89,6 +89,14 @@ def say(text: str = "") -> None:
         click.echo(text)
 
 
+def note(text: str, display: Progress | None = None) -> None:
+    """A line of the log, on stderr; above a live display where one is running."""
+    if display is not None and not display.disable:
+        display.console.print(text)
+    else:
+        click.echo(text, err=True)
+
+
 def warn(text: str) -> None:
     """A warning, on stderr."""
     click.echo(f"warning: {text}", err=True)
@@ -123,9 +131,9 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(
-        box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, expand=False
-    )
+    if title:
+        click.echo(title)
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         header, justify = (column, "left") if isinstance(column, str) else column
         drawn.add_column(header, justify=justify, overflow="fold")  # type: ignore[arg-type]

@@ -57,8 +57,10 @@ def foldable_pairs(model: nn.Module, example: Tensor) -> list[tuple[str, str]]:
         if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_mean is None:
             continue
         source = node.args[0]
-        layer_path = calls.get(source) if isinstance(source, fx.Node) else None
-        if layer_path is None or not isinstance(modules[layer_path], FOLDABLE):
+        if not isinstance(source, fx.Node) or source not in calls:
+            continue
+        layer_path = calls[source]
+        if not isinstance(modules[layer_path], FOLDABLE):
             continue
         if len(source.users) == count[layer_path] == count[norm_path] == 1:
             pairs.append((layer_path, norm_path))

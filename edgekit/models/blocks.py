@@ -184,30 +184,25 @@ class BottleneckRow:
     stage: str
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(nn.Sequential):
     """Inverted residual block: expand, depthwise, squeeze-excite, project."""
 
     def __init__(self, name: str, inputs: Width, row: BottleneckRow, norm: Norm) -> None:
         super().__init__()
-        self.residual = row.residual
-        self.out = inputs if row.residual else Width(f"{row.stage}.out", row.out)
-        layers = nn.Sequential()
         width = inputs
         if row.expand is not None:
             width = Width(f"{name}.expand", row.expand)
-            layers.add_module("expand", ConvNormAct(inputs, width, norm, row.act))
-        layers.add_module(
-            "depthwise", ConvNormAct(width, None, norm, row.act, row.kernel, row.stride)
-        )
+            self.expand = ConvNormAct(inputs, width, norm, row.act)
+        self.depthwise = ConvNormAct(width, None, norm, row.act, row.kernel, row.stride)
         if row.squeeze is not None:
-            squeeze = Width(f"{name}.squeeze", row.squeeze)
-            layers.add_module("squeeze", SqueezeExcite(width, squeeze))
-        layers.add_module("project", ConvNormAct(width, self.out, norm, None))
-        self.layers = layers
+            self.squeeze = SqueezeExcite(width, Width(f"{name}.squeeze", row.squeeze))
+        self.residual = row.residual
+        self.out = inputs if row.residual else Width(f"{row.stage}.out", row.out)
+        self.project = ConvNormAct(width, self.out, norm, None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, out, H / stride, W / stride)."""
-        y: Tensor = self.layers(x)
+        y = super().forward(x)
         return x + y if self.residual else y
 
 

@@ -61,16 +61,16 @@ def first_divergence(
     """
     layers = layer_outputs(module, image)
     by_size: dict[int, list[tuple[str, NDArray[Any]]]] = {}
-    for name, value in tensors:
-        by_size.setdefault(value.size, []).append((name, value))
+    for named in tensors:
+        by_size.setdefault(named[1].size, []).append(named)
     closest = [_closest(value, by_size.get(value.size, [])) for _, _, value in layers]
     found = [i for i, (sqnr, _) in enumerate(closest) if sqnr >= FOUND_DB]
     last = found[-1] if found else -1
     if last == len(layers) - 1:
         return None
     path, kind, _ = layers[last + 1]
-    sqnr, name = closest[last + 1]
-    return Divergence(path, kind, sqnr, name, layers[last][0] if found else None)
+    sqnr, tensor = closest[last + 1]
+    return Divergence(path, kind, sqnr, tensor, layers[last][0] if found else None)
 
 
 def layer_outputs(module: nn.Module, image: Tensor) -> list[tuple[str, str, NDArray[Any]]]:

@@ -1,0 +1,139 @@
+"""``edgekit demo``: the whole way, from training to a prediction, in about a minute."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgekit.cli import console, train
+from edgekit.cli import predict as predict_command
+from edgekit.cli.options import overwrite_option
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgekit.exporting import Exported
+    from edgekit.inference import Evaluation
+
+MODEL, DATA, RESOLUTION, EPOCHS = "mobilenetv3-small", "digits", 32, 15
+PRECISIONS = ("fp32", "fp16")
+SHADES = " ░▒▓█"
+
+
+@click.command("demo")
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(path_type=Path),
+    default=Path("edgekit-demo"),
+    show_default=True,
+    metavar="DIR",
+)
+@click.option("--epochs", type=int, default=EPOCHS, show_default=True)
+@overwrite_option
+@console.common_options
+def command(out: Path, epochs: int, overwrite: bool) -> None:
+    """Train a MobileNetV3 on scanned digits, export, verify, evaluate, predict."""
+    from edgekit import registry
+    from edgekit.data import open_source
+
+    begin = time.perf_counter()
+    options = {"epochs": epochs, "resolution": RESOLUTION}
+    console.note(f"training {MODEL} on {DATA}, {RESOLUTION} px, {epochs} epochs")
+    result = train.run(MODEL, DATA, out / "run", False, overwrite, False, options)
+    console.note("exporting to " + ", ".join(registry.TARGETS))
+    with console.status("exporting") as notify:
+        from edgekit.exporting import Exported, export, raise_if_rejected
+
+        files = export(
+            str(result.run),
+            sorted(registry.TARGETS),
+            PRECISIONS,
+            out=out,
+            overwrite=overwrite,
+            notify=notify,
+        )
+        raise_if_rejected(files)
+        exported = [file for file in files if isinstance(file, Exported)]
+        source = open_source(DATA)
+        scores = {str(result.run): _evaluate(str(result.run), source)}
+        for file in exported:
+            notify(f"evaluating {file.path.name}")
+            scores[str(file.path)] = _evaluate(str(file.path), source)
+    _table(str(result.run), exported, scores)
+    image = out / "digit.png"
+    _write_digit(image, source.image("test", 0))
+    chosen = next(f for f in exported if f.artifact.target == "tflite")
+    _predict(chosen.path, image)
+    console.say(
+        f"\nEverything lies in {out}/: the run in run/ (see run/curves.png), the files, each with "
+        f"its\ncontract, and {image.name}. It took {time.perf_counter() - begin:.0f} s."
+    )
+    if console.wants_json():
+        console.emit_json("edgekit.demo/1", _document(result, exported, scores))
+
+
+def _evaluate(words: str, source: Any) -> Evaluation:
+    from edgekit.inference import evaluate, open_classifier
+
+    return evaluate(open_classifier(words), source)
+
+
+def _table(run: str, exported: list[Exported], scores: dict[str, Evaluation]) -> None:
+    rows = [("pytorch", "fp32", "", "", console.percent(scores[run].top1))]
+    for file in exported:
+        agreement, size = file.artifact.agreement, file.artifact.size_bytes
+        assert agreement is not None
+        assert size is not None
+        rows.append(
+            (
+                file.artifact.target,
+                file.artifact.scheme.precision,
+                console.mebibytes(size),
+                f"{agreement.sqnr_db:.1f} dB",
+                console.percent(scores[str(file.path)].top1),
+            )
+        )
+    right = "right"
+    console.table(
+        ["target", "precision", ("size", right), ("agreement", right), ("top-1", right)], rows
+    )
+
+
+def _write_digit(path: Path, pixels: NDArray[Any]) -> None:
+    from PIL import Image
+
+    Image.fromarray(pixels).save(path)
+    for row in pixels[:, :, 0]:
+        console.say("    " + "".join(2 * SHADES[int(value) * len(SHADES) // 256] for value in row))
+
+
+def _predict(artifact: Path, image: Path) -> None:
+    from edgekit.inference import open_classifier, predict
+
+    console.say(f"$ edgekit predict {artifact} {image} --top 3")
+    predict_command.show(list(predict(open_classifier(str(artifact)), [image], top=3)))
+
+
+def _document(
+    result: Any, exported: list[Exported], scores: dict[str, Evaluation]
+) -> dict[str, Any]:
+    from edgekit.core import to_json
+
+    return {
+        "train": to_json(result),
+        "artifacts": [
+            {
+                "path": str(file.path),
+                "target": file.artifact.target,
+                "precision": file.artifact.scheme.precision,
+                "size_bytes": file.artifact.size_bytes,
+                "agreement": to_json(file.artifact.agreement),
+                "top1": scores[str(file.path)].top1,
+            }
+            for file in exported
+        ],
+    }

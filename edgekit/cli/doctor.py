@@ -1,0 +1,140 @@
+"""``edgekit doctor``: what works here, and the command that mends what does not."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import click
+
+from edgekit import registry
+from edgekit.cli import console
+from edgekit.errors import UnavailableError
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the diagnosis.
+
+    Attributes:
+        needed: whether edgekit is broken without it.
+        fix: the command that mends it; empty where it works or nothing does.
+    """
+
+    name: str
+    works: bool
+    found: str
+    needed: bool = True
+    fix: str = ""
+
+
+@click.command("doctor")
+@console.common_options
+def command() -> None:
+    """Check Python, packages, converters, runtimes and devices.
+
+    Each target converts and runs a tiny network. Exit code 5 when something
+    that edgekit needs does not work.
+    """
+    steps: list[Callable[[], Check]] = [_python, _processor, _torch, _accelerator, _writable]
+    steps += [lambda name=name: _target(name) for name in registry.TARGETS]  # type: ignore[misc]
+    checks = []
+    with console.status("checking") as notify:
+        for step in steps:
+            checks.append(step())
+            notify(f"checked {checks[-1].name}")
+    console.table(
+        ["", "what", "found"],
+        [("ok" if c.works else "!!" if c.needed else "--", c.name, c.found) for c in checks],
+    )
+    for check in checks:
+        if check.fix:
+            console.say(f"to mend {check.name}: {check.fix}")
+    if console.wants_json():
+        from edgekit.core import to_json
+
+        console.emit_json("edgekit.doctor/1", {"checks": to_json(checks)})
+    broken = [check.name for check in checks if check.needed and not check.works]
+    if broken:
+        raise UnavailableError(f"does not work here: {', '.join(broken)}; see the lines above")
+
+
+def _python() -> Check:
+    return Check("Python", True, f"{platform.python_version()} on {platform.platform()}")
+
+
+def _processor() -> Check:
+    flags: set[str] = set()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith(("flags", "Features")):
+                flags = set(line.partition(":")[2].split())
+                break
+    known = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp")
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    features = ", ".join(name for name in known if name in flags) or "features unknown"
+    return Check("processor", True, f"{usable} cores, {platform.machine()}, {features}")
+
+
+def _torch() -> Check:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return Check("PyTorch", False, str(error), fix='pip install "torch>=2.8"')
+    return Check("PyTorch", True, torch.__version__)
+
+
+def _accelerator() -> Check:
+    try:
+        import torch
+    except (ImportError, OSError):
+        return Check("CUDA", False, "unknown without PyTorch", needed=False)
+    if not torch.cuda.is_available():
+        return Check("CUDA", False, "no GPU that this PyTorch can use", needed=False)
+    return Check("CUDA", True, torch.cuda.get_device_name(), needed=False)
+
+
+def _writable() -> Check:
+    folder = tempfile.gettempdir()
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return Check("temporary files", False, str(error), fix="export TMPDIR=/a/writable/folder")
+    return Check("temporary files", True, folder)
+
+
+def _target(name: str) -> Check:
+    """Converts and runs the smallest network there is."""
+    title = f"target {name}"
+    target = registry.target(name)
+    try:
+        versions = ", ".join(
+            f"{package} {metadata.version(package)}"
+            for package in target.packages
+            if package != "torch"
+        )
+        import torch
+
+        from edgekit.native_output import captured
+
+        network = torch.nn.Conv2d(3, 4, 3)
+        network = torch.nn.Sequential(network, torch.nn.Flatten(1)).eval()  # type: ignore[assignment]
+        images = torch.zeros(1, 3, 8, 8)
+        with tempfile.TemporaryDirectory() as folder, captured():
+            path = Path(folder, f"doctor{target.suffix}")
+            target.export(network, images, path, target.schemes["fp32"])
+            runner = target.open(path)
+            runner.run([torch.zeros(runner.tensors()[0][0].shape).numpy()])
+    except Exception as error:  # whatever goes wrong in a converter or runtime is the diagnosis
+        missing = isinstance(error, ImportError | metadata.PackageNotFoundError)
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        fix = "pip install --force-reinstall edgekit" if not missing else "pip install edgekit"
+        return Check(title, False, reason, fix=fix)
+    return Check(title, True, versions)

@@ -1,0 +1,149 @@
+"""``edgekit train``: a network from labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgekit.cli import console
+from edgekit.cli.options import model_argument, overwrite_option, resolution_option
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Display
+
+    from edgekit.training.loop import TrainingResult
+    from edgekit.training.progress import EpochRecord
+
+
+@click.command("train")
+@model_argument
+@click.option(
+    "--data", default="digits", show_default=True, metavar="SRC", help="digits or a folder."
+)
+@click.option("--epochs", type=int, default=15, show_default=True)
+@click.option("--batch-size", type=int, default=64, show_default=True)
+@click.option("--lr", type=float, help="Peak learning rate. [default: adamw 2e-3, sgd 0.1]")
+@click.option("--optimizer", default="adamw", show_default=True, metavar="adamw|sgd")
+@click.option("--weight-decay", type=float, help="[default: adamw 0.05, sgd 1e-4]")
+@click.option("--warmup-epochs", type=float, default=2.0, show_default=True)
+@click.option("--label-smoothing", type=float, default=0.1, show_default=True)
+@click.option("--ema/--no-ema", default=True, help="Average the weights over time. [default: ema]")
+@click.option("--flip/--no-flip", default=None, help="Mirror images. [default: where data allow]")
+@click.option("--crop/--no-crop", default=True, help="Shift images at random. [default: crop]")
+@resolution_option
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--init", metavar="FILE", help="Checkpoint or state dict to start from.")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
+@click.option("--amp", default="auto", show_default=True, metavar="auto|off|bf16|fp16")
+@click.option("--threads", type=int, metavar="N", help="CPU threads.")
+@click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the run. [default: runs/MODEL-SRC]",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in DIR.")
+@overwrite_option
+@console.common_options
+def command(
+    model: str,
+    data: str,
+    out: Path | None,
+    resume: bool,
+    overwrite: bool,
+    skip_corrupt: bool,
+    **options: Any,
+) -> None:
+    """Train MODEL; checkpoint, metrics and curves go into DIR.
+
+    Folders are DIR/class/image.jpg, or DIR/train/class/... with test (and
+    validation) beside. Stopped at any point, a run goes on with --resume.
+    """
+    from edgekit import registry
+
+    _, name, _ = registry.find_model(model)  # a wrong name fails before torch is imported
+    folder = out or Path("runs", f"{name}-{Path(data).name}")
+    try:
+        result = run(model, data, folder, resume, overwrite, skip_corrupt, options)
+    except KeyboardInterrupt:
+        if (folder / "state.pt").exists():
+            console.note(f"finished epochs are kept in {folder}: repeat the command with --resume")
+        raise
+    console.say(
+        f"{result.model}: top-1 {console.percent(result.top1)}, top-5 "
+        f"{console.percent(result.top5)} on {result.n:,} {result.split} images after "
+        f"{result.epochs} epochs in {result.seconds:.1f} s"
+    )
+    console.say(f"{result.checkpoint}  (metrics.jsonl and curves.png beside it)")
+    if console.wants_json():
+        from edgekit.core import to_json
+
+        console.emit_json("edgekit.train/1", to_json(result))
+
+
+def run(
+    model: str,
+    data: str,
+    folder: Path,
+    resume: bool,
+    overwrite: bool,
+    skip_corrupt: bool,
+    options: dict[str, Any],
+) -> TrainingResult:
+    """Trains with a bar per epoch of what is left."""
+    from edgekit.training.loop import train
+    from edgekit.training.options import TrainingOptions
+
+    with bar() as progress:
+        return train(
+            model,
+            data,
+            options=TrainingOptions(**options),
+            out=folder,
+            resume=resume,
+            overwrite=overwrite,
+            skip_corrupt=skip_corrupt,
+            progress=progress,
+        )
+
+
+@contextmanager
+def bar() -> Iterator[Bar]:
+    """A progress bar on stderr, with a line per finished epoch."""
+    with console.progress() as display:
+        yield Bar(display)
+
+
+class Bar:
+    """`edgekit.training.progress.Progress` as a bar with the time left."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._task = display.add_task("loading", total=None)
+
+    def loading(self, done: int, total: int) -> None:
+        """Images are being read."""
+        self._display.update(self._task, completed=done, total=total)
+
+    def start(self, step: int, steps: int) -> None:
+        """Training begins; the clock of the time left starts anew."""
+        self._display.remove_task(self._task)
+        self._task = self._display.add_task("training", total=steps, completed=step)
+
+    def step(self, step: int, loss: float) -> None:
+        """Steps are done."""
+        self._display.update(self._task, completed=step, description=f"training, loss {loss:.3f}")
+
+    def epoch(self, record: EpochRecord) -> None:
+        """An epoch is done."""
+        console.note(
+            f"epoch {record.epoch:3}  loss {record.train_loss:.3f}  validation top-1 "
+            f"{console.percent(record.validation_top1)}  {record.images_per_s:,.0f} images/s",
+            self._display,
+        )
