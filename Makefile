@@ -1,0 +1,36 @@
+# Each target does all the set-up it needs, on a machine with Python (3.11 or later) and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test check bench clean
+
+demo: $(VENV)/base.stamp
+	$(BIN)/edgekit demo --overwrite
+
+test: check
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# Figures for docs/benchmarks.md. Takes about half an hour; run it on an idle machine.
+bench: $(VENV)/dev.stamp
+	$(BIN)/python tests/bench/training.py
+	$(BIN)/python tests/bench/export.py
+
+$(VENV)/base.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) -e .
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/base.stamp
+	$(PIP_INSTALL) -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist edgekit-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
