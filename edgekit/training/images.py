@@ -1,0 +1,228 @@
+"""Images for training: read once and kept where they fit, then batched and augmented."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from edgekit.core import ImageSource, Preprocessing
+from edgekit.data.preprocess import resize_and_crop
+from edgekit.errors import EdgekitError
+
+CACHE_BYTES = 2 * 1024**3
+"""Memory that images may take; 50,000 at 64 px take 0.6 GB, beyond they are decoded on access."""
+
+MAX_SHIFT = 1 / 8
+"""Largest shift as a share of the side: the 4 of 32 px usual since arXiv:1512.03385."""
+
+_CHUNK = 256
+
+Batch = tuple[Tensor, Tensor]
+"""Pixels, uint8 (N, side, side, 3), and labels, int64 (N)."""
+
+
+class SplitImages(Dataset[Batch]):
+    """The images of a split at the network's resolution, fetched by the batch.
+
+    Args:
+        cache: keep the images in memory after `load`.
+    """
+
+    def __init__(
+        self, source: ImageSource, split: str, preprocessing: Preprocessing, cache: bool
+    ) -> None:
+        self.source, self.split, self.preprocessing = source, split, preprocessing
+        self.labels = torch.tensor([source.label(split, i) for i in range(source.size(split))])
+        side = preprocessing.crop
+        self.cached = torch.empty((len(self), side, side, 3), dtype=torch.uint8) if cache else None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def load(self, report: Callable[[int], None]) -> None:
+        """Fills the cache.
+
+        Args:
+            report: is given the number of images each time that many more are there.
+
+        Raises:
+            DataError: an image that cannot be decoded.
+        """
+        if self.cached is None:
+            return
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            # In chunks, so that an error or Ctrl-C leaves little work behind to wait for.
+            for start in range(0, len(self), _CHUNK):
+                indices = range(start, min(start + _CHUNK, len(self)))
+                pixels = np.stack(list(pool.map(self._pixels, indices)))
+                self.cached[start : start + len(indices)] = torch.from_numpy(pixels)
+                report(len(indices))
+
+    def fetch(self, indices: Sequence[int]) -> Batch:
+        """Pixels and labels of some images."""
+        chosen = torch.as_tensor(indices)
+        if self.cached is not None:
+            return self.cached[chosen], self.labels[chosen]
+        pixels = np.stack([self._pixels(int(i)) for i in indices])
+        return torch.from_numpy(pixels), self.labels[chosen]
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch | EdgekitError:
+        try:
+            return self.fetch(indices)
+        except EdgekitError as error:  # as a value: raised, a worker wraps it in a traceback
+            return error
+
+    def _pixels(self, index: int) -> NDArray[np.uint8]:
+        return resize_and_crop(self.source.image(self.split, index), self.preprocessing)
+
+
+class Batches(Sampler[list[int]]):
+    """Batches of indices, in a random order that is new for each value of `epoch`.
+
+    Batches differ by at most one image in size and none is smaller than asked for, so that no
+    image is left out and batch norm never meets a batch of one.
+
+    Args:
+        images: how many there are.
+        seed: of the order; without one they come as they are.
+        limit: take no more than that many.
+    """
+
+    def __init__(
+        self, images: int, batch_size: int, seed: int | None = None, limit: int | None = None
+    ) -> None:
+        self.all, self.seed, self.epoch = images, seed, 0
+        self.images = images if limit is None else min(images, limit)
+        self.count = max(1, self.images // batch_size)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.arange(self.all)
+        if self.seed is not None:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.all)
+        for part in np.array_split(order[: self.images], self.count):
+            yield part.tolist()
+
+
+class Loader:
+    """Iterates over the batches of a split, decoding ahead in workers where nothing is cached."""
+
+    def __init__(self, images: SplitImages, batches: Batches, device: torch.device) -> None:
+        self.batches, self.device = batches, device
+        workers = 0 if images.cached is not None else os.cpu_count() or 1
+        self._loader: DataLoader[Batch] = DataLoader(
+            images,
+            batch_sampler=batches,
+            collate_fn=_as_fetched,
+            # New ones for each epoch: persistent ones hang for 10 s when an error ends the run.
+            num_workers=workers,
+            pin_memory=device.type == "cuda",
+            generator=torch.Generator(),  # the order must not depend on torch's global one
+        )
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches on the device.
+
+        Raises:
+            DataError: an image that cannot be decoded.
+        """
+        for found in self._loader:
+            if isinstance(found, EdgekitError):
+                raise found
+            pixels, labels = found
+            yield (
+                pixels.to(self.device, non_blocking=True),
+                labels.to(self.device, non_blocking=True),
+            )
+
+
+def _as_fetched(batch: Any) -> Any:
+    """Takes the place of torch's collation: `SplitImages` gives whole batches."""
+    return batch
+
+
+def open_splits(
+    source: ImageSource,
+    splits: Sequence[str],
+    preprocessing: Preprocessing,
+    report: Callable[[int, int], None],
+) -> dict[str, SplitImages]:
+    """The images of some splits, read into memory if all of them fit into `CACHE_BYTES`.
+
+    Args:
+        report: is given the number of images in memory and of all, whenever there are more.
+
+    Raises:
+        DataError: an image that cannot be decoded.
+    """
+    total = sum(source.size(split) for split in splits)
+    cache = total * preprocessing.crop**2 * 3 <= CACHE_BYTES
+    opened = {split: SplitImages(source, split, preprocessing, cache) for split in splits}
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        report(done, total)
+
+    for images in opened.values():
+        images.load(count)
+    return opened
+
+
+def augment(pixels: Tensor, seed: Sequence[int], *, flip: bool, crop: bool) -> Tensor:
+    """Shifts images and mirrors half of them.
+
+    Args:
+        pixels: (N, side, side, 3).
+        seed: everything that the choices depend on, such as seed, epoch and step.
+
+    Returns:
+        The same shape and type; what a shift uncovers repeats the image's edge.
+    """
+    if not flip and not crop:
+        return pixels
+    n, side = pixels.shape[:2]
+    rng = np.random.default_rng(seed)
+    reach = round(side * MAX_SHIFT) if crop else 0
+    shifts = rng.integers(-reach, reach + 1, (2, n, 1))
+    rows, columns = np.clip(np.arange(side) + shifts, 0, side - 1)
+    if flip:
+        columns = np.where(rng.random((n, 1)) < 0.5, columns[:, ::-1], columns)
+    where = (
+        torch.arange(n).view(n, 1, 1),
+        torch.from_numpy(rows).view(n, side, 1),
+        torch.from_numpy(columns.copy()).view(n, 1, side),
+    )
+    return pixels[tuple(index.to(pixels.device) for index in where)]
+
+
+def normalize(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """`edgekit.data.preprocess.normalize` on the device, equal to the last bit.
+
+    Args:
+        pixels: 8-bit RGB, (N, side, side, 3).
+
+    Returns:
+        float32 (N, 3, side, side) in channels-last memory format.
+    """
+    assert preprocessing.channel_order == "RGB"
+    assert preprocessing.layout == "NCHW"
+    values = pixels.to(torch.float32) * preprocessing.scale
+    mean, std = (
+        torch.tensor(x, device=values.device) for x in (preprocessing.mean, preprocessing.std)
+    )
+    return ((values - mean) / std).permute(0, 3, 1, 2)

@@ -1,0 +1,280 @@
+"""Training from a name and some data to a checkpoint, in a folder from which it can go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgekit.core import ImageSource, ModelSpec, from_json, to_json
+from edgekit.data import open_source
+from edgekit.data.preprocess import for_source
+from edgekit.errors import CheckpointError, DataError, UsageError
+from edgekit.models import build, family_of, find_spec, with_resolution
+from edgekit.models.source import is_path
+from edgekit.models.weights import Checkpoint, load_into, load_state
+from edgekit.training import options as training_options
+from edgekit.training.images import Batches, Loader, SplitImages, open_splits
+from edgekit.training.options import TrainingOptions
+from edgekit.training.progress import EpochRecord, Progress, Silent
+from edgekit.training.run_folder import Plan, RunFolder, TestRecord
+from edgekit.training.trainer import EVALUATION_BATCH, Trainer, torch_seed
+
+DEFAULTS = TrainingOptions()
+
+# Seconds between two drawings of the curves, each of which takes a third of a second.
+_REDRAW_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """A finished training.
+
+    Attributes:
+        model: canonical name of the network.
+        run: folder of the run, as it was given.
+        checkpoint: the trained network in it.
+        split: which images top-1 and top-5 are of: ``test``, or ``validation`` where the data
+            have no test images.
+        n: number of these images.
+        top1: share of images whose class has the highest score.
+        top5: share of images whose class is among the five highest.
+        seconds: of the whole training, over all sessions.
+    """
+
+    model: str
+    run: Path
+    checkpoint: Path
+    epochs: int
+    top1: float
+    top5: float
+    seconds: float
+    split: str
+    n: int
+
+
+def train(
+    model: str,
+    data: str = "digits",
+    *,
+    options: TrainingOptions = DEFAULTS,
+    out: Path,
+    resume: bool = False,
+    overwrite: bool = False,
+    skip_corrupt: bool = False,
+    progress: Progress | None = None,
+) -> TrainingResult:
+    """Trains a zoo network.
+
+    After every epoch ``out`` holds ``state.pt`` and ``metrics.jsonl``, at the end also
+    ``model.pt`` and ``curves.png``, and no ``state.pt``. A run that was stopped at any point and
+    resumed ends with the same weights, to the last bit on the CPU, as one that was not.
+
+    Args:
+        model: zoo name.
+        data: words of an image source; see `edgekit.data.open_source`.
+        out: folder of the run; made if need be.
+        resume: go on with the run in ``out``; a finished one just gives its result.
+        overwrite: replace the run in ``out``.
+        skip_corrupt: leave out images that cannot be decoded, instead of failing.
+        progress: is told how far the training is.
+
+    Raises:
+        UsageError: an option out of range, or a run that was started with others.
+        DataError: images that cannot be used.
+        CheckpointError: ``options.init`` or ``state.pt`` cannot be used.
+        ModelError: the loss is no longer finite.
+        OutputError: ``out`` holds another run, or cannot be written.
+        UnavailableError: a device that is not there.
+    """
+    begin = time.perf_counter()
+    training_options.check(options)
+    training_options.machine(options)
+    folder = RunFolder(Path(out))
+    folder.check(resume=resume, overwrite=overwrite)
+    published = _published_spec(model)
+    source = open_source(data, skip_corrupt=skip_corrupt)
+    plan = _plan(published, source, options)
+    with _own_torch(options):
+        network = _initial(plan)
+        folder.begin(plan, resume=resume)
+        if resume and folder.finished():
+            return _result(plan, folder, folder.test_record())
+        run = _Run(plan, folder, progress or Silent(), begin)
+        return run.complete(network, source, folder.load_state() if resume else None)
+
+
+class _Run:
+    """A training under way: its history and its clock."""
+
+    def __init__(self, plan: Plan, folder: RunFolder, progress: Progress, begin: float) -> None:
+        self.plan, self.folder, self.progress = plan, folder, progress
+        self.history: list[EpochRecord] = []
+        self.begin, self.earlier_s = begin, 0.0
+
+    def complete(
+        self, network: nn.Module, source: ImageSource, state: dict[str, Any] | None
+    ) -> TrainingResult:
+        """Trains to the end and writes the results."""
+        splits = list(self.plan.images)
+        images = open_splits(source, splits, self.plan.preprocessing, self.progress.loading)
+        trainer = Trainer(self.plan, network, images["train"])
+        if state is not None:
+            self._restore(trainer, state)
+        self._epochs(trainer, images["validation"])
+        return self._finish(trainer, images[splits[-1]], splits[-1])
+
+    def _restore(self, trainer: Trainer, state: dict[str, Any]) -> None:
+        try:
+            trainer.restore(state["trainer"])
+            self.history = [from_json(EpochRecord, record) for record in state["history"]]
+            self.earlier_s = float(state["seconds"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{self.folder.state} does not fit this run ({str(error).splitlines()[0]}): start "
+                f"anew with --overwrite"
+            ) from error
+
+    def _epochs(self, trainer: Trainer, validation: SplitImages) -> None:
+        loader = _in_order(validation, trainer.device)
+        done = len(self.history)
+        self.progress.start(done * len(trainer.batches), trainer.steps)
+        drawn = time.perf_counter()
+        for epoch in range(done, self.plan.options.epochs):
+            record = trainer.epoch(epoch, loader, self.progress.step)
+            self.history.append(record)
+            self.folder.save_state(
+                {
+                    "trainer": trainer.state(),
+                    "history": [to_json(record) for record in self.history],
+                    "seconds": self._seconds(),
+                }
+            )
+            self.folder.write_metrics(self.history)
+            if time.perf_counter() - drawn > _REDRAW_S:
+                self.folder.draw_curves(self.history, self._title())
+                drawn = time.perf_counter()
+            self.progress.epoch(record)
+
+    def _finish(self, trainer: Trainer, images: SplitImages, split: str) -> TrainingResult:
+        plan, epochs = self.plan, self.plan.options.epochs
+        scores = trainer.evaluate(_in_order(images, trainer.device))
+        self.folder.draw_curves(self.history, self._title())
+        test = TestRecord(
+            split, scores.n, scores.loss, scores.top1, scores.top5, epochs, self._seconds()
+        )
+        self.folder.write_metrics(self.history, test)
+        results = {"top1": test.top1, "top5": test.top5, "epochs": epochs, "seconds": test.seconds}
+        self.folder.finish(
+            Checkpoint(
+                model=plan.model,
+                spec=plan.spec,
+                state=trainer.average.module.state_dict(),
+                labels=plan.labels,
+                preprocessing=plan.preprocessing,
+                data=plan.data,
+                results={key: float(value) for key, value in results.items()},
+            )
+        )
+        return _result(plan, self.folder, test)
+
+    def _seconds(self) -> float:
+        return self.earlier_s + time.perf_counter() - self.begin
+
+    def _title(self) -> str:
+        return f"{self.plan.model} on {self.plan.data}, {self.plan.spec.resolution} px"
+
+
+def _published_spec(model: str) -> ModelSpec:
+    """The spec of a zoo name.
+
+    Raises:
+        UsageError: the words mean something else.
+    """
+    if is_path(model) or ":" in model:
+        raise UsageError(
+            f"'{model}': only zoo networks are trained for now; to start from a checkpoint, give "
+            f"the network's name and --init FILE; see 'edgekit list models'"
+        )
+    return find_spec(model)
+
+
+def _plan(published: ModelSpec, source: ImageSource, options: TrainingOptions) -> Plan:
+    splits = _splits(source)
+    smallest = family_of(published).stride(published)
+    options = training_options.resolve(options, source, published.resolution, smallest)
+    spec = find_spec(published.name, classes=len(source.classes))
+    spec = with_resolution(spec, options.resolution)
+    return Plan(
+        model=spec.name,
+        data=source.name,
+        options=options,
+        spec=spec,
+        preprocessing=for_source(source, spec.resolution),
+        labels=source.classes,
+        images={split: source.size(split) for split in splits},
+    )
+
+
+def _splits(source: ImageSource) -> list[str]:
+    """Training, validation, and what the final figures are of.
+
+    Raises:
+        DataError: a split is missing or too small to train on.
+    """
+    for split in ("train", "validation"):
+        if split not in source.splits:
+            raise DataError(
+                f"data source '{source.name}' has no '{split}' split, only "
+                f"{', '.join(source.splits)}: give it more images, or a folder '{split}'"
+            )
+    if source.size("train") < 2:
+        raise DataError(f"data source '{source.name}' has one training image: expected 2 or more")
+    return [split for split in ("train", "validation", "test") if split in source.splits]
+
+
+def _initial(plan: Plan) -> nn.Module:
+    """The network with its first weights."""
+    torch.manual_seed(torch_seed(plan.options.seed))
+    network = build(plan.spec)
+    if plan.options.init is not None:
+        path = Path(plan.options.init)
+        load_into(network, load_state(path), plan.options.init)
+    return network
+
+
+def _in_order(images: SplitImages, device: torch.device) -> Loader:
+    return Loader(images, Batches(len(images), EVALUATION_BATCH), device)
+
+
+def _result(plan: Plan, folder: RunFolder, test: TestRecord) -> TrainingResult:
+    return TrainingResult(
+        model=plan.model,
+        run=folder.path,
+        checkpoint=folder.checkpoint,
+        epochs=test.epochs,
+        top1=test.top1,
+        top5=test.top5,
+        seconds=test.seconds,
+        split=test.split,
+        n=test.n,
+    )
+
+
+@contextmanager
+def _own_torch(options: TrainingOptions) -> Iterator[None]:
+    """Sets threads and random state for a training and puts them back."""
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng():
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)

@@ -1,0 +1,63 @@
+"""What a training reports while it runs. Training itself never prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """A line of ``metrics.jsonl``.
+
+    Attributes:
+        epoch: counted from 1.
+        lr: learning rate of the epoch's last step.
+        train_loss: mean cross-entropy over the augmented training images.
+        train_top1: of the network in training, on augmented images.
+        validation_loss: mean cross-entropy of the averaged weights.
+        validation_top1: of the averaged weights.
+        seconds: of the whole epoch.
+        images_per_s: of the training steps alone.
+    """
+
+    epoch: int
+    lr: float
+    train_loss: float
+    train_top1: float
+    validation_loss: float
+    validation_top1: float
+    seconds: float
+    images_per_s: float
+
+
+class Progress(Protocol):
+    """Callbacks of a training, in the order in which they are first called."""
+
+    def loading(self, done: int, total: int) -> None:
+        """Images were read into memory; not called when they are decoded on access."""
+
+    def start(self, step: int, steps: int) -> None:
+        """Training begins at ``step``, which is above 0 when resumed, of ``steps``."""
+
+    def step(self, step: int, loss: float) -> None:
+        """``step`` steps are done, the last with this loss; not called for every step."""
+
+    def epoch(self, record: EpochRecord) -> None:
+        """An epoch is done and its state is on disk."""
+
+
+class Silent:
+    """Reports nothing."""
+
+    def loading(self, done: int, total: int) -> None:
+        """Nothing."""
+
+    def start(self, step: int, steps: int) -> None:
+        """Nothing."""
+
+    def step(self, step: int, loss: float) -> None:
+        """Nothing."""
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Nothing."""

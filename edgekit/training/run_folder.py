@@ -1,0 +1,247 @@
+"""The folder of a run: which files it has, when they may be replaced, and how to go on from them.
+
+Every file appears under its name only when it is complete. ``state.pt`` decides: the other files
+are written from it, so that a run that was killed between two files is consistent again after
+the next epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.core import ModelSpec, Preprocessing, from_json, to_json
+from edgekit.errors import CheckpointError, OutputError, UsageError
+from edgekit.models.weights import (
+    FILE_NAME,
+    Checkpoint,
+    load_plain,
+    save_checkpoint,
+    save_plain,
+)
+from edgekit.training.options import TrainingOptions
+from edgekit.training.progress import EpochRecord
+
+FORMAT = "edgekit.training/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that a run depends on; a run is resumed only under an equal plan.
+
+    Attributes:
+        model: canonical name of the network.
+        data: name of the image source.
+        options: resolved.
+        images: number of images by split.
+    """
+
+    model: str
+    data: str
+    options: TrainingOptions
+    spec: ModelSpec
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+    images: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TestRecord:
+    """The last line of ``metrics.jsonl``.
+
+    Attributes:
+        split: ``test``, or ``validation`` where the data have no test images.
+        n: images.
+        seconds: of the whole training, over all sessions.
+    """
+
+    split: str
+    n: int
+    loss: float
+    top1: float
+    top5: float
+    epochs: int
+    seconds: float
+
+
+class RunFolder:
+    """The files of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / FILE_NAME
+        self.state = path / "state.pt"
+        self.metrics = path / "metrics.jsonl"
+        self.curves = path / "curves.png"
+        self.options = path / "options.json"
+
+    def finished(self) -> bool:
+        """Whether the run is complete."""
+        return self.checkpoint.exists() and not self.state.exists()
+
+    def check(self, *, resume: bool, overwrite: bool) -> None:
+        """Refuses a folder that cannot be used, before anything is done.
+
+        Raises:
+            OutputError: it holds results and neither `resume` nor `overwrite` is set, or it is
+                no folder.
+            UsageError: nothing to resume, or both ways at once.
+        """
+        if resume and overwrite:
+            raise UsageError("--resume and --overwrite exclude each other: give one of them")
+        if self.path.exists() and not self.path.is_dir():
+            raise OutputError(f"{self.path} is a file: expected a folder for the run, new or empty")
+        if resume and self._recorded() is None:
+            raise UsageError(f"{self.path} holds no run to resume: leave out --resume to start one")
+        if resume or overwrite:
+            return
+        for file in (self.checkpoint, self.state, self.metrics, self.curves):
+            if file.exists():
+                raise OutputError(
+                    f"{self.path} already holds {file.name}: continue with --resume, replace it "
+                    f"with --overwrite, or choose another folder"
+                )
+        if self.options.exists() and self._recorded() is None:
+            raise OutputError(
+                f"{self.options} is not of a training run: choose another folder, or replace it "
+                f"with --overwrite"
+            )
+
+    def begin(self, plan: Plan, *, resume: bool) -> None:
+        """Makes the folder and records the plan, or compares it with the recorded one.
+
+        Raises:
+            UsageError: the run to resume was started differently; names the first difference.
+            OutputError: the folder cannot be written.
+        """
+        described = {"format": FORMAT, **to_json(plan)}
+        if resume:
+            difference = _first_difference(self._recorded(), described, "")
+            if difference is not None:
+                name, then, now = difference
+                raise UsageError(
+                    f"{self.path} was started with {name} {_short(then)}, not {_short(now)}: "
+                    f"resume with the same, or start anew with --overwrite"
+                )
+            return
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            for file in (self.checkpoint, self.state, self.metrics, self.curves):
+                file.unlink(missing_ok=True)
+        self._write(self.options, (json.dumps(described, indent=1) + "\n").encode())
+
+    def load_state(self) -> dict[str, Any] | None:
+        """What `save_state` wrote last; ``None`` before the end of the first epoch.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        if not self.state.exists():
+            return None
+        state = load_plain(self.state)
+        if not isinstance(state, dict) or state.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{self.state} is not the state of a training: start anew with --overwrite"
+            )
+        return state
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Saves what is needed to go on: plain data and tensors."""
+        with writing(self.state):
+            save_plain(self.state, {"format": FORMAT, **state})
+
+    def write_metrics(self, history: Sequence[EpochRecord], test: TestRecord | None = None) -> None:
+        """Writes one line per epoch, and the figures on the test images behind them."""
+        records = [*history] if test is None else [*history, test]
+        lines = [json.dumps(to_json(record)) + "\n" for record in records]
+        self._write(self.metrics, "".join(lines).encode())
+
+    def draw_curves(self, history: Sequence[EpochRecord], title: str) -> None:
+        """Draws loss and accuracy over the epochs."""
+        from edgekit.training.curves import draw
+
+        self._write(self.curves, draw(history, title))
+
+    def finish(self, checkpoint: Checkpoint) -> None:
+        """Saves the trained network; then the state has served its purpose."""
+        with writing(self.checkpoint):
+            save_checkpoint(self.checkpoint, checkpoint)
+            self.state.unlink(missing_ok=True)
+
+    def test_record(self) -> TestRecord:
+        """The figures of a finished run.
+
+        Raises:
+            CheckpointError: ``metrics.jsonl`` is missing or was changed.
+        """
+        try:
+            last = self.metrics.read_text().splitlines()[-1]
+            return from_json(TestRecord, json.loads(last))
+        except (OSError, ValueError, IndexError) as error:
+            raise CheckpointError(
+                f"{self.metrics} does not end with the figures of a finished run: {error}"
+            ) from error
+
+    def _recorded(self) -> dict[str, Any] | None:
+        """What `begin` wrote; ``None`` if there is no such file or it is something else."""
+        try:
+            recorded = json.loads(self.options.read_bytes())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+        except OSError as error:
+            raise OutputError(f"{self.options} cannot be read: {error.strerror}") from error
+        ours = isinstance(recorded, dict) and recorded.get("format") == FORMAT
+        return recorded if ours else None
+
+    def _write(self, path: Path, content: bytes) -> None:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        with writing(path):
+            try:
+                with open(temporary, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns failures to write into an error that names the path.
+
+    Raises:
+        OutputError: disk full, no permission, no such place.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        # torch.save hides the reason behind a RuntimeError of its own.
+        reason = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(reason, OSError):
+            raise
+        raise OutputError(
+            f"{path} cannot be written: {reason.strerror or reason}; free space there or choose "
+            f"another folder"
+        ) from error
+
+
+def _first_difference(then: Any, now: Any, name: str) -> tuple[str, Any, Any] | None:
+    """Name and both values of the first entry that is not the same in two plain structures."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in [*now, *(key for key in then if key not in now)]:
+            found = _first_difference(then.get(key), now.get(key), key)
+            if found is not None:
+                return found
+        return None
+    return None if then == now else (name, then, now)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False).strip('"')
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,201 @@
+"""One network in training: its steps, its state, its evaluation."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import update_bn
+
+from edgekit.errors import ModelError
+from edgekit.training.images import Batch, Batches, Loader, SplitImages, augment, normalize
+from edgekit.training.optimization import make_average, make_optimizer, make_schedule
+from edgekit.training.options import machine
+from edgekit.training.progress import EpochRecord
+from edgekit.training.run_folder import Plan
+
+# Enough for means and variances to 2 %, the spread of the statistics between two such draws.
+STATISTICS_IMAGES = 2048
+EVALUATION_BATCH = 256
+_REPORT_EVERY = 10
+# Tells the uses of a seed apart; epochs are counted from 0.
+_AUGMENTATION, _DROPOUT = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Result of an evaluation; top-1 and top-5 as fractions."""
+
+    n: int
+    loss: float
+    top1: float
+    top5: float
+
+
+class Trainer:
+    """A network with all that changes while it is trained.
+
+    Everything random is drawn from (seed, epoch, step), so `state` need not hold a generator.
+
+    Args:
+        model: on the CPU; it is taken over.
+    """
+
+    def __init__(self, plan: Plan, model: nn.Module, train: SplitImages) -> None:
+        options = self.options = plan.options
+        assert options.batch_size is not None
+        self.preprocessing = plan.preprocessing
+        device, amp = machine(options)
+        # Accelerate keeps device and precision for the whole process; this run has its own.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision=amp)
+        self.device = self.accelerator.device
+        self.batches = Batches(len(train), options.batch_size, options.seed)
+        self.loader = Loader(train, self.batches, self.device)
+        steps = self.steps = options.epochs * len(self.batches)
+        # Channels last: 898 images/s against 331 on 2 AVX-512 cores, MobileNetV3-Small, 32 px.
+        _to_channels_last(model.to(self.device))
+        self.average = make_average(model, options, steps)
+        optimizer = make_optimizer(model, options)
+        schedule = make_schedule(optimizer, options, steps)
+        self.model, self.optimizer, self.schedule = self.accelerator.prepare(
+            model, optimizer, schedule
+        )
+        statistics = Batches(len(train), EVALUATION_BATCH, options.seed, STATISTICS_IMAGES)
+        self.statistics = Loader(train, statistics, self.device)
+
+    def state(self) -> dict[str, Any]:
+        """All that a later session needs, as plain data and tensors."""
+        scaler = self.accelerator.scaler
+        return {
+            "model": self.accelerator.unwrap_model(self.model).state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a `state`."""
+        self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.accelerator.scaler is not None and state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+
+    def epoch(
+        self, epoch: int, validation: Loader, report: Callable[[int, float], None]
+    ) -> EpochRecord:
+        """Trains for one epoch and evaluates the averaged weights.
+
+        Args:
+            epoch: counted from 0.
+            report: is given the number of steps done and the loss.
+
+        Raises:
+            ModelError: the loss is not finite.
+            DataError: an image that cannot be decoded.
+        """
+        begin = time.perf_counter()
+        loss, correct, lr = self._steps(epoch, report)
+        trained = time.perf_counter()
+        scores = self.evaluate(validation)
+        images = self.batches.images
+        return EpochRecord(
+            epoch=epoch + 1,
+            lr=lr,
+            train_loss=loss / images,
+            train_top1=correct / images,
+            validation_loss=scores.loss,
+            validation_top1=scores.top1,
+            seconds=time.perf_counter() - begin,
+            images_per_s=images / (trained - begin),
+        )
+
+    def _steps(self, epoch: int, report: Callable[[int, float], None]) -> tuple[float, int, float]:
+        self.model.train()
+        self.batches.epoch = epoch
+        done = epoch * len(self.batches)
+        loss_sum = torch.zeros((), device=self.device)
+        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        lr = 0.0
+        for step, (pixels, labels) in enumerate(self.loader):
+            lr = self.schedule.get_last_lr()[0]
+            scores = self._step(pixels, labels, epoch, step)
+            loss = F.cross_entropy(scores, labels)
+            loss_sum += loss * len(labels)
+            correct += (scores.argmax(1) == labels).sum()
+            if step % _REPORT_EVERY == 0 or step + 1 == len(self.batches):
+                report(done + step + 1, self._finite(float(loss)))
+        return self._finite(float(loss_sum)), int(correct), lr
+
+    def _step(self, pixels: Tensor, labels: Tensor, epoch: int, step: int) -> Tensor:
+        o = self.options
+        where = (o.seed, epoch, step)
+        pixels = augment(pixels, (*where, _AUGMENTATION), flip=bool(o.flip), crop=o.crop)
+        torch.manual_seed(torch_seed(*where, _DROPOUT))
+        scores: Tensor = self.model(normalize(pixels, self.preprocessing))
+        loss = F.cross_entropy(scores, labels, label_smoothing=o.label_smoothing)
+        self.accelerator.backward(loss)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        self.average.update_parameters(self.model)
+        return scores.detach()
+
+    def evaluate(self, loader: Loader) -> Scores:
+        """Evaluates the averaged weights in fp32.
+
+        Their batch-norm statistics are computed anew from training images without augmentation:
+        those of the training lag behind the weights, and no average of them fits averaged
+        weights.
+
+        Raises:
+            ModelError: the loss is not finite.
+        """
+        with torch.no_grad():
+            update_bn(self._inputs(self.statistics), self.average)
+            self.average.eval()
+            loss, top1, top5, n = 0.0, 0, 0, 0
+            for pixels, labels in loader:
+                scores = self.average(normalize(pixels, self.preprocessing))
+                loss += float(F.cross_entropy(scores, labels, reduction="sum"))
+                ranked = scores.topk(min(5, scores.shape[1])).indices == labels[:, None]
+                top1 += int(ranked[:, 0].sum())
+                top5 += int(ranked.any(1).sum())
+                n += len(labels)
+        return Scores(n, self._finite(loss / n), top1 / n, top5 / n)
+
+    def _inputs(self, loader: Iterable[Batch]) -> Iterable[Tensor]:
+        for pixels, _ in loader:
+            yield normalize(pixels, self.preprocessing)
+
+    def _finite(self, loss: float) -> float:
+        if not math.isfinite(loss):
+            raise ModelError(
+                f"the training diverged: the loss is {loss}; lower --lr (now {self.options.lr:g})"
+                + ("" if self.options.amp in ("off", "auto") else " or use --amp off")
+            )
+        return loss
+
+
+def _to_channels_last(model: nn.Module) -> None:
+    """Lays out the weights of convolutions as NHWC, in place."""
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def torch_seed(*parts: int) -> int:
+    """A seed for torch's generators that depends on all parts."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
