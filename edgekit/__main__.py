@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 
 
 def main() -> None:
     """Runs the command line and exits with its code."""
     try:
+        # So that what is half done is cleaned up after `kill`, as it is after Ctrl-C.
+        signal.signal(signal.SIGTERM, _terminate)
         from edgekit.cli import run
 
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # before the command line was there to say more
         code = 130
     sys.exit(code)
+
+
+def _terminate(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":
