@@ -23,12 +23,12 @@ from edgekit.training.options import machine
 from edgekit.training.progress import EpochRecord
 from edgekit.training.run_folder import Plan
 
-# Enough for means and variances to 2 %, the spread of the statistics between two such draws.
+# The standard error of a mean over so many images is 2 % of their spread.
 STATISTICS_IMAGES = 2048
 EVALUATION_BATCH = 256
 _REPORT_EVERY = 10
 # Tells the uses of a seed apart; epochs are counted from 0.
-_AUGMENTATION, _DROPOUT = 0, 1
+_AUGMENTATION, _DROPOUT, _STATISTICS = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +163,7 @@ class Trainer:
         Raises:
             ModelError: the loss is not finite.
         """
+        torch.manual_seed(torch_seed(self.options.seed, _STATISTICS))  # dropout is active there
         with torch.no_grad():
             update_bn(self._inputs(self.statistics), self.average)
             self.average.eval()
