@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit import registry
 from edgekit.core import Artifact, canonical_json, from_json, to_json
-from edgekit.errors import ContractError, InputError
+from edgekit.data import preprocess
+from edgekit.errors import ContractError, EdgekitError, InputError
 from edgekit.native_output import captured
 
 if TYPE_CHECKING:
@@ -87,8 +88,8 @@ def load(path: Path, *, embedded: bool = False) -> Artifact:
 
     Raises:
         InputError: a file of the artifact is missing.
-        ContractError: the contract is missing, damaged, edited, or of another file; or the
-            artifact's bytes are not the exported ones.
+        ContractError: the contract is missing, damaged, edited, or of another file; it contradicts
+            itself; or the artifact's bytes are not the exported ones.
     """
     target = target_by_suffix(path)
     if target is None:
@@ -97,9 +98,9 @@ def load(path: Path, *, embedded: bool = False) -> Artifact:
     for file in target.files(path):
         if not file.is_file():
             raise InputError(f"{file} does not exist: an artifact of target {target.name} needs it")
-    if embedded:
-        return _load_embedded(path, target)
-    return _load_beside(path, target)
+    artifact = _load_embedded(path, target) if embedded else _load_beside(path, target)
+    _check(path, artifact)
+    return artifact
 
 
 def open_artifact(
@@ -126,8 +127,50 @@ def open_artifact(
     return OpenArtifact(path, contract, target, runner)
 
 
+def _check(path: Path, artifact: Artifact) -> None:
+    """Refuses a contract whose parts do not go together.
+
+    Raises:
+        ContractError: an impossible preprocessing, one that does not give the input, or labels
+            that are not one for each output.
+    """
+    facts = artifact.preprocessing
+    try:
+        preprocess.check(facts)
+    except ContractError as error:
+        raise ContractError(f"{path}: {error}") from error
+    side = facts.crop
+    shape = (1, 3, side, side) if facts.layout == "NCHW" else (1, side, side, 3)
+    if [tensor.shape for tensor in artifact.inputs] != [shape]:
+        raise ContractError(
+            f"{path}: its preprocessing gives images {shape}, its input takes "
+            f"{_forms(artifact.inputs)}: export it again"
+        )
+    classes = [tensor.shape[-1] for tensor in artifact.outputs if tensor.shape]
+    if len(classes) != 1 or (artifact.labels is not None and len(artifact.labels) != classes[0]):
+        raise ContractError(
+            f"{path}: the contract has {len(artifact.labels or ())} labels for "
+            f"{', '.join(map(str, classes)) or 'no'} outputs: export it again"
+        )
+
+
+def _extract(path: Path, target: Target) -> str | None:
+    """The contract inside a file that may be damaged in any way.
+
+    Raises:
+        InputError: the file cannot be read as one of its format.
+    """
+    try:
+        with registry.needed_packages(f"target {target.name}"):
+            return target.extract(path)
+    except EdgekitError:
+        raise
+    except Exception as error:  # parsers raise everything there is on damaged files
+        raise InputError(f"{path} is damaged: it is no complete {target.name} file") from error
+
+
 def _load_embedded(path: Path, target: Target) -> Artifact:
-    text = target.extract(path)
+    text = _extract(path, target)
     if text is None:
         raise ContractError(
             f"{path} has no contract inside: it was not written by edgekit; export it again"
@@ -144,7 +187,7 @@ def _load_beside(path: Path, target: Target) -> Artifact:
     except FileNotFoundError as error:
         hint = (
             "copy it along with the file, or read the one inside the file with --embedded"
-            if target.extract(path) is not None
+            if _extract(path, target) is not None
             else "the file was not written by edgekit; export it again"
         )
         raise ContractError(f"{path} has no contract: {beside} does not exist; {hint}") from error
@@ -173,7 +216,7 @@ def _load_beside(path: Path, target: Target) -> Artifact:
 def _why_bytes_differ(path: Path, target: Target, artifact: Artifact, size: int) -> str:
     """Altered bytes and a contract of another file look alike by digest; the inside tells."""
     try:
-        inside = target.extract(path)
+        inside = _extract(path, target)
     except InputError:
         inside = None
     if inside is not None and inside != embedded_text(artifact):
@@ -186,12 +229,16 @@ def _why_bytes_differ(path: Path, target: Target, artifact: Artifact, size: int)
 
 def _parse(path: Path, text: str, what: str) -> dict[str, Any]:
     try:
-        data = json.loads(text)
-    except ValueError as error:
+        data = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise ContractError(f"{path}: {what} is no JSON: {error}") from error
     if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
         raise ContractError(f"{path}: {what} is not of schema '{SCHEMA}'")
     return data
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _decode(path: Path, data: dict[str, Any], what: str) -> Artifact:

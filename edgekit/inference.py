@@ -14,9 +14,10 @@ from edgekit import contract
 from edgekit.core import ImageSource, Preprocessing
 from edgekit.data import open_source, preprocess, split_for
 from edgekit.data.decode import load_image
-from edgekit.errors import ContractError, DataError, UsageError
+from edgekit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from edgekit.core import Pixels
     from edgekit.models.source import Model
 
 Scores = NDArray[np.float32]
@@ -62,14 +63,6 @@ class ArtifactClassifier:
         self.data = facts.data
         self.classes = facts.outputs[0].shape[-1]
         self._runner = opened.runner
-        preprocess.check(facts.preprocessing)
-        side = facts.preprocessing.crop
-        shape = (1, 3, side, side) if facts.preprocessing.layout == "NCHW" else (1, side, side, 3)
-        if facts.inputs[0].shape != shape:
-            raise ContractError(
-                f"{self.words}: its preprocessing gives images {shape}, its input takes "
-                f"{facts.inputs[0].shape}: export it again"
-            )
 
     def scores(self, images: NDArray[np.float32]) -> Scores:
         """One run per image: exported files have batch 1."""
@@ -159,7 +152,7 @@ def predict(classifier: Classifier, images: Iterable[Path], top: int = 5) -> Ite
         DataError: a file is no image, or cannot be prepared as the network needs it.
     """
     for path in images:
-        image = preprocess.prepare(load_image(path), classifier.preprocessing)
+        image = _prepared(load_image(path), str(path), classifier.preprocessing)
         probabilities = softmax(classifier.scores(image[None]))[0]
         best = np.argsort(-probabilities, kind="stable")[:top]
         names = classifier.labels
@@ -170,6 +163,13 @@ def predict(classifier: Classifier, images: Iterable[Path], top: int = 5) -> Ite
                 for i in best
             ),
         )
+
+
+def _prepared(image: Pixels, name: str, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    try:
+        return preprocess.prepare(image, preprocessing)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,14 @@ def evaluate(
     for start in range(0, size, classifier.batch):
         indices = range(start, min(size, start + classifier.batch))
         images = np.stack(
-            [preprocess.prepare(source.image(split, i), classifier.preprocessing) for i in indices]
+            [
+                _prepared(
+                    source.image(split, i),
+                    f"'{source.name}', image {i} of split '{split}'",
+                    classifier.preprocessing,
+                )
+                for i in indices
+            ]
         )
         truth = np.array([to_output[source.label(split, i)] for i in indices])
         ranked = np.argsort(-classifier.scores(images), axis=1, kind="stable")[:, :5]

@@ -153,9 +153,12 @@ def _read(path: Path) -> ModelProto:
     from google.protobuf.message import DecodeError
 
     try:
-        return onnx.load(str(path))
+        proto = onnx.load(str(path))
     except DecodeError as error:
         raise InputError(f"{path} is no ONNX file, or is damaged") from error
+    if not proto.graph.node:  # no bytes at all are a valid message, too
+        raise InputError(f"{path} is no ONNX file, or is damaged: it holds no network")
+    return proto
 
 
 def _clean(proto: ModelProto) -> None:

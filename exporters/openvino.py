@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -44,6 +45,7 @@ class OpenVinoTarget:
         for port, name in ((graph.inputs[0], "image"), (graph.outputs[0], "scores")):
             port.get_tensor().set_names({name})
             port.get_node().set_friendly_name(name)
+        _number_names(graph)
         graph.validate_nodes_and_infer_types()
         ov.save_model(graph, path, compress_to_fp16=scheme.weights == "float16")
 
@@ -84,11 +86,15 @@ class OpenVinoTarget:
             and op.get_output_element_type(0).get_type_name() == "f32"
             and op.get_output_partial_shape(0).is_static
         ]
-        names = [op.get_friendly_name() for op in ops]
-        outputs = len(graph.outputs)
-        graph.add_outputs([op.output(0) for op in ops])
-        values = OpenVinoRunner(graph, None).run(inputs)
-        yield from zip(names, values[outputs:], strict=False)
+        # A node that is an output of the file already does not become one a second time.
+        finals = [port.get_node().input_value(0).get_node() for port in graph.outputs]
+        names = [op.get_friendly_name() for op in finals]
+        inner = [op for op in ops if op.get_friendly_name() not in names]
+        graph.add_outputs([op.output(0) for op in inner])
+        names += [op.get_friendly_name() for op in inner]
+        values = dict(zip(names, OpenVinoRunner(graph, None).run(inputs), strict=True))
+        for op in ops:
+            yield op.get_friendly_name(), values[op.get_friendly_name()]
 
 
 class OpenVinoRunner:
@@ -123,6 +129,17 @@ class OpenVinoRunner:
 def _tensor_spec(port: Any, layout: str) -> TensorSpec:
     dtype = np.dtype(port.get_element_type().to_dtype()).name
     return TensorSpec(port.get_any_name(), tuple(port.get_shape()), dtype, layout)
+
+
+def _number_names(graph: Any) -> None:
+    """Counts anew what OpenVINO names after counters of the process.
+
+    Else two exports of the same network would differ.
+    """
+    graph.set_friendly_name("main")
+    for i, op in enumerate(graph.get_ordered_ops()):
+        if re.fullmatch(r"[A-Za-z]+_\d+", op.get_friendly_name()):
+            op.set_friendly_name(f"{op.get_type_name()}_{i}")
 
 
 def _openvino() -> ModuleType:

@@ -5,8 +5,10 @@ The image input is NHWC, as mobile apps feed it.
 
 from __future__ import annotations
 
+import struct
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,25 +69,27 @@ class TfliteTarget:
     def embed(self, path: Path, text: str) -> None:
         """Puts ``text`` into a metadata buffer."""
         schema = _schema()
-        flat = _unpack(_content(path))
-        kept = [m for m in flat.metadata or [] if m.name != KEY.encode()]
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(text.encode(), np.uint8)
-        flat.buffers.append(buffer)
-        entry = schema.MetadataT()
-        entry.name = KEY
-        entry.buffer = len(flat.buffers) - 1
-        flat.metadata = [*kept, entry]
+        with _parsing(path):
+            flat = _unpack(_content(path))
+        entry = next((m for m in flat.metadata or [] if m.name == KEY.encode()), None)
+        if entry is None:
+            flat.buffers.append(schema.BufferT())
+            entry = schema.MetadataT()
+            entry.name = KEY
+            entry.buffer = len(flat.buffers) - 1
+            flat.metadata = [*(flat.metadata or []), entry]
+        flat.buffers[entry.buffer].data = np.frombuffer(text.encode(), np.uint8)
         path.write_bytes(_pack(flat))
 
     def extract(self, path: Path) -> str | None:
         """The text of `embed`."""
-        model = _schema().Model.GetRootAs(_content(path))
-        for i in range(model.MetadataLength()):
-            entry = model.Metadata(i)
-            if entry.Name() == KEY.encode():
-                return bytes(model.Buffers(entry.Buffer()).DataAsNumpy()).decode()
-        return None
+        with _parsing(path):
+            model = _schema().Model.GetRootAs(_content(path))
+            for i in range(model.MetadataLength()):
+                entry = model.Metadata(i)
+                if entry.Name() == KEY.encode():
+                    return bytes(model.Buffers(entry.Buffer()).DataAsNumpy()).decode()
+            return None
 
     def activations(self, path: Path, inputs: Sequence[Array]) -> Iterator[tuple[str, Array]]:
         """Runs the file with the interpreter's own kernels, which keep every tensor."""
@@ -97,9 +101,9 @@ class TfliteTarget:
             experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         )
         TfliteRunner(interpreter).run(inputs)
-        constants = _constant_tensors(_content(path))
+        computed = _computed_tensors(_content(path))
         for tensor in interpreter.get_tensor_details():
-            if tensor["dtype"] is np.float32 and tensor["index"] not in constants:
+            if tensor["dtype"] is np.float32 and tensor["index"] in computed:
                 yield tensor["name"], interpreter.get_tensor(tensor["index"])
 
 
@@ -162,6 +166,15 @@ def _content(path: Path) -> bytes:
     return content
 
 
+@contextmanager
+def _parsing(path: Path) -> Iterator[None]:
+    """Offsets in a damaged file point anywhere, and the generated readers follow them."""
+    try:
+        yield
+    except (struct.error, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as e:
+        raise InputError(f"{path} is damaged: it is no complete TensorFlow Lite file") from e
+
+
 def _unpack(content: bytes) -> Any:
     """The file as a tree of objects, with the data of all buffers inside."""
     schema = _schema()
@@ -193,14 +206,14 @@ def _rename(flat: Any) -> None:
     flat.description = "edgekit"
 
 
-def _constant_tensors(content: bytes) -> set[int]:
-    """Indices of tensors whose values lie in the file."""
+def _computed_tensors(content: bytes) -> set[int]:
+    """Indices of the file's tensors whose values do not lie in it; kernels add others of theirs."""
     model = _schema().Model.GetRootAs(content)
     graph = model.Subgraphs(0)
     return {
         i
         for i in range(graph.TensorsLength())
-        if model.Buffers(graph.Tensors(i).Buffer()).DataLength() > 0
+        if model.Buffers(graph.Tensors(i).Buffer()).DataLength() == 0
     }
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import click
 
@@ -91,30 +96,66 @@ def run(arguments: list[str]) -> int:
     Returns:
         The exit code; see `edgekit.errors` for its meaning.
     """
-    settings = console.Settings()
+    # Looked for by hand as well, since a line that cannot be parsed never gets to its options.
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    settings = console.Settings(json="--json" in options)
     console.use(settings)
-    try:
-        result = cli.main(arguments, prog_name="edgekit", standalone_mode=False, obj=settings)
-        sys.stdout.flush()
-        return result if isinstance(result, int) else 0
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.ClickException as error:
+    with _noticed_interrupts() as interrupts:
+        try:
+            result = cli.main(arguments, prog_name="edgekit", standalone_mode=False, obj=settings)
+            sys.stdout.flush()
+            return result if isinstance(result, int) else 0
+        except click.exceptions.Exit as error:
+            return error.exit_code
+        except (BrokenPipeError, SystemExit):  # click and rich turn the first into the second
+            # The reader, `head` say, has gone: nothing is left to tell.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except (click.Abort, KeyboardInterrupt):
+            return console.fail("interrupted", "Interrupted", INTERRUPTED)
+        except Exception as error:
+            if interrupts:  # a library has swallowed the interrupt, and tripped over the gap
+                return console.fail("interrupted", "Interrupted", INTERRUPTED)
+            return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """Says what went wrong; returns the exit code."""
+    if isinstance(error, click.ClickException):
         return console.fail(_usage_text(error), "UsageError", 2)
-    except (click.Abort, KeyboardInterrupt):
-        return console.fail("interrupted", "Interrupted", INTERRUPTED)
-    except EdgekitError as error:
-        console.trace()
-        return console.fail(str(error), type(error).__name__, error.exit_code)
-    except BrokenPipeError:  # the reader, `head` say, has gone: nothing is left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:  # the last line of defence turns bugs into exit code 1
-        console.trace()
-        text = f"{type(error).__name__}: {error}".rstrip(": ")
-        return console.fail(
-            f"a fault of edgekit itself: {text} (-v shows where; please report it)", "Fault", 1
-        )
+    console.trace()
+    kind = type(error).__name__
+    if isinstance(error, EdgekitError):
+        return console.fail(str(error), kind, error.exit_code)
+    if isinstance(error, OSError):
+        what = "" if error.filename is None else f"{error.filename}: "
+        return console.fail(f"{what}{error.strerror or error}", kind, 3)
+    text = f"{kind}: {error}".rstrip(": ")
+    return console.fail(
+        f"a fault of edgekit itself: {text} (-v shows where; please report it)", "Fault", 1
+    )
+
+
+@contextmanager
+def _noticed_interrupts() -> Iterator[list[int]]:
+    """Collects the interrupts of a block, which raise KeyboardInterrupt as always."""
+    seen: list[int] = []
+    if (
+        threading.current_thread() is not threading.main_thread()  # signals are its matter alone
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler  # ignored by 'nohup'
+    ):
+        yield seen
+        return
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _usage_text(error: click.ClickException) -> str:

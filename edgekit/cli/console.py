@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
@@ -31,6 +32,7 @@ class Settings:
     json: bool = False
     verbose: bool = False
     json_written: bool = False
+    results: TextIO | None = None
 
 
 _settings = Settings()
@@ -43,7 +45,14 @@ def use(settings: Settings) -> None:
 
 
 def common_options(command: Command) -> Command:
-    """Adds ``--json`` and ``-v`` to a command."""
+    """Adds ``--json`` and ``-v`` to a command, and keeps stdout for its results."""
+
+    @functools.wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        # What others print, the user's network for one, is no part of the result.
+        _settings.results = sys.stdout
+        with redirect_stdout(sys.stderr):
+            return command(*args, **kwargs)
 
     def store(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
         def callback(_: click.Context, __: click.Parameter, value: bool) -> None:
@@ -68,7 +77,8 @@ def common_options(command: Command) -> Command:
         callback=store("verbose"),
         help="Show tracebacks of errors.",
     )
-    return as_json(verbose(command))
+    decorated: Command = as_json(verbose(guarded))  # type: ignore[assignment]
+    return decorated
 
 
 def wants_json() -> bool:
@@ -76,17 +86,22 @@ def wants_json() -> bool:
     return _settings.json
 
 
+def _results() -> TextIO:
+    return _settings.results or sys.stdout
+
+
 def emit_json(schema: str, data: dict[str, Any]) -> None:
     """Writes the one JSON document of a command."""
     assert not _settings.json_written, "a command prints one document"
-    click.echo(json.dumps({"schema": schema, **data}, indent=2, allow_nan=False))
+    document = json.dumps({"schema": schema, **data}, indent=2, allow_nan=False)
+    click.echo(document, file=_results())
     _settings.json_written = True
 
 
 def say(text: str = "") -> None:
     """A line of the result, on stdout; nothing with ``--json``."""
     if not _settings.json:
-        click.echo(text)
+        click.echo(text, file=_results())
 
 
 def note(text: str, display: Progress | None = None) -> None:
@@ -132,14 +147,14 @@ def table(
     from rich.text import Text
 
     if title:
-        click.echo(title)
+        click.echo(title, file=_results())
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         header, justify = (column, "left") if isinstance(column, str) else column
         drawn.add_column(header, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
-    _rich(sys.stdout).print(drawn)
+    _rich(_results()).print(drawn)
 
 
 @contextmanager

@@ -67,7 +67,10 @@ def command(
     """
     from edgekit import registry
 
-    _, name, _ = registry.find_model(model)  # a wrong name fails before torch is imported
+    # A wrong name fails before torch is imported.
+    _, name, width = registry.find_model(model)
+    if width != 1:
+        name = f"{name}@{width:g}"
     folder = out or Path("runs", f"{name}-{Path(data).name}")
     try:
         result = run(model, data, folder, resume, overwrite, skip_corrupt, options)

@@ -35,20 +35,32 @@ class FoldBatchNorm:
         pairs = foldable_pairs(model, example)
         model = copy.deepcopy(model)
         for layer_path, norm_path in pairs:
-            layer, norm = model.get_submodule(layer_path), model.get_submodule(norm_path)
+            layer, norm = model.get_submodule(layer_path), _with_affine(model, norm_path)
             fuse: Any = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
             model.set_submodule(layer_path, fuse(layer, norm))
             model.set_submodule(norm_path, nn.Identity())
         return model
 
 
+def _with_affine(model: nn.Module, path: str) -> nn.Module:
+    """A batch norm of ``model``, with scale 1 and shift 0 where it had none: fusing needs both."""
+    norm = model.get_submodule(path)
+    assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
+    if not norm.affine:
+        assert norm.running_var is not None
+        norm.weight = nn.Parameter(torch.ones_like(norm.running_var))
+        norm.bias = nn.Parameter(torch.zeros_like(norm.running_var))
+    return norm
+
+
 def foldable_pairs(model: nn.Module, example: Tensor) -> list[tuple[str, str]]:
     """Paths of each layer and the batch norm that alone consumes it, in order of computation.
 
-    A module that is called twice, and an output that anything else sees (a second layer, an
-    addition, the caller), stay as they are.
+    A module that is called twice, one whose weight is read elsewhere, and an output that anything
+    else sees (a second layer, an addition, the caller), stay as they are.
     """
     calls = _calls(model, example)
+    channels_last = _linear_over_tokens(model, example)
     count = Counter(calls.values())
     modules = dict(model.named_modules())
     pairs = []
@@ -60,11 +72,33 @@ def foldable_pairs(model: nn.Module, example: Tensor) -> list[tuple[str, str]]:
         if not isinstance(source, fx.Node) or source not in calls:
             continue
         layer_path = calls[source]
-        if not isinstance(modules[layer_path], FOLDABLE):
+        if not isinstance(modules[layer_path], FOLDABLE) or layer_path in channels_last:
             continue
         if len(source.users) == count[layer_path] == count[norm_path] == 1:
             pairs.append((layer_path, norm_path))
     return pairs
+
+
+def _linear_over_tokens(model: nn.Module, example: Tensor) -> set[str]:
+    """Linear layers whose output has more than two axes.
+
+    A batch norm works on the second axis; their features lie in the last.
+    """
+    found: set[str] = set()
+    linear = {path: m for path, m in model.named_modules() if isinstance(m, nn.Linear)}
+    hooks = [
+        layer.register_forward_hook(
+            lambda _, __, output, path=path: found.add(path) if output.ndim > 2 else None
+        )
+        for path, layer in linear.items()
+    ]
+    try:
+        with torch.no_grad():
+            model(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
 
 
 class _Tracer(fx.Tracer):
@@ -85,7 +119,9 @@ def _calls(model: nn.Module, example: Tensor) -> dict[fx.Node, str]:
         graph = _Tracer().trace(model)
     except Exception:  # the network's own code runs on proxies here and may raise anything
         return _exported_calls(model, example)
-    return {node: str(node.target) for node in graph.nodes if node.op == "call_module"}
+    read = {str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
+    called = {node: str(node.target) for node in graph.nodes if node.op == "call_module"}
+    return {node: path for node, path in called.items() if path not in read}
 
 
 def _exported_calls(model: nn.Module, example: Tensor) -> dict[fx.Node, str]:
@@ -104,7 +140,7 @@ def _exported_calls(model: nn.Module, example: Tensor) -> dict[fx.Node, str]:
     for node in program.graph.nodes:
         position = tensor_argument.get(node.target)
         tensor = None if position is None else node.args[position]
-        if isinstance(tensor, fx.Node) and tensor.name in owners:
+        if isinstance(tensor, fx.Node) and tensor.name in owners and len(tensor.users) == 1:
             calls[node] = owners[tensor.name].rpartition(".")[0]
     return calls
 

@@ -202,7 +202,9 @@ class Bottleneck(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, out, H / stride, W / stride)."""
-        y = super().forward(x)
+        y = x
+        for layer in self:
+            y = layer(y)
         return x + y if self.residual else y
 
 

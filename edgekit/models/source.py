@@ -97,6 +97,8 @@ def is_path(words: str) -> bool:
     Raises:
         UsageError: it could mean either.
     """
+    if not words:  # Path("") would mean the working folder
+        return False
     path = Path(words)
     looks_like_path = os.sep in words or words in (".", "..") or path.suffix in (".pt", ".pth")
     if looks_like_path:
@@ -116,7 +118,7 @@ def _open_zoo(
     try:
         registry.find_model(words)
     except UnknownNameError as error:
-        if Path(words).is_dir():
+        if words and Path(words).is_dir():
             checkpoint_file(Path(words))  # says what a run folder would have
         raise error
     if weights is None:
@@ -200,6 +202,8 @@ def _open_callable(words: str, weights: Path | None, resolution: int | None) -> 
 
 def _call(words: str) -> nn.Module:
     name, _, attribute = words.partition(":")
+    if not name or not attribute:
+        raise ModelError(f"'{words}': expected package.module:callable, importable from here")
     folder = os.getcwd()
     if folder not in sys.path:  # console scripts, unlike 'python -m', do not search it
         sys.path.insert(0, folder)
@@ -213,7 +217,7 @@ def _call(words: str) -> nn.Module:
         ) from error
     except AttributeError as error:
         raise ModelError(f"'{words}': {error}") from error
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise ModelError(f"'{words}' raised {type(error).__name__}: {error}") from error
     if not isinstance(made, nn.Module):
         raise ModelError(
@@ -238,11 +242,10 @@ def try_forward(module: nn.Module, images: Tensor, words: str) -> Tensor:
     try:
         with torch.no_grad():
             scores = module(images)
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         size = tuple(images.shape)
-        raise ModelError(
-            f"'{words}' cannot take an input of shape {size}: {str(error).splitlines()[0]}"
-        ) from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"'{words}' cannot take an input of shape {size}: {reason}") from error
     if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[0] != len(images):
         found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise ModelError(

@@ -9,6 +9,7 @@ import pickle
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +86,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         header = from_json(_Header, plain)
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged or from another version: {error}") from error
+    if len(header.labels) != header.spec.classes:
+        raise CheckpointError(
+            f"{path} is damaged: it has {len(header.labels)} labels for {header.spec.classes} "
+            f"classes, expected one for each"
+        )
     values = {f.name: getattr(header, f.name) for f in dataclasses.fields(header)}
     return Checkpoint(state=state, **values)
 
@@ -154,9 +160,23 @@ def _check_container(path: Path) -> None:
             raise CheckpointError(
                 f"{path} is cut short after {size:,} bytes: copy it again, or train again"
             )
+        _check_sums(path)
     elif not head.startswith(b"\x80"):  # the first opcode of every pickle since protocol 2
         raise CheckpointError(
             f"{path} is not a PyTorch checkpoint: expected a file written by torch.save"
+        )
+
+
+def _check_sums(path: Path) -> None:
+    """Compares every part of an archive with its checksum, which torch.load does not."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            altered = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}; copy it again") from error
+    if altered is not None:
+        raise CheckpointError(
+            f"{path} is damaged: the checksum of its part '{altered}' differs; copy it again"
         )
 
 
@@ -205,6 +225,10 @@ def build_with(spec: ModelSpec, state: Mapping[str, Tensor], origin: str) -> nn.
     Raises:
         CheckpointError: spec and tensors do not belong together.
     """
+    if not 0 < spec.norm_eps < 1:
+        raise CheckpointError(
+            f"{origin}: its spec has norm_eps {spec.norm_eps}: expected a number from 0 to 1"
+        )
     try:
         check(spec, family_of(spec))
         with torch.device("meta"):

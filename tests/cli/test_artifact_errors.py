@@ -1,0 +1,367 @@
+"""Artifacts whose files or contracts are missing, altered, or of something else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import CommandLine
+from small_artifacts import Artifacts
+
+from edgekit import registry
+from edgekit.contract import SCHEMA, contract_path, contract_text, load
+from edgekit.core import Preprocessing
+
+TARGETS = tuple(registry.TARGETS)
+Copied = Callable[[Path], Path]
+Png = Callable[..., Path]
+
+
+def _sign(path: Path, **facts: Any) -> None:
+    """Gives an artifact a contract that says something else and is in itself in order."""
+    contract_path(path).write_text(contract_text(dataclasses.replace(load(path), **facts)))
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "verify", "describe"])
+def test_an_artifact_without_contract_is_refused(
+    command: str,
+    artifacts: Artifacts,
+    copied: Copied,
+    run: CommandLine,
+    png: Png,
+    trained_run: Path,
+) -> None:
+    path = copied(artifacts["onnx", "fp32"])
+    contract_path(path).unlink()
+    more: dict[str, list[object]] = {
+        "predict": [png()],
+        "evaluate": ["--data", "digits"],
+        "verify": ["--against", trained_run],
+        "describe": [],
+    }
+    result = run(command, path, *more[command])
+    assert (result.code, result.out) == (3, "")
+    assert f"{path} has no contract: {contract_path(path)} does not exist" in result.message
+    assert "--embedded" in result.message
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_embedded_contract_serves_without_the_other(
+    target: str, artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png, trained_run: Path
+) -> None:
+    original = artifacts[target, "fp32"]
+    path, image = copied(original), png()
+    contract_path(path).unlink()
+    assert run("predict", path, image).code == 3
+    inside = run("predict", path, image, "--embedded", "--json")
+    beside = run("predict", original, image, "--json")
+    assert inside.code == 0
+    assert inside.json == beside.json
+    assert run("evaluate", path, "--data", "digits", "--embedded").code == 0
+    assert run("verify", path, "--against", trained_run, "--embedded").code == 0
+
+
+def test_help_says_what_the_embedded_contract_cannot_show(run: CommandLine) -> None:
+    for command in ("predict", "evaluate", "verify"):
+        text = " ".join(run(command, "--help").out.split())
+        assert "--embedded" in text
+        assert "bytes are then not checked" in text
+
+
+@pytest.mark.parametrize("key", ["labels", "preprocessing", "sha256", "contract_sha256", "tools"])
+def test_an_edited_contract_is_refused(
+    key: str, artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
+) -> None:
+    path = copied(artifacts["onnx", "fp32"])
+    data = json.loads(contract_path(path).read_text())
+    edits: dict[str, Any] = {
+        "labels": [*reversed(data["labels"])],
+        "preprocessing": {**data["preprocessing"], "scale": 1.0},
+        "tools": {},
+    }
+    data[key] = edits.get(key, "0" * 64)
+    contract_path(path).write_text(json.dumps(data))
+    result = run("predict", path, png())
+    assert (result.code, result.out) == (3, "")
+    assert f"{contract_path(path)} was edited after the export" in result.message
+
+
+def test_a_contract_that_was_only_laid_out_anew_still_holds(
+    artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
+) -> None:
+    path = copied(artifacts["onnx", "fp32"])
+    data = json.loads(contract_path(path).read_text())
+    contract_path(path).write_text(json.dumps(dict(sorted(data.items()))))
+    assert run("predict", path, png()).code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "is no JSON"),
+        ("not JSON", "is no JSON"),
+        ('{"schema": ', "is no JSON"),
+        ("[]", f"is not of schema '{SCHEMA}'"),
+        ("null", f"is not of schema '{SCHEMA}'"),
+        ("{}", f"is not of schema '{SCHEMA}'"),
+        ('{"schema": "edgekit.artifact/99"}', f"is not of schema '{SCHEMA}'"),
+        (f'{{"schema": "{SCHEMA}"}}', "was edited"),
+        (f'{{"schema": "{SCHEMA}", "size_bytes": NaN}}', "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
+    ],
+)
+def test_a_contract_that_is_none_is_refused(
+    text: str, expected: str, artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
+) -> None:
+    path = copied(artifacts["onnx", "fp32"])
+    contract_path(path).write_text(text)
+    result = run("predict", path, png())
+    assert (result.code, result.out) == (3, "")
+    assert str(contract_path(path)) in result.message
+    assert expected in result.message
+
+
+def test_a_contract_that_is_no_text_is_refused(
+    artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
+) -> None:
+    path = copied(artifacts["onnx", "fp32"])
+    contract_path(path).write_bytes(b"\xff\xfe\x00\x80" * 8)
+    assert "cannot be read" in run("predict", path, png()).message
+    contract_path(path).unlink()
+    contract_path(path).mkdir()
+    result = run("predict", path, png())
+    assert result.code == 3
+    assert f"{contract_path(path)} cannot be read" in result.message
+
+
+def test_the_contract_of_another_precision_is_refused(
+    artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
+) -> None:
+    path = copied(artifacts["onnx", "fp32"])
+    shutil.copy(contract_path(artifacts["onnx", "fp16"]), contract_path(path))
+    result = run("predict", path, png())
+    assert (result.code, result.out) == (3, "")
+    assert "is the contract of another file than" in result.message
+    assert path.name in result.message
+
+
+def test_the_contract_of_another_target_is_refused(
+    artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
+) -> None:
+    path = copied(artifacts["onnx", "fp32"])
+    shutil.copy(contract_path(artifacts["openvino", "fp32"]), contract_path(path))
+    result = run("predict", path, png())
+    assert result.code == 3
+    assert "is the contract of a openvino file" in result.message.replace(" an ", " a ")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "longer", "text"])
+def test_altered_bytes_are_refused(
+    target: str, damage: str, artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
+) -> None:
+    path = copied(artifacts[target, "fp32"])
+    file = registry.target(target).files(path)[-1]
+    content = bytearray(file.read_bytes())
+    if damage == "flipped":
+        content[len(content) // 2] ^= 1
+    damaged = {
+        "flipped": content,
+        "cut": content[: len(content) // 2],
+        "empty": b"",
+        "longer": content + b"\0",
+        "text": b"this is no network\n",
+    }
+    file.write_bytes(damaged[damage])
+    result = run("predict", path, png())
+    assert (result.code, result.out) == (3, "")
+    assert f"{path} is not the exported file any more (sha256 differs" in result.message
+    assert "copy it again, or export again" in result.message
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("damage", ["cut", "empty", "text"])
+def test_damaged_bytes_are_refused_where_nothing_tells_what_they_were(
+    target: str, damage: str, artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
+) -> None:
+    path = copied(artifacts[target, "fp32"])
+    content = path.read_bytes()
+    path.write_bytes({"cut": content[:-2000], "empty": b"", "text": b"no network\n"}[damage])
+    result = run("predict", path, png(), "--embedded")
+    assert (result.code, result.out) == (3, "")
+    assert str(path) in result.message
+
+
+@pytest.mark.parametrize("command", ["predict", "describe"])
+def test_a_missing_companion_is_named(
+    command: str, artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
+) -> None:
+    path = copied(artifacts["openvino", "fp32"])
+    path.with_suffix(".bin").unlink()
+    result = run(command, path, *([png()] if command == "predict" else []))
+    assert (result.code, result.out) == (3, "")
+    assert f"{path.with_suffix('.bin')} does not exist" in result.message
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_missing_artifact_is_named(target: str, run: CommandLine, png: Png) -> None:
+    name = f"missing{registry.target(target).suffix}"
+    for arguments in (["predict", name, png()], ["describe", name]):
+        result = run(*arguments)
+        assert (result.code, result.out) == (3, "")
+        assert f"{name} does not exist" in result.message
+    assert run("verify", name, "--against", "mobilenetv2").code == 3
+
+
+def test_a_file_of_no_known_format_is_no_artifact(run: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "network.h5").write_bytes(b"\x89HDF")
+    result = run("verify", "network.h5", "--against", "mobilenetv2")
+    assert result.code == 3
+    assert "network.h5 is no artifact: expected a file ending in .onnx, .xml, .tflite" in (
+        result.message
+    )
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_file_that_edgekit_did_not_write_says_so(
+    target: str, artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
+) -> None:
+    path = copied(artifacts[target, "fp32"])
+    contract_path(path).unlink()
+    _remove_embedded(target, path)
+    beside, inside = run("predict", path, png()), run("predict", path, png(), "--embedded")
+    assert (beside.code, inside.code) == (3, 3)
+    assert "the file was not written by edgekit" in beside.message
+    assert "has no contract inside: it was not written by edgekit" in inside.message
+
+
+def _remove_embedded(target: str, path: Path) -> None:
+    if target == "onnx":
+        import onnx
+
+        model = onnx.load(path)
+        del model.metadata_props[:]
+        onnx.save(model, path)
+    else:
+        # The same length, so that offsets inside the file hold.
+        key, other = {
+            "tflite": (b"edgekit.contract", b"another.contract"),
+            "openvino": (b"<edgekit>", b"<another>"),
+        }[target]
+        content = path.read_bytes().replace(key, other)
+        path.write_bytes(content.replace(b"</edgekit>", b"</another>"))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"crop": 0}, "'crop' is 0"),
+        ({"crop": -32}, "'crop' is -32"),
+        ({"crop": 10**9, "resize": 10**9}, "'crop' is 1000000000"),
+        ({"resize": 16}, "'resize' is 16"),
+        ({"resize": 10**9}, "'resize' is 1000000000"),
+        ({"channel_order": "GRAY"}, "'channel_order' is 'GRAY'"),
+        ({"interpolation": "sinc"}, "'interpolation' is 'sinc'"),
+        ({"layout": "CHWN"}, "'layout' is 'CHWN'"),
+        ({"std": (0.2, 0.0, 0.2)}, "'std' is"),
+        ({"mean": (0.5,)}, "'mean' is"),
+        ({"scale": 0.0}, "'scale' is 0.0"),
+        ({"layout": "NHWC"}, "its preprocessing gives images (1, 32, 32, 3), its input takes"),
+        ({"crop": 16}, "its preprocessing gives images (1, 3, 16, 16), its input takes"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("command", ["predict", "evaluate", "verify"])
+def test_an_impossible_preprocessing_is_refused(
+    change: dict[str, Any],
+    named: str,
+    command: str,
+    artifacts: Artifacts,
+    copied: Copied,
+    run: CommandLine,
+    png: Png,
+    trained_run: Path,
+) -> None:
+    path = copied(artifacts["onnx", "fp32"])
+    _sign(path, preprocessing=dataclasses.replace(load(path).preprocessing, **change))
+    more: dict[str, list[object]] = {
+        "predict": [png()],
+        "evaluate": ["--data", "digits"],
+        "verify": ["--against", trained_run, "--data", "digits"],
+    }
+    result = run(command, path, *more[command])
+    assert (result.code, result.out) == (3, "")
+    assert str(path) in result.message
+    assert named in result.message
+
+
+def test_an_image_that_is_too_small_for_the_preprocessing_is_named(
+    artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
+) -> None:
+    path = copied(artifacts["onnx", "fp32"])
+    _sign(path, preprocessing=dataclasses.replace(load(path).preprocessing, resize=None))
+    small, large = png("small.png", 31, 64), png("large.png", 33, 32)
+    assert run("predict", path, large).code == 0
+    result = run("predict", path, large, small)
+    assert (result.code, result.out) == (3, "")
+    assert "small.png" in result.message
+    assert "31 x 64 px is smaller than the crop of 32 x 32 px" in result.message
+
+
+@pytest.mark.parametrize("labels", [("zero", "one"), tuple(map(str, range(11)))])
+def test_labels_that_are_not_one_for_each_output_are_refused(
+    labels: tuple[str, ...], artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
+) -> None:
+    path = copied(artifacts["onnx", "fp32"])
+    _sign(path, labels=labels)
+    result = run("predict", path, png())
+    assert (result.code, result.out) == (3, "")
+    assert f"{len(labels)} labels for 10 outputs" in result.message
+
+
+def test_a_contract_of_other_inputs_is_refused(
+    artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
+) -> None:
+    path = copied(artifacts["onnx", "fp32"])
+    (image,) = load(path).inputs
+    larger = dataclasses.replace(image, shape=(1, 3, 64, 64))
+    facts = Preprocessing(resize=64, crop=64)
+    _sign(path, inputs=(larger,), preprocessing=facts)
+    result = run("predict", path, png())
+    assert result.code == 3
+    assert "float32 (1, 3, 64, 64)" in result.message
+    assert "float32 (1, 3, 32, 32)" in result.message
+
+
+def test_verify_names_classes_that_differ(artifacts: Artifacts, run: CommandLine) -> None:
+    result = run("verify", artifacts["onnx", "fp32"], "--against", "module_that_is_missing:net")
+    assert result.code == 3
+    assert "module_that_is_missing" in result.message
+
+
+def test_verify_against_another_network_fails_the_gate_and_keeps_the_file(
+    artifacts: Artifacts, run: CommandLine
+) -> None:
+    path = artifacts["onnx", "fp32"]
+    before = path.read_bytes()
+    result = run("verify", path, "--against", "mobilenetv3-small", "--data", "digits", "--json")
+    assert result.code == 4
+    assert result.json["schema"] == "edgekit.verify/1"
+    assert result.json["agreement"]["passed"] is False
+    assert "does not agree with mobilenetv3-small" in result.message
+    assert "first diverging layer: stem" in result.message
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("option", [["--weights", "w.pt"], ["--resolution", "64"]])
+def test_options_of_networks_do_not_go_with_artifacts(
+    option: list[str], artifacts: Artifacts, run: CommandLine, png: Png
+) -> None:
+    result = run("predict", artifacts["onnx", "fp32"], png(), *option)
+    assert result.code == 2
+    assert "is an artifact" in result.message

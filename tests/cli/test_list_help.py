@@ -1,0 +1,145 @@
+"""What a user sees first: help, lists, versions, and what happens to a mistyped command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from command_line import CommandLine
+
+import edgekit
+from edgekit import registry
+from edgekit.cli import COMMANDS
+
+TOPICS = ("models", "targets", "precisions", "devices", "meters", "apps")
+
+# Distributions that take from a tenth of a second to many seconds to import.
+HEAVY = (
+    "torch", "numpy", "PIL", "matplotlib", "sklearn", "accelerate", "onnx", "onnxruntime",
+    "openvino", "ai_edge_litert", "litert_torch", "ai_edge_quantizer",
+)  # fmt: skip
+
+RUN_AND_LIST_MODULES = """
+import json, sys
+from edgekit.cli import run
+code = run(sys.argv[1:])
+print(json.dumps([code, sorted(name for name in sys.modules if "." not in name)]), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], [], ["list"], ["list", "models", "--json"], ["nonsense"]]
+    + [["list", topic] for topic in TOPICS]
+    + [[command, "--help"] for command in COMMANDS],
+    ids=" ".join,
+)
+def test_looking_around_imports_nothing_heavy(
+    arguments: list[str], package_env: dict[str, str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_AND_LIST_MODULES, *arguments],
+        env=package_env,
+        capture_output=True,
+        check=True,
+    )
+    code, modules = json.loads(done.stderr.decode().splitlines()[-1])
+    assert code == (2 if arguments in ([], ["nonsense"]) else 0)
+    assert "click" in modules
+    assert not set(HEAVY) & set(modules)
+
+
+def test_help_names_every_command(cli: CommandLine) -> None:
+    shown = cli("--help")
+    assert (shown.code, shown.err) == (0, "")
+    for command, about in COMMANDS.items():
+        assert f"  {command} " in shown.out
+        assert about in shown.out
+    assert cli("-h").out == shown.out
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_a_terminal_of_80_columns(command: str, run: CommandLine) -> None:
+    shown = run(*filter(None, [command]), "--help")
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.startswith(f"Usage: edgekit {command}".rstrip())
+    assert max(map(len, shown.out.splitlines())) <= 80
+    if command:
+        assert "--json" in shown.out
+        assert "--verbose" in shown.out
+
+
+def test_version_is_that_of_the_package(cli: CommandLine) -> None:
+    shown = cli("--version")
+    assert (shown.code, shown.out, shown.err) == (0, f"edgekit {edgekit.__version__}\n", "")
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_list_shows_a_topic_as_text_and_as_json(topic: str, run: CommandLine) -> None:
+    text, document = run("list", topic), run("list", topic, "--json")
+    assert (text.code, document.code, text.err, document.err) == (0, 0, "", "")
+    assert set(document.json) == {"schema", topic}
+    assert document.json["schema"] == "edgekit.list/1"
+    assert text.out.startswith(topic.capitalize())
+    for entry in document.json[topic]:
+        assert entry["name"] in text.out
+
+
+def test_list_without_a_topic_shows_all(run: CommandLine) -> None:
+    document = run("list", "--json").json
+    assert set(document) == {"schema", *TOPICS}
+    assert [entry["name"] for entry in document["targets"]] == list(registry.TARGETS)
+    assert {entry["name"] for entry in document["models"]} == set(registry.model_names())
+    assert {entry["name"] for entry in document["precisions"]} == set(registry.PRECISIONS)
+    text = run("list").out
+    assert all(f"{topic.capitalize()}:" in text for topic in TOPICS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["lst"], ["unknown command 'lst'", "did you mean list", "edgekit --help"]),
+        (["exprot", "x"], ["unknown command 'exprot'", "did you mean export"]),
+        (["list", "model"], ["unknown topic 'model'", "did you mean models", "targets"]),
+        (["list", "models", "more"], ["unexpected extra argument", "edgekit list --help"]),
+        (["list", "--nonsense"], ["No such option", "--nonsense", "edgekit list --help"]),
+        (["export", "mobilenetv2"], ["--target", "edgekit export --help"]),
+        (["export"], ["MODEL", "edgekit export --help"]),
+        (["evaluate", "mobilenetv2"], ["--data", "edgekit evaluate --help"]),
+        (["verify", "a.onnx"], ["--against", "edgekit verify --help"]),
+        (["predict", "a.onnx"], ["IMAGE", "edgekit predict --help"]),
+        (["predict", "a.onnx", "b.png", "--top", "0"], ["--top", "0"]),
+        (["predict", "a.onnx", "b.png", "--threads", "0"], ["--threads", "0"]),
+        (["train", "mobilenetv2", "--epochs", "many"], ["--epochs", "many", "integer"]),
+        (["--nonsense"], ["No such option", "--nonsense"]),
+    ],
+    ids=lambda value: " ".join(value) if value and not value[0].startswith("un") else "",
+)
+def test_a_wrong_command_line_is_explained(
+    arguments: list[str], named: list[str], run: CommandLine
+) -> None:
+    result = run(*arguments)
+    assert (result.code, result.out) == (2, "")
+    for text in named:
+        assert text in result.message
+
+
+def test_no_arguments_show_the_help(cli: CommandLine) -> None:
+    result = cli()
+    assert result.code == 2
+    assert "Usage: edgekit" in result.out + result.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["list", "model", "--json"], ["list", "--json", "--no"], ["nonsense", "--json"]],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_is_explained_as_json(arguments: list[str], run: CommandLine) -> None:
+    result = run(*arguments)
+    assert result.code == 2
+    assert result.json["schema"] == "edgekit.error/1"
+    assert result.json["error"]["exit_code"] == 2
+    assert result.json["error"]["message"] == result.message

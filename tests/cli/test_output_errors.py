@@ -1,0 +1,248 @@
+"""Results that cannot be written: nothing is left half-written, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine, Result
+
+from edgekit.contract import load
+
+SMALL = "mobilenetv1@0.25"
+EXPORT = ("export", SMALL, "-t", "onnx", "--resolution", "32")
+TRAIN = ("train", SMALL, "--data", "synthetic", "--epochs", "1", "--resolution", "32")
+
+
+@pytest.fixture(params=[EXPORT, TRAIN], ids=["export", "train"])
+def write(request: pytest.FixtureRequest, run: CommandLine) -> Callable[..., Result]:
+    """A command that writes its results into a folder."""
+    return lambda *more: run(*request.param, *more)
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a proc file system")
+def test_a_folder_that_cannot_be_made_is_named(write: Callable[..., Result]) -> None:
+    result = write("-o", "/proc/edgekit/out")
+    assert (result.code, result.out) == (3, "")
+    assert re.search("cannot write to /proc/edgekit/out|/proc/edgekit/out cannot", result.message)
+    assert "folder" in result.message
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a proc file system")
+def test_a_folder_that_takes_no_files_is_named(write: Callable[..., Result]) -> None:
+    result = write("-o", "/proc/self")
+    assert (result.code, result.out) == (3, "")
+    assert re.search("cannot write to /proc/self|/proc/self/[a-z.]+ cannot", result.message)
+    assert "folder" in result.message
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_named(write: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o555)
+    result = write("-o", "locked")
+    assert (result.code, result.out) == (3, "")
+    assert "cannot write to locked" in result.message
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_file_is_no_folder_for_results(
+    name: str, write: Callable[..., Result], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("precious")
+    result = write("-o", name)
+    assert (result.code, result.out) == (3, "")
+    assert name in result.message
+    assert "folder" in result.message
+    assert _tree(tmp_path) == {"file": b"precious"}
+
+
+def test_a_name_that_is_too_long_is_refused(write: Callable[..., Result], tmp_path: Path) -> None:
+    result = write("-o", "x" * 300)
+    assert (result.code, result.out) == (3, "")
+    assert "xxx" in result.message
+    assert _tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize("name", ["-fp32.onnx", "-fp32.onnx.json"])
+def test_an_export_replaces_nothing_unasked(name: str, run: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / f"{SMALL}{name}").write_text("precious")
+    result = run(*EXPORT)
+    assert (result.code, result.out) == (3, "")
+    assert f"{SMALL}{name} exists already: give --overwrite to replace it" in result.message
+    assert _tree(tmp_path) == {f"{SMALL}{name}": b"precious"}
+    assert run(*EXPORT, "--overwrite").code == 0
+    assert load(tmp_path / f"{SMALL}-fp32.onnx").target == "onnx"
+
+
+def test_one_file_that_exists_stops_an_export_before_anything_is_written(
+    run: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / f"{SMALL}-fp32.bin").write_text("precious")
+    result = run("export", SMALL, "-t", "onnx,openvino", "--resolution", "32")
+    assert result.code == 3
+    assert f"{SMALL}-fp32.bin exists already" in result.message
+    assert _tree(tmp_path) == {f"{SMALL}-fp32.bin": b"precious"}
+
+
+def test_a_training_replaces_nothing_unasked(run: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.pt").write_text("precious")
+    before = _tree(tmp_path)
+    result = run(*TRAIN, "-o", "run")
+    assert (result.code, result.out) == (3, "")
+    for text in ("run already holds model.pt", "--resume", "--overwrite"):
+        assert text in result.message
+    assert _tree(tmp_path) == before
+
+
+def test_a_folder_of_other_things_is_left_alone(run: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("precious")
+    assert run(*EXPORT, "-o", "out").code == 0
+    assert (tmp_path / "out" / "notes.txt").read_text() == "precious"
+
+
+def test_a_folder_in_the_place_of_a_result_is_not_removed(run: CommandLine, tmp_path: Path) -> None:
+    place = tmp_path / f"{SMALL}-fp32.onnx"
+    place.mkdir()
+    (place / "notes.txt").write_text("precious")
+    result = run(*EXPORT, "--overwrite")
+    assert (result.code, result.out) == (3, "")
+    assert place.name in result.message
+    assert _tree(tmp_path) == {f"{place.name}/notes.txt": b"precious"}
+
+
+CANNOT_WRITE = r"cannot write to out|out/[a-z.]+ cannot be written"
+
+LARGEST = 200_000  # bytes; each of the files below is larger
+
+
+def _with_small_files(
+    arguments: tuple[str, ...], folder: Path, env: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command line that may write no file beyond `LARGEST`, as on a full disk."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST, LARGEST))
+
+    return subprocess.run(
+        [sys.executable, "-m", "edgekit", *arguments],
+        cwd=folder,
+        env=env,
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+WRITES = {
+    "onnx": EXPORT,
+    "openvino": ("export", SMALL, "-t", "openvino", "--resolution", "32"),
+    "train": TRAIN,
+}
+
+
+@pytest.mark.parametrize("kind", WRITES)
+def test_a_write_that_fails_leaves_nothing_behind(
+    kind: str, tmp_path: Path, package_env: dict[str, str]
+) -> None:
+    done = _with_small_files((*WRITES[kind], "-o", "out"), tmp_path, package_env)
+    assert (done.returncode, done.stdout) == (3, ""), done.stderr
+    result = Result(done.returncode, done.stdout, done.stderr)
+    if kind != "openvino":  # whose own error does not tell; on a full disk the space left does
+        assert re.search(CANNOT_WRITE, result.message)
+    left = {p.name for p in (tmp_path / "out").rglob("*")}
+    assert left <= {"options.json"}
+
+
+def test_a_write_that_fails_leaves_earlier_results_alone(
+    tmp_path: Path, run: CommandLine, package_env: dict[str, str]
+) -> None:
+    assert run(*EXPORT, "-o", "out").code == 0
+    before = _tree(tmp_path)
+    done = _with_small_files((*EXPORT, "-o", "out", "--overwrite"), tmp_path, package_env)
+    assert done.returncode == 3, done.stderr
+    assert _tree(tmp_path) == before
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> list[str]:
+    """The beginning of a command line that makes ``out`` a disk of 256 KiB, for itself alone."""
+    (tmp_path / "out").mkdir()
+    mount = f"mount -t tmpfs -o size=256k none '{tmp_path}/out' && exec \"$@\""
+    start = ["unshare", "--mount", "sh", "-c", mount, "sh"]
+    if os.geteuid() != 0:
+        start[1:1] = ["--user", "--map-root-user"]
+    try:
+        subprocess.run([*start, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no permission to mount a small disk here")
+    return start
+
+
+@pytest.mark.parametrize("kind", WRITES)
+def test_a_full_disk_is_named(
+    kind: str, full_disk: list[str], tmp_path: Path, package_env: dict[str, str]
+) -> None:
+    command = f"{sys.executable} -m edgekit {' '.join(WRITES[kind])} -o out; code=$?; "
+    # What is left is only seen from inside.
+    command += "find out -mindepth 1 >left; exit $code"
+    done = subprocess.run(
+        [*full_disk, "sh", "-c", command],
+        cwd=tmp_path,
+        env=package_env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    result = Result(done.returncode, done.stdout, done.stderr)
+    assert (result.code, result.out) == (3, ""), result.err
+    assert re.search(CANNOT_WRITE, result.message)
+    assert set((tmp_path / "left").read_text().split()) <= {"out/options.json"}
+
+
+@pytest.mark.parametrize("form", ["--json", "--verbose"])
+def test_a_reader_that_goes_away_is_no_error(
+    form: str, tmp_path: Path, package_env: dict[str, str]
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "edgekit", "describe", SMALL, form],
+        cwd=tmp_path,
+        env=package_env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert (process.returncode, errors) == (0, b"")
+
+
+def test_a_result_that_cannot_be_written_to_stdout_is_an_error(
+    tmp_path: Path, package_env: dict[str, str]
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "edgekit", "list"],
+            cwd=tmp_path,
+            env=package_env,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode != 0
+    assert "No space left" in done.stderr

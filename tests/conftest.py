@@ -1,0 +1,101 @@
+"""The command line, a trained network and its artifacts, for all tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+from command_line import CommandLine, Result
+from small_artifacts import Artifacts, copy_artifact, shared_folder, train_run
+
+import edgekit
+
+
+@pytest.fixture(scope="session")
+def package_env() -> dict[str, str]:
+    """An environment in which a new process finds the package that is tested here."""
+    paths = [str(Path(edgekit.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+@pytest.fixture
+def cli(tmp_path: Path, package_env: dict[str, str]) -> CommandLine:
+    """Runs ``edgekit ARGUMENTS`` as a process of its own, in the test's folder."""
+
+    def call(
+        *arguments: object,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 300,
+    ) -> Result:
+        done = subprocess.run(
+            [sys.executable, "-m", "edgekit", *map(str, arguments)],
+            cwd=cwd or tmp_path,
+            env={**package_env, **(env or {})},
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=timeout,
+        )
+        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def standard_streams() -> tuple[TextIO, TextIO]:
+    """Descriptors 1 and 2 as a process of its own has them; never closed, as loggers keep them."""
+    return (
+        open(1, "w", encoding="utf-8", closefd=False),
+        open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False),
+    )
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    standard_streams: tuple[TextIO, TextIO],
+) -> Iterator[CommandLine]:
+    """Runs ``edgekit ARGUMENTS`` in this process, in the test's folder: quick where torch is in."""
+    from edgekit.cli import run as run_command_line
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def call(*arguments: object) -> Result:
+        capfd.readouterr()
+        with redirect_stdout(standard_streams[0]), redirect_stderr(standard_streams[1]):
+            code = run_command_line([str(argument) for argument in arguments])
+            for stream in standard_streams:
+                stream.flush()
+        return Result(code, *capfd.readouterr())
+
+    yield call
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run folder: mobilenetv3-small on digits at 32 px. Read-only."""
+    return train_run(shared_folder(tmp_path_factory))
+
+
+@pytest.fixture(scope="session")
+def artifacts(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
+    """(target, precision) -> exported file of `trained_run`, made when asked for. Read-only."""
+    return Artifacts(trained_run, shared_folder(tmp_path_factory))
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Callable[[Path], Path]:
+    """Copies an artifact with companions and contract to the test's folder, to be altered."""
+    return lambda path: copy_artifact(path, tmp_path)

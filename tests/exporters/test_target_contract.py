@@ -1,0 +1,390 @@
+"""What every target in the registry has to do, in every precision it offers."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small_artifacts import once, shared_folder
+from tiny_network import CLASSES, SIDE, images, tiny
+
+import edgekit
+from edgekit import registry
+from edgekit.contract import contract_path, load
+from edgekit.core import Inspectable, Target
+from edgekit.errors import InputError
+from edgekit.exporting import Exported, export
+from edgekit.native_output import captured
+from edgekit.verification.agreement import TOLERANCES, compare
+
+if TYPE_CHECKING:
+    from edgekit.core import Array
+
+PAIRS = [
+    (name, precision)
+    for name in registry.TARGETS
+    for precision in sorted(registry.target(name).schemes)
+]
+
+ODD_TEXTS = {
+    "empty object": "{}",
+    "unicode": '{"label": "Käfer, 甲虫, жук, 🪲, \u202eright to left"}',
+    "quotes": """{"a": "it's \\"quoted\\" and back\\\\slashed"}""",
+    "markup": "</contract><!-- --> <![CDATA[ & &amp; &#10; <a b='c'/> ]]>",
+    "white space": "  lines\nand\r\nmore\rlines\tand tabs  ",
+    "one megabyte": "0123456789abcdef" * 65536,
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """An exported `tiny`, not to be changed."""
+
+    target: Target
+    precision: str
+    path: Path
+
+    def copy(self, folder: Path) -> File:
+        """One that may be changed."""
+        folder.mkdir(exist_ok=True)
+        for file in self.target.files(self.path):
+            shutil.copy(file, folder)
+        return File(self.target, self.precision, folder / self.path.name)
+
+    def scores(self, batch: torch.Tensor, threads: int | None = None) -> Array:
+        """Class scores of images (n, 3, H, W), one by one."""
+        with captured():
+            runner = self.target.open(self.path, threads)
+            rows = [runner.run([arranged(self.target, image[None])])[0] for image in batch]
+        return np.concatenate(rows)
+
+
+def arranged(target: Target, batch: torch.Tensor) -> Array:
+    order = (0, 1, 2, 3) if target.layout == "NCHW" else (0, 2, 3, 1)
+    return np.ascontiguousarray(batch.numpy().transpose(order))
+
+
+Exports = Callable[[str, str], File]
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    """(target, precision) -> `tiny` in that format; made once for all workers."""
+
+    def make(name: str, precision: str) -> File:
+        target = registry.target(name)
+        folder = shared_folder(tmp_path_factory) / f"tiny-{name}-{precision}"
+        staged = folder.with_name(f"{folder.name}.part")
+        with once(folder) as mine:
+            if mine:
+                staged.mkdir()
+                path = staged / f"tiny{target.suffix}"
+                with captured():
+                    target.export(tiny(), images(1), path, target.schemes[precision])
+                staged.rename(folder)
+        return File(target, precision, folder / f"tiny{target.suffix}")
+
+    return make
+
+
+@pytest.fixture(scope="session", params=PAIRS, ids="-".join)
+def file(request: pytest.FixtureRequest, exports: Exports) -> File:
+    return exports(*request.param)
+
+
+@pytest.fixture
+def mutable(file: File, tmp_path: Path) -> File:
+    return file.copy(tmp_path / "copy")
+
+
+def expected_scores(batch: torch.Tensor) -> Array:
+    with torch.no_grad():
+        scores: Array = tiny()(batch).numpy()
+    return scores
+
+
+def test_it_computes_what_the_network_computes(file: File) -> None:
+    batch = images(16, seed=5)
+    found = compare(expected_scores(batch), file.scores(batch), TOLERANCES[file.precision])
+    assert found.passed, found
+
+
+def test_inputs_and_outputs_are_described_as_they_are(file: File) -> None:
+    with captured():
+        inputs, outputs = file.target.open(file.path).tensors()
+    (image,), (scores,) = inputs, outputs
+    nchw = file.target.layout == "NCHW"
+    assert (image.name, image.dtype, image.layout) == ("image", "float32", file.target.layout)
+    assert image.shape == ((1, 3, SIDE, SIDE) if nchw else (1, SIDE, SIDE, 3))
+    assert (scores.name, scores.dtype, scores.layout) == ("scores", "float32", "NC")
+    assert scores.shape == (1, CLASSES)
+    assert image.scale is image.zero_point is scores.scale is scores.zero_point is None
+
+
+def test_results_belong_to_the_caller(file: File) -> None:
+    with captured():
+        runner = file.target.open(file.path)
+        first = runner.run([arranged(file.target, images(1, seed=1))])[0]
+        kept = first.copy()
+        second = runner.run([arranged(file.target, images(1, seed=2))])[0]
+        again = runner.run([arranged(file.target, images(1, seed=1))])[0]
+    assert np.array_equal(first, kept)
+    assert np.array_equal(again, kept)
+    assert not np.array_equal(second, kept)
+
+
+def test_the_number_of_threads_does_not_change_results(file: File) -> None:
+    batch = images(4, seed=3)
+    one, two = file.scores(batch, threads=1), file.scores(batch, threads=2)
+    np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+
+
+def test_two_runners_of_one_file_do_not_disturb_each_other(file: File) -> None:
+    with captured():
+        one, other = file.target.open(file.path), file.target.open(file.path)
+        a = one.run([arranged(file.target, images(1, seed=1))])[0]
+        other.run([arranged(file.target, images(1, seed=2))])
+        again = one.run([arranged(file.target, images(1, seed=1))])[0]
+    assert np.array_equal(a, again)
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS.values(), ids=ODD_TEXTS)
+def test_embedded_text_comes_back_and_the_file_still_runs(mutable: File, text: str) -> None:
+    batch = images(2)
+    before = mutable.scores(batch)
+    mutable.target.embed(mutable.path, text)
+    assert mutable.target.extract(mutable.path) == text
+    assert np.array_equal(mutable.scores(batch), before)
+
+
+def test_a_file_without_embedded_text_says_so(file: File) -> None:
+    assert file.target.extract(file.path) is None
+
+
+def test_embedding_again_replaces_the_text(mutable: File) -> None:
+    mutable.target.embed(mutable.path, "first")
+    once_only = sum(f.stat().st_size for f in mutable.target.files(mutable.path))
+    for number in range(5):
+        mutable.target.embed(mutable.path, f"text{number}")
+    assert mutable.target.extract(mutable.path) == "text4"
+    assert mutable.scores(images(1)).shape == (1, CLASSES)
+    total = sum(f.stat().st_size for f in mutable.target.files(mutable.path))
+    assert total - once_only < 1000
+
+
+def test_text_that_was_replaced_is_gone_from_the_bytes(mutable: File) -> None:
+    mutable.target.embed(mutable.path, "the-earlier-text-of-this-file")
+    mutable.target.embed(mutable.path, "the later text")
+    assert b"the-earlier-text" not in mutable.path.read_bytes()
+
+
+def test_the_files_of_an_artifact_are_all_it_needs(file: File, tmp_path: Path) -> None:
+    files = file.target.files(file.path)
+    assert files[0] == file.path
+    assert file.path.suffix == file.target.suffix
+    assert {f.name for f in files} == {f.name for f in file.path.parent.iterdir()}
+    moved = file.copy(tmp_path / "elsewhere")
+    assert np.array_equal(moved.scores(images(1)), file.scores(images(1)))
+
+
+def test_each_of_its_files_is_needed(mutable: File) -> None:
+    for gone in mutable.target.files(mutable.path)[1:]:
+        gone.unlink()
+        with pytest.raises(InputError, match="tiny"), captured():
+            mutable.target.open(mutable.path)
+
+
+Damage = Callable[[bytes], bytes]
+DAMAGES: dict[str, Damage] = {
+    "empty": lambda content: b"",
+    "text": lambda content: b"this is no network\n" * 20,
+    "zeros": lambda content: bytes(len(content)),
+    "half": lambda content: content[: len(content) // 2],
+    "head": lambda content: content[:64],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_is_refused_by_name(mutable: File, damage: Damage) -> None:
+    mutable.path.write_bytes(damage(mutable.path.read_bytes()))
+    with pytest.raises(InputError, match=mutable.path.name), captured():
+        mutable.target.open(mutable.path)
+    with contextlib.suppress(InputError):  # its head may be whole
+        assert mutable.target.extract(mutable.path) is None
+    with pytest.raises(InputError, match=mutable.path.name), captured():
+        mutable.target.embed(mutable.path, "text")
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_reading_the_text_of_a_file_with_altered_bytes_never_crashes(
+    mutable: File, file: File, data: st.DataObject
+) -> None:
+    content = bytearray(file.path.read_bytes())
+    # Mostly the ends, where formats keep their tables.
+    near = st.one_of(st.integers(0, 400), st.integers(-400, -1), st.integers(0, len(content) - 1))
+    for position in data.draw(st.lists(near, min_size=1, max_size=8)):
+        content[position] = data.draw(st.integers(0, 255))
+    mutable.path.write_bytes(content)
+    with contextlib.suppress(InputError):
+        mutable.target.extract(mutable.path)
+
+
+def test_what_layers_compute_can_be_looked_at(file: File) -> None:
+    assert isinstance(file.target, Inspectable)
+    image = images(1, seed=4)
+    with captured():
+        found = list(file.target.activations(file.path, [arranged(file.target, image)]))
+    names = [name for name, _ in found]
+    assert all(names)
+    assert len(set(names)) == len(names)
+    x = image
+    missing = set()
+    for name, layer in tiny().named_children():
+        with torch.no_grad():
+            x = layer(x)
+        if not any(_same(x.numpy(), value) for _, value in found):
+            missing.add(name)
+    # What an activation follows at once may be fused with it; pooling and flattening move data.
+    assert missing <= {"stem", "depthwise", "pointwise", "hidden", "pool", "flatten"}
+
+
+def _same(expected: Array, found: Array) -> bool:
+    """Whether a tensor of the file holds a layer's output, in whatever layout."""
+    if expected.ndim == found.ndim == 4 and expected.shape != found.shape:
+        found = found.transpose(0, 3, 1, 2)
+    if expected.shape != found.shape:
+        return False
+    return float(np.abs(expected - found).max()) < 1e-2 * float(np.abs(expected).max())
+
+
+def test_nothing_in_the_file_tells_where_it_was_made(file: File) -> None:
+    home, checkout = Path.home(), Path(edgekit.__file__).parents[1]
+    words = [str(checkout), str(file.path.parent), "site-packages", "tiny_network"]
+    if len(home.parts) > 2:
+        words += [str(home), getpass.getuser()]
+    else:
+        words.append(f"{home}/")
+    for part in file.target.files(file.path):
+        content = part.read_bytes()
+        assert [word for word in words if word.encode() in content] == []
+
+
+def test_an_export_in_another_process_gives_the_same_bytes(file: File, tmp_path: Path) -> None:
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from tiny_network import images, tiny
+from edgekit import registry
+target = registry.target({file.target.name!r})
+path = Path({str(tmp_path / file.path.name)!r})
+target.export(tiny(), images(1), path, target.schemes[{file.precision!r}])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(edgekit.__file__).parents[1], capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    for one in file.target.files(file.path):
+        assert one.read_bytes() == (tmp_path / one.name).read_bytes(), one.name
+
+
+@pytest.mark.parametrize("name", registry.TARGETS)
+def test_half_precision_halves_the_file(name: str, exports: Exports) -> None:
+    def size(file: File) -> int:
+        return sum(part.stat().st_size for part in file.target.files(file.path))
+
+    assert 0 < size(exports(name, "fp16")) <= 0.56 * size(exports(name, "fp32"))
+
+
+def test_openvino_is_imported_without_its_usage_reports(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from edgekit import registry
+from edgekit.errors import InputError
+try:
+    registry.target("openvino").open(Path("nothing.xml"))
+except InputError:
+    assert "openvino" in sys.modules
+    assert sys.modules.get("openvino_telemetry") is None
+    print("quiet")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(edgekit.__file__).parents[1],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.endswith("quiet\n"), done.stderr
+
+
+# Untrained, these amplify what float16 weights round: by weight alone, in PyTorch as well, 30 to
+# 33 dB are left of MobileNetV1 and V2, 39 dB of V3-Large, whatever the target.
+BELOW_THE_FP16_GATE = {"mobilenetv1": True, "mobilenetv2": True, "mobilenetv3-large": False}
+
+# What runs by default: each target and each network at least once; conversions to tflite and onnx
+# take 10 to 25 s each.
+QUICK = {
+    ("mobilenetv1", "tflite", "fp32"),
+    ("mobilenetv2", "onnx", "fp32"),
+    ("mobilenetv3-small", "onnx", "fp16"),
+    ("mobilenetv3-large", "onnx", "fp32"),
+}
+
+
+def cells() -> list[object]:
+    """Every network on every target in every precision."""
+    found = []
+    for model in registry.model_names():
+        for target, precision in PAIRS:
+            cell, marks = (model, target, precision), []
+            if target != "openvino" and cell not in QUICK:
+                marks.append(pytest.mark.slow)
+            if precision == "fp16" and model in BELOW_THE_FP16_GATE:
+                strict = BELOW_THE_FP16_GATE[model]
+                marks.append(pytest.mark.xfail(strict=strict, reason="untrained, below 40 dB"))
+            found.append(pytest.param(*cell, marks=marks, id="-".join(cell)))
+    return found
+
+
+@pytest.mark.parametrize(("model", "target", "precision"), cells())
+def test_zoo_networks_pass_their_gates(
+    model: str, target: str, precision: str, tmp_path: Path
+) -> None:
+    (result,) = export(model, [target], [precision], out=tmp_path, resolution=32)
+    assert isinstance(result, Exported), result
+    agreement = result.artifact.agreement
+    assert agreement is not None
+    assert agreement.passed
+    assert agreement.tolerance == TOLERANCES[precision]
+    assert result.path == tmp_path / f"{model}-{precision}{registry.target(target).suffix}"
+    assert load(result.path) == result.artifact
+    assert load(result.path, embedded=True).lowerings == ("fold-batchnorm",)
+    files = (*registry.target(target).files(result.path), contract_path(result.path))
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in files}
+
+
+@pytest.mark.parametrize("target", registry.TARGETS)
+def test_a_trained_network_passes_in_every_precision(
+    target: str, artifacts: Mapping[tuple[str, str], Path]
+) -> None:
+    whole, half = (load(artifacts[target, precision]) for precision in ("fp32", "fp16"))
+    for contract in (whole, half):
+        assert contract.agreement is not None
+        assert contract.agreement.passed
+    assert 0 < (half.size_bytes or 0) <= 0.56 * (whole.size_bytes or 0)

@@ -1,0 +1,90 @@
+"""A small trained network and its exported files, built once for all workers of a test session."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edgekit import registry
+from edgekit.contract import contract_path, target_by_suffix
+
+MODEL, DATA, RESOLUTION, EPOCHS = "mobilenetv3-small", "digits", 32, 5
+PRECISIONS = ("fp32", "fp16")
+
+
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this session, and no other session, see."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextmanager
+def once(done: Path) -> Iterator[bool]:
+    """Gives True to the one worker that has to make ``done``, while the others wait for it."""
+    with open(done.with_name(f"{done.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not done.exists()
+
+
+def train_run(folder: Path) -> Path:
+    """The folder of a short training that is good enough to tell the digits apart."""
+    from edgekit.training.loop import train
+    from edgekit.training.options import TrainingOptions
+
+    run, staged = folder / "run", folder / "run.part"
+    with once(run) as mine:
+        if mine:
+            options = TrainingOptions(epochs=EPOCHS, resolution=RESOLUTION, threads=1)
+            train(MODEL, DATA, options=options, out=staged, overwrite=True)
+            staged.rename(run)
+    return run
+
+
+class Artifacts(Mapping[tuple[str, str], Path]):
+    """Exported files of a run by (target, precision); each target is exported when first asked for.
+
+    Read-only: tests that alter a file copy it first.
+    """
+
+    def __init__(self, run: Path, folder: Path) -> None:
+        self._run, self._folder = run, folder
+
+    def __getitem__(self, key: tuple[str, str]) -> Path:
+        name, precision = key
+        if name not in registry.TARGETS or precision not in PRECISIONS:
+            raise KeyError(key)
+        folder = self._folder / name
+        with once(folder) as mine:
+            if mine:
+                self._export(name, folder)
+        return folder / f"{MODEL}-{precision}{registry.target(name).suffix}"
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return ((name, precision) for name in registry.TARGETS for precision in PRECISIONS)
+
+    def __len__(self) -> int:
+        return len(registry.TARGETS) * len(PRECISIONS)
+
+    def _export(self, name: str, folder: Path) -> None:
+        from edgekit.exporting import export, raise_if_rejected
+
+        staged = folder.with_name(f"{name}.part")
+        raise_if_rejected(export(str(self._run), [name], PRECISIONS, out=staged, overwrite=True))
+        staged.rename(folder)
+
+
+def copy_artifact(path: Path, folder: Path) -> Path:
+    """Copies a file with its companions and its contract; the copy may be altered."""
+    target = target_by_suffix(path)
+    assert target is not None, path
+    for file in (*target.files(path), contract_path(path)):
+        shutil.copy(file, folder / file.name)
+    return folder / path.name

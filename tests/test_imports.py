@@ -1,0 +1,226 @@
+"""Imports run one way; this reads them off the source."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import edgekit
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "edgekit"
+EXPORTERS = sorted((ROOT / "exporters").glob("*.py"))
+
+# A part may import its own level's files only within itself, and everything from levels before.
+LEVELS = (
+    ("core", "errors"),
+    ("native_output", "registry"),
+    ("models", "data", "devices"),
+    ("contract",),
+    ("training", "lowering", "verification"),
+    ("inference", "exporting"),
+    ("cli",),
+    ("__main__",),
+)
+LEVEL_OF = {part: level for level, parts in enumerate(LEVELS) for part in parts}
+
+RUNTIMES = (
+    "accelerate",
+    "ai_edge_litert",
+    "ai_edge_quantizer",
+    "litert_torch",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "openvino",
+    "torch",
+)
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module: where, and whether when the file is loaded, later, or never."""
+
+    file: Path
+    line: int
+    module: str
+    moment: str  # "load", "call" or "types"
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(ROOT)}:{self.line} imports {self.module}"
+
+
+def imports(file: Path) -> list[Import]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return list(_walk(file, tree, "load"))
+
+
+def _walk(file: Path, node: ast.AST, moment: str) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield Import(file, child.lineno, alias.name, moment)
+        elif isinstance(child, ast.ImportFrom):
+            for module in _from(file, child):
+                yield Import(file, child.lineno, module, moment)
+        elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from _walk(file, child, "types" if moment == "types" else "call")
+        elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            for statement in child.body:
+                yield from _walk(file, ast.Module([statement], []), "types")
+            for statement in child.orelse:
+                yield from _walk(file, ast.Module([statement], []), moment)
+        else:
+            yield from _walk(file, child, moment)
+
+
+def _from(file: Path, node: ast.ImportFrom) -> list[str]:
+    """The modules of ``from a import b``: ``a.b`` where that is a module, else ``a``."""
+    assert node.level == 0, f"{file}:{node.lineno}: imports are absolute here"
+    base = node.module or ""
+    found = []
+    for alias in node.names:
+        inner = ROOT.joinpath(*base.split("."), alias.name)
+        is_module = inner.is_dir() or inner.with_suffix(".py").is_file()
+        found.append(f"{base}.{alias.name}" if is_module else base)
+    return found
+
+
+def part_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+ALL = [found for file in FILES for found in imports(file)]
+
+
+def test_every_part_of_the_package_has_a_level() -> None:
+    assert {part_of(file) for file in FILES} - {"__init__"} == set(LEVEL_OF)
+
+
+def test_imports_run_one_way() -> None:
+    wrong = []
+    for found in ALL:
+        package, _, rest = found.module.partition(".")
+        own, other = part_of(found.file), rest.partition(".")[0]
+        if package != "edgekit" or not other or own in (other, "__init__"):
+            continue
+        if other not in LEVEL_OF or LEVEL_OF[other] >= LEVEL_OF[own]:
+            wrong.append(str(found))
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_package_itself_loads_only_the_standard_library() -> None:
+    own = [found for found in imports(PACKAGE / "__init__.py") if found.moment != "types"]
+    assert {found.module.partition(".")[0] for found in own} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("name", ["core", "errors", "registry"])
+def test_the_foundation_needs_the_standard_library_only(name: str) -> None:
+    needed = {
+        found.module.partition(".")[0]
+        for found in imports(PACKAGE / f"{name}.py")
+        if found.moment != "types"
+    }
+    assert needed <= {*sys.stdlib_module_names, "edgekit"}
+
+
+def test_exporters_exist_for_the_tests_below() -> None:
+    assert {file.stem for file in EXPORTERS} >= {"onnx", "openvino", "tflite"}
+
+
+@pytest.mark.parametrize("file", EXPORTERS, ids=lambda file: file.stem)
+def test_exporters_know_only_the_records_the_errors_and_their_runtime(file: Path) -> None:
+    allowed_on_load = {*sys.stdlib_module_names, "numpy", "edgekit"}
+    for found in imports(file):
+        package = found.module.partition(".")[0]
+        if package in ("edgekit", "exporters"):
+            assert found.module in ("edgekit.core", "edgekit.errors"), str(found)
+        if found.moment == "load":
+            assert package in allowed_on_load, f"{found} when it is loaded"
+
+
+def test_data_needs_neither_torch_nor_a_runtime() -> None:
+    for found in ALL:
+        if part_of(found.file) == "data":
+            package = found.module.partition(".")[0]
+            assert package not in RUNTIMES, str(found)
+            if package == "sklearn":
+                assert found.moment == "call", str(found)
+            if package == "edgekit":
+                own = found.module.split(".")[1]
+                assert own in ("data", "core", "errors", "registry", "native_output"), str(found)
+
+
+def test_the_exporters_are_named_only_in_the_registry_the_project_file_and_tests() -> None:
+    for file in FILES:
+        for found in imports(file):
+            assert found.module.partition(".")[0] != "exporters", str(found)
+        if file != PACKAGE / "registry.py":
+            assert not re.search(r"\bexporters\b", file.read_text(encoding="utf-8")), str(file)
+
+
+def test_only_the_command_line_prints() -> None:
+    for file in FILES:
+        if part_of(file) in ("cli", "__main__"):
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            called = node.func if isinstance(node, ast.Call) else None
+            assert not (isinstance(called, ast.Name) and called.id == "print"), str(file)
+    for found in ALL:
+        if part_of(found.file) not in ("cli", "__main__"):
+            assert found.module.partition(".")[0] not in ("click", "rich"), str(found)
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Top-level packages that a fresh interpreter holds after a statement."""
+    code = f"import sys\n{statement}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_loads_neither_numpy_nor_torch() -> None:
+    assert loaded_after("import edgekit").isdisjoint({"numpy", *RUNTIMES})
+
+
+def test_the_foundation_loads_neither_numpy_nor_torch() -> None:
+    statement = "import edgekit.core, edgekit.errors, edgekit.registry, edgekit.cli.list"
+    assert loaded_after(statement).isdisjoint({"numpy", *RUNTIMES})
+
+
+def test_loading_every_target_loads_no_runtime() -> None:
+    statement = "from edgekit import registry; [registry.target(n) for n in registry.TARGETS]"
+    assert loaded_after(statement).isdisjoint(RUNTIMES)
+
+
+def test_every_public_name_resolves() -> None:
+    assert set(edgekit.__all__) <= set(dir(edgekit))
+    for name in edgekit.__all__:
+        assert callable(getattr(edgekit, name)), name
+        assert getattr(edgekit, name).__doc__, name
+
+
+def test_public_names_for_type_checkers_are_those_at_run_time() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    static = {
+        alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("edgekit.")
+        for alias in node.names
+    }
+    assert static == edgekit._HOMES
+    assert sorted(static) == sorted(edgekit.__all__)
+
+
+def test_an_unknown_public_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'exprot'"):
+        edgekit.exprot  # noqa: B018

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit import registry
+from edgekit.core import Target
+from edgekit.errors import UnavailableError, UnknownNameError, UsageError
+from edgekit.models.family import Family
+from edgekit.registry import Entry, find_model
+
+TABLES: dict[str, dict[str, Any]] = {
+    "family": registry.FAMILIES,
+    "target": registry.TARGETS,
+    "lowering": registry.LOWERINGS,
+    "source": registry.SOURCES,
+    "meter": registry.METERS,
+    "app": registry.APPS,
+}
+LINES = [
+    (f"{kind} {name}", entry) for kind, table in TABLES.items() for name, entry in table.items()
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "family", "name", "width"),
+    [
+        ("mobilenetv3", "mobilenetv3", "mobilenetv3-large", 1.0),
+        ("MobileNetV3", "mobilenetv3", "mobilenetv3-large", 1.0),
+        ("MobileNetV3-Large", "mobilenetv3", "mobilenetv3-large", 1.0),
+        ("mobilenet_v3_large", "mobilenetv3", "mobilenetv3-large", 1.0),
+        ("mobilenet.v3.large", "mobilenetv3", "mobilenetv3-large", 1.0),
+        ("MOBILENETV3SMALL", "mobilenetv3", "mobilenetv3-small", 1.0),
+        ("mobilenet-v3_small@0.75", "mobilenetv3", "mobilenetv3-small", 0.75),
+        ("mobilenetv3@.5", "mobilenetv3", "mobilenetv3-large", 0.5),
+        ("mobilenetv2@0.75", "mobilenetv2", "mobilenetv2", 0.75),
+        ("MobileNet_V2@1.4", "mobilenetv2", "mobilenetv2", 1.4),
+        ("mobilenetv1@1", "mobilenetv1", "mobilenetv1", 1.0),
+        ("mobilenet-v1@0.25", "mobilenetv1", "mobilenetv1", 0.25),
+    ],
+)
+def test_zoo_names_resolve_in_all_spellings(
+    words: str, family: str, name: str, width: float
+) -> None:
+    assert find_model(words) == (family, name, width)
+
+
+@given(data=st.data())
+def test_case_and_separators_never_matter(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(registry.model_names()))
+    spelled = "".join(
+        data.draw(st.sampled_from(["", "-", "_", "."]))
+        + (c.upper() if data.draw(st.booleans()) else c)
+        for c in name.replace("-", "")
+    )
+    assert find_model(spelled)[1] == name
+
+
+def test_canonical_names_are_those_of_the_design() -> None:
+    assert registry.model_names() == (
+        "mobilenetv1",
+        "mobilenetv2",
+        "mobilenetv3-large",
+        "mobilenetv3-small",
+    )
+    assert list(registry.TARGETS) == ["onnx", "openvino", "tflite"]
+    assert list(registry.PRECISIONS) == ["fp16", "fp32"]
+    assert list(registry.SOURCES) == ["digits", "synthetic"]
+
+
+def test_tables_are_sorted() -> None:
+    tables = [t for t in (*TABLES.values(), registry.PRECISIONS) if t is not registry.LOWERINGS]
+    assert [list(table) for table in tables] == [sorted(table) for table in tables]
+
+
+def test_names_of_a_table_differ_in_more_than_spelling() -> None:
+    for table in (*TABLES.values(), registry.PRECISIONS):
+        assert len({registry.normalize(name) for name in table}) == len(table)
+    variants = [registry.normalize(name) for name in registry.model_names()]
+    assert len(set(variants)) == len(variants)
+
+
+@pytest.mark.parametrize("multiplier", ["", "0", "-1", "0.01", "21", "nan", "inf", "x", "0.5@2"])
+def test_a_multiplier_must_be_a_sensible_number(multiplier: str) -> None:
+    with pytest.raises(
+        UsageError, match=re.escape(f"'{multiplier}' of 'mobilenetv2@{multiplier}'")
+    ):
+        find_model(f"mobilenetv2@{multiplier}")
+
+
+@pytest.mark.parametrize("words", ["mobilenetv9", "", "resnet50", "mobilenetv3-medium", "@0.5"])
+def test_unknown_networks_are_refused(words: str) -> None:
+    with pytest.raises(UnknownNameError, match="edgekit list models"):
+        find_model(words)
+
+
+def test_a_mistyped_network_gets_the_nearest_names() -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        find_model("mobilnetv3-smal")
+    assert caught.value.suggestions[0] == "mobilenetv3-small"
+
+
+def test_a_mistyped_network_with_a_multiplier_gets_the_nearest_names() -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        find_model("mobilenetv@0.75")
+    assert "mobilenetv2" in caught.value.suggestions
+
+
+@pytest.mark.parametrize(("line", "entry"), LINES, ids=[line for line, _ in LINES])
+def test_every_line_imports_and_tells_what_it_is(line: str, entry: Entry) -> None:
+    assert registry.load(entry) is not None
+    assert entry.about
+    assert entry.install
+
+
+@pytest.mark.parametrize("family", registry.FAMILIES)
+def test_families_offer_the_variants_that_the_table_lists(family: str) -> None:
+    loaded = registry.load(registry.FAMILIES[family])
+    assert isinstance(loaded, Family)
+    assert set(loaded.variants) == set(registry.FAMILIES[family].variants)
+    for name, spec_of in loaded.variants.items():
+        assert (spec_of(1.0).name, spec_of(0.5).name) == (name, f"{name}@0.5")
+        assert spec_of(1.0).family == family
+
+
+@pytest.mark.parametrize("name", registry.TARGETS)
+def test_targets_go_by_the_name_of_their_line(name: str) -> None:
+    found: Target = registry.target(name.upper())
+    assert found.name == name
+    assert set(found.schemes) <= set(registry.PRECISIONS)
+
+
+def test_targets_have_endings_of_their_own() -> None:
+    targets = [registry.target(name) for name in registry.TARGETS]
+    for one, other in itertools.combinations(targets, 2):
+        assert one.suffix != other.suffix
+
+
+@pytest.mark.parametrize("words", ["fp32", "FP32", "fp-32", "Fp_32"])
+def test_precisions_resolve_in_all_spellings(words: str) -> None:
+    assert registry.precision(words) == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("find", "words", "suggestion", "topic"),
+    [
+        (registry.target, "onx", "onnx", "targets"),
+        (registry.target, "tf-lite2", "tflite", "targets"),
+        (registry.precision, "fp23", "fp32", "precisions"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_nearest(
+    find: Any, words: str, suggestion: str, topic: str
+) -> None:
+    with pytest.raises(UnknownNameError, match=f"edgekit list {topic}") as caught:
+        find(words)
+    assert suggestion in caught.value.suggestions
+
+
+def test_lowerings_go_by_the_name_of_their_line() -> None:
+    assert [lowering.name for lowering in registry.lowerings()] == list(registry.LOWERINGS)
+
+
+def test_a_missing_package_comes_with_the_line_that_installs_it(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plugin_of_this_test.py").write_text("import a_package_nobody_has\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = Entry("plugin_of_this_test:TARGET", "the test's target", "edgekit[extra]")
+    with pytest.raises(UnavailableError) as caught:
+        registry.load(entry)
+    assert str(caught.value) == (
+        "the test's target needs the package 'a_package_nobody_has', which is not installed: "
+        'pip install "edgekit[extra]"'
+    )
+
+
+def test_a_mistake_inside_a_plug_in_is_not_called_a_missing_package(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_plugin_of_this_test.py").write_text("raise KeyError('oops')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyError, match="oops"):
+        registry.load(Entry("broken_plugin_of_this_test:TARGET", "broken"))

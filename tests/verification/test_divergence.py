@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgekit import registry
+from edgekit.core import Inspectable
+from edgekit.lowering import lower
+from edgekit.native_output import captured
+from edgekit.verification.divergence import Divergence, first_divergence, layer_outputs
+
+SIDE = 16
+
+
+class Residual(nn.Module):
+    """A bottleneck, so that the graph has a branch."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(width, 24, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(24)
+        self.act = nn.ReLU6()
+        self.depthwise = nn.Conv2d(24, 24, 3, padding=1, groups=24, bias=False)
+        self.norm2 = nn.BatchNorm2d(24)
+        self.swish = nn.Hardswish()
+        self.project = nn.Conv2d(24, width, 1, bias=False)
+        self.norm3 = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.act(self.norm1(self.expand(x)))
+        y = self.norm3(self.project(self.swish(self.norm2(self.depthwise(y)))))
+        return x + y
+
+
+def network() -> nn.Module:
+    """Layers that converters fuse (norms, activations, biases), and some that they do not."""
+    torch.manual_seed(6)
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        stem=nn.Conv2d(3, 12, 3, stride=2, padding=1, bias=False),
+        norm=nn.BatchNorm2d(12),
+        relu=nn.ReLU(),
+        block=Residual(12),
+        dropout=nn.Dropout(0.5),
+        pool=nn.AdaptiveAvgPool2d(1),
+        flatten=nn.Flatten(1),
+        hidden=nn.Linear(12, 20),
+        act=nn.Hardswish(),
+        scores=nn.Linear(20, 6),
+    )
+    model = nn.Sequential(layers)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.5)
+    with torch.no_grad():
+        model.train()(torch.randn(64, 3, SIDE, SIDE))
+    return model.eval()
+
+
+def image() -> Tensor:
+    return torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(9))
+
+
+def altered(model: nn.Module, path: str) -> nn.Module:
+    """A copy in which one layer has other weights."""
+    model = copy.deepcopy(model)
+    weight = model.get_submodule(path).weight
+    assert isinstance(weight, nn.Parameter)
+    with torch.no_grad():
+        weight.copy_(weight.flip(0))
+    return model
+
+
+def divergence_of(
+    exported: nn.Module, name: str, folder: Path, precision: str = "fp32"
+) -> Divergence | None:
+    """What is found when ``exported`` was written to a file in place of `network`."""
+    target = registry.target(name)
+    assert isinstance(target, Inspectable)
+    path = folder / f"net{target.suffix}"
+    with captured():
+        scheme = target.schemes[precision]
+        lowered, _ = lower(exported, image(), name, scheme)
+        target.export(lowered, image(), path, scheme)
+        array = image().numpy()
+        if target.layout == "NHWC":
+            array = np.ascontiguousarray(array.transpose(0, 2, 3, 1))
+        tensors = list(target.activations(path, [array]))
+    return first_divergence(network(), image(), tensors)
+
+
+# The layers before them that are in every file: what is fused into another layer is not.
+BEFORE = {
+    "block.expand": "relu",
+    "block.project": "block.swish",
+    "hidden": "flatten",
+    "scores": "act",
+}
+CASES = [
+    (name, layer)
+    for name in registry.TARGETS
+    for layer in (("block.project",) if name == "tflite" else BEFORE)
+]
+
+
+@pytest.mark.parametrize(("name", "layer"), CASES)
+def test_the_altered_layer_is_named(name: str, layer: str, tmp_path: Path) -> None:
+    found = divergence_of(altered(network(), layer), name, tmp_path)
+    assert found is not None
+    assert (found.layer, found.last_agreeing) == (layer, BEFORE[layer])
+    assert found.sqnr_db < 30
+    kind = "Linear" if layer in ("hidden", "scores") else "Conv2d"
+    assert found.describe() == f"first diverging layer: {layer} ({kind}) (after {BEFORE[layer]})"
+
+
+@pytest.mark.parametrize("name", registry.TARGETS)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_faithful_file_has_no_divergence(name: str, precision: str, tmp_path: Path) -> None:
+    assert divergence_of(network(), name, tmp_path, precision) is None
+
+
+@pytest.mark.parametrize("name", [name for name in registry.TARGETS if name != "tflite"])
+def test_the_first_layer_can_diverge(name: str, tmp_path: Path) -> None:
+    found = divergence_of(altered(network(), "stem"), name, tmp_path)
+    assert found is not None
+    assert (found.layer, found.last_agreeing) == ("stem", None)
+    assert found.describe() == "first diverging layer: stem (Conv2d)"
+
+
+def tensors_of(model: nn.Module) -> list[tuple[str, Any]]:
+    return [(f"t{i}", out) for i, (_, _, out) in enumerate(layer_outputs(model, image()))]
+
+
+def test_layers_are_listed_in_order_without_those_that_do_nothing() -> None:
+    paths = [path for path, _, _ in layer_outputs(network(), image())]
+    assert paths[:4] == ["stem", "norm", "relu", "block.expand"]
+    assert paths[-5:] == ["pool", "flatten", "hidden", "act", "scores"]
+    assert "dropout" not in paths
+    assert not any(module._forward_hooks for module in network().modules())
+
+
+def test_the_layout_and_the_order_of_tensors_do_not_matter() -> None:
+    tensors = [
+        (name, value.transpose(0, 2, 3, 1) if value.ndim == 4 else value)
+        for name, value in reversed(tensors_of(network()))
+    ]
+    assert first_divergence(network(), image(), tensors) is None
+
+
+def test_the_closest_tensor_is_named_with_its_agreement() -> None:
+    tensors = dict(tensors_of(network()))
+    last = list(tensors)[-1]
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=tensors[last].shape) * np.sqrt((tensors[last] ** 2).mean())
+    tensors[last] = tensors[last] + 0.1 * noise
+    found = first_divergence(network(), image(), list(tensors.items()))
+    assert found is not None
+    assert (found.layer, found.closest, found.last_agreeing) == ("scores", last, "act")
+    assert 10 < found.sqnr_db < 30
+
+
+def test_a_file_that_shows_nothing_diverges_at_the_first_layer() -> None:
+    found = first_divergence(network(), image(), [])
+    assert found is not None
+    assert (found.layer, found.closest, found.last_agreeing) == ("stem", None, None)
+
+
+def test_values_that_are_not_finite_are_found_nowhere() -> None:
+    outputs = layer_outputs(network(), image())
+    start = [path for path, _, _ in outputs].index("block.project")
+    tensors = [
+        (path, np.full_like(value, np.nan) if i >= start else value)
+        for i, (path, _, value) in enumerate(outputs)
+    ]
+    found = first_divergence(network(), image(), tensors)
+    assert found is not None
+    assert found.layer == "block.project"
