@@ -51,7 +51,7 @@ def cli(tmp_path: Path, package_env: dict[str, str]) -> CommandLine:
 def standard_streams() -> tuple[TextIO, TextIO]:
     """Descriptors 1 and 2 as a process of its own has them; never closed, as loggers keep them."""
     return (
-        open(1, "w", encoding="utf-8", closefd=False),
+        open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False),
         open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False),
     )
 

@@ -311,6 +311,9 @@ def test_an_image_that_is_too_small_for_the_preprocessing_is_named(
     assert (result.code, result.out) == (3, "")
     assert "small.png" in result.message
     assert "31 x 64 px is smaller than the crop of 32 x 32 px" in result.message
+    evaluated = run("evaluate", path, "--data", "digits")
+    assert (evaluated.code, evaluated.out) == (3, "")
+    assert "'digits', image 0 of split 'test': image of 8 x 8 px" in evaluated.message
 
 
 @pytest.mark.parametrize("labels", [("zero", "one"), tuple(map(str, range(11)))])

@@ -195,10 +195,9 @@ def test_an_unknown_split_is_named(run: CommandLine, trained_run: Path) -> None:
     assert "test" in result.message.replace("tests", "")
 
 
-def test_an_image_that_is_smaller_than_the_crop_is_named(
+def test_images_that_are_smaller_than_the_input_are_enlarged(
     run: CommandLine, image_folder: ImageFolder, module: Callable[[str], str]
 ) -> None:
-    # Images of 20 x 24 px in a network whose preprocessing does enlarge: no error.
     image_folder("data", "0", "1", count=3)
     name = module(
         "def net():\n"
