@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -15,6 +16,9 @@ def main() -> None:
         # and nearly everything on a busy one: with three other processes on 2 cores, training
         # MobileNetV3-Small ran at 22 to 170 images/s spinning and at 240 to 400 sleeping.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # names of files need not be valid text
+                stream.reconfigure(errors="backslashreplace")
         # So that what is half done is cleaned up after `kill`, as it is after Ctrl-C.
         signal.signal(signal.SIGTERM, _terminate)
         from edgekit.cli import run

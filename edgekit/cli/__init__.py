@@ -107,8 +107,10 @@ def run(arguments: list[str]) -> int:
             return result if isinstance(result, int) else 0
         except click.exceptions.Exit as error:
             return error.exit_code
-        except (BrokenPipeError, SystemExit):  # click and rich turn the first into the second
-            # The reader, `head` say, has gone: nothing is left to tell.
+        except (BrokenPipeError, SystemExit) as error:
+            # The reader, `head` say, has gone, which click and rich turn into SystemExit(1).
+            if isinstance(error, SystemExit) and error.code != 1:
+                raise  # a request to terminate; see `edgekit.__main__`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         except (click.Abort, KeyboardInterrupt):

@@ -138,8 +138,7 @@ class ConvNormAct(nn.Sequential):
         super().__init__()
         self.conv = Conv2d(inputs, outputs, kernel, stride)
         self.norm = norm(self.conv.outputs)
-        if act is not None:
-            self.act = ACTIVATIONS[act]()
+        self.act = None if act is None else ACTIVATIONS[act]()
 
 
 class SqueezeExcite(nn.Module):
@@ -242,3 +241,18 @@ def initialize(model: nn.Module) -> None:
             continue
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+@torch.no_grad()
+def stabilize(model: nn.Module) -> None:
+    """Makes a network with fresh weights fit to be compared with a rounded copy of itself.
+
+    With weights at random, each block makes small differences larger, and rounding them to
+    float16 comes out at the end of MobileNetV1 and V2 at 30 to 34 dB, however well a file was
+    converted. Norms that feed mostly the linear part of the activation behind them, through a
+    shift of one standard deviation, keep it at 43 dB and more in all networks. For networks that
+    are to be exported for their speed; training starts from the usual zeros.
+    """
+    for module in model.modules():
+        if isinstance(module, ConvNormAct) and module.act is not None:
+            nn.init.ones_(module.norm.bias)

@@ -16,6 +16,7 @@ from edgekit import registry
 from edgekit.core import ModelSpec, Preprocessing
 from edgekit.errors import EdgekitError, ModelError, UnknownNameError, UsageError
 from edgekit.models import MAX_RESOLUTION, build, find_spec, with_resolution
+from edgekit.models.blocks import stabilize
 from edgekit.models.weights import (
     FILE_NAME,
     build_with,
@@ -127,6 +128,7 @@ def _open_zoo(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             module = build(spec).eval()
+        stabilize(module)
         return Model(words, spec.name, module, spec.resolution, spec.classes, spec)
     state = load_state(weights)
     if classes is None:

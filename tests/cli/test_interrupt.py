@@ -177,6 +177,15 @@ def test_a_training_goes_on_where_it_was_interrupted(
     assert "run/state.pt" not in _results(tmp_path)
 
 
+def test_a_request_to_terminate_leaves_nothing_either(cli: CommandLine, tmp_path: Path) -> None:
+    network = NETWORK.replace("WHEN", "torch.compiler.is_exporting()")
+    (tmp_path / "net.py").write_text(network.replace("SIGINT", "SIGTERM"), encoding="utf-8")
+    result = cli("export", "net:Net", "-t", "onnx", "--resolution", "16", "-o", "out")
+    assert (result.code, result.out) == (128 + signal.SIGTERM, "")
+    assert "Traceback" not in result.err
+    assert _results(tmp_path) == set()
+
+
 def test_twice_leaves_nothing_either(tmp_path: Path, package_env: dict[str, str]) -> None:
     when = "Net.calls > 1 and (signal.raise_signal(signal.SIGINT) or True)"
     (tmp_path / "net.py").write_text(NETWORK.replace("WHEN", when), encoding="utf-8")
