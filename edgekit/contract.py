@@ -1,8 +1,10 @@
 """Artifacts and their contracts: written together, checked together.
 
 ``<artifact>.json`` beside every artifact holds the `Artifact` record and a digest of itself. The
-same record, less what the file itself determines, is embedded in the artifact. Opening compares
-all three, so that altered bytes, an edited contract and a contract of another file are told apart.
+same record, less what the file itself determines, is embedded in the artifact. Opening checks the
+contract's own digest and the file's; where the latter differs, the embedded record tells altered
+bytes from a contract of another file. (Digests find accidents and edits, not forgery: who can
+write both files can sign them anew.)
 """
 
 from __future__ import annotations

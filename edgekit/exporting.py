@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 import time
@@ -36,6 +37,8 @@ from edgekit.verification.artifact import (
 from edgekit.verification.divergence import Divergence
 
 REJECTED = ".rejected"
+
+_TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 Notify = Callable[[str], None]
 
@@ -160,6 +163,8 @@ def refuse_existing(paths: Sequence[Path], overwrite: bool) -> None:
         OutputError: a file exists and may not be replaced.
     """
     for path in paths:
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder: expected a place for a file; move it away")
         if path.exists() and not overwrite:
             raise OutputError(f"{path} exists already: give --overwrite to replace it")
 
@@ -204,11 +209,17 @@ def _conversion(words: str, target: Target) -> Iterator[None]:
     except (EdgekitError, OSError):
         raise
     except Exception as error:  # converters raise everything there is
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        reason = lines[0].strip() if lines else type(error).__name__
         raise ModelError(
-            f"'{words}' cannot be converted to {target.name}: {reason} (-v shows all)"
+            f"'{words}' cannot be converted to {target.name}: {_reason(error)} (-v shows all)"
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what went wrong first; wrappers say what to report to whom instead."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in _TERMINAL_CODES.sub("", str(error)).splitlines()]
+    return next(filter(None, lines), type(error).__name__)
 
 
 @contextmanager
@@ -299,6 +310,8 @@ def raise_if_rejected(results: Sequence[Exported | Rejected]) -> None:
             text = f"{result.path} failed verification: {result.reason}"
             if result.divergence is not None:
                 text += f"; {result.divergence.describe()}"
+            if not result.artifact.trained:
+                text += "; random weights make rounding grow from layer to layer: train it first"
             texts.append(text)
     if texts:
         raise GateError("\n".join(texts))

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 # Enough for the error message that a converter ends with.
 KEPT_CHARACTERS = 4000
@@ -31,7 +31,7 @@ def captured() -> Iterator[None]:
         try:
             os.dup2(sink.fileno(), 1)
             os.dup2(sink.fileno(), 2)
-            with warnings.catch_warnings():
+            with _python_streams(sink.fileno()), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 yield
         except Exception as error:
@@ -46,6 +46,17 @@ def captured() -> Iterator[None]:
             for descriptor, original in enumerate(saved, start=1):
                 os.dup2(original, descriptor)
                 os.close(original)
+
+
+@contextmanager
+def _python_streams(descriptor: int) -> Iterator[None]:
+    """Sends sys.stdout and sys.stderr there too: in a notebook they are not descriptors 1 and 2."""
+    with (
+        open(os.dup(descriptor), "w", encoding="utf-8", errors="replace") as sink,
+        redirect_stdout(sink),
+        redirect_stderr(sink),
+    ):
+        yield
 
 
 def _flush() -> None:

@@ -117,6 +117,12 @@ def warn(text: str) -> None:
     click.echo(f"warning: {text}", err=True)
 
 
+def warn_skipped(images: Iterable[str]) -> None:
+    """A warning for each image that was left out."""
+    for name in images:
+        warn(f"skipped {name}: it cannot be decoded")
+
+
 def fail(text: str, kind: str, code: int) -> int:
     """An error, on stderr, and with ``--json`` as the document; returns ``code``."""
     click.echo(f"error: {text}", err=True)

@@ -60,8 +60,7 @@ def command(
             ),
         )
     skipped = tuple(getattr(images, "skipped", ()))
-    for name in skipped:
-        console.warn(f"skipped {name}: it cannot be decoded")
+    console.warn_skipped(skipped)
     top5 = "" if result.top5 is None else f", top-5 {console.percent(result.top5)}"
     console.say(
         f"{source} ({classifier.target}): top-1 {console.percent(result.top1)}{top5} on "

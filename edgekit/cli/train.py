@@ -78,6 +78,7 @@ def command(
         if (folder / "state.pt").exists():
             console.note(f"finished epochs are kept in {folder}: repeat the command with --resume")
         raise
+    console.warn_skipped(result.skipped)
     console.say(
         f"{result.model}: top-1 {console.percent(result.top1)}, top-5 "
         f"{console.percent(result.top5)} on {result.n:,} {result.split} images after "

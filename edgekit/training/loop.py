@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ class TrainingResult:
         top1: share of images whose class has the highest score.
         top5: share of images whose class is among the five highest.
         seconds: of the whole training, over all sessions.
+        skipped: images that were left out because they cannot be decoded.
     """
 
     model: str
@@ -57,6 +59,7 @@ class TrainingResult:
     seconds: float
     split: str
     n: int
+    skipped: tuple[str, ...] = ()
 
 
 def train(
@@ -107,7 +110,8 @@ def train(
         if resume and folder.finished():
             return _result(plan, folder, folder.test_record())
         run = _Run(plan, folder, progress or Silent(), begin)
-        return run.complete(network, source, folder.load_state() if resume else None)
+        result = run.complete(network, source, folder.load_state() if resume else None)
+    return dataclasses.replace(result, skipped=tuple(getattr(source, "skipped", ())))
 
 
 class _Run:

@@ -333,10 +333,6 @@ except InputError:
     assert done.stdout.endswith("quiet\n"), done.stderr
 
 
-# Untrained, these amplify what float16 weights round: by weight alone, in PyTorch as well, 30 to
-# 33 dB are left of MobileNetV1 and V2, 39 dB of V3-Large, whatever the target.
-BELOW_THE_FP16_GATE = {"mobilenetv1": True, "mobilenetv2": True, "mobilenetv3-large": False}
-
 # What runs by default: each target and each network at least once; conversions to tflite and onnx
 # take 10 to 25 s each.
 QUICK = {
@@ -355,9 +351,6 @@ def cells() -> list[object]:
             cell, marks = (model, target, precision), []
             if target != "openvino" and cell not in QUICK:
                 marks.append(pytest.mark.slow)
-            if precision == "fp16" and model in BELOW_THE_FP16_GATE:
-                strict = BELOW_THE_FP16_GATE[model]
-                marks.append(pytest.mark.xfail(strict=strict, reason="untrained, below 40 dB"))
             found.append(pytest.param(*cell, marks=marks, id="-".join(cell)))
     return found
 
