@@ -324,7 +324,7 @@ class Runner(Protocol):
 
 @runtime_checkable
 class Inspectable(Protocol):
-    """A runner or target that can show what flows between its layers."""
+    """A target that can show what flows between the layers of a file."""
 
     def activations(self, path: Path, inputs: Sequence[Array]) -> Iterator[tuple[str, Array]]:
         """Yields every float tensor that the artifact computes, with its name, in file order."""
@@ -356,7 +356,7 @@ class Target(Protocol):
         path: Path,
         scheme: Scheme,
         calibration: Sequence[Array] | None = None,
-    ) -> None:
+    ) -> Scheme:
         """Writes ``model`` to ``path``.
 
         Args:
@@ -364,10 +364,17 @@ class Target(Protocol):
             example: an input of the exported shape, NCHW, batch 1.
             path: of the main file; companions lie beside it.
             calibration: inputs for range estimation, where the scheme needs them.
+
+        Returns:
+            What was written: ``scheme`` with what calibration and quantizer decided.
         """
 
     def open(self, path: Path, threads: int | None = None) -> Runner:
-        """Loads an artifact; ``threads`` None leaves the choice to the runtime."""
+        """Loads an artifact; ``threads`` None leaves the choice to the runtime.
+
+        Denormals stay as they are: the runtimes' switches flush them for the calling thread as
+        well and never undo it, so that is for a process that only measures.
+        """
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """All files of the artifact whose main file is ``path``, in digest order."""

@@ -21,14 +21,19 @@ renders it once; library callers catch the class they care about.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
 
 class EdgekitError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base of all errors raised on purpose.
+
+    Attributes:
+        results: what was finished all the same, where a call makes several things.
+    """
 
     exit_code: ClassVar[int] = 1
+    results: Sequence[Any] = ()
 
 
 class UsageError(EdgekitError):

@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ import torch
 import edgekit
 from edgekit import registry
 from edgekit.contract import contract_path, contract_text, embedded_text, finished
-from edgekit.core import Agreement, Artifact, Target, TensorSpec, to_json
+from edgekit.core import Agreement, Artifact, Scheme, Target, TensorSpec, to_json
 from edgekit.errors import EdgekitError, GateError, ModelError, OutputError, UsageError
 from edgekit.lowering import lower
 from edgekit.models.source import Model, open_model
@@ -37,6 +38,9 @@ from edgekit.verification.artifact import (
 from edgekit.verification.divergence import Divergence
 
 REJECTED = ".rejected"
+
+# Native code that runs out of disk raises errors of its own; with less than this left, that is why.
+LOW_DISK_BYTES = 1 << 20
 
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -90,8 +94,10 @@ def export(
     data: str | None = None,
     overwrite: bool = False,
     notify: Notify = lambda stage: None,
-) -> list[Exported | Rejected]:
+) -> list[Exported]:
     """Exports a network to every target in every precision, and verifies each file.
+
+    One that fails does not keep the others from being made.
 
     Args:
         model: MODEL as people write it, or an open model.
@@ -108,12 +114,14 @@ def export(
         One entry per target and precision, in that order.
 
     Raises:
+        GateError: files that failed verification; the attribute ``results`` of this and any
+            other error has every `Exported` and `Rejected` there is.
         UnknownNameError: unknown model, target or precision.
         InputError: a model, weights or data that cannot be used; a folder that cannot be written.
         UnavailableError: a converter or runtime is not installed.
     """
-    chosen = [registry.target(name) for name in dict.fromkeys(targets)]
-    names = [registry.precision(name) for name in dict.fromkeys(precisions)]
+    chosen = list({t.name: t for t in map(registry.target, targets)}.values())
+    names = list(dict.fromkeys(map(registry.precision, precisions)))
     for target in chosen:
         for name in names:
             if name not in target.schemes:
@@ -131,11 +139,41 @@ def export(
         refuse_existing([*target.files(path), contract_path(path)], overwrite)
     notify("computing the reference")
     reference = make_reference(model, data)
-    results = []
+    _check_space(folder, model.module)
+    results: list[Exported | Rejected] = []
+    failures: list[EdgekitError] = []
     for target, name, path in jobs:
         notify(f"{target.name} {name}")
-        results.append(_export_one(reference, target, name, path))
-    return results
+        try:
+            results.append(_export_one(reference, target, name, path))
+        except EdgekitError as error:
+            failures.append(error)
+    rejected = [result for result in results if isinstance(result, Rejected)]
+    if rejected:
+        failures.append(_gate_error(rejected))
+    if failures:
+        failures[0].results = tuple(results)
+        failures[0].args = ("\n".join(str(failure) for failure in failures),)
+        raise failures[0]
+    return [result for result in results if isinstance(result, Exported)]
+
+
+def _check_space(folder: Path, module: torch.nn.Module) -> None:
+    """Refuses to start where the results cannot fit.
+
+    Converters that run out of disk end the whole process from native code.
+
+    Raises:
+        OutputError: less is free than four times the weights, for the file and its stages.
+    """
+    needed = 4 * sum(t.numel() * t.element_size() for t in module.parameters()) + LOW_DISK_BYTES
+    for place in (folder, Path(tempfile.gettempdir())):
+        free = shutil.disk_usage(place).free
+        if free < needed:
+            raise OutputError(
+                f"cannot write to {place}: No space left on device for the conversion "
+                f"({free / 2**20:,.1f} MiB free, {needed / 2**20:,.1f} MiB needed)"
+            )
 
 
 def prepare_folder(folder: Path) -> None:
@@ -181,11 +219,11 @@ def _export_one(
         with _conversion(model.words, target), captured():
             lowered, lowerings = lower(model.module, images, target.name, scheme)
             begin = time.perf_counter()
-            target.export(lowered, images, staged, scheme)
+            scheme = target.export(lowered, images, staged, scheme)
             converted = time.perf_counter() - begin
             runner = target.open(staged)
             inputs, outputs = runner.tensors()
-            artifact = _contract(model, target, precision, path, inputs, outputs, lowerings)
+            artifact = _contract(model, target, scheme, path, inputs, outputs, lowerings)
             target.embed(staged, embedded_text(artifact))
         agreement = agreement_with(reference, target, staged, precision)
         artifact = finished(artifact, target.files(staged), agreement=agreement)
@@ -208,7 +246,9 @@ def _conversion(words: str, target: Target) -> Iterator[None]:
             yield
     except (EdgekitError, OSError):
         raise
-    except Exception as error:  # converters raise everything there is
+    except (Exception, SystemExit) as error:  # converters and networks raise everything there is
+        if isinstance(error, SystemExit) and error.code == 128 + signal.SIGTERM:
+            raise
         raise ModelError(
             f"'{words}' cannot be converted to {target.name}: {_reason(error)} (-v shows all)"
         ) from error
@@ -241,14 +281,10 @@ def _staging(folder: Path) -> Iterator[Path]:
         shutil.rmtree(staged, ignore_errors=True)
 
 
-# Native code that runs out of disk raises errors of its own; with less than this left, that is why.
-LOW_DISK_BYTES = 1 << 20
-
-
 def _contract(
     model: Model,
     target: Target,
-    precision: str,
+    scheme: Scheme,
     path: Path,
     inputs: tuple[TensorSpec, ...],
     outputs: tuple[TensorSpec, ...],
@@ -258,7 +294,7 @@ def _contract(
     return Artifact(
         path=path.name,
         target=target.name,
-        scheme=target.schemes[precision],
+        scheme=scheme,
         inputs=inputs,
         outputs=outputs,
         preprocessing=dataclasses.replace(model.preprocessing, layout=target.layout),
@@ -280,8 +316,13 @@ def _contract(
 def _publish(target: Target, staged: Path, path: Path) -> None:
     """Gives finished files their names; companions first, the main file before its contract."""
     finals = [*reversed(target.files(path)), contract_path(path)]
-    for final in finals:
-        os.replace(staged.parent / final.name, final)
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # all of them or none
+    try:
+        for final in finals:
+            os.replace(staged.parent / final.name, final)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
 
 def _reject(target: Target, staged: Path, path: Path, report: list[Any]) -> Path:
@@ -289,29 +330,24 @@ def _reject(target: Target, staged: Path, path: Path, report: list[Any]) -> Path
 
     What an earlier export left under that name is replaced: it had failed as well.
     """
-    for file in target.files(path):
-        os.replace(staged.parent / file.name, file.with_name(file.name + REJECTED))
     kept = path.with_name(path.name + REJECTED)
     names = ("reason", "artifact", "divergence")
     data = {"schema": "edgekit.rejected/1", **dict(zip(names, report, strict=True))}
-    contract_path(kept).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(data, indent=2, allow_nan=False) + "\n"
+    contract_path(kept).write_text(text, encoding="utf-8")
+    for file in target.files(path):
+        os.replace(staged.parent / file.name, file.with_name(file.name + REJECTED))
     return kept
 
 
-def raise_if_rejected(results: Sequence[Exported | Rejected]) -> None:
-    """Turns rejected files into an error.
-
-    Raises:
-        GateError: names each file, its bounds and the first layer that is wrong.
-    """
+def _gate_error(rejected: Sequence[Rejected]) -> GateError:
+    """Names each rejected file, the bounds that do not hold and the first layer that is wrong."""
     texts = []
-    for result in results:
-        if isinstance(result, Rejected):
-            text = f"{result.path} failed verification: {result.reason}"
-            if result.divergence is not None:
-                text += f"; {result.divergence.describe()}"
-            if not result.artifact.trained:
-                text += "; random weights make rounding grow from layer to layer: train it first"
-            texts.append(text)
-    if texts:
-        raise GateError("\n".join(texts))
+    for result in rejected:
+        text = f"{result.path} failed verification: {result.reason}"
+        if result.divergence is not None:
+            text += f"; {result.divergence.describe()}"
+        if not result.artifact.trained and result.artifact.scheme.weights != "float32":
+            text += "; random weights make rounding grow from layer to layer: train it first"
+        texts.append(text)
+    return GateError("\n".join(texts))

@@ -34,6 +34,7 @@ class Classifier(Protocol):
         classes: number of outputs.
         labels: class names; ``None`` when unknown.
         data: image source of its training; ``None`` when unknown.
+        trained: whether it has weights that were given.
         batch: images that one call of `scores` takes best.
     """
 
@@ -43,6 +44,7 @@ class Classifier(Protocol):
     classes: int
     labels: tuple[str, ...] | None
     data: str | None
+    trained: bool
     batch: int
 
     def scores(self, images: NDArray[np.float32]) -> Scores:
@@ -61,6 +63,7 @@ class ArtifactClassifier:
         self.preprocessing = facts.preprocessing
         self.labels = facts.labels
         self.data = facts.data
+        self.trained = facts.trained
         self.classes = facts.outputs[0].shape[-1]
         self._runner = opened.runner
 
@@ -81,6 +84,7 @@ class ModelClassifier:
         self.preprocessing = model.preprocessing or preprocess.default(model.resolution)
         self.labels = model.labels
         self.data = model.data
+        self.trained = model.trained
         self.classes = model.classes
         self._module = model.module
 
@@ -92,7 +96,7 @@ class ModelClassifier:
 
 
 def open_classifier(
-    words: str,
+    words: str | Path,
     *,
     weights: Path | None = None,
     resolution: int | None = None,
@@ -111,6 +115,7 @@ def open_classifier(
         InputError: what was named cannot be used.
         UsageError: options that do not go with what was named.
     """
+    words = str(words)
     if contract.is_artifact(words):
         if weights is not None or resolution is not None:
             raise UsageError(
@@ -130,10 +135,10 @@ def open_classifier(
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A class and how sure the network is, from 0 to 1."""
+    """A class, its name where it has one, and how sure the network is, from 0 to 1."""
 
     index: int
-    label: str
+    label: str | None
     probability: float
 
 
@@ -159,8 +164,7 @@ def predict(classifier: Classifier, images: Iterable[Path], top: int = 5) -> Ite
         yield Prediction(
             str(path),
             tuple(
-                Label(int(i), names[i] if names else f"class {i}", float(probabilities[i]))
-                for i in best
+                Label(int(i), names[i] if names else None, float(probabilities[i])) for i in best
             ),
         )
 
@@ -239,7 +243,8 @@ def evaluate(
 
 def default_split(source: ImageSource, trained_on: str | None) -> str:
     """``test`` where images were kept apart for it; ``all`` for a folder of other images."""
-    return "test" if source.keeps_test or source.name == trained_on else "all"
+    same = trained_on is not None and Path(source.name).resolve() == Path(trained_on).resolve()
+    return "test" if source.keeps_test or same else "all"
 
 
 def output_of_label(classifier: Classifier, source: ImageSource) -> Sequence[int]:

@@ -12,6 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import IO
 
 # Enough for the error message that a converter ends with.
 KEPT_CHARACTERS = 4000
@@ -26,7 +27,7 @@ def captured() -> Iterator[None]:
     """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    with tempfile.TemporaryFile() as sink:
+    with _sink() as sink:
         saved = os.dup(1), os.dup(2)
         try:
             os.dup2(sink.fileno(), 1)
@@ -46,6 +47,13 @@ def captured() -> Iterator[None]:
             for descriptor, original in enumerate(saved, start=1):
                 os.dup2(original, descriptor)
                 os.close(original)
+
+
+def _sink() -> IO[bytes]:
+    """A file in memory where there are such: on a full disk, converters end the process else."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("edgekit-output"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 @contextmanager

@@ -22,11 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A plug-in: where it lies, what it is, and what installs its requirements."""
+    """A plug-in: where it lies and what it is."""
 
     where: str
     about: str
-    install: str = "edgekit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +75,10 @@ METERS: dict[str, Entry] = {}
 APPS: dict[str, Entry] = {}
 
 
+# Where the name to install is not the name to import.
+_DISTRIBUTIONS = {"PIL": "pillow", "google": "protobuf", "sklearn": "scikit-learn"}
+
+
 def normalize(name: str) -> str:
     """The form in which names are compared."""
     return re.sub(r"[-_.]", "", name.lower())
@@ -88,12 +91,12 @@ def load(entry: Entry) -> Any:
         UnavailableError: a package that it needs is not installed.
     """
     module, _, attribute = entry.where.partition(":")
-    with needed_packages(entry.about, entry.install):
+    with needed_packages(entry.about):
         return getattr(importlib.import_module(module), attribute)
 
 
 @contextmanager
-def needed_packages(what: str, install: str = "edgekit") -> Iterator[None]:
+def needed_packages(what: str) -> Iterator[None]:
     """Turns a missing package into a message with the line that installs it.
 
     Raises:
@@ -104,7 +107,7 @@ def needed_packages(what: str, install: str = "edgekit") -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise UnavailableError(
             f"{what} needs the package '{error.name}', which is not installed: "
-            f'pip install "{install}"'
+            f"pip install {_DISTRIBUTIONS.get(error.name or '', error.name)}"
         ) from error
 
 

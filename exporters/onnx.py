@@ -43,7 +43,7 @@ class OnnxTarget:
         path: Path,
         scheme: Scheme,
         calibration: Sequence[Array] | None = None,
-    ) -> None:
+    ) -> Scheme:
         """Writes the model; `edgekit.core.Target.export` describes the arguments."""
         import onnx
         import torch
@@ -65,6 +65,7 @@ class OnnxTarget:
             _store_as_float16(proto)
         onnx.checker.check_model(proto)
         path.write_bytes(proto.SerializeToString())
+        return scheme
 
     def open(self, path: Path, threads: int | None = None) -> Runner:
         """Loads the file into ONNX Runtime's CPU provider."""
@@ -117,7 +118,6 @@ class OnnxRunner:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
         if threads is not None:
             options.intra_op_num_threads = threads
         try:

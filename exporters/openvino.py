@@ -38,7 +38,7 @@ class OpenVinoTarget:
         path: Path,
         scheme: Scheme,
         calibration: Sequence[Array] | None = None,
-    ) -> None:
+    ) -> Scheme:
         """Writes the model; `edgekit.core.Target.export` describes the arguments."""
         ov = _openvino()
         graph = ov.convert_model(model, example_input=example, input=list(example.shape))
@@ -48,6 +48,7 @@ class OpenVinoTarget:
         _number_names(graph)
         graph.validate_nodes_and_infer_types()
         ov.save_model(graph, path, compress_to_fp16=scheme.weights == "float16")
+        return scheme
 
     def open(self, path: Path, threads: int | None = None) -> Runner:
         """Compiles the model for the CPU."""
@@ -103,10 +104,9 @@ class OpenVinoRunner:
     def __init__(self, graph: Any, threads: int | None) -> None:
         # Some CPUs would compute in bfloat16 or float16 unasked; a file that says float32
         # should give float32 results on every machine.
-        config = {
+        config: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",
-            "CPU_DENORMALS_OPTIMIZATION": True,
         }
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads

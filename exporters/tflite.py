@@ -44,19 +44,20 @@ class TfliteTarget:
         path: Path,
         scheme: Scheme,
         calibration: Sequence[Array] | None = None,
-    ) -> None:
+    ) -> Scheme:
         """Writes the model; `edgekit.core.Target.export` describes the arguments."""
         import litert_torch
 
         images = example.permute(0, 2, 3, 1).contiguous()
         wrapped = litert_torch.to_channel_last_io(model, args=[0]).eval()
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             raw = Path(folder, "model.tflite")
             litert_torch.convert(wrapped, (images,)).export(str(raw))
             content = _store_as_float16(raw) if scheme.weights == "float16" else raw.read_bytes()
         flat = _unpack(content)
         _rename(flat)
         path.write_bytes(_pack(flat))
+        return scheme
 
     def open(self, path: Path, threads: int | None = None) -> Runner:
         """Loads the file into LiteRT's interpreter with its XNNPACK kernels."""

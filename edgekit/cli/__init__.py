@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+import errno
 import importlib
 import os
 import signal
@@ -81,7 +83,7 @@ def print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     help="Show the version and exit.",
 )
 def cli() -> None:
-    r"""Mobile networks from PyTorch to verified, fast, measured artifacts.
+    """Mobile networks from PyTorch to verified, fast, measured artifacts.
 
     \b
     edgekit train mobilenetv3-small --data digits -o runs/digits
@@ -109,10 +111,13 @@ def run(arguments: list[str]) -> int:
             return error.exit_code
         except (BrokenPipeError, SystemExit) as error:
             # The reader, `head` say, has gone, which click and rich turn into SystemExit(1).
-            if isinstance(error, SystemExit) and error.code != 1:
+            pipe = error if isinstance(error, OSError) else error.__context__
+            if isinstance(pipe, OSError) and pipe.errno == errno.EPIPE:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return 0
+            if isinstance(error, SystemExit) and error.code == 128 + signal.SIGTERM:
                 raise  # a request to terminate; see `edgekit.__main__`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
+            return _failed(RuntimeError(f"something called sys.exit({error})"))
         except (click.Abort, KeyboardInterrupt):
             return console.fail("interrupted", "Interrupted", INTERRUPTED)
         except Exception as error:
@@ -153,10 +158,19 @@ def _noticed_interrupts() -> Iterator[list[int]]:
         seen.append(number)
         raise KeyboardInterrupt
 
+    def unraisable(args: sys.UnraisableHookArgs) -> None:
+        # An interrupt that lands in a finalizer is dropped there: raise it again outside.
+        if args.exc_type is KeyboardInterrupt:
+            _thread.interrupt_main()
+        else:
+            sys.__unraisablehook__(args)
+
     signal.signal(signal.SIGINT, interrupt)
+    sys.unraisablehook = unraisable
     try:
         yield seen
     finally:
+        sys.unraisablehook = sys.__unraisablehook__
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+    from edgekit.inference import Classifier
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PLAIN_WIDTH = 80  # of tables that go into a file or pipe
@@ -115,6 +117,12 @@ def note(text: str, display: Progress | None = None) -> None:
 def warn(text: str) -> None:
     """A warning, on stderr."""
     click.echo(f"warning: {text}", err=True)
+
+
+def warn_untrained(classifier: Classifier) -> None:
+    """A warning where results mean nothing."""
+    if not classifier.trained:
+        warn(f"'{classifier.words}' is untrained: its weights are random, and so are its answers")
 
 
 def warn_skipped(images: Iterable[str]) -> None:

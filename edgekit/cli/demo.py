@@ -46,9 +46,9 @@ def command(out: Path, epochs: int, overwrite: bool) -> None:
     result = train.run(MODEL, DATA, out / "run", False, overwrite, False, options)
     console.note("exporting to " + ", ".join(registry.TARGETS))
     with console.status("exporting") as notify:
-        from edgekit.exporting import Exported, export, raise_if_rejected
+        from edgekit.exporting import export
 
-        files = export(
+        exported = export(
             str(result.run),
             sorted(registry.TARGETS),
             PRECISIONS,
@@ -56,8 +56,6 @@ def command(out: Path, epochs: int, overwrite: bool) -> None:
             overwrite=overwrite,
             notify=notify,
         )
-        raise_if_rejected(files)
-        exported = [file for file in files if isinstance(file, Exported)]
         source = open_source(DATA)
         scores = {str(result.run): _evaluate(str(result.run), source)}
         for file in exported:

@@ -68,7 +68,12 @@ def command(source: str, resolution: int | None, weights: Path | None) -> None:
     if console.wants_json():
         from edgekit.core import to_json
 
-        facts = {"name": name, "params": params, "macs": macs, "layers": to_json(found)}
+        facts = {
+            "name": name,
+            "params": params if found else None,
+            "macs": macs if found else None,
+            "layers": to_json(found) if found else None,
+        }
         if model:
             facts["resolution"] = model.resolution
         if artifact:

@@ -86,7 +86,7 @@ def _torch() -> Check:
     try:
         import torch
     except (ImportError, OSError) as error:
-        return Check("PyTorch", False, str(error), fix='pip install "torch>=2.8"')
+        return Check("PyTorch", False, str(error), fix="pip install torch")
     return Check("PyTorch", True, torch.__version__)
 
 
@@ -135,6 +135,7 @@ def _target(name: str) -> Check:
     except Exception as error:  # whatever goes wrong in a converter or runtime is the diagnosis
         missing = isinstance(error, ImportError | metadata.PackageNotFoundError)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        fix = "pip install --force-reinstall edgekit" if not missing else "pip install edgekit"
+        verb = "install" if missing else "install --force-reinstall"
+        fix = f"pip {verb} {' '.join(p for p in target.packages if p != 'torch')}"
         return Check(title, False, reason, fix=fix)
     return Check(title, True, versions)

@@ -59,6 +59,7 @@ def command(
                 task, description="evaluating", completed=n, total=total
             ),
         )
+    console.warn_untrained(classifier)
     skipped = tuple(getattr(images, "skipped", ()))
     console.warn_skipped(skipped)
     top5 = "" if result.top5 is None else f", top-5 {console.percent(result.top5)}"

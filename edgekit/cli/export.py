@@ -15,7 +15,7 @@ from edgekit.cli.options import (
     resolution_option,
     weights_option,
 )
-from edgekit.errors import UsageError
+from edgekit.errors import EdgekitError, UsageError
 
 if TYPE_CHECKING:
     from edgekit.exporting import Exported, Rejected
@@ -48,7 +48,7 @@ def command(
     out: Path,
     overwrite: bool,
 ) -> None:
-    r"""Export MODEL to one file and one contract per target and precision.
+    """Export MODEL to one file and one contract per target and precision.
 
     \b
     MODEL is a zoo name (mobilenetv3, mobilenetv2@0.75; see 'edgekit list models'),
@@ -59,7 +59,11 @@ def command(
     """
     from edgekit import registry
 
-    targets = sorted(registry.TARGETS) if target == "all" else names(target)
+    targets = [
+        name
+        for word in names(target)
+        for name in (sorted(registry.TARGETS) if word.lower() == "all" else [word])
+    ]
     precisions = names(precision)
     if not targets or not precisions:
         raise UsageError("--target and --precision need a name each; see 'edgekit list'")
@@ -68,7 +72,7 @@ def command(
     for name in precisions:
         registry.precision(name)
     with console.status(f"loading {model}") as notify:
-        from edgekit.exporting import Exported, export, raise_if_rejected
+        from edgekit.exporting import Exported, export
         from edgekit.models.source import open_model
 
         opened = open_model(model, weights=weights, resolution=resolution)
@@ -77,9 +81,16 @@ def command(
                 f"'{model}' is untrained: its weights are random, its batch-norm statistics are "
                 f"set from noise"
             )
-        results = export(
-            opened, targets, precisions, out=out, data=data, overwrite=overwrite, notify=notify
-        )
+        failure: EdgekitError | None = None
+        results: list[Exported | Rejected] = []
+        try:
+            results += export(
+                opened, targets, precisions, out=out, data=data, overwrite=overwrite, notify=notify
+            )
+        except EdgekitError as error:
+            failure, results = error, list(error.results)
+            if not results:
+                raise
     show(results)
     if console.wants_json():
         console.emit_json(
@@ -89,7 +100,8 @@ def command(
                 "rejected": [_entry(r) for r in results if not isinstance(r, Exported)],
             },
         )
-    raise_if_rejected(results)
+    if failure is not None:
+        raise failure
 
 
 def show(results: list[Exported | Rejected]) -> None:

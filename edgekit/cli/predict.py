@@ -46,8 +46,11 @@ def command(
         classifier = open_classifier(
             source, weights=weights, resolution=resolution, threads=threads, embedded=embedded
         )
-        predictions = list(predict(classifier, [Path(image) for image in images], top))
-    show(predictions)
+    console.warn_untrained(classifier)
+    predictions = []
+    for prediction in predict(classifier, [Path(image) for image in images], top):
+        show([prediction])  # at once: a broken image further on must not take it away
+        predictions.append(prediction)
     if console.wants_json():
         console.emit_json("edgekit.predict/1", {"predictions": to_json(predictions)})
 
@@ -58,4 +61,5 @@ def show(predictions: list[Prediction]) -> None:
         console.say(prediction.image)
         for label in prediction.labels:
             bar = "█" * round(label.probability * 30)
-            console.say(f"  {label.probability:7.2%}  {label.label:20.40}  {bar}".rstrip())
+            name = label.label or f"class {label.index}"
+            console.say(f"  {label.probability:7.2%}  {name:20.40}  {bar}".rstrip())

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     "--data", default="digits", show_default=True, metavar="SRC", help="digits or a folder."
 )
 @click.option("--epochs", type=int, default=15, show_default=True)
-@click.option("--batch-size", type=int, default=64, show_default=True)
-@click.option("--lr", type=float, help="Peak learning rate. [default: adamw 2e-3, sgd 0.1]")
+@click.option("--batch-size", type=int, help="[default: by the number of images]")
+@click.option("--lr", type=float, help="Peak learning rate. [default: by optimizer and batch]")
 @click.option("--optimizer", default="adamw", show_default=True, metavar="adamw|sgd")
 @click.option("--weight-decay", type=float, help="[default: adamw 0.05, sgd 1e-4]")
 @click.option("--warmup-epochs", type=float, default=2.0, show_default=True)
@@ -65,13 +65,7 @@ def command(
     Folders are DIR/class/image.jpg, or DIR/train/class/... with test (and
     validation) beside. Stopped at any point, a run goes on with --resume.
     """
-    from edgekit import registry
-
-    # A wrong name fails before torch is imported.
-    _, name, width = registry.find_model(model)
-    if width != 1:
-        name = f"{name}@{width:g}"
-    folder = out or Path("runs", f"{name}-{Path(data).name}")
+    folder = out or Path("runs", f"{_name(model)}-{Path(data).name}")
     try:
         result = run(model, data, folder, resume, overwrite, skip_corrupt, options)
     except KeyboardInterrupt:
@@ -89,6 +83,16 @@ def command(
         from edgekit.core import to_json
 
         console.emit_json("edgekit.train/1", to_json(result))
+
+
+def _name(model: str) -> str:
+    """The canonical name; a wrong one fails here, before torch is imported."""
+    from edgekit import registry
+
+    if Path(model).exists():  # the training itself says why a path is no name
+        return Path(model).stem
+    _, name, width = registry.find_model(model)
+    return name if width == 1 else f"{name}@{width:g}"
 
 
 def run(

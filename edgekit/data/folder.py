@@ -67,9 +67,9 @@ class FolderSource:
         self._root = root
         found = _find_images(root)
         self.classes = _common_classes(root, found)
-        if skip_corrupt:
-            found = self._without_corrupt(found)
         parts = _cut(found)
+        if skip_corrupt:  # after the cut, so that no image changes its split
+            parts = self._without_corrupt(parts)
         parts["all"] = sorted(member for part in parts.values() for member in part)
         self.keeps_test = "test" in found
         self._parts = {split: part for split, part in parts.items() if part}
@@ -109,13 +109,13 @@ class FolderSource:
         kept = {
             split: [member for member in part if member in usable] for split, part in found.items()
         }
-        for split, part in found.items():
-            empty = {member.kind for member in part} - {member.kind for member in kept[split]}
-            if empty:
-                raise DataError(
-                    f"class '{min(empty)}' of data folder '{self.name}' holds no readable image: "
-                    "replace its files, or remove the class"
-                )
+        readable = {member.kind for part in kept.values() for member in part}
+        empty = {member.kind for member in members} - readable
+        if empty:
+            raise DataError(
+                f"class '{min(empty)}' of data folder '{self.name}' holds no readable image: "
+                "replace its files, or remove the class"
+            )
         return kept
 
     def _usable(self, member: _Member) -> _Member | None:

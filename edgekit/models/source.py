@@ -16,11 +16,11 @@ from edgekit import registry
 from edgekit.core import ModelSpec, Preprocessing
 from edgekit.errors import EdgekitError, ModelError, UnknownNameError, UsageError
 from edgekit.models import MAX_RESOLUTION, build, find_spec, with_resolution
-from edgekit.models.blocks import stabilize
 from edgekit.models.weights import (
     FILE_NAME,
     build_with,
     checkpoint_file,
+    is_checkpoint,
     load_checkpoint,
     load_into,
     load_state,
@@ -39,7 +39,8 @@ class Model:
         resolution: side of the square input in pixels.
         classes: number of outputs.
         spec: ``None`` for networks from a callable.
-        trained: whether its weights were given or its batch norms have seen data.
+        trained: whether weights were given, or a callable's network shows no sign of being new:
+            batch norms that have seen no data. One without batch norms counts as trained.
         labels: class names; ``None`` when unknown.
         preprocessing: ``None`` when unknown.
         data: image source of its training; ``None`` when unknown.
@@ -128,8 +129,9 @@ def _open_zoo(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             module = build(spec).eval()
-        stabilize(module)
         return Model(words, spec.name, module, spec.resolution, spec.classes, spec)
+    if is_checkpoint(weights):
+        return _open_named_checkpoint(words, weights, resolution, classes)
     state = load_state(weights)
     if classes is None:
         classes = _classes_of(state)
@@ -146,6 +148,18 @@ def _open_zoo(
         trained=True,
         parent_sha256=digest,
     )
+
+
+def _open_named_checkpoint(
+    words: str, weights: Path, resolution: int | None, classes: int | None
+) -> Model:
+    """A checkpoint beside the name of its network: all that it knows is kept."""
+    own = load_checkpoint(weights).spec
+    spec = find_spec(words, classes=classes or own.classes, resolution=resolution)
+    # Compares the network that was named with the tensors, and says where they differ.
+    build_with(spec, load_state(weights), str(weights))
+    opened = _open_checkpoint(str(weights), resolution)
+    return dataclasses.replace(opened, words=words)
 
 
 def _classes_of(state: dict[str, Tensor]) -> int | None:
@@ -185,7 +199,10 @@ def _open_callable(words: str, weights: Path | None, resolution: int | None) -> 
         raise UsageError(
             f"resolution {resolution} for {words}: expected 1 to {MAX_RESOLUTION} pixels"
         )
-    module = _call(words).eval()
+    # The same fresh weights every time, as for zoo networks.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = _call(words).eval()
     digest = None
     if weights is not None:
         load_into(module, load_state(weights), str(weights))

@@ -95,6 +95,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(state=state, **values)
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is an edgekit checkpoint, rather than a plain state dict.
+
+    Raises:
+        CheckpointError: it is neither.
+    """
+    data = load_plain(checkpoint_file(path))
+    return isinstance(data, dict) and data.get("format") == FORMAT
+
+
 def load_state(path: Path) -> dict[str, Tensor]:
     """Reads the tensors of a checkpoint or of a plain state dict.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,7 @@ def train(
     data: str = "digits",
     *,
     options: TrainingOptions = DEFAULTS,
-    out: Path,
+    out: Path | str,
     resume: bool = False,
     overwrite: bool = False,
     skip_corrupt: bool = False,
@@ -106,11 +106,17 @@ def train(
     plan = _plan(published, source, options)
     with _own_torch(options):
         network = _initial(plan)
-        folder.begin(plan, resume=resume)
-        if resume and folder.finished():
-            return _result(plan, folder, folder.test_record())
-        run = _Run(plan, folder, progress or Silent(), begin)
-        result = run.complete(network, source, folder.load_state() if resume else None)
+        folder.make()
+        if resume:
+            folder.compare(plan)
+            if folder.finished():
+                return _result(plan, folder, folder.test_record())
+        progress = progress or Silent()
+        images = open_splits(source, list(plan.images), plan.preprocessing, progress.loading)
+        if not resume:
+            folder.begin(plan)  # only now: images that cannot be read leave earlier results alone
+        run = _Run(plan, folder, progress, begin)
+        result = run.complete(network, images, folder.load_state() if resume else None)
     return dataclasses.replace(result, skipped=tuple(getattr(source, "skipped", ())))
 
 
@@ -123,16 +129,18 @@ class _Run:
         self.begin, self.earlier_s = begin, 0.0
 
     def complete(
-        self, network: nn.Module, source: ImageSource, state: dict[str, Any] | None
+        self,
+        network: nn.Module,
+        images: Mapping[str, SplitImages],
+        state: dict[str, Any] | None,
     ) -> TrainingResult:
-        """Trains to the end and writes the results."""
-        splits = list(self.plan.images)
-        images = open_splits(source, splits, self.plan.preprocessing, self.progress.loading)
+        """Trains to the end and writes the results; the last split is the one to report."""
+        last = list(images)[-1]
         trainer = Trainer(self.plan, network, images["train"])
         if state is not None:
             self._restore(trainer, state)
         self._epochs(trainer, images["validation"])
-        return self._finish(trainer, images[splits[-1]], splits[-1])
+        return self._finish(trainer, images[last], last)
 
     def _restore(self, trainer: Trainer, state: dict[str, Any]) -> None:
         try:

@@ -29,6 +29,9 @@ from edgekit.training.progress import EpochRecord
 
 FORMAT = "edgekit.training/1"
 
+OF_THE_MACHINE = ("device", "amp", "threads")
+"""Options that may be others when a run goes on: it may go on elsewhere, if not bit for bit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -112,28 +115,39 @@ class RunFolder:
                 f"with --overwrite"
             )
 
-    def begin(self, plan: Plan, *, resume: bool) -> None:
-        """Makes the folder and records the plan, or compares it with the recorded one.
+    def make(self) -> None:
+        """Makes the folder.
 
         Raises:
-            UsageError: the run to resume was started differently; names the first difference.
-            OutputError: the folder cannot be written.
+            OutputError: it cannot be made.
         """
-        described = {"format": FORMAT, **to_json(plan)}
-        if resume:
-            difference = _first_difference(self._recorded(), described, "")
-            if difference is not None:
-                name, then, now = difference
-                raise UsageError(
-                    f"{self.path} was started with {name} {_short(then)}, not {_short(now)}: "
-                    f"resume with the same, or start anew with --overwrite"
-                )
-            return
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+
+    def compare(self, plan: Plan) -> None:
+        """Holds a plan against the one that the run was started with.
+
+        Raises:
+            UsageError: they differ; names the first difference.
+        """
+        difference = _first_difference(self._recorded(), _described(plan), "")
+        if difference is not None:
+            name, then, now = difference
+            raise UsageError(
+                f"{self.path} was started with {name} {_short(then)}, not {_short(now)}: "
+                f"resume with the same, or start anew with --overwrite"
+            )
+
+    def begin(self, plan: Plan) -> None:
+        """Records the plan in place of any earlier run.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        with writing(self.path):
             for file in (self.checkpoint, self.state, self.metrics, self.curves):
                 file.unlink(missing_ok=True)
-        self._write(self.options, (json.dumps(described, indent=1) + "\n").encode())
+        self._write(self.options, (json.dumps(_described(plan), indent=1) + "\n").encode())
 
     def load_state(self) -> dict[str, Any] | None:
         """What `save_state` wrote last; ``None`` before the end of the first epoch.
@@ -231,10 +245,16 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _described(plan: Plan) -> dict[str, Any]:
+    return {"format": FORMAT, **to_json(plan)}
+
+
 def _first_difference(then: Any, now: Any, name: str) -> tuple[str, Any, Any] | None:
     """Name and both values of the first entry that is not the same in two plain structures."""
     if isinstance(then, dict) and isinstance(now, dict):
         for key in [*now, *(key for key in then if key not in now)]:
+            if key in OF_THE_MACHINE:
+                continue
             found = _first_difference(then.get(key), now.get(key), key)
             if found is not None:
                 return found

@@ -16,6 +16,7 @@ from edgekit.contract import load
 from edgekit.core import Agreement, Inspectable, Preprocessing, Target
 from edgekit.data import open_source, preprocess
 from edgekit.errors import DataError, ModelError, UnknownNameError
+from edgekit.models.blocks import stabilize
 from edgekit.models.source import Model, open_model
 from edgekit.native_output import captured
 from edgekit.registry import needed_packages, target
@@ -70,7 +71,7 @@ def make_reference(model: Model, data: str | None = None) -> Reference:
     """
     facts = model.preprocessing or preprocess.default(model.resolution)
     if not model.trained:
-        model = dataclasses.replace(model, module=_with_statistics(model.module, facts))
+        model = dataclasses.replace(model, module=_made_comparable(model, facts))
     model = dataclasses.replace(model, preprocessing=facts)
     images, name = _images(data, model.data, facts)
     scores = reference_scores(model.module, images)
@@ -153,19 +154,23 @@ def _images(data: str | None, trained_on: str | None, facts: Preprocessing) -> t
         return noise(facts), "noise"
     try:
         source = open_source(words)
+        split = "test" if "test" in source.splits else "all"
+        # Images that the training left out as corrupt may be among its own.
+        return real_images(source, facts, split, skip_corrupt=data is None), source.name
     except (DataError, UnknownNameError):
         if data is not None:
             raise
-        return noise(facts), f"noise ('{words}', the training's images, cannot be opened here)"
-    return real_images(source, facts, "test" if "test" in source.splits else "all"), source.name
+    return noise(facts), f"noise ('{words}', the training's images, cannot be opened here)"
 
 
-def _with_statistics(module: torch.nn.Module, facts: Preprocessing) -> torch.nn.Module:
+def _made_comparable(model: Model, facts: Preprocessing) -> torch.nn.Module:
     """A copy of an untrained network whose batch norms have seen a few batches of noise.
 
     With the statistics that networks are born with, their outputs shrink to nothing.
     """
-    module = copy.deepcopy(module)
+    module = copy.deepcopy(model.module)
+    if model.spec is not None:  # other people's networks keep their parameters
+        stabilize(module)
     try:
         update_bn([torch.from_numpy(batch) for batch in statistics_noise(facts)], module)
     except Exception as error:  # the user's code may raise anything

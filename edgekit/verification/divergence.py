@@ -29,14 +29,15 @@ class Divergence:
     Attributes:
         layer: module path in the network.
         kind: class of the module.
-        sqnr_db: agreement of the closest tensor of the file with the layer's output.
+        sqnr_db: agreement of the closest tensor of the file with the layer's output; ``None``
+            where no tensor has the shape.
         closest: name of that tensor; ``None`` where none has the shape.
         last_agreeing: the layer before it that is still found; ``None`` when none is.
     """
 
     layer: str
     kind: str
-    sqnr_db: float
+    sqnr_db: float | None
     closest: str | None
     last_agreeing: str | None
 
@@ -70,7 +71,9 @@ def first_divergence(
         return None
     path, kind, _ = layers[last + 1]
     sqnr, tensor = closest[last + 1]
-    return Divergence(path, kind, sqnr, tensor, layers[last][0] if found else None)
+    return Divergence(
+        path, kind, sqnr if np.isfinite(sqnr) else None, tensor, layers[last][0] if found else None
+    )
 
 
 def layer_outputs(module: nn.Module, image: Tensor) -> list[tuple[str, str, NDArray[Any]]]:

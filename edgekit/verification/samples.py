@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edgekit.core import ImageSource, Preprocessing
 from edgekit.data.preprocess import normalize, resize_and_crop
 from edgekit.data.synthetic import noise_images
+from edgekit.errors import DataError
 
 REAL_COUNT = 256
 NOISE_COUNT = 128
@@ -25,15 +26,31 @@ STATISTICS_SEED = 1
 Images = NDArray[np.float32]
 
 
-def real_images(source: ImageSource, preprocessing: Preprocessing, split: str) -> Images:
+def real_images(
+    source: ImageSource, preprocessing: Preprocessing, split: str, *, skip_corrupt: bool = False
+) -> Images:
     """Up to `REAL_COUNT` images, evenly spaced over a split, ready for the network.
+
+    Args:
+        skip_corrupt: pass over images that cannot be decoded.
 
     Returns:
         (n, 3, H, W), or (n, H, W, 3) as the preprocessing says.
+
+    Raises:
+        DataError: an image cannot be used, or all of them cannot.
     """
     size = source.size(split)
     indices = np.linspace(0, size - 1, min(size, REAL_COUNT)).round().astype(int)
-    pixels = [resize_and_crop(source.image(split, int(i)), preprocessing) for i in indices]
+    pixels = []
+    for i in indices:
+        try:
+            pixels.append(resize_and_crop(source.image(split, int(i)), preprocessing))
+        except DataError:
+            if not skip_corrupt:
+                raise
+    if not pixels:
+        raise DataError(f"no image of split '{split}' of '{source.name}' can be decoded")
     return normalize(np.stack(pixels), preprocessing)
 
 

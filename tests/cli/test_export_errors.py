@@ -195,7 +195,7 @@ def test_a_network_whose_outputs_are_constant_is_refused(
     text = _network() + f"\ndef net():\n    net = Net()\n    {CONSTANT[kind]}\n    return net\n"
     result = run("export", f"{module(text)}:net", "-t", "onnx", "--resolution", "32", "-o", "out")
     assert (result.code, result.out) == (3, "")
-    assert "(nearly) the same scores for all 64 images" in result.message
+    assert "(nearly) the same scores for all 128 images" in result.message
     assert "nothing can be verified" in result.message
     assert not list((tmp_path / "out").glob("*"))
 

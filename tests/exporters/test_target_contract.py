@@ -304,6 +304,15 @@ target.export(tiny(), images(1), path, target.schemes[{file.precision!r}])
 
 
 @pytest.mark.parametrize("name", registry.TARGETS)
+def test_a_runtime_leaves_the_arithmetic_of_the_process_alone(name: str, exports: Exports) -> None:
+    file = exports(name, "fp32")
+    runner = file.target.open(file.path)
+    runner.run([np.zeros(spec.shape, spec.dtype) for spec in runner.tensors()[0]])
+    denormal = np.array([1e-40], np.float32)
+    assert (denormal * np.float32(1))[0] != 0
+
+
+@pytest.mark.parametrize("name", registry.TARGETS)
 def test_half_precision_halves_the_file(name: str, exports: Exports) -> None:
     def size(file: File) -> int:
         return sum(part.stat().st_size for part in file.target.files(file.path))
