@@ -191,10 +191,25 @@ class Trainer:
 
 
 def _to_channels_last(model: nn.Module) -> None:
-    """Lays out the weights of convolutions as NHWC, in place."""
-    for parameter in model.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    """Lays weights, and by that what flows between layers, out with channels innermost."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+            if module.groups == module.in_channels > 1:
+                module.register_forward_pre_hook(_with_channels_innermost)
+
+
+def _with_channels_innermost(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """States the layout of (N, C, 1, 1), where every layout is the same in memory.
+
+    A norm before it leaves the strides of the other one, and oneDNN believes them: it then takes
+    8.5 ms instead of 0.1 for a depthwise 5x5 of 576 channels and 32 images.
+    """
+    (x,) = inputs
+    if x.shape[2:] != (1, 1):
+        return inputs
+    n, c = x.shape[:2]
+    return (x.as_strided((n, c, 1, 1), (c, 1, c, c)) if x.is_contiguous() else x,)
 
 
 def torch_seed(*parts: int) -> int:
