@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=int, help="[default: by the number of images]")
 @click.option("--lr", type=float, help="Peak learning rate. [default: by optimizer and batch]")
 @click.option("--optimizer", default="adamw", show_default=True, metavar="adamw|sgd")
-@click.option("--weight-decay", type=float, help="[default: adamw 0.05, sgd 1e-4]")
+@click.option("--weight-decay", type=float, help="[default: adamw 0.02, sgd 1e-4]")
 @click.option("--warmup-epochs", type=float, default=2.0, show_default=True)
 @click.option("--label-smoothing", type=float, default=0.1, show_default=True)
 @click.option("--ema/--no-ema", default=True, help="Average the weights over time. [default: ema]")

@@ -23,6 +23,9 @@ CACHE_BYTES = 2 * 1024**3
 MAX_SHIFT = 1 / 8
 """Largest shift as a share of the side: the 4 of 32 px usual since arXiv:1512.03385."""
 
+MAX_ZOOM = 0.15
+"""Largest change of scale."""
+
 _CHUNK = 256
 
 Batch = tuple[Tensor, Tensor]
@@ -184,7 +187,7 @@ def open_splits(
 
 
 def augment(pixels: Tensor, seed: Sequence[int], *, flip: bool, crop: bool) -> Tensor:
-    """Shifts images and mirrors half of them.
+    """Shifts and zooms images, and mirrors half of them.
 
     Args:
         pixels: (N, side, side, 3).
@@ -199,7 +202,10 @@ def augment(pixels: Tensor, seed: Sequence[int], *, flip: bool, crop: bool) -> T
     rng = np.random.default_rng(seed)
     reach = round(side * MAX_SHIFT) if crop else 0
     shifts = rng.integers(-reach, reach + 1, (2, n, 1))
-    rows, columns = np.clip(np.arange(side) + shifts, 0, side - 1)
+    zoom = rng.uniform(1 - MAX_ZOOM, 1 + MAX_ZOOM, (n, 1)) if crop else np.ones((n, 1))
+    offsets = np.arange(side) - (side - 1) / 2
+    places = np.rint(offsets * zoom + (side - 1) / 2).astype(np.int64)
+    rows, columns = np.clip(places + shifts, 0, side - 1)
     if flip:
         columns = np.where(rng.random((n, 1)) < 0.5, columns[:, ::-1], columns)
     where = (

@@ -100,8 +100,8 @@ def test_batch_size_and_rate_follow_the_number_of_images() -> None:
     small = resolve(TrainingOptions(), open_source("synthetic"), 224, 32)  # 64 images
     medium = resolve(TrainingOptions(), open_source("digits"), 224, 32)  # 1,257 images
     assert (small.batch_size, medium.batch_size) == (16, 32)
-    assert medium.lr == 2e-3
-    assert small.lr == pytest.approx(2e-3 / math.sqrt(2))
+    assert medium.lr == 4e-3
+    assert small.lr == pytest.approx(4e-3 / math.sqrt(2))
     given = resolve(TrainingOptions(batch_size=128), open_source("digits"), 224, 32)
     assert (given.batch_size, given.lr) == (128, 4e-3)
 
