@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -39,6 +40,7 @@ def cli(tmp_path: Path, package_env: dict[str, str]) -> CommandLine:
             cwd=cwd or tmp_path,
             env={**package_env, **(env or {})},
             capture_output=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             stdin=subprocess.DEVNULL,
             timeout=timeout,
         )

@@ -111,8 +111,7 @@ def run(arguments: list[str]) -> int:
             return error.exit_code
         except (BrokenPipeError, SystemExit) as error:
             # The reader, `head` say, has gone, which click and rich turn into SystemExit(1).
-            pipe = error if isinstance(error, OSError) else error.__context__
-            if isinstance(pipe, OSError) and pipe.errno == errno.EPIPE:
+            if _broken_pipe(error) or isinstance(sys.stdout, click.utils.PacifyFlushWrapper):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 return 0
             if isinstance(error, SystemExit) and error.code == 128 + signal.SIGTERM:
@@ -124,6 +123,15 @@ def run(arguments: list[str]) -> int:
             if interrupts:  # a library has swallowed the interrupt, and tripped over the gap
                 return console.fail("interrupted", "Interrupted", INTERRUPTED)
             return _failed(error)
+
+
+def _broken_pipe(error: BaseException | None) -> bool:
+    """Whether an exception, or one that it was raised in the handling of, is a broken pipe."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.EPIPE:
+            return True
+        error = error.__context__
+    return False
 
 
 def _failed(error: Exception) -> int:

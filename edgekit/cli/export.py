@@ -51,7 +51,7 @@ def command(
     """Export MODEL to one file and one contract per target and precision.
 
     \b
-    MODEL is a zoo name (mobilenetv3, mobilenetv2@0.75; see 'edgekit list models'),
+    MODEL is a zoo name (mobilenetv3, mobilenetv2@0.75; 'edgekit list models'),
     a run folder or checkpoint, or package.module:callable.
 
     Every file is run in its runtime and compared with PyTorch before it gets

@@ -53,6 +53,11 @@ class Net(nn.Module):
 """
 
 
+def _as_on_a_terminal() -> None:
+    """Undoes what a shell does to jobs in the background: they ignore interrupts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _interrupted(cli: CommandLine, folder: Path, moment: str, *arguments: str) -> Result:
     (folder / "site").mkdir()
     (folder / "site" / "sitecustomize.py").write_text(INTERRUPT_AT_IMPORT, encoding="utf-8")
@@ -142,6 +147,7 @@ def test_a_training_goes_on_where_it_was_interrupted(
         [sys.executable, "-m", "edgekit", *arguments],
         cwd=tmp_path,
         env=package_env,
+        preexec_fn=_as_on_a_terminal,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

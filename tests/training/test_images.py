@@ -54,10 +54,12 @@ def test_a_shift_moves_whole_rows_and_columns_by_at_most_an_eighth(seed: int, si
     shifted = augment(_ramp(4, side), [seed], flip=False, crop=True)
     assert shifted.shape == (4, side, side, 3)
     for image in shifted.numpy():
-        offset = image[side // 2, side // 2].astype(int) - side // 2
-        assert abs(offset[:2]).max() <= round(side / 8)
-        expected = np.clip(np.arange(side) + offset[0], 0, side - 1)
-        assert (image[:, 0, 0] == expected).all()
+        rows = image[:, 0, 0].astype(int)
+        assert (image[:, :, 0] == rows[:, None]).all()
+        assert (np.diff(rows) >= 0).all()
+        moved = abs(rows - np.arange(side))
+        # An eighth by the shift, 15 % of the half side by the zoom, and the rounding of both.
+        assert moved.max() <= round(side / 8) + 0.15 * side / 2 + 1
 
 
 def test_without_flips_nothing_is_mirrored_and_with_them_about_half() -> None:
