@@ -111,7 +111,7 @@ def run(arguments: list[str]) -> int:
             return error.exit_code
         except (BrokenPipeError, SystemExit) as error:
             # The reader, `head` say, has gone, which click and rich turn into SystemExit(1).
-            if _broken_pipe(error) or type(sys.stdout).__name__ == "PacifyFlushWrapper":
+            if _broken_pipe(error) or type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 return 0
             if isinstance(error, SystemExit) and error.code == 128 + signal.SIGTERM:

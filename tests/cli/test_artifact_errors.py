@@ -308,7 +308,9 @@ def test_an_image_that_is_too_small_for_the_preprocessing_is_named(
     small, large = png("small.png", 31, 64), png("large.png", 33, 32)
     assert run("predict", path, large).code == 0
     result = run("predict", path, large, small)
-    assert (result.code, result.out) == (3, "")
+    assert result.code == 3
+    assert "large.png" in result.out  # what was done before it is kept
+    assert "small.png" not in result.out
     assert "small.png" in result.message
     assert "31 x 64 px is smaller than the crop of 32 x 32 px" in result.message
     evaluated = run("evaluate", path, "--data", "digits")
