@@ -19,7 +19,7 @@ from edgekit.cli import console
 from edgekit.errors import EdgekitError
 
 COMMANDS = {
-    "demo": "Train, export, verify and predict in about a minute.",
+    "demo": "Train, export, verify and predict: the whole way at once.",
     "describe": "Show the layers of a network: shapes, parameters, MACs.",
     "doctor": "Check what works here, and how to mend what does not.",
     "evaluate": "Measure the accuracy of an artifact or network.",

@@ -1,4 +1,4 @@
-"""``edgekit demo``: the whole way, from training to a prediction, in about a minute."""
+"""``edgekit demo``: the whole way, from training to a prediction."""
 
 from __future__ import annotations
 
