@@ -22,6 +22,7 @@ check: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/export.py
+	$(BIN)/python tests/bench/choices.py
 
 $(VENV)/base.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

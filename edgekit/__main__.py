@@ -13,10 +13,14 @@ def main() -> None:
     """Runs the command line and exits with its code."""
     try:
         # OpenMP threads spin while they wait for one another, by default for so long that training
-        # nearly stands still on a busy machine. This many turns cost little on an idle one:
-        # MobileNetV3-Small at 32 px on 2 cores, images/s idle and beside two other processes:
-        # default 620 and 160, 20,000 turns 590 and 290, sleeping at once 145 and 215.
+        # nearly stands still on a busy machine. Images/s alone and beside two busy processes
+        # (docs/benchmarks.md): default 642 and 161, 20,000 turns 614 and 251, none 216 and 245.
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+        if sys.stdout is None or sys.stderr is None:  # `>&-`: a result file would become stdout
+            text = "standard output or error is closed: redirect it, to /dev/null for example"
+            if sys.stderr is not None:
+                sys.stderr.write(f"error: {text}\n")
+            sys.exit(3)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # names of files need not be valid text
                 stream.reconfigure(errors="backslashreplace")

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import signal
 import tempfile
 import time
@@ -24,11 +23,19 @@ import edgekit
 from edgekit import registry
 from edgekit.contract import contract_path, contract_text, embedded_text, finished
 from edgekit.core import Agreement, Artifact, Scheme, Target, TensorSpec, to_json
-from edgekit.errors import EdgekitError, GateError, ModelError, OutputError, UsageError
+from edgekit.errors import EdgekitError, GateError, ModelError, UsageError
 from edgekit.lowering import lower
 from edgekit.models.source import Model, open_model
 from edgekit.native_output import captured
-from edgekit.verification.agreement import failures
+from edgekit.staging import (
+    WRITING_FAILED,
+    check_space,
+    prepare_folder,
+    publish,
+    refuse_existing,
+    staging,
+)
+from edgekit.verification import agreement as agreements
 from edgekit.verification.artifact import (
     Reference,
     agreement_with,
@@ -38,9 +45,6 @@ from edgekit.verification.artifact import (
 from edgekit.verification.divergence import Divergence
 
 REJECTED = ".rejected"
-
-# Native code that runs out of disk raises errors of its own; with less than this left, that is why.
-LOW_DISK_BYTES = 1 << 20
 
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -120,15 +124,7 @@ def export(
         InputError: a model, weights or data that cannot be used; a folder that cannot be written.
         UnavailableError: a converter or runtime is not installed.
     """
-    chosen = list({t.name: t for t in map(registry.target, targets)}.values())
-    names = list(dict.fromkeys(map(registry.precision, precisions)))
-    for target in chosen:
-        for name in names:
-            if name not in target.schemes:
-                raise UsageError(
-                    f"target {target.name} has no precision {name}: it has "
-                    f"{', '.join(sorted(target.schemes))}"
-                )
+    chosen, names = _chosen(targets, precisions)
     if isinstance(model, str):
         notify(f"building {model}")
         model = open_model(model, weights=weights, resolution=resolution)
@@ -139,7 +135,10 @@ def export(
         refuse_existing([*target.files(path), contract_path(path)], overwrite)
     notify("computing the reference")
     reference = make_reference(model, data)
-    _check_space(folder, model.module)
+    # For the file and what is staged on the way to it.
+    size = 4 * sum(t.numel() * t.element_size() for t in model.module.parameters())
+    for place in (folder, Path(tempfile.gettempdir())):
+        check_space(place, size)
     results: list[Exported | Rejected] = []
     failures: list[EdgekitError] = []
     for target, name, path in jobs:
@@ -152,59 +151,37 @@ def export(
     if rejected:
         failures.append(_gate_error(rejected))
     if failures:
-        failures[0].results = tuple(results)
-        failures[0].args = ("\n".join(str(failure) for failure in failures),)
-        raise failures[0]
+        raise _joined(failures, results)
     return [result for result in results if isinstance(result, Exported)]
 
 
-def _check_space(folder: Path, module: torch.nn.Module) -> None:
-    """Refuses to start where the results cannot fit.
-
-    Converters that run out of disk end the whole process from native code.
+def _chosen(targets: Sequence[str], precisions: Sequence[str]) -> tuple[list[Target], list[str]]:
+    """Targets and names of precisions, each once.
 
     Raises:
-        OutputError: less is free than four times the weights, for the file and its stages.
+        UnknownNameError: one that the registry does not have.
+        UsageError: a precision that a target does not have.
     """
-    needed = 4 * sum(t.numel() * t.element_size() for t in module.parameters()) + LOW_DISK_BYTES
-    for place in (folder, Path(tempfile.gettempdir())):
-        free = shutil.disk_usage(place).free
-        if free < needed:
-            raise OutputError(
-                f"cannot write to {place}: No space left on device for the conversion "
-                f"({free / 2**20:,.1f} MiB free, {needed / 2**20:,.1f} MiB needed)"
-            )
+    chosen = list({t.name: t for t in map(registry.target, targets)}.values())
+    names = list(dict.fromkeys(map(registry.precision, precisions)))
+    for target in chosen:
+        for name in names:
+            if name not in target.schemes:
+                raise UsageError(
+                    f"target {target.name} has no precision {name}: it has "
+                    f"{', '.join(sorted(target.schemes))}"
+                )
+    return chosen, names
 
 
-def prepare_folder(folder: Path) -> None:
-    """Makes a folder for results and makes sure that it can be written.
-
-    Raises:
-        OutputError: it cannot be made, is a file, or is read-only.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except (FileExistsError, NotADirectoryError) as error:
-        raise OutputError(f"{folder} is no folder: expected one for the results (-o)") from error
-    except OSError as error:
-        raise OutputError(
-            f"cannot write to {folder}: {error.strerror}; name another folder with -o"
-        ) from error
-
-
-def refuse_existing(paths: Sequence[Path], overwrite: bool) -> None:
-    """Protects earlier results.
-
-    Raises:
-        OutputError: a file exists and may not be replaced.
-    """
-    for path in paths:
-        if path.is_dir():
-            raise OutputError(f"{path} is a folder: expected a place for a file; move it away")
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path} exists already: give --overwrite to replace it")
+def _joined(
+    failures: Sequence[EdgekitError], results: Sequence[Exported | Rejected]
+) -> EdgekitError:
+    """The first of several errors with the text of all, and all there is in spite of them."""
+    first = failures[0]
+    first.results = tuple(results)
+    first.args = ("\n".join(str(failure) for failure in failures),)
+    return first
 
 
 def _export_one(
@@ -214,7 +191,7 @@ def _export_one(
     model = reference.model
     scheme = target.schemes[precision]
     images = torch.from_numpy(reference.images[:1])
-    with _staging(path.parent) as folder:
+    with staging(path.parent) as folder:
         staged = folder / path.name
         with _conversion(model.words, target), captured():
             lowered, lowerings = lower(model.module, images, target.name, scheme)
@@ -229,11 +206,12 @@ def _export_one(
         artifact = finished(artifact, target.files(staged), agreement=agreement)
         contract_path(staged).write_text(contract_text(artifact), encoding="utf-8")
         if not agreement.passed:
-            divergence = find_divergence(reference, target, staged)
-            reason = failures(agreement)
+            divergence = find_divergence(reference, target, staged, precision)
+            reason = agreements.failures(agreement)
             kept = _reject(target, staged, path, to_json([reason, artifact, divergence]))
             return Rejected(kept, artifact, agreement, reason, divergence, reference.data)
-        _publish(target, staged, path)
+        # Companions first, so that a main file is never without them, and the contract last.
+        publish(folder, [*reversed(target.files(path)), contract_path(path)])
     seconds = time.perf_counter() - start
     return Exported(path, artifact, seconds, converted, reference.data)
 
@@ -244,9 +222,11 @@ def _conversion(words: str, target: Target) -> Iterator[None]:
     try:
         with registry.needed_packages(f"target {target.name}"):
             yield
-    except (EdgekitError, OSError):
+    except EdgekitError:
         raise
     except (Exception, SystemExit) as error:  # converters and networks raise everything there is
+        if isinstance(error, OSError) and error.errno in WRITING_FAILED:
+            raise
         if isinstance(error, SystemExit) and error.code == 128 + signal.SIGTERM:
             raise
         raise ModelError(
@@ -260,25 +240,6 @@ def _reason(error: BaseException) -> str:
         error = error.__cause__
     lines = [line.strip() for line in _TERMINAL_CODES.sub("", str(error)).splitlines()]
     return next(filter(None, lines), type(error).__name__)
-
-
-@contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    """A hidden folder beside the results, gone at the end whatever happens."""
-    staged = Path(tempfile.mkdtemp(prefix=".edgekit-", dir=folder))
-    try:
-        yield staged
-    except Exception as error:
-        free = shutil.disk_usage(folder).free
-        if isinstance(error, OSError) or free < LOW_DISK_BYTES:
-            reason = error.strerror if isinstance(error, OSError) else "the disk is full"
-            raise OutputError(
-                f"cannot write to {folder}: {reason or error} ({free / 2**20:,.0f} MiB free); "
-                f"nothing was kept"
-            ) from error
-        raise
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
 
 
 def _contract(
@@ -311,18 +272,6 @@ def _contract(
             **{name: metadata.version(name) for name in target.packages},
         },
     )
-
-
-def _publish(target: Target, staged: Path, path: Path) -> None:
-    """Gives finished files their names; companions first, the main file before its contract."""
-    finals = [*reversed(target.files(path)), contract_path(path)]
-    signals = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # all of them or none
-    try:
-        for final in finals:
-            os.replace(staged.parent / final.name, final)
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
 
 def _reject(target: Target, staged: Path, path: Path, report: list[Any]) -> Path:

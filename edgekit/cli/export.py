@@ -57,20 +57,7 @@ def command(
     Every file is run in its runtime and compared with PyTorch before it gets
     its name. What fails is kept as NAME.rejected, with exit code 4.
     """
-    from edgekit import registry
-
-    targets = [
-        name
-        for word in names(target)
-        for name in (sorted(registry.TARGETS) if word.lower() == "all" else [word])
-    ]
-    precisions = names(precision)
-    if not targets or not precisions:
-        raise UsageError("--target and --precision need a name each; see 'edgekit list'")
-    for name in targets:  # wrong names fail before torch is imported
-        registry.target(name)
-    for name in precisions:
-        registry.precision(name)
+    targets, precisions = _asked(target, precision)
     with console.status(f"loading {model}") as notify:
         from edgekit.exporting import Exported, export
         from edgekit.models.source import open_model
@@ -102,6 +89,25 @@ def command(
         )
     if failure is not None:
         raise failure
+
+
+def _asked(target: str, precision: str) -> tuple[list[str], list[str]]:
+    """Names of targets and precisions; wrong ones fail here, before torch is imported."""
+    from edgekit import registry
+
+    targets = [
+        name
+        for word in names(target)
+        for name in (sorted(registry.TARGETS) if word.lower() == "all" else [word])
+    ]
+    precisions = names(precision)
+    if not targets or not precisions:
+        raise UsageError("--target and --precision need a name each; see 'edgekit list'")
+    for name in targets:
+        registry.target(name)
+    for name in precisions:
+        registry.precision(name)
+    return targets, precisions
 
 
 def show(results: list[Exported | Rejected]) -> None:

@@ -19,7 +19,12 @@ from numpy.typing import NDArray
 from edgekit.data.preprocess import load_image
 from edgekit.errors import DataError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"})
+# Images of formats that are not decoded here are reported; passed over in silence they would be
+# missing from the training without anybody knowing.
+_OTHER_IMAGES = frozenset(
+    {".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".jfif", ".ppm", ".pgm", ".tga"}
+)
 _SPLIT_FOLDERS = {
     "train": "train",
     "val": "validation",
@@ -230,8 +235,12 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> list[Path]:
-    """Image files directly in a folder; links that lead nowhere count, so as to be reported."""
-    return [path for path in _entries(folder)[1] if path.suffix.lower() in IMAGE_SUFFIXES]
+    """Image files directly in a folder.
+
+    Links that lead nowhere and formats that are not decoded here count, so as to be reported.
+    """
+    known = IMAGE_SUFFIXES | _OTHER_IMAGES
+    return [path for path in _entries(folder)[1] if path.suffix.lower() in known]
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[Path]]:

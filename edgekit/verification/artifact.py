@@ -88,14 +88,17 @@ def agreement_with(reference: Reference, target: Target, path: Path, precision: 
     return compare(reference.scores, np.concatenate(outputs), TOLERANCES[precision])
 
 
-def find_divergence(reference: Reference, target: Target, path: Path) -> Divergence | None:
-    """The first layer that an artifact computes otherwise; ``None`` where none can be named."""
+def find_divergence(
+    reference: Reference, target: Target, path: Path, precision: str
+) -> Divergence | None:
+    """The first layer that misses the bound of a precision; ``None`` where none can be named."""
     if not isinstance(target, Inspectable):
         return None
     image = reference.images[:1]
     with captured():
         tensors = list(target.activations(path, [arrange(image, target.layout)]))
-    return first_divergence(reference.model.module, torch.from_numpy(image), tensors)
+    least_db = TOLERANCES[precision]["sqnr_db"]
+    return first_divergence(reference.model.module, torch.from_numpy(image), tensors, least_db)
 
 
 def verify(
@@ -138,8 +141,11 @@ def verify(
     reference = make_reference(dataclasses.replace(model, preprocessing=own), data)
     format_ = target(facts.target)
     with needed_packages(f"target {facts.target}"):
-        agreement = agreement_with(reference, format_, path, facts.scheme.precision)
-        divergence = None if agreement.passed else find_divergence(reference, format_, path)
+        precision = facts.scheme.precision
+        agreement = agreement_with(reference, format_, path, precision)
+        divergence = (
+            None if agreement.passed else find_divergence(reference, format_, path, precision)
+        )
     return Verification(agreement, divergence, reference.data)
 
 

@@ -17,10 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-# A tensor of the file stands for a layer's output when it agrees to 30 dB; float16 weights alone
-# cost no more than that, and unrelated tensors of the same shape agree to about 0 dB.
-FOUND_DB = 30.0
-
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
@@ -48,7 +44,10 @@ class Divergence:
 
 
 def first_divergence(
-    module: nn.Module, image: Tensor, tensors: Iterable[tuple[str, NDArray[Any]]]
+    module: nn.Module,
+    image: Tensor,
+    tensors: Iterable[tuple[str, NDArray[Any]]],
+    least_db: float,
 ) -> Divergence | None:
     """Finds the layer after the last one whose output the file still has.
 
@@ -56,6 +55,8 @@ def first_divergence(
         module: the network, in eval mode.
         image: one input, (1, 3, H, W).
         tensors: what the artifact computes for the same input, by name.
+        least_db: a tensor of the file stands for a layer's output when it agrees so closely;
+            unrelated tensors of the same shape agree to about 0 dB.
 
     Returns:
         ``None`` when the last layer agrees.
@@ -65,7 +66,7 @@ def first_divergence(
     for named in tensors:
         by_size.setdefault(named[1].size, []).append(named)
     closest = [_closest(value, by_size.get(value.size, [])) for _, _, value in layers]
-    found = [i for i, (sqnr, _) in enumerate(closest) if sqnr >= FOUND_DB]
+    found = [i for i, (sqnr, _) in enumerate(closest) if sqnr >= least_db]
     last = found[-1] if found else -1
     if last == len(layers) - 1:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from small_artifacts import Artifacts
 
 from edgekit import registry
 from edgekit.contract import SCHEMA, contract_path, contract_text, load
-from edgekit.core import Preprocessing
+from edgekit.core import Preprocessing, canonical_json
 
 TARGETS = tuple(registry.TARGETS)
 Copied = Callable[[Path], Path]
@@ -124,6 +125,22 @@ def test_a_contract_that_is_none_is_refused(
     assert (result.code, result.out) == (3, "")
     assert str(contract_path(path)) in result.message
     assert expected in result.message
+
+
+def test_a_contract_of_a_newer_edgekit_names_both_versions(
+    artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
+) -> None:
+    path = copied(artifacts["onnx", "fp32"])
+    data = json.loads(contract_path(path).read_text())
+    del data["contract_sha256"]
+    data["tools"]["edgekit"] = "99.0"
+    data["rotation"] = 90
+    data["contract_sha256"] = hashlib.sha256(canonical_json(data).encode()).hexdigest()
+    contract_path(path).write_text(json.dumps(data))
+    result = run("predict", path, png())
+    assert result.code == 3
+    assert "was written by edgekit 99.0" in result.message
+    assert "unknown key 'rotation'" in result.message
 
 
 def test_a_contract_that_is_no_text_is_refused(

@@ -25,6 +25,9 @@ def write(request: pytest.FixtureRequest, run: CommandLine) -> Callable[..., Res
     return lambda *more: run(*request.param, *more)
 
 
+CLOSED = "error: standard output or error is closed: redirect it, to /dev/null for example\n"
+
+
 def _tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
@@ -241,3 +244,19 @@ def test_a_result_that_cannot_be_written_to_stdout_is_an_error(
         )
     assert done.returncode != 0
     assert "No space left" in done.stderr
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_closed_output_is_refused_before_anything_is_done(closed: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgekit", *TRAIN, "-o", "run"]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: os.close(closed),
+        check=False,
+    )
+    assert done.returncode == 3
+    assert done.stderr == ("" if closed == 2 else CLOSED)
+    assert _tree(tmp_path) == {}

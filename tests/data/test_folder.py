@@ -104,7 +104,7 @@ def test_every_image_suffix_is_read_in_any_case_and_the_rest_ignored(
 ) -> None:
     root = make_folder({"cat": 1, "dog": 3})
     picture = Image.new("RGB", (4, 4), (9, 9, 9))
-    for suffix in ("jpg", "JPEG", "PNG", "bmp", "webp"):
+    for suffix in ("jpg", "JPEG", "PNG", "bmp", "webp", "gif"):
         picture.save(root / "cat" / f"x.{suffix}")
     (root / "cat" / "notes.txt").write_text("x")
     (root / "cat" / ".hidden.png").write_bytes(b"x")
@@ -113,8 +113,21 @@ def test_every_image_suffix_is_read_in_any_case_and_the_rest_ignored(
     (root / "README.md").write_text("x")
     source = FolderSource(root)
     assert source.classes == ("cat", "dog")
-    assert counts(source, "all") == {"cat": 6, "dog": 3}
-    assert all(source.image("all", index).shape[2] == 3 for index in range(9))
+    assert counts(source, "all") == {"cat": 7, "dog": 3}
+    assert all(source.image("all", index).shape[2] == 3 for index in range(10))
+
+
+@pytest.mark.parametrize("suffix", ["tif", "HEIC", "avif"])
+def test_an_image_of_another_format_is_reported_rather_than_passed_over(
+    suffix: str, make_folder: MakeFolder
+) -> None:
+    root = make_folder({"cat": 1, "dog": 1})
+    (root / "cat" / f"z.{suffix}").write_bytes(b"another format")
+    source = FolderSource(root)
+    index = [path.name for path in source.paths("all")].index(f"z.{suffix}")
+    with pytest.raises(DataError, match=rf"z\.{suffix}' is not an image.*JPEG, PNG"):
+        source.image("all", index)
+    assert FolderSource(root, skip_corrupt=True).skipped == (str(root / "cat" / f"z.{suffix}"),)
 
 
 def make_split_folders(make_folder: MakeFolder, *splits: str, size: int = 20) -> Path:

@@ -93,7 +93,10 @@ def divergence_of(
         if target.layout == "NHWC":
             array = np.ascontiguousarray(array.transpose(0, 2, 3, 1))
         tensors = list(target.activations(path, [array]))
-    return first_divergence(network(), image(), tensors)
+    return first_divergence(network(), image(), tensors, LEAST_DB)
+
+
+LEAST_DB = 30.0
 
 
 # The layers before them that are in every file: what is fused into another layer is not.
@@ -151,7 +154,7 @@ def test_the_layout_and_the_order_of_tensors_do_not_matter() -> None:
         (name, value.transpose(0, 2, 3, 1) if value.ndim == 4 else value)
         for name, value in reversed(tensors_of(network()))
     ]
-    assert first_divergence(network(), image(), tensors) is None
+    assert first_divergence(network(), image(), tensors, LEAST_DB) is None
 
 
 def test_the_closest_tensor_is_named_with_its_agreement() -> None:
@@ -160,14 +163,29 @@ def test_the_closest_tensor_is_named_with_its_agreement() -> None:
     rng = np.random.default_rng(0)
     noise = rng.normal(size=tensors[last].shape) * np.sqrt((tensors[last] ** 2).mean())
     tensors[last] = tensors[last] + 0.1 * noise
-    found = first_divergence(network(), image(), list(tensors.items()))
+    found = first_divergence(network(), image(), list(tensors.items()), LEAST_DB)
     assert found is not None
     assert (found.layer, found.closest, found.last_agreeing) == ("scores", last, "act")
     assert 10 < found.sqnr_db < 30
 
 
+@pytest.mark.parametrize(("least_db", "layer"), [(30.0, None), (60.0, "block.project")])
+def test_a_layer_that_misses_the_bound_is_found_however_close_it_is(
+    least_db: float, layer: str | None
+) -> None:
+    rng = np.random.default_rng(0)
+    outputs = layer_outputs(network(), image())
+    start = [path for path, _, _ in outputs].index("block.project")
+    tensors = [
+        (path, value if i < start else value * (1 + 0.01 * rng.normal(size=value.shape)))
+        for i, (path, _, value) in enumerate(outputs)
+    ]  # 40 dB
+    found = first_divergence(network(), image(), tensors, least_db)
+    assert (None if found is None else found.layer) == layer
+
+
 def test_a_file_that_shows_nothing_diverges_at_the_first_layer() -> None:
-    found = first_divergence(network(), image(), [])
+    found = first_divergence(network(), image(), [], LEAST_DB)
     assert found is not None
     assert (found.layer, found.closest, found.last_agreeing) == ("stem", None, None)
 
@@ -179,6 +197,6 @@ def test_values_that_are_not_finite_are_found_nowhere() -> None:
         (path, np.full_like(value, np.nan) if i >= start else value)
         for i, (path, _, value) in enumerate(outputs)
     ]
-    found = first_divergence(network(), image(), tensors)
+    found = first_divergence(network(), image(), tensors, LEAST_DB)
     assert found is not None
     assert found.layer == "block.project"
