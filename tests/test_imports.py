@@ -21,7 +21,7 @@ EXPORTERS = sorted((ROOT / "exporters").glob("*.py"))
 # A part may import its own level's files only within itself, and everything from levels before.
 LEVELS = (
     ("core", "errors"),
-    ("native_output", "registry"),
+    ("native_output", "registry", "staging"),
     ("models", "data", "devices"),
     ("contract",),
     ("training", "lowering", "verification"),

@@ -199,6 +199,7 @@ def test_twice_leaves_nothing_either(tmp_path: Path, package_env: dict[str, str]
         [sys.executable, "-m", "edgekit", "export", "net:Net", "-t", "onnx", "-o", "out"],
         cwd=tmp_path,
         env=package_env,
+        preexec_fn=_as_on_a_terminal,
         capture_output=True,
         text=True,
         timeout=300,
