@@ -41,12 +41,17 @@ class ModelSpec:
         rows: the body, one mapping per block; the family documents the columns.
         stem: output channels of the first convolution.
         head: output channels of the layers between body and classifier.
+        act: activation of stem and head; key of `edgekit.models.blocks.ACTIVATIONS`.
         classes: outputs of the classifier.
         resolution: side of the square input in pixels.
         width: multiplier that the rows were computed with.
         norm_eps: epsilon of the batch norms.
         norm_momentum: share of a new batch in the running statistics, PyTorch's convention.
+        padding: ``symmetric``, or ``same`` where the weights come from TensorFlow, whose strided
+            convolutions pad an even image at its end only.
         dropout: probability before the classifier.
+        drop_path: probability of leaving out the last residual branch (stochastic depth,
+            arXiv:1603.09382); it falls linearly to 0 at the first.
         source: paper or file that the numbers come from.
     """
 
@@ -55,12 +60,15 @@ class ModelSpec:
     rows: tuple[Row, ...]
     stem: int
     head: tuple[int, ...]
+    act: str
     classes: int = 1000
     resolution: int = 224
     width: float = 1.0
     norm_eps: float = 1e-5
     norm_momentum: float = 0.1
+    padding: str = "symmetric"
     dropout: float = 0.0
+    drop_path: float = 0.0
     source: str = ""
 
 

@@ -36,6 +36,24 @@ class FamilyEntry(Entry):
 
 
 FAMILIES = {
+    "efficientnet": FamilyEntry(
+        "edgekit.models.efficientnet:FAMILY",
+        "arXiv:1905.11946",
+        variants=(
+            *(f"efficientnet-b{i}" for i in range(8)),
+            *(f"efficientnet-lite{i}" for i in range(5)),
+        ),
+    ),
+    "efficientnetv2": FamilyEntry(
+        "edgekit.models.efficientnetv2:FAMILY",
+        "arXiv:2104.00298",
+        variants=tuple(
+            f"efficientnetv2-{size}" for size in ("s", "m", "l", "b0", "b1", "b2", "b3")
+        ),
+    ),
+    "mnasnet": FamilyEntry(
+        "edgekit.models.mnasnet:FAMILY", "arXiv:1807.11626", variants=("mnasnet-b1", "mnasnet-a1")
+    ),
     "mobilenetv1": FamilyEntry(
         "edgekit.models.mobilenetv1:FAMILY", "arXiv:1704.04861", variants=("mobilenetv1",)
     ),
@@ -45,7 +63,30 @@ FAMILIES = {
     "mobilenetv3": FamilyEntry(
         "edgekit.models.mobilenetv3:FAMILY",
         "arXiv:1905.02244",
-        variants=("mobilenetv3-large", "mobilenetv3-small"),
+        variants=(
+            "mobilenetv3-large",
+            "mobilenetv3-small",
+            "mobilenetv3-large-minimalistic",
+            "mobilenetv3-small-minimalistic",
+        ),
+    ),
+    "mobilenetv4": FamilyEntry(
+        "edgekit.models.mobilenetv4:FAMILY",
+        "arXiv:2404.10518",
+        variants=tuple(f"mobilenetv4-conv-{size}" for size in ("small", "medium", "large")),
+    ),
+    "shufflenetv1": FamilyEntry(
+        "edgekit.models.shufflenetv1:FAMILY",
+        "arXiv:1707.01083",
+        variants=tuple(f"shufflenetv1-g{groups}" for groups in (3, 1, 2, 4, 8)),
+    ),
+    "shufflenetv2": FamilyEntry(
+        "edgekit.models.shufflenetv2:FAMILY", "arXiv:1807.11164", variants=("shufflenetv2",)
+    ),
+    "shufflenetv2plus": FamilyEntry(
+        "edgekit.models.shufflenetv2plus:FAMILY",
+        "megvii-model/ShuffleNet-Series",
+        variants=tuple(f"shufflenetv2plus-{size}" for size in ("small", "medium", "large")),
     ),
 }
 
@@ -74,6 +115,8 @@ SOURCES = {
 METERS: dict[str, Entry] = {}
 APPS: dict[str, Entry] = {}
 
+
+_TENSORFLOW = re.compile("tf[-_.]", re.IGNORECASE)
 
 # Where the name to install is not the name to import.
 _DISTRIBUTIONS = {"PIL": "pillow", "google": "protobuf", "sklearn": "scikit-learn"}
@@ -120,7 +163,8 @@ def find_model(words: str) -> tuple[str, str, float]:
     """Resolves a zoo name.
 
     Args:
-        words: such as ``MobileNetV3-Large``, ``mobilenetv3`` or ``mobilenetv2@0.75``.
+        words: such as ``MobileNetV3-Large``, ``mobilenetv3`` or ``mobilenetv2@0.75``. A prefix
+            ``tf-`` is passed over; see `is_tensorflow`.
 
     Returns:
         Family, canonical name without multiplier, and width multiplier.
@@ -139,7 +183,7 @@ def find_model(words: str) -> tuple[str, str, float]:
             f"width multiplier '{multiplier}' of '{words}': expected a number from 0.05 to 20, "
             f"as in {name}@0.75"
         )
-    wanted = normalize(name)
+    wanted = normalize(_TENSORFLOW.sub("", name))
     for family, entry in FAMILIES.items():
         if wanted == normalize(family):
             return family, entry.variants[0], width
@@ -148,6 +192,22 @@ def find_model(words: str) -> tuple[str, str, float]:
                 return family, variant, width
     known = {*model_names(), *FAMILIES}
     raise UnknownNameError("model", words, known, "see 'edgekit list models'")
+
+
+def is_tensorflow(words: str) -> bool:
+    """Whether a zoo name asks for TensorFlow's padding and epsilon, as in ``tf-efficientnet-b0``.
+
+    Published weights are of one kind or the other and do not say which; timm marks the former
+    with the same prefix.
+    """
+    return _TENSORFLOW.match(words) is not None
+
+
+def canonical_name(words: str) -> str:
+    """A zoo name as edgekit writes it: ``tf-efficientnet-b0``, ``mobilenetv2@0.75``."""
+    _, name, width = find_model(words)
+    prefix = "tf-" if is_tensorflow(words) else ""
+    return prefix + name + ("" if width == 1 else f"@{width:g}")
 
 
 def target(name: str) -> Target:

@@ -91,8 +91,7 @@ def _name(model: str) -> str:
 
     if Path(model).exists():  # the training itself says why a path is no name
         return Path(model).stem
-    _, name, width = registry.find_model(model)
-    return name if width == 1 else f"{name}@{width:g}"
+    return registry.canonical_name(model)
 
 
 def run(

@@ -41,6 +41,10 @@ def find_spec(
     family, name, width = registry.find_model(words)
     loaded: Family = registry.load(registry.FAMILIES[family])
     spec = loaded.variants[name](width)
+    if registry.is_tensorflow(words):
+        spec = dataclasses.replace(
+            spec, name=registry.canonical_name(words), padding="same", norm_eps=1e-3
+        )
     spec = dataclasses.replace(
         spec,
         classes=spec.classes if classes is None else classes,

@@ -7,23 +7,38 @@ that changing a width is a look-up by name, whatever the family; see `named_axes
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgekit.core import ModelSpec
+from edgekit.errors import ModelError
 
 
 @dataclass(frozen=True, slots=True)
 class Width:
-    """A channel count that knows which channels it counts."""
+    """A channel count that knows which channels it counts.
+
+    Attributes:
+        free: whether single channels can be taken out. Those that a channel shuffle or a grouped
+            convolution mixes by position cannot.
+        parts: the widths that were concatenated to make this one, in order.
+    """
 
     name: str
     n: int
+    free: bool = True
+    parts: tuple[Width, ...] = ()
 
 
 Axes = tuple[tuple[Width, ...] | None, ...]
 """For each axis of a tensor the widths it is made of, in order; ``None`` for other axes."""
+
+PADDINGS = ("symmetric", "same")
 
 
 class Conv2d(nn.Conv2d):
@@ -34,6 +49,8 @@ class Conv2d(nn.Conv2d):
         outputs: width that goes out; ``None`` makes the layer depthwise, with one name on both
             sides. (The same name alone does not: a residual block may map a width onto itself.)
         kernel: side of the kernel in pixels, odd.
+        padding: ``same`` splits the padding of strided layers as TensorFlow does, by the size of
+            the image; without a stride both are the same.
     """
 
     def __init__(
@@ -43,17 +60,38 @@ class Conv2d(nn.Conv2d):
         kernel: int = 1,
         stride: int = 1,
         bias: bool = False,
+        groups: int = 1,
+        padding: str = "symmetric",
     ) -> None:
         self.depthwise = outputs is None
         self.inputs, self.outputs = inputs, outputs or inputs
-        groups = inputs.n if self.depthwise else 1
+        self.pads_by_size = padding == "same" and stride > 1 and kernel > 1
         super().__init__(
-            inputs.n, self.outputs.n, kernel, stride, kernel // 2, groups=groups, bias=bias
+            inputs.n,
+            self.outputs.n,
+            kernel,
+            stride,
+            0 if self.pads_by_size else kernel // 2,
+            groups=inputs.n if self.depthwise else groups,
+            bias=bias,
         )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, inputs, H, W) to (N, outputs, ceil(H / stride), ceil(W / stride))."""
+        if self.pads_by_size:
+            left, right = self._same(int(x.shape[3]))
+            top, bottom = self._same(int(x.shape[2]))
+            x = F.pad(x, (left, right, top, bottom))
+        return super().forward(x)
+
+    def _same(self, side: int) -> tuple[int, int]:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+        return total // 2, total - total // 2
 
     def axes(self) -> dict[str, Axes]:
         """Widths of each tensor of this layer."""
-        inputs = None if self.depthwise else (self.inputs,)
+        inputs = None if self.groups > 1 else (self.inputs,)
         return {"weight": ((self.outputs,), inputs, None, None), "bias": ((self.outputs,),)}
 
 
@@ -73,8 +111,8 @@ class BatchNorm2d(nn.BatchNorm2d):
 class Linear(nn.Linear):
     """A fully connected layer between named widths."""
 
-    def __init__(self, inputs: Width, outputs: Width) -> None:
-        super().__init__(inputs.n, outputs.n)
+    def __init__(self, inputs: Width, outputs: Width, bias: bool = True) -> None:
+        super().__init__(inputs.n, outputs.n, bias)
         self.inputs, self.outputs = inputs, outputs
 
     def axes(self) -> dict[str, Axes]:
@@ -106,17 +144,40 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "relu6": nn.ReLU6,
     "hardswish": nn.Hardswish,
+    "silu": nn.SiLU,
 }
+GATES: dict[str, type[nn.Module]] = {"hardsigmoid": nn.Hardsigmoid, "sigmoid": nn.Sigmoid}
 
 
 @dataclass(frozen=True, slots=True)
-class Norm:
-    """Batch norm settings that a whole network shares."""
+class Style:
+    """What all convolutions of a network share.
+
+    Attributes:
+        eps: of the batch norms.
+        momentum: of the batch norms.
+        padding: one of `PADDINGS`.
+    """
 
     eps: float
     momentum: float
+    padding: str
 
-    def __call__(self, width: Width) -> BatchNorm2d:
+    @classmethod
+    def of(cls, spec: ModelSpec) -> Style:
+        """The style of a network.
+
+        Raises:
+            ModelError: an unknown padding.
+        """
+        if spec.padding not in PADDINGS:
+            raise ModelError(
+                f"padding '{spec.padding}' of '{spec.name}': expected {' or '.join(PADDINGS)}"
+            )
+        return cls(spec.norm_eps, spec.norm_momentum, spec.padding)
+
+    def norm(self, width: Width) -> BatchNorm2d:
+        """A batch norm of this style."""
         return BatchNorm2d(width, self.eps, self.momentum)
 
 
@@ -130,27 +191,33 @@ class ConvNormAct(nn.Sequential):
         self,
         inputs: Width,
         outputs: Width | None,
-        norm: Norm,
+        style: Style,
         act: str | None,
         kernel: int = 1,
         stride: int = 1,
+        groups: int = 1,
     ) -> None:
         super().__init__()
-        self.conv = Conv2d(inputs, outputs, kernel, stride)
-        self.norm = norm(self.conv.outputs)
+        self.conv = Conv2d(inputs, outputs, kernel, stride, groups=groups, padding=style.padding)
+        self.norm = style.norm(self.conv.outputs)
         self.act = None if act is None else ACTIVATIONS[act]()
 
 
 class SqueezeExcite(nn.Module):
-    """Channel attention (arXiv:1709.01507) with MobileNetV3's hard sigmoid as the gate."""
+    """Channel attention (arXiv:1709.01507).
 
-    def __init__(self, width: Width, squeeze: Width) -> None:
+    Args:
+        act: between its two layers; key of `ACTIVATIONS`.
+        gate: key of `GATES`.
+    """
+
+    def __init__(self, width: Width, squeeze: Width, act: str, gate: str) -> None:
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.reduce = Conv2d(width, squeeze, bias=True)
-        self.act = nn.ReLU()
+        self.act = ACTIVATIONS[act]()
         self.expand = Conv2d(squeeze, width, bias=True)
-        self.gate = nn.Hardsigmoid()
+        self.gate = GATES[gate]()
 
     def forward(self, x: Tensor) -> Tensor:
         """Scales each channel of ``x``, shape (N, C, H, W), by a factor from 0 to 1."""
@@ -158,22 +225,59 @@ class SqueezeExcite(nn.Module):
         return x * scale
 
 
+class DropPath(nn.Module):
+    """Leaves a residual branch out for a share of the images (stochastic depth).
+
+    arXiv:1603.09382, per image, the others scaled up so that the mean stays.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zeros or scaled rows of ``x``, shape (N, C, H, W); ``x`` itself in eval mode."""
+        if not self.training:
+            return x
+        kept = 1 - self.probability
+        return x * x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(kept).div_(kept)
+
+
+class ChannelShuffle(nn.Module):
+    """Interleaves groups of channels (arXiv:1707.01083, figure 1)."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Channel ``g * C / groups + i`` of (N, C, H, W) goes to ``i * groups + g``."""
+        n, c, h, w = x.shape
+        return x.reshape(n, self.groups, c // self.groups, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
 @dataclass(frozen=True, slots=True)
 class BottleneckRow:
-    """One inverted residual block (arXiv:1801.04381, figure 4).
+    """One inverted residual block (arXiv:1801.04381, figure 4) or one of its relatives.
 
     Attributes:
-        kernel: side of the depthwise kernel.
-        expand: channels of the depthwise layer; ``None``: those of the input, no expansion layer.
+        kernel: side of the depthwise kernel, of the full convolution where ``fused``; ``None``:
+            no convolution over space behind the expansion.
+        expand: channels between the 1x1 layers; ``None``: those of the input, no expansion layer.
         out: channels that leave the block.
         squeeze: inner channels of the squeeze-excite; ``None`` without one.
         act: key of `ACTIVATIONS`.
         residual: whether the input is added to the output. Said here rather than derived from
             equal numbers, which widths that were searched can have by chance.
         stage: name of the group of blocks whose outputs are added together.
+        gate: of the squeeze-excite; key of `GATES`.
+        start: kernel of a depthwise layer before the expansion (arXiv:2404.10518, figure 4);
+            ``None`` without one.
+        fused: expansion and depthwise are one full convolution (arXiv:2104.00298, figure 2);
+            without expansion it is the whole block, and has the activation.
     """
 
-    kernel: int
+    kernel: int | None
     expand: int | None
     out: int
     squeeze: int | None
@@ -181,23 +285,48 @@ class BottleneckRow:
     stride: int
     residual: bool
     stage: str
+    gate: str = "hardsigmoid"
+    start: int | None = None
+    fused: bool = False
 
 
 class Bottleneck(nn.Sequential):
-    """Inverted residual block: expand, depthwise, squeeze-excite, project."""
+    """Inverted residual block: depthwise, expand, depthwise, squeeze-excite, project.
 
-    def __init__(self, name: str, inputs: Width, row: BottleneckRow, norm: Norm) -> None:
+    Args:
+        name: prefix of the widths inside.
+        drop_path: probability of leaving the branch out in training.
+    """
+
+    def __init__(
+        self, name: str, inputs: Width, row: BottleneckRow, style: Style, drop_path: float = 0.0
+    ) -> None:
         super().__init__()
-        width = inputs
-        if row.expand is not None:
-            width = Width(f"{name}.expand", row.expand)
-            self.expand = ConvNormAct(inputs, width, norm, row.act)
-        self.depthwise = ConvNormAct(width, None, norm, row.act, row.kernel, row.stride)
-        if row.squeeze is not None:
-            self.squeeze = SqueezeExcite(width, Width(f"{name}.squeeze", row.squeeze))
         self.residual = row.residual
         self.out = inputs if row.residual else Width(f"{row.stage}.out", row.out)
-        self.project = ConvNormAct(width, self.out, norm, None)
+        width = inputs
+        # The stride lies in the middle where there is something, else at the start.
+        early = row.stride if row.kernel is None else 1
+        if row.start is not None:
+            self.start = ConvNormAct(width, None, style, None, row.start, early)
+        if row.expand is not None:
+            width = Width(f"{name}.expand", row.expand)
+            kernel, stride = (row.kernel or 1, row.stride) if row.fused else (1, 1)
+            self.expand = ConvNormAct(inputs, width, style, row.act, kernel, stride)
+        if row.kernel is not None and not row.fused:
+            self.depthwise = ConvNormAct(width, None, style, row.act, row.kernel, row.stride)
+        if row.squeeze is not None:
+            # MobileNetV3 has ReLU inside, whatever the block has; all others have the block's.
+            act = "relu" if row.gate == "hardsigmoid" else row.act
+            squeeze = Width(f"{name}.squeeze", row.squeeze)
+            self.squeeze = SqueezeExcite(width, squeeze, act, row.gate)
+        if row.fused and row.expand is None:
+            kernel, stride = row.kernel or 1, row.stride
+            self.project = ConvNormAct(width, self.out, style, row.act, kernel, stride)
+        else:
+            self.project = ConvNormAct(width, self.out, style, None)
+        if row.residual and drop_path > 0:
+            self.drop = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, out, H / stride, W / stride)."""
@@ -208,16 +337,26 @@ class Bottleneck(nn.Sequential):
 
 
 class ConvNet(nn.Module):
-    """Stem, blocks, head, global average pool, classifier: the shape of all mobile networks."""
+    """Stem, blocks, head, global average pool, classifier: the shape of all mobile networks.
+
+    Args:
+        neck: what works on the pooled maps, (N, C, 1, 1).
+    """
 
     def __init__(
-        self, stem: nn.Module, blocks: nn.Sequential, head: nn.Module, classifier: nn.Module
+        self,
+        stem: nn.Module,
+        blocks: nn.Sequential,
+        head: nn.Module,
+        classifier: nn.Module,
+        neck: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.stem = stem
         self.blocks = blocks
         self.head = head
         self.pool = nn.AdaptiveAvgPool2d(1)
+        self.neck = neck
         self.flatten = nn.Flatten(1)
         self.classifier = classifier
         initialize(self)
@@ -225,8 +364,20 @@ class ConvNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Class scores (N, classes) of images (N, 3, H, W)."""
         x = self.pool(self.head(self.blocks(self.stem(x))))
+        if self.neck is not None:
+            x = self.neck(x)
         scores: Tensor = self.classifier(self.flatten(x))
         return scores
+
+
+def classifier(spec: ModelSpec, inputs: Width, bias: bool = True) -> nn.Sequential:
+    """Dropout and the layer that gives the class scores."""
+    return nn.Sequential(
+        OrderedDict(
+            dropout=nn.Dropout(spec.dropout),
+            scores=Linear(inputs, Width("classes", spec.classes), bias),
+        )
+    )
 
 
 @torch.no_grad()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import nn
 
 from edgekit.core import ModelSpec, Row
 from edgekit.errors import ModelError
+
+if TYPE_CHECKING:
+    from edgekit.models.foreign import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +24,13 @@ class Family:
         variants: canonical name -> function from width multiplier to spec.
         build: module of a spec; takes (N, 3, H, W), gives (N, classes).
         stride: pixels of the input per pixel of the last feature map: the smallest resolution.
+        layouts: `edgekit.models.foreign.Layout` of each library whose weights are understood.
     """
 
     variants: Mapping[str, Callable[[float], ModelSpec]]
     build: Callable[[ModelSpec], nn.Module]
     stride: Callable[[ModelSpec], int]
+    layouts: tuple[Layout, ...] = ()
 
 
 TypedRow = TypeVar("TypedRow")
@@ -50,13 +55,13 @@ def typed_rows(spec: ModelSpec, kind: type[TypedRow]) -> list[TypedRow]:
         ) from error
 
 
-def round_channels(channels: float, divisor: int = 8) -> int:
-    """Rounds to a multiple of ``divisor`` without losing more than 10 %.
+def round_channels(channels: float, divisor: int = 8, least: float = 0.9) -> int:
+    """Rounds to a multiple of ``divisor`` and keeps at least the share ``least``.
 
     The rule of the MobileNet reference code, used by every family since V2.
     """
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded
+    return rounded + divisor if rounded < least * channels else rounded
 
 
 def scaled_name(name: str, width: float) -> str:

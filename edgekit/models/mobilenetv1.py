@@ -9,8 +9,9 @@ from math import prod
 from torch import nn
 
 from edgekit.core import ModelSpec
-from edgekit.models.blocks import ConvNet, ConvNormAct, Linear, Norm, Width
+from edgekit.models.blocks import ConvNet, ConvNormAct, Style, Width, classifier
 from edgekit.models.family import Family, plain_rows, round_channels, scaled_name, typed_rows
+from edgekit.models.foreign import SCORES, Layout, Names, by_stride, conv_norm, stages, timm_eps
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ def spec(width: float) -> ModelSpec:
         rows=plain_rows(rows),
         stem=round_channels(STEM * width),
         head=(),
+        # The paper says ReLU; its reference code and all published weights have ReLU6.
+        act="relu6",
         width=width,
         dropout=0.001,  # 1 minus the keep probability of the reference code
         source="arXiv:1704.04861 table 1",
@@ -63,24 +66,19 @@ def spec(width: float) -> ModelSpec:
 
 def build(spec: ModelSpec) -> nn.Module:
     """The module of a spec."""
-    norm = Norm(spec.norm_eps, spec.norm_momentum)
+    style = Style.of(spec)
     width = Width("stem", spec.stem)
-    stem = ConvNormAct(Width("image", 3), width, norm, "relu", kernel=3, stride=2)
+    stem = ConvNormAct(Width("image", 3), width, style, spec.act, kernel=3, stride=2)
     blocks = nn.Sequential()
     for i, row in enumerate(typed_rows(spec, Row)):
         out = Width(f"block{i}.out", row.out)
         block: OrderedDict[str, nn.Module] = OrderedDict(
-            depthwise=ConvNormAct(width, None, norm, "relu", kernel=3, stride=row.stride),
-            pointwise=ConvNormAct(width, out, norm, "relu"),
+            depthwise=ConvNormAct(width, None, style, spec.act, kernel=3, stride=row.stride),
+            pointwise=ConvNormAct(width, out, style, spec.act),
         )
         blocks.append(nn.Sequential(block))
         width = out
-    classifier = nn.Sequential(
-        OrderedDict(
-            dropout=nn.Dropout(spec.dropout), scores=Linear(width, Width("classes", spec.classes))
-        )
-    )
-    return ConvNet(stem, blocks, nn.Identity(), classifier)
+    return ConvNet(stem, blocks, nn.Identity(), classifier(spec, width))
 
 
 def stride(spec: ModelSpec) -> int:
@@ -88,4 +86,15 @@ def stride(spec: ModelSpec) -> int:
     return 2 * prod(row.stride for row in typed_rows(spec, Row))
 
 
-FAMILY = Family({"mobilenetv1": spec}, build, stride)
+def timm_names(spec: ModelSpec) -> Names:
+    """Timm's names of the layers."""
+    yield from conv_norm("stem", "conv_stem", "bn1")
+    strides = [row.stride for row in typed_rows(spec, Row)]
+    for i, (stage, place) in enumerate(stages(by_stride(strides))):
+        theirs = f"blocks.{stage}.{place}"
+        yield from conv_norm(f"blocks.{i}.depthwise", f"{theirs}.conv_dw", f"{theirs}.bn1")
+        yield from conv_norm(f"blocks.{i}.pointwise", f"{theirs}.conv_pw", f"{theirs}.bn2")
+    yield SCORES, "classifier"
+
+
+FAMILY = Family({"mobilenetv1": spec}, build, stride, (Layout("timm", timm_names, timm_eps),))

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from math import prod
-
-from torch import nn
+from dataclasses import dataclass, replace
 
 from edgekit.core import ModelSpec
-from edgekit.models.blocks import (
-    Bottleneck,
-    BottleneckRow,
-    ConvNet,
-    ConvNormAct,
-    Linear,
-    Norm,
-    Width,
-)
-from edgekit.models.family import Family, plain_rows, round_channels, scaled_name, typed_rows
+from edgekit.models.blocks import BottleneckRow
+from edgekit.models.family import Family, plain_rows, round_channels, scaled_name
+from edgekit.models.foreign import TIMM_BLOCKS, TORCHVISION_BLOCKS
+from edgekit.models.inverted import build_with_linear, stride
+
+AUTHORS_CODE = "tensorflow/models research/slim/nets/mobilenet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +91,17 @@ def unroll(rows: tuple[Row, ...], width: float) -> Iterator[BottleneckRow]:
         paper_in = row.out
 
 
-def _spec(name: str, rows: tuple[Row, ...], head: int, table: int, width: float) -> ModelSpec:
+def minimalistic(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """The same rows for hardware without fast h-swish, squeeze-excite or 5x5 kernels.
+
+    From the authors' code; the paper does not have it. Their weights are TensorFlow's.
+    """
+    return tuple(replace(row, kernel=3, se=False, act="relu") for row in rows)
+
+
+def _spec(
+    name: str, rows: tuple[Row, ...], head: int, source: str, width: float, act: str = "hardswish"
+) -> ModelSpec:
     blocks = tuple(unroll(rows, width))
     return ModelSpec(
         name=scaled_name(name, width),
@@ -110,48 +112,45 @@ def _spec(name: str, rows: tuple[Row, ...], head: int, table: int, width: float)
         # the pool only grows: with it scaled down too, the published 0.75 networks would have
         # fewer parameters than the 4.0 M and 2.0 M of the paper's table 3.
         head=(round_channels(6 * blocks[-1].out), round_channels(head * max(1.0, width))),
+        act=act,
         width=width,
         norm_eps=1e-3,
+        padding="symmetric" if act == "hardswish" else "same",
         dropout=0.2,
-        source=f"arXiv:1905.02244 table {table}",
+        source=source,
     )
 
 
 def large(width: float) -> ModelSpec:
     """MobileNetV3-Large with channels times ``width``."""
-    return _spec("mobilenetv3-large", ROWS_LARGE, 1280, 1, width)
+    return _spec("mobilenetv3-large", ROWS_LARGE, 1280, "arXiv:1905.02244 table 1", width)
 
 
 def small(width: float) -> ModelSpec:
     """MobileNetV3-Small with channels times ``width``."""
-    return _spec("mobilenetv3-small", ROWS_SMALL, 1024, 2, width)
+    return _spec("mobilenetv3-small", ROWS_SMALL, 1024, "arXiv:1905.02244 table 2", width)
 
 
-def build(spec: ModelSpec) -> nn.Module:
-    """The module of a spec."""
-    norm = Norm(spec.norm_eps, spec.norm_momentum)
-    width = Width("stem", spec.stem)
-    stem = ConvNormAct(Width("image", 3), width, norm, "hardswish", kernel=3, stride=2)
-    blocks = nn.Sequential()
-    for i, row in enumerate(typed_rows(spec, BottleneckRow)):
-        block = Bottleneck(f"block{i}", width, row, norm)
-        blocks.append(block)
-        width = block.out
-    top, hidden = Width("head", spec.head[0]), Width("hidden", spec.head[1])
-    classifier = nn.Sequential(
-        OrderedDict(
-            hidden=Linear(top, hidden),
-            act=nn.Hardswish(),
-            dropout=nn.Dropout(spec.dropout),
-            scores=Linear(hidden, Width("classes", spec.classes)),
-        )
-    )
-    return ConvNet(stem, blocks, ConvNormAct(width, top, norm, "hardswish"), classifier)
+def large_minimalistic(width: float) -> ModelSpec:
+    """MobileNetV3-Large minimalistic with channels times ``width``."""
+    name = "mobilenetv3-large-minimalistic"
+    return _spec(name, minimalistic(ROWS_LARGE), 1280, AUTHORS_CODE, width, "relu")
 
 
-def stride(spec: ModelSpec) -> int:
-    """Input pixels per pixel of the last feature map."""
-    return 2 * prod(row.stride for row in typed_rows(spec, BottleneckRow))
+def small_minimalistic(width: float) -> ModelSpec:
+    """MobileNetV3-Small minimalistic with channels times ``width``."""
+    name = "mobilenetv3-small-minimalistic"
+    return _spec(name, minimalistic(ROWS_SMALL), 1024, AUTHORS_CODE, width, "relu")
 
 
-FAMILY = Family({"mobilenetv3-large": large, "mobilenetv3-small": small}, build, stride)
+FAMILY = Family(
+    {
+        "mobilenetv3-large": large,
+        "mobilenetv3-small": small,
+        "mobilenetv3-large-minimalistic": large_minimalistic,
+        "mobilenetv3-small-minimalistic": small_minimalistic,
+    },
+    build_with_linear,
+    stride,
+    (TORCHVISION_BLOCKS, TIMM_BLOCKS),
+)
