@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from edgekit.core import ModelSpec
@@ -85,30 +86,27 @@ def scores_of(state: Mapping[str, Tensor], spec: ModelSpec, layouts: tuple[Layou
     return spec.classes
 
 
-def translated(
-    state: Mapping[str, Tensor], spec: ModelSpec, layout: Layout, expected: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def translated(state: Mapping[str, Tensor], spec: ModelSpec, layout: Layout) -> dict[str, Tensor]:
     """The same tensors under the names of ours.
 
-    Args:
-        expected: state dict of our network. Counters of batches that old files lack come from
-            it; nothing reads them.
+    Counters of batches, which old files lack and nothing reads, are added where they are
+    missing.
     """
-    names = dict(layout.names(spec))
-    found = {}
-    for ours, tensor in expected.items():
-        layer, _, kind = ours.rpartition(".")
-        value = state.get(f"{names[layer]}.{kind}")
-        if value is None:
-            if kind == COUNTER:
-                found[ours] = tensor
-            continue
-        # timm writes the layer behind the pool as a 1x1 convolution.
-        one_by_one = value.ndim == 4 and tensor.ndim == 2 and value.shape[2:] == (1, 1)
-        found[ours] = value.flatten(1) if one_by_one else value
-    known = {f"{names[ours.rpartition('.')[0]]}.{ours.rpartition('.')[2]}" for ours in expected}
-    # What has no place keeps its name, so that it is reported.
-    found.update({name: value for name, value in state.items() if name not in known})
+    ours = {theirs: name for name, theirs in layout.names(spec)}
+    found: dict[str, Tensor] = {}
+    for name, value in state.items():
+        layer, _, kind = name.rpartition(".")
+        # timm writes the layers behind the pool as 1x1 convolutions.
+        linear = ours[layer].startswith("classifier.") and value.ndim == 4
+        found[f"{ours[layer]}.{kind}"] = value.flatten(1) if linear else value
+        if kind == "running_var":
+            found.setdefault(f"{ours[layer]}.{COUNTER}", torch.zeros((), dtype=torch.int64))
+    found.update(
+        (f"{ours[layer]}.{COUNTER}", value)
+        for name, value in state.items()
+        for layer, _, kind in [name.rpartition(".")]
+        if kind == COUNTER
+    )
     return found
 
 

@@ -1,4 +1,8 @@
-"""MODEL as people write it: a zoo name, a run folder, a checkpoint, ``package.module:callable``."""
+"""MODEL as people write it.
+
+A zoo name, a run folder, a checkpoint, an exported program (``.pt2``), ``timm:NAME``,
+``torchvision:NAME``, or ``package.module:callable``.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,10 @@ from torch import Tensor, nn
 from edgekit import registry
 from edgekit.core import ModelSpec, Preprocessing
 from edgekit.errors import EdgekitError, ModelError, UnknownNameError, UsageError
-from edgekit.models import MAX_RESOLUTION, build, find_spec, with_resolution
+from edgekit.models import MAX_RESOLUTION, build, find_spec, pretrained, with_resolution
+from edgekit.models.fitting import fill
+from edgekit.models.libraries import LIBRARIES, open_library
+from edgekit.models.program import SUFFIX, open_program
 from edgekit.models.weights import (
     FILE_NAME,
     build_with,
@@ -26,6 +33,8 @@ from edgekit.models.weights import (
     load_state,
     sha256,
 )
+
+FILE_SUFFIXES = (".pt", ".pth", SUFFIX, ".safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +96,11 @@ def open_model(
             raise UsageError(
                 f"'{words}' has its own weights: give --weights with a network's name only"
             )
+        if Path(words).suffix == SUFFIX:
+            return _open_program(words, resolution)
         return _open_checkpoint(words, resolution)
+    if words.partition(":")[0] in LIBRARIES:
+        return _open_library(words, weights, resolution, classes)
     if ":" in words:
         return _open_callable(words, weights, resolution)
     return _open_zoo(words, weights, resolution, classes)
@@ -102,7 +115,7 @@ def is_path(words: str) -> bool:
     if not words:  # Path("") would mean the working folder
         return False
     path = Path(words)
-    looks_like_path = os.sep in words or words in (".", "..") or path.suffix in (".pt", ".pth")
+    looks_like_path = os.sep in words or words in (".", "..") or path.suffix in FILE_SUFFIXES
     if looks_like_path:
         return True
     if not path.exists() or (path.is_dir() and not (path / FILE_NAME).exists()):
@@ -132,20 +145,20 @@ def _open_zoo(
         return Model(words, spec.name, module, spec.resolution, spec.classes, spec)
     if is_checkpoint(weights):
         return _open_named_checkpoint(words, weights, resolution, classes)
-    state = load_state(weights)
-    if classes is None:
-        classes = _classes_of(state)
-    spec = find_spec(words, classes=classes, resolution=resolution)
-    module = build_with(spec, state, str(weights)).eval()
+    spec = find_spec(words, resolution=resolution)
+    spec, module = fill(spec, load_state(weights), str(weights), classes)
     digest = sha256(checkpoint_file(weights))
+    published = pretrained.known(digest)
+    facts = None if published is None else published.preprocessing
     return Model(
         words,
         spec.name,
-        module,
+        module.eval(),
         spec.resolution,
         spec.classes,
         spec,
         trained=True,
+        preprocessing=None if facts is None else at_resolution(facts, spec.resolution),
         parent_sha256=digest,
     )
 
@@ -162,22 +175,12 @@ def _open_named_checkpoint(
     return dataclasses.replace(opened, words=words)
 
 
-def _classes_of(state: dict[str, Tensor]) -> int | None:
-    """Outputs of the last layer, read off the tensors, so that the comparison starts right."""
-    scores = state.get("classifier.scores.bias")
-    return None if scores is None else max(2, scores.numel())
-
-
 def _open_checkpoint(words: str, resolution: int | None) -> Model:
     path = checkpoint_file(Path(words))
     checkpoint = load_checkpoint(path)
     module = build_with(checkpoint.spec, checkpoint.state, str(path)).eval()
     spec = with_resolution(checkpoint.spec, resolution)
-    preprocessing = checkpoint.preprocessing
-    if resolution is not None and resolution != preprocessing.crop:
-        scale = resolution / preprocessing.crop
-        resize = None if preprocessing.resize is None else round(preprocessing.resize * scale)
-        preprocessing = dataclasses.replace(preprocessing, resize=resize, crop=resolution)
+    preprocessing = at_resolution(checkpoint.preprocessing, spec.resolution)
     return Model(
         words,
         spec.name,
@@ -193,12 +196,65 @@ def _open_checkpoint(words: str, resolution: int | None) -> Model:
     )
 
 
-def _open_callable(words: str, weights: Path | None, resolution: int | None) -> Model:
-    resolution = 224 if resolution is None else resolution
+def at_resolution(facts: Preprocessing, resolution: int) -> Preprocessing:
+    """The same preprocessing for another side of the input, resized in proportion."""
+    if resolution == facts.crop:
+        return facts
+    resize = None if facts.resize is None else round(facts.resize * resolution / facts.crop)
+    return dataclasses.replace(facts, resize=resize, crop=resolution)
+
+
+def _open_program(words: str, resolution: int | None) -> Model:
+    path = Path(words)
+    module, side = open_program(path, resolution)
+    scores = try_forward(module, torch.zeros(1, 3, side, side), words)
+    return Model(
+        words, path.stem, module, side, scores.shape[1], trained=True, parent_sha256=sha256(path)
+    )
+
+
+def _open_library(
+    words: str, weights: Path | None, resolution: int | None, classes: int | None
+) -> Model:
+    state = None if weights is None else load_state(weights)
+    # The same fresh weights every time, as for zoo networks.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = open_library(words, classes)
+    if state is not None:
+        load_into(made.module, state, str(weights))
+    side = made.resolution if resolution is None else resolution
+    check_resolution(words, side)
+    module = made.module.eval()
+    scores = try_forward(module, torch.zeros(1, 3, side, side), words)
+    facts = made.preprocessing
+    return Model(
+        words,
+        words.partition(":")[2],
+        module,
+        side,
+        scores.shape[1],
+        trained=state is not None,
+        preprocessing=None if facts is None else at_resolution(facts, side),
+        parent_sha256=None if weights is None else sha256(checkpoint_file(weights)),
+    )
+
+
+def check_resolution(words: str, resolution: int) -> None:
+    """Refuses a side that no image has.
+
+    Raises:
+        UsageError: out of range.
+    """
     if not 1 <= resolution <= MAX_RESOLUTION:
         raise UsageError(
             f"resolution {resolution} for {words}: expected 1 to {MAX_RESOLUTION} pixels"
         )
+
+
+def _open_callable(words: str, weights: Path | None, resolution: int | None) -> Model:
+    resolution = 224 if resolution is None else resolution
+    check_resolution(words, resolution)
     # The same fresh weights every time, as for zoo networks.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

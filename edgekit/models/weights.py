@@ -101,7 +101,10 @@ def is_checkpoint(path: Path) -> bool:
     Raises:
         CheckpointError: it is neither.
     """
-    data = load_plain(checkpoint_file(path))
+    path = checkpoint_file(path)
+    if is_safetensors(path):
+        return False
+    data = load_plain(path)
     return isinstance(data, dict) and data.get("format") == FORMAT
 
 
@@ -112,10 +115,44 @@ def load_state(path: Path) -> dict[str, Tensor]:
         CheckpointError: the file is missing, damaged, holds no tensors, or would run code.
     """
     path = checkpoint_file(path)
-    data = load_plain(path)
+    data = load_safetensors(path) if is_safetensors(path) else load_plain(path)
     if isinstance(data, dict) and data.get("format") == FORMAT:
         data = data.get("state")
     return _tensors(path, data)
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file is of the safetensors format, by its ending or its first bytes."""
+    if path.suffix == ".safetensors":
+        return True
+    try:
+        with open(path, "rb") as file:
+            head = file.read(9)
+    except OSError:
+        return False
+    # The length of the header in 8 bytes, then the header, which is a JSON object.
+    return head[8:] == b"{"
+
+
+def load_safetensors(path: Path) -> dict[str, Tensor]:
+    """Reads the tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: the file is missing, empty, cut short or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        size = path.stat().st_size
+        return load_file(path)
+    except SafetensorError as error:
+        what = "empty (0 bytes)" if size == 0 else f"cut short or damaged after {size:,} bytes"
+        raise CheckpointError(
+            f"{path} is {what}: expected a complete safetensors file ({error}); copy it again"
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def checkpoint_file(path: Path) -> Path:
@@ -190,30 +227,37 @@ def _check_sums(path: Path) -> None:
         )
 
 
-def load_into(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+def load_into(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    origin: str,
+    aliases: Mapping[str, str] | None = None,
+) -> None:
     """Puts tensors into a module, all of them and nothing else.
 
     Args:
         model: may live on the meta device; it takes the tensors over as they are.
         origin: where the tensors come from, for the message.
+        aliases: what the tensors are called there, where it is not what the module calls them.
 
     Raises:
         CheckpointError: names the first tensor that does not fit, with both shapes.
     """
     expected = model.state_dict()
     for name, tensor in expected.items():
+        called = (aliases or {}).get(name, name)
         if name not in state:
             raise CheckpointError(
-                f"{origin} does not fit the network: tensor '{name}' {_shape(tensor)} is missing"
+                f"{origin} does not fit the network: tensor '{called}' {_shape(tensor)} is missing"
             )
         if state[name].shape != tensor.shape:
             raise CheckpointError(
-                f"{origin} does not fit the network: tensor '{name}' is {_shape(state[name])} in "
-                f"the file, expected {_shape(tensor)}"
+                f"{origin} does not fit the network: tensor '{called}' is {_shape(state[name])} "
+                f"in the file, expected {_shape(tensor)}"
             )
         if state[name].is_floating_point() != tensor.is_floating_point():
             raise CheckpointError(
-                f"{origin} does not fit the network: tensor '{name}' is {state[name].dtype} in "
+                f"{origin} does not fit the network: tensor '{called}' is {state[name].dtype} in "
                 f"the file, expected {tensor.dtype}"
             )
     for name in state:

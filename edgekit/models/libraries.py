@@ -1,0 +1,107 @@
+"""Networks of other libraries, where those are installed: ``timm:NAME``, ``torchvision:NAME``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from edgekit.core import Preprocessing
+from edgekit.errors import ModelError, UnavailableError, UnknownNameError
+from edgekit.registry import needed_packages
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryModel:
+    """A network with fresh weights.
+
+    Attributes:
+        preprocessing: what the library's weights for it were trained with; ``None`` when
+            unknown.
+    """
+
+    module: nn.Module
+    resolution: int
+    preprocessing: Preprocessing | None
+
+
+def open_library(words: str, classes: int | None) -> LibraryModel:
+    """Builds ``library:name``.
+
+    Raises:
+        UnavailableError: the library is not installed, or does not work with this PyTorch.
+        UnknownNameError: it has no such network.
+        ModelError: it cannot build it.
+    """
+    library, _, name = words.partition(":")
+    with needed_packages(f"'{words}'"):
+        return LIBRARIES[library](name, {} if classes is None else {"num_classes": classes})
+
+
+def _timm(name: str, options: dict[str, Any]) -> LibraryModel:
+    timm = _imported("timm")
+    if not timm.is_model(name):
+        raise UnknownNameError("timm model", name, timm.list_models(), "see timm.list_models()")
+    module = _built(f"timm:{name}", lambda: timm.create_model(name, pretrained=False, **options))
+    facts = timm.data.resolve_data_config({}, model=module)
+    side = int(facts["input_size"][-1])
+    preprocessing = Preprocessing(
+        resize=max(side, int(side / facts["crop_pct"])),
+        crop=side,
+        mean=tuple(map(float, facts["mean"])),
+        std=tuple(map(float, facts["std"])),
+        interpolation=facts["interpolation"],
+    )
+    return LibraryModel(module, side, preprocessing)
+
+
+def _torchvision(name: str, options: dict[str, Any]) -> LibraryModel:
+    models = _imported("torchvision").models
+    if name not in models.list_models(module=models):
+        known = models.list_models(module=models)
+        raise UnknownNameError("torchvision model", name, known, "see torchvision's list_models()")
+    module = _built(f"torchvision:{name}", lambda: models.get_model(name, weights=None, **options))
+    weights = models.get_model_weights(name)
+    if not len(weights):
+        return LibraryModel(module, 224, None)
+    facts = weights.DEFAULT.transforms()
+    side = int(facts.crop_size[0])
+    preprocessing = Preprocessing(
+        resize=int(facts.resize_size[0]),
+        crop=side,
+        mean=tuple(facts.mean),
+        std=tuple(facts.std),
+        interpolation=facts.interpolation.value,
+    )
+    return LibraryModel(module, side, preprocessing)
+
+
+LIBRARIES: dict[str, Callable[[str, dict[str, Any]], LibraryModel]] = {
+    "timm": _timm,
+    "torchvision": _torchvision,
+}
+
+
+def _imported(library: str) -> Any:
+    """Imports a library that is built against one version of PyTorch."""
+    import importlib
+
+    try:
+        return importlib.import_module(library)
+    except ModuleNotFoundError:
+        raise
+    except (ImportError, RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UnavailableError(
+            f"{library} is installed, but does not work with this PyTorch ({reason}): install the "
+            f"builds of torch and torchvision that belong together"
+        ) from error
+
+
+def _built(words: str, make: Callable[[], nn.Module]) -> nn.Module:
+    try:
+        return make()
+    except Exception as error:  # whatever the library's constructors raise
+        raise ModelError(f"'{words}' cannot be built: {error}") from error

@@ -1,0 +1,233 @@
+"""Published ImageNet weights: where they are, how their images are prepared, how to fetch them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.core import Preprocessing
+from edgekit.errors import InputError, OutputError, UnavailableError, UsageError
+
+BASE_VARIABLE = "EDGEKIT_WEIGHTS_URL"
+BASE = "https://download.pytorch.org/models/"
+_BLOCK = 1 << 18
+_TIMEOUT_S = 30.0
+
+Report = Callable[[int, int | None], None]
+"""Told how many bytes are there, and of how many, where that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A file of torchvision's, of its newest recipe.
+
+    Attributes:
+        file: its name ends with the first digits of its SHA-256.
+        resize: of the shorter side, pixels.
+        crop: pixels.
+        top1: on ImageNet's validation images, as torchvision 0.29 states it.
+    """
+
+    file: str
+    resize: int
+    crop: int
+    top1: float
+    interpolation: str = "bilinear"
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    @property
+    def digest(self) -> str:
+        """First digits of the SHA-256."""
+        return self.file.removesuffix(".pth").rpartition("-")[2]
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How its images are prepared."""
+        return Preprocessing(
+            self.resize, self.crop, mean=self.mean, std=self.std, interpolation=self.interpolation
+        )
+
+
+_HALVES = (0.5, 0.5, 0.5)
+
+# torchvision 0.29, torchvision/models: the default weights of each network.
+PUBLISHED = {
+    "mobilenetv2": Published("mobilenet_v2-7ebf99e0.pth", 232, 224, 72.154),
+    "mobilenetv3-large": Published("mobilenet_v3_large-5c1a4163.pth", 232, 224, 75.274),
+    "mobilenetv3-small": Published("mobilenet_v3_small-047dcff4.pth", 256, 224, 67.668),
+    "mnasnet-b1@0.5": Published("mnasnet0.5_top1_67.823-3ffadce67e.pth", 256, 224, 67.734),
+    "mnasnet-b1@0.75": Published("mnasnet0_75-7090bc5f.pth", 232, 224, 71.18),
+    "mnasnet-b1": Published("mnasnet1.0_top1_73.512-f206786ef8.pth", 256, 224, 73.456),
+    "mnasnet-b1@1.3": Published("mnasnet1_3-a4c69d6f.pth", 232, 224, 76.506),
+    "shufflenetv2@0.5": Published("shufflenetv2_x0.5-f707e7126e.pth", 256, 224, 60.552),
+    "shufflenetv2": Published("shufflenetv2_x1-5666bf0f80.pth", 256, 224, 69.362),
+    "shufflenetv2@1.5": Published("shufflenetv2_x1_5-3c479a10.pth", 232, 224, 72.996),
+    "shufflenetv2@2": Published("shufflenetv2_x2_0-8be3c8ee.pth", 232, 224, 76.23),
+    "efficientnet-b0": Published(
+        "efficientnet_b0_rwightman-7f5810bc.pth", 256, 224, 77.692, "bicubic"
+    ),
+    "efficientnet-b1": Published("efficientnet_b1-c27df63c.pth", 255, 240, 79.838),
+    "efficientnet-b2": Published(
+        "efficientnet_b2_rwightman-c35c1473.pth", 288, 288, 80.608, "bicubic"
+    ),
+    "efficientnet-b3": Published(
+        "efficientnet_b3_rwightman-b3899882.pth", 320, 300, 82.008, "bicubic"
+    ),
+    "efficientnet-b4": Published(
+        "efficientnet_b4_rwightman-23ab8bcd.pth", 384, 380, 83.384, "bicubic"
+    ),
+    "efficientnet-b5": Published(
+        "efficientnet_b5_lukemelas-1a07897c.pth", 456, 456, 83.444, "bicubic"
+    ),
+    "efficientnet-b6": Published(
+        "efficientnet_b6_lukemelas-24a108a5.pth", 528, 528, 84.008, "bicubic"
+    ),
+    "efficientnet-b7": Published(
+        "efficientnet_b7_lukemelas-c5b4e57e.pth", 600, 600, 84.122, "bicubic"
+    ),
+    "efficientnetv2-s": Published("efficientnet_v2_s-dd5fe13b.pth", 384, 384, 84.228),
+    "efficientnetv2-m": Published("efficientnet_v2_m-dc08266a.pth", 480, 480, 85.112),
+    "efficientnetv2-l": Published(
+        "efficientnet_v2_l-59c71312.pth", 480, 480, 85.808, "bicubic", _HALVES, _HALVES
+    ),
+}
+
+
+def published(name: str) -> Published:
+    """The published weights of a network.
+
+    Raises:
+        UsageError: none are published for it.
+    """
+    if name not in PUBLISHED:
+        raise UsageError(
+            f"no weights are published for {name}: --pretrained has them for "
+            f"{', '.join(PUBLISHED)}; give others with --weights FILE"
+        )
+    return PUBLISHED[name]
+
+
+def known(digest: str) -> Published | None:
+    """The published file with that SHA-256."""
+    return next((p for p in PUBLISHED.values() if digest.startswith(p.digest)), None)
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: ``edgekit/weights`` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "edgekit" / "weights"
+
+
+def fetch(name: str, report: Report = lambda done, total: None) -> Path:
+    """Downloads the published weights of a network, unless they are there already.
+
+    What was begun is continued. The file gets its name only when its SHA-256 is right.
+
+    Args:
+        name: canonical name with its multiplier.
+
+    Returns:
+        The file in the cache folder.
+
+    Raises:
+        UsageError: none are published.
+        UnavailableError: the server cannot be reached.
+        InputError: what it sends has another SHA-256.
+        OutputError: the cache folder cannot be written, or is full.
+    """
+    wanted = published(name)
+    folder = cache_folder()
+    path = folder / wanted.file
+    if path.exists() and _sha256(path).startswith(wanted.digest):
+        return path
+    url = os.environ.get(BASE_VARIABLE, BASE).rstrip("/") + "/" + wanted.file
+    part = path.with_name(f"{path.name}.part")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _download(url, part, report)
+        found = _sha256(part)
+        if not found.startswith(wanted.digest):
+            part.unlink()
+            raise InputError(
+                f"{url} is not the published file: its SHA-256 begins with "
+                f"{found[: len(wanted.digest)]}, expected {wanted.digest}; it was not kept, so try "
+                f"again, or give the file with --weights"
+            )
+        os.replace(part, path)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {folder}: {error.strerror or error}; free space there, or name "
+            f"another cache folder in XDG_CACHE_HOME"
+        ) from error
+    return path
+
+
+def _download(url: str, part: Path, report: Report) -> None:
+    """Fetches a file behind what is there of it.
+
+    Raises:
+        UnavailableError: the server cannot be reached, refuses, or stops in between.
+        OSError: the file cannot be written.
+    """
+    done = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "edgekit"})  # noqa: S310
+    if done:
+        request.add_header("Range", f"bytes={done}-")
+    try:
+        answer = urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing is left to send: the whole file is there
+            return
+        raise _unreachable(url, f"{error.code} {error.reason}") from error
+    except (OSError, ValueError) as error:
+        raise _unreachable(url, str(getattr(error, "reason", error))) from error
+    with answer:
+        if answer.status != 206:  # the server sends everything, whatever was asked for
+            done = 0
+        length = answer.headers.get("Content-Length")
+        total = None if length is None else done + int(length)
+        if total is not None:
+            _check_space(part.parent, total - done)
+        with open(part, "ab" if done else "wb") as file:
+            while block := _next_block(answer, url):
+                file.write(block)
+                done += len(block)
+                report(done, total)
+    if total is not None and done < total:
+        raise _unreachable(url, f"it stopped after {done:,} of {total:,} bytes")
+
+
+def _next_block(answer: object, url: str) -> bytes:
+    try:
+        block: bytes = answer.read(_BLOCK)  # type: ignore[attr-defined]
+    except (OSError, ValueError) as error:
+        raise _unreachable(url, str(error)) from error
+    return block
+
+
+def _check_space(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise OutputError(
+            f"cannot write to {folder}: {size / 2**20:,.1f} MiB are needed and "
+            f"{free / 2**20:,.1f} MiB free; name another cache folder in XDG_CACHE_HOME"
+        )
+
+
+def _unreachable(url: str, reason: str) -> UnavailableError:
+    return UnavailableError(
+        f"{url} cannot be downloaded ({reason}): try again where there is a network, set "
+        f"{BASE_VARIABLE} to a mirror, or give the file with --weights; what is there is kept"
+    )
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

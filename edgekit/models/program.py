@@ -1,0 +1,227 @@
+"""Networks written by ``torch.export.save`` (``.pt2``), without running code of theirs.
+
+PyTorch's own reader unpickles some parts of such a file, evaluates the expressions of its shapes
+and executes its guards. Here the archive is looked through first, and what goes beyond tensors and
+a graph of PyTorch's operators is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgekit.errors import CheckpointError, ModelError
+
+SUFFIX = ".pt2"
+
+# Folders and files of an archive that hold data, behind the archive's own name.
+_DATA = re.compile(
+    r"[^/]+/(data/(weights|constants|sample_inputs)/|models/|\.data/|extra/|archive_|byteorder)"
+)
+_OPERATOR = re.compile(r"torch\.ops\.(aten|prims)\.\w+\.\w+|_operator\.\w+|torch\.sym_\w+")
+# What shapes are made of: symbols, numbers, and the functions that sizes are computed with.
+_EXPRESSION = re.compile(
+    r"(\b(Symbol|Integer|Rational|Add|Mul|Pow|Min|Max|Mod|PythonMod|FloorDiv|CleanDiv|CeilDiv|"
+    r"positive|nonnegative|integer|zero|True|False)\b|'[su]\d+'|\b[su]\d+\b|[-+*/(),= \d])*"
+)
+_LARGEST_GRAPH_BYTES = 256 << 20
+
+
+class Program(nn.Module):
+    """An exported program as a network.
+
+    Args:
+        graph: what `torch.export.ExportedProgram.module` gives.
+        batch: the only batch size that it takes; ``None`` for any.
+    """
+
+    def __init__(self, graph: nn.Module, batch: int | None) -> None:
+        super().__init__()
+        self.graph = graph
+        self.batch = batch
+        self.training = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Whatever the program gives for images (N, 3, H, W)."""
+        if self.batch is None or x.shape[0] == self.batch:
+            scores: Tensor = self.graph(x)
+            return scores
+        return torch.cat([self.graph(part) for part in torch.split(x, self.batch)])
+
+    def train(self, mode: bool = True) -> Program:
+        """Does nothing: a program is in the mode that it was exported in."""
+        return self
+
+
+def open_program(path: Path, resolution: int | None) -> tuple[Program, int]:
+    """Reads an exported program that takes images.
+
+    Args:
+        resolution: wanted side of the input in pixels; the program's own by default, and 224
+            where it takes any.
+
+    Returns:
+        The network and the side of its input.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or holds more than tensors and operators.
+        ModelError: its input is no image, or not of that size, or its batch is not 1.
+    """
+    _check_archive(path)
+    try:
+        with _tensors_only():
+            program = torch.export.load(path)
+    except Exception as error:  # the reader raises everything there is on damaged files
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CheckpointError(
+            f"{path} cannot be read as an exported program ({reason}): export it again with "
+            f"torch.export.save and this PyTorch, {torch.__version__}"
+        ) from error
+    batch, side = _input(path, program, resolution)
+    return Program(program.module(check_guards=False), batch), side
+
+
+def _input(
+    path: Path, program: torch.export.ExportedProgram, resolution: int | None
+) -> tuple[int | None, int]:
+    """Batch size, where it is fixed, and side of the image."""
+    users = set(program.graph_signature.user_inputs)
+    nodes = [n for n in program.graph.nodes if n.op == "placeholder" and n.name in users]
+    shapes = [getattr(node.meta.get("val"), "shape", None) for node in nodes]
+    if len(shapes) != 1 or shapes[0] is None or len(shapes[0]) != 4:
+        found = " and ".join(str(tuple(s)) if s is not None else "no tensor" for s in shapes)
+        raise ModelError(f"{path} takes {found or 'nothing'}: expected one input (N, 3, H, W)")
+    batch, channels, height, width = shapes[0]
+    if not (isinstance(channels, int) and channels == 3):
+        raise ModelError(f"{path} takes {channels} channels: expected images (N, 3, H, W)")
+    if isinstance(batch, int) and batch != 1:
+        raise ModelError(
+            f"{path} takes batches of {batch} only: export it with batch 1 or a dynamic batch, "
+            f"since files for devices have batch 1"
+        )
+    least, most = 1, None
+    for size, axis in ((height, "height"), (width, "width")):
+        low, high = _bounds(program, size)
+        if high is not None and most is not None and (low > most or high < least):
+            raise ModelError(f"{path} takes no square images: its {axis} is from {low} to {high}")
+        least = max(least, low)
+        most = high if most is None else most if high is None else min(most, high)
+    side = resolution
+    if side is None:
+        side = max(least, 224 if most is None else min(224, most))
+    if side < least or (most is not None and side > most):
+        fixed = f"{least} x {least} px only" if least == most else f"{least} to {most} px"
+        raise ModelError(
+            f"{path} takes {fixed}, not {side}: leave out --resolution, or export it anew"
+        )
+    if isinstance(batch, int):
+        return batch, side
+    low, high = _bounds(program, batch)
+    if low > 1:
+        raise ModelError(
+            f"{path} takes batches from {low} to {high}: export it with batch 1 or a dynamic "
+            f"batch that includes 1"
+        )
+    return None if high is None or high >= 256 else 1, side
+
+
+def _bounds(program: torch.export.ExportedProgram, size: Any) -> tuple[int, int | None]:
+    """Least and largest value of an axis; ``None`` where it has no upper bound."""
+    if isinstance(size, int):
+        return size, size
+    found = program.range_constraints.get(size.node.expr)
+    if found is None:
+        return 1, None
+    low, high = int(found.lower), found.upper
+    # An axis without a stated bound gets one near the largest integer.
+    unbounded = not high.is_finite or int(high) >= 1 << 31
+    # 0 and 1 are special to the tracer, which states 2 where nothing was said.
+    return (1 if low == 2 else max(1, low)), None if unbounded else int(high)
+
+
+@contextmanager
+def _tensors_only() -> Iterator[None]:
+    """Makes every ``torch.load`` of the block refuse what would run code."""
+    load = torch.load
+
+    def refusing(*arguments: Any, **options: Any) -> Any:
+        return load(*arguments, **{**options, "weights_only": True})
+
+    torch.load = refusing
+    try:
+        yield
+    finally:
+        torch.load = load
+
+
+def _check_archive(path: Path) -> None:
+    """Refuses what is no archive of tensors and a graph.
+
+    Raises:
+        CheckpointError: names the part that is too much.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist: expected an exported program")
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"{path} is empty (0 bytes): expected an exported program")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if (altered := archive.testzip()) is not None:
+                raise CheckpointError(
+                    f"{path} is damaged: the checksum of its part '{altered}' differs; copy it "
+                    f"again"
+                )
+            for name in archive.namelist():
+                if not _DATA.match(name):
+                    raise CheckpointError(_refused(path, f"a part '{name}'"))
+                if name.endswith(".json"):
+                    _check_json(path, archive, name)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise CheckpointError(
+            f"{path} is no exported program, or is cut short after {path.stat().st_size:,} bytes"
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _check_json(path: Path, archive: zipfile.ZipFile, name: str) -> None:
+    if archive.getinfo(name).file_size > _LARGEST_GRAPH_BYTES:
+        raise CheckpointError(_refused(path, f"a part '{name}' of over 256 MiB"))
+    try:
+        data = json.loads(archive.read(name))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: its part '{name}' is no JSON") from error
+    for key, value in _entries(data):
+        if key == "use_pickle" and value:
+            raise CheckpointError(_refused(path, "pickled tensors"))
+        if key == "expr_str" and not _EXPRESSION.fullmatch(str(value)):
+            raise CheckpointError(_refused(path, f"a shape written as '{value}'"))
+        if key == "target" and not _OPERATOR.fullmatch(str(value)):
+            raise CheckpointError(_refused(path, f"the operator '{value}'"))
+
+
+def _entries(data: Any) -> Iterator[tuple[str, Any]]:
+    """All keys with their values, at any depth."""
+    stack = [data]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            yield from item.items()
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+
+
+def _refused(path: Path, what: str) -> str:
+    return (
+        f"{path} was not loaded: it holds {what}. Expected only tensors and PyTorch's own "
+        f"operators; export the network with torch.export.save"
+    )
