@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from edgekit.cli import console
-from edgekit.cli.options import model_argument, overwrite_option, resolution_option
+from edgekit.cli.options import overwrite_option, resolution_option
+from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Display
@@ -19,21 +21,47 @@ if TYPE_CHECKING:
     from edgekit.training.progress import EpochRecord
 
 
+def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """The numbers of ``N,M``."""
+    try:
+        return None if value is None else tuple(int(part) for part in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(
+            f"'{value}': expected operations per image and their strength, as in 2,9"
+        ) from error
+
+
 @click.command("train")
-@model_argument
+@click.argument("model", required=False)
+@click.option("--recipe", metavar="NAME|FILE", help="Take options from a TOML file.")
 @click.option(
     "--data", default="digits", show_default=True, metavar="SRC", help="digits or a folder."
 )
 @click.option("--epochs", type=int, default=15, show_default=True)
 @click.option("--batch-size", type=int, help="[default: by the number of images]")
+@click.option("--accumulate", type=int, default=1, metavar="N", help="Parts to compute a batch in.")
 @click.option("--lr", type=float, help="Peak learning rate. [default: by optimizer and batch]")
-@click.option("--optimizer", default="adamw", show_default=True, metavar="adamw|sgd")
-@click.option("--weight-decay", type=float, help="[default: adamw 0.02, sgd 1e-4]")
+@click.option("--optimizer", default="adamw", show_default=True, metavar="adamw|rmsprop|sgd")
+@click.option("--schedule", default="cosine", show_default=True, metavar="cosine|step")
+@click.option("--weight-decay", type=float, help="[default: by optimizer]")
 @click.option("--warmup-epochs", type=float, default=2.0, show_default=True)
 @click.option("--label-smoothing", type=float, default=0.1, show_default=True)
 @click.option("--ema/--no-ema", default=True, help="Average the weights over time. [default: ema]")
 @click.option("--flip/--no-flip", default=None, help="Mirror images. [default: where data allow]")
 @click.option("--crop/--no-crop", default=True, help="Shift images at random. [default: crop]")
+@click.option(
+    "--randaugment",
+    callback=_numbers,
+    metavar="N,M",
+    help="N random changes of strength M to each.",
+)
+@click.option("--mixup", type=float, default=0.0, metavar="ALPHA", help="Blend images in pairs.")
+@click.option("--cutmix", type=float, default=0.0, metavar="ALPHA", help="Put pieces in others.")
+@click.option("--drop-path", type=float, metavar="P", help="Stochastic depth. [default: published]")
+@click.option("--dropout", type=float, metavar="P", help="[default: as published]")
+@click.option("--teacher", metavar="MODEL", help="Learn from a trained network's scores.")
+@click.option("--teacher-weight", type=float, default=0.9, show_default=True)
+@click.option("--teacher-temperature", type=float, default=4.0, show_default=True)
 @resolution_option
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--init", metavar="FILE", help="Checkpoint or state dict to start from.")
@@ -52,7 +80,8 @@ if TYPE_CHECKING:
 @overwrite_option
 @console.common_options
 def command(
-    model: str,
+    model: str | None,
+    recipe: str | None,
     data: str,
     out: Path | None,
     resume: bool,
@@ -64,7 +93,12 @@ def command(
 
     Folders are DIR/class/image.jpg, or DIR/train/class/... with test (and
     validation) beside. Stopped at any point, a run goes on with --resume.
+    A recipe may name MODEL and hold any option; what is given here counts more.
     """
+    if recipe is not None:
+        model, data, options = _with_recipe(recipe, model, data, options)
+    if model is None:
+        raise UsageError("no MODEL was given: name one, or a --recipe that does")
     folder = out or Path("runs", f"{_name(model)}-{Path(data).name}")
     try:
         result = run(model, data, folder, resume, overwrite, skip_corrupt, options)
@@ -72,6 +106,31 @@ def command(
         if (folder / "state.pt").exists():
             console.note(f"finished epochs are kept in {folder}: repeat the command with --resume")
         raise
+    from edgekit.training import processes
+
+    if processes.is_main():
+        _show(result)
+
+
+def _with_recipe(
+    words: str, model: str | None, data: str, options: dict[str, Any]
+) -> tuple[str | None, str, dict[str, Any]]:
+    """Model, data and options of a recipe, under what the command line gives itself."""
+    from edgekit.training.recipe import load_recipe
+
+    recipe = load_recipe(words)
+    context = click.get_current_context()
+
+    def given(name: str) -> bool:
+        return context.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+    changed = {k: v for k, v in options.items() if k not in recipe.options or given(k)}
+    if recipe.data is not None and not given("data"):
+        data = recipe.data
+    return model or recipe.model, data, {**recipe.options, **changed}
+
+
+def _show(result: TrainingResult) -> None:
     console.warn_skipped(result.skipped)
     console.say(
         f"{result.model}: top-1 {console.percent(result.top1)}, top-5 "
@@ -133,6 +192,10 @@ class Bar:
     def __init__(self, display: Display) -> None:
         self._display = display
         self._task = display.add_task("loading", total=None)
+
+    def note(self, text: str) -> None:
+        """Something that people should know."""
+        console.note(f"note: {text}", self._display)
 
     def loading(self, done: int, total: int) -> None:
         """Images are being read."""

@@ -97,11 +97,18 @@ class Batches(Sampler[list[int]]):
         images: how many there are.
         seed: of the order; without one they come as they are.
         limit: take no more than that many.
+        share: number of this process and how many there are; it takes its part of each batch.
     """
 
     def __init__(
-        self, images: int, batch_size: int, seed: int | None = None, limit: int | None = None
+        self,
+        images: int,
+        batch_size: int,
+        seed: int | None = None,
+        limit: int | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
+        self.share = share
         self.all, self.seed, self.epoch = images, seed, 0
         self.images = images if limit is None else min(images, limit)
         self.count = max(1, self.images // batch_size)
@@ -109,16 +116,22 @@ class Batches(Sampler[list[int]]):
     def __len__(self) -> int:
         return self.count
 
+    def size(self, step: int) -> int:
+        """Images in a batch, of all processes together."""
+        return self.images // self.count + (step < self.images % self.count)
+
     def __iter__(self) -> Iterator[list[int]]:
+        rank, processes = self.share
         order = np.arange(self.all)
         if self.seed is not None:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.all)
         for part in np.array_split(order[: self.images], self.count):
-            yield part.tolist()
+            if len(own := part[rank::processes]):
+                yield own.tolist()
 
 
 class Loader:
-    """Iterates over the batches of a split, decoding ahead in workers where nothing is cached."""
+    """Iterates over batches of a split, decoding ahead in workers where nothing is cached."""
 
     def __init__(self, images: SplitImages, batches: Batches, device: torch.device) -> None:
         self.batches, self.device = batches, device

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,15 +18,18 @@ from edgekit.core import ImageSource, ModelSpec, from_json, to_json
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
 from edgekit.errors import CheckpointError, DataError, UsageError
-from edgekit.models import build, family_of, find_spec, with_resolution
+from edgekit.models import family_of, find_spec, with_resolution
 from edgekit.models.source import is_path
-from edgekit.models.weights import Checkpoint, load_into, load_state
+from edgekit.models.weights import Checkpoint
 from edgekit.training import options as training_options
+from edgekit.training import processes
+from edgekit.training.distillation import Teacher, open_teacher
 from edgekit.training.images import Batches, Loader, SplitImages, open_splits
+from edgekit.training.initial import initial, with_regularization
 from edgekit.training.options import TrainingOptions
 from edgekit.training.progress import EpochRecord, Progress, Silent
 from edgekit.training.run_folder import Plan, RunFolder, TestRecord
-from edgekit.training.trainer import EVALUATION_BATCH, Trainer, torch_seed
+from edgekit.training.trainer import EVALUATION_BATCH, Trainer
 
 DEFAULTS = TrainingOptions()
 
@@ -79,6 +83,9 @@ def train(
     ``model.pt`` and ``curves.png``, and no ``state.pt``. A run that was stopped at any point and
     resumed ends with the same weights, to the last bit on the CPU, as one that was not.
 
+    Several processes, started by ``torchrun`` or ``accelerate launch``, train together; only the
+    first writes files and reports progress.
+
     Args:
         model: zoo name.
         data: words of an image source; see `edgekit.data.open_source`.
@@ -91,8 +98,8 @@ def train(
     Raises:
         UsageError: an option out of range, or a run that was started with others.
         DataError: images that cannot be used.
-        CheckpointError: ``options.init`` or ``state.pt`` cannot be used.
-        ModelError: the loss is no longer finite.
+        CheckpointError: ``options.init``, ``options.teacher`` or ``state.pt`` cannot be used.
+        ModelError: the loss is no longer finite, or the teacher has other classes.
         OutputError: ``out`` holds another run, or cannot be written.
         UnavailableError: a device that is not there.
     """
@@ -104,19 +111,22 @@ def train(
     published = _published_spec(model)
     source = open_source(data, skip_corrupt=skip_corrupt)
     plan = _plan(published, source, options)
+    progress = progress if progress is not None and processes.is_main() else Silent()
     with _own_torch(options):
-        network = _initial(plan)
-        folder.make()
+        network = initial(plan, progress.note)
+        teacher = _teacher(plan)
+        if processes.is_main():
+            folder.make()
         if resume:
             folder.compare(plan)
             if folder.finished():
                 return _result(plan, folder, folder.test_record())
-        progress = progress or Silent()
         images = open_splits(source, list(plan.images), plan.preprocessing, progress.loading)
-        if not resume:
+        if not resume and processes.is_main():
             folder.begin(plan)  # only now: images that cannot be read leave earlier results alone
         run = _Run(plan, folder, progress, begin)
-        result = run.complete(network, images, folder.load_state() if resume else None)
+        state = folder.load_state() if resume else None
+        result = run.complete(network, teacher, images, state)
     return dataclasses.replace(result, skipped=tuple(getattr(source, "skipped", ())))
 
 
@@ -131,12 +141,13 @@ class _Run:
     def complete(
         self,
         network: nn.Module,
+        teacher: Teacher | None,
         images: Mapping[str, SplitImages],
         state: dict[str, Any] | None,
     ) -> TrainingResult:
         """Trains to the end and writes the results; the last split is the one to report."""
         last = list(images)[-1]
-        trainer = Trainer(self.plan, network, images["train"])
+        trainer = Trainer(self.plan, network, images["train"], teacher)
         if state is not None:
             self._restore(trainer, state)
         self._epochs(trainer, images["validation"])
@@ -161,28 +172,40 @@ class _Run:
         for epoch in range(done, self.plan.options.epochs):
             record = trainer.epoch(epoch, loader, self.progress.step)
             self.history.append(record)
-            self.folder.save_state(
-                {
-                    "trainer": trainer.state(),
-                    "history": [to_json(record) for record in self.history],
-                    "seconds": self._seconds(),
-                }
-            )
-            self.folder.write_metrics(self.history)
+            if not processes.is_main():
+                continue
+            self._save(trainer)
             if time.perf_counter() - drawn > _REDRAW_S:
                 self.folder.draw_curves(self.history, self._title())
                 drawn = time.perf_counter()
             self.progress.epoch(record)
 
+    def _save(self, trainer: Trainer) -> None:
+        history = [to_json(record) for record in self.history]
+        state = {"trainer": trainer.state(), "history": history, "seconds": self._seconds()}
+        self.folder.save_state(state)
+        self.folder.write_metrics(self.history)
+
     def _finish(self, trainer: Trainer, images: SplitImages, split: str) -> TrainingResult:
         plan, epochs = self.plan, self.plan.options.epochs
         scores = trainer.evaluate(_in_order(images, trainer.device))
-        self.folder.draw_curves(self.history, self._title())
         test = TestRecord(
             split, scores.n, scores.loss, scores.top1, scores.top5, epochs, self._seconds()
         )
+        if processes.is_main():
+            self._write(trainer, test)
+        return _result(plan, self.folder, test)
+
+    def _write(self, trainer: Trainer, test: TestRecord) -> None:
+        plan = self.plan
+        self.folder.draw_curves(self.history, self._title())
         self.folder.write_metrics(self.history, test)
-        results = {"top1": test.top1, "top5": test.top5, "epochs": epochs, "seconds": test.seconds}
+        results = {
+            "top1": test.top1,
+            "top5": test.top5,
+            "epochs": test.epochs,
+            "seconds": test.seconds,
+        }
         self.folder.finish(
             Checkpoint(
                 model=plan.model,
@@ -194,7 +217,6 @@ class _Run:
                 results={key: float(value) for key, value in results.items()},
             )
         )
-        return _result(plan, self.folder, test)
 
     def _seconds(self) -> float:
         return self.earlier_s + time.perf_counter() - self.begin
@@ -222,7 +244,7 @@ def _plan(published: ModelSpec, source: ImageSource, options: TrainingOptions) -
     smallest = family_of(published).stride(published)
     options = training_options.resolve(options, source, published.resolution, smallest)
     spec = find_spec(published.name, classes=len(source.classes))
-    spec = with_resolution(spec, options.resolution)
+    spec = with_regularization(with_resolution(spec, options.resolution), options)
     return Plan(
         model=spec.name,
         data=source.name,
@@ -251,18 +273,16 @@ def _splits(source: ImageSource) -> list[str]:
     return [split for split in ("train", "validation", "test") if split in source.splits]
 
 
-def _initial(plan: Plan) -> nn.Module:
-    """The network with its first weights."""
-    torch.manual_seed(torch_seed(plan.options.seed))
-    network = build(plan.spec)
-    if plan.options.init is not None:
-        path = Path(plan.options.init)
-        load_into(network, load_state(path), plan.options.init)
-    return network
+def _teacher(plan: Plan) -> Teacher | None:
+    o = plan.options
+    if o.teacher is None:
+        return None
+    return open_teacher(o.teacher, plan.labels, plan.preprocessing, o.teacher_temperature)
 
 
 def _in_order(images: SplitImages, device: torch.device) -> Loader:
-    return Loader(images, Batches(len(images), EVALUATION_BATCH), device)
+    batches = Batches(len(images), EVALUATION_BATCH, share=processes.share())
+    return Loader(images, batches, device)
 
 
 def _result(plan: Plan, folder: RunFolder, test: TestRecord) -> TrainingResult:
@@ -283,7 +303,9 @@ def _result(plan: Plan, folder: RunFolder, test: TestRecord) -> TrainingResult:
 def _own_torch(options: TrainingOptions) -> Iterator[None]:
     """Sets threads and random state for a training and puts them back."""
     threads = torch.get_num_threads()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # Of several processes: one copy per step of depthwise weights, which are small.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         try:

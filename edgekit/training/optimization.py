@@ -13,10 +13,14 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from edgekit.training.options import TrainingOptions
+from edgekit.training.rmsprop import RMSProp
 
 # Above this the average would span more than an epoch of ImageNet at a batch of 128.
 _MAX_HORIZON = 10_000
 _HORIZON_SHARE = 1 / 20
+
+# arXiv:1905.11946, section 5.
+_STAIR, _STAIR_EPOCHS = 0.97, 2.4
 
 
 def make_optimizer(model: nn.Module, options: TrainingOptions) -> Optimizer:
@@ -30,11 +34,16 @@ def make_optimizer(model: nn.Module, options: TrainingOptions) -> Optimizer:
     ]
     if options.optimizer == "sgd":
         return SGD(groups, lr=options.lr, momentum=0.9, nesterov=True, fused=True)
+    if options.optimizer == "rmsprop":
+        return RMSProp(groups, lr=options.lr)
     return AdamW(groups, lr=options.lr, fused=True)
 
 
 def make_schedule(optimizer: Optimizer, options: TrainingOptions, steps: int) -> LambdaLR:
-    """Linear warm-up, then a cosine to 0, step by step.
+    """Linear warm-up, then a cosine to 0 or the stairs of EfficientNet, step by step.
+
+    The stairs are counted from the start of the run, as in EfficientNet's published code: the
+    warm-up hides the first of them.
 
     Args:
         steps: of the whole run.
@@ -44,6 +53,9 @@ def make_schedule(optimizer: Optimizer, options: TrainingOptions, steps: int) ->
     def factor(step: int) -> float:
         if step < warmup:
             return (step + 1) / (warmup + 1)
+        if options.schedule == "step":
+            stairs = int(step * options.epochs / steps / _STAIR_EPOCHS)
+            return math.pow(_STAIR, stairs)
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
     return LambdaLR(optimizer, factor)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from edgekit.core import ImageSource, from_json, to_json
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
+from edgekit.training import processes
 
-OPTIMIZERS = ("adamw", "sgd")
+OPTIMIZERS = ("adamw", "rmsprop", "sgd")
+SCHEDULES = ("cosine", "step")
 DEVICES = ("auto", "cpu", "cuda")
 AMP_MODES = ("auto", "off", "bf16", "fp16")
 
@@ -19,12 +23,13 @@ AMP_MODES = ("auto", "off", "bf16", "fp16")
 # top-1 of seeds 0 to 2: batch 64 with AdamW 1e-3 97.2 %, 2e-3 97.4 %, 4e-3 97.9 %; batch 32 with
 # 1e-3 98.0 %, 2e-3 98.4 %; with random zoom (seeds 0 and 1, last three epochs) 2e-3 98.4 % and
 # 4e-3 98.4 %, the worse seed 97.7 % and 98.1 %. The rate of SGD was not tuned.
-_RATE = {"adamw": 4e-3, "sgd": 0.05}
-# How the rate follows the batch: arXiv:2205.10287 for Adam, arXiv:1706.02677 for SGD.
-_RATE_POWER = {"adamw": 0.5, "sgd": 1.0}
+# That of RMSProp is the 0.256 for 4,096 images of arXiv:1905.11946, section 5.
+_RATE = {"adamw": 4e-3, "rmsprop": 2e-3, "sgd": 0.05}
+# How the rate follows the batch: arXiv:2205.10287 for Adam, arXiv:1706.02677 for the others.
+_RATE_POWER = {"adamw": 0.5, "rmsprop": 1.0, "sgd": 1.0}
 _RATE_BATCH = 32
-# Usual for each optimizer: arXiv:1711.05101, arXiv:1512.03385.
-_DECAY = {"adamw": 0.02, "sgd": 1e-4}
+# Usual for each optimizer: arXiv:1711.05101, arXiv:1905.11946 section 5, arXiv:1512.03385.
+_DECAY = {"adamw": 0.02, "rmsprop": 1e-5, "sgd": 1e-4}
 
 _SAMPLED_IMAGES = 32
 
@@ -37,21 +42,38 @@ class TrainingOptions:
 
     Attributes:
         epochs: passes over the training images.
-        batch_size: images per step; ``None``: the power of two, from 16 to 128, that comes
-            closest to 40 steps per epoch. That is 32 for digits and 128 for CIFAR-10.
-        optimizer: ``adamw``, or ``sgd`` with Nesterov momentum 0.9.
-        lr: peak learning rate; ``None``: 4e-3 for AdamW and 0.05 for SGD at a batch of 32,
-            growing with the square root of the batch size, for SGD with the batch size.
+        batch_size: images per step, of all processes and parts together; ``None``: the power of
+            two, from 16 to 128, that comes closest to 40 steps per epoch. That is 32 for digits
+            and 128 for CIFAR-10.
+        accumulate: compute each batch in that many parts and add up their gradients. Takes less
+            memory; the result is the same but for batch norm, which sees a part at a time.
+        optimizer: ``adamw``, ``sgd`` with Nesterov momentum 0.9, or ``rmsprop`` as EfficientNet
+            has it; see `edgekit.training.rmsprop`.
+        lr: peak learning rate; ``None``: 4e-3 for AdamW, 2e-3 for RMSProp and 0.05 for SGD at a
+            batch of 32, growing with the batch size, for AdamW with its square root.
+        schedule: of the rate behind the warm-up: ``cosine`` to 0, or ``step``, the 0.97 every
+            2.4 epochs of arXiv:1905.11946.
         weight_decay: of weights only, never of norms and biases; ``None``: 0.02 for AdamW,
-            1e-4 for SGD.
-        warmup_epochs: linear rise of the rate before its cosine decay, never more than a quarter
-            of the run.
+            1e-5 for RMSProp, 1e-4 for SGD.
+        warmup_epochs: linear rise of the rate at the start, never more than a quarter of the run.
         label_smoothing: share of the target that is spread over all classes.
         ema: evaluate and keep an exponential moving average of the weights. Its horizon is a
             twentieth of the run's steps, so that short runs average too, and at most 10,000.
         flip: mirror half of the images; ``None``: where the data allow it.
         crop: shift images by up to an eighth of their side and zoom them by up to 15 %, edges
             repeated.
+        randaugment: operations per image and their strength, 0 to 10; see
+            `edgekit.training.randaugment`.
+        mixup: concentration of the shares in which images are blended; 0: none. With ``cutmix``
+            as well, each step does one of them at random. See `edgekit.training.mixing`.
+        cutmix: concentration of the shares of a rectangle from another image; 0: none.
+        drop_path: instead of the network's published stochastic depth; the last block's share.
+        dropout: instead of the network's published share before the classifier.
+        teacher: run folder or checkpoint of a network with the same classes, whose scores are
+            learned beside the labels (arXiv:1503.02531).
+        teacher_weight: share of the teacher in the loss. Low on the labels, says the paper; 0.9
+            and the temperature 4 are those of arXiv:1612.03928, section 4.1.
+        teacher_temperature: divides the scores of both before they are compared.
         seed: of initial weights, order and augmentation. The same seed gives bit-identical
             weights on the CPU with the same number of threads; CUDA kernels do not promise that.
         resolution: input side in pixels; ``None``: twice the side of the images, rounded up to
@@ -62,19 +84,30 @@ class TrainingOptions:
         amp: mixed precision. ``auto`` is bf16 on CUDA and off on the CPU, where bf16 was slower
             (MobileNetV3-Small, 2 AVX-512 cores, 64 px: 202 images/s against 522 in fp32).
         threads: of the CPU; ``None`` leaves them as they are.
-        init: checkpoint or state dict to start from, with the same classes.
+        init: checkpoint or state dict to start from. One with another number of classes gives
+            all but the layer of the class scores.
     """
 
     epochs: int = 15
     batch_size: int | None = None
+    accumulate: int = 1
     optimizer: str = "adamw"
     lr: float | None = None
+    schedule: str = "cosine"
     weight_decay: float | None = None
     warmup_epochs: float = 2.0
     label_smoothing: float = 0.1
     ema: bool = True
     flip: bool | None = None
     crop: bool = True
+    randaugment: tuple[int, ...] | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    drop_path: float | None = None
+    dropout: float | None = None
+    teacher: str | None = None
+    teacher_weight: float = 0.9
+    teacher_temperature: float = 4.0
     seed: int = 0
     resolution: int | None = None
     device: str = "auto"
@@ -83,32 +116,57 @@ class TrainingOptions:
     init: str | None = None
 
 
+# Field, name in messages, what is expected and whether a value is that; None always is.
+_RANGES: tuple[tuple[str, str, str, Callable[[Any], bool]], ...] = (
+    ("epochs", "epochs", "at least 1", lambda v: v >= 1),
+    ("batch_size", "batch size", "at least 2, for batch norm", lambda v: v >= 2),
+    ("accumulate", "accumulate", "at least 1", lambda v: v >= 1),
+    ("lr", "lr", "a number above 0", lambda v: 0 < v < math.inf),
+    ("weight_decay", "weight decay", "0 or more", lambda v: 0 <= v < math.inf),
+    ("warmup_epochs", "warm-up epochs", "0 or more", lambda v: 0 <= v < math.inf),
+    ("label_smoothing", "label smoothing", "from 0 to below 1", lambda v: 0 <= v < 1),
+    (
+        "randaugment",
+        "randaugment",
+        "operations per image, 1 to 14, and their strength, 0 to 10, as in 2,9",
+        lambda v: len(v) == 2 and 1 <= v[0] <= 14 and 0 <= v[1] <= 10,
+    ),
+    ("mixup", "mixup", "0 or more", lambda v: 0 <= v < math.inf),
+    ("cutmix", "cutmix", "0 or more", lambda v: 0 <= v < math.inf),
+    ("drop_path", "drop path", "from 0 to below 1", lambda v: 0 <= v < 1),
+    ("dropout", "dropout", "from 0 to below 1", lambda v: 0 <= v < 1),
+    ("teacher_weight", "teacher weight", "above 0, at most 1", lambda v: 0 < v <= 1),
+    ("teacher_temperature", "teacher temperature", "above 0", lambda v: 0 < v < math.inf),
+    ("seed", "seed", "from 0 to below 2**63", lambda v: 0 <= v < 2**63),
+    ("threads", "threads", "1 to 1024", lambda v: 1 <= v <= 1024),
+)
+_NAMES = (
+    ("optimizer", "optimizer", OPTIMIZERS),
+    ("schedule", "schedule", SCHEDULES),
+    ("device", "device", DEVICES),
+    ("amp", "mixed precision", AMP_MODES),
+)
+
+
 def check(options: TrainingOptions) -> None:
     """Refuses values that cannot work.
 
     Raises:
         UsageError: names the option, its value and what was expected.
-        UnknownNameError: an optimizer, device or mixed precision that does not exist.
+        UnknownNameError: an optimizer, schedule, device or mixed precision that does not exist.
     """
     try:
         from_json(TrainingOptions, to_json(options))
     except ValueError as error:
         raise UsageError(f"training option {error}".replace("TrainingOptions.", "")) from error
-    o = options
-    _require("epochs", o.epochs, "at least 1", o.epochs >= 1)
-    batch = o.batch_size
-    _require("batch size", batch, "at least 2, for batch norm", batch is None or batch >= 2)
-    _require("lr", o.lr, "a number above 0", o.lr is None or 0 < o.lr < math.inf)
-    decay = o.weight_decay
-    _require("weight decay", decay, "0 or more", decay is None or 0 <= decay < math.inf)
-    _require("warm-up epochs", o.warmup_epochs, "0 or more", 0 <= o.warmup_epochs < math.inf)
-    smoothing = o.label_smoothing
-    _require("label smoothing", smoothing, "from 0 to below 1", 0 <= smoothing < 1)
-    _require("seed", o.seed, "from 0 to below 2**63", 0 <= o.seed < 2**63)
-    _require("threads", o.threads, "1 to 1024", o.threads is None or 1 <= o.threads <= 1024)
-    _require_name("optimizer", o.optimizer, OPTIMIZERS)
-    _require_name("device", o.device, DEVICES)
-    _require_name("mixed precision", o.amp, AMP_MODES)
+    for field, label, expected, good in _RANGES:
+        value = getattr(options, field)
+        if value is not None and not good(value):
+            raise UsageError(f"{label} {value}: expected {expected}")
+    for field, kind, known in _NAMES:
+        name = getattr(options, field)
+        if name not in known:
+            raise UnknownNameError(kind, name, known, f"expected {', '.join(known)}")
 
 
 def resolve(
@@ -123,7 +181,8 @@ def resolve(
         stride: smallest resolution of the network, pixels.
 
     Raises:
-        UsageError: flips were asked for where a mirrored image has another label.
+        UsageError: flips were asked for where a mirrored image has another label, or more parts
+            than a batch has pairs of images.
         DataError: an image that cannot be decoded.
     """
     if options.flip and not source.flippable:
@@ -136,6 +195,7 @@ def resolve(
     if resolution is None:
         resolution = _fitting_resolution(source, published, stride)
     batch = options.batch_size or _fitting_batch(source.size("train"))
+    _check_parts(options.accumulate, min(batch, source.size("train")))
     growth = (batch / _RATE_BATCH) ** _RATE_POWER[options.optimizer]
     return dataclasses.replace(
         options,
@@ -172,6 +232,17 @@ def machine(options: TrainingOptions) -> tuple[str, str]:
     return device, "no" if options.amp == "off" else options.amp
 
 
+def _check_parts(accumulate: int, images: int) -> None:
+    """Refuses parts of a batch that batch norm cannot be computed on."""
+    computed = accumulate * processes.count()
+    if 2 * computed > images:
+        among = "" if processes.count() == 1 else f" in each of {processes.count()} processes"
+        raise UsageError(
+            f"a batch of {images} images cannot be computed in {accumulate} parts{among}: expected "
+            f"at least 2 images in a part, for batch norm; lower --accumulate or raise --batch-size"
+        )
+
+
 def _fitting_batch(images: int) -> int:
     """The power of two from 16 to 128 that comes closest to 40 steps per epoch."""
     return 1 << min(7, max(4, round(math.log2(images / 40))))
@@ -182,13 +253,3 @@ def _fitting_resolution(source: ImageSource, published: int, stride: int) -> int
     picks = np.linspace(0, count - 1, min(count, _SAMPLED_IMAGES)).round().astype(int)
     side = float(np.median([min(source.image("train", int(i)).shape[:2]) for i in picks]))
     return min(published, math.ceil(2 * side / stride) * stride)
-
-
-def _require(option: str, value: object, expected: str, good: bool) -> None:
-    if not good:
-        raise UsageError(f"{option} {value}: expected {expected}")
-
-
-def _require_name(kind: str, name: str, known: tuple[str, ...]) -> None:
-    if name not in known:
-        raise UnknownNameError(kind, name, known, f"expected {', '.join(known)}")

@@ -34,6 +34,9 @@ class EpochRecord:
 class Progress(Protocol):
     """Callbacks of a training, in the order in which they are first called."""
 
+    def note(self, text: str) -> None:
+        """Something that people should know, in a sentence; comes before all others, or never."""
+
     def loading(self, done: int, total: int) -> None:
         """Images were read into memory; not called when they are decoded on access."""
 
@@ -49,6 +52,9 @@ class Progress(Protocol):
 
 class Silent:
     """Reports nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
 
     def loading(self, done: int, total: int) -> None:
         """Nothing."""

@@ -130,7 +130,10 @@ class RunFolder:
         Raises:
             UsageError: they differ; names the first difference.
         """
-        difference = _first_difference(self._recorded(), _described(plan), "")
+        recorded = self._recorded() or {}
+        # An option that is younger than the run had no effect on it: that is what defaults mean.
+        recorded["options"] = {**to_json(TrainingOptions()), **recorded.get("options", {})}
+        difference = _first_difference(recorded, _described(plan), "")
         if difference is not None:
             name, then, now = difference
             raise UsageError(

@@ -5,22 +5,28 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DataLoaderConfiguration
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
 from edgekit.errors import ModelError
+from edgekit.training import processes
+from edgekit.training.distillation import Teacher
 from edgekit.training.images import Batch, Batches, Loader, SplitImages, augment, normalize
+from edgekit.training.initial import torch_seed
+from edgekit.training.mixing import mix
 from edgekit.training.optimization import make_average, make_optimizer, make_schedule
 from edgekit.training.options import machine
 from edgekit.training.progress import EpochRecord
+from edgekit.training.randaugment import randaugment
 from edgekit.training.run_folder import Plan
 
 # The standard error of a mean over so many images is 2 % of their spread.
@@ -28,7 +34,7 @@ STATISTICS_IMAGES = 2048
 EVALUATION_BATCH = 256
 _REPORT_EVERY = 10
 # Tells the uses of a seed apart; epochs are counted from 0.
-_AUGMENTATION, _DROPOUT, _STATISTICS = 0, 1, 2
+_AUGMENTATION, _DROPOUT, _STATISTICS, _RANDAUGMENT, _MIXING = 0, 1, 2, 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +52,41 @@ class Trainer:
 
     Everything random is drawn from (seed, epoch, step), so `state` need not hold a generator.
 
+    Of several processes, each takes its share of every batch; gradients are averaged over them, so
+    that all have the same weights, and so do averaged weights, statistics and scores.
+
     Args:
         model: on the CPU; it is taken over.
+        teacher: on the CPU; it is taken over.
     """
 
-    def __init__(self, plan: Plan, model: nn.Module, train: SplitImages) -> None:
+    def __init__(
+        self, plan: Plan, model: nn.Module, train: SplitImages, teacher: Teacher | None = None
+    ) -> None:
         options = self.options = plan.options
         assert options.batch_size is not None
-        self.preprocessing = plan.preprocessing
+        self.preprocessing, self.classes = plan.preprocessing, len(plan.labels)
         device, amp = machine(options)
         # Accelerate keeps device and precision for the whole process; this run has its own.
         AcceleratorState._reset_state(reset_partial_state=True)
-        self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision=amp)
+        self.accelerator = Accelerator(
+            cpu=device == "cpu",
+            mixed_precision=amp,
+            # Batches are shared out here, so that the schedule takes one step for all processes.
+            dataloader_config=DataLoaderConfiguration(split_batches=True),
+        )
         self.device = self.accelerator.device
-        self.batches = Batches(len(train), options.batch_size, options.seed)
+        self.batches = Batches(
+            len(train), options.batch_size, options.seed, share=processes.share()
+        )
         self.loader = Loader(train, self.batches, self.device)
         steps = self.steps = options.epochs * len(self.batches)
         # Channels last: 910 images/s against 355 (docs/benchmarks.md).
         _to_channels_last(model.to(self.device))
-        self.average = make_average(model, options, steps)
+        self.teacher = teacher
+        if teacher is not None:
+            _to_channels_last(teacher.module.to(self.device))
+        self.network, self.average = model, make_average(model, options, steps)
         optimizer = make_optimizer(model, options)
         schedule = make_schedule(optimizer, options, steps)
         self.model, self.optimizer, self.schedule = self.accelerator.prepare(
@@ -77,7 +99,7 @@ class Trainer:
         """All that a later session needs, as plain data and tensors."""
         scaler = self.accelerator.scaler
         return {
-            "model": self.accelerator.unwrap_model(self.model).state_dict(),
+            "model": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -86,7 +108,7 @@ class Trainer:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes back to a `state`."""
-        self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
+        self.network.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -131,27 +153,67 @@ class Trainer:
         lr = 0.0
         for step, (pixels, labels) in enumerate(self.loader):
             lr = self.schedule.get_last_lr()[0]
-            scores = self._step(pixels, labels, epoch, step)
-            loss = F.cross_entropy(scores, labels)
+            scores, targets = self._step(pixels, labels, epoch, step)
+            loss = F.cross_entropy(scores, targets)
             loss_sum += loss * len(labels)
-            correct += (scores.argmax(1) == labels).sum()
+            main = targets if targets.ndim == 1 else targets.argmax(1)
+            correct += (scores.argmax(1) == main).sum()
             if step % _REPORT_EVERY == 0 or step + 1 == len(self.batches):
                 report(done + step + 1, self._finite(float(loss)))
+        loss_sum, correct = self.accelerator.reduce((loss_sum, correct), "sum")
         return self._finite(float(loss_sum)), int(correct), lr
 
-    def _step(self, pixels: Tensor, labels: Tensor, epoch: int, step: int) -> Tensor:
-        o = self.options
-        where = (o.seed, epoch, step)
-        pixels = augment(pixels, (*where, _AUGMENTATION), flip=bool(o.flip), crop=o.crop)
-        torch.manual_seed(torch_seed(*where, _DROPOUT))
-        scores: Tensor = self.model(normalize(pixels, self.preprocessing))
-        loss = F.cross_entropy(scores, labels, label_smoothing=o.label_smoothing)
-        self.accelerator.backward(loss)
+    def _step(self, pixels: Tensor, labels: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """Trains on a batch; gives its scores and targets."""
+        where = (self.options.seed, epoch, step)
+        pixels, targets = self._augmented(pixels, labels, where)
+        torch.manual_seed(torch_seed(*where, _DROPOUT, *self._process()))
+        parts = self.options.accumulate
+        size = self.batches.size(step)
+        found = []
+        for i, (images, wanted) in enumerate(
+            zip(pixels.tensor_split(parts), targets.tensor_split(parts), strict=True)
+        ):
+            last = i + 1 == parts
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                scores: Tensor = self.model(normalize(images, self.preprocessing))
+                loss = self._loss(scores, wanted, images)
+                # The mean over the whole batch, of which the parts need not be equal.
+                self.accelerator.backward(loss * (len(images) * processes.count() / size))
+            found.append(scores.detach())
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
-        self.average.update_parameters(self.model)
-        return scores.detach()
+        self.average.update_parameters(self.network)
+        return torch.cat(found), targets
+
+    def _augmented(
+        self, pixels: Tensor, labels: Tensor, where: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """Changed images, and their labels or, where they are mixed, the shares of the classes."""
+        o, process = self.options, self._process()
+        seed = (*where, _AUGMENTATION, *process)
+        pixels = augment(pixels, seed, flip=bool(o.flip), crop=o.crop)
+        if o.randaugment is not None:
+            pixels = randaugment(pixels, (*where, _RANDAUGMENT, *process), *o.randaugment)
+        if o.mixup == o.cutmix == 0:
+            return pixels, labels
+        seed = (*where, _MIXING, *process)
+        return mix(pixels, labels, seed, classes=self.classes, mixup=o.mixup, cutmix=o.cutmix)
+
+    def _process(self) -> tuple[int, ...]:
+        """What tells the random choices of this process from those of the first."""
+        rank = processes.rank()
+        return (rank,) if rank else ()
+
+    def _loss(self, scores: Tensor, targets: Tensor, pixels: Tensor) -> Tensor:
+        """What is made smaller: cross-entropy, and the divergence from the teacher."""
+        o = self.options
+        loss = F.cross_entropy(scores, targets, label_smoothing=o.label_smoothing)
+        if self.teacher is None:
+            return loss
+        taught = self.teacher.loss(scores, pixels)
+        return (1 - o.teacher_weight) * loss + o.teacher_weight * taught
 
     def evaluate(self, loader: Loader) -> Scores:
         """Evaluates the averaged weights in fp32.
@@ -175,7 +237,9 @@ class Trainer:
                 top1 += int(ranked[:, 0].sum())
                 top5 += int(ranked.any(1).sum())
                 n += len(labels)
-        return Scores(n, self._finite(loss / n), top1 / n, top5 / n)
+        sums = torch.tensor([loss, top1, top5, n], dtype=torch.float64, device=self.device)
+        loss, top1, top5, n = self.accelerator.reduce(sums, "sum").tolist()
+        return Scores(int(n), self._finite(loss / n), top1 / n, top5 / n)
 
     def _inputs(self, loader: Iterable[Batch]) -> Iterable[Tensor]:
         for pixels, _ in loader:
@@ -210,8 +274,3 @@ def _with_channels_innermost(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[
         return inputs
     n, c = x.shape[:2]
     return (x.as_strided((n, c, 1, 1), (c, 1, c, c)) if x.is_contiguous() else x,)
-
-
-def torch_seed(*parts: int) -> int:
-    """A seed for torch's generators that depends on all parts."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)

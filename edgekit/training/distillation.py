@@ -1,0 +1,85 @@
+"""Distillation: learning from the class scores of a trained network (arXiv:1503.02531)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgekit.core import Preprocessing
+from edgekit.errors import ModelError, UsageError
+from edgekit.models.source import Model, open_model
+from edgekit.training.images import normalize
+
+
+class Teacher:
+    """A trained network whose scores are learned.
+
+    Args:
+        model: in eval mode, which it stays in.
+        preprocessing: of the images where the network does not say how its own are normalized.
+        temperature: divides the scores of both networks before they are compared.
+    """
+
+    def __init__(self, model: Model, preprocessing: Preprocessing, temperature: float) -> None:
+        self.module: nn.Module = model.module.eval().requires_grad_(False)
+        self.preprocessing = model.preprocessing or preprocessing
+        self.temperature = temperature
+
+    def scores(self, pixels: Tensor) -> Tensor:
+        """Class scores (N, classes) of 8-bit images (N, side, side, 3)."""
+        with torch.no_grad():
+            scores: Tensor = self.module(normalize(pixels, self.preprocessing))
+        return scores
+
+    def loss(self, scores: Tensor, pixels: Tensor) -> Tensor:
+        """Divergence of the softened probabilities from the teacher's, times temperature squared.
+
+        The factor keeps the gradient as large as that of the labels at every temperature
+        (arXiv:1503.02531, section 2).
+
+        Args:
+            scores: of the network that learns, (N, classes).
+            pixels: what they are of, 8-bit, (N, side, side, 3).
+        """
+        own = F.log_softmax(scores.float() / self.temperature, dim=1)
+        taught = F.log_softmax(self.scores(pixels).float() / self.temperature, dim=1)
+        divergence = F.kl_div(own, taught, reduction="batchmean", log_target=True)
+        return divergence * self.temperature**2
+
+
+def open_teacher(
+    words: str, labels: tuple[str, ...], preprocessing: Preprocessing, temperature: float
+) -> Teacher:
+    """Opens the network of ``--teacher``.
+
+    Args:
+        words: a run folder or checkpoint, or another trained MODEL.
+        labels: the classes that are to be learned.
+        preprocessing: of the network that learns; the teacher sees the same images.
+
+    Raises:
+        ModelError: it has other classes.
+        UsageError: it is not trained.
+        CheckpointError: a file that cannot be used.
+    """
+    model = open_model(words, resolution=preprocessing.crop)
+    if not model.trained:
+        raise UsageError(
+            f"teacher '{words}' is untrained: expected a run folder or checkpoint, as 'edgekit "
+            f"train' writes"
+        )
+    if model.classes != len(labels):
+        raise ModelError(
+            f"teacher '{words}' has {model.classes} classes and the data have {len(labels)}: "
+            f"expected a teacher that was trained on the same classes"
+        )
+    if model.labels is not None and model.labels != labels:
+        theirs, ours = next(
+            pair for pair in zip(model.labels, labels, strict=True) if len(set(pair)) > 1
+        )
+        raise ModelError(
+            f"teacher '{words}' has other classes than the data: '{theirs}' in place of '{ours}'; "
+            f"expected a teacher that was trained on the same classes"
+        )
+    return Teacher(model, preprocessing, temperature)

@@ -1,0 +1,178 @@
+"""Recipes: the options of a training in a TOML file.
+
+::
+
+    model = "mobilenetv3-small"   # these two may be left out
+    data = "digits"
+
+    epochs = 15                   # any option of a training, called as on the command line
+    batch-size = 32
+    flip = false
+    randaugment = [2, 9]
+
+Those that edgekit brings lie in ``edgekit/training/recipes`` and are found by their name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from edgekit.core import from_json
+from edgekit.errors import InputError, UnknownNameError, UsageError
+from edgekit.registry import normalize
+from edgekit.training.options import TrainingOptions, check
+
+SUFFIX = ".toml"
+_WORDS = ("model", "data")
+
+# What the types of the fields are called in TOML's terms.
+_KINDS = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "a list": "a list of whole numbers",
+}
+
+# Far beyond any recipe; what is longer was given by mistake.
+_MAX_BYTES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a recipe says.
+
+    Attributes:
+        origin: its name or path, as it was given.
+        model: words of the network; ``None``: to be given beside it.
+        data: words of the image source; ``None``: to be given beside it.
+        options: fields of `TrainingOptions` that it sets; the others keep their defaults.
+    """
+
+    origin: str
+    model: str | None = None
+    data: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def training_options(self, **changes: Any) -> TrainingOptions:
+        """The options for `edgekit.training.train`; ``changes`` take the place of the recipe's."""
+        return TrainingOptions(**{**self.options, **changes})
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Names of the recipes that edgekit brings, sorted."""
+    files = resources.files("edgekit.training").joinpath("recipes").iterdir()
+    return tuple(sorted(f.name.removesuffix(SUFFIX) for f in files if f.name.endswith(SUFFIX)))
+
+
+def load_recipe(words: str) -> Recipe:
+    """Reads a recipe.
+
+    Args:
+        words: name of a recipe that edgekit brings (case, ``-``, ``_`` and ``.`` do not
+            matter), or the path of a TOML file.
+
+    Raises:
+        UnknownNameError: neither a name nor a file.
+        InputError: a file that cannot be read, is no TOML, or has an unknown key or a value that
+            the option cannot have; names the file, the line and the nearest key.
+    """
+    if not (os.sep in words or words.endswith(SUFFIX) or Path(words).exists()):
+        for name in recipe_names():
+            if normalize(name) == normalize(words):
+                folder = resources.files("edgekit.training").joinpath("recipes")
+                return parse_recipe(folder.joinpath(name + SUFFIX).read_bytes(), name)
+        known = recipe_names()
+        hint = f"expected {', '.join(known)} or the path of a TOML file"
+        raise UnknownNameError("recipe", words, known, hint)
+    try:
+        with open(words, "rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(
+            f"recipe {words} cannot be read: {error.strerror}; expected a TOML file"
+        ) from error
+    return parse_recipe(content, words)
+
+
+def parse_recipe(content: bytes, origin: str) -> Recipe:
+    """Reads the content of a recipe.
+
+    Args:
+        content: TOML in UTF-8.
+        origin: its name or path, for messages.
+
+    Raises:
+        InputError: see `load_recipe`.
+    """
+    if len(content) > _MAX_BYTES:
+        raise InputError(f"{origin} is no recipe: it is longer than {_MAX_BYTES:,} bytes")
+    try:
+        text = content.decode()
+        found = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{origin}, line {line}: no text in UTF-8; expected TOML") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{origin} is no TOML: {error}") from error
+    fields = {f.name.replace("_", "-"): f.name for f in dataclasses.fields(TrainingOptions)}
+    options = {}
+    for key, value in found.items():
+        if key in _WORDS:
+            problem = None if isinstance(value, str) and value else f"{key}: expected text"
+        elif key not in fields:
+            problem = f"unknown key '{key}': {_guess(key, (*_WORDS, *fields))}"
+        else:
+            options[fields[key]], problem = _checked(fields[key], value)
+        if problem is not None:
+            raise InputError(f"{origin}, line {_line_of(key, text)}: {problem}")
+    return Recipe(origin, found.get("model"), found.get("data"), options)
+
+
+def _checked(name: str, value: Any) -> tuple[Any, str | None]:
+    """The value of an option as its field has it, and what is wrong with it."""
+    try:
+        options = from_json(TrainingOptions, {name: value})
+        check(options)
+    except UsageError as error:
+        return None, str(error)
+    except ValueError as error:
+        problem = str(error).removeprefix("TrainingOptions.").replace(name, name.replace("_", "-"))
+        for kind, words in _KINDS.items():
+            problem = problem.replace(f"expected {kind},", f"expected {words},")
+        return None, problem
+    return getattr(options, name), None
+
+
+def _guess(key: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(key.lower().replace("_", "-"), known, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return "expected 'model', 'data' or an option of 'edgekit train' without its dashes"
+
+
+def _line_of(key: str, text: str) -> int:
+    """The line, from 1, on which the statement that sets a key of the document begins.
+
+    TOML's reader does not say it. The statement ends on the first line up to which the text can
+    be read and has the key, and begins behind the one before.
+    """
+    lines, begin = text.split("\n"), 0
+    for end in range(1, len(lines) + 1):
+        try:
+            found = tomllib.loads("\n".join(lines[:end]))
+        except tomllib.TOMLDecodeError:
+            continue
+        if key in found:
+            blank = [not line.strip() or line.lstrip().startswith("#") for line in lines]
+            return next(i + 1 for i in range(begin, end) if not blank[i])
+        begin = end
+    return len(lines)

@@ -1,0 +1,70 @@
+"""Several processes on the CPU, as `torchrun` starts them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import plain_network
+import pytest
+import torch
+
+from edgekit.data import open_source
+from edgekit.errors import UsageError
+from edgekit.models.weights import load_checkpoint
+from edgekit.training import TrainingOptions
+from edgekit.training.options import resolve
+
+
+def _torchrun(env: dict[str, str], cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return subprocess.run(
+        [*launcher, *arguments],
+        cwd=cwd,
+        env={**env, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_two_processes_end_with_the_weights_that_one_gets(
+    tmp_path: Path, package_env: dict[str, str]
+) -> None:
+    done = _torchrun(package_env, tmp_path, str(Path(plain_network.__file__)), str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    alone, steps = plain_network.weights_after(plain_network.OPTIONS)
+    assert first["steps"] == second["steps"] == steps
+    for name, tensor in alone.items():
+        assert torch.equal(first["state"][name], second["state"][name])
+        torch.testing.assert_close(first["state"][name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_of_two_processes_has_one_folder_and_speaks_once(
+    tmp_path: Path, package_env: dict[str, str]
+) -> None:
+    command = ["train", "mobilenetv1@0.25", "--data", "synthetic", "--resolution", "32"]
+    options = ["--epochs", "2", "--threads", "1", "-o", "run"]
+    done = _torchrun(package_env, tmp_path, "-m", "edgekit", *command, *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("top-1") == 1
+    assert sum(line.startswith("epoch ") for line in done.stderr.splitlines()) == 2
+    assert "Warning" not in done.stderr
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"model.pt", "metrics.jsonl", "curves.png", "options.json"}
+    *epochs, test = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    assert [line["epoch"] for line in epochs] == [1, 2]
+    assert test["n"] == 16  # every image once, whichever process scored it
+    checkpoint = load_checkpoint(tmp_path / "run")
+    assert all(bool(tensor.isfinite().all()) for tensor in checkpoint.state.values())
+
+
+def test_a_batch_that_has_no_two_images_for_each_process_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "16")
+    with pytest.raises(UsageError, match="in each of 16 processes"):
+        resolve(TrainingOptions(), open_source("synthetic"), 32, 32)
