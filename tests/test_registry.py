@@ -42,6 +42,22 @@ LINES = [
         ("MobileNet_V2@1.4", "mobilenetv2", "mobilenetv2", 1.4),
         ("mobilenetv1@1", "mobilenetv1", "mobilenetv1", 1.0),
         ("mobilenet-v1@0.25", "mobilenetv1", "mobilenetv1", 0.25),
+        ("MobileNetV3_Small_Minimalistic", "mobilenetv3", "mobilenetv3-small-minimalistic", 1.0),
+        ("mobilenetv4", "mobilenetv4", "mobilenetv4-conv-small", 1.0),
+        ("mobilenetv4_conv_medium", "mobilenetv4", "mobilenetv4-conv-medium", 1.0),
+        ("mnasnet", "mnasnet", "mnasnet-b1", 1.0),
+        ("MnasNet-A1@0.75", "mnasnet", "mnasnet-a1", 0.75),
+        ("EfficientNet", "efficientnet", "efficientnet-b0", 1.0),
+        ("efficientnet_b7", "efficientnet", "efficientnet-b7", 1.0),
+        ("EfficientNet-Lite4", "efficientnet", "efficientnet-lite4", 1.0),
+        ("efficientnetv2", "efficientnetv2", "efficientnetv2-s", 1.0),
+        ("efficientnet_v2_b3", "efficientnetv2", "efficientnetv2-b3", 1.0),
+        ("shufflenetv1", "shufflenetv1", "shufflenetv1-g3", 1.0),
+        ("ShuffleNetV1_g8@0.25", "shufflenetv1", "shufflenetv1-g8", 0.25),
+        ("shufflenet_v2@1.5", "shufflenetv2", "shufflenetv2", 1.5),
+        ("shufflenetv2plus", "shufflenetv2plus", "shufflenetv2plus-small", 1.0),
+        ("tf-efficientnet-b0", "efficientnet", "efficientnet-b0", 1.0),
+        ("TF_MobileNet_V3_Large@0.75", "mobilenetv3", "mobilenetv3-large", 0.75),
     ],
 )
 def test_zoo_names_resolve_in_all_spellings(
@@ -63,14 +79,43 @@ def test_case_and_separators_never_matter(data: st.DataObject) -> None:
 
 def test_canonical_names_are_those_of_the_design() -> None:
     assert registry.model_names() == (
+        *(f"efficientnet-b{i}" for i in range(8)),
+        *(f"efficientnet-lite{i}" for i in range(5)),
+        *(f"efficientnetv2-{size}" for size in ("b0", "b1", "b2", "b3", "l", "m", "s")),
+        "mnasnet-a1",
+        "mnasnet-b1",
         "mobilenetv1",
         "mobilenetv2",
         "mobilenetv3-large",
+        "mobilenetv3-large-minimalistic",
         "mobilenetv3-small",
+        "mobilenetv3-small-minimalistic",
+        *(f"mobilenetv4-conv-{size}" for size in ("large", "medium", "small")),
+        *(f"shufflenetv1-g{groups}" for groups in (1, 2, 3, 4, 8)),
+        "shufflenetv2",
+        *(f"shufflenetv2plus-{size}" for size in ("large", "medium", "small")),
     )
     assert list(registry.TARGETS) == ["onnx", "openvino", "tflite"]
     assert list(registry.PRECISIONS) == ["fp16", "fp32"]
     assert list(registry.SOURCES) == ["digits", "synthetic"]
+
+
+@pytest.mark.parametrize(
+    ("words", "tensorflow", "canonical"),
+    [
+        ("efficientnet_b0", False, "efficientnet-b0"),
+        ("tf_efficientnet_b0", True, "tf-efficientnet-b0"),
+        ("TF-MobileNetV3@0.75", True, "tf-mobilenetv3-large@0.75"),
+        ("MobileNet_V2@1.0", False, "mobilenetv2"),
+        ("tf.shufflenetv2@0.5", True, "tf-shufflenetv2@0.5"),
+    ],
+)
+def test_names_that_ask_for_tensorflows_padding_keep_their_prefix(
+    words: str, tensorflow: bool, canonical: str
+) -> None:
+    assert registry.is_tensorflow(words) == tensorflow
+    assert registry.canonical_name(words) == canonical
+    assert registry.canonical_name(canonical) == canonical
 
 
 def test_tables_are_sorted() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -120,18 +121,18 @@ def spec(groups: int, width: float) -> ModelSpec:
     """ShuffleNet with that many groups and channels times ``width``.
 
     Raises:
-        UsageError: a multiplier so small that no channels are left to be computed.
+        UsageError: a multiplier so small that a stage has no channels left to compute.
     """
     rows = tuple(unroll(groups, width))
     stem = PUBLISHED_STEMS.get((groups, width), max(LEAST_STEM, round(STEM * width)))
-    if rows[0].out <= stem:
-        raise UsageError(
-            f"shufflenetv1-g{groups}@{width:g} has {rows[0].out} channels in its first stage, of "
-            f"which {stem} come from the stem: expected a larger multiplier"
-        )
     # The first unit hands the stem on beside its grouped layer, which has what is left.
-    left = (rows[0].out - stem) % groups
-    stem += left
+    stem += (rows[0].out - stem) % groups
+    stages = [row.out for row in rows if row.stride > 1]
+    if any(out <= inputs for inputs, out in itertools.pairwise([stem, *stages])):
+        raise UsageError(
+            f"shufflenetv1-g{groups}@{width:g} has {stem} channels in its stem and {stages} in its "
+            f"stages, of which each has to add some: expected a larger multiplier"
+        )
     return ModelSpec(
         name=scaled_name(f"shufflenetv1-g{groups}", width),
         family="shufflenetv1",

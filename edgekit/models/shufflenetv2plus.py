@@ -181,7 +181,8 @@ def spec(variant: str, width: float) -> ModelSpec:
 def build(spec: ModelSpec) -> nn.Module:
     """The module of a spec."""
     style = Style.of(spec)
-    width = Width("stem", spec.stem)
+    # Its channels are handed on beside new ones, and then every other one is split off.
+    width = Width("stem", spec.stem, free=False)
     stem = ConvNormAct(Width("image", 3), width, style, spec.act, 3, 2)
     blocks = nn.Sequential()
     for i, row in enumerate(typed_rows(spec, PlusRow)):

@@ -22,10 +22,9 @@ from tiny_network import CLASSES, SIDE, images, tiny
 
 import edgekit
 from edgekit import registry
-from edgekit.contract import contract_path, load
+from edgekit.contract import load
 from edgekit.core import Inspectable, Target
 from edgekit.errors import InputError
-from edgekit.exporting import Exported, export
 from edgekit.native_output import captured
 from edgekit.verification.agreement import TOLERANCES, compare
 
@@ -340,45 +339,6 @@ except InputError:
         text=True,
     )
     assert done.stdout.endswith("quiet\n"), done.stderr
-
-
-# What runs by default: each target and each network at least once; conversions to tflite and onnx
-# take 10 to 25 s each.
-QUICK = {
-    ("mobilenetv1", "tflite", "fp32"),
-    ("mobilenetv2", "onnx", "fp32"),
-    ("mobilenetv3-small", "onnx", "fp16"),
-    ("mobilenetv3-large", "onnx", "fp32"),
-}
-
-
-def cells() -> list[object]:
-    """Every network on every target in every precision."""
-    found = []
-    for model in registry.model_names():
-        for target, precision in PAIRS:
-            cell, marks = (model, target, precision), []
-            if target != "openvino" and cell not in QUICK:
-                marks.append(pytest.mark.slow)
-            found.append(pytest.param(*cell, marks=marks, id="-".join(cell)))
-    return found
-
-
-@pytest.mark.parametrize(("model", "target", "precision"), cells())
-def test_zoo_networks_pass_their_gates(
-    model: str, target: str, precision: str, tmp_path: Path
-) -> None:
-    (result,) = export(model, [target], [precision], out=tmp_path, resolution=32)
-    assert isinstance(result, Exported), result
-    agreement = result.artifact.agreement
-    assert agreement is not None
-    assert agreement.passed
-    assert agreement.tolerance == TOLERANCES[precision]
-    assert result.path == tmp_path / f"{model}-{precision}{registry.target(target).suffix}"
-    assert load(result.path) == result.artifact
-    assert load(result.path, embedded=True).lowerings == ("fold-batchnorm",)
-    files = (*registry.target(target).files(result.path), contract_path(result.path))
-    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in files}
 
 
 @pytest.mark.parametrize("target", registry.TARGETS)

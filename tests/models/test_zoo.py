@@ -1,33 +1,50 @@
-"""Every registered network: shapes, gradients, published counts, named widths."""
+"""Every registered network: shapes, gradients, published counts, specs."""
 
 from __future__ import annotations
 
-import copy
 import csv
+import dataclasses
+import itertools
 import json
-import operator
-from collections import defaultdict
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from hypothesis import Phase, given, settings
-from hypothesis import strategies as st
-from torch import Tensor, fx, nn
-from torch.optim.swa_utils import update_bn
+from zoo_networks import KINDS, NAMES, affordable, certain, images, laid_out, small
 
-from edgekit import registry
 from edgekit.core import ModelSpec, from_json, to_json
 from edgekit.errors import ModelError, UnknownNameError, UsageError
 from edgekit.models import MAX_RESOLUTION, build, family_of, find_spec, with_resolution
-from edgekit.models.blocks import Axes, BatchNorm2d, Conv2d, Linear, named_axes
-from edgekit.models.count import layers
+from edgekit.models.count import Layer, layers
 
-NAMES = registry.model_names()
 WIDTHS = ("0.35", "0.75", "1.4")
-FIXED = ("image", "classes")
+
+# What is printed with few digits, at 224 px: millions of parameters and of multiply-accumulates.
+# The ShuffleNet-Series README cuts digits off in places (5.68 M are 5.6M there), and has 138M for
+# 137.46 M.
+SERIES = "megvii-model/ShuffleNet-Series, README of the network"
+PRINTED = (
+    ("shufflenetv1-g3@0.5", 0.7, 38),
+    ("shufflenetv1-g3", 1.9, 138),
+    ("shufflenetv1-g3@1.5", 3.4, 292),
+    ("shufflenetv1-g3@2", 5.4, 524),
+    ("shufflenetv1-g8@0.5", 1.0, 40),
+    ("shufflenetv1-g8", 2.4, 138),
+    ("shufflenetv1-g8@1.5", 4.3, 290),
+    ("shufflenetv1-g8@2", 6.5, 522),
+    ("shufflenetv2plus-small", 5.1, 156),
+    ("shufflenetv2plus-medium", 5.6, 222),
+    ("shufflenetv2plus-large", 6.7, 360),
+)
+
+# arXiv:1707.01083, table 1, "Complexity": all five are met to the digit without the classifier.
+COMPLEXITY = {
+    "shufflenetv1-g1": 143,
+    "shufflenetv1-g2": 140,
+    "shufflenetv1-g3": 137,
+    "shufflenetv1-g4": 133,
+    "shufflenetv1-g8": 137,
+}
 
 
 def reference_rows() -> list[dict[str, str]]:
@@ -35,40 +52,24 @@ def reference_rows() -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()[1:]))
 
 
-@cache
-def small(name: str) -> nn.Module:
-    """A narrow network that tells images apart, in float64 and eval mode. Read-only."""
-    torch.manual_seed(7)
-    model = build(f"{name}@0.25", classes=5, resolution=32)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.7, 1.3)
-            nn.init.normal_(module.bias, 0, 0.2)
-        elif isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
-            nn.init.normal_(module.bias, 0, 0.2)
-    # Statistics that fit the weights; with others the signal dies on its way, and nothing that
-    # is done to a channel would show.
-    update_bn([images(64)], model)
-    return model.double().eval()
+def counted(words: str, resolution: int) -> list[Layer]:
+    """The layers of a network, without computing anything."""
+    with torch.device("meta"):
+        return layers(laid_out(words, resolution), resolution)
 
 
-def images(count: int) -> Tensor:
-    """Noise, (count, 3, 32, 32)."""
-    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(count))
-
-
-@pytest.mark.parametrize("resolution", [32, 65])
 @pytest.mark.parametrize("name", NAMES)
-def test_images_become_class_scores(name: str, resolution: int) -> None:
-    model = build(name, classes=7, resolution=resolution).eval()
+def test_images_become_class_scores(name: str) -> None:
+    model = build(affordable(name), classes=7).eval()
     with torch.no_grad():
-        assert model(torch.zeros(2, 3, resolution, resolution)).shape == (2, 7)
+        for side in (32, 65):
+            assert model(torch.zeros(2, 3, side, side)).shape == (2, 7)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_reach_every_parameter(name: str) -> None:
     torch.manual_seed(0)
-    model = build(f"{name}@0.5", classes=6, resolution=64).train()
+    model = build(certain(find_spec(affordable(name, "0.5"), classes=6, resolution=64))).train()
     scores = model(torch.randn(4, 3, 64, 64))
     (scores * torch.randn_like(scores)).sum().backward()
     still = [path for path, p in model.named_parameters() if p.grad is None or not p.grad.any()]
@@ -79,13 +80,29 @@ def test_gradients_reach_every_parameter(name: str) -> None:
 def test_parameters_and_macs_are_those_of_the_reference(row: dict[str, str]) -> None:
     spec = find_spec(row["model"])
     assert spec.resolution == int(row["resolution"])
-    found = layers(build(spec).eval(), spec.resolution)
+    found = counted(row["model"], spec.resolution)
     assert sum(layer.params for layer in found) == int(row["params"])
     assert sum(layer.macs for layer in found) == int(row["macs"])
 
 
+@pytest.mark.parametrize(("name", "params_m", "macs_m"), PRINTED, ids=[p[0] for p in PRINTED])
+def test_parameters_and_macs_are_those_that_are_printed(
+    name: str, params_m: float, macs_m: int
+) -> None:
+    found = counted(name, 224)
+    assert abs(sum(layer.params for layer in found) / 1e6 - params_m) < 0.1
+    assert sum(layer.macs for layer in found) / 1e6 == pytest.approx(macs_m, rel=5e-3, abs=0.5)
+
+
+@pytest.mark.parametrize(("name", "macs_m"), COMPLEXITY.items(), ids=COMPLEXITY)
+def test_shufflenets_have_the_complexity_of_the_paper(name: str, macs_m: int) -> None:
+    convolutions = sum(f.macs for f in counted(name, 224) if f.op != "Linear")
+    assert round(convolutions / 1e6) == macs_m
+
+
 def test_every_network_has_a_reference() -> None:
-    assert {row["model"] for row in reference_rows()} >= set(NAMES)
+    known = {row["model"] for row in reference_rows()} | {name for name, _, _ in PRINTED}
+    assert known | set(COMPLEXITY) >= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -95,12 +112,12 @@ def test_eval_mode_is_deterministic_and_keeps_samples_apart(name: str) -> None:
         scores = model(batch)
         assert torch.equal(model(batch), scores)
         assert torch.allclose(model(batch[1:2]), scores[1:2], rtol=1e-9)
-    assert (scores.std(dim=0) > 1e-2 * scores.abs().max()).all()
+    assert (scores.std(dim=0) > 2e-3 * scores.abs().max()).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_specs_are_json_and_build_the_same_network(name: str) -> None:
-    spec = find_spec(f"{name}@0.5", classes=5, resolution=64)
+    spec = find_spec(f"{name}@0.25", classes=5, resolution=64)
     again = from_json(ModelSpec, json.loads(json.dumps(to_json(spec))))
     assert again == spec
     one, other = build(spec), build(again)
@@ -112,12 +129,22 @@ def test_specs_are_json_and_build_the_same_network(name: str) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", NAMES)
-def test_multiplied_networks_name_themselves_and_run(name: str, width: str) -> None:
+def test_multiplied_networks_name_themselves(name: str, width: str) -> None:
     spec = find_spec(f"{name}@{width}", classes=3, resolution=32)
     assert (spec.name, spec.width) == (f"{name}@{width}", float(width))
     assert find_spec(spec.name, classes=3, resolution=32) == spec
-    with torch.no_grad():
-        assert build(spec).eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_wider_networks_run_and_have_more_of_everything(name: str) -> None:
+    sizes = []
+    for width in ("0.1", "0.75", "2"):
+        found = counted(f"{name}@{width}", 32)
+        assert found[-1].output_shape == (1, 1000)
+        sizes.append((sum(f.params for f in found), sum(f.macs for f in found)))
+    for one, other in itertools.pairwise(sizes):
+        assert one[0] < other[0]
+        assert one[1] < other[1]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -125,8 +152,9 @@ def test_the_smallest_resolution_is_the_stride(name: str) -> None:
     spec = find_spec(name)
     stride = family_of(spec).stride(spec)
     assert stride == 32
-    last = [f for f in layers(build(spec).eval(), 3 * stride) if len(f.output_shape) == 4]
-    assert max(f.output_shape[-1] for f in last[-6:]) == 3
+    found = counted(name, 3 * stride)
+    pooled = [layer.name for layer in found].index("pool")
+    assert found[pooled - 1].output_shape[2:] == (3, 3)
     with_resolution(spec, stride)
     for bad in (stride - 1, 0, -5, MAX_RESOLUTION + 1):
         with pytest.raises(UsageError, match=rf"resolution {bad} .*expected {stride}"):
@@ -147,138 +175,45 @@ def test_foreign_families_and_rows_are_refused() -> None:
         build(from_json(ModelSpec, {**spec, "family": "mobilenetv2"}))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_axis_is_as_long_as_its_widths_and_every_name_has_one_size(name: str) -> None:
-    model = build(f"{name}@0.35")
-    sizes: dict[str, set[int]] = defaultdict(set)
-    seen = set()
-    for path, tensor, axes in named_axes(model):
-        seen.add(path)
-        assert len(axes) == tensor.ndim, path
-        for length, widths in zip(tensor.shape, axes, strict=True):
-            if widths is not None:
-                assert length == sum(width.n for width in widths), path
-                for width in widths:
-                    sizes[width.name].add(width.n)
-    assert {key: list(n) for key, n in sizes.items() if len(n) != 1} == {}
-    assert sizes["image"] == {3}
-    assert sizes["classes"] == {1000}
-    tensors = {key for key, value in model.state_dict().items() if value.ndim}
-    assert seen == tensors
+@pytest.mark.parametrize("name", ["mobilenetv1", "mobilenetv2", "shufflenetv1", "shufflenetv2"])
+def test_a_padding_that_there_is_not_is_refused(name: str) -> None:
+    spec = dataclasses.replace(find_spec(name), padding="reflect")
+    with pytest.raises(ModelError, match=f"'reflect' of '{spec.name}': expected symmetric or same"):
+        build(spec)
 
 
-def test_layers_that_do_not_know_their_widths_are_refused() -> None:
-    model = nn.Sequential(build("mobilenetv1@0.25"), nn.Linear(1000, 2))
-    with pytest.raises(TypeError, match=r"^1 \(Linear\) has tensors without named widths"):
-        list(named_axes(model))
+TOO_NARROW = {"g1": ("0.06", "0.08"), "g2": ("0.05",), "g3": ("0.06",), "g8": ("0.05", "0.06")}
 
 
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return not list(m.children())
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_widths_agree_along_every_edge_and_additions_share_a_name(name: str) -> None:
-    model = build(f"{name}@0.5")
-    modules = dict(model.named_modules())
-    width: dict[Any, Any] = {}
-    additions = 0
-    for node in _Tracer().trace(model).nodes:
-        layer = modules.get(str(node.target)) if node.op == "call_module" else None
-        before = [width[arg] for arg in node.args if isinstance(arg, fx.Node) and arg in width]
-        if isinstance(layer, Conv2d | Linear):
-            assert before in ([], [layer.inputs]), node  # [] behind the image
-            width[node] = layer.outputs
-        elif isinstance(layer, BatchNorm2d):
-            assert before == [layer.width], node
-            width[node] = layer.width
-        elif before:
-            if node.op == "call_function":
-                assert len(set(before)) == 1, f"{node} joins {before}"
-                additions += node.target is operator.add
-            width[node] = before[0]
-    blocks = [m for m in model.modules() if getattr(m, "residual", False)]
-    assert additions == len(blocks)
-    assert name == "mobilenetv1" or additions > 0
-
-
-def kept_indices(axes: Axes, axis: int, name: str, kept: list[int]) -> list[int] | None:
-    """Positions of an axis that stay when width ``name`` keeps ``kept``; None: all of them."""
-    widths = axes[axis]
-    if widths is None or all(width.name != name for width in widths):
-        return None
-    positions, offset = [], 0
-    for width in widths:
-        stay = kept if width.name == name else range(width.n)
-        positions += [offset + i for i in stay]
-        offset += width.n
-    return positions
-
-
-def zeroed(model: nn.Module, name: str, kept: list[int]) -> nn.Module:
-    """A copy in which no layer gives anything on the channels that are not kept."""
-    model = copy.deepcopy(model)
-    for path, tensor, axes in named_axes(model):
-        stay = kept_indices(axes, 0, name, kept)
-        if stay is not None and path.endswith((".weight", ".bias")):
-            mask = torch.zeros(len(tensor), dtype=torch.bool)
-            mask[stay] = True
-            tensor.data[~mask] = 0
-    return model
-
-
-def sliced(model: nn.Module, name: str, kept: list[int]) -> nn.Module:
-    """A copy without those channels, by nothing but the names."""
-    model = copy.deepcopy(model)
-    for path, tensor, axes in list(named_axes(model)):
-        value: Tensor = tensor.data
-        for axis in range(tensor.ndim):
-            stay = kept_indices(axes, axis, name, kept)
-            if stay is not None:
-                value = value.index_select(axis, torch.tensor(stay))
-        owner, _, attribute = path.rpartition(".")
-        layer = model.get_submodule(owner)
-        is_parameter = isinstance(tensor, nn.Parameter)
-        setattr(layer, attribute, nn.Parameter(value) if is_parameter else value)
-        if isinstance(layer, Conv2d) and layer.depthwise:
-            layer.groups = len(layer.weight)
-    return model
-
-
-def free_widths(model: nn.Module) -> dict[str, int]:
-    """Channels of every width that may be changed."""
-    every = {w.name: w.n for _, _, axes in named_axes(model) for axis in axes for w in axis or ()}
-    return {name: n for name, n in every.items() if name not in FIXED}
-
-
-@pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
-@given(data=st.data())
-def test_slicing_a_width_equals_zeroing_its_channels(name: str, data: st.DataObject) -> None:
-    model = small(name)
-    width, n = data.draw(st.sampled_from(sorted(free_widths(model).items())))
-    kept = sorted(data.draw(st.sets(st.integers(0, n - 1), min_size=1, max_size=n)))
-    narrow = sliced(model, width, kept)
+@pytest.mark.parametrize("width", ["0.1", "0.15"])
+@pytest.mark.parametrize("groups", ["g1", "g2", "g3", "g4", "g8"])
+def test_narrow_shufflenets_run_with_channels_of_their_own(groups: str, width: str) -> None:
+    model = build(f"shufflenetv1-{groups}@{width}", resolution=32).eval()
+    assert all(p.numel() for p in model.parameters())
     with torch.no_grad():
-        expected = zeroed(model, width, kept)(images(2).double())
-        found = narrow(images(2).double())
-    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-11)
-    before, after = (sum(p.numel() for p in m.parameters()) for m in (model, narrow))
-    assert after < before or len(kept) == n
+        assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 1000)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_channels_of_every_width_matter(name: str) -> None:
-    """Or else slicing would equal zeroing for want of any effect."""
-    model = small(name)
-    with torch.no_grad():
-        scores = model(images(8).double())
-        idle = [
-            width
-            for width, n in free_widths(model).items()
-            if torch.allclose(
-                zeroed(model, width, list(range(n // 2)))(images(8).double()), scores, rtol=1e-4
-            )
-        ]
-    assert not idle
+@pytest.mark.parametrize(
+    ("groups", "width"), [(groups, width) for groups in TOO_NARROW for width in TOO_NARROW[groups]]
+)
+def test_shufflenets_are_refused_where_a_stage_would_add_nothing(groups: str, width: str) -> None:
+    with pytest.raises(UsageError, match=r"each has to add some: expected a larger multiplier"):
+        find_spec(f"shufflenetv1-{groups}@{width}")
+
+
+def test_the_compound_rule_gives_the_published_networks() -> None:
+    """arXiv:1905.11946, section 3.3 and the authors' code: width, depth, resolution, dropout."""
+    published = {
+        "b0": (1.0, 1.0, 224, 0.2),
+        "b1": (1.0, 1.1, 240, 0.2),
+        "b2": (1.1, 1.2, 260, 0.3),
+        "b3": (1.2, 1.4, 300, 0.3),
+        "b4": (1.4, 1.8, 380, 0.4),
+        "b5": (1.6, 2.2, 456, 0.4),
+        "b6": (1.8, 2.6, 528, 0.5),
+        "b7": (2.0, 3.1, 600, 0.5),
+    }
+    from edgekit.models.efficientnet import SCALES
+
+    assert {name: dataclasses.astuple(scale) for name, scale in SCALES.items()} == published

@@ -1,0 +1,87 @@
+"""Networks of the zoo through every target, each verified in its runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgekit import registry
+from edgekit.contract import contract_path, load
+from edgekit.exporting import Exported, export
+from edgekit.verification.agreement import TOLERANCES
+
+# One network of every family, and of every kind of block: what converters can stumble over does
+# not depend on the width.
+NARROW = (
+    "efficientnet-b0@0.35",
+    "efficientnet-lite0@0.35",
+    "efficientnetv2-b0@0.35",
+    "mnasnet-a1@0.35",
+    "mnasnet-b1@0.35",
+    "mobilenetv1@0.25",
+    "mobilenetv2@0.35",
+    "mobilenetv3-large@0.35",
+    "mobilenetv3-small@0.5",
+    "mobilenetv3-small-minimalistic@0.5",
+    "mobilenetv4-conv-medium@0.35",
+    "mobilenetv4-conv-small@0.35",
+    "shufflenetv1-g1@0.5",
+    "shufflenetv1-g3@0.5",
+    "shufflenetv2@0.5",
+    "shufflenetv2plus-small@0.5",
+)
+RESOLUTION = 64
+
+# A conversion to onnx takes 5 to 20 s, one to tflite 10 to 25 s. These have between them each
+# operation and each kind of padding.
+QUICK = {
+    "onnx": ("mobilenetv3-small@0.5", "shufflenetv1-g3@0.5", "shufflenetv2@0.5"),
+    "tflite": ("mobilenetv3-small-minimalistic@0.5", "mobilenetv1@0.25", "shufflenetv2@0.5"),
+}
+
+
+def cells(names: tuple[str, ...], slow: bool) -> list[object]:
+    """Networks, targets and precisions."""
+    found = []
+    for name in names:
+        for target in registry.TARGETS:
+            for precision in sorted(registry.target(target).schemes):
+                quick = target == "openvino" or (name in QUICK[target] and precision == "fp32")
+                marks = [pytest.mark.slow] if slow or not quick else []
+                cell = (name, target, precision)
+                found.append(pytest.param(*cell, marks=marks, id="-".join(cell)))
+    return found
+
+
+def check_export(name: str, target: str, precision: str, folder: Path, resolution: int) -> None:
+    (result,) = export(name, [target], [precision], out=folder, resolution=resolution)
+    assert isinstance(result, Exported), result
+    agreement = result.artifact.agreement
+    assert agreement is not None
+    assert agreement.passed
+    assert agreement.tolerance == TOLERANCES[precision]
+    suffix = registry.target(target).suffix
+    assert result.path == folder / f"{name}-{precision}{suffix}"
+    assert load(result.path) == result.artifact
+    assert load(result.path, embedded=True).lowerings == ("fold-batchnorm",)
+    files = (*registry.target(target).files(result.path), contract_path(result.path))
+    assert {path.name for path in folder.iterdir()} == {path.name for path in files}
+
+
+@pytest.mark.parametrize(("name", "target", "precision"), cells(NARROW, slow=False))
+def test_every_kind_of_network_passes_its_gates(
+    name: str, target: str, precision: str, tmp_path: Path
+) -> None:
+    check_export(name, target, precision, tmp_path, RESOLUTION)
+
+
+@pytest.mark.parametrize(("name", "target", "precision"), cells(registry.model_names(), slow=True))
+def test_every_network_passes_its_gates_in_full_width(
+    name: str, target: str, precision: str, tmp_path: Path
+) -> None:
+    check_export(name, target, precision, tmp_path, RESOLUTION)
+
+
+def test_every_family_is_in_the_matrix() -> None:
+    assert {registry.find_model(name)[0] for name in NARROW} == set(registry.FAMILIES)
