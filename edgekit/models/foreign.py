@@ -186,8 +186,13 @@ def torchvision_mobilenetv2(spec: ModelSpec) -> Names:
 
 
 def torchvision_mnasnet(spec: ModelSpec) -> Names:
-    """The ``layers.k`` layout of torchvision's MNASNet, whose first block lies flat in it."""
+    """The ``layers.k`` layout of torchvision's MNASNet, whose first block lies flat in it.
+
+    torchvision has B1 only; a network with squeeze-excite has no names there.
+    """
     rows = typed_rows(spec, BottleneckRow)
+    if any(row.squeeze is not None for row in rows):
+        return
     places = list(stages([row.stage for row in rows]))
     yield from conv_norm("stem", "layers.0", "layers.1")
     for i, (row, (stage, place)) in enumerate(zip(rows, places, strict=True)):

@@ -18,13 +18,20 @@ from torch import Tensor, nn
 
 from edgekit import registry
 from edgekit.core import ModelSpec, Preprocessing
-from edgekit.errors import EdgekitError, ModelError, UnknownNameError, UsageError
+from edgekit.errors import (
+    CheckpointError,
+    EdgekitError,
+    ModelError,
+    UnknownNameError,
+    UsageError,
+)
 from edgekit.models import MAX_RESOLUTION, build, find_spec, pretrained, with_resolution
 from edgekit.models.fitting import fill
 from edgekit.models.libraries import LIBRARIES, open_library
 from edgekit.models.program import SUFFIX, open_program
 from edgekit.models.weights import (
     FILE_NAME,
+    Checkpoint,
     build_with,
     checkpoint_file,
     is_checkpoint,
@@ -167,8 +174,8 @@ def _open_named_checkpoint(
     words: str, weights: Path, resolution: int | None, classes: int | None
 ) -> Model:
     """A checkpoint beside the name of its network: all that it knows is kept."""
-    own = load_checkpoint(weights).spec
-    spec = find_spec(words, classes=classes or own.classes, resolution=resolution)
+    own = load_checkpoint(weights)
+    spec = find_spec(words, classes=classes or len(own.labels), resolution=resolution)
     # Compares the network that was named with the tensors, and says where they differ.
     build_with(spec, load_state(weights), str(weights))
     opened = _open_checkpoint(str(weights), resolution)
@@ -178,6 +185,8 @@ def _open_named_checkpoint(
 def _open_checkpoint(words: str, resolution: int | None) -> Model:
     path = checkpoint_file(Path(words))
     checkpoint = load_checkpoint(path)
+    if checkpoint.spec is None:
+        return _open_own(words, path, checkpoint, resolution)
     module = build_with(checkpoint.spec, checkpoint.state, str(path)).eval()
     spec = with_resolution(checkpoint.spec, resolution)
     preprocessing = at_resolution(checkpoint.preprocessing, spec.resolution)
@@ -193,6 +202,36 @@ def _open_checkpoint(words: str, resolution: int | None) -> Model:
         preprocessing=preprocessing,
         data=checkpoint.data,
         parent_sha256=sha256(path),
+    )
+
+
+def _open_own(words: str, path: Path, checkpoint: Checkpoint, resolution: int | None) -> Model:
+    """A checkpoint of a network that is not of the zoo.
+
+    A library's is built again by its name. A callable's is not: a checkpoint may come from
+    anywhere, and what it names would be run.
+    """
+    named = checkpoint.model
+    if named.partition(":")[0] not in LIBRARIES:
+        raise CheckpointError(
+            f"{path} is of '{named}', which is code of your own: give '{named}' as the network and "
+            f"the checkpoint with --weights"
+        )
+    side = checkpoint.preprocessing.crop if resolution is None else resolution
+    opened = _open_library(named, path, side, len(checkpoint.labels))
+    return dataclasses.replace(opened, words=words)
+
+
+def _with_training(model: Model, weights: Path | None) -> Model:
+    """What a checkpoint knows besides its tensors, for a network that was named."""
+    if weights is None or not is_checkpoint(weights):
+        return model
+    checkpoint = load_checkpoint(weights)
+    return dataclasses.replace(
+        model,
+        labels=checkpoint.labels,
+        preprocessing=at_resolution(checkpoint.preprocessing, model.resolution),
+        data=checkpoint.data,
     )
 
 
@@ -217,6 +256,8 @@ def _open_library(
     words: str, weights: Path | None, resolution: int | None, classes: int | None
 ) -> Model:
     state = None if weights is None else load_state(weights)
+    if classes is None and weights is not None and is_checkpoint(weights):
+        classes = len(load_checkpoint(weights).labels)
     # The same fresh weights every time, as for zoo networks.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -228,7 +269,7 @@ def _open_library(
     module = made.module.eval()
     scores = try_forward(module, torch.zeros(1, 3, side, side), words)
     facts = made.preprocessing
-    return Model(
+    model = Model(
         words,
         words.partition(":")[2],
         module,
@@ -238,6 +279,7 @@ def _open_library(
         preprocessing=None if facts is None else at_resolution(facts, side),
         parent_sha256=None if weights is None else sha256(checkpoint_file(weights)),
     )
+    return _with_training(model, weights)
 
 
 def check_resolution(words: str, resolution: int) -> None:
@@ -253,7 +295,9 @@ def check_resolution(words: str, resolution: int) -> None:
 
 
 def _open_callable(words: str, weights: Path | None, resolution: int | None) -> Model:
-    resolution = 224 if resolution is None else resolution
+    if resolution is None:
+        known = weights is not None and is_checkpoint(weights)
+        resolution = load_checkpoint(weights).preprocessing.crop if known and weights else 224
     check_resolution(words, resolution)
     # The same fresh weights every time, as for zoo networks.
     with torch.random.fork_rng(devices=[]):
@@ -264,7 +308,7 @@ def _open_callable(words: str, weights: Path | None, resolution: int | None) -> 
         load_into(module, load_state(weights), str(weights))
         digest = sha256(checkpoint_file(weights))
     scores = try_forward(module, torch.zeros(1, 3, resolution, resolution), words)
-    return Model(
+    model = Model(
         words,
         words.rpartition(":")[2],
         module,
@@ -273,6 +317,7 @@ def _open_callable(words: str, weights: Path | None, resolution: int | None) -> 
         trained=weights is not None or not is_fresh(module),
         parent_sha256=digest,
     )
+    return _with_training(model, weights)
 
 
 def _call(words: str) -> nn.Module:

@@ -32,6 +32,8 @@ class Checkpoint:
 
     Attributes:
         model: the words that named the network when it was trained.
+        spec: ``None`` for networks that are not of the zoo: ``model`` has to be built to hold the
+            tensors.
         state: tensors by name, on the CPU.
         labels: class names by output index.
         data: the words that open the image source it was trained on.
@@ -39,7 +41,7 @@ class Checkpoint:
     """
 
     model: str
-    spec: ModelSpec
+    spec: ModelSpec | None
     state: Mapping[str, Tensor]
     labels: tuple[str, ...]
     preprocessing: Preprocessing
@@ -86,7 +88,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         header = from_json(_Header, plain)
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged or from another version: {error}") from error
-    if len(header.labels) != header.spec.classes:
+    if header.spec is not None and len(header.labels) != header.spec.classes:
         raise CheckpointError(
             f"{path} is damaged: it has {len(header.labels)} labels for {header.spec.classes} "
             f"classes, expected one for each"
@@ -304,7 +306,7 @@ def sha256(path: Path) -> str:
 @dataclass(frozen=True, slots=True)
 class _Header:
     model: str
-    spec: ModelSpec
+    spec: ModelSpec | None
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     data: str

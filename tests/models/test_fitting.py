@@ -1,0 +1,216 @@
+"""State dicts of other libraries, written and read as files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import CommandLine
+from safetensors.torch import save_file
+from torch import Tensor
+
+from edgekit.core import ModelSpec
+from edgekit.errors import CheckpointError
+from edgekit.models import build, family_of, find_spec
+from edgekit.models.fitting import fill, init_from
+from edgekit.models.foreign import Layout
+from edgekit.models.source import open_model
+
+CASES = [
+    (name, layout.library)
+    for name in (
+        "mobilenetv1@0.25",
+        "mobilenetv2@0.35",
+        "mobilenetv3-small@0.5",
+        "mobilenetv4-conv-small@0.25",
+        "mnasnet-b1@0.35",
+        "mnasnet-a1@0.35",
+        "efficientnet-b0@0.25",
+        "efficientnet-lite0@0.25",
+        "efficientnetv2-b0@0.25",
+        "shufflenetv2@0.5",
+    )
+    for layout in family_of(find_spec(name)).layouts
+    if dict(layout.names(find_spec(name)))
+]
+
+
+def layout_of(spec: ModelSpec, library: str) -> Layout:
+    return next(found for found in family_of(spec).layouts if found.library == library)
+
+
+def foreign(spec: ModelSpec, library: str, seed: int = 0) -> tuple[dict[str, Tensor], Tensor]:
+    """A state dict under a library's names, and what its network gives for `images`."""
+    torch.manual_seed(seed)
+    layout = layout_of(spec, library)
+    spec = ModelSpec(**{**_fields(spec), "norm_eps": layout.norm_eps(spec)})
+    model = build(spec)
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.1, 0.4)
+    names = dict(layout.names(spec))
+    state = {}
+    for name, value in model.state_dict().items():
+        layer, _, kind = name.rpartition(".")
+        is_conv = library == "timm" and layer == "classifier.hidden" and kind == "weight"
+        state[f"{names[layer]}.{kind}"] = value[:, :, None, None] if is_conv else value
+    with torch.no_grad():
+        return state, model.eval()(images())
+
+
+def _fields(spec: ModelSpec) -> dict[str, object]:
+    return {name: getattr(spec, name) for name in spec.__slots__}
+
+
+def images() -> Tensor:
+    return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(("name", "library"), CASES)
+def test_the_network_computes_the_same_as_where_its_weights_come_from(
+    name: str, library: str
+) -> None:
+    spec = find_spec(name, classes=7, resolution=32)
+    state, expected = foreign(spec, library)
+    found, model = fill(find_spec(name, resolution=32), state, "file")
+    assert found.classes == 7
+    with torch.no_grad():
+        assert torch.equal(model.eval()(images()), expected)
+
+
+@pytest.mark.parametrize(("name", "library"), CASES[:4])
+def test_the_order_of_the_tensors_in_a_file_does_not_matter(name: str, library: str) -> None:
+    state, expected = foreign(find_spec(name, classes=3, resolution=32), library)
+    shuffled = dict(sorted(state.items(), reverse=True))
+    _, model = fill(find_spec(name, resolution=32), shuffled, "file")
+    with torch.no_grad():
+        assert torch.equal(model.eval()(images()), expected)
+
+
+def test_epsilon_follows_the_library_and_the_tf_prefix() -> None:
+    for words, library, eps in (
+        ("mobilenetv3-small@0.25", "torchvision", 1e-3),
+        ("mobilenetv3-small@0.25", "timm", 1e-5),
+        ("tf-mobilenetv3-small@0.25", "timm", 1e-3),
+        ("efficientnet-b5@0.25", "torchvision", 1e-3),
+        ("efficientnet-b5@0.25", "timm", 1e-5),
+    ):
+        spec = find_spec(words, classes=3)
+        state, _ = foreign(find_spec(words, classes=3, resolution=32), library)
+        found, _ = fill(spec, state, "file")
+        assert (found.name, found.norm_eps) == (spec.name, eps), (words, library)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_files_of_both_formats_are_read(suffix: str, tmp_path: Path) -> None:
+    spec = find_spec("mobilenetv2@0.35", classes=5, resolution=32)
+    state, expected = foreign(spec, "torchvision")
+    path = tmp_path / f"weights{suffix}"
+    save = save_file if suffix == ".safetensors" else torch.save
+    save({key: value.contiguous() for key, value in state.items()}, str(path))
+    opened = open_model("mobilenetv2@0.35", weights=path, resolution=32)
+    assert (opened.classes, opened.trained) == (5, True)
+    with torch.no_grad():
+        assert torch.equal(opened.module(images()), expected)
+
+
+def test_counters_that_old_files_lack_are_not_missed() -> None:
+    state, expected = foreign(find_spec("mobilenetv2@0.35", classes=3, resolution=32), "timm")
+    old = {key: value for key, value in state.items() if "num_batches_tracked" not in key}
+    assert len(old) < len(state)
+    _, model = fill(find_spec("mobilenetv2@0.35", resolution=32), old, "file")
+    with torch.no_grad():
+        assert torch.equal(model.eval()(images()), expected)
+
+
+Edit = Callable[[dict[str, Tensor]], None]
+BROKEN: dict[str, tuple[Edit, str]] = {
+    "missing layer": (
+        lambda s: [s.pop(key) for key in list(s) if key.startswith("features.3.conv.0.0")] and None,
+        "1 layers are missing, the first is 'features.3.conv.0.0'",
+    ),
+    "extra layer": (
+        lambda s: s.update({"aux.weight": torch.zeros(2)}),
+        "1 have no place in it, the first is 'aux'",
+    ),
+    "missing tensor": (
+        lambda s: s.pop("features.18.1.running_mean") and None,
+        "tensor 'features.18.1.running_mean' (1280) is missing",
+    ),
+    "other shape": (
+        lambda s: s.update({"features.0.0.weight": torch.zeros(16, 3, 5, 5)}),
+        "tensor 'features.0.0.weight' is (16, 3, 5, 5) in the file, expected (16, 3, 3, 3)",
+    ),
+    "other type": (
+        lambda s: s.update({"classifier.1.bias": torch.zeros(3, dtype=torch.int32)}),
+        "tensor 'classifier.1.bias' is torch.int32 in the file",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_does_not_fit_is_named_as_the_file_names_it(
+    kind: str, tmp_path: Path, run: CommandLine
+) -> None:
+    edit, expected = BROKEN[kind]
+    state, _ = foreign(find_spec("mobilenetv2@0.35", classes=3, resolution=32), "torchvision")
+    edit(state)
+    torch.save(state, tmp_path / "broken.pth")
+    result = run("describe", "mobilenetv2@0.35", "--weights", "broken.pth")
+    assert (result.code, result.out) == (3, "")
+    assert "broken.pth" in result.message
+    assert expected in result.message
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ("mobilenetv2", "mobilenetv2@0.35"),
+        ("mobilenetv3-large", "mobilenetv3-small"),
+        ("shufflenetv2", "shufflenetv2@0.5"),
+    ],
+)
+def test_weights_of_another_width_or_variant_are_said_to_be_so(
+    asked: str, given: str, tmp_path: Path, run: CommandLine
+) -> None:
+    state, _ = foreign(find_spec(given, classes=3, resolution=32), "torchvision")
+    torch.save(state, tmp_path / "weights.pth")
+    result = run("export", asked, "--weights", "weights.pth", "-t", "onnx", "-o", "out")
+    assert result.code == 3
+    assert result.message.endswith(f"the tensors are those of {given}")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("share", [0, 0.0001, 0.5, 0.99])
+def test_a_safetensors_file_cut_short_is_refused(
+    share: float, tmp_path: Path, run: CommandLine
+) -> None:
+    spec = find_spec("mobilenetv1@0.25", classes=3)
+    save_file(dict(build(spec).state_dict()), str(tmp_path / "whole.safetensors"))
+    whole = (tmp_path / "whole.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[: int(len(whole) * share)])
+    result = run("describe", "mobilenetv1@0.25", "--weights", "cut.safetensors")
+    assert (result.code, result.out) == (3, "")
+    assert "cut.safetensors is " in result.message
+    assert ("cut short" if share else "empty") in result.message
+
+
+def test_initial_weights_may_have_other_classes_and_nothing_else() -> None:
+    spec = find_spec("mobilenetv2@0.35", classes=4, resolution=32)
+    state, _ = foreign(find_spec("mobilenetv2@0.35", classes=9, resolution=32), "torchvision")
+    torch.manual_seed(0)
+    model = build(spec)
+    fresh = {key: value.clone() for key, value in model.state_dict().items()}
+    assert not init_from(model, spec, state, "file")
+    after = model.state_dict()
+    kept = [key for key, value in after.items() if torch.equal(value, fresh[key])]
+    assert kept == ["classifier.scores.weight", "classifier.scores.bias"]
+    assert torch.equal(after["stem.conv.weight"], state["features.0.0.weight"])
+    same, _ = foreign(spec, "torchvision")
+    assert init_from(model, spec, same, "file")
+    assert torch.equal(model.state_dict()["classifier.scores.bias"], same["classifier.1.bias"])
+    other, _ = foreign(find_spec("mobilenetv2@0.5", classes=4, resolution=32), "torchvision")
+    with pytest.raises(CheckpointError, match=r"the tensors are those of mobilenetv2@0\.5"):
+        init_from(model, spec, other, "file")
