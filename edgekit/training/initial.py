@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from edgekit.core import ModelSpec
 from edgekit.errors import UsageError
 from edgekit.models import build
 from edgekit.models.blocks import DropPath
-from edgekit.models.foreign import SCORES
-from edgekit.models.weights import load_into, load_state
+from edgekit.models.fitting import init_from
+from edgekit.models.weights import load_state
 from edgekit.training.options import TrainingOptions
 from edgekit.training.run_folder import Plan
 
@@ -45,32 +45,12 @@ def initial(plan: Plan, note: Callable[[str], None]) -> nn.Module:
     _check_regularization(network, plan)
     if options.init is not None:
         state = load_state(Path(options.init))
-        theirs = _classes(state, network)
-        if theirs is not None:
-            state = {**state, **_scores(network)}
+        if not init_from(network, plan.spec, state, options.init):
             note(
-                f"{options.init} has {theirs} classes, not {len(plan.labels)}: the layer of the "
-                f"class scores starts anew, all others with its weights"
+                f"{options.init} is of other classes than the data: the layer of the class scores "
+                f"starts anew, all others with its weights"
             )
-        load_into(network, state, options.init)
     return network
-
-
-def _classes(state: Mapping[str, Tensor], network: nn.Module) -> int | None:
-    """How many classes weights are for, where only that keeps their last layer from fitting."""
-    fresh = _scores(network)
-    if not fresh or not all(
-        name in state and state[name].shape[1:] == tensor.shape[1:] and state[name].ndim
-        for name, tensor in fresh.items()
-    ):
-        return None
-    counts = {len(state[name]) for name in fresh}
-    own = {len(tensor) for tensor in fresh.values()}
-    return counts.pop() if len(counts) == 1 and counts != own else None
-
-
-def _scores(network: nn.Module) -> dict[str, Tensor]:
-    return {k: v for k, v in network.state_dict().items() if k.startswith(f"{SCORES}.")}
 
 
 def _check_regularization(network: nn.Module, plan: Plan) -> None:

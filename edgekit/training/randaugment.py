@@ -76,7 +76,7 @@ def _autocontrast(pixels: Tensor, _: Draw) -> Tensor:
     """Stretches each channel to the whole range."""
     values = pixels.double()  # as Pillow computes it; in float32 some values come out one lower
     low, high = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
-    scale = 255 / (high - low).clamp(min=1)
+    scale = torch.full_like(low, 255) / (high - low).clamp(min=1)  # 255 / x takes a reciprocal
     stretched = _rounded_down(values * scale - low * scale)
     return torch.where(high > low, stretched, pixels)
 

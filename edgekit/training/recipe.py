@@ -117,12 +117,14 @@ def parse_recipe(content: bytes, origin: str) -> Recipe:
         raise InputError(f"{origin} is no recipe: it is longer than {_MAX_BYTES:,} bytes")
     try:
         text = content.decode()
-        found = tomllib.loads(text)
+        found = tomllib.loads(text + "\n")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"{origin}, line {line}: no text in UTF-8; expected TOML") from error
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{origin} is no TOML: {error}") from error
+        end = f"at line {len(text.splitlines())}"
+        reason = str(error).replace("at end of document", end)
+        raise InputError(f"{origin} is no TOML: {reason}") from error
     fields = {f.name.replace("_", "-"): f.name for f in dataclasses.fields(TrainingOptions)}
     options = {}
     for key, value in found.items():

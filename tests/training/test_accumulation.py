@@ -26,7 +26,7 @@ def test_parts_of_a_batch_give_the_step_of_the_whole(optimizer: str) -> None:
 def test_parts_that_batch_norm_cannot_be_computed_on_are_refused() -> None:
     source = open_source("synthetic")
     assert resolve(TrainingOptions(accumulate=8), source, 32, 32).accumulate == 8  # 2 of 16 each
-    with pytest.raises(UsageError, match="batch of 16 images .* in 9 parts"):
+    with pytest.raises(UsageError, match=r"batch of 16 images .* in 9 parts"):
         resolve(TrainingOptions(accumulate=9), source, 32, 32)
     with pytest.raises(UsageError, match="batch of 64 images"):  # that is all there are
         resolve(TrainingOptions(batch_size=1000, accumulate=33), source, 32, 32)

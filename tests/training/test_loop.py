@@ -99,7 +99,19 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(
     assert not all(torch.equal(first[name], third[name]) for name in first)
 
 
-@pytest.mark.parametrize("options", [{"optimizer": "sgd"}, {"ema": False}, {"amp": "bf16"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "sgd"},
+        {"optimizer": "rmsprop", "schedule": "step"},
+        {"ema": False},
+        {"amp": "bf16"},
+        {"accumulate": 2},
+        {"randaugment": (1, 3)},
+        {"mixup": 0.1, "cutmix": 0.1},
+    ],
+    ids=lambda options: next(iter(options)),
+)
 def test_other_options_train_too(
     options: dict[str, object], tmp_path: Path, quick: TrainingOptions
 ) -> None:
@@ -156,6 +168,56 @@ def test_init_starts_from_given_weights_and_names_what_does_not_fit(
     with pytest.raises(CheckpointError, match=r"tensor 'stem\.conv\.weight' is \(8, 3, 3, 3\)"):
         train("mobilenetv1@0.5", "digits", options=options, out=tmp_path / "wider")
     assert not (tmp_path / "wider").exists()
+
+
+class _Notes(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_init_from_other_classes_gives_all_layers_but_the_last(
+    learned: TrainingResult, tmp_path: Path, quick: TrainingOptions
+) -> None:
+    options = dataclasses.replace(quick, epochs=1, lr=1e-9, ema=False, init=str(learned.run))
+    progress = _Notes()
+    result = train(MODEL, "synthetic", options=options, out=tmp_path / "run", progress=progress)
+    assert len(progress.notes) == 1
+    assert str(learned.run) in progress.notes[0]
+    before, after = (load_checkpoint(r.checkpoint).state for r in (learned, result))
+    assert after["classifier.scores.weight"].shape == (4, 256)
+    assert float(after["classifier.scores.weight"].std()) == pytest.approx(0.01, rel=0.1)
+    for name, tensor in before.items():
+        if not name.startswith("classifier.scores.") and "running" not in name:
+            torch.testing.assert_close(after[name], tensor, rtol=0, atol=1e-4)
+    again = _Notes()
+    train(MODEL, "digits", options=options, out=tmp_path / "same", progress=again)
+    assert again.notes == []
+
+
+@pytest.mark.parametrize("change", [{"drop_path": 0.3}, {"dropout": 0.5}])
+def test_regularization_takes_the_place_of_the_published_one(
+    change: dict[str, float], tmp_path: Path, quick: TrainingOptions
+) -> None:
+    states = []
+    for name, options in (("published", {}), ("changed", change)):
+        options = dataclasses.replace(quick, epochs=1, **options)
+        result = train("mobilenetv2@0.25", "synthetic", options=options, out=tmp_path / name)
+        checkpoint = load_checkpoint(result.checkpoint)
+        states.append(checkpoint.state)
+    assert {key: getattr(checkpoint.spec, key) for key in change} == change
+    assert not all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_stochastic_depth_of_a_network_without_residuals_is_refused(
+    tmp_path: Path, quick: TrainingOptions
+) -> None:
+    options = dataclasses.replace(quick, drop_path=0.1)
+    with pytest.raises(UsageError, match=r"--drop-path 0\.1"):
+        train(MODEL, "synthetic", options=options, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_diverging_run_says_so_and_can_simply_be_started_again(

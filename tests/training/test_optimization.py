@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -11,7 +13,7 @@ from edgekit.training.optimization import make_average, make_optimizer, make_sch
 ADAMW = TrainingOptions(lr=0.1, weight_decay=0.5)
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adamw", "rmsprop", "sgd"])
 def test_norms_and_biases_do_not_decay_and_all_other_weights_do(name: str) -> None:
     model = build("mobilenetv3-small", classes=10, resolution=32)
     options = TrainingOptions(optimizer=name, lr=0.1, weight_decay=0.5)
@@ -44,6 +46,49 @@ def test_the_rate_rises_linearly_then_falls_to_almost_nothing() -> None:
     assert max(rates) == rates[20] == pytest.approx(0.1)
     assert rates[20:] == sorted(rates[20:], reverse=True)
     assert 0 < rates[-1] < 1e-4
+
+
+def test_the_stairs_of_efficientnet_are_2_4_epochs_long_behind_the_warm_up() -> None:
+    options = TrainingOptions(lr=0.1, epochs=50, warmup_epochs=5, schedule="step", weight_decay=0)
+    rates = _rates(options, 500)  # 10 steps an epoch: stairs of 24 steps, the third from step 48
+    assert rates[:50] == pytest.approx([0.1 * (i + 1) / 51 for i in range(50)])
+    assert rates[50:] == pytest.approx([0.1 * 0.97 ** (i // 24) for i in range(50, 500)])
+
+
+def test_rmsprop_follows_tensorflows_rule() -> None:
+    options = TrainingOptions(optimizer="rmsprop", lr=0.1, weight_decay=0.01)
+    model = nn.Linear(1, 1, bias=False)
+    optimizer = make_optimizer(model, options)
+    weight = float(nn.init.constant_(model.weight, 2.0))
+    square, momentum = 1.0, 0.0
+    for gradient in (0.5, -3.0, 0.0, 40.0):
+        model.weight.grad = torch.full_like(model.weight, gradient)
+        optimizer.step()
+        gradient += 0.01 * weight
+        square = 0.9 * square + 0.1 * gradient**2
+        momentum = 0.9 * momentum + 0.1 * gradient / (square + 1e-3) ** 0.5
+        weight -= momentum
+        assert float(model.weight) == pytest.approx(weight, rel=1e-5)
+
+
+def test_rmsprop_goes_on_from_its_state_to_the_same_bits() -> None:
+    options = TrainingOptions(optimizer="rmsprop", lr=0.1, weight_decay=0.01)
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    optimizers = [make_optimizer(model, options) for model in (first, second)]
+
+    def step(number: int) -> None:
+        model = (first, second)[number]
+        model(torch.ones(1, 3)).square().sum().backward()
+        optimizers[number].step()
+        optimizers[number].zero_grad()
+
+    step(0)
+    step(0)
+    second.load_state_dict(first.state_dict())
+    optimizers[1].load_state_dict(copy.deepcopy(optimizers[0].state_dict()))
+    step(0)
+    step(1)
+    assert torch.equal(first.weight, second.weight)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7])

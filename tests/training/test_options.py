@@ -25,7 +25,8 @@ from edgekit.training.options import check, machine, resolve
         lr=st.none() | st.floats(1e-6, 10),
         flip=st.none() | st.booleans(),
         seed=st.integers(0, 2**63 - 1),
-        optimizer=st.sampled_from(["adamw", "sgd"]),
+        optimizer=st.sampled_from(["adamw", "rmsprop", "sgd"]),
+        randaugment=st.none() | st.tuples(st.integers(1, 14), st.integers(0, 10)),
         init=st.none() | st.text(),
     )
 )
@@ -50,7 +51,18 @@ def test_survive_a_json_round_trip(options: TrainingOptions) -> None:
         ({"label_smoothing": 1.0}, "label smoothing"),
         ({"seed": -1}, "seed -1"),
         ({"threads": 0}, "threads 0"),
+        ({"accumulate": 0}, "accumulate 0"),
+        ({"randaugment": (0, 9)}, "randaugment"),
+        ({"randaugment": (2, 11)}, "0 to 10"),
+        ({"randaugment": (2,)}, "as in 2,9"),
+        ({"mixup": -0.1}, "mixup -0.1"),
+        ({"cutmix": math.nan}, "cutmix nan"),
+        ({"drop_path": 1.0}, "drop path"),
+        ({"dropout": -0.5}, "dropout"),
+        ({"teacher_weight": 0.0}, "teacher weight"),
+        ({"teacher_temperature": 0.0}, "teacher temperature"),
         ({"optimizer": "adam"}, "adamw"),
+        ({"schedule": "steps"}, "did you mean step"),
         ({"device": "tpu"}, "device"),
         ({"amp": "fp8"}, "mixed precision"),
         ({"device": "cpu", "amp": "fp16"}, "fp16"),
@@ -110,6 +122,9 @@ def test_rate_and_decay_follow_the_optimizer_unless_they_are_given() -> None:
     source = open_source("synthetic")
     adamw = resolve(TrainingOptions(), source, 224, 32)
     sgd = resolve(TrainingOptions(optimizer="sgd"), source, 224, 32)
+    rmsprop = resolve(TrainingOptions(optimizer="rmsprop", batch_size=64), source, 224, 32)
+    assert rmsprop.lr == pytest.approx(0.256 * 64 / 4096)  # arXiv:1905.11946, section 5
+    assert rmsprop.weight_decay == 1e-5
     assert adamw.lr is not None
     assert sgd.lr is not None
     assert sgd.lr > adamw.lr

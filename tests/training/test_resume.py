@@ -74,6 +74,38 @@ def test_a_killed_run_resumes_to_the_same_bits(
     _assert_same(resumed, trained)
 
 
+def test_with_everything_random_a_killed_run_resumes_to_the_same_bits(
+    trained: TrainingResult, tmp_path: Path, quick: TrainingOptions
+) -> None:
+    options = dataclasses.replace(
+        quick,
+        optimizer="rmsprop",
+        schedule="step",
+        randaugment=(2, 5),
+        mixup=0.2,
+        cutmix=1.0,
+        dropout=0.3,
+        accumulate=2,
+        teacher=str(trained.run),
+    )
+    whole = train(MODEL, "synthetic", options=options, out=tmp_path / "whole")
+    _killed_run(tmp_path / "run", "epoch", 2, options)
+    resumed = train(MODEL, "synthetic", options=options, out=tmp_path / "run", resume=True)
+    _assert_same(resumed, whole)
+
+
+def test_a_run_from_before_an_option_existed_can_be_resumed(
+    interrupted: Path, trained: TrainingResult, quick: TrainingOptions
+) -> None:
+    path = interrupted / "options.json"
+    recorded = json.loads(path.read_text())
+    for younger in ("schedule", "mixup", "teacher_weight"):
+        del recorded["options"][younger]
+    path.write_text(json.dumps(recorded))
+    resumed = train(MODEL, "synthetic", options=quick, out=interrupted, resume=True)
+    _assert_same(resumed, trained)
+
+
 class _Interrupt(Silent):
     def epoch(self, record: EpochRecord) -> None:
         if record.epoch == 2:
