@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.data.preprocess import load_image
+from edgekit.data.decode import load_image
 from edgekit.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"})
@@ -50,7 +50,8 @@ class FolderSource:
     and 10 % test; a class of at least three images has at least one in each. Split folders are
     taken as they are, and without one for validation 10 % of train become it. ``all`` is
     everything. Splits without images are left out of `splits`. Hidden files and folders, other
-    files than images, and folders beside split folders are ignored.
+    files than images, and folders beside split folders are ignored; images in folders inside a
+    class folder are refused, since nobody could tell whether they were meant to count.
 
     Args:
         root: the folder.
@@ -169,14 +170,33 @@ def _class_images(root: Path, parent: Path) -> Iterator[_Member]:
             "expected at least two class folders"
         )
     for folder in folders:
-        images = _images(folder)
+        inner, files = _entries(folder)
+        images = _images_of(files)
         if not images:
             raise DataError(
                 f"class folder '{folder}' has no images: expected {_suffixes()} files directly "
                 "in it, or remove the folder"
             )
+        nested = next(filter(None, map(_nested_image, inner)), None)
+        if nested is not None:
+            raise DataError(
+                f"image '{nested}' lies in a folder inside class folder '{folder}' and would be "
+                f"left out: move such images up into the class folder, or out of it"
+            )
         for path in images:
             yield _Member(path.relative_to(root).as_posix(), folder.name)
+
+
+def _nested_image(folder: Path) -> Path | None:
+    """The first image in a folder inside a class folder, however deep; ``None`` without any.
+
+    Links to folders are looked into, but not below, so that one back to a parent ends there.
+    """
+    folders, others = _entries(folder)
+    images = _images_of(others)
+    if images or folder.is_symlink():
+        return next(iter(images), None)
+    return next(filter(None, map(_nested_image, folders)), None)
 
 
 def _common_classes(root: Path, found: Mapping[str, Iterable[_Member]]) -> tuple[str, ...]:
@@ -239,16 +259,16 @@ def _images(folder: Path) -> list[Path]:
 
     Links that lead nowhere and formats that are not decoded here count, so as to be reported.
     """
+    return _images_of(_entries(folder)[1])
+
+
+def _images_of(files: Iterable[Path]) -> list[Path]:
     known = IMAGE_SUFFIXES | _OTHER_IMAGES
-    return [path for path in _entries(folder)[1] if path.suffix.lower() in known]
+    return [path for path in files if path.suffix.lower() in known]
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Folders and other entries of a folder, each sorted by name, without the hidden ones.
-
-    Only ever called on the source's folder and two levels below, so that a link back to a
-    parent ends there.
-    """
+    """Folders and other entries of a folder, each sorted by name, without the hidden ones."""
     folders: list[Path] = []
     others: list[Path] = []
     try:

@@ -7,14 +7,12 @@ halves: `resize_and_crop` (integers, can be cached) and `normalize`. NumPy and P
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from edgekit.core import ImageSource, Preprocessing
-from edgekit.data import decode
 from edgekit.errors import ContractError, DataError, UsageError
 
 # Pillow's filters widen when they shrink an image (antialiasing); "area" is the plain mean.
@@ -30,11 +28,6 @@ MAX_SIDE = 16_384
 
 SAMPLED_IMAGES = 32
 """Images whose size is looked at to tell photographs from small images."""
-
-
-def load_image(path: Path) -> NDArray[np.uint8]:
-    """Decodes an image file to 8-bit RGB, shape (height, width, 3); see `decode.load_image`."""
-    return decode.load_image(path)
 
 
 def prepare(image: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:

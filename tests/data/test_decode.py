@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgekit.data.preprocess import load_image
+from edgekit.data.decode import load_image
 from edgekit.errors import DataError
 
 RAMP = np.linspace(0, 255, 48).round().astype(np.uint8).reshape(6, 8)

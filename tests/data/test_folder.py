@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -260,6 +261,34 @@ def test_a_class_of_corrupt_images_only_is_refused(make_folder: MakeFolder) -> N
         truncate(path)
     with pytest.raises(DataError, match=r"class 'dog' .* holds no readable image"):
         FolderSource(root, skip_corrupt=True)
+
+
+@pytest.mark.parametrize("nested", ["more", "more/and/more", "link"])
+def test_images_in_folders_inside_a_class_folder_are_refused_rather_than_left_out(
+    nested: str, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    root = make_folder({"cat": 3, "dog": 3})
+    if nested == "link":
+        make_folder({"cat": 1}, name="elsewhere")
+        (root / "dog" / "link").symlink_to(tmp_path / "elsewhere" / "cat")
+        first = root / "dog" / "link" / "00.png"
+    else:
+        first = root / "dog" / nested / "z.png"
+        first.parent.mkdir(parents=True)
+        first.write_bytes(b"any content")
+        (first.parent / "notes.txt").touch()
+    message = f"image '{first}' lies in a folder inside class folder '{root / 'dog'}'"
+    with pytest.raises(DataError, match=re.escape(message)):
+        FolderSource(root)
+
+
+def test_folders_without_images_inside_a_class_folder_are_ignored(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 3, "dog": 3})
+    (root / "cat" / "notes").mkdir()
+    (root / "cat" / "notes" / "a.txt").touch()
+    (root / "cat" / ".thumbnails").mkdir()
+    (root / "cat" / ".thumbnails" / "a.png").touch()
+    assert counts(FolderSource(root), "all") == {"cat": 3, "dog": 3}
 
 
 def test_link_loops_end(make_folder: MakeFolder) -> None:

@@ -12,11 +12,11 @@ from PIL import Image
 
 from edgekit.core import Preprocessing
 from edgekit.data import open_source
+from edgekit.data.decode import load_image
 from edgekit.data.preprocess import (
     check,
     default,
     for_source,
-    load_image,
     normalize,
     prepare,
     resize_and_crop,
