@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 SCHEMA = "edgekit.artifact/1"
 DIGEST_KEY = "contract_sha256"
+REJECTED = ".rejected"
+"""Ending of what failed its verification."""
+
 OF_THE_FILE = ("path", "sha256", "size_bytes", "agreement")
 """Fields that only exist once the file does, and are not embedded in it."""
 
@@ -48,6 +52,11 @@ def contract_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
+def rejected_path(path: Path) -> Path:
+    """Where a file is kept that failed its verification."""
+    return path.with_name(f"{path.name}{REJECTED}")
+
+
 def target_by_suffix(path: Path) -> Target | None:
     """The target that writes files with this ending; ``None`` for other files."""
     targets = (registry.target(name) for name in registry.TARGETS)
@@ -55,8 +64,8 @@ def target_by_suffix(path: Path) -> Target | None:
 
 
 def is_artifact(words: str) -> bool:
-    """Whether words on the command line mean an exported file."""
-    return target_by_suffix(Path(words)) is not None
+    """Whether words on the command line mean an exported file, a rejected one included."""
+    return target_by_suffix(Path(words)) is not None or Path(words).suffix == REJECTED
 
 
 def digest(files: Iterable[Path]) -> str:
@@ -90,10 +99,12 @@ def load(path: Path, *, embedded: bool = False) -> Artifact:
             shows whether the bytes are the exported ones.
 
     Raises:
-        InputError: a file of the artifact is missing.
+        InputError: a file of the artifact is missing, or it was rejected.
         ContractError: the contract is missing, damaged, edited, or of another file; it contradicts
             itself; or the artifact's bytes are not the exported ones.
     """
+    if path.suffix == REJECTED:
+        raise InputError(_why_rejected(path))
     target = target_by_suffix(path)
     if target is None:
         endings = ", ".join(registry.target(name).suffix for name in registry.TARGETS)
@@ -128,6 +139,14 @@ def open_artifact(
                 f"export it again"
             )
     return OpenArtifact(path, contract, target, runner)
+
+
+def _why_rejected(path: Path) -> str:
+    if not path.exists():
+        return f"{path} does not exist: expected an exported file"
+    report = contract_path(path)
+    where = f"see {report}, and " if report.exists() else ""  # it lies beside the main file only
+    return f"{path} failed its verification: {where}export it again"
 
 
 def _check(path: Path, artifact: Artifact) -> None:
@@ -205,7 +224,7 @@ def _load_beside(path: Path, target: Target) -> Artifact:
             f"{beside} was edited after the export (its own digest does not match): restore it, or "
             f"export again"
         )
-    artifact = _decode(beside, data, "the contract")
+    artifact = _decode(beside, data, "the contract", sound=True)
     if artifact.target != target.name:
         raise ContractError(
             f"{beside} is the contract of a {artifact.target} file, not of {path.name}"
@@ -244,15 +263,26 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _decode(path: Path, data: dict[str, Any], what: str) -> Artifact:
+# How `edgekit.core.from_json` begins its message about a key that the record does not have.
+_UNKNOWN_KEY = re.compile(r"^[\w.\[\]]+: unknown key '")
+
+
+def _decode(path: Path, data: dict[str, Any], what: str, *, sound: bool = False) -> Artifact:
+    """The record of a contract.
+
+    Args:
+        sound: the contract's own digest holds: a key that is unknown here was written on purpose.
+    """
     try:
         return from_json(Artifact, data)
     except ValueError as error:
         tools = data.get("tools")
         writer = tools.get("edgekit") if isinstance(tools, dict) else None
-        if writer not in (None, edgekit.__version__):
+        known = writer not in (None, edgekit.__version__)
+        if known or (sound and _UNKNOWN_KEY.search(str(error))):
+            other = f"edgekit {writer}" if known else "another edgekit"
             raise ContractError(
-                f"{path}: {what} was written by edgekit {writer} and cannot be read by this one, "
+                f"{path}: {what} was written by {other} and cannot be read by this one, "
                 f"{edgekit.__version__} ({error}): use that version, or export again"
             ) from error
         raise ContractError(f"{path}: {what} is damaged: {error}") from error

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import platform
-import re
 import signal
 import tempfile
 import time
@@ -15,13 +13,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 
 import edgekit
 from edgekit import registry
-from edgekit.contract import contract_path, contract_text, embedded_text, finished
+from edgekit.contract import (
+    contract_path,
+    contract_text,
+    embedded_text,
+    finished,
+    rejected_path,
+)
 from edgekit.core import Agreement, Artifact, Scheme, Target, TensorSpec, to_json
 from edgekit.errors import EdgekitError, GateError, ModelError, UsageError
 from edgekit.lowering import lower
@@ -30,23 +33,22 @@ from edgekit.native_output import captured
 from edgekit.staging import (
     WRITING_FAILED,
     check_space,
-    prepare_folder,
+    output_folder,
     publish,
     refuse_existing,
     staging,
+    without_staging,
 )
 from edgekit.verification import agreement as agreements
 from edgekit.verification.artifact import (
     Reference,
     agreement_with,
-    find_divergence,
+    diagnose,
     make_reference,
+    reason,
+    running,
 )
 from edgekit.verification.divergence import Divergence
-
-REJECTED = ".rejected"
-
-_TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 Notify = Callable[[str], None]
 
@@ -60,6 +62,7 @@ class Exported:
         seconds: lowering, conversion and verification.
         convert_seconds: the target's own part of it.
         verified_on: where the images of the comparison come from.
+        skipped: images that were left out of it as corrupt.
     """
 
     path: Path
@@ -67,6 +70,7 @@ class Exported:
     seconds: float
     convert_seconds: float
     verified_on: str
+    skipped: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class Rejected:
         path: of the kept file, ending in ``.rejected``.
         reason: the bounds that do not hold.
         divergence: the first layer that is wrong, where it could be found.
+        undiagnosed: why it could not be looked for; ``None`` where it could.
     """
 
     path: Path
@@ -84,7 +89,27 @@ class Rejected:
     agreement: Agreement
     reason: str
     divergence: Divergence | None
+    undiagnosed: str | None
     verified_on: str
+    skipped: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """One file that could not be made or run.
+
+    Attributes:
+        path: that it would have got.
+    """
+
+    path: Path
+    target: str
+    precision: str
+    message: str
+    error: EdgekitError
+
+
+Result = Exported | Rejected | Failed
 
 
 def export(
@@ -96,6 +121,7 @@ def export(
     weights: Path | None = None,
     resolution: int | None = None,
     data: str | None = None,
+    skip_corrupt: bool = False,
     overwrite: bool = False,
     notify: Notify = lambda stage: None,
 ) -> list[Exported]:
@@ -111,6 +137,7 @@ def export(
         weights: checkpoint or state dict, for a zoo name or callable.
         resolution: input side in pixels, instead of the network's own.
         data: SRC whose images the verification uses; by default that of the training, else noise.
+        skip_corrupt: leave out images of it that cannot be decoded, instead of failing.
         overwrite: replace files of the same name.
         notify: told what is being done.
 
@@ -118,8 +145,8 @@ def export(
         One entry per target and precision, in that order.
 
     Raises:
-        GateError: files that failed verification; the attribute ``results`` of this and any
-            other error has every `Exported` and `Rejected` there is.
+        GateError: files that failed verification. Once the first file is begun, the attribute
+            ``results`` of this and any other error has the `Result` of each.
         UnknownNameError: unknown model, target or precision.
         InputError: a model, weights or data that cannot be used; a folder that cannot be written.
         UnavailableError: a converter or runtime is not installed.
@@ -130,28 +157,27 @@ def export(
         model = open_model(model, weights=weights, resolution=resolution)
     folder = Path(out)
     jobs = [(t, p, folder / f"{model.name}-{p}{t.suffix}") for t in chosen for p in names]
-    prepare_folder(folder)
-    for target, _, path in jobs:
-        refuse_existing([*target.files(path), contract_path(path)], overwrite)
-    notify("computing the reference")
-    reference = make_reference(model, data)
-    # For the file and what is staged on the way to it.
-    size = 4 * sum(t.numel() * t.element_size() for t in model.module.parameters())
-    for place in (folder, Path(tempfile.gettempdir())):
-        check_space(place, size)
-    results: list[Exported | Rejected] = []
-    failures: list[EdgekitError] = []
-    for target, name, path in jobs:
-        notify(f"{target.name} {name}")
-        try:
-            results.append(_export_one(reference, target, name, path))
-        except EdgekitError as error:
-            failures.append(error)
-    rejected = [result for result in results if isinstance(result, Rejected)]
-    if rejected:
-        failures.append(_gate_error(rejected))
-    if failures:
-        raise _joined(failures, results)
+    results: list[Result] = []
+    with output_folder(folder):
+        for target, _, path in jobs:
+            refuse_existing([*target.files(path), contract_path(path)], overwrite)
+            refuse_existing(_rejected_files(target, path), overwrite=True)
+        notify("computing the reference")
+        reference = make_reference(model, data, skip_corrupt=skip_corrupt)
+        # For the file and what is staged on the way to it.
+        size = 4 * sum(t.numel() * t.element_size() for t in model.module.parameters())
+        for place in (folder, Path(tempfile.gettempdir())):
+            check_space(place, size)
+        for target, name, path in jobs:
+            notify(f"{target.name} {name}")
+            try:
+                results.append(_export_one(reference, target, name, path))
+            except EdgekitError as error:
+                message = without_staging(str(error))
+                results.append(Failed(path, target.name, name, message, error))
+    failure = _failure(results)
+    if failure is not None:
+        raise failure
     return [result for result in results if isinstance(result, Exported)]
 
 
@@ -174,13 +200,16 @@ def _chosen(targets: Sequence[str], precisions: Sequence[str]) -> tuple[list[Tar
     return chosen, names
 
 
-def _joined(
-    failures: Sequence[EdgekitError], results: Sequence[Exported | Rejected]
-) -> EdgekitError:
-    """The first of several errors with the text of all, and all there is in spite of them."""
-    first = failures[0]
-    first.results = tuple(results)
-    first.args = ("\n".join(str(failure) for failure in failures),)
+def _failure(results: Sequence[Result]) -> EdgekitError | None:
+    """The first error with the text of all, each with its file; ``None`` where all went well."""
+    failed = [result for result in results if isinstance(result, Failed)]
+    rejected = [result for result in results if isinstance(result, Rejected)]
+    if not failed and not rejected:
+        return None
+    texts = [f"{f.path} ({f.target}, {f.precision}): {f.message}" for f in failed]
+    texts += map(_why_rejected, rejected)
+    first = failed[0].error if failed else GateError()
+    first.results, first.args = tuple(results), ("\n".join(texts),)
     return first
 
 
@@ -202,18 +231,16 @@ def _export_one(
             inputs, outputs = runner.tensors()
             artifact = _contract(model, target, scheme, path, inputs, outputs, lowerings)
             target.embed(staged, embedded_text(artifact))
-        agreement = agreement_with(reference, target, staged, precision)
+        with running(path, target):
+            agreement = agreement_with(reference, target, staged, precision)
         artifact = finished(artifact, target.files(staged), agreement=agreement)
-        contract_path(staged).write_text(contract_text(artifact), encoding="utf-8")
         if not agreement.passed:
-            divergence = find_divergence(reference, target, staged, precision)
-            reason = agreements.failures(agreement)
-            kept = _reject(target, staged, path, to_json([reason, artifact, divergence]))
-            return Rejected(kept, artifact, agreement, reason, divergence, reference.data)
+            return _rejected(reference, target, staged, path, artifact)
+        contract_path(staged).write_text(contract_text(artifact), encoding="utf-8")
         # Companions first, so that a main file is never without them, and the contract last.
         publish(folder, [*reversed(target.files(path)), contract_path(path)])
     seconds = time.perf_counter() - start
-    return Exported(path, artifact, seconds, converted, reference.data)
+    return Exported(path, artifact, seconds, converted, reference.data, reference.skipped)
 
 
 @contextmanager
@@ -230,16 +257,8 @@ def _conversion(words: str, target: Target) -> Iterator[None]:
         if isinstance(error, SystemExit) and error.code == 128 + signal.SIGTERM:
             raise
         raise ModelError(
-            f"'{words}' cannot be converted to {target.name}: {_reason(error)} (-v shows all)"
+            f"'{words}' cannot be converted to {target.name}: {reason(error)} (-v shows all)"
         ) from error
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of what went wrong first; wrappers say what to report to whom instead."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in _TERMINAL_CODES.sub("", str(error)).splitlines()]
-    return next(filter(None, lines), type(error).__name__)
 
 
 def _contract(
@@ -274,29 +293,54 @@ def _contract(
     )
 
 
-def _reject(target: Target, staged: Path, path: Path, report: list[Any]) -> Path:
+def _rejected(
+    reference: Reference, target: Target, staged: Path, path: Path, artifact: Artifact
+) -> Rejected:
     """Keeps a failed file under a name that nothing opens, with a report instead of a contract.
 
     What an earlier export left under that name is replaced: it had failed as well.
     """
-    kept = path.with_name(path.name + REJECTED)
-    names = ("reason", "artifact", "divergence")
-    data = {"schema": "edgekit.rejected/1", **dict(zip(names, report, strict=True))}
-    text = json.dumps(data, indent=2, allow_nan=False) + "\n"
-    contract_path(kept).write_text(text, encoding="utf-8")
-    for file in target.files(path):
-        os.replace(staged.parent / file.name, file.with_name(file.name + REJECTED))
-    return kept
+    agreement = artifact.agreement
+    assert agreement is not None
+    divergence, undiagnosed = diagnose(reference, target, staged, artifact.scheme.precision)
+    result = Rejected(
+        rejected_path(path),
+        artifact,
+        agreement,
+        agreements.failures(agreement),
+        divergence,
+        undiagnosed,
+        reference.data,
+        reference.skipped,
+    )
+    report = {
+        "schema": "edgekit.rejected/1",
+        "reason": result.reason,
+        "artifact": to_json(artifact),
+        "divergence": to_json(divergence),
+        "undiagnosed": undiagnosed,
+    }
+    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+    contract_path(rejected_path(staged)).write_text(text, encoding="utf-8")
+    for file in target.files(staged):
+        file.rename(rejected_path(file))
+    publish(staged.parent, _rejected_files(target, path))
+    return result
 
 
-def _gate_error(rejected: Sequence[Rejected]) -> GateError:
-    """Names each rejected file, the bounds that do not hold and the first layer that is wrong."""
-    texts = []
-    for result in rejected:
-        text = f"{result.path} failed verification: {result.reason}"
-        if result.divergence is not None:
-            text += f"; {result.divergence.describe()}"
-        if not result.artifact.trained and result.artifact.scheme.weights != "float32":
-            text += "; random weights make rounding grow from layer to layer: train it first"
-        texts.append(text)
-    return GateError("\n".join(texts))
+def _rejected_files(target: Target, path: Path) -> list[Path]:
+    """What is kept of a failed file, in the order in which it gets its names."""
+    files = [rejected_path(file) for file in reversed(target.files(path))]
+    return [*files, contract_path(rejected_path(path))]
+
+
+def _why_rejected(result: Rejected) -> str:
+    """Names the file, the bounds that do not hold and the first layer that is wrong."""
+    text = f"{result.path} failed verification: {result.reason}"
+    if result.divergence is not None:
+        text += f"; {result.divergence.describe()}"
+    elif result.undiagnosed is not None:
+        text += f"; the first diverging layer cannot be looked for: {result.undiagnosed}"
+    if not result.artifact.trained and result.artifact.scheme.weights != "float32":
+        text += "; random weights make rounding grow from layer to layer: train it first"
+    return text

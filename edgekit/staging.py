@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgekit.errors import OutputError
@@ -22,12 +23,27 @@ WRITING_FAILED = frozenset(
 """Codes of an `OSError` that are about the place of the results."""
 
 
-def prepare_folder(folder: Path) -> None:
-    """Makes a folder for results and makes sure that it can be written.
+_PREFIX = ".edgekit-"
+
+
+@contextmanager
+def output_folder(folder: Path) -> Iterator[None]:
+    """A folder for results, made where missing; gone again where nothing was put into it.
 
     Raises:
         OutputError: it cannot be made, is a file, or is read-only.
     """
+    made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    try:
+        _prepare(folder)
+        yield
+    finally:
+        for path in made:  # the innermost first; one that holds something stays
+            with suppress(OSError):
+                path.rmdir()
+
+
+def _prepare(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -76,7 +92,7 @@ def check_space(folder: Path, size: int) -> None:
 @contextmanager
 def staging(folder: Path) -> Iterator[Path]:
     """A hidden folder beside the results, gone at the end whatever happens."""
-    staged = Path(tempfile.mkdtemp(prefix=".edgekit-", dir=folder))
+    staged = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
     try:
         yield staged
     except Exception as error:
@@ -91,6 +107,11 @@ def staging(folder: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def without_staging(text: str) -> str:
+    """A message with the names that files were to get, in place of those of `staging`."""
+    return re.sub(rf"{re.escape(_PREFIX)}\w+{re.escape(os.sep)}", "", text)
 
 
 def publish(staged: Path, finals: Sequence[Path]) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+    from edgekit.errors import EdgekitError
     from edgekit.inference import Classifier
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -135,9 +136,17 @@ def fail(text: str, kind: str, code: int) -> int:
     """An error, on stderr, and with ``--json`` as the document; returns ``code``."""
     click.echo(f"error: {text}", err=True)
     if _settings.json and not _settings.json_written:
-        error = {"type": kind, "message": text, "exit_code": code}
-        emit_json("edgekit.error/1", {"error": error})
+        emit_json("edgekit.error/1", {"error": _error_entry(text, kind, code)})
     return code
+
+
+def error_entry(error: EdgekitError) -> dict[str, Any]:
+    """An error as it stands in a document, beside what was finished in spite of it."""
+    return _error_entry(str(error), type(error).__name__, error.exit_code)
+
+
+def _error_entry(text: str, kind: str, code: int) -> dict[str, Any]:
+    return {"type": kind, "message": text, "exit_code": code}
 
 
 def trace() -> None:

@@ -18,7 +18,8 @@ from edgekit.cli.options import (
 from edgekit.errors import EdgekitError, UsageError
 
 if TYPE_CHECKING:
-    from edgekit.exporting import Exported, Rejected
+    from edgekit.exporting import Exported, Failed, Rejected, Result
+    from edgekit.models.source import Model
 
 
 @click.command("export")
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     help="Images for the verification: digits, synthetic or a folder. By default those of the "
     "training, else noise.",
 )
+@click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Folder."
 )
@@ -45,6 +47,7 @@ def command(
     weights: Path | None,
     resolution: int | None,
     data: str | None,
+    skip_corrupt: bool,
     out: Path,
     overwrite: bool,
 ) -> None:
@@ -58,21 +61,24 @@ def command(
     its name. What fails is kept as NAME.rejected, with exit code 4.
     """
     targets, precisions = _asked(target, precision)
+    failure: EdgekitError | None = None
+    results: list[Result] = []
     with console.status(f"loading {model}") as notify:
-        from edgekit.exporting import Exported, export
+        from edgekit.exporting import export
         from edgekit.models.source import open_model
 
         opened = open_model(model, weights=weights, resolution=resolution)
-        if not opened.trained:
-            console.warn(
-                f"'{model}' is untrained: its weights are random, its batch-norm statistics are "
-                f"set from noise"
-            )
-        failure: EdgekitError | None = None
-        results: list[Exported | Rejected] = []
+        _warn_untrained(opened)
         try:
             results += export(
-                opened, targets, precisions, out=out, data=data, overwrite=overwrite, notify=notify
+                opened,
+                targets,
+                precisions,
+                out=out,
+                data=data,
+                skip_corrupt=skip_corrupt,
+                overwrite=overwrite,
+                notify=notify,
             )
         except EdgekitError as error:
             failure, results = error, list(error.results)
@@ -80,15 +86,20 @@ def command(
                 raise
     show(results)
     if console.wants_json():
-        console.emit_json(
-            "edgekit.export/1",
-            {
-                "artifacts": [_entry(r) for r in results if isinstance(r, Exported)],
-                "rejected": [_entry(r) for r in results if not isinstance(r, Exported)],
-            },
-        )
+        console.emit_json("edgekit.export/1", _document(results, failure))
     if failure is not None:
         raise failure
+
+
+def _warn_untrained(model: Model) -> None:
+    from edgekit.verification.artifact import preparation
+
+    done = preparation(model)
+    if done is not None:
+        console.warn(
+            f"'{model.words}' is untrained: {done}; the file is good for timing, and computes "
+            f"something else than the network as it was built"
+        )
 
 
 def _asked(target: str, precision: str) -> tuple[list[str], list[str]]:
@@ -110,21 +121,26 @@ def _asked(target: str, precision: str) -> tuple[list[str], list[str]]:
     return targets, precisions
 
 
-def show(results: list[Exported | Rejected]) -> None:
-    """A table of the files, one line each."""
+def show(results: list[Result]) -> None:
+    """A table of the files that there are, one line each."""
+    from edgekit.exporting import Exported, Failed
+
+    there = [result for result in results if not isinstance(result, Failed)]
+    if not there:
+        return
+    console.warn_skipped(there[0].skipped)
     rows = []
-    for result in results:
+    for result in there:
         agreement, artifact = result.artifact.agreement, result.artifact
         assert agreement is not None
         assert artifact.size_bytes is not None
-        seconds = getattr(result, "seconds", None)
         rows.append(
             (
                 str(result.path),
                 console.mebibytes(artifact.size_bytes),
                 f"{agreement.sqnr_db:.1f} dB",
                 f"{agreement.top1_match:.1%}",
-                "rejected" if seconds is None else f"{seconds:.1f} s",
+                f"{result.seconds:.1f} s" if isinstance(result, Exported) else "rejected",
             )
         )
     right = "right"
@@ -132,13 +148,36 @@ def show(results: list[Exported | Rejected]) -> None:
         ["file", ("size", right), ("agreement", right), ("same top-1", right), ("time", right)],
         rows,
     )
-    if results:
-        first = results[0]
-        assert first.artifact.agreement is not None
-        console.say(
-            f"Verified in their runtimes against PyTorch on {first.artifact.agreement.n} images "
-            f"({first.verified_on})."
-        )
+    first = there[0]
+    assert first.artifact.agreement is not None
+    all_passed = all(isinstance(result, Exported) for result in there)
+    console.say(
+        f"{'Verified' if all_passed else 'Compared'} in their runtimes against PyTorch on "
+        f"{first.artifact.agreement.n} images ({first.verified_on})."
+    )
+
+
+def _document(results: list[Result], failure: EdgekitError | None) -> dict[str, Any]:
+    from edgekit.exporting import Exported, Failed, Rejected
+
+    there = [result for result in results if not isinstance(result, Failed)]
+    document = {
+        "artifacts": [_entry(r) for r in results if isinstance(r, Exported)],
+        "rejected": [_entry(r) for r in results if isinstance(r, Rejected)],
+        "failed": [_failed(r) for r in results if isinstance(r, Failed)],
+        "skipped": list(there[0].skipped) if there else [],
+    }
+    return document if failure is None else {**document, "error": console.error_entry(failure)}
+
+
+def _failed(result: Failed) -> dict[str, Any]:
+    return {
+        "path": str(result.path),
+        "target": result.target,
+        "precision": result.precision,
+        "type": type(result.error).__name__,
+        "message": result.message,
+    }
 
 
 def _entry(result: Exported | Rejected) -> dict[str, Any]:
@@ -160,4 +199,9 @@ def _entry(result: Exported | Rejected) -> dict[str, Any]:
     }
     if isinstance(result, Exported):
         return {**entry, "seconds": result.seconds, "convert_seconds": result.convert_seconds}
-    return {**entry, "reason": result.reason, "divergence": to_json(result.divergence)}
+    return {
+        **entry,
+        "reason": result.reason,
+        "divergence": to_json(result.divergence),
+        "undiagnosed": result.undiagnosed,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,27 +11,62 @@ from edgekit.cli import console
 from edgekit.cli.options import embedded_option, weights_option
 from edgekit.errors import GateError
 
+if TYPE_CHECKING:
+    from edgekit.verification.artifact import Verification
+
 
 @click.command("verify")
 @click.argument("artifact", metavar="ARTIFACT")
 @click.option("--against", required=True, metavar="MODEL", help="The network it was made from.")
 @click.option("--data", metavar="SRC", help="Images: digits, synthetic or a folder.")
+@click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
 @weights_option
 @embedded_option
 @console.common_options
 def command(
-    artifact: str, against: str, data: str | None, weights: Path | None, embedded: bool
+    artifact: str,
+    against: str,
+    data: str | None,
+    skip_corrupt: bool,
+    weights: Path | None,
+    embedded: bool,
 ) -> None:
     """Run ARTIFACT and MODEL on the same images and compare their outputs.
 
     Where they disagree (exit code 4), names the first layer that diverges.
     """
     with console.status("verifying"):
-        from edgekit.core import to_json
-        from edgekit.verification.agreement import failures
         from edgekit.verification.artifact import verify
 
-        result = verify(artifact, against, data=data, weights=weights, embedded=embedded)
+        result = verify(
+            artifact,
+            against,
+            data=data,
+            weights=weights,
+            embedded=embedded,
+            skip_corrupt=skip_corrupt,
+        )
+    _warn(artifact, against, result)
+    _show(artifact, against, result)
+    if console.wants_json():
+        console.emit_json("edgekit.verify/1", _document(artifact, against, result))
+    if not result.agreement.passed:
+        raise GateError(_why(artifact, against, result))
+    console.say("passed")
+
+
+def _warn(artifact: str, against: str, result: Verification) -> None:
+    console.warn_skipped(result.skipped)
+    if result.preparation is not None:
+        console.warn(
+            f"'{against}' is untrained: {result.preparation}, as on export; the network as it "
+            f"was built computes something else"
+        )
+    if result.same_weights is False:
+        console.warn(f"{artifact} was made from other weights than those of '{against}'")
+
+
+def _show(artifact: str, against: str, result: Verification) -> None:
     agreement = result.agreement
     console.table(
         ["measure", ("value", "right"), ("at least", "right")],
@@ -43,19 +79,36 @@ def command(
         ],
         title=f"{artifact} against {against}, {agreement.n} images ({result.data})",
     )
-    if console.wants_json():
-        data_out = {
-            "artifact": artifact,
-            "against": against,
-            "agreement": to_json(agreement),
-            "divergence": to_json(result.divergence),
-            "data": result.data,
-        }
-        console.emit_json("edgekit.verify/1", data_out)
-    if not agreement.passed:
-        where = f"; {result.divergence.describe()}" if result.divergence else ""
-        raise GateError(f"{artifact} does not agree with {against}: {failures(agreement)}{where}")
-    console.say("passed")
+
+
+def _document(artifact: str, against: str, result: Verification) -> dict[str, Any]:
+    from edgekit.core import to_json
+
+    return {
+        "artifact": artifact,
+        "against": against,
+        "agreement": to_json(result.agreement),
+        "divergence": to_json(result.divergence),
+        "undiagnosed": result.undiagnosed,
+        "data": result.data,
+        "skipped": list(result.skipped),
+        "preparation": result.preparation,
+        "same_weights": result.same_weights,
+    }
+
+
+def _why(artifact: str, against: str, result: Verification) -> str:
+    """The bounds that do not hold, and what may explain it."""
+    from edgekit.verification.agreement import failures
+
+    text = f"{artifact} does not agree with {against}: {failures(result.agreement)}"
+    if result.same_weights is False:
+        text += "; it was made from other weights"
+    if result.divergence is not None:
+        text += f"; {result.divergence.describe()}"
+    elif result.undiagnosed is not None:
+        text += f"; the first diverging layer cannot be looked for: {result.undiagnosed}"
+    return text
 
 
 def _least(agreement: object, name: str) -> str:

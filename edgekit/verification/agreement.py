@@ -40,8 +40,11 @@ def check_reference(reference: Scores, what: str) -> None:
         what: names the network in the message.
 
     Raises:
-        ModelError: values that are not finite, or are the same for every sample.
+        ModelError: values that are not finite, or are the same for every sample; or one sample
+            only, which has no spread over samples.
     """
+    if len(reference) < 2:
+        raise ModelError(f"{what} was run on {len(reference)} images: expected at least two")
     if not np.isfinite(reference).all():
         raise ModelError(f"{what} gives scores that are not finite: there is nothing to verify")
     scores = reference.astype(np.float64)
@@ -59,7 +62,7 @@ def compare(reference: Scores, outputs: Scores, tolerance: Mapping[str, float]) 
     """Measures how closely outputs follow a reference.
 
     Args:
-        reference: scores of the network, (n, classes); see `check_reference`.
+        reference: scores of the network, (n, classes), as `check_reference` accepts them.
         outputs: scores of the artifact for the same samples.
         tolerance: least values by field name; a line of `TOLERANCES`.
     """
@@ -96,9 +99,9 @@ def failures(agreement: Agreement) -> str:
 
 
 def _spread(scores: Scores) -> Scores:
-    """What differs between samples; with one sample, between classes."""
-    axis = 0 if len(scores) > 1 else 1
-    spread: Scores = scores - scores.mean(axis=axis, keepdims=True)
+    """What differs between samples."""
+    assert len(scores) > 1, "one sample has no spread"
+    spread: Scores = scores - scores.mean(axis=0, keepdims=True)
     return spread
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +18,25 @@ from torch.optim.swa_utils import update_bn
 from edgekit.contract import load
 from edgekit.core import Agreement, Inspectable, Preprocessing, Target
 from edgekit.data import open_source, preprocess
-from edgekit.errors import DataError, ModelError, UnknownNameError
+from edgekit.errors import DataError, EdgekitError, ModelError, UnknownNameError
 from edgekit.models.blocks import stabilize
 from edgekit.models.source import Model, open_model
 from edgekit.native_output import captured
 from edgekit.registry import needed_packages, target
+from edgekit.staging import WRITING_FAILED
 from edgekit.verification.agreement import TOLERANCES, check_reference, compare
 from edgekit.verification.divergence import Divergence, first_divergence
-from edgekit.verification.samples import noise, real_images, reference_scores, statistics_noise
+from edgekit.verification.samples import (
+    Samples,
+    noise,
+    real_samples,
+    reference_scores,
+    statistics_noise,
+)
 
 Images = NDArray[np.float32]
+
+_TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +47,15 @@ class Reference:
         model: with preprocessing and, where it was untrained, batch-norm statistics.
         images: (n, 3, H, W).
         scores: (n, classes), what the network gives for them.
-        data: where the images come from: a source's name, or ``noise``.
+        data: where the images come from; see `Samples`.
+        skipped: images of the source that were left out as corrupt.
     """
 
     model: Model
     images: Images
     scores: NDArray[np.float32]
     data: str
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,32 +65,84 @@ class Verification:
     Attributes:
         divergence: where a failing artifact goes wrong; ``None`` where it passed, or where every
             layer agrees and only the whole does not.
+        undiagnosed: why the divergence could not be looked for; ``None`` where it could.
+        data: where the images come from.
+        skipped: images of the source that were left out as corrupt.
+        preparation: what was done to an untrained network; see `preparation`.
+        same_weights: whether the artifact was made from the network's weights, by their digest;
+            ``None`` where neither comes from a file.
     """
 
     agreement: Agreement
     divergence: Divergence | None
+    undiagnosed: str | None
     data: str
+    skipped: tuple[str, ...]
+    preparation: str | None
+    same_weights: bool | None
 
 
-def make_reference(model: Model, data: str | None = None) -> Reference:
+def preparation(model: Model) -> str | None:
+    """What `make_reference` does to an untrained network, in words; ``None`` for others."""
+    if model.trained:
+        return None
+    statistics = "batch-norm statistics set from noise"
+    if model.spec is None:
+        return f"its weights are random, its {statistics}"
+    return f"its weights are random, its batch-norm biases set to 1 and its {statistics}"
+
+
+def make_reference(
+    model: Model, data: str | None = None, *, skip_corrupt: bool = False
+) -> Reference:
     """Computes what the files of a network must give.
 
     Args:
         data: SRC of real images. Without it those of the training are taken where they can be
             found, else seeded noise.
+        skip_corrupt: leave out images that cannot be decoded, instead of failing.
 
     Raises:
-        DataError: ``data`` cannot be used.
+        DataError: ``data`` cannot be used, or an image of a source cannot.
         ModelError: the scores are constant or not finite, so that nothing could be verified.
     """
     facts = model.preprocessing or preprocess.default(model.resolution)
     if not model.trained:
         model = dataclasses.replace(model, module=_made_comparable(model, facts))
     model = dataclasses.replace(model, preprocessing=facts)
-    images, name = _images(data, model.data, facts)
-    scores = reference_scores(model.module, images)
+    samples = _samples(data, model.data, facts, skip_corrupt)
+    scores = reference_scores(model.module, samples.images)
     check_reference(scores, f"'{model.words}'")
-    return Reference(model, images, scores, name)
+    return Reference(model, samples.images, scores, samples.about, samples.skipped)
+
+
+@contextmanager
+def running(path: Path, format_: Target) -> Iterator[None]:
+    """Turns whatever a runtime raises on a file into one sentence that names the file.
+
+    Raises:
+        ModelError: the runtime cannot run it.
+        UnavailableError: the runtime is not installed.
+    """
+    try:
+        with needed_packages(f"target {format_.name}"):
+            yield
+    except EdgekitError:
+        raise
+    except Exception as error:  # runtimes raise everything there is
+        if isinstance(error, OSError) and error.errno in WRITING_FAILED:
+            raise
+        raise ModelError(
+            f"{path} cannot be run by {format_.runtime}: {reason(error)} (-v shows all)"
+        ) from error
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what went wrong first; wrappers say what to report to whom instead."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in _TERMINAL_CODES.sub("", str(error)).splitlines()]
+    return next(filter(None, lines), type(error).__name__)
 
 
 def agreement_with(reference: Reference, target: Target, path: Path, precision: str) -> Agreement:
@@ -86,6 +152,16 @@ def agreement_with(reference: Reference, target: Target, path: Path, precision: 
         images = arrange(reference.images, target.layout)
         outputs = [runner.run([images[i : i + 1]])[0] for i in range(len(images))]
     return compare(reference.scores, np.concatenate(outputs), TOLERANCES[precision])
+
+
+def diagnose(
+    reference: Reference, target: Target, path: Path, precision: str
+) -> tuple[Divergence | None, str | None]:
+    """`find_divergence`, or why it failed: a diagnosis must not take away what it is about."""
+    try:
+        return find_divergence(reference, target, path, precision), None
+    except Exception as error:  # runtimes raise everything there is, and on such files most of all
+        return None, reason(error)
 
 
 def find_divergence(
@@ -108,6 +184,7 @@ def verify(
     data: str | None = None,
     weights: Path | None = None,
     embedded: bool = False,
+    skip_corrupt: bool = False,
 ) -> Verification:
     """Compares an artifact with the network it was exported from.
 
@@ -117,6 +194,7 @@ def verify(
         data: SRC of real images; see `make_reference`.
         weights: for a zoo name or callable.
         embedded: trust the contract inside the file; see `edgekit.contract.load`.
+        skip_corrupt: leave out images that cannot be decoded, instead of failing.
 
     Raises:
         ContractError: artifact and contract do not belong together.
@@ -138,15 +216,24 @@ def verify(
             f"that it was exported from"
         )
     own = dataclasses.replace(facts.preprocessing, layout="NCHW")
-    reference = make_reference(dataclasses.replace(model, preprocessing=own), data)
-    format_ = target(facts.target)
-    with needed_packages(f"target {facts.target}"):
-        precision = facts.scheme.precision
+    model = dataclasses.replace(model, preprocessing=own)
+    reference = make_reference(model, data, skip_corrupt=skip_corrupt)
+    format_, precision = target(facts.target), facts.scheme.precision
+    with running(path, format_):
         agreement = agreement_with(reference, format_, path, precision)
-        divergence = (
-            None if agreement.passed else find_divergence(reference, format_, path, precision)
-        )
-    return Verification(agreement, divergence, reference.data)
+    divergence, undiagnosed = (
+        (None, None) if agreement.passed else diagnose(reference, format_, path, precision)
+    )
+    from_files = facts.parent_sha256 is not None or model.parent_sha256 is not None
+    return Verification(
+        agreement,
+        divergence,
+        undiagnosed,
+        reference.data,
+        reference.skipped,
+        preparation(model),
+        facts.parent_sha256 == model.parent_sha256 if from_files else None,
+    )
 
 
 def arrange(images: Images, layout: str) -> Images:
@@ -154,19 +241,20 @@ def arrange(images: Images, layout: str) -> Images:
     return images if layout == "NCHW" else np.ascontiguousarray(images.transpose(0, 2, 3, 1))
 
 
-def _images(data: str | None, trained_on: str | None, facts: Preprocessing) -> tuple[Images, str]:
+def _samples(
+    data: str | None, trained_on: str | None, facts: Preprocessing, skip_corrupt: bool
+) -> Samples:
     words = data or trained_on
     if words is None:
-        return noise(facts), "noise"
+        return Samples(noise(facts), "noise")
     try:
-        source = open_source(words)
-        split = "test" if "test" in source.splits else "all"
-        # Images that the training left out as corrupt may be among its own.
-        return real_images(source, facts, split, skip_corrupt=data is None), source.name
+        source = open_source(words, skip_corrupt=skip_corrupt)
     except (DataError, UnknownNameError):
         if data is not None:
             raise
-    return noise(facts), f"noise ('{words}', the training's images, cannot be opened here)"
+        about = f"noise ('{words}', the training's images, cannot be opened here)"
+        return Samples(noise(facts), about)
+    return real_samples(source, facts)
 
 
 def _made_comparable(model: Model, facts: Preprocessing) -> torch.nn.Module:

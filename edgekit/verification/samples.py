@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from edgekit.errors import DataError
 
 REAL_COUNT = 256
 NOISE_COUNT = 128
-"""Enough for "99 % of top-1" to mean something: one image may differ, two may not."""
+"""Images of every comparison, at least: with so many, "99 % of top-1" means something. One image
+may differ, two may not."""
 
 BATCH = 16
 
@@ -26,31 +28,55 @@ STATISTICS_SEED = 1
 Images = NDArray[np.float32]
 
 
-def real_images(
-    source: ImageSource, preprocessing: Preprocessing, split: str, *, skip_corrupt: bool = False
-) -> Images:
-    """Up to `REAL_COUNT` images, evenly spaced over a split, ready for the network.
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What a network and its files are compared on.
 
-    Args:
-        skip_corrupt: pass over images that cannot be decoded.
+    Attributes:
+        images: (n, 3, H, W), or (n, H, W, 3) as the preprocessing says.
+        about: where they come from: a source's name, ``noise``, or how many of which.
+        skipped: images of the source that were left out as corrupt.
+    """
+
+    images: Images
+    about: str
+    skipped: tuple[str, ...] = ()
+
+
+def real_samples(source: ImageSource, preprocessing: Preprocessing) -> Samples:
+    """Images of a source's test split, or of all of it, and noise where they are too few.
+
+    Raises:
+        DataError: an image cannot be used.
+    """
+    split = "test" if "test" in source.splits else "all"
+    images = real_images(source, preprocessing, split)
+    skipped = tuple(getattr(source, "skipped", ()))
+    missing = NOISE_COUNT - len(images)
+    if missing <= 0:
+        return Samples(images, source.name, skipped)
+    about = f"{len(images)} images of {source.name} and {missing} of noise"
+    return Samples(np.concatenate([images, noise(preprocessing, missing)]), about, skipped)
+
+
+def real_images(source: ImageSource, preprocessing: Preprocessing, split: str) -> Images:
+    """Up to `REAL_COUNT` images, evenly spaced over a split, ready for the network.
 
     Returns:
         (n, 3, H, W), or (n, H, W, 3) as the preprocessing says.
 
     Raises:
-        DataError: an image cannot be used, or all of them cannot.
+        DataError: an image cannot be decoded or prepared.
     """
     size = source.size(split)
     indices = np.linspace(0, size - 1, min(size, REAL_COUNT)).round().astype(int)
     pixels = []
     for i in indices:
+        image = source.image(split, int(i))
         try:
-            pixels.append(resize_and_crop(source.image(split, int(i)), preprocessing))
-        except DataError:
-            if not skip_corrupt:
-                raise
-    if not pixels:
-        raise DataError(f"no image of split '{split}' of '{source.name}' can be decoded")
+            pixels.append(resize_and_crop(image, preprocessing))
+        except DataError as error:
+            raise DataError(f"'{source.name}', image {i} of split '{split}': {error}") from error
     return normalize(np.stack(pixels), preprocessing)
 
 

@@ -3,15 +3,69 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
+from command_line import CommandLine, Result
 from PIL import Image
 
+from edgekit.cli import cli as group
+
 SMALL = "mobilenetv1@0.25"
+
+# What a message may name that is given to another program, or to another command, which is named.
+ELSEWHERE = re.compile(r"pip install [^;:]*|'edgekit [^']*'|No such option:? '?--[\w-]+")
+OPTION = re.compile(r"(?<![\w-])(?:--[a-z][\w-]*|-[a-z]\b)")
+COMMANDS = ("demo", "evaluate", "export", "predict", "verify")
 _numbers = itertools.count()
+
+
+def misnamed_options(command: str, arguments: tuple[str, ...], errors: str) -> set[str]:
+    """Options that the errors of a command name, which neither it nor its user knows."""
+    one = group.get_command(click.Context(group), command)
+    assert one is not None
+    known = {"--help", *(name for option in one.params for name in option.opts)}
+    messages = errors[errors.find("error: ") :] if "error: " in errors else ""
+    named = set(OPTION.findall(ELSEWHERE.sub("", messages)))
+    return {name for name in named - known if not any(name in given for given in arguments)}
+
+
+@pytest.fixture
+def run(run: CommandLine) -> CommandLine:
+    """The command line in this process; no error of it may advise an option that it lacks."""
+
+    def call(*arguments: object) -> Result:
+        result = run(*arguments)
+        words = tuple(map(str, arguments))
+        if words and words[0] in COMMANDS and "-v" not in words:
+            assert misnamed_options(words[0], words[1:], result.err) == set(), result.err
+        return result
+
+    return call
+
+
+@pytest.fixture
+def checkpoint_of(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a checkpoint of a small network that says it was trained on a folder of images."""
+
+    def write(data: str, *labels: str, name: str = "net.pt") -> Path:
+        from edgekit.core import Preprocessing
+        from edgekit.models.source import open_model
+        from edgekit.models.weights import Checkpoint, save_checkpoint
+        from edgekit.verification.artifact import make_reference
+
+        model = make_reference(open_model(SMALL, resolution=32, classes=len(labels))).model
+        assert model.spec is not None
+        state, facts = model.module.state_dict(), Preprocessing(resize=32, crop=32)
+        path = tmp_path / name
+        save_checkpoint(path, Checkpoint(SMALL, model.spec, state, labels, facts, data))
+        return path
+
+    return write
 
 
 @pytest.fixture

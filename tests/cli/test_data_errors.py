@@ -133,6 +133,39 @@ def test_a_bad_image_is_named_and_left_out_only_on_demand(
     assert "warning: skipped data/1/03.png" in lenient.err
 
 
+@pytest.mark.parametrize("command", ["export", "verify"])
+def test_a_bad_image_of_the_training_is_named_and_left_out_only_on_demand(
+    command: str,
+    image_folder: ImageFolder,
+    checkpoint_of: Callable[..., Path],
+    run: CommandLine,
+    tmp_path: Path,
+) -> None:
+    folder = image_folder("data", "dark", "light", count=20)  # two of each class are for tests
+    net = checkpoint_of("data", "dark", "light")
+    arguments: tuple[object, ...] = ("export", net, "-t", "openvino", "-o", "out")
+    if command == "verify":
+        assert run(*arguments).code == 0
+        arguments = ("verify", f"out/{SMALL}-fp32.xml", "--against", net)
+    from edgekit.data.folder import FolderSource
+
+    bad = FolderSource(folder).paths("test")[0]
+    _truncated(bad)
+    strict = run(*arguments)
+    assert (strict.code, strict.out) == (3, "")
+    shown = bad.relative_to(tmp_path)
+    assert str(shown) in strict.message
+    assert "--skip-corrupt" in strict.message
+    lenient = run(*arguments, "--skip-corrupt", "--json")
+    assert lenient.code == 0
+    assert f"warning: skipped {shown}: it cannot be decoded" in lenient.err
+    assert lenient.json["skipped"] == [str(shown)]
+    entry = lenient.json["artifacts"][0] if command == "export" else lenient.json
+    about = entry["verified_on"] if command == "export" else entry["data"]
+    assert about == "3 images of data and 125 of noise"
+    assert entry["agreement"]["n"] == 128
+
+
 @pytest.mark.parametrize("damage", ["truncated", "dangling link"])
 def test_training_names_a_bad_image_and_leaves_it_out_only_on_demand(
     damage: str, image_folder: ImageFolder, run: CommandLine, tmp_path: Path
