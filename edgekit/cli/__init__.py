@@ -107,6 +107,9 @@ def run(arguments: list[str]) -> int:
             result = cli.main(arguments, prog_name="edgekit", standalone_mode=False, obj=settings)
             sys.stdout.flush()
             return result if isinstance(result, int) else 0
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            return error.exit_code
         except click.exceptions.Exit as error:
             return error.exit_code
         except (BrokenPipeError, SystemExit) as error:

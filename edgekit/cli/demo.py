@@ -11,6 +11,7 @@ import click
 from edgekit.cli import console, train
 from edgekit.cli import predict as predict_command
 from edgekit.cli.options import overwrite_option
+from edgekit.errors import OutputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,6 +41,7 @@ def command(out: Path, epochs: int, overwrite: bool) -> None:
     from edgekit import registry
     from edgekit.data import open_source
 
+    _refuse_earlier(out, overwrite)
     begin = time.perf_counter()
     options = {"epochs": epochs, "resolution": RESOLUTION}
     console.note(f"training {MODEL} on {DATA}, {RESOLUTION} px, {epochs} epochs")
@@ -72,6 +74,20 @@ def command(out: Path, epochs: int, overwrite: bool) -> None:
     )
     if console.wants_json():
         console.emit_json("edgekit.demo/1", _document(result, exported, scores))
+
+
+def _refuse_earlier(out: Path, overwrite: bool) -> None:
+    """Says what can be done about an earlier run here, where there is no ``--resume``.
+
+    Raises:
+        OutputError: the folder holds a run, and may not be replaced.
+    """
+    results = ("model.pt", "state.pt", "metrics.jsonl", "curves.png")
+    if not overwrite and any((out / "run" / name).exists() for name in results):
+        raise OutputError(
+            f"{out} holds an earlier demo: give --overwrite to replace it, or another folder "
+            f"with -o"
+        )
 
 
 def _evaluate(words: str, source: Any) -> Evaluation:

@@ -36,9 +36,10 @@ class Check:
 @click.command("doctor")
 @console.common_options
 def command() -> None:
-    """Check Python, packages, converters, runtimes and devices.
+    """Check PyTorch, CUDA, temporary files, converters and runtimes.
 
-    Each target converts and runs a tiny network. Exit code 5 when something
+    Each target converts and runs a tiny network; Python and processor are
+    shown. Exit code 5 when something
     that edgekit needs does not work.
     """
     steps: list[Callable[[], Check]] = [_python, _processor, _torch, _accelerator, _writable]

@@ -128,8 +128,15 @@ def test_a_wrong_command_line_is_explained(
 
 def test_no_arguments_show_the_help(cli: CommandLine) -> None:
     result = cli()
-    assert result.code == 2
-    assert "Usage: edgekit" in result.out + result.err
+    assert (result.code, result.out) == (2, "")
+    assert result.err.strip() == cli("--help").out.strip()
+
+
+def test_the_help_of_doctor_names_what_it_checks(run: CommandLine) -> None:
+    text = " ".join(run("doctor", "--help").out.split())
+    assert "devices" not in text
+    for name in ("PyTorch", "CUDA", "temporary files", "Each target", "Python", "processor"):
+        assert name in text
 
 
 @pytest.mark.parametrize(

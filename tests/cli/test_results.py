@@ -312,6 +312,20 @@ def test_a_traceback_is_shown_on_demand_only(command: str, run: CommandLine) -> 
     assert shown.out == ""
 
 
+@pytest.mark.parametrize("name", ["model.pt", "state.pt"])
+def test_a_second_demo_names_only_what_it_can_do(
+    name: str, run: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "demo" / "run").mkdir(parents=True)
+    (tmp_path / "demo" / "run" / name).write_text("precious")
+    result = run("demo", "-o", "demo")
+    assert (result.code, result.out) == (3, "")
+    assert result.message == (
+        "demo holds an earlier demo: give --overwrite to replace it, or another folder with -o"
+    )
+    assert (tmp_path / "demo" / "run" / name).read_text() == "precious"
+
+
 @pytest.mark.slow
 def test_the_demo_goes_all_the_way(cli: CommandLine, tmp_path: Path) -> None:
     result = cli("demo", "--epochs", "2", "-o", "demo", timeout=600)
