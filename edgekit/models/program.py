@@ -39,22 +39,23 @@ class Program(nn.Module):
     """An exported program as a network.
 
     Args:
-        graph: what `torch.export.ExportedProgram.module` gives.
+        program: what `torch.export.ExportedProgram.module` gives. (Not called a graph: a traced
+            module has an attribute of that name already.)
         batch: the only batch size that it takes; ``None`` for any.
     """
 
-    def __init__(self, graph: nn.Module, batch: int | None) -> None:
+    def __init__(self, program: nn.Module, batch: int | None) -> None:
         super().__init__()
-        self.graph = graph
+        self.program = program
         self.batch = batch
         self.training = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Whatever the program gives for images (N, 3, H, W)."""
         if self.batch is None or x.shape[0] == self.batch:
-            scores: Tensor = self.graph(x)
+            scores: Tensor = self.program(x)
             return scores
-        return torch.cat([self.graph(part) for part in torch.split(x, self.batch)])
+        return torch.cat([self.program(part) for part in torch.split(x, self.batch)])
 
     def train(self, mode: bool = True) -> Program:
         """Does nothing: a program is in the mode that it was exported in."""
@@ -141,8 +142,8 @@ def _bounds(program: torch.export.ExportedProgram, size: Any) -> tuple[int, int 
     if found is None:
         return 1, None
     low, high = int(found.lower), found.upper
-    # An axis without a stated bound gets one near the largest integer.
-    unbounded = not high.is_finite or int(high) >= 1 << 31
+    # An axis without a stated bound has infinity, or something near the largest integer.
+    unbounded = not high.is_Integer or int(high) >= 1 << 31
     # 0 and 1 are special to the tracer, which states 2 where nothing was said.
     return (1 if low == 2 else max(1, low)), None if unbounded else int(high)
 
@@ -174,6 +175,9 @@ def _check_archive(path: Path) -> None:
         raise CheckpointError(f"{path} is empty (0 bytes): expected an exported program")
     try:
         with zipfile.ZipFile(path) as archive:
+            # The end of a part that is an archive itself looks like the end of this one.
+            if min((info.header_offset for info in archive.infolist()), default=1) > 0:
+                raise zipfile.BadZipFile("it does not begin where the file does")
             if (altered := archive.testzip()) is not None:
                 raise CheckpointError(
                     f"{path} is damaged: the checksum of its part '{altered}' differs; copy it "

@@ -147,7 +147,7 @@ def test_programs_that_cannot_be_used_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
 def test_a_program_cut_short_is_refused(
     share: float, fixed: Path, tmp_path: Path, run: CommandLine
 ) -> None:
