@@ -150,6 +150,8 @@ def _name(model: str) -> str:
 
     if Path(model).exists():  # the training itself says why a path is no name
         return Path(model).stem
+    if ":" in model:
+        return model.rpartition(":")[2]
     return registry.canonical_name(model)
 
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from edgekit.core import ModelSpec
-from edgekit.errors import UsageError
+from edgekit.core import ModelSpec, Preprocessing
+from edgekit.errors import ModelError, UsageError
 from edgekit.models import build
 from edgekit.models.blocks import DropPath
 from edgekit.models.fitting import init_from
-from edgekit.models.weights import load_state
+from edgekit.models.source import Model, open_model, try_forward
+from edgekit.models.weights import load_into, load_state
 from edgekit.training.options import TrainingOptions
 from edgekit.training.run_folder import Plan
+
+OWN_STRIDE = 32
+"""Resolutions that are chosen for networks that are not of the zoo are a multiple of it, pixels."""
 
 
 def with_regularization(spec: ModelSpec, options: TrainingOptions) -> ModelSpec:
@@ -29,28 +33,91 @@ def with_regularization(spec: ModelSpec, options: TrainingOptions) -> ModelSpec:
     )
 
 
-def initial(plan: Plan, note: Callable[[str], None]) -> nn.Module:
+def open_own(words: str, options: TrainingOptions, classes: int) -> Model:
+    """Opens a network that is not of the zoo.
+
+    Args:
+        words: ``timm:NAME``, ``torchvision:NAME`` or ``package.module:callable``.
+
+    Raises:
+        ModelError: it cannot be built or run, or gives another number of scores.
+        UsageError: dropout or stochastic depth, which only specs of the zoo have.
+        UnavailableError: a library that is not installed.
+    """
+    for option, value in (("drop-path", options.drop_path), ("dropout", options.dropout)):
+        if value is not None:
+            raise UsageError(
+                f"--{option} {value:g}: '{words}' is not of the zoo, and has what it was built "
+                f"with; leave the option out"
+            )
+    model = open_model(words, resolution=options.resolution, classes=classes)
+    if model.classes != classes:
+        raise ModelError(
+            f"'{words}' gives {model.classes} scores and the data have {classes} classes: expected "
+            f"a score for each"
+        )
+    return model
+
+
+def own_preprocessing(model: Model, facts: Preprocessing) -> Preprocessing:
+    """The source's preprocessing, normalized as the library's own weights want it."""
+    if model.preprocessing is None:
+        return facts
+    own = model.preprocessing
+    return dataclasses.replace(facts, mean=own.mean, std=own.std)
+
+
+def initial(plan: Plan, own: nn.Module | None, note: Callable[[str], None]) -> nn.Module:
     """Builds the network with its first weights, from ``init`` or from the seed.
 
     Args:
+        own: the network where it is not of the zoo, with the weights that it came with.
         note: is told when a layer keeps fresh weights.
 
     Raises:
         CheckpointError: weights that cannot be read, or do not fit but for the class scores.
+        ModelError: a network that is not of the zoo and cannot take images of this size.
         UsageError: stochastic depth or dropout for a network that has no place for it.
     """
-    options = plan.options
-    torch.manual_seed(torch_seed(options.seed))
-    network = build(plan.spec)
-    _check_regularization(network, plan)
-    if options.init is not None:
-        state = load_state(Path(options.init))
-        if not init_from(network, plan.spec, state, options.init):
-            note(
-                f"{options.init} is of other classes than the data: the layer of the class scores "
-                f"starts anew, all others with its weights"
-            )
+    init = plan.options.init
+    torch.manual_seed(torch_seed(plan.options.seed))
+    if plan.spec is None:
+        assert own is not None
+        side = plan.preprocessing.crop
+        try_forward(own, torch.zeros(1, 3, side, side), plan.model)
+        network = own
+    else:
+        network = build(plan.spec)
+        _check_regularization(network, plan)
+    if init is None:
+        return network
+    state = load_state(Path(init))
+    if plan.spec is None:
+        same = _init_own(network, state, init)
+    else:
+        same = init_from(network, plan.spec, state, init)
+    if not same:
+        note(
+            f"{init} is of other classes than the data: the layer of the class scores starts "
+            f"anew, all others with its weights"
+        )
     return network
+
+
+def _init_own(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> bool:
+    """`init_from` where names have to be equal and the layer of the scores is the last one."""
+    own = network.state_dict()
+    layers = [k for k, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    scores = {k: v for k, v in own.items() if layers and k.rpartition(".")[0] == layers[-1]}
+    other = {
+        name: tensor
+        for name, tensor in scores.items()
+        if name in state
+        and state[name].shape != tensor.shape
+        and state[name].shape[1:] == tensor.shape[1:]
+    }
+    load_into(network, {**state, **other}, origin)
+    return not other
 
 
 def _check_regularization(network: nn.Module, plan: Plan) -> None:

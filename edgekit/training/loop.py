@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgekit.core import ImageSource, ModelSpec, from_json, to_json
+from edgekit.core import ImageSource, from_json, to_json
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
 from edgekit.errors import CheckpointError, DataError, UsageError
@@ -25,7 +25,13 @@ from edgekit.training import options as training_options
 from edgekit.training import processes
 from edgekit.training.distillation import Teacher, open_teacher
 from edgekit.training.images import Batches, Loader, SplitImages, open_splits
-from edgekit.training.initial import initial, with_regularization
+from edgekit.training.initial import (
+    OWN_STRIDE,
+    initial,
+    open_own,
+    own_preprocessing,
+    with_regularization,
+)
 from edgekit.training.options import TrainingOptions
 from edgekit.training.progress import EpochRecord, Progress, Silent
 from edgekit.training.run_folder import Plan, RunFolder, TestRecord
@@ -77,7 +83,7 @@ def train(
     skip_corrupt: bool = False,
     progress: Progress | None = None,
 ) -> TrainingResult:
-    """Trains a zoo network.
+    """Trains a network.
 
     After every epoch ``out`` holds ``state.pt`` and ``metrics.jsonl``, at the end also
     ``model.pt`` and ``curves.png``, and no ``state.pt``. A run that was stopped at any point and
@@ -87,7 +93,7 @@ def train(
     first writes files and reports progress.
 
     Args:
-        model: zoo name.
+        model: zoo name, ``timm:NAME``, ``torchvision:NAME`` or ``package.module:callable``.
         data: words of an image source; see `edgekit.data.open_source`.
         out: folder of the run; made if need be.
         resume: go on with the run in ``out``; a finished one just gives its result.
@@ -99,7 +105,8 @@ def train(
         UsageError: an option out of range, or a run that was started with others.
         DataError: images that cannot be used.
         CheckpointError: ``options.init``, ``options.teacher`` or ``state.pt`` cannot be used.
-        ModelError: the loss is no longer finite, or the teacher has other classes.
+        ModelError: the loss is no longer finite, the teacher has other classes, or the network
+            of a callable cannot be used.
         OutputError: ``out`` holds another run, or cannot be written.
         UnavailableError: a device that is not there.
     """
@@ -108,12 +115,12 @@ def train(
     training_options.machine(options)
     folder = RunFolder(Path(out))
     folder.check(resume=resume, overwrite=overwrite)
-    published = _published_spec(model)
+    _check_words(model)
     source = open_source(data, skip_corrupt=skip_corrupt)
-    plan = _plan(published, source, options)
+    plan, own = _plan(model, source, options)
     progress = progress if progress is not None and processes.is_main() else Silent()
     with _own_torch(options):
-        network = initial(plan, progress.note)
+        network = initial(plan, own, progress.note)
         teacher = _teacher(plan)
         if processes.is_main():
             folder.make()
@@ -222,38 +229,53 @@ class _Run:
         return self.earlier_s + time.perf_counter() - self.begin
 
     def _title(self) -> str:
-        return f"{self.plan.model} on {self.plan.data}, {self.plan.spec.resolution} px"
+        return f"{self.plan.model} on {self.plan.data}, {self.plan.preprocessing.crop} px"
 
 
-def _published_spec(model: str) -> ModelSpec:
-    """The spec of a zoo name.
+def _check_words(model: str) -> None:
+    """Refuses what cannot be trained, before data are opened.
 
     Raises:
-        UsageError: the words mean something else.
+        UsageError: a file.
+        UnknownNameError: no network has that name.
     """
-    if is_path(model) or ":" in model:
+    if is_path(model):
         raise UsageError(
-            f"'{model}': only zoo networks are trained for now; to start from a checkpoint, give "
-            f"the network's name and --init FILE; see 'edgekit list models'"
+            f"'{model}' is a file or folder: expected a network's name; to start from a "
+            f"checkpoint, give the network's name and --init FILE; see 'edgekit list models'"
         )
-    return find_spec(model)
+    if ":" not in model:
+        find_spec(model)
 
 
-def _plan(published: ModelSpec, source: ImageSource, options: TrainingOptions) -> Plan:
-    splits = _splits(source)
-    smallest = family_of(published).stride(published)
-    options = training_options.resolve(options, source, published.resolution, smallest)
-    spec = find_spec(published.name, classes=len(source.classes))
-    spec = with_regularization(with_resolution(spec, options.resolution), options)
-    return Plan(
-        model=spec.name,
+def _plan(
+    words: str, source: ImageSource, options: TrainingOptions
+) -> tuple[Plan, nn.Module | None]:
+    """What is to be done, and the network where it is not of the zoo."""
+    splits, classes = _splits(source), len(source.classes)
+    if ":" in words:
+        own = open_own(words, options, classes)
+        options = training_options.resolve(options, source, own.resolution, OWN_STRIDE)
+        spec, name, module = None, words, own.module
+        assert options.resolution is not None
+        preprocessing = own_preprocessing(own, for_source(source, options.resolution))
+    else:
+        spec, module = find_spec(words), None
+        smallest = family_of(spec).stride(spec)
+        options = training_options.resolve(options, source, spec.resolution, smallest)
+        spec = with_resolution(find_spec(words, classes=classes), options.resolution)
+        spec, name = with_regularization(spec, options), spec.name
+        preprocessing = for_source(source, spec.resolution)
+    plan = Plan(
+        model=name,
         data=source.name,
         options=options,
         spec=spec,
-        preprocessing=for_source(source, spec.resolution),
+        preprocessing=preprocessing,
         labels=source.classes,
         images={split: source.size(split) for split in splits},
     )
+    return plan, module
 
 
 def _splits(source: ImageSource) -> list[str]:

@@ -38,16 +38,17 @@ class Plan:
     """All that a run depends on; a run is resumed only under an equal plan.
 
     Attributes:
-        model: canonical name of the network.
+        model: canonical name of the network; its words where it is not of the zoo.
         data: name of the image source.
         options: resolved.
+        spec: ``None`` where the network is not of the zoo.
         images: number of images by split.
     """
 
     model: str
     data: str
     options: TrainingOptions
-    spec: ModelSpec
+    spec: ModelSpec | None
     preprocessing: Preprocessing
     labels: tuple[str, ...]
     images: Mapping[str, int]

@@ -232,8 +232,8 @@ def test_a_diverging_run_says_so_and_can_simply_be_started_again(
     assert "model.pt" in _names(out)
 
 
-@pytest.mark.parametrize("words", ["runs/a/model.pt", "package.module:callable", "./run"])
-def test_only_zoo_names_train_for_now(words: str, tmp_path: Path, quick: TrainingOptions) -> None:
+@pytest.mark.parametrize("words", ["runs/a/model.pt", "./run", "program.pt2"])
+def test_files_are_no_networks_to_train(words: str, tmp_path: Path, quick: TrainingOptions) -> None:
     with pytest.raises(UsageError, match="--init"):
         train(words, "synthetic", options=quick, out=tmp_path / "run")
 

@@ -59,7 +59,7 @@ def test_rmsprop_follows_tensorflows_rule() -> None:
     options = TrainingOptions(optimizer="rmsprop", lr=0.1, weight_decay=0.01)
     model = nn.Linear(1, 1, bias=False)
     optimizer = make_optimizer(model, options)
-    weight = float(nn.init.constant_(model.weight, 2.0))
+    weight = nn.init.constant_(model.weight, 2.0).item()
     square, momentum = 1.0, 0.0
     for gradient in (0.5, -3.0, 0.0, 40.0):
         model.weight.grad = torch.full_like(model.weight, gradient)
@@ -68,7 +68,7 @@ def test_rmsprop_follows_tensorflows_rule() -> None:
         square = 0.9 * square + 0.1 * gradient**2
         momentum = 0.9 * momentum + 0.1 * gradient / (square + 1e-3) ** 0.5
         weight -= momentum
-        assert float(model.weight) == pytest.approx(weight, rel=1e-5)
+        assert model.weight.item() == pytest.approx(weight, rel=1e-5)
 
 
 def test_rmsprop_goes_on_from_its_state_to_the_same_bits() -> None:

@@ -1,0 +1,124 @@
+"""Training of networks that are not of the zoo."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgekit.errors import CheckpointError, ModelError, UsageError
+from edgekit.models.source import open_model
+from edgekit.models.weights import load_checkpoint
+from edgekit.training import EpochRecord, TrainingOptions, train
+from edgekit.training.progress import Silent
+
+NETWORK = """
+from torch import nn
+
+def network(classes=4):
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(8, classes),
+    )
+
+def ten():
+    return network(10)
+
+class TwoHeads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = network()
+
+    def forward(self, x):
+        return (self.body(x), self.body(x)) if self.training else self.body(x)
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "network_to_train.py").write_text(NETWORK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(__import__("sys").modules, "network_to_train", raising=False)
+    return "network_to_train"
+
+
+class _Interrupt(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def epoch(self, record: EpochRecord) -> None:
+        if record.epoch == 1:
+            raise KeyboardInterrupt
+
+
+def test_a_callables_network_trains_resumes_and_is_opened_again(
+    module: str, tmp_path: Path, quick: TrainingOptions
+) -> None:
+    words = f"{module}:network"
+    options = dataclasses.replace(quick, epochs=2)
+    whole = train(words, "synthetic", options=options, out=tmp_path / "whole")
+    assert whole.model == words
+    checkpoint = load_checkpoint(whole.checkpoint)
+    assert checkpoint.spec is None
+    assert checkpoint.preprocessing.crop == 32
+    opened = open_model(words, weights=whole.checkpoint)
+    assert opened.labels == checkpoint.labels
+    with pytest.raises(KeyboardInterrupt):
+        train(words, "synthetic", options=options, out=tmp_path / "cut", progress=_Interrupt())
+    resumed = train(words, "synthetic", options=options, out=tmp_path / "cut", resume=True)
+    again = load_checkpoint(resumed.checkpoint)
+    assert all(torch.equal(again.state[name], checkpoint.state[name]) for name in again.state)
+
+
+def test_init_from_another_number_of_scores_keeps_the_last_layer_fresh(
+    module: str, tmp_path: Path, quick: TrainingOptions
+) -> None:
+    open_model(f"{module}:ten")
+    weights = open_model(f"{module}:ten").module.state_dict()
+    weights["0.weight"] = torch.ones_like(weights["0.weight"])
+    torch.save(weights, tmp_path / "ten.pth")
+    options = dataclasses.replace(
+        quick, epochs=1, lr=1e-9, ema=False, init=str(tmp_path / "ten.pth")
+    )
+    progress = _Interrupt()
+    with pytest.raises(KeyboardInterrupt):
+        train(f"{module}:network", "synthetic", options=options, out=tmp_path, progress=progress)
+    assert len(progress.notes) == 1
+    state = torch.load(tmp_path / "state.pt", weights_only=True)["trainer"]["model"]
+    torch.testing.assert_close(state["0.weight"], weights["0.weight"], rtol=0, atol=1e-4)
+    del weights["0.weight"]
+    torch.save(weights, tmp_path / "ten.pth")
+    with pytest.raises(CheckpointError, match=r"'0\.weight' .* missing"):
+        train(f"{module}:network", "synthetic", options=options, out=tmp_path / "other")
+
+
+def test_networks_that_cannot_be_trained_are_refused(
+    module: str, tmp_path: Path, quick: TrainingOptions
+) -> None:
+    def start(name: str, **change: float) -> None:
+        options = dataclasses.replace(quick, **change)
+        train(f"{module}:{name}", "synthetic", options=options, out=tmp_path / "run")
+
+    with pytest.raises(ModelError, match="gives 10 scores and the data have 4 classes"):
+        start("ten")
+    with pytest.raises(UsageError, match=r"--drop-path 0\.1: .* not of the zoo"):
+        start("network", drop_path=0.1)
+    with pytest.raises(ModelError, match="no attribute"):
+        start("nothing")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ModelError, match="gives a tuple in training"):
+        start("TwoHeads")
+
+
+def test_the_resolution_follows_the_images(module: str, tmp_path: Path) -> None:
+    options = TrainingOptions(epochs=1, threads=1)
+    train(f"{module}:network", "synthetic", options=options, out=tmp_path / "run")
+    recorded = json.loads((tmp_path / "run" / "options.json").read_text())
+    assert recorded["spec"] is None
+    assert recorded["options"]["resolution"] == 96  # twice 40 px, a multiple of 32
