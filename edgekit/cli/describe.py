@@ -1,32 +1,116 @@
-"""``edgekit describe``: the layers of a network."""
+"""``edgekit describe``: what a network is made of and what it costs."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli import console
+from edgekit.cli import console, describe_tables
 from edgekit.cli.options import artifact_or_model, resolution_option, weights_option
-from edgekit.errors import UsageError
+from edgekit.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from edgekit.core import Artifact
+    from edgekit.models.analysis import Totals
+    from edgekit.models.count import Layer
     from edgekit.models.source import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A network that was asked for.
+
+    Attributes:
+        layers: empty where an artifact does not tell its network; so are ``model`` and ``totals``.
+        artifact: where one was named.
+    """
+
+    words: str
+    model: Model | None
+    layers: list[Layer]
+    totals: Totals | None
+    artifact: Artifact | None
+
+    @property
+    def name(self) -> str:
+        """Of the network; of the file where the network is not known."""
+        return self.model.name if self.model else self.words
+
+    @property
+    def heading(self) -> str:
+        """The name with the size of the image."""
+        return f"{self.name} at {self.model.resolution} px" if self.model else self.name
 
 
 @click.command("describe")
 @artifact_or_model
+@click.argument("other", metavar="[OTHER]", required=False)
+@click.option("--compare", is_flag=True, help="Show two networks side by side.")
+@click.option("--formula", is_flag=True, help="Show parameters as k*k*C/g*M+b.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print one CSV table instead.")
 @resolution_option
 @weights_option
 @console.common_options
-def command(source: str, resolution: int | None, weights: Path | None) -> None:
+def command(
+    source: str,
+    other: str | None,
+    compare: bool,
+    formula: bool,
+    as_csv: bool,
+    resolution: int | None,
+    weights: Path | None,
+) -> None:
     """Show the layers of MODEL, or of the network inside ARTIFACT.
 
-    Operation, output shape, parameters and MACs (multiply-accumulates of
-    convolutions and linear layers) for one image.
+    Operation, output shape, parameters, MACs (multiply-accumulates of
+    convolutions and linear layers) and output memory for one image; then
+    the totals of the network. With --compare, the totals of two networks:
+
+    \b
+    edgekit describe mobilenetv2 --compare mobilenetv3-large
     """
+    _check_options(other, compare, formula, as_csv, weights)
+    described = _describe(source, resolution, weights)
+    if other is not None:
+        _show_comparison(described, _describe(other, resolution, None), as_csv)
+        return
+    if as_csv:
+        _known(described)
+        describe_tables.layers_csv(described.layers)
+        return
+    if described.artifact is not None:
+        _show_contract(described.artifact)
+    if described.totals is not None:
+        describe_tables.show_layers(described.layers, formula)
+        describe_tables.show_totals(described.heading, described.totals)
+    if console.wants_json():
+        console.emit_json("edgekit.describe/1", _facts(described))
+
+
+def _check_options(
+    other: str | None, compare: bool, formula: bool, as_csv: bool, weights: Path | None
+) -> None:
+    if as_csv and console.wants_json():
+        raise UsageError("--csv and --json exclude each other: give one of them")
+    if compare and other is None:
+        raise UsageError("--compare needs two networks: edgekit describe A --compare B")
+    if other is not None and not compare:
+        raise UsageError(
+            f"'{other}' is a second network: describe takes one, or two with --compare"
+        )
+    if compare and weights is not None:
+        raise UsageError(
+            "--weights belongs to one network: with --compare, name a checkpoint as MODEL"
+        )
+    if compare and formula:
+        raise UsageError("--formula shows layers, --compare totals: give one of them")
+
+
+def _describe(source: str, resolution: int | None, weights: Path | None) -> Described:
+    """Loads a network or artifact, and runs the network once."""
     from edgekit import contract
 
     artifact = None
@@ -35,50 +119,17 @@ def command(source: str, resolution: int | None, weights: Path | None) -> None:
             if resolution is not None or weights is not None:
                 raise UsageError(f"'{source}' is an artifact: its network and input are fixed")
             artifact = contract.load(Path(source))
-        from edgekit.models.count import layers
+        from edgekit.models.analysis import analyze
         from edgekit.models.source import open_model
 
-        model = _network(artifact) if artifact else None
-        if model is None and artifact is None:
-            model = open_model(source, weights=weights, resolution=resolution)
-        found = layers(model.module, model.resolution) if model else []
-    if artifact is not None:
-        _show_contract(artifact)
-    params, macs = sum(layer.params for layer in found), sum(layer.macs for layer in found)
-    name = model.name if model else source
-    if found:
-        console.table(
-            ["layer", "operation", ("output", "right"), ("params", "right"), ("MACs", "right")],
-            [
-                (
-                    layer.name,
-                    layer.op,
-                    "x".join(str(n) for n in layer.output_shape[1:]),
-                    f"{layer.params:,}" if layer.params else "",
-                    f"{layer.macs:,}" if layer.macs else "",
-                )
-                for layer in found
-            ],
-        )
-        assert model is not None
-        console.say(
-            f"{name} at {model.resolution} px: {params:,} parameters, {macs:,} MACs, "
-            f"{len(found)} layers"
-        )
-    if console.wants_json():
-        from edgekit.core import to_json
-
-        facts = {
-            "name": name,
-            "params": params if found else None,
-            "macs": macs if found else None,
-            "layers": to_json(found) if found else None,
-        }
-        if model:
-            facts["resolution"] = model.resolution
-        if artifact:
-            facts["artifact"] = to_json(artifact)
-        console.emit_json("edgekit.describe/1", facts)
+        if artifact is None:
+            model: Model | None = open_model(source, weights=weights, resolution=resolution)
+        else:
+            model = _network(artifact)
+        if model is None:
+            return Described(source, None, [], None, artifact)
+        layers, totals = analyze(model.module, model.resolution)
+    return Described(source, model, layers, totals, artifact)
 
 
 def _network(artifact: Artifact) -> Model | None:
@@ -90,6 +141,50 @@ def _network(artifact: Artifact) -> Model | None:
     if spec is None:
         return None
     return Model(spec.name, spec.name, build(spec).eval(), spec.resolution, spec.classes, spec)
+
+
+def _known(described: Described) -> Totals:
+    """The totals, where there is a network to show.
+
+    Raises:
+        ModelError: an artifact that does not tell its network.
+    """
+    if described.totals is None:
+        raise ModelError(
+            f"'{described.words}' does not tell its network, which is not one of edgekit's: "
+            f"describe the network it was made from"
+        )
+    return described.totals
+
+
+def _facts(described: Described) -> dict[str, Any]:
+    """The keys of the JSON document."""
+    from edgekit.core import to_json
+
+    totals = described.totals
+    facts = {
+        "name": described.name,
+        "params": totals.params if totals else None,
+        "macs": totals.macs if totals else None,
+        "layers": to_json(described.layers) if totals else None,
+    }
+    if described.model:
+        facts["resolution"] = described.model.resolution
+        facts["totals"] = to_json(totals)
+    if described.artifact:
+        facts["artifact"] = to_json(described.artifact)
+    return facts
+
+
+def _show_comparison(a: Described, b: Described, as_csv: bool) -> None:
+    one, two = _known(a), _known(b)
+    if console.wants_json():
+        ratio = describe_tables.ratios(one, two)
+        facts = {**_facts(a), "other": _facts(b), "ratio": ratio}
+        console.emit_json("edgekit.describe/1", facts)
+        return
+    show = describe_tables.comparison_csv if as_csv else describe_tables.show_comparison
+    show((a.heading, b.heading), one, two)
 
 
 def _show_contract(artifact: Artifact) -> None:
