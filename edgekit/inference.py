@@ -35,6 +35,8 @@ class Classifier(Protocol):
         labels: class names; ``None`` when unknown.
         data: image source of its training; ``None`` when unknown.
         trained: whether it has weights that were given.
+        assumed: whether nobody said how images are prepared for it; `preprocessing` is then the
+            usual one for photographs.
         batch: images that one call of `scores` takes best.
     """
 
@@ -45,6 +47,7 @@ class Classifier(Protocol):
     labels: tuple[str, ...] | None
     data: str | None
     trained: bool
+    assumed: bool
     batch: int
 
     def scores(self, images: NDArray[np.float32]) -> Scores:
@@ -55,6 +58,7 @@ class ArtifactClassifier:
     """An exported file in its runtime."""
 
     batch = 1
+    assumed = False
 
     def __init__(self, opened: contract.OpenArtifact) -> None:
         facts = opened.contract
@@ -81,6 +85,7 @@ class ModelClassifier:
 
     def __init__(self, model: Model) -> None:
         self.words = model.words
+        self.assumed = model.preprocessing is None
         self.preprocessing = model.preprocessing or preprocess.default(model.resolution)
         self.labels = model.labels
         self.data = model.data
@@ -216,6 +221,9 @@ def evaluate(
     source = open_source(data, skip_corrupt=skip_corrupt) if isinstance(data, str) else data
     split = split_for(source, split or default_split(source, classifier.data))
     to_output = output_of_label(classifier, source)
+    facts = classifier.preprocessing
+    if classifier.assumed:
+        facts = preprocess.for_source(source, facts.crop)
     size = source.size(split)
     hits1 = hits5 = 0
     for start in range(0, size, classifier.batch):
@@ -225,7 +233,7 @@ def evaluate(
                 _prepared(
                     source.image(split, i),
                     f"'{source.name}', image {i} of split '{split}'",
-                    classifier.preprocessing,
+                    facts,
                 )
                 for i in indices
             ]

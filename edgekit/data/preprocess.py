@@ -178,14 +178,15 @@ def for_source(source: ImageSource, resolution: int) -> Preprocessing:
 
     Raises:
         UsageError: the resolution is not positive or far too large.
-        DataError: the source has no training images, or one cannot be decoded.
+        DataError: the source has no images, or one cannot be decoded.
     """
     _check_resolution(resolution)
-    count = source.size("train")
+    split = "train" if "train" in source.splits else "all"
+    count = source.size(split) if split in source.splits else 0
     if count == 0:
-        raise DataError(f"data source '{source.name}' has no training images")
+        raise DataError(f"data source '{source.name}' has no images")
     indices = np.linspace(0, count - 1, min(count, SAMPLED_IMAGES)).round().astype(int)
-    shorts = [min(source.image("train", int(index)).shape[:2]) for index in indices]
+    shorts = [min(source.image(split, int(index)).shape[:2]) for index in indices]
     if np.median(shorts) >= resolution / 0.875:
         return default(resolution)
     return Preprocessing(resize=resolution, crop=resolution)

@@ -106,7 +106,13 @@ def make_reference(
         DataError: ``data`` cannot be used, or an image of a source cannot.
         ModelError: the scores are constant or not finite, so that nothing could be verified.
     """
-    facts = model.preprocessing or preprocess.default(model.resolution)
+    facts = model.preprocessing
+    if facts is None:  # weights from elsewhere do not say: the images that were given do
+        facts = (
+            preprocess.default(model.resolution)
+            if data is None
+            else preprocess.for_source(open_source(data), model.resolution)
+        )
     if not model.trained:
         model = dataclasses.replace(model, module=_made_comparable(model, facts))
     model = dataclasses.replace(model, preprocessing=facts)

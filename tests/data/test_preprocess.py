@@ -319,9 +319,15 @@ def test_the_median_short_side_of_a_few_images_spread_over_the_split_decides() -
     assert for_source(SizedSource([(10, 900)] * 600 + [(900, 300)] * 400), 224).resize == 224
 
 
-def test_a_source_without_training_images_is_refused() -> None:
-    with pytest.raises(DataError, match="'sized' has no training images"):
+def test_a_source_without_images_is_refused() -> None:
+    with pytest.raises(DataError, match="'sized' has no images"):
         for_source(SizedSource([]), 224)
+
+
+def test_a_source_that_is_not_split_is_looked_at_as_a_whole() -> None:
+    source = SizedSource([(40, 40)] * 3)
+    source.splits = ("all",)
+    assert for_source(source, 64) == Preprocessing(resize=64, crop=64)
 
 
 def test_photographs_are_prepared(request: pytest.FixtureRequest) -> None:
