@@ -52,7 +52,7 @@ class OpenVinoTarget:
 
     def open(self, path: Path, threads: int | None = None) -> Runner:
         """Compiles the model for the CPU."""
-        return OpenVinoRunner(_read(path), threads)
+        return OpenVinoRunner(_read(path), path, threads)
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """Graph, then weights."""
@@ -93,15 +93,22 @@ class OpenVinoTarget:
         inner = [op for op in ops if op.get_friendly_name() not in names]
         graph.add_outputs([op.output(0) for op in inner])
         names += [op.get_friendly_name() for op in inner]
-        values = dict(zip(names, OpenVinoRunner(graph, None).run(inputs), strict=True))
+        values = dict(zip(names, OpenVinoRunner(graph, path, None).run(inputs), strict=True))
         for op in ops:
             yield op.get_friendly_name(), values[op.get_friendly_name()]
 
 
 class OpenVinoRunner:
-    """A compiled model on the CPU."""
+    """A compiled model on the CPU.
 
-    def __init__(self, graph: Any, threads: int | None) -> None:
+    Args:
+        path: of the file that the graph comes from, for messages.
+
+    Raises:
+        InputError: the runtime cannot compile it.
+    """
+
+    def __init__(self, graph: Any, path: Path, threads: int | None) -> None:
         # Some CPUs would compute in bfloat16 or float16 unasked; a file that says float32
         # should give float32 results on every machine.
         config: dict[str, Any] = {
@@ -110,7 +117,10 @@ class OpenVinoRunner:
         }
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
-        self._compiled = _openvino().Core().compile_model(graph, "CPU", config)
+        try:
+            self._compiled = _openvino().Core().compile_model(graph, "CPU", config)
+        except RuntimeError as error:
+            raise InputError(f"{path} cannot be compiled by OpenVINO: {_reason(error)}") from error
         self._request = self._compiled.create_infer_request()
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
@@ -153,6 +163,12 @@ def _openvino() -> ModuleType:
 
     module: ModuleType = openvino
     return module
+
+
+def _reason(error: RuntimeError) -> str:
+    """The last line of a message of OpenVINO, which begins with places in its own source."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next(filter(None, reversed(lines)), type(error).__name__)
 
 
 def _read(path: Path) -> Any:

@@ -112,7 +112,6 @@ class TfliteRunner:
     """An interpreter with its tensors allocated."""
 
     def __init__(self, interpreter: Any) -> None:
-        interpreter.allocate_tensors()
         self._interpreter = interpreter
         self._inputs = [detail["index"] for detail in interpreter.get_input_details()]
         self._outputs = [detail["index"] for detail in interpreter.get_output_details()]
@@ -146,12 +145,16 @@ def _tensor_spec(detail: Any, layout: str) -> TensorSpec:
 
 
 def _interpreter(path: Path, **options: Any) -> Any:
+    """An interpreter with its tensors allocated."""
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        return Interpreter(model_path=str(path), **options)
+        interpreter = Interpreter(model_path=str(path), **options)
+        interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"{path} cannot be loaded by LiteRT: {error}") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{path} cannot be loaded by LiteRT: {reason}") from error
+    return interpreter
 
 
 def _schema() -> Any:

@@ -137,6 +137,12 @@ def test_an_artifact_opens_with_its_runner(path: Path, embedded: bool) -> None:
     assert (inputs, outputs) == (opened.contract.inputs, opened.contract.outputs)
 
 
+def test_a_file_that_openvino_cannot_compile_is_named(artifacts: Files, copied: Copy) -> None:
+    path = copied(artifacts["openvino", "fp32"])
+    with pytest.raises(InputError, match=r"\.xml cannot be compiled by OpenVINO: .*THREADS"):
+        open_artifact(path, threads=-7)
+
+
 def fails(path: Path, error: type[Exception], message: str, embedded: bool = False) -> None:
     with pytest.raises(error, match=message):
         open_artifact(path, embedded=embedded)

@@ -15,6 +15,7 @@ from edgekit.cli.options import (
     threads_option,
     weights_option,
 )
+from edgekit.errors import EdgekitError
 
 if TYPE_CHECKING:
     from edgekit.inference import Prediction
@@ -47,12 +48,21 @@ def command(
             source, weights=weights, resolution=resolution, threads=threads, embedded=embedded
         )
     console.warn_untrained(classifier)
-    predictions = []
-    for prediction in predict(classifier, [Path(image) for image in images], top):
-        show([prediction])  # at once: a broken image further on must not take it away
-        predictions.append(prediction)
+    predictions: list[Prediction] = []
+    failure: EdgekitError | None = None
+    try:
+        for prediction in predict(classifier, [Path(image) for image in images], top):
+            show([prediction])  # at once: a broken image further on must not take it away
+            predictions.append(prediction)
+    except EdgekitError as error:
+        failure = error
     if console.wants_json():
-        console.emit_json("edgekit.predict/1", {"predictions": to_json(predictions)})
+        document = {"predictions": to_json(predictions)}
+        if failure is not None:
+            document["error"] = console.error_entry(failure)
+        console.emit_json("edgekit.predict/1", document)
+    if failure is not None:
+        raise failure
 
 
 def show(predictions: list[Prediction]) -> None:

@@ -143,6 +143,22 @@ def test_a_contract_of_a_newer_edgekit_names_both_versions(
     assert "unknown key 'rotation'" in result.message
 
 
+def test_a_key_that_only_another_edgekit_can_have_written_is_no_damage(
+    artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
+) -> None:
+    path = copied(artifacts["onnx", "fp32"])
+    data = json.loads(contract_path(path).read_text())
+    del data["contract_sha256"]
+    data["preprocessing"]["rotation"] = 90  # of the same version, as between two releases
+    data["contract_sha256"] = hashlib.sha256(canonical_json(data).encode()).hexdigest()
+    contract_path(path).write_text(json.dumps(data))
+    result = run("predict", path, png())
+    assert result.code == 3
+    assert "was written by another edgekit and cannot be read by this one" in result.message
+    assert "unknown key 'rotation'" in result.message
+    assert "damaged" not in result.message
+
+
 def test_a_contract_that_is_no_text_is_refused(
     artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
 ) -> None:
@@ -242,6 +258,51 @@ def test_a_file_of_no_known_format_is_no_artifact(run: CommandLine, tmp_path: Pa
     assert "network.h5 is no artifact: expected a file ending in .onnx, .xml, .tflite" in (
         result.message
     )
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "verify", "describe"])
+@pytest.mark.parametrize("name", ["net.onnx.rejected", "net.bin.rejected", "missing.xml.rejected"])
+def test_a_rejected_file_is_told_from_other_files(
+    name: str, command: str, run: CommandLine, png: Png, trained_run: Path, tmp_path: Path
+) -> None:
+    for file in ("net.onnx.rejected", "net.onnx.rejected.json", "net.bin.rejected"):
+        (tmp_path / file).write_text("any content")
+    more: dict[str, list[object]] = {
+        "predict": [png()],
+        "evaluate": ["--data", "digits"],
+        "verify": ["--against", trained_run],
+        "describe": [],
+    }
+    result = run(command, name, *more[command])
+    assert (result.code, result.out) == (3, "")
+    expected = {
+        "net.onnx.rejected": "net.onnx.rejected failed its verification: "
+        "see net.onnx.rejected.json, and export it again",
+        "net.bin.rejected": "net.bin.rejected failed its verification: export it again",
+        "missing.xml.rejected": "missing.xml.rejected does not exist: expected an exported file",
+    }
+    assert result.message == expected[name]
+
+
+def test_a_file_that_its_runtime_cannot_set_up_is_named(
+    artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
+) -> None:
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    path = copied(artifacts["tflite", "fp32"])
+    content = path.read_bytes()
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    graph = model.subgraphs[0]
+    first = next(op for op in graph.operators if len(op.inputs) == 3)
+    graph.tensors[first.inputs[1]].shape = [7, 1, 1, 5]  # a filter that fits no image
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path.write_bytes(bytes(builder.Output()))
+    result = run("predict", path, png(), "--embedded")
+    assert (result.code, result.out) == (3, "")
+    assert f"{path} cannot be loaded by LiteRT: " in result.message
+    assert len(result.message.splitlines()) == 1
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -377,7 +438,28 @@ def test_verify_against_another_network_fails_the_gate_and_keeps_the_file(
     assert result.json["agreement"]["passed"] is False
     assert "does not agree with mobilenetv3-small" in result.message
     assert "first diverging layer: stem" in result.message
+    assert "it was made from other weights" in result.message
+    assert result.json["same_weights"] is False
+    warnings = [line for line in result.err.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 2
+    assert "'mobilenetv3-small' is untrained" in warnings[0]
+    assert f"{path} was made from other weights than those of 'mobilenetv3-small'" in warnings[1]
     assert path.read_bytes() == before
+
+
+def test_verify_warns_of_an_untrained_reference_as_export_does(run: CommandLine) -> None:
+    exported = run("export", "mobilenetv1@0.25", "-t", "openvino", "--resolution", "32")
+    arguments = ("verify", "mobilenetv1@0.25-fp32.xml", "--against", "mobilenetv1@0.25")
+    verified = run(*arguments, "--json")
+    assert (exported.code, verified.code) == (0, 0)
+    for text in (exported.err, verified.err):
+        (warning,) = [line for line in text.splitlines() if line.startswith("warning: ")]
+        assert "'mobilenetv1@0.25' is untrained: its weights are random" in warning
+        assert "batch-norm biases set to 1" in warning
+        assert "statistics set from noise" in warning
+        assert "something else" in warning
+    assert "biases set to 1" in verified.json["preparation"]
+    assert verified.json["same_weights"] is None
 
 
 @pytest.mark.parametrize("option", [["--weights", "w.pt"], ["--resolution", "64"]])

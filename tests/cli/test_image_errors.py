@@ -101,14 +101,23 @@ def test_an_image_of_any_size_is_classified(
     assert sum(label["probability"] for label in prediction["labels"]) == pytest.approx(1)
 
 
-def test_one_bad_image_among_good_ones_fails_without_half_a_result(
+def test_what_was_predicted_before_a_bad_image_is_kept_beside_the_error(
     source: Path, run: CommandLine, png: Png
 ) -> None:
     png("good.png")
-    result = run("predict", source, "good.png", "missing.png", "--json")
+    result = run("predict", source, "good.png", "missing.png", "good.png", "--json")
     assert result.code == 3
-    assert set(result.json) == {"schema", "error"}
-    assert "missing.png" in result.json["error"]["message"]
+    assert set(result.json) == {"schema", "predictions", "error"}
+    assert result.json["schema"] == "edgekit.predict/1"
+    assert [p["image"] for p in result.json["predictions"]] == ["good.png"]
+    assert (
+        result.json["predictions"]
+        == run("predict", source, "good.png", "--json").json["predictions"]
+    )
+    error = result.json["error"]
+    assert (error["type"], error["exit_code"]) == ("DataError", 3)
+    assert "missing.png" in error["message"]
+    assert error["message"] == result.message
 
 
 def test_names_that_are_no_valid_text_are_classified(
