@@ -85,7 +85,7 @@ def load_recipe(words: str) -> Recipe:
         InputError: a file that cannot be read, is no TOML, or has an unknown key or a value that
             the option cannot have; names the file, the line and the nearest key.
     """
-    if not (os.sep in words or words.endswith(SUFFIX) or Path(words).exists()):
+    if not (os.sep in words or words.endswith(SUFFIX) or Path(words).is_file()):
         for name in recipe_names():
             if normalize(name) == normalize(words):
                 folder = resources.files("edgekit.training").joinpath("recipes")
@@ -121,7 +121,7 @@ def parse_recipe(content: bytes, origin: str) -> Recipe:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"{origin}, line {line}: no text in UTF-8; expected TOML") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOML's own, and absurd numbers and nesting
         end = f"at line {len(text.splitlines())}"
         reason = str(error).replace("at end of document", end)
         raise InputError(f"{origin} is no TOML: {reason}") from error
@@ -146,6 +146,8 @@ def _checked(name: str, value: Any) -> tuple[Any, str | None]:
         check(options)
     except UsageError as error:
         return None, str(error)
+    except OverflowError:
+        return None, f"{name.replace('_', '-')}: expected a number that a float can hold"
     except ValueError as error:
         problem = str(error).removeprefix("TrainingOptions.").replace(name, name.replace("_", "-"))
         for kind, words in _KINDS.items():

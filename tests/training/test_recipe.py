@@ -72,6 +72,7 @@ def test_a_recipe_holds_every_kind_of_option_and_gives_way_to_changes(tmp_path: 
         ("epochs = 1\nlr = ", 2, "Invalid value"),
         ("epochs = 1\nepochs = 2", 2, "overwrite"),
         ("epochs = 1\nx = '\xff'", 2, "UTF-8"),
+        ("\nlr = 1" + 400 * "0", 2, "that a float can hold"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(text: str, line: int, named: str) -> None:
@@ -81,6 +82,20 @@ def test_what_is_wrong_is_named_with_its_line(text: str, line: int, named: str) 
     assert message.startswith("own.toml")
     assert f"line {line}" in message
     assert named in message
+
+
+@pytest.mark.parametrize("value", [9000 * "[", 9000 * "1"], ids=["nested", "digits"])
+def test_absurd_values_are_input_errors(value: str) -> None:
+    with pytest.raises(InputError, match=r"own\.toml is no TOML"):
+        parse_recipe(f"seed = {value}".encode(), "own.toml")
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("digits").origin == "digits"
 
 
 def test_missing_and_foreign_files_are_said_to_be_so(tmp_path: Path) -> None:
