@@ -23,6 +23,7 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/export.py
 	$(BIN)/python tests/bench/choices.py
+	$(BIN)/python tests/bench/throughput.py
 
 $(VENV)/base.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
