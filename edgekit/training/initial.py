@@ -14,7 +14,7 @@ from edgekit.core import ModelSpec, Preprocessing
 from edgekit.errors import ModelError, UsageError
 from edgekit.models import build
 from edgekit.models.blocks import DropPath
-from edgekit.models.fitting import init_from
+from edgekit.models.fitting import fill, init_from
 from edgekit.models.source import Model, open_model, try_forward
 from edgekit.models.weights import load_into, load_state
 from edgekit.training.options import TrainingOptions
@@ -31,6 +31,18 @@ def with_regularization(spec: ModelSpec, options: TrainingOptions) -> ModelSpec:
         drop_path=spec.drop_path if options.drop_path is None else options.drop_path,
         dropout=spec.dropout if options.dropout is None else options.dropout,
     )
+
+
+def with_epsilon(spec: ModelSpec, options: TrainingOptions) -> ModelSpec:
+    """The spec with the batch-norm epsilon that the weights of ``init`` were trained with.
+
+    Raises:
+        CheckpointError: they cannot be read, or do not fit.
+    """
+    if options.init is None:
+        return spec
+    filled, _ = fill(spec, load_state(Path(options.init)), options.init)
+    return dataclasses.replace(spec, norm_eps=filled.norm_eps)
 
 
 def open_own(words: str, options: TrainingOptions, classes: int) -> Model:

@@ -30,6 +30,7 @@ from edgekit.training.initial import (
     initial,
     open_own,
     own_preprocessing,
+    with_epsilon,
     with_regularization,
 )
 from edgekit.training.options import TrainingOptions
@@ -264,7 +265,8 @@ def _plan(
         smallest = family_of(spec).stride(spec)
         options = training_options.resolve(options, source, spec.resolution, smallest)
         spec = with_resolution(find_spec(words, classes=classes), options.resolution)
-        spec, name = with_regularization(spec, options), spec.name
+        spec = with_epsilon(with_regularization(spec, options), options)
+        name = spec.name
         preprocessing = for_source(source, spec.resolution)
     plan = Plan(
         model=name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from edgekit.models import build, family_of, find_spec
 from edgekit.models.fitting import fill, init_from
 from edgekit.models.foreign import Layout
 from edgekit.models.source import open_model
+from edgekit.models.weights import load_checkpoint
 
 CASES = [
     (name, layout.library)
@@ -215,3 +217,21 @@ def test_initial_weights_may_have_other_classes_and_nothing_else() -> None:
     other, _ = foreign(find_spec("mobilenetv2@0.5", classes=4, resolution=32), "torchvision")
     with pytest.raises(CheckpointError, match=r"the tensors are those of mobilenetv2@0\.5"):
         init_from(model, spec, other, "file")
+
+
+def test_training_from_weights_of_a_library_keeps_their_epsilon(
+    tmp_path: Path, run: CommandLine
+) -> None:
+    spec = find_spec("mobilenetv3-small@0.25", classes=9, resolution=32)
+    for library, eps in (("timm", 1e-5), ("torchvision", 1e-3)):
+        state, _ = foreign(spec, library)
+        torch.save(state, tmp_path / f"{library}.pth")
+        done = run(
+            *("train", spec.name, "--data", "synthetic", "--epochs", 1, "--resolution", 32),
+            *("--init", f"{library}.pth", "-o", library),
+        )
+        assert done.code == 0, done.err
+        assert "starts anew" in done.err
+        assert load_checkpoint(tmp_path / library).spec == replace(
+            find_spec(spec.name, classes=4, resolution=32), norm_eps=eps
+        )
