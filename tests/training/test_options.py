@@ -113,9 +113,9 @@ def test_batch_size_and_rate_follow_the_number_of_images() -> None:
     medium = resolve(TrainingOptions(), open_source("digits"), 224, 32)  # 1,257 images
     assert (small.batch_size, medium.batch_size) == (16, 32)
     assert medium.lr == 4e-3
-    assert small.lr == pytest.approx(4e-3 / math.sqrt(2))
+    assert small.lr == 4e-3
     given = resolve(TrainingOptions(batch_size=128), open_source("digits"), 224, 32)
-    assert (given.batch_size, given.lr) == (128, 8e-3)
+    assert (given.batch_size, given.lr) == (128, 4e-3)
 
 
 def test_rate_and_decay_follow_the_optimizer_unless_they_are_given() -> None:
