@@ -72,6 +72,7 @@ def spec(**changes: Any) -> ModelSpec:
         "rows": ({"out": 8, "expand": None, "act": "relu", "residual": True, "ratio": 0.5},),
         "stem": 16,
         "head": (64, 32),
+        "act": "relu",
     }
     return ModelSpec(**{**values, **changes})
 

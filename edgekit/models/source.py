@@ -212,6 +212,10 @@ def _open_own(words: str, path: Path, checkpoint: Checkpoint, resolution: int | 
     anywhere, and what it names would be run.
     """
     named = checkpoint.model
+    if ":" not in named:
+        raise CheckpointError(
+            f"{path} is damaged or from another version: it has no spec, which '{named}' needs"
+        )
     if named.partition(":")[0] not in LIBRARIES:
         raise CheckpointError(
             f"{path} is of '{named}', which is code of your own: give '{named}' as the network and "

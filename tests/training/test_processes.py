@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import plain_network
 import pytest
 import torch
 
@@ -18,8 +17,11 @@ from edgekit.training import TrainingOptions
 from edgekit.training.options import resolve
 
 
-def _torchrun(env: dict[str, str], cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+def _torchrun(
+    env: dict[str, str], cwd: Path, *arguments: str, processes: int = 2
+) -> subprocess.CompletedProcess[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher.append(f"--nproc-per-node={processes}")
     return subprocess.run(
         [*launcher, *arguments],
         cwd=cwd,
@@ -33,12 +35,17 @@ def _torchrun(env: dict[str, str], cwd: Path, *arguments: str) -> subprocess.Com
 def test_two_processes_end_with_the_weights_that_one_gets(
     tmp_path: Path, package_env: dict[str, str]
 ) -> None:
-    done = _torchrun(package_env, tmp_path, str(Path(plain_network.__file__)), str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
-    alone, steps = plain_network.weights_after(plain_network.OPTIONS)
-    assert first["steps"] == second["steps"] == steps
-    for name, tensor in alone.items():
+    script = Path(__file__).with_name("plain_network.py")
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        done = _torchrun(package_env, tmp_path, str(script), str(folder), processes=processes)
+        assert done.returncode == 0, done.stderr
+    alone, first, second = (
+        torch.load(tmp_path / name, weights_only=True) for name in ("1/0.pt", "2/0.pt", "2/1.pt")
+    )
+    assert first["steps"] == second["steps"] == alone["steps"]
+    for name, tensor in alone["state"].items():
         assert torch.equal(first["state"][name], second["state"][name])
         torch.testing.assert_close(first["state"][name], tensor, rtol=1e-4, atol=1e-5)
 
