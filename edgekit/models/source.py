@@ -125,7 +125,10 @@ def is_path(words: str) -> bool:
     looks_like_path = os.sep in words or words in (".", "..") or path.suffix in FILE_SUFFIXES
     if looks_like_path:
         return True
-    if not path.exists() or (path.is_dir() and not (path / FILE_NAME).exists()):
+    # Not of Path: its test raises where the words are too long for a name.
+    if not os.path.exists(words) or (  # noqa: PTH110
+        path.is_dir() and not (path / FILE_NAME).exists()
+    ):
         return False
     try:
         registry.find_model(words)
@@ -140,7 +143,7 @@ def _open_zoo(
     try:
         registry.find_model(words)
     except UnknownNameError as error:
-        if words and Path(words).is_dir():
+        if words and os.path.isdir(words):  # noqa: PTH112 - see `is_path`
             checkpoint_file(Path(words))  # says what a run folder would have
         raise error
     if weights is None:

@@ -167,6 +167,11 @@ def test_a_path_has_weights_of_its_own(run: Path) -> None:
         open_model("run", weights=run / "model.pt")
 
 
+def test_words_too_long_for_a_file_are_an_unknown_model(folder: Path) -> None:
+    with pytest.raises(UnknownNameError, match="unknown model 'xxx"):
+        open_model("x" * 300)
+
+
 def test_a_folder_named_like_a_network_is_ambiguous(run: Path) -> None:
     run.rename("mobilenetv2")
     with pytest.raises(UsageError, match=r"zoo network and a path here: write \./mobilenetv2"):
