@@ -107,12 +107,12 @@ def test_every_network_has_a_reference() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_eval_mode_is_deterministic_and_keeps_samples_apart(name: str) -> None:
-    model, batch = small(name), images(3).double()
+    model, batch = small(name), images(16).double()
     with torch.no_grad():
         scores = model(batch)
         assert torch.equal(model(batch), scores)
         assert torch.allclose(model(batch[1:2]), scores[1:2], rtol=1e-9)
-    assert (scores.std(dim=0) > 2e-3 * scores.abs().max()).all()
+    assert (scores.std(dim=0) > 1e-2 * scores.abs().max()).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
