@@ -208,6 +208,121 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorTime:
+    """What an operator of an artifact takes, by the runtime's own profiler.
+
+    Attributes:
+        name: in the file; begins with the path of the module it comes from, where the format
+            keeps that.
+        kind: such as ``Conv``, as the runtime names it.
+        ms: median over the profiled inferences.
+    """
+
+    name: str
+    kind: str
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """Energy of one inference.
+
+    Attributes:
+        kind: ``measured``, ``estimated`` (never comparable with measured values), or
+            ``unavailable``.
+        meter: registry name of the meter.
+        scope: what is metered: ``package``, ``gpu``, ``rail``, ``board``, ``device``, ``wall``.
+        detail: zones, rails or labels that are summed up.
+        mj_per_inference: what an inference adds to the energy of idling.
+        gross_mj_per_inference: including the share of idling.
+        idle_mw: power before the inferences.
+        ci95: interval of ``mj_per_inference``, from windows.
+        windows: number of them.
+        model: how it was estimated.
+        coefficients: of the estimate, each with its unit in its name.
+        reason: why it is unavailable.
+    """
+
+    kind: str
+    meter: str | None = None
+    scope: str | None = None
+    detail: str | None = None
+    mj_per_inference: float | None = None
+    gross_mj_per_inference: float | None = None
+    idle_mw: float | None = None
+    ci95: tuple[float, ...] | None = None
+    windows: int | None = None
+    model: str | None = None
+    coefficients: Mapping[str, float] | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Inferences in a row, and the reference network right behind them in the same process.
+
+    Attributes:
+        start_s: since the measurement began.
+        instance: how often the artifact had been loaded before; where its memory lies differs.
+        samples_ms: every inference, the first ones behind another network included.
+        reference_ms: every run of the reference network.
+    """
+
+    start_s: float
+    instance: int
+    samples_ms: tuple[float, ...]
+    reference_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """How fast an artifact ran on a device, as raw samples; statistics are derived from them.
+
+    Attributes:
+        artifact: the words that named it.
+        sha256: digest of its files; ``None`` for networks in PyTorch.
+        target: its format; ``pytorch`` for networks.
+        device: name of the device profile.
+        runtime: what ran it, with its version and mode.
+        threads: of the runtime.
+        batch: images of one inference.
+        started: date and time in UTC, ISO 8601.
+        blocks: in the order in which they were taken.
+        load_ms: from the file to a runner, in a fresh process with the runtime imported.
+        first_ms: the first inference behind that.
+        peak_rss_mib: most memory of that process, over what it had before it loaded the file.
+        size_bytes: of the artifact's files.
+        environment: what could explain the numbers; keys have units.
+        tools: versions.
+        command: what repeats it.
+        operators: time per operator, where asked for.
+        stable: whether nothing that was watched disturbed it.
+        reasons: what did.
+    """
+
+    artifact: str
+    target: str
+    device: str
+    runtime: str
+    threads: int
+    batch: int
+    started: str
+    blocks: tuple[Block, ...]
+    energy: Energy
+    sha256: str | None = None
+    load_ms: float | None = None
+    first_ms: float | None = None
+    peak_rss_mib: float | None = None
+    size_bytes: int | None = None
+    environment: Mapping[str, Scalar] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)
+    command: str | None = None
+    operators: tuple[OperatorTime, ...] | None = None
+    stable: bool = True
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceProfile:
     """Declared facts about a device.
 
@@ -392,6 +507,77 @@ class Target(Protocol):
 
     def extract(self, path: Path) -> str | None:
         """The text that `embed` stored, ``None`` where there is none."""
+
+
+@runtime_checkable
+class Profilable(Protocol):
+    """A target whose runtime tells the time of each operator."""
+
+    def operators(
+        self, path: Path, inputs: Sequence[Array], *, threads: int | None, runs: int
+    ) -> tuple[OperatorTime, ...]:
+        """Times every operator of ``runs`` inferences, in the order of execution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a meter showed.
+
+    Attributes:
+        time_s: of the reading, on the clock that `Meter` names.
+        value: mJ since some beginning, or mW.
+    """
+
+    time_s: float
+    value: float
+
+
+class Meter(Protocol):
+    """An open energy or power meter.
+
+    Attributes:
+        name: key of the registry's meter table.
+        scope: see `Energy`.
+        detail: zones, rails or labels that are summed up.
+        quantity: ``energy`` for a counter in mJ, ``power`` for samples in mW.
+        range_mj: value at which a counter begins again at 0; ``None`` if it never does, or if
+            nobody tells.
+        period_s: time between updates of the reading.
+    """
+
+    name: str
+    scope: str
+    detail: str
+    quantity: str
+    range_mj: float | None
+    period_s: float
+
+    def read(self) -> Sequence[Reading]:
+        """All readings since the last call, oldest first; one for meters without a memory.
+
+        Times are those of `time.monotonic`.
+
+        Raises:
+            MeterError: the meter cannot be read, or shows what cannot be.
+        """
+
+    def close(self) -> None:
+        """Gives back what is open."""
+
+
+class MeterKind(Protocol):
+    """What the registry's meter table names: a kind of meter that a device may have."""
+
+    def open(self, root: Path) -> Meter:
+        """Opens the meter.
+
+        Args:
+            root: of the file system, ``/`` but in tests.
+
+        Raises:
+            UnavailableError: the device has none, or it must not be read; the message says what
+                was looked for and what would help.
+        """
 
 
 class Lowering(Protocol):

@@ -13,6 +13,7 @@
     │   └── OutputError           exit 3   a result cannot be written
     ├── GateError                 exit 4   a check failed: parity, accuracy, budget, speed
     └── UnavailableError          exit 5   a device, runtime or optional package is not there
+        └── MeterError            exit 5   an energy meter that fails or shows what cannot be
 
 Every message names the thing, says what was expected, and what to do next. The command line
 renders it once; library callers catch the class they care about.
@@ -98,3 +99,7 @@ class UnavailableError(EdgekitError):
     """A device, runtime or optional package that is not there."""
 
     exit_code = 5
+
+
+class MeterError(UnavailableError):
+    """An energy meter that cannot be read any more, or shows what cannot be."""
