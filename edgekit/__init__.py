@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgekit.exporting import export
     from edgekit.inference import evaluate, open_classifier, predict
+    from edgekit.measure.comparing import compare
+    from edgekit.measure.profiling import profile
     from edgekit.models import build
     from edgekit.models.source import open_model
     from edgekit.training.loop import train
@@ -27,22 +29,26 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "build": "edgekit.models",
+    "compare": "edgekit.measure.comparing",
     "evaluate": "edgekit.inference",
     "export": "edgekit.exporting",
     "open_classifier": "edgekit.inference",
     "open_model": "edgekit.models.source",
     "predict": "edgekit.inference",
+    "profile": "edgekit.measure.profiling",
     "train": "edgekit.training.loop",
     "verify": "edgekit.verification.artifact",
 }
 
 __all__ = [
     "build",
+    "compare",
     "evaluate",
     "export",
     "open_classifier",
     "open_model",
     "predict",
+    "profile",
     "train",
     "verify",
 ]

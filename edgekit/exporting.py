@@ -164,17 +164,10 @@ def export(
             refuse_existing(_rejected_files(target, path), overwrite=True)
         notify("computing the reference")
         reference = make_reference(model, data, skip_corrupt=skip_corrupt)
-        # For the file and what is staged on the way to it.
-        size = 4 * sum(t.numel() * t.element_size() for t in model.module.parameters())
-        for place in (folder, Path(tempfile.gettempdir())):
-            check_space(place, size)
+        _check_disks(model, folder)
         for target, name, path in jobs:
             notify(f"{target.name} {name}")
-            try:
-                results.append(_export_one(reference, target, name, path))
-            except EdgekitError as error:
-                message = without_staging(str(error))
-                results.append(Failed(path, target.name, name, message, error))
+            results.append(_attempt(reference, target, name, path))
     failure = _failure(results)
     if failure is not None:
         raise failure
@@ -200,6 +193,13 @@ def _chosen(targets: Sequence[str], precisions: Sequence[str]) -> tuple[list[Tar
     return chosen, names
 
 
+def _check_disks(model: Model, folder: Path) -> None:
+    """Refuses disks without room for a file and for what is staged on the way to it."""
+    size = 4 * sum(t.numel() * t.element_size() for t in model.module.parameters())
+    for place in (folder, Path(tempfile.gettempdir())):
+        check_space(place, size)
+
+
 def _failure(results: Sequence[Result]) -> EdgekitError | None:
     """The first error with the text of all, each with its file; ``None`` where all went well."""
     failed = [result for result in results if isinstance(result, Failed)]
@@ -211,6 +211,14 @@ def _failure(results: Sequence[Result]) -> EdgekitError | None:
     first = failed[0].error if failed else GateError()
     first.results, first.args = tuple(results), ("\n".join(texts),)
     return first
+
+
+def _attempt(reference: Reference, target: Target, precision: str, path: Path) -> Result:
+    """One file, or why it could not be made, which must not keep the others from being made."""
+    try:
+        return _export_one(reference, target, precision, path)
+    except EdgekitError as error:
+        return Failed(path, target.name, precision, without_staging(str(error)), error)
 
 
 def _export_one(

@@ -129,6 +129,8 @@ def open_classifier(
         return ArtifactClassifier(
             contract.open_artifact(Path(words), threads=threads, embedded=embedded)
         )
+    if embedded:
+        raise UsageError(f"'{words}' is no artifact: --embedded goes with artifacts only")
     import torch
 
     from edgekit.models.source import open_model

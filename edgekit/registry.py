@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
-    from edgekit.core import Lowering, Target
+    from edgekit.core import Lowering, MeterKind, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,16 @@ class FamilyEntry(Entry):
     """A model family: its variants, the best known one first."""
 
     variants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MeterEntry(Entry):
+    """A kind of energy meter, and what may stand behind its name and a colon.
+
+    What the line names has a method ``of(argument)`` then, which returns the kind for it.
+    """
+
+    argument: str | None = None
 
 
 FAMILIES = {
@@ -112,7 +122,28 @@ SOURCES = {
     "synthetic": Entry("edgekit.data.synthetic:open_source", "generated shapes, for tests"),
 }
 
-METERS: dict[str, Entry] = {}
+METERS: dict[str, Entry] = {
+    "csv": MeterEntry(
+        "edgekit.measure.meters.csv_file:METER",
+        "csv:FILE, timestamps and watts of a wall meter",
+        argument="FILE",
+    ),
+    "hwmon": MeterEntry(
+        "edgekit.measure.meters.hwmon:METER", "current sensors INA219, INA226, INA3221 (Jetson)"
+    ),
+    "nvml": MeterEntry(
+        "edgekit.measure.meters.nvml:METER",
+        "NVIDIA GPUs, all of them or nvml:INDEX",
+        argument="INDEX",
+    ),
+    "pmic": MeterEntry("edgekit.measure.meters.pmic:METER", "rails of the Raspberry Pi 5"),
+    "power_supply": MeterEntry(
+        "edgekit.measure.meters.power_supply:METER", "battery of a phone or laptop"
+    ),
+    "rapl": MeterEntry(
+        "edgekit.measure.meters.rapl:METER", "processor packages of Intel and AMD (powercap)"
+    ),
+}
 APPS: dict[str, Entry] = {}
 
 
@@ -214,6 +245,25 @@ def target(name: str) -> Target:
     """The target of that name; see `TARGETS`."""
     loaded: Target = load(find("target", TARGETS, name, "targets"))
     return loaded
+
+
+def meter(words: str) -> MeterKind:
+    """The kind of meter that is meant by ``rapl`` or ``csv:FILE``; see `METERS`.
+
+    Raises:
+        UnknownNameError: no meter has that name.
+        UsageError: it takes no argument, or none is behind the colon.
+    """
+    name, colon, argument = words.partition(":")
+    entry = find("meter", METERS, name, "meters")
+    known = entry.argument if isinstance(entry, MeterEntry) else None
+    if colon and known is None:
+        raise UsageError(f"meter '{words}': '{name}' takes nothing behind a colon")
+    if colon and not argument:
+        raise UsageError(f"meter '{words}': expected {name}:{known}")
+    loaded: Any = load(entry)
+    kind: MeterKind = loaded.of(argument) if colon else loaded
+    return kind
 
 
 def precision(name: str) -> str:

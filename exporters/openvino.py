@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from edgekit.core import FLOAT_SCHEMES, Runner, Scheme, TensorSpec
+from edgekit.core import FLOAT_SCHEMES, OperatorTime, Runner, Scheme, TensorSpec
 from edgekit.errors import InputError
+from exporters._batch import fixed_batch
+from exporters._openvino_operators import time_operators
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -50,9 +53,12 @@ class OpenVinoTarget:
         ov.save_model(graph, path, compress_to_fp16=scheme.weights == "float16")
         return scheme
 
-    def open(self, path: Path, threads: int | None = None) -> Runner:
+    def open(self, path: Path, threads: int | None = None, *, batch: int | None = None) -> Runner:
         """Compiles the model for the CPU."""
-        return OpenVinoRunner(_read(path), path, threads)
+        graph = _read(path)
+        if batch is not None:
+            _set_batch(graph, path, batch)
+        return OpenVinoRunner(graph, path, threads)
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """Graph, then weights."""
@@ -97,6 +103,12 @@ class OpenVinoTarget:
         for op in ops:
             yield op.get_friendly_name(), values[op.get_friendly_name()]
 
+    def operators(
+        self, path: Path, inputs: Sequence[Array], *, threads: int | None, runs: int
+    ) -> tuple[OperatorTime, ...]:
+        """Times operators with OpenVINO's counters."""
+        return time_operators(lambda: _request(_read(path), path, threads, True), inputs, runs)
+
 
 class OpenVinoRunner:
     """A compiled model on the CPU.
@@ -109,24 +121,31 @@ class OpenVinoRunner:
     """
 
     def __init__(self, graph: Any, path: Path, threads: int | None) -> None:
-        # Some CPUs would compute in bfloat16 or float16 unasked; a file that says float32
-        # should give float32 results on every machine.
-        config: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
-        }
-        if threads is not None:
-            config["INFERENCE_NUM_THREADS"] = threads
-        try:
-            self._compiled = _openvino().Core().compile_model(graph, "CPU", config)
-        except RuntimeError as error:
-            raise InputError(f"{path} cannot be compiled by OpenVINO: {_reason(error)}") from error
-        self._request = self._compiled.create_infer_request()
+        self._request = _request(graph, path, threads)
+        self._compiled = self._request.get_compiled_model()
+        self._bound: list[Any] = []
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Computes one inference."""
-        results = self._request.infer(list(inputs))
-        return [np.array(results[port]) for port in self._compiled.outputs]
+        self.prepare(inputs)()
+        return self.outputs()
+
+    def prepare(self, inputs: Sequence[Array]) -> Callable[[], None]:
+        """Lets the request read the arrays where they are."""
+        ov = _openvino()
+        ports = self._compiled.inputs
+        self._bound = [
+            ov.Tensor(np.ascontiguousarray(value, port.get_element_type().to_dtype()))
+            for port, value in zip(ports, inputs, strict=True)
+        ]
+        for port, tensor in zip(ports, self._bound, strict=True):
+            self._request.set_tensor(port, tensor)
+        # Else every call would copy all outputs.
+        return functools.partial(self._request.infer, share_outputs=True)
+
+    def outputs(self) -> list[Array]:
+        """Copies of the request's output tensors."""
+        return [np.array(self._request.get_tensor(port).data) for port in self._compiled.outputs]
 
     def tensors(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """Inputs and outputs of the compiled model."""
@@ -134,6 +153,45 @@ class OpenVinoRunner:
             tuple(_tensor_spec(port, "NCHW") for port in self._compiled.inputs),
             tuple(_tensor_spec(port, "NC") for port in self._compiled.outputs),
         )
+
+
+def _set_batch(graph: Any, path: Path, batch: int) -> None:
+    """Lets a graph take another number of images."""
+    from openvino import PartialShape, opset13
+
+    for op in graph.get_parameters():
+        op.set_partial_shape(PartialShape([batch, *list(op.get_output_shape(0))[1:]]))
+    for op in graph.get_ordered_ops():
+        # What a reshape says of the first axis is the batch of the export.
+        if op.get_type_name() == "Reshape":
+            source = op.input_value(1).get_node()
+            shape = list(source.data) if source.get_type_name() == "Constant" else []
+            if len(shape) > 1 and shape[0] == 1:
+                written = opset13.constant(np.array([batch, *shape[1:]], np.int64))
+                op.input(1).replace_source_output(written.output(0))
+    try:
+        graph.validate_nodes_and_infer_types()
+    except RuntimeError as error:
+        raise fixed_batch(path, batch) from error
+    if any(list(port.shape)[:1] != [batch] for port in graph.outputs):
+        raise fixed_batch(path, batch)
+
+
+def _request(graph: Any, path: Path, threads: int | None, counters: bool = False) -> Any:
+    """An inference request of a graph, compiled for the CPU."""
+    # Some CPUs would compute in bfloat16 or float16 unasked; a file that says float32 should
+    # give float32 results on every machine.
+    config: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERF_COUNT": counters,
+    }
+    if threads is not None:
+        config["INFERENCE_NUM_THREADS"] = threads
+    try:
+        return _openvino().Core().compile_model(graph, "CPU", config).create_infer_request()
+    except RuntimeError as error:
+        raise InputError(f"{path} cannot be compiled by OpenVINO: {_reason(error)}") from error
 
 
 def _tensor_spec(port: Any, layout: str) -> TensorSpec:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.core import FLOAT_SCHEMES, Runner, Scheme, TensorSpec
+from edgekit.core import FLOAT_SCHEMES, OperatorTime, Runner, Scheme, TensorSpec
 from edgekit.errors import InputError
+from exporters._batch import fixed_batch
+from exporters._flatbuffer import FILE_IDENTIFIER, pack, schema, set_batch, unpack
+from exporters._tflite_operators import time_operators
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
 
 KEY = "edgekit.contract"
 SIGNATURE = "serving_default"  # the name that the runtimes look for first
-FILE_IDENTIFIER = b"TFL3"  # of every TensorFlow Lite file, at offset 4
 
 
 class TfliteTarget:
@@ -54,14 +56,16 @@ class TfliteTarget:
             raw = Path(folder, "model.tflite")
             litert_torch.convert(wrapped, (images,)).export(str(raw))
             content = _store_as_float16(raw) if scheme.weights == "float16" else raw.read_bytes()
-        flat = _unpack(content)
+        flat = unpack(content)
         _rename(flat)
-        path.write_bytes(_pack(flat))
+        path.write_bytes(pack(flat))
         return scheme
 
-    def open(self, path: Path, threads: int | None = None) -> Runner:
+    def open(self, path: Path, threads: int | None = None, *, batch: int | None = None) -> Runner:
         """Loads the file into LiteRT's interpreter with its XNNPACK kernels."""
-        return TfliteRunner(_interpreter(path, num_threads=threads))
+        if batch is None:
+            return TfliteRunner(_interpreter(path, num_threads=threads))
+        return TfliteRunner(_batched(path, batch, threads))
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """The one file."""
@@ -69,23 +73,22 @@ class TfliteTarget:
 
     def embed(self, path: Path, text: str) -> None:
         """Puts ``text`` into a metadata buffer."""
-        schema = _schema()
         with _parsing(path):
-            flat = _unpack(_content(path))
+            flat = unpack(_content(path))
         entry = next((m for m in flat.metadata or [] if m.name == KEY.encode()), None)
         if entry is None:
-            flat.buffers.append(schema.BufferT())
-            entry = schema.MetadataT()
+            flat.buffers.append(schema().BufferT())
+            entry = schema().MetadataT()
             entry.name = KEY
             entry.buffer = len(flat.buffers) - 1
             flat.metadata = [*(flat.metadata or []), entry]
         flat.buffers[entry.buffer].data = np.frombuffer(text.encode(), np.uint8)
-        path.write_bytes(_pack(flat))
+        path.write_bytes(pack(flat))
 
     def extract(self, path: Path) -> str | None:
         """The text of `embed`."""
         with _parsing(path):
-            model = _schema().Model.GetRootAs(_content(path))
+            model = schema().Model.GetRootAs(_content(path))
             for i in range(model.MetadataLength()):
                 entry = model.Metadata(i)
                 if entry.Name() == KEY.encode():
@@ -107,6 +110,19 @@ class TfliteTarget:
             if tensor["dtype"] is np.float32 and tensor["index"] in computed:
                 yield tensor["name"], interpreter.get_tensor(tensor["index"])
 
+    def operators(
+        self, path: Path, inputs: Sequence[Array], *, threads: int | None, runs: int
+    ) -> tuple[OperatorTime, ...]:
+        """Times operators one by one; `edgekit.core.Profilable.operators` tells more."""
+        _interpreter(path)  # a file that does not run has no operator times
+        with _parsing(path):
+            flat = unpack(_content(path))
+
+        def open_(content: bytes, **options: Any) -> Any:
+            return _interpreter(path, content, **options)
+
+        return time_operators(flat, inputs, open_, threads, runs)
+
 
 class TfliteRunner:
     """An interpreter with its tensors allocated."""
@@ -118,9 +134,18 @@ class TfliteRunner:
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Computes one inference."""
+        self.prepare(inputs)()
+        return self.outputs()
+
+    def prepare(self, inputs: Sequence[Array]) -> Callable[[], None]:
+        """Copies inputs into the interpreter; each call is an ``invoke``."""
         for index, value in zip(self._inputs, inputs, strict=True):
             self._interpreter.set_tensor(index, value)
-        self._interpreter.invoke()
+        invoke: Callable[[], None] = self._interpreter.invoke
+        return invoke
+
+    def outputs(self) -> list[Array]:
+        """Copies of the interpreter's output tensors."""
         return [self._interpreter.get_tensor(index) for index in self._outputs]
 
     def tensors(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -144,12 +169,17 @@ def _tensor_spec(detail: Any, layout: str) -> TensorSpec:
     )
 
 
-def _interpreter(path: Path, **options: Any) -> Any:
-    """An interpreter with its tensors allocated."""
+def _interpreter(path: Path, content: bytes | None = None, **options: Any) -> Any:
+    """An interpreter with its tensors allocated.
+
+    Args:
+        path: of the file, for messages only where there is ``content``.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
+    source = {"model_path": str(path)} if content is None else {"model_content": content}
     try:
-        interpreter = Interpreter(model_path=str(path), **options)
+        interpreter = Interpreter(**source, **options)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -157,10 +187,28 @@ def _interpreter(path: Path, **options: Any) -> Any:
     return interpreter
 
 
-def _schema() -> Any:
-    from ai_edge_litert import schema_py_generated
+def _batched(path: Path, batch: int, threads: int | None) -> Any:
+    """An interpreter of the file with another number of images per inference."""
+    from ai_edge_litert.interpreter import Interpreter
 
-    return schema_py_generated
+    _interpreter(path)  # what is wrong with the file as it is has nothing to do with the batch
+    with _parsing(path):
+        flat = unpack(_content(path))
+    set_batch(flat, batch)
+    try:
+        interpreter = Interpreter(model_content=pack(flat), num_threads=threads)
+        for detail in interpreter.get_input_details():
+            interpreter.resize_tensor_input(detail["index"], [batch, *detail["shape"][1:]])
+        interpreter.allocate_tensors()
+        interpreter.invoke()
+        shapes = [
+            interpreter.get_tensor(d["index"]).shape for d in interpreter.get_output_details()
+        ]
+    except (ValueError, RuntimeError) as error:
+        raise fixed_batch(path, batch) from error
+    if any(shape[:1] != (batch,) for shape in shapes):
+        raise fixed_batch(path, batch)
+    return interpreter
 
 
 def _content(path: Path) -> bytes:
@@ -179,25 +227,6 @@ def _parsing(path: Path) -> Iterator[None]:
         raise InputError(f"{path} is damaged: it is no complete TensorFlow Lite file") from e
 
 
-def _unpack(content: bytes) -> Any:
-    """The file as a tree of objects, with the data of all buffers inside."""
-    schema = _schema()
-    flat = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
-    for buffer in flat.buffers:
-        if buffer.offset > 1:  # the quantizer appends data behind the tree and notes where
-            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
-            buffer.offset = buffer.size = 0
-    return flat
-
-
-def _pack(flat: Any) -> bytes:
-    import flatbuffers
-
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(flat.Pack(builder), FILE_IDENTIFIER)
-    return bytes(builder.Output())
-
-
 def _rename(flat: Any) -> None:
     """Gives input, output and signature the names that all targets share."""
     graph = flat.subgraphs[0]
@@ -212,7 +241,7 @@ def _rename(flat: Any) -> None:
 
 def _computed_tensors(content: bytes) -> set[int]:
     """Indices of the file's tensors whose values do not lie in it; kernels add others of theirs."""
-    model = _schema().Model.GetRootAs(content)
+    model = schema().Model.GetRootAs(content)
     graph = model.Subgraphs(0)
     return {
         i

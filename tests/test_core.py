@@ -18,9 +18,14 @@ from edgekit.core import (
     FLOAT_SCHEMES,
     Agreement,
     Artifact,
+    Block,
     DeviceProfile,
+    Energy,
+    Measurement,
     ModelSpec,
+    OperatorTime,
     Preprocessing,
+    Reading,
     Scheme,
     TensorSpec,
     canonical_json,
@@ -33,7 +38,7 @@ RECORDS = [
     for kind in vars(core).values()
     if isinstance(kind, type)
     and dataclasses.is_dataclass(kind)
-    and kind.__module__ == "edgekit.core"
+    and kind.__module__.startswith("edgekit.core.")
 ]
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -86,6 +91,8 @@ def test_the_records_of_the_design_are_there() -> None:
         "TensorSpec",
         "Artifact",
         "Agreement",
+        "Measurement",
+        "Energy",
         "DeviceProfile",
     }
 
@@ -178,6 +185,21 @@ def artifact() -> Artifact:
     )
 
 
+def measurement() -> Measurement:
+    return Measurement(
+        artifact="a.onnx",
+        target="onnx",
+        device="host",
+        runtime="ONNX Runtime 1",
+        threads=1,
+        batch=1,
+        started="2026-01-31T12:00:00Z",
+        blocks=(Block(0.0, 0, (1.5, 1.25), (2.5,)),),
+        energy=Energy("unavailable", reason="no meter"),
+        operators=(OperatorTime("conv", "Conv", 0.5),),
+    )
+
+
 def test_paths_reach_into_nested_records() -> None:
     data = to_json(artifact())
     data["outputs"][0]["shape"][1] = "four"
@@ -208,6 +230,11 @@ def test_every_required_key_is_missed_by_name(kind: type[Any]) -> None:
         TensorSpec: artifact().inputs[0],
         Agreement: artifact().agreement,
         DeviceProfile: DeviceProfile("a", "b", "local:"),
+        Measurement: measurement(),
+        Block: measurement().blocks[0],
+        Energy: measurement().energy,
+        OperatorTime: OperatorTime("conv", "Conv", 0.5),
+        Reading: Reading(0.5, 1.5),
     }
     whole = to_json(examples[kind])
     required = [

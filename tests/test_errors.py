@@ -25,6 +25,7 @@ EXIT_CODES = {
     "OutputError": 3,
     "GateError": 4,
     "UnavailableError": 5,
+    "MeterError": 5,
 }
 
 CLASSES = {

@@ -19,13 +19,19 @@ from edgekit.cli import console
 from edgekit.errors import EdgekitError
 
 COMMANDS = {
+    "compare": "Measure which of two is faster, with an interval.",
     "demo": "Train, export, verify and predict: the whole way at once.",
     "describe": "Show the layers of a network: shapes, parameters, MACs.",
+    "devices": "Show, add, remove and check device profiles.",
     "doctor": "Check what works here, and how to mend what does not.",
     "evaluate": "Measure the accuracy of an artifact or network.",
     "export": "Export a network, verified, to ONNX, TFLite, OpenVINO.",
+    "export-profiles": "Write kept measurements as CSV or Parquet.",
+    "history": "List the measurements that were kept.",
     "list": "List models, targets, precisions, devices, meters, apps.",
     "predict": "Classify images with an artifact or network.",
+    "profile": "Measure latency, memory and energy.",
+    "report": "Make one HTML page of measurements and accuracies.",
     "train": "Train a network on labelled images.",
     "verify": "Compare an artifact with its network.",
 }
@@ -43,7 +49,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"edgekit.cli.{cmd_name}")
+        module = importlib.import_module(f"edgekit.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli import console, describe_tables
-from edgekit.cli.options import artifact_or_model, resolution_option, weights_option
+from edgekit.cli.options import (
+    artifact_or_model,
+    embedded_option,
+    resolution_option,
+    weights_option,
+)
 from edgekit.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -53,6 +58,7 @@ class Described:
 @click.option("--csv", "as_csv", is_flag=True, help="Print one CSV table instead.")
 @resolution_option
 @weights_option
+@embedded_option
 @console.common_options
 def command(
     source: str,
@@ -62,6 +68,7 @@ def command(
     as_csv: bool,
     resolution: int | None,
     weights: Path | None,
+    embedded: bool,
 ) -> None:
     """Show the layers of MODEL, or of the network inside ARTIFACT.
 
@@ -73,9 +80,11 @@ def command(
     edgekit describe mobilenetv2 --compare mobilenetv3-large
     """
     _check_options(other, compare, formula, as_csv, weights)
-    described = _describe(source, resolution, weights)
+    if embedded:
+        _check_artifact(source, other)
+    described = _describe(source, resolution, weights, embedded)
     if other is not None:
-        _show_comparison(described, _describe(other, resolution, None), as_csv)
+        _show_comparison(described, _describe(other, resolution, None, embedded), as_csv)
         return
     if as_csv:
         _known(described)
@@ -109,7 +118,16 @@ def _check_options(
         raise UsageError("--formula shows layers, --compare totals: give one of them")
 
 
-def _describe(source: str, resolution: int | None, weights: Path | None) -> Described:
+def _check_artifact(source: str, other: str | None) -> None:
+    from edgekit import contract
+
+    if not any(contract.is_artifact(words) for words in (source, other) if words is not None):
+        raise UsageError(f"'{source}' is no artifact: --embedded goes with artifacts only")
+
+
+def _describe(
+    source: str, resolution: int | None, weights: Path | None, embedded: bool
+) -> Described:
     """Loads a network or artifact, and runs the network once."""
     from edgekit import contract
 
@@ -118,7 +136,7 @@ def _describe(source: str, resolution: int | None, weights: Path | None) -> Desc
         if contract.is_artifact(source):
             if resolution is not None or weights is not None:
                 raise UsageError(f"'{source}' is an artifact: its network and input are fixed")
-            artifact = contract.load(Path(source))
+            artifact = contract.load(Path(source), embedded=embedded)
         from edgekit.models.analysis import analyze
         from edgekit.models.source import open_model
 

@@ -132,10 +132,10 @@ def _with_recipe(
 
 def _show(result: TrainingResult) -> None:
     console.warn_skipped(result.skipped)
+    top5 = "" if result.top5 is None else f", top-5 {console.percent(result.top5)}"
     console.say(
-        f"{result.model}: top-1 {console.percent(result.top1)}, top-5 "
-        f"{console.percent(result.top5)} on {result.n:,} {result.split} images after "
-        f"{result.epochs} epochs in {result.seconds:.1f} s"
+        f"{result.model}: top-1 {console.percent(result.top1)}{top5} on {result.n:,} "
+        f"{result.split} images after {result.epochs} epochs in {result.seconds:.1f} s"
     )
     console.say(f"{result.checkpoint}  (metrics.jsonl and curves.png beside it)")
     if console.wants_json():

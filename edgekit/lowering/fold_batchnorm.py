@@ -4,6 +4,9 @@ In eval mode a batch norm is one multiplication and one addition per channel, wh
 the layer before it can take over. Exporters do this for some patterns and forget others
 (litert-torch leaves a multiplication behind a depthwise convolution), so it is done here, once,
 for all targets.
+
+Only layers that compute what PyTorch's own do are touched. A subclass may do anything: timm's
+BatchNormAct2d has the activation inside, its weight-standardized convolutions change the weight.
 """
 
 from __future__ import annotations
@@ -14,11 +17,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from edgekit.core import Scheme
+from edgekit.models.widths import Conv2d
 
 FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+# What is known to scale with the weight and to shift with the bias: PyTorch's own, and edgekit's
+# convolution, which pads its input first.
+_LAYER_FORWARDS = {*(kind.forward for kind in FOLDABLE), Conv2d.forward}
 
 
 class FoldBatchNorm:
@@ -28,7 +37,7 @@ class FoldBatchNorm:
 
     def applies(self, model: nn.Module, target: str, scheme: Scheme) -> bool:
         """Wherever there is a batch norm: no runtime is faster with it."""
-        return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+        return any(_is_norm(module) for module in model.modules())
 
     def rewrite(self, model: nn.Module, example: Tensor) -> nn.Module:
         """A copy with folded weights; module paths stay, folded batch norms become identities."""
@@ -42,10 +51,39 @@ class FoldBatchNorm:
         return model
 
 
+def _is_norm(module: nn.Module) -> bool:
+    """Whether a layer is a batch norm with statistics of its own, and nothing else."""
+    return (
+        isinstance(module, _BatchNorm)
+        and type(module).forward is _BatchNorm.forward
+        and module.running_mean is not None
+        and not module.training
+        and _is_unchanged(module)
+    )
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether a layer computes what its weight and bias say."""
+    kind: Any = type(module)
+    if not isinstance(module, FOLDABLE) or kind.forward not in _LAYER_FORWARDS:
+        return False
+    computed = getattr(kind, "_conv_forward", None)
+    own = (getattr(known, "_conv_forward", None) for known in FOLDABLE)
+    return any(computed is function for function in own) and _is_unchanged(module)
+
+
+def _is_unchanged(module: nn.Module) -> bool:
+    """Whether nothing but its class says what a layer does: no hook, no other weight."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks)
+    return (
+        not any(hooks) and "forward" not in vars(module) and not parametrize.is_parametrized(module)
+    )
+
+
 def _with_affine(model: nn.Module, path: str) -> nn.Module:
     """A batch norm of ``model``, with scale 1 and shift 0 where it had none: fusing needs both."""
     norm = model.get_submodule(path)
-    assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
+    assert isinstance(norm, _BatchNorm)
     if not norm.affine:
         assert norm.running_var is not None
         norm.weight = nn.Parameter(torch.ones_like(norm.running_var))
@@ -65,14 +103,13 @@ def foldable_pairs(model: nn.Module, example: Tensor) -> list[tuple[str, str]]:
     modules = dict(model.named_modules())
     pairs = []
     for node, norm_path in calls.items():
-        norm = modules[norm_path]
-        if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_mean is None:
+        if not _is_norm(modules[norm_path]):
             continue
         source = node.args[0]
         if not isinstance(source, fx.Node) or source not in calls:
             continue
         layer_path = calls[source]
-        if not isinstance(modules[layer_path], FOLDABLE) or layer_path in channels_last:
+        if not _is_layer(modules[layer_path]) or layer_path in channels_last:
             continue
         if len(source.users) == count[layer_path] == count[norm_path] == 1:
             pairs.append((layer_path, norm_path))
@@ -105,7 +142,7 @@ class _Tracer(fx.Tracer):
     """Follows a forward pass symbolically, down to the layers that matter here."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        layers = (*FOLDABLE, nn.modules.batchnorm._BatchNorm)
+        layers = (*FOLDABLE, _BatchNorm)
         return isinstance(m, layers) or super().is_leaf_module(m, module_qualified_name)
 
 

@@ -16,12 +16,11 @@ from edgekit.models.blocks import (
     BottleneckRow,
     ConvNet,
     ConvNormAct,
-    Linear,
     Style,
-    Width,
     classifier,
 )
 from edgekit.models.family import round_channels, typed_rows
+from edgekit.models.widths import Linear, Width
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from math import prod
 from torch import nn
 
 from edgekit.core import ModelSpec
-from edgekit.models.blocks import ConvNet, ConvNormAct, Style, Width, classifier
+from edgekit.models.blocks import ConvNet, ConvNormAct, Style, classifier
 from edgekit.models.family import Family, plain_rows, round_channels, scaled_name, typed_rows
 from edgekit.models.foreign import SCORES, Layout, Names, by_stride, conv_norm, stages, timm_eps
+from edgekit.models.widths import Width
 
 
 @dataclass(frozen=True, slots=True)

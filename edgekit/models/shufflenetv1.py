@@ -13,15 +13,9 @@ from torch import Tensor, nn
 
 from edgekit.core import ModelSpec
 from edgekit.errors import UsageError
-from edgekit.models.blocks import (
-    ChannelShuffle,
-    ConvNet,
-    ConvNormAct,
-    Style,
-    Width,
-    classifier,
-)
+from edgekit.models.blocks import ChannelShuffle, ConvNet, ConvNormAct, Style, classifier
 from edgekit.models.family import Family, plain_rows, scaled_name, typed_rows
+from edgekit.models.widths import Width
 
 # arXiv:1707.01083, table 1: channels of stage 2 by the number of groups; each later stage has
 # twice as many.

@@ -10,16 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.core import ModelSpec
-from edgekit.models.blocks import (
-    ChannelShuffle,
-    ConvNet,
-    ConvNormAct,
-    Style,
-    Width,
-    classifier,
-)
+from edgekit.models.blocks import ChannelShuffle, ConvNet, ConvNormAct, Style, classifier
 from edgekit.models.family import Family, plain_rows, scaled_name, typed_rows
 from edgekit.models.foreign import SCORES, Layout, Names, conv_norm, stages
+from edgekit.models.widths import Width
 
 # arXiv:1807.11164, table 5: channels of stages 2 to 4 and of the last convolution.
 PUBLISHED = {

@@ -16,17 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.core import ModelSpec
-from edgekit.models.blocks import (
-    ACTIVATIONS,
-    Conv2d,
-    ConvNet,
-    ConvNormAct,
-    Linear,
-    Style,
-    Width,
-    classifier,
-)
+from edgekit.models.blocks import ACTIVATIONS, ConvNet, ConvNormAct, Style, classifier
 from edgekit.models.family import Family, plain_rows, scaled_name, typed_rows
+from edgekit.models.widths import Conv2d, Linear, Width
 
 # Channels of the four stages.
 STAGES = {

@@ -14,8 +14,9 @@ from edgekit.core import ModelSpec, Preprocessing
 from edgekit.errors import ModelError, UsageError
 from edgekit.models import build
 from edgekit.models.blocks import DropPath
+from edgekit.models.callables import try_forward
 from edgekit.models.fitting import fill, init_from
-from edgekit.models.source import Model, open_model, try_forward
+from edgekit.models.source import Model, open_model
 from edgekit.models.weights import load_into, load_state
 from edgekit.training.options import TrainingOptions
 from edgekit.training.run_folder import Plan

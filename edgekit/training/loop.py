@@ -56,7 +56,7 @@ class TrainingResult:
             have no test images.
         n: number of these images.
         top1: share of images whose class has the highest score.
-        top5: share of images whose class is among the five highest.
+        top5: share of images whose class is among the five highest; ``None`` below 5 classes.
         seconds: of the whole training, over all sessions.
         skipped: images that were left out because they cannot be decoded.
     """
@@ -66,7 +66,7 @@ class TrainingResult:
     checkpoint: Path
     epochs: int
     top1: float
-    top5: float
+    top5: float | None
     seconds: float
     split: str
     n: int
@@ -112,11 +112,9 @@ def train(
         UnavailableError: a device that is not there.
     """
     begin = time.perf_counter()
-    training_options.check(options)
-    training_options.machine(options)
+    _check(model, options)
     folder = RunFolder(Path(out))
     folder.check(resume=resume, overwrite=overwrite)
-    _check_words(model)
     source = open_source(data, skip_corrupt=skip_corrupt)
     plan, own = _plan(model, source, options)
     progress = progress if progress is not None and processes.is_main() else Silent()
@@ -132,9 +130,8 @@ def train(
         images = open_splits(source, list(plan.images), plan.preprocessing, progress.loading)
         if not resume and processes.is_main():
             folder.begin(plan)  # only now: images that cannot be read leave earlier results alone
-        run = _Run(plan, folder, progress, begin)
         state = folder.load_state() if resume else None
-        result = run.complete(network, teacher, images, state)
+        result = _Run(plan, folder, progress, begin).complete(network, teacher, images, state)
     return dataclasses.replace(result, skipped=tuple(getattr(source, "skipped", ())))
 
 
@@ -222,7 +219,7 @@ class _Run:
                 labels=plan.labels,
                 preprocessing=plan.preprocessing,
                 data=plan.data,
-                results={key: float(value) for key, value in results.items()},
+                results={k: float(value) for k, value in results.items() if value is not None},
             )
         )
 
@@ -233,13 +230,16 @@ class _Run:
         return f"{self.plan.model} on {self.plan.data}, {self.plan.preprocessing.crop} px"
 
 
-def _check_words(model: str) -> None:
+def _check(model: str, options: TrainingOptions) -> None:
     """Refuses what cannot be trained, before data are opened.
 
     Raises:
-        UsageError: a file.
+        UsageError: a file instead of a name, or an option out of range.
         UnknownNameError: no network has that name.
+        UnavailableError: a device that is not there.
     """
+    training_options.check(options)
+    training_options.machine(options)
     if is_path(model):
         raise UsageError(
             f"'{model}' is a file or folder: expected a network's name; to start from a "

@@ -61,6 +61,7 @@ class TestRecord:
     Attributes:
         split: ``test``, or ``validation`` where the data have no test images.
         n: images.
+        top5: ``None`` below 5 classes.
         seconds: of the whole training, over all sessions.
     """
 
@@ -68,7 +69,7 @@ class TestRecord:
     n: int
     loss: float
     top1: float
-    top5: float
+    top5: float | None
     epochs: int
     seconds: float
 

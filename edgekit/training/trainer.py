@@ -39,12 +39,12 @@ _AUGMENTATION, _DROPOUT, _STATISTICS, _RANDAUGMENT, _MIXING = 0, 1, 2, 3, 4
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Result of an evaluation; top-1 and top-5 as fractions."""
+    """Result of an evaluation; top-1 and top-5 as fractions, ``None`` below 5 classes."""
 
     n: int
     loss: float
     top1: float
-    top5: float
+    top5: float | None
 
 
 class Trainer:
@@ -244,7 +244,8 @@ class Trainer:
                 n += len(labels)
         sums = torch.tensor([loss, top1, top5, n], dtype=torch.float64, device=self.device)
         loss, top1, top5, n = self.accelerator.reduce(sums, "sum").tolist()
-        return Scores(int(n), self._finite(loss / n), top1 / n, top5 / n)
+        share5 = top5 / n if self.classes >= 5 else None
+        return Scores(int(n), self._finite(loss / n), top1 / n, share5)
 
     def _inputs(self, loader: Iterable[Batch]) -> Iterable[Tensor]:
         for pixels, _ in loader:

@@ -26,12 +26,14 @@ from edgekit.models.pretrained import PUBLISHED
 RESOLUTION = 64
 TARGETS = tuple(registry.TARGETS)
 
-# Top-1 on ImageNet's validation images in percent, where torchvision has no weights.
-LITE = "EfficientNet-Lite README (tensorflow/tpu), FP32"
-V2 = "EfficientNetV2 README (google/automl)"
-V3 = "MobileNetV3 README (tensorflow/models), float"
-PLUS = "ShuffleNetV2+ README (megvii-model/ShuffleNet-Series)"
-V1 = "paper, table 2 (1x)"
+# Top-1 on ImageNet's validation images in percent, where torchvision has no weights. The tables of
+# ShuffleNet give errors: 100 less those.
+LITE = "tensorflow/tpu, efficientnet/lite/README.md, FP32"
+V2 = "google/automl, efficientnetv2/README.md, ImageNet1K"
+V3 = "tensorflow/models, slim/nets/mobilenet/README.md, float"
+V4 = "arXiv:2404.10518v2, table 6, without distillation"
+PLUS = "megvii-model/ShuffleNet-Series, ShuffleNetV2+/README.md"
+V1 = "arXiv:1707.01083, table 2, 1x"
 TOP1 = {
     "efficientnet-lite0": (75.1, LITE),
     "efficientnet-lite1": (76.7, LITE),
@@ -42,13 +44,13 @@ TOP1 = {
     "efficientnetv2-b1": (79.8, V2),
     "efficientnetv2-b2": (80.5, V2),
     "efficientnetv2-b3": (82.1, V2),
-    "mnasnet-a1": (75.2, "paper, table 1"),
-    "mobilenetv1": (70.6, "paper, table 8"),
+    "mnasnet-a1": (75.2, "arXiv:1807.11626, table 1"),
+    "mobilenetv1": (70.6, "arXiv:1704.04861, table 8"),
     "mobilenetv3-large-minimalistic": (72.3, V3),
     "mobilenetv3-small-minimalistic": (61.9, V3),
-    "mobilenetv4-conv-large": (82.9, "paper"),
-    "mobilenetv4-conv-medium": (79.9, "paper"),
-    "mobilenetv4-conv-small": (73.8, "paper"),
+    "mobilenetv4-conv-large": (82.9, V4),
+    "mobilenetv4-conv-medium": (79.9, V4),
+    "mobilenetv4-conv-small": (73.8, V4),
     "shufflenetv1-g1": (66.4, V1),
     "shufflenetv1-g2": (67.3, V1),
     "shufflenetv1-g3": (67.4, V1),

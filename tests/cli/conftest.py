@@ -20,7 +20,7 @@ SMALL = "mobilenetv1@0.25"
 # What a message may name that is given to another program, or to another command, which is named.
 ELSEWHERE = re.compile(r"pip install [^;:]*|'edgekit [^']*'|No such option:? '?--[\w-]+")
 OPTION = re.compile(r"(?<![\w-])(?:--[a-z][\w-]*|-[a-z]\b)")
-COMMANDS = ("demo", "evaluate", "export", "predict", "verify")
+COMMANDS = ("demo", "describe", "evaluate", "export", "predict", "train", "verify")
 _numbers = itertools.count()
 
 

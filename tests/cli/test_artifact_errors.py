@@ -51,29 +51,6 @@ def test_an_artifact_without_contract_is_refused(
     assert "--embedded" in result.message
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_the_embedded_contract_serves_without_the_other(
-    target: str, artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png, trained_run: Path
-) -> None:
-    original = artifacts[target, "fp32"]
-    path, image = copied(original), png()
-    contract_path(path).unlink()
-    assert run("predict", path, image).code == 3
-    inside = run("predict", path, image, "--embedded", "--json")
-    beside = run("predict", original, image, "--json")
-    assert inside.code == 0
-    assert inside.json == beside.json
-    assert run("evaluate", path, "--data", "digits", "--embedded").code == 0
-    assert run("verify", path, "--against", trained_run, "--embedded").code == 0
-
-
-def test_help_says_what_the_embedded_contract_cannot_show(run: CommandLine) -> None:
-    for command in ("predict", "evaluate", "verify"):
-        text = " ".join(run(command, "--help").out.split())
-        assert "--embedded" in text
-        assert "bytes are then not checked" in text
-
-
 @pytest.mark.parametrize("key", ["labels", "preprocessing", "sha256", "contract_sha256", "tools"])
 def test_an_edited_contract_is_refused(
     key: str, artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
@@ -303,36 +280,6 @@ def test_a_file_that_its_runtime_cannot_set_up_is_named(
     assert (result.code, result.out) == (3, "")
     assert f"{path} cannot be loaded by LiteRT: " in result.message
     assert len(result.message.splitlines()) == 1
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_a_file_that_edgekit_did_not_write_says_so(
-    target: str, artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
-) -> None:
-    path = copied(artifacts[target, "fp32"])
-    contract_path(path).unlink()
-    _remove_embedded(target, path)
-    beside, inside = run("predict", path, png()), run("predict", path, png(), "--embedded")
-    assert (beside.code, inside.code) == (3, 3)
-    assert "the file was not written by edgekit" in beside.message
-    assert "has no contract inside: it was not written by edgekit" in inside.message
-
-
-def _remove_embedded(target: str, path: Path) -> None:
-    if target == "onnx":
-        import onnx
-
-        model = onnx.load(path)
-        del model.metadata_props[:]
-        onnx.save(model, path)
-    else:
-        # The same length, so that offsets inside the file hold.
-        key, other = {
-            "tflite": (b"edgekit.contract", b"another.contract"),
-            "openvino": (b"<edgekit>", b"<another>"),
-        }[target]
-        content = path.read_bytes().replace(key, other)
-        path.write_bytes(content.replace(b"</edgekit>", b"</another>"))
 
 
 @pytest.mark.parametrize(

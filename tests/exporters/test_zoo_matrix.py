@@ -9,6 +9,7 @@ import pytest
 from edgekit import registry
 from edgekit.contract import contract_path, load
 from edgekit.exporting import Exported, export
+from edgekit.models import find_spec
 from edgekit.verification.agreement import TOLERANCES
 
 # One network of every family, and of every kind of block: what converters can stumble over does
@@ -54,18 +55,23 @@ def cells(names: tuple[str, ...], slow: bool) -> list[object]:
     return found
 
 
-def check_export(name: str, target: str, precision: str, folder: Path, resolution: int) -> None:
-    (result,) = export(name, [target], [precision], out=folder, resolution=resolution)
-    assert isinstance(result, Exported), result
-    agreement = result.artifact.agreement
-    assert agreement is not None
-    assert agreement.passed
-    assert agreement.tolerance == TOLERANCES[precision]
-    suffix = registry.target(target).suffix
-    assert result.path == folder / f"{name}-{precision}{suffix}"
-    assert load(result.path) == result.artifact
-    assert load(result.path, embedded=True).lowerings == ("fold-batchnorm",)
-    files = (*registry.target(target).files(result.path), contract_path(result.path))
+def check_export(
+    name: str, target: str, precisions: list[str], folder: Path, resolution: int
+) -> None:
+    results = export(name, [target], precisions, out=folder, resolution=resolution)
+    files: list[Path] = []
+    for result, precision in zip(results, precisions, strict=True):
+        assert isinstance(result, Exported), result
+        agreement = result.artifact.agreement
+        assert agreement is not None
+        assert agreement.passed
+        assert agreement.tolerance == TOLERANCES[precision]
+        suffix = registry.target(target).suffix
+        assert result.path == folder / f"{name}-{precision}{suffix}"
+        assert load(result.path) == result.artifact
+        assert result.artifact.preprocessing.crop == resolution
+        assert load(result.path, embedded=True).lowerings == ("fold-batchnorm",)
+        files += [*registry.target(target).files(result.path), contract_path(result.path)]
     assert {path.name for path in folder.iterdir()} == {path.name for path in files}
 
 
@@ -73,14 +79,25 @@ def check_export(name: str, target: str, precision: str, folder: Path, resolutio
 def test_every_kind_of_network_passes_its_gates(
     name: str, target: str, precision: str, tmp_path: Path
 ) -> None:
-    check_export(name, target, precision, tmp_path, RESOLUTION)
+    check_export(name, target, [precision], tmp_path, RESOLUTION)
 
 
 @pytest.mark.parametrize(("name", "target", "precision"), cells(registry.model_names(), slow=True))
 def test_every_network_passes_its_gates_in_full_width(
     name: str, target: str, precision: str, tmp_path: Path
 ) -> None:
-    check_export(name, target, precision, tmp_path, RESOLUTION)
+    check_export(name, target, [precision], tmp_path, RESOLUTION)
+
+
+# Hours in all; the precisions of a target share PyTorch's scores, to compute those only once.
+@pytest.mark.slow
+@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("name", registry.model_names())
+def test_every_network_passes_its_gates_at_its_published_resolution(
+    name: str, target: str, tmp_path: Path
+) -> None:
+    precisions = sorted(registry.target(target).schemes)
+    check_export(name, target, precisions, tmp_path, find_spec(name).resolution)
 
 
 def test_every_family_is_in_the_matrix() -> None:

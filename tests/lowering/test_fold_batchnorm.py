@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,9 +11,11 @@ from torch.optim.swa_utils import update_bn
 from zoo_networks import KINDS, certain
 
 from edgekit.core import FLOAT_SCHEMES
+from edgekit.exporting import Exported, export
 from edgekit.lowering import lower
 from edgekit.lowering.fold_batchnorm import LOWERING, foldable_pairs
 from edgekit.models import build, find_spec
+from edgekit.models.source import Model
 
 # Deep networks round in float32 to 86 to 107 dB of what they give in float64, folded or not.
 EXACT_DB = 80.0
@@ -223,6 +226,92 @@ class LinearOverTokens(Scores):
         return y.flatten(1)
 
 
+class NormAct2d(nn.BatchNorm2d):
+    """A batch norm with its activation inside, as timm has it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(super().forward(x))
+
+
+class ActivationInTheNorm(Scores):
+    def __init__(self) -> None:
+        super().__init__(conv=nn.Conv2d(3, 4, 3), norm=NormAct2d(4))
+
+    def body(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.conv(x))
+        return y
+
+
+class ActivationInTheNormAfterABranch(ActivationInTheNorm):
+    def body(self, x: Tensor) -> Tensor:
+        assert x.shape[-1] > 2
+        return super().body(x)
+
+
+class StandardizedConv2d(nn.Conv2d):
+    """Computes with another weight than the one it has (arXiv:1903.10520)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        deviation, mean = torch.std_mean(self.weight, (1, 2, 3), keepdim=True)
+        return self._conv_forward(x, (self.weight - mean) / deviation, self.bias)
+
+
+class SquashedConv2d(nn.Conv2d):
+    """Has PyTorch's forward, and another computation in it."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super()._conv_forward(input, weight.tanh(), bias)
+
+
+class OwnConv(Scores):
+    kind: type[nn.Conv2d] = StandardizedConv2d
+
+    def __init__(self) -> None:
+        super().__init__(conv=self.kind(3, 4, 3), norm=nn.BatchNorm2d(4))
+
+    def body(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.conv(x))
+        return y
+
+
+class OwnConvForward(OwnConv):
+    kind = SquashedConv2d
+
+
+class HookedNorm(OwnConv):
+    kind = nn.Conv2d
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm.register_forward_hook(lambda _, __, output: output.relu())
+
+
+class HookedConv(OwnConv):
+    kind = nn.Conv2d
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv.register_forward_hook(lambda _, __, output: output.relu())
+
+
+class ReplacedForward(OwnConv):
+    kind = nn.Conv2d
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm.forward = F.relu
+
+
+class ParametrizedConv(OwnConv):
+    """The weight is computed from others at each call."""
+
+    kind = nn.Conv2d
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn.utils.parametrizations.weight_norm(self.conv)
+
+
 UNFOLDABLE: tuple[Callable[[], Scores], ...] = (
     TwoConsumers,
     SharedConv,
@@ -234,6 +323,14 @@ UNFOLDABLE: tuple[Callable[[], Scores], ...] = (
     WeightReadElsewhere,
     WeightReadElsewhereAfterABranch,
     LinearOverTokens,
+    ActivationInTheNorm,
+    ActivationInTheNormAfterABranch,
+    OwnConv,
+    OwnConvForward,
+    HookedNorm,
+    HookedConv,
+    ReplacedForward,
+    ParametrizedConv,
 )
 
 
@@ -313,6 +410,30 @@ def test_pairs_are_named_in_order_of_computation() -> None:
         ("blocks.0.pointwise.conv", "blocks.0.pointwise.norm"),
     ]
     assert len(pairs) == len(norms_of(model))
+
+
+@pytest.mark.parametrize("make", [ActivationInTheNorm, OwnConv])
+def test_layers_of_another_kind_are_exported_with_what_they_compute(
+    make: type[Scores], tmp_path: Path
+) -> None:
+    """The whole way to a file, which is compared with the network as it was built."""
+    torch.manual_seed(2)
+    network = randomized(make(), images(32))
+    model = Model("own:network", "own", network, 32, 4, trained=True)
+    (exported,) = export(model, ["onnx"], out=tmp_path)
+    assert isinstance(exported, Exported)
+    agreement = exported.artifact.agreement
+    assert agreement is not None
+    assert agreement.sqnr_db > EXACT_DB
+
+
+def test_a_norm_in_training_mode_is_left_alone() -> None:
+    """It has the statistics of the batch then, which no weight can hold."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    model = randomized(model, images(32))
+    assert foldable_pairs(model, images(1)) == [("0", "1")]
+    model[1].train()
+    assert foldable_pairs(model, images(1)) == []
 
 
 def test_it_is_applied_only_where_there_is_a_norm() -> None:

@@ -18,9 +18,10 @@ from zoo_networks import certain
 from edgekit.core import ModelSpec
 from edgekit.errors import CheckpointError
 from edgekit.models import build, family_of, find_spec
-from edgekit.models.blocks import BottleneckRow, Conv2d, Width
+from edgekit.models.blocks import BottleneckRow
 from edgekit.models.family import plain_rows, typed_rows
 from edgekit.models.foreign import Layout, detect, scores_of, translated
+from edgekit.models.widths import Conv2d, Width
 
 # File, our name, and the epsilon that the library has in its batch norms.
 NETWORKS = (

@@ -17,15 +17,8 @@ from torch import Tensor, fx, nn
 from zoo_networks import KINDS, NAMES, images, laid_out, small
 
 from edgekit.models import build, find_spec
-from edgekit.models.blocks import (
-    Axes,
-    BatchNorm2d,
-    ChannelShuffle,
-    Conv2d,
-    Linear,
-    Width,
-    named_axes,
-)
+from edgekit.models.blocks import ChannelShuffle
+from edgekit.models.widths import Axes, BatchNorm2d, Conv2d, Linear, Width, named_axes
 
 FIXED = ("image", "classes")
 

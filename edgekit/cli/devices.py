@@ -1,0 +1,225 @@
+"""``edgekit devices``: what is known of each device. Imports neither torch nor a runtime."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgekit.cli import console
+from edgekit.errors import EdgekitError, UnavailableError, UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from edgekit.core import DeviceProfile
+    from edgekit.devices.profiles import PlacedProfile
+
+ORIGINS = {"shipped": "edgekit", "user": "you", "folder": "./profiles"}
+
+LABELS = {
+    "transport": "reached by",
+    "soc": "processor",
+    "isa": "instructions",
+    "cores": "cores",
+    "max_mhz": "max MHz",
+    "ram_mib": "memory",
+    "meter": "energy meter",
+    "runtimes": "runtimes",
+    "threads": "suggested threads",
+}
+"""How the fields of a profile are called, for people."""
+
+
+@click.command("devices")
+@click.argument("action", metavar="[ACTION]", default="list")
+@click.argument("name", metavar="[NAME]", required=False)
+@click.option("--transport", metavar="URL", help="add: local:, ssh://host or adb:serial.")
+@click.option("--like", metavar="NAME", help="add: take the facts of this device.")
+@click.option("--description", metavar="TEXT", help="add: what it is.")
+@click.option("--meter", metavar="METER", help="add: its energy meter; see list meters.")
+@click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="add: suggested.")
+@click.option("--overwrite", is_flag=True, help="add: replace a device of yours.")
+@console.common_options
+def command(action: str, name: str | None, **options: Any) -> None:
+    """Show, add, remove and check device profiles.
+
+    \b
+    edgekit devices                   all of them
+    edgekit devices show NAME         what is known of it, and from where
+    edgekit devices check NAME        whether that is true, and usable
+    edgekit devices add NAME --like raspberry-pi-5 --transport ssh://pi@desk
+    edgekit devices remove NAME       only what was added
+
+    Devices of yours are files in ~/.config/edgekit/profiles, or in a folder
+    'profiles' where you are; they stand before those of edgekit.
+    """
+    if action not in ACTIONS:
+        raise UnknownNameError(
+            "action", action, ACTIONS, f"expected one of {', '.join(ACTIONS)}, then a name"
+        )
+    given = [f"--{key}" for key, value in options.items() if value not in (None, False)]
+    if given and action != "add":
+        raise UsageError(f"{given[0]} belongs to 'edgekit devices add', not to '{action}'")
+    if action == "list":
+        if name is not None:
+            raise UsageError(f"unexpected '{name}': 'edgekit devices show {name}' shows one device")
+        _list()
+        return
+    if name is None:
+        raise UsageError(f"missing name: edgekit devices {action} NAME")
+    ACTIONS[action](name, options)
+
+
+def _list() -> None:
+    """All devices; one that cannot be read does not hide the others, but fails."""
+    from edgekit.devices.profiles import profile_files, read_placed
+
+    placed, broken = [], []
+    for files in profile_files().values():
+        try:
+            placed.append(read_placed(files))
+        except EdgekitError as error:
+            broken.append(error)
+    console.table(
+        ["device", "what it is", "reached by", "from"],
+        [
+            (p.profile.name, p.profile.description, p.profile.transport, ORIGINS[p.origin])
+            for p in placed
+        ],
+    )
+    if console.wants_json():
+        document: dict[str, Any] = {"devices": [_facts(p) for p in placed]}
+        if broken:
+            document["errors"] = [console.error_entry(error) for error in broken]
+        console.emit_json("edgekit.devices/1", document)
+    for other in broken[:-1]:
+        console.warn(str(other))
+    if broken:
+        raise broken[-1]
+
+
+def _show(name: str, _: Mapping[str, Any]) -> None:
+    from edgekit.devices.host import detected
+    from edgekit.devices.profiles import find_profile
+
+    placed = find_profile(name)
+    profile = detected(placed.profile)
+    console.say(f"{profile.name}: {profile.description}")
+    console.say(f"from {placed.path}")
+    for path in placed.shadows:
+        console.say(f"stands before {path}, which is not used")
+    values = {key: _text(key, getattr(profile, key)) for key in LABELS}
+    rows = [
+        (LABELS[key], value, "read off" if _absent(placed.profile, key) else "declared")
+        for key, value in values.items()
+        if value
+    ]
+    console.table(["", "value", ""], rows)
+    for key, text in profile.sources.items():
+        # A web address stays in one piece, so that it can be copied.
+        line = textwrap.TextWrapper(
+            console.PLAIN_WIDTH,
+            initial_indent=f"{LABELS[key]}: ",
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        console.say(line.fill(text))
+    if console.wants_json():
+        console.emit_json("edgekit.devices/1", {"devices": [_facts(placed, profile)]})
+
+
+def _absent(declared: DeviceProfile, key: str) -> bool:
+    return getattr(declared, key) in (None, ())
+
+
+def _text(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return f"{value:g}" if key == "max_mhz" else f"{value} MiB" if key == "ram_mib" else str(value)
+
+
+def _facts(placed: PlacedProfile, profile: DeviceProfile | None = None) -> dict[str, Any]:
+    from edgekit.core import to_json
+
+    facts: dict[str, Any] = to_json(profile or placed.profile)
+    origin = {"origin": placed.origin, "path": str(placed.path)}
+    return {**facts, **origin, "shadows": to_json(placed.shadows)}
+
+
+def _add(name: str, options: Mapping[str, Any]) -> None:
+    from edgekit.core import DeviceProfile
+    from edgekit.devices.profiles import find_profile, save_profile
+
+    if options["transport"] is None:
+        raise UsageError("missing --transport: expected local:, ssh://host or adb:serial")
+    profile = DeviceProfile(name, name, options["transport"])
+    if options["like"] is not None:
+        like = find_profile(options["like"]).profile
+        sources = {key: text for key, text in like.sources.items() if key != "transport"}
+        profile = dataclasses.replace(
+            like, name=name, transport=options["transport"], sources=sources
+        )
+    changes = {
+        key: options[key] for key in ("description", "meter", "threads") if options[key] is not None
+    }
+    sources = {key: text for key, text in profile.sources.items() if key not in changes}
+    profile = dataclasses.replace(profile, **changes, sources=sources)
+    path = save_profile(profile, options["overwrite"])
+    placed = find_profile(name)
+    console.say(f"added {profile.name}: {path}")
+    if placed.path != path:
+        console.warn(f"{placed.path} has the same name and stands before it")
+    for shadowed in placed.shadows if placed.path == path else ():
+        console.say(f"it stands before {shadowed}, which is not used now")
+    if console.wants_json():
+        console.emit_json("edgekit.devices/1", {"devices": [_facts(placed)]})
+
+
+def _remove(name: str, _: Mapping[str, Any]) -> None:
+    from edgekit.devices.profiles import find_profile, profile_files, remove_profile
+    from edgekit.registry import normalize
+
+    path = remove_profile(name)
+    console.say(f"removed {path}")
+    left = find_profile(name).path if normalize(name) in profile_files() else None
+    if left is not None:
+        console.say(f"'{name}' is now {left}")
+    if console.wants_json():
+        facts = {"removed": str(path), "now": None if left is None else str(left)}
+        console.emit_json("edgekit.devices/1", facts)
+
+
+def _check(name: str, _: Mapping[str, Any]) -> None:
+    from edgekit.core import to_json
+    from edgekit.devices.check import check_device
+    from edgekit.devices.profiles import find_profile
+
+    profile = find_profile(name).profile
+    findings = check_device(profile)
+    marks = {True: "ok", False: "!!", None: "--"}
+    console.table(
+        ["", "what", "declared", "found"],
+        [(marks[f.agrees], f.what, f.declared or "-", f.found or "unknown") for f in findings],
+    )
+    if console.wants_json():
+        facts = {"device": profile.name, "checks": to_json(findings)}
+        console.emit_json("edgekit.devices/1", facts)
+    wrong = [f.what for f in findings if f.agrees is False]
+    if wrong:
+        raise UnavailableError(
+            f"device '{profile.name}' is not as declared: {', '.join(wrong)}; see the lines above"
+        )
+
+
+ACTIONS: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
+    "list": lambda _, __: _list(),
+    "show": _show,
+    "add": _add,
+    "remove": _remove,
+    "check": _check,
+}

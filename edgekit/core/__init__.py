@@ -1,0 +1,78 @@
+"""Records and protocols that every part of edgekit shares.
+
+Records are frozen and survive a JSON round trip: ``from_json(T, to_json(x)) == x``. Each
+quantity has one unit, and the unit stands in the name. Absence is ``None``, never 0.
+
+This package needs the standard library and NumPy only, so that it can be imported anywhere: in
+an exporter, in the agent on a device, in ``edgekit list``. All of it is imported from here:
+`edgekit.core.records` and `edgekit.core.measurements` hold the records, `edgekit.core.plain` the
+way to JSON and back, `edgekit.core.protocols` the protocols.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgekit.core.measurements import (
+    Block,
+    DeviceProfile,
+    Energy,
+    Measurement,
+    OperatorTime,
+    Reading,
+)
+from edgekit.core.plain import canonical_json, from_json, to_json
+from edgekit.core.protocols import (
+    ImageSource,
+    Inspectable,
+    Lowering,
+    Meter,
+    MeterKind,
+    Profilable,
+    Runner,
+    Target,
+)
+from edgekit.core.records import (
+    FLOAT_SCHEMES,
+    Agreement,
+    Artifact,
+    ModelSpec,
+    Preprocessing,
+    Row,
+    Scalar,
+    Scheme,
+    TensorSpec,
+)
+
+if TYPE_CHECKING:
+    from edgekit.core.protocols import Array as Array
+    from edgekit.core.protocols import Pixels as Pixels
+
+__all__ = [
+    "FLOAT_SCHEMES",
+    "Agreement",
+    "Artifact",
+    "Block",
+    "DeviceProfile",
+    "Energy",
+    "ImageSource",
+    "Inspectable",
+    "Lowering",
+    "Measurement",
+    "Meter",
+    "MeterKind",
+    "ModelSpec",
+    "OperatorTime",
+    "Preprocessing",
+    "Profilable",
+    "Reading",
+    "Row",
+    "Runner",
+    "Scalar",
+    "Scheme",
+    "Target",
+    "TensorSpec",
+    "canonical_json",
+    "from_json",
+    "to_json",
+]

@@ -1,0 +1,163 @@
+"""Records of devices and of what was measured on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edgekit.core.records import Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorTime:
+    """What an operator of an artifact takes, by the runtime's own profiler.
+
+    Attributes:
+        name: in the file; begins with the path of the module it comes from, where the format
+            keeps that.
+        kind: such as ``Conv``, as the runtime names it.
+        ms: median over the profiled inferences.
+    """
+
+    name: str
+    kind: str
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """Energy of one inference.
+
+    Attributes:
+        kind: ``measured``, ``estimated`` (never comparable with measured values), or
+            ``unavailable``.
+        meter: registry name of the meter.
+        scope: what is metered: ``package``, ``gpu``, ``rail``, ``board``, ``device``, ``wall``.
+        detail: zones, rails or labels that are summed up.
+        mj_per_inference: what an inference adds to the energy of idling.
+        gross_mj_per_inference: including the share of idling.
+        idle_mw: power before the inferences.
+        ci95: interval of ``mj_per_inference``, from windows.
+        windows: number of them.
+        model: how it was estimated.
+        coefficients: of the estimate, each with its unit in its name.
+        reason: why it is unavailable.
+    """
+
+    kind: str
+    meter: str | None = None
+    scope: str | None = None
+    detail: str | None = None
+    mj_per_inference: float | None = None
+    gross_mj_per_inference: float | None = None
+    idle_mw: float | None = None
+    ci95: tuple[float, ...] | None = None
+    windows: int | None = None
+    model: str | None = None
+    coefficients: Mapping[str, float] | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Inferences in a row, and the reference network right behind them in the same process.
+
+    Attributes:
+        start_s: since the measurement began.
+        instance: how often the artifact had been loaded before; where its memory lies differs.
+        samples_ms: every inference, the first ones behind another network included.
+        reference_ms: every run of the reference network.
+    """
+
+    start_s: float
+    instance: int
+    samples_ms: tuple[float, ...]
+    reference_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """How fast an artifact ran on a device, as raw samples; statistics are derived from them.
+
+    Attributes:
+        artifact: the words that named it.
+        sha256: digest of its files; ``None`` for networks in PyTorch.
+        target: its format; ``pytorch`` for networks.
+        device: name of the device profile.
+        runtime: what ran it, with its version and mode.
+        threads: of the runtime.
+        batch: images of one inference.
+        started: date and time in UTC, ISO 8601.
+        blocks: in the order in which they were taken.
+        load_ms: from the file to a runner, in a fresh process with the runtime imported.
+        first_ms: the first inference behind that.
+        peak_rss_mib: most memory of that process, over what it had before it loaded the file.
+        size_bytes: of the artifact's files.
+        environment: what could explain the numbers; keys have units.
+        tools: versions.
+        command: what repeats it.
+        operators: time per operator, where asked for.
+        stable: whether nothing that was watched disturbed it.
+        reasons: what did.
+    """
+
+    artifact: str
+    target: str
+    device: str
+    runtime: str
+    threads: int
+    batch: int
+    started: str
+    blocks: tuple[Block, ...]
+    energy: Energy
+    sha256: str | None = None
+    load_ms: float | None = None
+    first_ms: float | None = None
+    peak_rss_mib: float | None = None
+    size_bytes: int | None = None
+    environment: Mapping[str, Scalar] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)
+    command: str | None = None
+    operators: tuple[OperatorTime, ...] | None = None
+    stable: bool = True
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a meter showed.
+
+    Attributes:
+        time_s: of the reading, on the clock that `Meter` names.
+        value: mJ since some beginning, or mW.
+    """
+
+    time_s: float
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProfile:
+    """Declared facts about a device.
+
+    Attributes:
+        transport: URL of the way to it: ``local:``, ``ssh://host``, ``adb:serial``.
+        isa: instruction set extensions, as ``/proc/cpuinfo`` names them.
+        meter: registry name of its energy meter.
+        runtimes: distributions that run artifacts there.
+        threads: suggested for one inference.
+        sources: where each declared fact comes from, by field name.
+    """
+
+    name: str
+    description: str
+    transport: str
+    soc: str | None = None
+    isa: tuple[str, ...] = ()
+    cores: int | None = None
+    max_mhz: float | None = None
+    ram_mib: int | None = None
+    meter: str | None = None
+    runtimes: tuple[str, ...] = ()
+    threads: int | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)

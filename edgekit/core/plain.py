@@ -1,0 +1,94 @@
+"""Records to plain JSON data and back, with every name and type checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, Union
+
+Record = TypeVar("Record")
+
+
+def to_json(record: Any) -> Any:
+    """Turns a record into plain JSON data; tuples become lists, paths become strings."""
+    if dataclasses.is_dataclass(record) and not isinstance(record, type):
+        return {f.name: to_json(getattr(record, f.name)) for f in dataclasses.fields(record)}
+    if isinstance(record, Mapping):
+        return {str(key): to_json(value) for key, value in record.items()}
+    if isinstance(record, (list, tuple)):
+        return [to_json(value) for value in record]
+    if isinstance(record, Path):
+        return str(record)
+    return record
+
+
+def from_json(kind: type[Record], data: Any) -> Record:
+    """Builds a record from plain JSON data, checking every name and type.
+
+    Raises:
+        ValueError: a key is missing, unknown, or holds a value of another type. The message
+            names the key by its path.
+    """
+    return typing.cast(Record, _decode(kind, data, kind.__name__))
+
+
+def canonical_json(data: Any) -> str:
+    """JSON text that is the same for the same data: sorted keys, no spaces."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _decode(kind: Any, data: Any, where: str) -> Any:
+    origin = typing.get_origin(kind)
+    if dataclasses.is_dataclass(kind):
+        return _decode_record(kind, data, where)
+    if origin in (Union, types.UnionType):
+        return _decode_union(typing.get_args(kind), data, where)
+    if origin is tuple:
+        if not isinstance(data, list):
+            raise ValueError(f"{where}: expected a list, found {type(data).__name__}")
+        (item, *_) = typing.get_args(kind)
+        return tuple(_decode(item, value, f"{where}[{i}]") for i, value in enumerate(data))
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(data, dict):
+            raise ValueError(f"{where}: expected an object, found {type(data).__name__}")
+        item = typing.get_args(kind)[1]
+        return {key: _decode(item, value, f"{where}.{key}") for key, value in data.items()}
+    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+        return float(data)
+    if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
+        raise ValueError(f"{where}: expected {kind.__name__}, found {data!r}")
+    return data
+
+
+def _decode_record(kind: Any, data: Any, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise ValueError(f"{where}: expected an object, found {type(data).__name__}")
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    unknown = sorted(set(data) - set(fields))
+    if unknown:
+        raise ValueError(f"{where}: unknown key '{unknown[0]}'")
+    for name, f in fields.items():
+        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if required and name not in data:
+            raise ValueError(f"{where}: key '{name}' is missing")
+    values = {name: _decode(hints[name], value, f"{where}.{name}") for name, value in data.items()}
+    return kind(**values)
+
+
+def _decode_union(kinds: Sequence[Any], data: Any, where: str) -> Any:
+    if data is None and types.NoneType in kinds:
+        return None
+    choices = [kind for kind in kinds if kind is not types.NoneType]
+    exact = [kind for kind in choices if type(data) is kind]
+    problems = []
+    for kind in exact or choices:
+        try:
+            return _decode(kind, data, where)
+        except ValueError as error:
+            problems.append(str(error))
+    raise ValueError(problems[0] if problems else f"{where}: expected null, found {data!r}")

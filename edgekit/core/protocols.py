@@ -1,0 +1,227 @@
+"""Protocols: what a plug-in has to offer, and what the rest of edgekit relies on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from edgekit.core.measurements import OperatorTime, Reading
+from edgekit.core.records import Scheme, TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    Array = NDArray[np.generic]
+    Pixels = NDArray[np.uint8]
+
+
+class Runner(Protocol):
+    """A loaded artifact, ready to compute."""
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Computes one inference.
+
+        Args:
+            inputs: one array per input tensor, in the order of `tensors`.
+
+        Returns:
+            One freshly owned array per output tensor, in the order of `tensors`.
+        """
+
+    def prepare(self, inputs: Sequence[Array]) -> Callable[[], None]:
+        """Binds inputs once, for timing.
+
+        Args:
+            inputs: as for `run`; not to be changed while the result is in use.
+
+        Returns:
+            What computes one inference per call and nothing besides: no input is copied, and
+            outputs stay where the runtime puts them, for `outputs`. It is of no use after the
+            next `run` or `prepare`.
+        """
+
+    def outputs(self) -> list[Array]:
+        """What the last call of a `prepare`'d inference computed, as `run` returns it."""
+
+    def tensors(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """Inputs and outputs as the runtime reports them."""
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """A target that can show what flows between the layers of a file."""
+
+    def activations(self, path: Path, inputs: Sequence[Array]) -> Iterator[tuple[str, Array]]:
+        """Yields every float tensor that the artifact computes, with its name, in file order."""
+
+
+class Target(Protocol):
+    """A file format with its runtime.
+
+    Attributes:
+        name: key of the registry's target table.
+        suffix: ending of the main file, with the dot.
+        layout: axes of the image input in exported files.
+        runtime: what runs the file, for people.
+        schemes: what the format can hold, by precision name.
+        packages: distributions whose versions belong into the contract.
+    """
+
+    name: str
+    suffix: str
+    layout: str
+    runtime: str
+    schemes: Mapping[str, Scheme]
+    packages: tuple[str, ...]
+
+    def export(
+        self,
+        model: nn.Module,
+        example: Tensor,
+        path: Path,
+        scheme: Scheme,
+        calibration: Sequence[Array] | None = None,
+    ) -> Scheme:
+        """Writes ``model`` to ``path``.
+
+        Args:
+            model: in eval mode, NCHW float input, class scores as output.
+            example: an input of the exported shape, NCHW, batch 1.
+            path: of the main file; companions lie beside it.
+            calibration: inputs for range estimation, where the scheme needs them.
+
+        Returns:
+            What was written: ``scheme`` with what calibration and quantizer decided.
+        """
+
+    def open(self, path: Path, threads: int | None = None, *, batch: int | None = None) -> Runner:
+        """Loads an artifact.
+
+        Args:
+            threads: of the runtime; ``None`` leaves the choice to it.
+            batch: images per inference; ``None`` for what the file says.
+
+        Raises:
+            InputError: the file cannot be loaded, or not for that batch.
+
+        Denormals stay as they are: the runtimes' switches flush them for the calling thread as
+        well and never undo it, so that is for a process that only measures.
+        """
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """All files of the artifact whose main file is ``path``, in digest order."""
+
+    def embed(self, path: Path, text: str) -> None:
+        """Stores ``text`` in the artifact's own metadata."""
+
+    def extract(self, path: Path) -> str | None:
+        """The text that `embed` stored, ``None`` where there is none."""
+
+
+@runtime_checkable
+class Profilable(Protocol):
+    """A target whose runtime tells the time of each operator."""
+
+    def operators(
+        self, path: Path, inputs: Sequence[Array], *, threads: int | None, runs: int
+    ) -> tuple[OperatorTime, ...]:
+        """Times every operator that the runtime executes, in that order.
+
+        Operators that it fused are told as the one that they were fused into. What a session
+        does between operators is not among them.
+
+        Args:
+            threads: of the runtime; ``None`` leaves the choice to it.
+            runs: inferences to time, behind a warm-up; at least 1.
+        """
+
+
+class Meter(Protocol):
+    """An open energy or power meter.
+
+    Attributes:
+        name: key of the registry's meter table.
+        scope: see `Energy`.
+        detail: zones, rails or labels that are summed up.
+        quantity: ``energy`` for a counter in mJ, ``power`` for samples in mW.
+        range_mj: value at which a counter begins again at 0; ``None`` if it never does, or if
+            nobody tells.
+        period_s: time between updates of the reading.
+    """
+
+    name: str
+    scope: str
+    detail: str
+    quantity: str
+    range_mj: float | None
+    period_s: float
+
+    def read(self) -> Sequence[Reading]:
+        """All readings since the last call, oldest first; one for meters without a memory.
+
+        Times are those of `time.monotonic`.
+
+        Raises:
+            MeterError: the meter cannot be read, or shows what cannot be.
+        """
+
+    def close(self) -> None:
+        """Gives back what is open."""
+
+
+class MeterKind(Protocol):
+    """What the registry's meter table names: a kind of meter that a device may have."""
+
+    def open(self, root: Path) -> Meter:
+        """Opens the meter.
+
+        Args:
+            root: of the file system, ``/`` but in tests.
+
+        Raises:
+            UnavailableError: the device has none, or it must not be read; the message says what
+                was looked for and what would help.
+        """
+
+
+class Lowering(Protocol):
+    """A rewrite of a network before export, exact up to float rounding."""
+
+    name: str
+
+    def applies(self, model: nn.Module, target: str, scheme: Scheme) -> bool:
+        """Whether the rewrite is meant for this network, target and scheme."""
+
+    def rewrite(self, model: nn.Module, example: Tensor) -> nn.Module:
+        """A rewritten copy; ``model`` stays as it is."""
+
+
+class ImageSource(Protocol):
+    """Labelled images with fixed splits.
+
+    Attributes:
+        name: the words that open it again.
+        classes: class names by label.
+        flippable: whether a mirrored image keeps its label.
+        splits: names of the splits that it has.
+        keeps_test: whether its test split is its own, rather than cut by edgekit from images
+            that somebody may mean to use as a whole.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    flippable: bool
+    splits: tuple[str, ...]
+    keeps_test: bool
+
+    def size(self, split: str) -> int:
+        """Number of images in a split."""
+
+    def label(self, split: str, index: int) -> int:
+        """Label of one image."""
+
+    def image(self, split: str, index: int) -> Pixels:
+        """One image: 8-bit RGB, shape (height, width, 3)."""

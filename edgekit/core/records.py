@@ -1,0 +1,186 @@
+"""Records of networks and of the artifacts made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Scalar = bool | int | float | str | None
+Row = Mapping[str, Scalar]
+"""One line of a network's table, as plain data; a family turns it into its own typed row."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A network as data: everything needed to build it, nothing about its weights.
+
+    Attributes:
+        name: canonical name with its width multiplier, such as ``mobilenetv2@0.75``.
+        family: key of the registry's family table.
+        rows: the body, one mapping per block; the family documents the columns.
+        stem: output channels of the first convolution.
+        head: output channels of the layers between body and classifier.
+        act: activation of stem and head; key of `edgekit.models.blocks.ACTIVATIONS`.
+        classes: outputs of the classifier.
+        resolution: side of the square input in pixels.
+        width: multiplier that the rows were computed with.
+        norm_eps: epsilon of the batch norms.
+        norm_momentum: share of a new batch in the running statistics, PyTorch's convention.
+        padding: ``symmetric``, or ``same`` where the weights come from TensorFlow, whose strided
+            convolutions pad an even image at its end only.
+        dropout: probability before the classifier.
+        drop_path: probability of leaving out the last residual branch (stochastic depth,
+            arXiv:1603.09382); it falls linearly to 0 at the first.
+        source: paper or file that the numbers come from.
+    """
+
+    name: str
+    family: str
+    rows: tuple[Row, ...]
+    stem: int
+    head: tuple[int, ...]
+    act: str
+    classes: int = 1000
+    resolution: int = 224
+    width: float = 1.0
+    norm_eps: float = 1e-5
+    norm_momentum: float = 0.1
+    padding: str = "symmetric"
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How an image becomes the network's input.
+
+    The image is decoded to 8-bit RGB, its shorter side is resized to ``resize`` px (``None``: no
+    resizing), the middle ``crop`` x ``crop`` px are cut out, channels are put in
+    ``channel_order``, and each value becomes ``(value * scale - mean) / std``.
+
+    Attributes:
+        layout: ``NCHW`` or ``NHWC``, the axes of the finished array.
+    """
+
+    resize: int | None
+    crop: int
+    channel_order: str = "RGB"
+    scale: float = 1 / 255
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    interpolation: str = "bilinear"
+    layout: str = "NCHW"
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """How numbers are stored and computed in an artifact.
+
+    Attributes:
+        precision: the name users give: ``fp32``, ``fp16``.
+        weights: storage type of the weights.
+        activations: type of inputs, outputs and what flows between layers in the file.
+        per_channel: whether weight scales are per output channel; ``None`` without scales.
+        calibration: range estimation method; ``None`` without calibration.
+        calibration_images: how many images the ranges come from.
+        float_layers: layers that were kept in float.
+    """
+
+    precision: str
+    weights: str
+    activations: str
+    per_channel: bool | None = None
+    calibration: str | None = None
+    calibration_images: int | None = None
+    float_layers: tuple[str, ...] = ()
+
+
+FLOAT_SCHEMES: Mapping[str, Scheme] = {
+    "fp32": Scheme("fp32", weights="float32", activations="float32"),
+    "fp16": Scheme("fp16", weights="float16", activations="float32"),
+}
+"""The schemes without scales, which every format has. ``fp16`` halves the file: a runtime on a CPU
+widens the weights when it loads them, one with float16 units may compute in float16."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """An input or output of an artifact.
+
+    Attributes:
+        shape: all axes, batch first.
+        layout: ``NCHW``, ``NHWC``, or ``NC`` for class scores.
+        scale: quantization step; ``None`` for float tensors.
+        zero_point: integer that stands for 0.0; ``None`` for float tensors.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    layout: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How closely an artifact's outputs follow the network's.
+
+    Attributes:
+        n: samples compared.
+        sqnr_db: power of the reference's spread over samples against power of the difference.
+        max_abs: largest absolute difference.
+        max_rel: largest absolute difference over the standard deviation of the reference.
+        cosine: mean cosine of centred outputs, per sample.
+        top1_match: share of samples with the same arg max.
+        passed: whether every bound of ``tolerance`` holds.
+        tolerance: the bounds, by field name.
+    """
+
+    n: int
+    sqnr_db: float
+    max_abs: float
+    max_rel: float
+    cosine: float
+    top1_match: float
+    passed: bool
+    tolerance: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """An exported file and all that is needed to use and trust it: the contract.
+
+    Attributes:
+        path: file name of the model, relative to the contract's folder.
+        sha256: digest of the artifact's files, concatenated in the target's order.
+        size_bytes: size of all those files.
+        spec: the network; ``None`` when it came from a callable.
+        model: the words that named the network on export.
+        parent_sha256: digest of the checkpoint it was made from; ``None`` without one.
+        labels: class names by output index; ``None`` when unknown.
+        data: the image source the network was trained on; ``None`` when untrained or unknown.
+        trained: whether weights were given.
+        lowerings: rewrites applied before export, in order.
+        tools: versions of what wrote the file.
+        agreement: result of the verification on export.
+    """
+
+    path: str
+    target: str
+    scheme: Scheme
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    preprocessing: Preprocessing
+    model: str
+    spec: ModelSpec | None = None
+    labels: tuple[str, ...] | None = None
+    data: str | None = None
+    trained: bool = True
+    parent_sha256: str | None = None
+    lowerings: tuple[str, ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
+    sha256: str | None = None
+    size_bytes: int | None = None
+    agreement: Agreement | None = None

@@ -1,0 +1,156 @@
+"""Reads off what the machine is that edgekit runs on: processor, memory, installed runtimes.
+
+Everything comes from files of the Linux kernel below an injectable root; elsewhere, and where a
+file is missing, a fact is absent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+
+from edgekit.core import DeviceProfile
+
+RUNTIMES = ("ai-edge-litert", "onnxruntime", "openvino", "tflite-runtime", "torch")
+"""Distributions that run artifacts or networks."""
+
+ISA = (
+    "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
+    "amx_tile", "amx_int8", "amx_bf16",
+    "neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme",
+)  # fmt: skip
+"""Extensions that kernels of inference runtimes choose by, as ``/proc/cpuinfo`` names them."""
+
+# Linux, arch/arm64/include/asm/cputype.h: part numbers of implementer 0x41, Arm.
+ARM_PARTS = {
+    0xD03: "Cortex-A53", 0xD04: "Cortex-A35", 0xD05: "Cortex-A55", 0xD07: "Cortex-A57",
+    0xD08: "Cortex-A72", 0xD09: "Cortex-A73", 0xD0A: "Cortex-A75", 0xD0B: "Cortex-A76",
+    0xD0C: "Neoverse-N1", 0xD0D: "Cortex-A77", 0xD40: "Neoverse-V1", 0xD41: "Cortex-A78",
+    0xD42: "Cortex-A78AE", 0xD44: "Cortex-X1", 0xD46: "Cortex-A510", 0xD47: "Cortex-A710",
+    0xD48: "Cortex-X2", 0xD49: "Neoverse-N2", 0xD4D: "Cortex-A715", 0xD4E: "Cortex-X3",
+    0xD4F: "Neoverse-V2", 0xD80: "Cortex-A520", 0xD81: "Cortex-A720", 0xD82: "Cortex-X4",
+}  # fmt: skip
+
+
+def detected(profile: DeviceProfile, root: Path = Path("/")) -> DeviceProfile:
+    """A profile with what it does not declare read off this machine.
+
+    Args:
+        profile: returned as it is unless its transport is ``local:``.
+        root: of the file system, ``/`` but in tests.
+    """
+    if profile.transport != "local:":
+        return profile
+    found = detect(root)
+    empty = {
+        field.name: getattr(found, field.name)
+        for field in dataclasses.fields(DeviceProfile)
+        if field.name != "sources" and getattr(profile, field.name) in (None, ())
+    }
+    return dataclasses.replace(profile, **empty)
+
+
+def detect(root: Path = Path("/")) -> DeviceProfile:
+    """What this machine is, as a profile without sources.
+
+    Args:
+        root: of the file system, ``/`` but in tests.
+    """
+    processors = _processors(root)
+    flags: set[str] = set()
+    for one in processors:
+        flags.update((one.get("flags") or one.get("Features") or "").split())
+    cores = _cores(processors)
+    return DeviceProfile(
+        name="host",
+        description="this machine, as it is found",
+        transport="local:",
+        soc=_soc(root, processors),
+        isa=tuple(name for name in ISA if name in flags),
+        cores=cores,
+        max_mhz=_max_mhz(root),
+        ram_mib=_ram_mib(root),
+        runtimes=tuple(name for name in RUNTIMES if _is_installed(name)),
+        threads=None if cores is None else max(1, min(cores, _usable())),
+    )
+
+
+def _text(path: Path) -> str:
+    """Text of a file of the kernel, empty where it cannot be read; device trees end with NUL."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
+    except OSError:
+        return ""
+
+
+def _processors(root: Path) -> list[dict[str, str]]:
+    """The sections of ``/proc/cpuinfo`` that are about a processor."""
+    sections: list[dict[str, str]] = [{}]
+    for line in _text(root / "proc/cpuinfo").splitlines():
+        key, colon, value = line.partition(":")
+        if not colon:
+            continue
+        if key.strip() == "processor":
+            sections.append({})
+        sections[-1][key.strip()] = value.strip()
+    return [section for section in sections if "processor" in section]
+
+
+def _soc(root: Path, processors: list[dict[str, str]]) -> str | None:
+    """Board and cores on Arm, where the kernel gives no name; else the name of the processor."""
+    counts: dict[str, int] = {}
+    for one in processors:
+        name = one.get("model name", "")
+        if one.get("CPU implementer") == "0x41":
+            part = int(one.get("CPU part", "0"), 16)
+            name = ARM_PARTS.get(part, f"Arm part {part:#x}")
+        if name:
+            counts[re.sub(r"\s+", " ", name)] = counts.get(re.sub(r"\s+", " ", name), 0) + 1
+    if any("CPU implementer" in one for one in processors):
+        board = _text(root / "proc/device-tree/model")
+        cores = " + ".join(f"{n}x {name}" for name, n in counts.items())
+        return ", ".join(filter(None, (board, cores))) or None
+    # Off Linux there is no such file; a name is better than none.
+    return " + ".join(counts) or (None if processors else platform.processor() or None)
+
+
+def _cores(processors: list[dict[str, str]]) -> int | None:
+    """Physical cores; two threads of one core count once."""
+    if not processors:
+        return os.cpu_count()
+    places = {
+        (one.get("physical id"), one.get("core id", f"processor {one['processor']}"))
+        for one in processors
+    }
+    return len(places)
+
+
+def _usable() -> int:
+    """Logical processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _max_mhz(root: Path) -> float | None:
+    """The highest frequency of the fastest core; the kernel gives kHz."""
+    files = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/cpuinfo_max_freq")
+    khz = [int(text) for text in map(_text, files) if text.isdigit()]
+    return max(khz) / 1000 if khz else None
+
+
+def _ram_mib(root: Path) -> int | None:
+    found = re.search(r"^MemTotal: +(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
+    return None if found is None else int(found[1]) // 1024
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

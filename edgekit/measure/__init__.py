@@ -1,0 +1,1 @@
+"""Measuring: latency, memory and energy of artifacts, and comparisons of two."""

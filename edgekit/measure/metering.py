@@ -1,0 +1,129 @@
+"""Energy of the subjects of a session, behind its latencies: metered, estimated, or neither."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgekit import registry
+from edgekit.core import Energy, Meter
+from edgekit.errors import EdgekitError, MeterError
+from edgekit.measure import energy
+from edgekit.measure.energy import EnergyRecorder, Window
+from edgekit.measure.session import Participant, Progress
+from edgekit.measure.subjects import Subject
+
+AUTO, OFF, ESTIMATE = "auto", "off", "estimate"
+
+
+class Metering:
+    """How the energy of a session's subjects is found out.
+
+    Attributes:
+        meter: that is read; ``None`` without one.
+    """
+
+    def __init__(self, words: str, meter: Meter | None, reason: str) -> None:
+        self._words, self.meter, self._reason = words, meter, reason
+
+    def of(self, participant: Participant, progress: Progress) -> Energy:
+        """Energy of one subject; the others wait meanwhile.
+
+        What goes wrong with the meter is the reason of an ``unavailable`` energy: the latencies
+        that were measured before are good all the same.
+        """
+        if self._words == ESTIMATE:
+            try:
+                return estimate(participant.subject)
+            except EdgekitError as error:
+                return energy.unavailable(str(error))
+        if self.meter is None:
+            return energy.unavailable(self._reason)
+        try:
+            return _measured(self.meter, participant, progress)
+        except MeterError as error:
+            return energy.unavailable(str(error))
+
+
+@contextmanager
+def metering(words: str, *, gpu: bool = False, root: Path = Path("/")) -> Iterator[Metering]:
+    """Opens what ``--energy`` names.
+
+    Args:
+        words: ``auto``, ``off``, ``estimate``, or a meter of the registry.
+        gpu: whether the subjects run on a GPU.
+
+    Raises:
+        UnknownNameError: there is no such meter.
+        UnavailableError: the meter that was named cannot be read.
+    """
+    meter, reason = None, "not asked for"
+    if words == AUTO:
+        meter, reasons = energy.discover(root, gpu=gpu)
+        reason = "no meter: " + "; ".join(reasons)
+    elif words not in (OFF, ESTIMATE):
+        meter = registry.meter(words).open(root)
+    try:
+        yield Metering(words, meter, reason)
+    finally:
+        if meter is not None:
+            meter.close()
+
+
+def _measured(meter: Meter, participant: Participant, progress: Progress) -> Energy:
+    words, window_s = participant.subject.words, energy.shortest_window_s(meter)
+    windows: list[Window] = []
+    total = energy.FEWEST_WINDOWS + 1
+    with EnergyRecorder(meter) as recorder:
+        recorder.reach(time.monotonic())
+        progress(f"energy of idling before {words}", 0, total)
+        idle_begin = time.monotonic()
+        time.sleep(1.05 * window_s)
+        idle = (idle_begin, time.monotonic())
+        for i in range(energy.FEWEST_WINDOWS):
+            progress(f"energy of {words}", i + 1, total)
+            found = participant.process.ask("burst", expected_s=window_s, seconds=1.05 * window_s)
+            windows.append((found["begin_s"], found["end_s"], found["inferences"]))
+        recorder.reach(windows[-1][1])
+        return energy.measured(recorder.curve(), idle, windows, meter)
+
+
+def estimate(subject: Subject) -> Energy:
+    """A guess from the network's operations and the bytes that they move.
+
+    Raises:
+        EdgekitError: the network is not known, or nothing is cited for its precision.
+    """
+    from edgekit.contract import load
+    from edgekit.errors import UnavailableError
+    from edgekit.models import build
+    from edgekit.models.count import layers
+    from edgekit.models.source import open_model
+
+    path = Path(subject.words)
+    if subject.target == "pytorch":
+        weights = None if subject.weights is None else Path(subject.weights)
+        model = open_model(subject.words, weights=weights, resolution=subject.resolution)
+        module, resolution, precision = model.module, model.resolution, "fp32"
+        weight_bytes = sum(4 * p.numel() for p in module.parameters())
+    else:
+        contract = load(path)
+        if contract.spec is None:
+            raise UnavailableError(
+                f"{path}: its contract does not tell the network, and without its operations "
+                f"there is no estimate of energy"
+            )
+        module, resolution = build(contract.spec), contract.spec.resolution
+        # Weights of 16 bits are widened when the file is loaded.
+        precision = (
+            "fp32" if contract.scheme.activations == "float32" else contract.scheme.precision
+        )
+        weight_bytes = contract.size_bytes or 0
+    counted = layers(module.eval(), resolution)
+    # Every output is written once and read once.
+    moved = 2 * sum(layer.activation_bytes for layer in counted)
+    macs = sum(layer.macs for layer in counted)
+    batch = subject.batch
+    return energy.estimated(batch * macs, weight_bytes, batch * moved, precision)

@@ -1,0 +1,121 @@
+"""A measuring process, seen from the one that asks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from typing import Any
+
+from edgekit import errors
+from edgekit.errors import EdgekitError, UnavailableError, UnknownNameError, UsageError
+from edgekit.measure.subjects import Subject
+
+# Longest silence of a process that was asked something, beside the time that it should take.
+TIME_LIMIT_S = 300.0
+
+
+class Process:
+    """Starts a worker for a subject, and asks it.
+
+    Crashes, hangs and errors in the process become errors that name the subject.
+    """
+
+    def __init__(self, subject: Subject, time_limit_s: float = TIME_LIMIT_S) -> None:
+        self.subject, self._limit = subject, time_limit_s
+        # For the reference network; the runtimes have thread pools of their own.
+        single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "edgekit.measure.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env={**os.environ, **single, "PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C is for the process that decides what is kept
+        )
+        self._pending = b""
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
+    def open(self) -> dict[str, Any]:
+        """Loads the subject; gives the facts of `edgekit.measure.worker.Worker.open`."""
+        return self.ask("open", subject=asdict(self.subject))
+
+    def ask(self, do: str, expected_s: float = 0.0, **arguments: Any) -> dict[str, Any]:
+        """Sends a command and waits for its answer.
+
+        Args:
+            expected_s: time that the command should take.
+
+        Raises:
+            EdgekitError: of the class that the worker raised.
+            UnavailableError: the process crashed, or did not answer in time.
+        """
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # what became of it shows below
+            self._process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
+            self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._line(do, self._limit + 3 * expected_s))
+        if "error" in answer:
+            kind = getattr(errors, answer["error"], EdgekitError)
+            if kind is UnknownNameError:  # its message is composed already
+                kind = UsageError
+            message, words = answer["message"], self.subject.words
+            raise kind(message if words in message else f"{words}: {message}")
+        return answer
+
+    def close(self) -> None:
+        """Ends the process."""
+        process = self._process
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout, self._stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+    def _line(self, do: str, limit_s: float) -> bytes:
+        stdout = self._process.stdout
+        assert stdout is not None
+        deadline = time.monotonic() + limit_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(stdout, selectors.EVENT_READ)
+            while b"\n" not in self._pending:
+                if not selector.select(deadline - time.monotonic()):
+                    self.close()
+                    raise UnavailableError(
+                        f"{self.subject.words}: no answer to '{do}' for {limit_s:.0f} s, so its "
+                        f"process was ended; give it more with --time-limit"
+                    )
+                received = os.read(stdout.fileno(), 1 << 20)
+                if not received:
+                    raise UnavailableError(self._crash(do))
+                self._pending += received
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line
+
+    def _crash(self, do: str) -> str:
+        code = self._process.wait()
+        self._stderr.seek(0)
+        lines = self._stderr.read()[-4000:].decode(errors="replace").strip().splitlines()
+        why = f"exit status {code}"
+        if code < 0:
+            why = signal.Signals(-code).name
+            why += (
+                ", perhaps for want of memory" if code in (-signal.SIGKILL, -signal.SIGABRT) else ""
+            )
+        last = f": {lines[-1].strip()}" if lines else ""
+        return f"{self.subject.words}: its runtime crashed at '{do}' ({why}){last}"

@@ -1,0 +1,165 @@
+"""How fast artifacts and networks run: latency, memory, energy and time per operator."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgekit.core import Measurement, OperatorTime, from_json
+from edgekit.errors import EdgekitError
+from edgekit.measure import statistics
+from edgekit.measure.energy import unavailable
+from edgekit.measure.metering import AUTO, metering
+from edgekit.measure.session import Effort, Participant, Progress, Session, session
+from edgekit.measure.subjects import Subject, as_subject
+
+_PROFILED_RUNS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A subject that could not be measured, or not in full."""
+
+    subject: Subject
+    error: EdgekitError
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a session found out.
+
+    Attributes:
+        measurements: of what could be measured, in the order asked for.
+        failures: of what could not.
+        interrupted: whether it was ended before it was done.
+    """
+
+    measurements: tuple[Measurement, ...]
+    failures: tuple[Failure, ...]
+    interrupted: bool
+
+
+def profile(
+    subjects: Sequence[Subject | str | Path],
+    effort: Effort | None = None,
+    *,
+    device: str = "host",
+    operators: bool = False,
+    energy: str = AUTO,
+    command: str | None = None,
+    progress: Progress | None = None,
+    root: Path = Path("/"),
+) -> Profile:
+    """Measures subjects in one session.
+
+    Args:
+        subjects: words stand for `Subject` with its defaults.
+        effort: its seconds are those of the whole session.
+        operators: whether to time operators as well.
+        energy: see `edgekit.measure.metering.metering`.
+        command: what repeats it, for the record.
+        root: of the file system, in which meters are looked for.
+
+    Raises:
+        EdgekitError: nothing at all could be measured; the error of the first.
+        KeyboardInterrupt: it was ended before there was anything to keep.
+    """
+    effort = effort or Effort()
+    started = now()
+    chosen = [as_subject(subject) for subject in subjects]
+    gpu = any(subject.processor == "cuda" for subject in chosen)
+    with (
+        metering(energy, gpu=gpu, root=root) as meter,
+        session(chosen, effort, progress) as open_session,
+    ):
+        open_session.take_turns(_precision)
+        found = []
+        for participant in open_session.participants:
+            if not participant.blocks:
+                continue
+            one = measurement(
+                participant,
+                open_session,
+                started=started,
+                device=device,
+                goal=effort.goal,
+                command=command,
+            )
+            if participant.error is None and not open_session.interrupted:
+                with open_session.keeping(participant):
+                    one = replace(one, energy=meter.of(participant, open_session.progress))
+                    if operators:
+                        one = replace(one, operators=_operators(participant, open_session))
+            found.append(one)
+        failures = tuple(
+            Failure(p.subject, p.error) for p in open_session.participants if p.error is not None
+        )
+        if not found:
+            if open_session.interrupted:
+                raise KeyboardInterrupt
+            raise failures[0].error
+        return Profile(tuple(found), failures, open_session.interrupted)
+
+
+def measurement(
+    participant: Participant,
+    session: Session,
+    *,
+    started: str,
+    device: str,
+    goal: float | None = None,
+    command: str | None = None,
+) -> Measurement:
+    """The record of what a participant measured.
+
+    Args:
+        goal: half the width that the interval of its median should have, as a share.
+    """
+    subject, facts = participant.subject, participant.facts
+    reasons = list(session.disturbances())
+    if participant.error is not None:
+        reasons.append(f"ended early: {participant.error}")
+    if session.interrupted:
+        reasons.append(f"interrupted after {session.seconds:.1f} s")
+    precision = statistics.summary(participant.blocks).precision
+    if goal and precision > goal:
+        reasons.append(f"the median is known to ±{precision:.1%} only, not ±{goal:.1%}")
+    peak, idle = facts.get("peak_rss_mib"), facts.get("idle_rss_mib")
+    return Measurement(
+        artifact=subject.words,
+        target=subject.target,
+        device=device,
+        runtime=facts["runtime"],
+        threads=subject.threads,
+        batch=subject.batch,
+        started=started,
+        blocks=tuple(participant.blocks),
+        energy=unavailable("not asked for"),
+        sha256=facts["sha256"],
+        load_ms=facts["load_ms"],
+        first_ms=facts["first_ms"],
+        peak_rss_mib=None if peak is None or idle is None else max(0.0, peak - idle),
+        size_bytes=facts["size_bytes"],
+        environment={**session.environment(), "input": facts["input"]},
+        tools=facts["tools"],
+        command=command,
+        stable=not reasons,
+        reasons=tuple(reasons),
+    )
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _operators(participant: Participant, session: Session) -> tuple[OperatorTime, ...]:
+    session.progress(f"operators of {participant.subject.words}", 0, 1)
+    answer = participant.process.ask("operators", runs=_PROFILED_RUNS)
+    return tuple(from_json(OperatorTime, entry) for entry in answer["operators"])
+
+
+def _precision(participants: Sequence[Participant]) -> float:
+    return max(statistics.summary(p.blocks).precision for p in participants)

@@ -1,0 +1,291 @@
+"""What a measuring process runs: an artifact in its runtime, or a network in PyTorch.
+
+Also the reference network that every block of inferences is followed by, and the machine state
+that all of them are measured in.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from edgekit import registry
+from edgekit.contract import digest, is_artifact, load, target_by_suffix
+from edgekit.core import OperatorTime, Profilable
+from edgekit.errors import ContractError, InputError, UnavailableError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgekit.core import Array, TensorSpec
+
+MODES = ("eager", "compiled")
+PROCESSORS = ("cpu", "cuda")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is measured, as plain data.
+
+    Attributes:
+        words: ARTIFACT or MODEL.
+        threads: of the runtime.
+        batch: images of one inference.
+        weights: checkpoint for a network's name.
+        resolution: input side for networks.
+        mode: how PyTorch runs a network: ``eager`` or ``compiled``.
+        processor: where PyTorch runs it: ``cpu`` or ``cuda``.
+    """
+
+    words: str
+    threads: int = 1
+    batch: int = 1
+    weights: str | None = None
+    resolution: int | None = None
+    mode: str = "eager"
+    processor: str = "cpu"
+
+    @property
+    def target(self) -> str:
+        """Name of the file's format; ``pytorch`` for networks."""
+        target = target_by_suffix(Path(self.words))
+        return "pytorch" if target is None else target.name
+
+
+def as_subject(words: Subject | str | Path) -> Subject:
+    """A subject with its defaults, where words stand for one."""
+    return words if isinstance(words, Subject) else Subject(str(words))
+
+
+class Loaded(Protocol):
+    """A subject that can be run.
+
+    Attributes:
+        runtime: what runs it, for people.
+        tools: versions.
+        input: shape and type of what it takes, known once it was loaded.
+    """
+
+    runtime: str
+    tools: dict[str, str]
+    input: str
+
+    def load(self) -> Callable[[], object]:
+        """Loads the subject anew; each call of the result is one inference."""
+
+    def operators(self, runs: int) -> tuple[OperatorTime, ...]:
+        """Times its operators."""
+
+
+def check(subject: Subject) -> None:
+    """Refuses what can be refused before a process is started.
+
+    Raises:
+        InputError: the file does not exist, or was rejected.
+        ContractError: the contract beside it is not that of the file.
+        UsageError: options that do not go with it.
+    """
+    words = subject.words
+    if not is_artifact(words):
+        return
+    if subject.weights is not None or subject.resolution is not None:
+        raise UsageError(
+            f"'{words}' is an artifact: --weights and --resolution go with networks only"
+        )
+    if subject.mode != "eager" or subject.processor != "cpu":
+        raise UsageError(f"'{words}' is an artifact: --torch and --processor go with networks only")
+    path = Path(words)
+    target = target_by_suffix(path)
+    missing = [] if target is None else [f for f in target.files(path) if not f.is_file()]
+    if missing:
+        raise InputError(f"{missing[0]} does not exist: expected an exported file")
+    try:
+        load(path)
+    except ContractError:
+        # Anyone's file can be measured; only one that says it is an export must be that export.
+        if path.with_name(path.name + ".json").exists():
+            raise
+
+
+def open_subject(subject: Subject) -> Loaded:
+    """Imports what the subject needs; loads nothing yet."""
+    if is_artifact(subject.words):
+        return _File(subject)
+    return _Network(subject)
+
+
+class _File:
+    """An artifact, or any file of a format that edgekit knows."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject, self._path, self.input = subject, Path(subject.words), ""
+        target = target_by_suffix(self._path)
+        assert target is not None
+        self._target = target
+        with registry.needed_packages(f"target {target.name}"):
+            _import_runtime(target.name)
+        self.tools = versions(target.packages)
+        self.runtime = f"{target.runtime} {self.tools.get(_RUNTIME[target.name], '')}".strip()
+
+    def load(self) -> Callable[[], object]:
+        batch = None if self._subject.batch == 1 else self._subject.batch
+        runner = self._target.open(self._path, self._subject.threads, batch=batch)
+        inputs = [_noise(tensor) for tensor in runner.tensors()[0]]
+        self.input = ", ".join(f"{'x'.join(map(str, x.shape))} {x.dtype}" for x in inputs)
+        return runner.prepare(inputs)
+
+    def operators(self, runs: int) -> tuple[OperatorTime, ...]:
+        if not isinstance(self._target, Profilable):
+            raise UnavailableError(f"{self._target.runtime} has no profiler of operators")
+        inputs = [_noise(t) for t in self._target.open(self._path, 1).tensors()[0]]
+        threads = self._subject.threads
+        return self._target.operators(self._path, inputs, threads=threads, runs=runs)
+
+    def size(self) -> tuple[int, str]:
+        """Bytes and digest of its files."""
+        files = self._target.files(self._path)
+        return sum(file.stat().st_size for file in files), digest(files)
+
+
+# The package whose version is the runtime's.
+_RUNTIME = {"onnx": "onnxruntime", "openvino": "openvino", "tflite": "ai-edge-litert"}
+
+
+def _import_runtime(target: str) -> None:
+    """Imports the runtime, so that loading a file does not count it."""
+    if target == "openvino":  # without the usage reports that its import sends else
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    module = {"tflite": "ai_edge_litert.interpreter"}.get(target, _RUNTIME[target])
+    importlib.import_module(module)
+
+
+class _Network:
+    """A network in PyTorch."""
+
+    def __init__(self, subject: Subject) -> None:
+        with registry.needed_packages("PyTorch"):
+            import torch
+        self._subject, self.input = subject, ""
+        torch.set_num_threads(subject.threads)
+        if subject.processor == "cuda" and not torch.cuda.is_available():
+            raise UnavailableError(
+                "--processor cuda: PyTorch sees no CUDA device here; see 'edgekit doctor'"
+            )
+        self.tools = versions(("torch",))
+        where = "" if subject.processor == "cpu" else f" on {torch.cuda.get_device_name()}"
+        self.runtime = f"PyTorch {self.tools['torch']} {subject.mode}{where}"
+
+    def load(self) -> Callable[[], object]:
+        import torch
+
+        from edgekit.models.source import open_model
+
+        s = self._subject
+        weights = None if s.weights is None else Path(s.weights)
+        model = open_model(s.words, weights=weights, resolution=s.resolution)
+        device = torch.device(s.processor)
+        module = model.module.eval().to(device)
+        side = model.resolution
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randn(s.batch, 3, side, side, generator=generator).to(device)
+        self.input = f"{s.batch}x3x{side}x{side} float32"
+        if s.mode == "compiled":
+            torch._dynamo.reset()
+            module = torch.compile(module)  # type: ignore[assignment]
+
+        def run() -> object:
+            with torch.inference_mode():
+                scores = module(images)
+            if s.processor == "cuda":  # the call only queues the work
+                torch.cuda.synchronize()
+            return scores
+
+        return run
+
+    def operators(self, runs: int) -> tuple[OperatorTime, ...]:
+        raise UnavailableError(
+            f"'{self._subject.words}' runs in PyTorch: --per-op takes exported files only"
+        )
+
+
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Versions of the packages that are installed."""
+    found = {"python": platform.python_version(), "numpy": np.__version__}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _noise(tensor: TensorSpec) -> Array:
+    """A fixed input; what it shows makes no difference to the time."""
+    rng = np.random.default_rng(0)
+    kind = np.dtype(tensor.dtype)
+    if kind.kind == "f":
+        return rng.standard_normal(tensor.shape).astype(kind)
+    if kind.kind not in "iu":
+        raise InputError(f"input '{tensor.name}' is {tensor.dtype}: expected numbers")
+    info = np.iinfo(kind)
+    low, high = max(info.min, -128), min(info.max, 255)
+    return rng.integers(low, high, tensor.shape, dtype=kind, endpoint=True)
+
+
+def reference() -> Callable[[], object]:
+    """The fixed network whose speed tells how the machine is doing.
+
+    Two 1x1 convolutions of 192 channels over 14 x 14 pixels with ReLU, written as matrix products
+    in NumPy, in one thread: 14.5 million MACs, of the size of a block of a mobile network, and
+    there wherever a runtime is.
+    """
+    rng = np.random.default_rng(0)
+    pixels: NDArray[np.float32] = rng.standard_normal((196, 192), np.float32)
+    weights: list[NDArray[np.float32]] = [
+        rng.standard_normal((192, 192), np.float32) / np.float32(14) for _ in range(2)
+    ]
+
+    def run() -> object:
+        x = pixels
+        for weight in weights:
+            x = np.maximum(x @ weight, 0)
+        return x
+
+    return run
+
+
+def flush_denormals() -> bool:
+    """Makes this thread, and those it starts, take denormal numbers for 0, where that is possible.
+
+    Random weights make activations so small that processors compute them in microcode, up to a
+    hundred times more slowly; a trained network has none. The runtimes' own switches do the same,
+    but each has another, and LiteRT none.
+
+    Returns:
+        Whether it was done.
+    """
+    machine = platform.machine().lower()
+    # Where the control register lies in C's fenv_t, and its bits: flush results, and take operands
+    # for 0 (x86-64: MXCSR, Intel SDM volume 1, 10.2.3; AArch64: FPCR.FZ, Arm ARM C5.2.8).
+    places: dict[str, tuple[int, int]] = {
+        "x86_64": (28, 0x8040),
+        "amd64": (28, 0x8040),
+        "aarch64": (0, 1 << 24),
+    }
+    if sys.platform != "linux" or machine not in places:
+        return False
+    offset, bits = places[machine]
+    environment = (ctypes.c_uint32 * 16)()
+    library: Any = ctypes.CDLL("libm.so.6")
+    if library.fegetenv(environment) != 0:
+        return False
+    environment[offset // 4] |= bits
+    return bool(library.fesetenv(environment) == 0)

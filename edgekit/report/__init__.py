@@ -1,0 +1,1 @@
+"""The report: measurements and accuracies as one self-contained HTML page."""

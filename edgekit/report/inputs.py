@@ -1,0 +1,241 @@
+"""What a report is made of, gathered from the files that are given to it.
+
+Files of measurements and accuracies come from anywhere, so nothing in them is believed before it
+has been looked at: samples have to be times, shares have to be shares.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.contract import digest, is_artifact, target_by_suffix
+from edgekit.core import Measurement
+from edgekit.errors import InputError
+from edgekit.measure.store import SAVED_SCHEMA, Store, load_saved, started_at
+from edgekit.report.text import counted_words
+
+EVALUATE_SCHEMA = "edgekit.evaluate/1"
+"""Of the documents that ``edgekit evaluate --json`` prints."""
+
+EXPECTED = (
+    "expected a file of 'edgekit profile -o', a document of 'edgekit evaluate --json' or an "
+    "exported artifact"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """What share of images an artifact or network labels rightly.
+
+    Attributes:
+        source: the words that named it.
+        data: the images, with their split.
+        n: how many of them.
+    """
+
+    source: str
+    target: str
+    data: str
+    top1: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Everything that was found.
+
+    Attributes:
+        measurements: in the order in which they were given, each once, all with samples.
+        notes: what a reader should know about what was left out.
+    """
+
+    measurements: tuple[Measurement, ...]
+    accuracies: tuple[Accuracy, ...]
+    notes: tuple[str, ...] = ()
+
+
+def collect(paths: Sequence[Path], store: Store | None = None) -> Material:
+    """Reads files of measurements and accuracies, and looks artifacts up in the store.
+
+    Args:
+        store: by default the user's own.
+
+    Raises:
+        InputError: a file is missing, damaged, rejected or something else; an artifact was never
+            measured; two documents contradict each other; or there is nothing to report.
+    """
+    gathered = _Gathered(store or Store())
+    for path in paths:
+        gathered.take(path)
+    if not gathered.measurements:
+        raise InputError(
+            f"there is no measurement in {', '.join(map(str, paths))}: measure with "
+            f"'edgekit profile ARTIFACT -o FILE', and give FILE"
+        )
+    return Material(
+        tuple(gathered.measurements), tuple(gathered.accuracies.values()), tuple(gathered.notes)
+    )
+
+
+class _Gathered:
+    """What the files so far held."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.measurements: list[Measurement] = []
+        self.accuracies: dict[tuple[str, str, str], Accuracy] = {}
+        self.notes: list[str] = []
+
+    def take(self, path: Path) -> None:
+        """Adds what a path stands for."""
+        if is_artifact(str(path)):
+            self._add(path, self._stored(path))
+            return
+        schema = _schema(path)
+        if schema == SAVED_SCHEMA:
+            self._add(path, _saved(path))
+        elif schema == EVALUATE_SCHEMA:
+            self._add_accuracy(path, _accuracy(path))
+        else:
+            advice = "; its samples are in the file of -o" if schema == "edgekit.profile/1" else ""
+            raise InputError(f"{path} is of the unknown schema {schema!r}: {EXPECTED}{advice}")
+
+    def _add(self, path: Path, found: Iterable[Measurement]) -> None:
+        # Two of one file may look alike, as in a comparison of a file with itself; the same
+        # measurement from two files is one.
+        known = [_identity(m) for m in self.measurements]
+        for m in found:
+            _check(path, m)
+            if not m.blocks:
+                self.notes.append(f"{path}: {m.artifact} has no samples, and was left out")
+            elif _identity(m) not in known:
+                self.measurements.append(m)
+
+    def _add_accuracy(self, path: Path, found: Accuracy) -> None:
+        key = (found.source, found.target, found.data)
+        other = self.accuracies.setdefault(key, found)
+        if other != found:
+            raise InputError(
+                f"{path} contradicts another file: {found.source} has a top-1 of {found.top1:.4f} "
+                f"({found.n} images) or {other.top1:.4f} ({other.n} images) on {found.data}; give "
+                f"one of them"
+            )
+
+    def _stored(self, path: Path) -> list[Measurement]:
+        """The newest measurement of an artifact for each way in which it was run."""
+        target = target_by_suffix(path)
+        if target is None:
+            raise InputError(f"{path} failed its verification: export it again, and measure that")
+        files = target.files(path)
+        for file in files:
+            if not file.is_file():
+                raise InputError(f"{file} does not exist: {EXPECTED}")
+        sha256 = digest(files)
+        kept = [m for _, m in self._store.each(artifact=sha256) if m.sha256 == sha256]
+        if not kept:
+            raise InputError(
+                f"{path} has no measurement in {self._store.path}: measure it with "
+                f"'edgekit profile {path}'"
+            )
+        newest: dict[object, list[Measurement]] = {}
+        for m in kept:  # the newest first
+            newest.setdefault((m.device, m.runtime, m.threads, m.batch), []).append(m)
+        older = len(kept) - len(newest)
+        if older:
+            which = counted_words(older, "older measurement")
+            self.notes.append(f"{path}: {which} of the same conditions left out")
+        return [group[0] for group in newest.values()]
+
+
+def _identity(m: Measurement) -> tuple[object, ...]:
+    return m.artifact, m.sha256, m.runtime, m.device, m.threads, m.batch, m.started, m.blocks
+
+
+def _document(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist: {EXPECTED}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): {EXPECTED}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no JSON, or damaged: {EXPECTED}") from error
+
+
+def _schema(path: Path) -> object:
+    data = _document(path)
+    return data.get("schema") if isinstance(data, dict) else None
+
+
+def _saved(path: Path) -> list[Measurement]:
+    try:
+        return load_saved(path)
+    except (OverflowError, RecursionError) as error:
+        raise InputError(f"{path} is damaged: it holds numbers that are none") from error
+
+
+def _accuracy(path: Path) -> Accuracy:
+    data = _document(path)
+    top1, n = data.get("top1"), data.get("n")
+    names = [data.get(key) for key in ("source", "target", "data")]
+    if (
+        not isinstance(top1, int | float)
+        or not 0 <= top1 <= 1
+        or not isinstance(n, int)
+        or n < 1
+        or not all(isinstance(name, str) for name in names)
+    ):
+        raise InputError(
+            f"{path} is damaged: expected what 'edgekit evaluate --json' prints, with top1 from 0 "
+            f"to 1, n, source, target and data"
+        )
+    source, target, images = names
+    split = data.get("split")
+    images = f"{images}, {split}" if isinstance(split, str) else images
+    return Accuracy(source, target, images, float(top1), n)
+
+
+# Beyond what any clock tells and anybody waits for; NaN lies in no range either.
+_SHORTEST_MS, _LONGEST_MS, _LARGEST = 1e-6, 1e9, 1e18
+
+
+def _check(path: Path, m: Measurement) -> None:
+    """Refuses numbers that no measurement gives.
+
+    Raises:
+        InputError: a time or another number is not finite, or absurd.
+    """
+    times = [ms for b in m.blocks for ms in (*b.samples_ms, *b.reference_ms)]
+    wrong = not all(_SHORTEST_MS <= ms <= _LONGEST_MS for ms in times)
+    wrong |= not all(b.samples_ms for b in m.blocks)
+    wrong |= not all(abs(value) <= _LARGEST for value in _numbers(m))
+    wrong |= m.batch < 1 or m.threads < 0 or not _is_time(m)
+    if wrong:
+        raise InputError(
+            f"{path} is damaged: the measurement of {m.artifact} holds times or numbers that "
+            f"cannot be; measure again"
+        )
+
+
+def _is_time(m: Measurement) -> bool:
+    try:
+        started_at(m)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _numbers(m: Measurement) -> Iterator[float]:
+    energy = m.energy
+    yield from (b.start_s for b in m.blocks)
+    yield from (operator.ms for operator in m.operators or ())
+    yield from energy.ci95 or ()
+    yield from (energy.coefficients or {}).values()
+    for value in (m.load_ms, m.first_ms, m.peak_rss_mib, m.size_bytes, energy.idle_mw):
+        yield 0 if value is None else value
+    for value in (energy.mj_per_inference, energy.gross_mj_per_inference):
+        yield 0 if value is None else value

@@ -1,0 +1,143 @@
+"""Plots as SVG inside a page: no fonts, scripts or addresses of their own, colours from the page.
+
+matplotlib draws with the colours of `INK` and so on, which stand for variables of the page's style
+sheet: one picture serves light and dark. The width is that of a phone; wider screens show it
+larger or several side by side.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable
+from xml.etree import ElementTree
+
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from edgekit.report.text import plain
+
+WIDTH = 440
+"""Of all plots, in the units of the SVG, which are about pixels."""
+
+# Stand-ins; no colour of these is ever seen.
+INK, MUTED, LINE, ACCENT, ACCENT_SOFT, SECOND, REFERENCE, PAPER = (
+    f"#0101{i:02x}" for i in range(1, 9)
+)
+KINDS = tuple(f"#0102{i:02x}" for i in range(1, 8))
+_VARIABLES = {
+    INK: "ink",
+    MUTED: "muted",
+    LINE: "line",
+    ACCENT: "accent",
+    ACCENT_SOFT: "accent-soft",
+    SECOND: "second",
+    REFERENCE: "reference",
+    PAPER: "card",
+    **{colour: f"kind-{i}" for i, colour in enumerate(KINDS, 1)},
+}
+_STAND_IN = re.compile(r"#010[12]0[0-9a-f]")
+_FONT = re.compile(r"font:[^;]*?([\d.]+)px[^;]*")
+
+SETTINGS = {
+    "svg.fonttype": "none",  # text stays text: it can be read aloud, found and copied
+    "svg.hashsalt": "edgekit",  # the same picture is the same bytes
+    "text.parse_math": False,  # names with dollars
+    "font.size": 11.5,
+    "axes.edgecolor": LINE,
+    "axes.facecolor": "none",
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11.5,
+    "figure.dpi": 72.0,
+    "figure.facecolor": "none",
+    "text.color": INK,
+    "xtick.color": LINE,
+    "xtick.labelcolor": MUTED,
+    "xtick.labelsize": 10.5,
+    "ytick.color": LINE,
+    "ytick.labelcolor": MUTED,
+    "ytick.labelsize": 10.5,
+    "grid.color": LINE,
+    "lines.solid_capstyle": "round",
+}
+
+
+def draw(
+    height: float, paint: Callable[[Figure], None], *, ident: str, title: str, description: str
+) -> str:
+    """Draws a picture as an ``<svg>`` element.
+
+    Args:
+        height: in the units of `WIDTH`.
+        ident: begins all its ids; one for each picture of a page.
+        title: short name, for those who do not see it.
+        description: what it shows, in words and numbers.
+    """
+    with (
+        matplotlib.style.context(["default", SETTINGS], after_reset=True),
+        warnings.catch_warnings(),
+    ):
+        # The page's fonts are not matplotlib's: what that one lacks may well be shown.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure = Figure(figsize=(WIDTH / 72, height / 72))
+        FigureCanvasSVG(figure)
+        paint(figure)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return _inline(buffer.getvalue(), ident, title, description)
+
+
+def panel(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes at a place in units from the upper left corner."""
+    total = figure.get_figheight() * 72
+    return figure.add_axes(
+        (left / WIDTH, 1 - (top + height) / total, width / WIDTH, height / total)
+    )
+
+
+def _inline(drawn: bytes, ident: str, title: str, description: str) -> str:
+    root = ElementTree.fromstring(drawn)  # noqa: S314 - matplotlib has just written it
+    for parent in list(root.iter()):
+        for child in list(parent):
+            # The style is for the whole page; the metadata name addresses.
+            if _local(child.tag) in ("metadata", "style"):
+                parent.remove(child)
+    for element in root.iter():
+        element.tag = _local(element.tag)
+        attributes = {
+            _local(name): _value(_local(name), value, ident)
+            for name, value in element.attrib.items()
+        }
+        element.attrib.clear()
+        element.attrib.update(attributes)
+    for name in ("width", "height", "version"):
+        root.attrib.pop(name, None)
+    root.attrib.update(
+        {"role": "img", "aria-labelledby": f"{ident}-title", "aria-describedby": f"{ident}-desc"}
+    )
+    for place, (tag, text) in enumerate((("title", title), ("desc", description))):
+        element = ElementTree.Element(tag, {"id": f"{ident}-{tag}"})
+        element.text = plain(text)
+        root.insert(place, element)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _local(name: str) -> str:
+    """A name without its namespace; HTML knows what belongs to SVG."""
+    return name.rpartition("}")[2]
+
+
+def _value(name: str, value: str, ident: str) -> str:
+    if name == "id":
+        return f"{ident}-{value}"
+    if name == "href":
+        return value.replace("#", f"#{ident}-", 1)
+    value = value.replace("url(#", f"url(#{ident}-")
+    if name == "style":
+        value = _FONT.sub(r"font-size: \1px", value)
+    return _STAND_IN.sub(lambda found: f"var(--{_VARIABLES[found[0]]})", value)

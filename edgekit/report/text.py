@@ -1,0 +1,51 @@
+"""Text and numbers as a page shows them.
+
+Names come from files of anybody: whatever reaches the page goes through `escaped`, and whatever
+reaches a plot through `plain`.
+"""
+
+from __future__ import annotations
+
+import html
+
+
+def plain(value: object) -> str:
+    r"""Text without what does not print, which stands there as ``\\u202e`` and the like.
+
+    That are controls, marks that turn the direction of writing round, bytes of file names that are
+    no UTF-8: they can make one name look like another, or break the page.
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(value)
+    )
+
+
+def escaped(value: object) -> str:
+    """Text as HTML, for elements and attributes."""
+    return html.escape(plain(value), quote=True)
+
+
+def shortened(text: str, width: int) -> str:
+    """At most so many characters; the ends tell most."""
+    if len(text) <= width:
+        return text
+    return f"{text[: width // 2 - 1]}…{text[-(width - width // 2) :]}"
+
+
+def figures(value: float) -> str:
+    """A number with four significant digits, and no more decimals than three."""
+    size = abs(value)
+    decimals = 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
+    if 0 < size < 0.01:
+        return f"{value:.3g}"
+    return f"{value:,.{decimals}f}"
+
+
+def percent(share: float, decimals: int = 1) -> str:
+    """A share of 1."""
+    return f"{100 * share:.{decimals}f} %"
+
+
+def counted_words(n: int, one: str, many: str | None = None) -> str:
+    """A number with its noun."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"

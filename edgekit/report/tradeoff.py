@@ -1,0 +1,93 @@
+"""The section about accuracy against latency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgekit.report import plots
+from edgekit.report.entries import Entry
+from edgekit.report.inputs import Accuracy
+from edgekit.report.markup import Cell, Section, badge, figure, gallery, items, paragraph, table
+from edgekit.report.pareto import front, share_interval
+from edgekit.report.text import counted_words, figures, percent
+
+Rated = tuple[Entry, Accuracy]
+
+
+def accuracy(entries: Sequence[Entry], unmatched: Sequence[Accuracy]) -> Section:
+    """Accuracy against latency, one plot for each set of images, device and batch size."""
+    groups: dict[tuple[str, str, int], list[Rated]] = {}
+    for e in entries:
+        for found in e.accuracies:
+            key = (found.data, e.measurement.device, e.measurement.batch)
+            groups.setdefault(key, []).append((e, found))
+    parts = [_group(i, *key, rated) for i, (key, rated) in enumerate(groups.items(), 1)]
+    return Section(
+        "accuracy", "Accuracy against latency", "".join(parts) + _gaps(entries, unmatched)
+    )
+
+
+def _group(index: int, data: str, device: str, batch: int, rated: Sequence[Rated]) -> str:
+    best = set(front([(e.latency.p50_ms, found.top1) for e, found in rated]))
+    points = [
+        plots.Point(
+            str(e.number),
+            e.latency.p50_ms,
+            e.latency.ci95_ms,
+            found.top1,
+            share_interval(found.top1, found.n),
+            place in best,
+        )
+        for place, (e, found) in enumerate(rated)
+    ]
+    where = f"{data} on {device}" + (f", batch {batch}" if batch != 1 else "")
+    title = f"Top-1 on {where}"
+    order = sorted(range(len(rated)), key=lambda i: (rated[i][0].latency.p50_ms, i))
+    words = "; ".join(
+        f"{rated[i][0].label}: {figures(points[i].ms)} ms, {percent(points[i].top1)}"
+        + (", on the Pareto front" if points[i].on_front else "")
+        for i in order
+    )
+    drawn = plots.tradeoff(points, ident=f"accuracy-{index}", title=title, description=words)
+    rows: list[Sequence[Cell]] = []
+    for i in order:
+        (e, found), (low, high) = rated[i], points[i].top1_interval
+        mark: Cell = badge("Pareto front", "good") if points[i].on_front else "beaten"
+        between, top1 = f"{percent(low)} to {percent(high)}", percent(found.top1, 2)
+        rows.append([str(e.number), e.name, mark, figures(points[i].ms), top1, between])
+    columns = ["#", "network", "choice", "p50 ms", "top-1", "95 % interval"]
+    sizes = sorted({found.n for _, found in rated})
+    images = " and ".join(counted_words(n, "image") for n in sizes)
+    caption = (
+        f"Of {images}. Lines are 95 % intervals. The dotted line joins the Pareto front: no other "
+        f"network is at least as fast and as accurate. It goes by the points alone, so where "
+        f"intervals overlap it may be another."
+    )
+    return gallery([figure(title, (drawn, caption)), table(title, columns, rows, 3)])
+
+
+def _gaps(entries: Sequence[Entry], unmatched: Sequence[Accuracy]) -> str:
+    """What is not in the plots, and how to change that."""
+    html = ""
+    missing = [e for e in entries if not e.accuracies]
+    if missing:
+        which = "any of them" if len(missing) == len(entries) else _numbers(missing)
+        html += paragraph(
+            f"No accuracy is known for {which}. Measure it with 'edgekit evaluate ARTIFACT --data "
+            f"SRC --json > FILE', with the artifact named as for 'edgekit profile', and give FILE "
+            f"to the report as well.",
+            kind="note",
+        )
+    if unmatched:
+        html += paragraph("Accuracies of what was not measured, or under another name:")
+        html += items(
+            f"{found.source} ({found.target}): {percent(found.top1, 2)} on {found.data}, "
+            f"{counted_words(found.n, 'image')}"
+            for found in unmatched
+        )
+    return html
+
+
+def _numbers(entries: Sequence[Entry]) -> str:
+    one = "measurement" if len(entries) == 1 else "measurements"
+    return f"{one} {', '.join(str(e.number) for e in entries)}"

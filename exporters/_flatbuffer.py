@@ -1,0 +1,133 @@
+"""TensorFlow Lite files as trees of objects, to be read, changed and written again."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from edgekit.core import Array
+
+FILE_IDENTIFIER = b"TFL3"  # of every TensorFlow Lite file, at offset 4
+
+
+def schema() -> Any:
+    """The generated classes of the format."""
+    from ai_edge_litert import schema_py_generated
+
+    return schema_py_generated
+
+
+def unpack(content: bytes) -> Any:
+    """The file as a tree of objects, with the data of all buffers inside."""
+    flat = schema().ModelT.InitFromObj(schema().Model.GetRootAs(content))
+    for buffer in flat.buffers:
+        if buffer.offset > 1:  # the quantizer appends data behind the tree and notes where
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return flat
+
+
+def pack(flat: Any) -> bytes:
+    """The file of a tree."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(flat.Pack(builder), FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def operator_kind(flat: Any, operator: Any) -> str:
+    """Name of an operator's type, such as ``CONV_2D``."""
+    code = flat.operatorCodes[operator.opcodeIndex]
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)  # the old field holds one byte
+    kinds = vars(schema().BuiltinOperator)
+    return str(next(name for name, value in kinds.items() if value == number))
+
+
+def constant(flat: Any, index: int) -> bool:
+    """Whether the values of a tensor lie in the file."""
+    data = flat.buffers[flat.subgraphs[0].tensors[index].buffer].data
+    return data is not None and bool(len(data))
+
+
+def module_path(name: str) -> str:
+    """Dotted path of the module that computes a tensor, from the name litert-torch gives it.
+
+    Such a name is ``package.Class_attribute/package.Class_attribute/...;number``; of operators
+    that were fused it holds several, the last of which is the first to compute.
+    """
+    own = [part for part in name.split(";") if "/" in part]
+    if not own:
+        return name.strip(";")
+    path = [part.rpartition(".")[2].partition("_")[2] for part in own[-1].split("/")]
+    return ".".join(part for part in path if part not in ("", "wrapped"))
+
+
+def set_batch(flat: Any, batch: int) -> None:
+    """Makes output shapes that are written into the file, and begin with 1, begin with ``batch``.
+
+    Inputs are left to the interpreter, which works out all other shapes from them.
+    """
+    for operator in flat.subgraphs[0].operators:
+        for shape in _written_shapes(flat, operator):
+            if len(shape) > 1 and shape[0] == 1:
+                shape[0] = batch
+        written = getattr(operator.builtinOptions, "newShape", None)
+        if written is not None and len(written) > 1 and written[0] == 1:
+            operator.builtinOptions.newShape = [batch, *written[1:]]
+
+
+def _written_shapes(flat: Any, operator: Any) -> Iterator[Array]:
+    """The constant that gives an operator's output shape, open to changes."""
+    place = {"RESHAPE": 1, "SLICE": 2}.get(operator_kind(flat, operator))
+    if place is None or len(operator.inputs) <= place:
+        return
+    index = operator.inputs[place]
+    if constant(flat, index):
+        buffer = flat.buffers[flat.subgraphs[0].tensors[index].buffer]
+        buffer.data = np.array(buffer.data, np.uint8)  # what was read from a file is read-only
+        yield buffer.data.view(np.int32)
+
+
+def cut(flat: Any, operators: Sequence[Any]) -> tuple[bytes, list[int], list[int]]:
+    """Operators of a file as a file of their own.
+
+    Args:
+        operators: of the first subgraph, in order.
+
+    Returns:
+        The file; the tensors of ``flat`` that are its inputs, and those that are its outputs.
+    """
+    graph, source = schema().SubGraphT(), flat.subgraphs[0]
+    graph.tensors, graph.operators = [], []
+    buffers = [schema().BufferT()]
+    numbers: dict[int, int] = {}
+
+    def number(index: int) -> int:
+        if index >= 0 and index not in numbers:
+            tensor = copy.copy(source.tensors[index])
+            if constant(flat, index):
+                buffers.append(flat.buffers[tensor.buffer])
+            tensor.buffer = len(buffers) - 1 if constant(flat, index) else 0
+            numbers[index] = len(graph.tensors)
+            graph.tensors.append(tensor)
+        return numbers.get(index, -1)
+
+    for operator in operators:
+        own = copy.copy(operator)
+        own.inputs = [number(i) for i in operator.inputs]
+        own.outputs = [number(i) for i in operator.outputs]
+        graph.operators.append(own)
+    made = [i for operator in operators for i in operator.outputs]
+    used = dict.fromkeys(i for operator in operators for i in operator.inputs if i >= 0)
+    inputs = [i for i in used if i not in made and not constant(flat, i)]
+    outputs = [i for i in made if i not in used]
+    graph.inputs, graph.outputs = [numbers[i] for i in inputs], [numbers[i] for i in outputs]
+    model = schema().ModelT()
+    model.version, model.description = 3, "edgekit"
+    model.operatorCodes, model.buffers, model.subgraphs = flat.operatorCodes, buffers, [graph]
+    return pack(model), inputs, outputs

@@ -1,0 +1,293 @@
+"""``edgekit profile`` and ``edgekit compare``, with real runtimes and real trouble."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine
+from small_artifacts import Artifacts
+
+from edgekit.measure import environment
+from edgekit.measure.store import Store, load_saved
+
+ODD = Path(__file__).parents[1] / "measure" / "odd_networks.py"
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> None:
+    """Networks that misbehave lie in the folder of the test."""
+    shutil.copy(ODD, tmp_path)
+
+
+def test_a_profile_has_the_fixed_keys(run: CommandLine, artifacts: Artifacts) -> None:
+    paths = [str(artifacts[target, "fp32"]) for target in ("tflite", "onnx", "openvino")]
+    found = run("profile", *paths, "--seconds", 1, "--json")
+    assert found.code == 0, found.err
+    assert found.json["schema"] == "edgekit.profile/1"
+    entries = found.json["measurements"]
+    assert [entry["artifact"] for entry in entries] == paths
+    for entry, target in zip(entries, ("tflite", "onnx", "openvino"), strict=True):
+        latency = entry["latency_ms"]
+        assert 0 < latency["min"] <= latency["p50"] <= latency["p90"] <= latency["p99"]
+        assert latency["ci95"][0] <= latency["p50"] <= latency["ci95"][1]
+        assert latency["n"] > 20
+        assert latency["mean"] > 0
+        assert (entry["target"], entry["device"], entry["threads"]) == (target, "host", 1)
+        assert entry["runtime"]
+        assert entry["load_ms"] > 0
+        assert entry["first_ms"] > 0
+        assert entry["peak_rss_mib"] >= 0
+        assert set(entry["energy"]) >= {"kind", "meter", "scope", "mj_per_inference", "ci95"}
+        assert isinstance(entry["stable"], bool)
+        assert entry["stable"] == (entry["reasons"] == [])
+        assert entry["environment"]["cores"] == os.cpu_count()
+
+
+def test_tables_fit_80_columns(run: CommandLine, artifacts: Artifacts) -> None:
+    path = artifacts["tflite", "fp32"]
+    found = run("profile", path, "--seconds", 1, "--per-op")
+    assert found.code == 0, found.err
+    lines = found.out.splitlines()
+    assert all(len(line) <= 80 for line in lines if str(path) not in line), found.out
+    assert "p50 ms" in found.out
+    assert "operators" in found.out
+
+
+def test_threads_and_modes_are_measured_each(run: CommandLine) -> None:
+    found = run(
+        "profile", "mobilenetv1@0.25", "--resolution", 32, "--threads", "1,2",
+        "--seconds", 1, "--json",
+    )  # fmt: skip
+    assert found.code == 0, found.err
+    assert [entry["threads"] for entry in found.json["measurements"]] == [1, 2]
+    assert all("PyTorch" in entry["runtime"] for entry in found.json["measurements"])
+
+
+def test_a_batch_counts_all_its_images(run: CommandLine, artifacts: Artifacts) -> None:
+    found = run("profile", artifacts["onnx", "fp32"], "--batch", 4, "--seconds", 1, "--json")
+    (entry,) = found.json["measurements"]
+    assert entry["batch"] == 4
+    assert entry["environment"]["input"] == "4x3x32x32 float32"
+    assert entry["images_per_s"] == pytest.approx(4000 / entry["latency_ms"]["p50"])
+
+
+def test_measurements_are_kept_and_written(
+    run: CommandLine, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    path = str(artifacts["tflite", "fp32"])
+    assert run("profile", path, "--seconds", 1, "-o", "m.json").code == 0
+    (written,) = load_saved(tmp_path / "m.json")
+    ((_, kept),) = Store(tmp_path / "home" / "measurements.db").find()
+    assert written.artifact == kept.artifact == path
+    assert len(written.blocks) == len(kept.blocks)
+    again = run("profile", path, "--seconds", 1, "-o", "m.json")
+    assert again.code == 3
+    assert "--overwrite" in again.message
+    assert run("profile", path, "--seconds", 1, "--no-store").code == 0
+    assert len(Store(tmp_path / "home" / "measurements.db").find()) == 1
+
+
+@pytest.mark.parametrize("threads", ["0", "10000", "-1", "two", ""])
+def test_impossible_threads(run: CommandLine, artifacts: Artifacts, threads: str) -> None:
+    found = run("profile", artifacts["onnx", "fp32"], "--threads", threads)
+    assert found.code == 2
+    assert f"1 to {os.cpu_count()}" in found.message
+
+
+def test_a_missing_file(run: CommandLine) -> None:
+    found = run("profile", "gone.onnx")
+    assert found.code == 3
+    assert "gone.onnx does not exist" in found.message
+
+
+def test_an_edited_artifact(
+    run: CommandLine, artifacts: Artifacts, copied: Callable[[Path], Path]
+) -> None:
+    path = copied(artifacts["onnx", "fp32"])
+    path.write_bytes(path.read_bytes() + b"\0")
+    found = run("profile", path)
+    assert found.code == 3
+    assert "not the exported file any more" in found.message
+
+
+def test_a_file_from_elsewhere_needs_no_contract(
+    run: CommandLine, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    shutil.copy(artifacts["tflite", "fp32"], tmp_path / "theirs.tflite")
+    found = run("profile", "theirs.tflite", "--seconds", 1, "--json")
+    assert found.code == 0, found.err
+
+
+def test_a_file_that_the_runtime_cannot_load(run: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"no network")
+    found = run("profile", "bad.onnx")
+    assert found.code == 3
+    assert "bad.onnx cannot be loaded by ONNX Runtime" in found.message
+
+
+def test_a_file_with_options_of_networks(run: CommandLine, artifacts: Artifacts) -> None:
+    found = run("profile", artifacts["onnx", "fp32"], "--processor", "cuda")
+    assert found.code == 2
+    assert "goes with networks only" in found.message or "go with networks only" in found.message
+
+
+@pytest.mark.usefixtures("odd")
+@pytest.mark.parametrize(
+    ("network", "code", "words"),
+    [
+        ("crashes", 5, "crashed at 'block' (SIGSEGV)"),
+        ("killed_for_memory", 5, "SIGKILL, perhaps for want of memory"),
+        ("greedy", 3, "memory"),
+    ],
+)
+def test_what_breaks_leaves_the_others_measured(
+    run: CommandLine, artifacts: Artifacts, network: str, code: int, words: str
+) -> None:
+    good = str(artifacts["tflite", "fp32"])
+    found = run("profile", f"odd_networks:{network}", good, "--seconds", 1, "--json")
+    assert found.code == code
+    assert words in found.message
+    assert good in [entry["artifact"] for entry in found.json["measurements"]]
+    (failed,) = found.json["failed"]
+    assert failed["artifact"] == f"odd_networks:{network}"
+
+
+@pytest.mark.usefixtures("odd")
+def test_what_hangs_is_ended(run: CommandLine) -> None:
+    found = run("profile", "odd_networks:hangs", "--seconds", 1, "--time-limit", 15)
+    assert found.code == 5
+    assert "--time-limit" in found.message
+
+
+@pytest.mark.usefixtures("odd")
+def test_an_artifact_that_is_removed_while_it_is_measured(
+    run: CommandLine, artifacts: Artifacts, copied: Callable[[Path], Path]
+) -> None:
+    path = copied(artifacts["tflite", "fp32"])
+    network = "odd_networks:removes_the_artifact"
+    found = run("profile", path.name, network, "--seconds", 3, "--json")
+    assert found.code == 3
+    assert path.name in found.message
+    entries = {entry["artifact"]: entry for entry in found.json["measurements"]}
+    assert any("ended early" in reason for reason in entries[path.name]["reasons"])
+    assert network in entries
+
+
+@pytest.mark.usefixtures("odd")
+def test_interrupting_prints_and_keeps_what_was_measured(cli: CommandLine, tmp_path: Path) -> None:
+    found = cli(
+        "profile", "odd_networks:interrupts", "--seconds", 120, "--precision-goal", 0.01, "--json",
+        env={"EDGEKIT_HOME": str(tmp_path / "home")},
+    )  # fmt: skip
+    assert found.code == 130, found.err
+    assert found.json["interrupted"] is True
+    (entry,) = found.json["measurements"]
+    assert entry["stable"] is False
+    assert len(Store(tmp_path / "home" / "measurements.db").find()) == 1
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[None]:
+    """Another measurement, as far as the machine can tell."""
+    # A lock of this process looks to the command, which runs in it too, like one of its own.
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with environment.presence():
+            os.write(write, b"!")
+            os.read(read, 0)
+            os.pause() if hasattr(os, "pause") else __import__("signal").pause()
+    os.read(read, 1)
+    yield
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_two_profiles_at_once_say_so(run: CommandLine, artifacts: Artifacts) -> None:
+    found = run("profile", artifacts["tflite", "fp32"], "--seconds", 1)
+    assert found.code == 0, found.err
+    assert "another measurement ran on this machine" in found.out
+
+
+def test_a_store_that_cannot_be_written_loses_nothing(
+    run: CommandLine, artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").write_text("a file where the folder should be")
+    found = run("profile", artifacts["tflite", "fp32"], "--seconds", 1, "--json")
+    assert found.code == 0, found.err
+    assert found.json["measurements"]
+    (beside,) = tmp_path.glob("edgekit-measurements-*.json")
+    assert beside.name in found.err
+    assert len(load_saved(beside)) == 1
+
+
+def test_another_device_is_not_measured_silently(run: CommandLine, artifacts: Artifacts) -> None:
+    path = artifacts["tflite", "fp32"]
+    assert run("profile", path, "--device", "raspberry-pi-5").code == 5
+    assert run("profile", path, "--device", "nonesuch").code == 2
+
+
+@pytest.mark.usefixtures("odd")
+def test_compare_tells_the_faster_one_and_fails_where_asked(run: CommandLine) -> None:
+    slow, quick = "odd_networks:slow", "odd_networks:quick"
+    found = run("compare", slow, quick, "--seconds", 4, "--fail-if-slower", 50, "--json")
+    assert found.code == 4
+    assert "slower" in found.message
+    document = found.json
+    assert document["schema"] == "edgekit.compare/1"
+    assert (document["a"], document["b"]) == (slow, quick)
+    assert document["verdict"] == "b_faster"
+    assert 1 < document["ci95"][0] <= document["ratio"] <= document["ci95"][1]
+    assert document["rounds"] >= 2
+    other = run("compare", quick, slow, "--seconds", 4, "--fail-if-slower", 50)
+    assert other.code == 0, other.err
+    assert "A is faster" in other.out
+
+
+def test_compare_names_what_differs(run: CommandLine, artifacts: Artifacts) -> None:
+    a, b = artifacts["tflite", "fp32"], artifacts["onnx", "fp32"]
+    found = run("compare", a, b, "--seconds", 1, "--threads", "1,2", "--json")
+    assert found.code == 0, found.err
+    differing = " ".join(found.json["differing"])
+    assert "threads: 1 and 2" in differing
+    assert "runtime: LiteRT" in differing
+
+
+def test_compare_takes_one_value_or_two(run: CommandLine, artifacts: Artifacts) -> None:
+    a, b = artifacts["tflite", "fp32"], artifacts["onnx", "fp32"]
+    found = run("compare", a, b, "--torch", "eager,compiled,eager,x")
+    assert found.code == 2
+
+
+@pytest.mark.usefixtures("odd")
+def test_compare_ends_where_one_breaks(run: CommandLine) -> None:
+    found = run("compare", "odd_networks:quick", "odd_networks:crashes", "--seconds", 2)
+    assert found.code == 5
+    assert "odd_networks:crashes: its runtime crashed" in found.message
+
+
+@pytest.mark.usefixtures("odd")
+def test_sustained_speed_is_drawn(run: CommandLine, tmp_path: Path) -> None:
+    found = run("profile", "odd_networks:quick", "--sustain", "10s", "-o", "s.json")
+    assert found.code == 0, found.err
+    assert "first 2 s" in found.out
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((tmp_path / "s.json").read_text())["measurements"]
+
+
+@pytest.mark.parametrize("time", ["never", "3s", "25h", "-1m"])
+def test_times_that_cannot_be_sustained(run: CommandLine, time: str) -> None:
+    found = run("profile", "mobilenetv1", "--sustain", time)
+    assert found.code == 2
+    assert "from 10s to 24h" in found.message

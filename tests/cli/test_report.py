@@ -1,0 +1,128 @@
+"""``edgekit report``, through the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine
+
+from edgekit.core import Block, Energy, Measurement
+from edgekit.measure.store import Store, save
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "home"))
+
+
+def measurement(artifact: str, sha256: str | None = None) -> Measurement:
+    times = tuple(1 + i / 100 for i in range(20))
+    return Measurement(
+        artifact,
+        "onnx",
+        "host",
+        "ONNX Runtime 1.31.1",
+        1,
+        1,
+        "2026-01-31T12:00:00+00:00",
+        tuple(Block(float(i), i // 2, times, (2.0,) * 8) for i in range(6)),
+        Energy("unavailable", reason="no meter"),
+        sha256,
+    )
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save([measurement("a.onnx"), measurement("b.onnx")], tmp_path / "m.json")
+    return tmp_path / "m.json"
+
+
+def test_a_page_is_written(run: CommandLine, saved: Path, tmp_path: Path) -> None:
+    result = run("report", "m.json", "-o", "new/page.html")
+    assert (result.code, result.err) == (0, "")
+    assert result.out == "new/page.html: 2 measurements\n"
+    page = (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    assert "b.onnx" in page
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["page.html"]
+
+
+def test_the_document_names_the_page_and_the_bytes_repeat(
+    run: CommandLine, cli: CommandLine, saved: Path, tmp_path: Path
+) -> None:
+    result = run("report", "m.json", "-o", "one.html", "--json")
+    assert result.json == {
+        "schema": "edgekit.report/1",
+        "path": "one.html",
+        "measurements": 2,
+        "accuracies": 0,
+        "notes": [],
+    }
+    assert cli("report", "m.json", "-o", "two.html").code == 0  # another process
+    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
+
+
+def test_an_accuracy_that_evaluate_printed_is_joined(
+    run: CommandLine, saved: Path, tmp_path: Path, artifacts: object, copied: object
+) -> None:
+    path = copied(artifacts("onnx", "fp32"))  # type: ignore[operator]
+    printed = run("evaluate", path.name, "--data", "digits", "--json")
+    (tmp_path / "accuracy.json").write_text(printed.out, encoding="utf-8")
+    from edgekit.contract import digest
+
+    Store().add([measurement(path.name, digest([path]))])
+    result = run("report", path.name, "accuracy.json", "-o", "page.html", "--json")
+    assert (result.json["measurements"], result.json["accuracies"]) == (1, 1)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f"{100 * printed.json['top1']:.2f} %" in page
+    assert "No accuracy is known" not in page
+
+
+def test_a_page_is_replaced_when_asked_for(run: CommandLine, saved: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("precious")
+    refused = run("report", "m.json", "-o", "page.html")
+    assert (refused.code, refused.out) == (3, "")
+    assert "page.html exists already: give --overwrite" in refused.message
+    assert page.read_text() == "precious"
+    assert run("report", "m.json", "-o", "page.html", "--overwrite").code == 0
+    assert "a.onnx" in page.read_text(encoding="utf-8")
+
+
+def test_what_was_left_out_is_a_warning(run: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"a network")
+    from edgekit.contract import digest
+
+    sha256 = digest([tmp_path / "a.onnx"])
+    Store().add([measurement("a.onnx", sha256), measurement("a.onnx", sha256)])
+    result = run("report", "a.onnx", "-o", "page.html")
+    assert result.code == 0
+    assert "warning: a.onnx: 1 older measurement" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        (["m.json"], 2, "--output"),
+        (["-o", "a.html"], 2, "PATH"),
+        (["m.json", "-o", "a.pdf"], 2, "a.pdf: expected a name that ends with .html"),
+        (["none.json", "-o", "a.html"], 3, "none.json does not exist: expected a file of"),
+        (["broken.json", "-o", "a.html"], 3, "broken.json is no JSON, or damaged"),
+        (["other.json", "-o", "a.html"], 3, "other.json is of the unknown schema 'other/1'"),
+        (["never.onnx", "-o", "a.html"], 3, "never.onnx has no measurement in"),
+        (["m.json", "-o", "m.json/a.html"], 3, "m.json is no folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_report_that_cannot_be_made_is_explained(
+    arguments: list[str], code: int, named: str, run: CommandLine, saved: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.json").write_text('{"schema": ')
+    (tmp_path / "other.json").write_text('{"schema": "other/1"}')
+    (tmp_path / "never.onnx").write_bytes(b"a network")
+    result = run("report", *arguments)
+    assert (result.code, result.out) == (code, "")
+    assert named in result.message
+    assert not list(tmp_path.glob("*.html"))
+    assert saved.is_file()

@@ -1,0 +1,108 @@
+"""Sessions with real artifacts, in real processes."""
+
+from __future__ import annotations
+
+import pytest
+from small_artifacts import Artifacts
+
+from edgekit.core import Block
+from edgekit.errors import InputError
+from edgekit.measure.comparing import compare
+from edgekit.measure.profiling import profile
+from edgekit.measure.session import Effort, Session, reference_changes, session
+from edgekit.measure.subjects import Subject
+
+
+def never(_: object) -> float:
+    return 1.0
+
+
+def take(subjects: list[Subject], effort: Effort) -> Session:
+    with session(subjects, effort) as opened:
+        opened.take_turns(never)
+        return opened
+
+
+def test_subjects_take_turns_and_are_loaded_anew(artifacts: Artifacts) -> None:
+    subjects = [Subject(str(artifacts[t, "fp32"])) for t in ("tflite", "onnx")]
+    done = take(subjects, Effort(seconds=1.5))
+    one, other = (participant.blocks for participant in done.participants)
+    assert len(one) == len(other) >= 4
+    assert one[-1].instance == other[-1].instance >= 1
+    order = sorted([(b.start_s, "a") for b in one] + [(b.start_s, "b") for b in other])
+    rounds = ["".join(sorted(who for _, who in order[i : i + 2])) for i in range(0, len(order), 2)]
+    assert set(rounds) == {"ab"}
+    firsts = [order[i][1] for i in range(0, len(order), 2)]
+    assert firsts[:4] in (list("abab"), list("baba"))
+    assert all(len(b.samples_ms) >= 20 and len(b.reference_ms) == 8 for b in one)
+
+
+def test_it_stops_when_the_interval_is_narrow_enough(artifacts: Artifacts) -> None:
+    with session([Subject(str(artifacts["tflite", "fp32"]))], Effort(120, 0.1)) as opened:
+        opened.take_turns(lambda _: 0.0)
+    assert opened.seconds < 60
+    assert opened.participants[0].blocks[-1].instance >= 5
+
+
+def test_what_is_known_about_the_machine_stands_in_the_record(artifacts: Artifacts) -> None:
+    done = profile([Subject(str(artifacts["tflite", "fp32"]))], Effort(1.0, 0.5))
+    (found,) = done.measurements
+    assert found.environment["cores"]
+    assert found.environment["input"] == "1x32x32x3 float32"
+    assert float(found.environment["timer_overhead_ns"] or 0) > 0
+    assert found.runtime.startswith("LiteRT ")
+    assert found.tools["ai-edge-litert"] in found.runtime
+    assert found.sha256 is not None
+    assert found.stable == (not found.reasons)
+
+
+def test_interrupting_keeps_what_was_measured(artifacts: Artifacts) -> None:
+    def progress(what: str, done: float, _: float) -> None:
+        if what == "measuring" and done > 0.5:
+            raise KeyboardInterrupt
+
+    found = profile([Subject(str(artifacts["tflite", "fp32"]))], Effort(60), progress=progress)
+    assert found.interrupted
+    assert found.measurements[0].blocks
+    assert any("interrupted after" in reason for reason in found.measurements[0].reasons)
+
+
+def test_interrupting_before_the_first_round_leaves_nothing(artifacts: Artifacts) -> None:
+    def progress(what: str, _: float, __: float) -> None:
+        if what == "measuring":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(
+            Subject(str(artifacts["tflite", "fp32"])),
+            Subject(str(artifacts["tflite", "fp16"])),
+            progress=progress,
+        )
+
+
+def test_one_that_cannot_be_loaded_leaves_the_others(artifacts: Artifacts) -> None:
+    good = Subject(str(artifacts["tflite", "fp32"]))
+    done = profile([Subject("odd_networks:missing"), good], Effort(1.0, 0.5))
+    assert [m.artifact for m in done.measurements] == [good.words]
+    assert [failure.subject.words for failure in done.failures] == ["odd_networks:missing"]
+
+
+def test_a_file_that_is_missing_is_refused_before_anything_starts() -> None:
+    with (
+        pytest.raises(InputError, match=r"gone\.onnx does not exist"),
+        session([Subject("gone.onnx")], Effort()),
+    ):
+        pass
+
+
+def test_changes_of_the_reference_network() -> None:
+    def block(start: float, ms: float) -> Block:
+        return Block(start, 0, (1.0,), (9.0, 9.0, *[ms] * 6))
+
+    even = [block(i, 1.0) for i in range(12)]
+    assert reference_changes(even) == (0.0, 0.0)
+    slower = [block(i, 1.0 if i < 6 else 1.2) for i in range(12)]
+    drift, spread = reference_changes(reversed(slower))
+    assert drift == pytest.approx(0.2)
+    assert spread == pytest.approx(0.2 / 1.1, abs=1e-3)
+    assert reference_changes(even[:5]) == (None, None)
