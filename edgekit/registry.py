@@ -147,7 +147,7 @@ METERS: dict[str, Entry] = {
 APPS: dict[str, Entry] = {}
 
 
-_TENSORFLOW = re.compile("tf[-_.]", re.IGNORECASE)
+_TENSORFLOW = re.compile("^tf[-_.]", re.IGNORECASE)
 
 # Where the name to install is not the name to import.
 _DISTRIBUTIONS = {"PIL": "pillow", "google": "protobuf", "sklearn": "scikit-learn"}
@@ -206,7 +206,8 @@ def find_model(words: str) -> tuple[str, str, float]:
     """
     name, at, multiplier = words.partition("@")
     try:
-        width = float(multiplier) if at else 1.0
+        # As precise as names show it, so that one name means one network.
+        width = float(f"{float(multiplier):g}") if at else 1.0
     except ValueError:
         width = 0.0
     if not 0.05 <= width <= 20:

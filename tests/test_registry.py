@@ -138,6 +138,12 @@ def test_a_multiplier_must_be_a_sensible_number(multiplier: str) -> None:
         find_model(f"mobilenetv2@{multiplier}")
 
 
+def test_a_multiplier_is_as_precise_as_its_name() -> None:
+    """Two networks of one name would overwrite each other's files."""
+    assert find_model("mobilenetv2@0.7500001") == find_model("mobilenetv2@0.75")
+    assert find_model("mobilenetv2@1.0000001")[2] == 1
+
+
 @pytest.mark.parametrize("words", ["mobilenetv9", "", "resnet50", "mobilenetv3-medium", "@0.5"])
 def test_unknown_networks_are_refused(words: str) -> None:
     with pytest.raises(UnknownNameError, match="edgekit list models"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
+from importlib import resources
 
 import click
 
@@ -27,6 +29,19 @@ def _devices() -> Rows:
     return [{"name": p.name, "about": p.description} for p in load_profiles()]
 
 
+def _recipes() -> Rows:
+    # Not by edgekit.training, which imports torch.
+    folder = resources.files("edgekit").joinpath("training", "recipes")
+    rows = []
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".toml"):
+            recipe = tomllib.loads(file.read_text(encoding="utf-8"))
+            data = f"on {recipe['data']}" if "data" in recipe else "on images given with --data"
+            name = file.name.removesuffix(".toml")
+            rows.append({"name": name, "about": f"{recipe['model']} {data}"})
+    return rows
+
+
 def _entries(table: dict[str, registry.Entry]) -> Callable[[], Rows]:
     return lambda: [{"name": name, "about": entry.about} for name, entry in table.items()]
 
@@ -35,6 +50,7 @@ TOPICS: dict[str, Callable[[], Rows]] = {
     "models": _models,
     "targets": _entries(registry.TARGETS),
     "precisions": lambda: [{"name": k, "about": v} for k, v in registry.PRECISIONS.items()],
+    "recipes": _recipes,
     "devices": _devices,
     "meters": _entries(registry.METERS),
     "apps": _entries(registry.APPS),
@@ -45,9 +61,10 @@ TOPICS: dict[str, Callable[[], Rows]] = {
 @click.argument("topic", required=False)
 @console.common_options
 def command(topic: str | None) -> None:
-    """List what there is: models, targets, precisions, devices, meters, apps.
+    """List what there is.
 
-    Without TOPIC, all of them. '@0.75' behind a model's name is its width multiplier.
+    TOPIC is models, targets, precisions, recipes (of trainings), devices,
+    meters or apps; without it, all of them. '@0.75' behind a model's name is its width multiplier.
     """
     if topic is not None and topic not in TOPICS:
         raise UnknownNameError("topic", topic, TOPICS, f"expected one of {', '.join(TOPICS)}")

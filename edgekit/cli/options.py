@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from edgekit.cli import console
-from edgekit.errors import UsageError
+from edgekit.errors import UnavailableError, UnknownNameError, UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -26,8 +27,7 @@ def weights_option(command: Command) -> Command:
         if pretrained:
             if options["weights"] is not None:
                 raise UsageError("--weights and --pretrained exclude each other: give one of them")
-            words = options.get("model") or options.get("against") or options.get("source")
-            options["weights"] = fetched(str(words))
+            options["weights"] = fetched(_only_network(options), options.get("resolution"))
         return command(*arguments, **options)
 
     weights = click.option(
@@ -45,12 +45,55 @@ def weights_option(command: Command) -> Command:
     return weights(pretrained(with_file))  # type: ignore[return-value]
 
 
-def fetched(words: str) -> Path:
-    """The published weights of a zoo network, from the cache or the network."""
-    from edgekit import registry
-    from edgekit.models.pretrained import fetch
+def _only_network(options: dict[str, Any]) -> str:
+    """The one MODEL of a command line that published weights are asked for."""
+    named = [
+        options[key] for key in ("model", "against", "source", "other", "a", "b") if key in options
+    ]
+    named = [words for words in (*named, *options.get("sources", ())) if words is not None]
+    if len(named) != 1:
+        raise UsageError(
+            f"--pretrained belongs to one network, and {len(named)} are named: give one"
+        )
+    return str(named[0])
 
-    name = registry.canonical_name(words)
+
+def fetched(words: str, resolution: int | None, may_download: bool = True) -> Path:
+    """The published weights of a zoo network, from the cache or the network.
+
+    Args:
+        resolution: that the network is to have, pixels; a wrong one fails before the download.
+        may_download: false where several processes would do it at once.
+
+    Raises:
+        UsageError: no zoo network, none that has published weights, or none of that resolution.
+        UnavailableError: it is not in the cache, and must not be downloaded.
+        EdgekitError: see `edgekit.models.pretrained.fetch`.
+    """
+    from edgekit import registry
+    from edgekit.models import find_spec
+    from edgekit.models.pretrained import cache_folder, fetch, published
+    from edgekit.models.source import FILE_SUFFIXES
+
+    looks_otherwise = ":" in words or os.sep in words or Path(words).suffix in FILE_SUFFIXES
+    try:
+        if looks_otherwise:
+            raise UnknownNameError("model", words, (), "")
+        name = registry.canonical_name(words)
+    except UnknownNameError as error:
+        if not looks_otherwise and not Path(words).exists():
+            raise
+        raise UsageError(
+            f"--pretrained goes with a zoo name, and '{words}' is none: leave it out, or see "
+            f"'edgekit list models'"
+        ) from error
+    file = published(name).file
+    find_spec(words, resolution=resolution)
+    if not may_download and not (cache_folder() / file).exists():
+        raise UnavailableError(
+            f"the weights of {name} are not there yet, and several processes would download them "
+            f"at once: fetch them with 'edgekit describe {name} --pretrained' first"
+        )
     with console.status(f"fetching weights of {name}") as notify:
 
         def report(done: int, total: int | None) -> None:

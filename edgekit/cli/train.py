@@ -65,6 +65,7 @@ def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 @resolution_option
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--init", metavar="FILE", help="Checkpoint or state dict to start from.")
+@click.option("--pretrained", is_flag=True, help="Start from torchvision's weights, downloaded.")
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
 @click.option("--amp", default="auto", show_default=True, metavar="auto|off|bf16|fp16")
 @click.option("--threads", type=int, metavar="N", help="CPU threads.")
@@ -87,6 +88,7 @@ def command(
     resume: bool,
     overwrite: bool,
     skip_corrupt: bool,
+    pretrained: bool,
     **options: Any,
 ) -> None:
     """Train MODEL; checkpoint, metrics and curves go into DIR.
@@ -99,6 +101,8 @@ def command(
         model, data, options = _with_recipe(recipe, model, data, options)
     if model is None:
         raise UsageError("no MODEL was given: name one, or a --recipe that does")
+    if pretrained:
+        options["init"] = str(_published(model, options))
     folder = out or Path("runs", f"{_name(model)}-{Path(data).name}")
     try:
         result = run(model, data, folder, resume, overwrite, skip_corrupt, options)
@@ -127,7 +131,29 @@ def _with_recipe(
     changed = {k: v for k, v in options.items() if k not in recipe.options or given(k)}
     if recipe.data is not None and not given("data"):
         data = recipe.data
+    elif recipe.data is None and not given("data"):
+        raise UsageError(
+            f"recipe '{words}' names no images: give them with --data, digits or a folder"
+        )
     return model or recipe.model, data, {**recipe.options, **changed}
+
+
+def _published(model: str, options: dict[str, Any]) -> Path:
+    """The published weights, which take the place of ``init``; wrong options fail first.
+
+    Raises:
+        UsageError: ``--init`` beside it, options out of range, or no published weights.
+        UnavailableError: several processes would download the same file at once.
+        EdgekitError: it cannot be downloaded.
+    """
+    if click.get_current_context().get_parameter_source("init") is ParameterSource.COMMANDLINE:
+        raise UsageError("--init and --pretrained exclude each other: give one of them")
+    from edgekit.cli.options import fetched
+    from edgekit.training import TrainingOptions, processes
+    from edgekit.training.options import check
+
+    check(TrainingOptions(**options))
+    return fetched(model, options["resolution"], may_download=processes.count() == 1)
 
 
 def _show(result: TrainingResult) -> None:

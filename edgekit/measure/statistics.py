@@ -129,15 +129,15 @@ def ratio(a: Sequence[Block], b: Sequence[Block]) -> Ratio:
 
 
 def interval(clusters: Sequence[Values]) -> tuple[float, float]:
-    """Interval of the median of values that come in clusters.
+    """Interval of the median of positive values that come in clusters.
 
     Whole clusters are drawn with replacement, and values within each. With few clusters the
     ends of such a bootstrap lie too near; they are moved outwards as Student's distribution
-    is wider than the normal one.
+    is wider than the normal one. All of it in logarithms, as times and ratios vary by factors.
     """
     rng = np.random.default_rng(0)  # the same samples give the same interval
     most = max(1, _MOST_VALUES // len(clusters))
-    clusters = [_condensed(values, most) for values in clusters]
+    clusters = [_condensed(np.log(values), most) for values in clusters]
     count, longest = len(clusters), max(map(len, clusters))
     table = np.full((count, longest), np.nan)
     for row, values in zip(table, clusters, strict=True):
@@ -152,7 +152,8 @@ def interval(clusters: Sequence[Values]) -> tuple[float, float]:
     tail = 50 * (1 - CONFIDENCE)
     low, middle, high = np.percentile(medians, [tail, 50, 100 - tail])
     wider = _student_over_normal(count)
-    return float(middle - wider * (middle - low)), float(middle + wider * (high - middle))
+    ends = middle - wider * (middle - low), middle + wider * (high - middle)
+    return float(np.exp(ends[0])), float(np.exp(ends[1]))
 
 
 # Beyond these, an interval gets no better, and resampling takes more and more memory.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
+import os
 import platform
 import sys
 from collections.abc import Callable
@@ -91,9 +92,14 @@ def check(subject: Subject) -> None:
     Raises:
         InputError: the file does not exist, or was rejected.
         ContractError: the contract beside it is not that of the file.
-        UsageError: options that do not go with it.
+        UsageError: options that do not go with it, or more threads than cores: ONNX Runtime
+            hangs with ten thousand of them, OpenVINO takes fewer and does not say so.
     """
-    words = subject.words
+    words, cores = subject.words, os.cpu_count() or 1
+    if not 1 <= subject.threads <= cores:
+        raise UsageError(
+            f"{subject.threads} threads: expected 1 to {cores}, as many as this machine has cores"
+        )
     if not is_artifact(words):
         return
     if subject.weights is not None or subject.resolution is not None:

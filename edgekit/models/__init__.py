@@ -10,6 +10,7 @@ from edgekit import registry
 from edgekit.core import ModelSpec
 from edgekit.errors import UsageError
 from edgekit.models.family import Family
+from edgekit.models.size import check_size
 
 
 def family_of(spec: ModelSpec) -> Family:
@@ -36,7 +37,8 @@ def find_spec(
 
     Raises:
         UnknownNameError: no network has that name.
-        UsageError: fewer than two classes, or a resolution below the network's stride.
+        UsageError: fewer than two classes, a resolution below the network's stride, or more
+            parameters than any machine should hold.
     """
     family, name, width = registry.find_model(words)
     loaded: Family = registry.load(registry.FAMILIES[family])
@@ -67,7 +69,7 @@ def check(spec: ModelSpec, family: Family) -> None:
     """Refuses sizes that the network cannot have.
 
     Raises:
-        UsageError: fewer than two classes, or a resolution out of range.
+        UsageError: fewer than two classes, a resolution out of range, or too many parameters.
     """
     if spec.classes < 2:
         raise UsageError(f"{spec.name} with {spec.classes} classes: expected at least 2")
@@ -77,6 +79,7 @@ def check(spec: ModelSpec, family: Family) -> None:
             f"resolution {spec.resolution} for {spec.name}: expected {smallest} (the network's "
             f"stride) to {MAX_RESOLUTION} pixels"
         )
+    check_size(spec, family.build)
 
 
 # An input of this side takes 200 MB as float32; nothing mobile comes near it.
@@ -100,4 +103,6 @@ def build(
     """
     if isinstance(model, str):
         model = find_spec(model, classes=classes, resolution=resolution)
-    return family_of(model).build(model)
+    family = family_of(model)
+    check_size(model, family.build)
+    return family.build(model)

@@ -6,9 +6,12 @@ from outside the zoo goes through, a library's and an exported program too.
 
 from __future__ import annotations
 
+import copy
 import importlib
+import inspect
 import os
 import sys
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,16 +37,16 @@ def open_callable(words: str) -> nn.Module:
         sys.path.insert(0, folder)
     try:
         found = getattr(importlib.import_module(name), attribute)
-        made = found if isinstance(found, nn.Module) else found()
     except ModuleNotFoundError as error:
         raise ModelError(
             f"'{words}': no module named '{error.name}': expected package.module:callable, "
             f"importable from here"
         ) from error
     except AttributeError as error:
-        raise ModelError(f"'{words}': {error}") from error
+        raise ModelError(f"'{words}': {_first_line(error)}") from error
     except (Exception, SystemExit) as error:  # the user's code may raise anything
-        raise ModelError(f"'{words}' raised {type(error).__name__}: {error}") from error
+        raise ModelError(f"'{words}' raised {_reason(error)}") from error
+    made = found if isinstance(found, nn.Module) else _called(found, words)
     if not isinstance(made, nn.Module):
         raise ModelError(
             f"'{words}' gives a {type(made).__name__}: expected a torch.nn.Module, or a function "
@@ -52,8 +55,46 @@ def open_callable(words: str) -> nn.Module:
     return made
 
 
+def _called(found: Any, words: str) -> Any:
+    if not callable(found):
+        raise ModelError(
+            f"'{words}' is a {type(found).__name__}: expected a torch.nn.Module, or a function "
+            f"without arguments that returns one"
+        )
+    needed = _arguments(found)
+    if needed:
+        raise ModelError(
+            f"'{words}' needs arguments ({', '.join(needed)}): expected a function without "
+            f"arguments; wrap it in one that gives them"
+        )
+    try:
+        return found()
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        raise ModelError(f"'{words}' raised {_reason(error)}") from error
+
+
+def _arguments(found: Any) -> list[str]:
+    """Names of the arguments that a callable cannot be called without."""
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except (TypeError, ValueError):  # one written in C, which need not say
+        return []
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in optional]
+
+
+def _reason(error: BaseException) -> str:
+    """The kind of an exception and the first line of what it says."""
+    first = _first_line(error)
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+
+
 def try_forward(module: nn.Module, images: Tensor, words: str) -> Tensor:
-    """Runs a network once and checks the form of its output.
+    """Runs a network once, in the mode that it is in, and checks the form of its output.
 
     Args:
         images: (N, 3, H, W).
@@ -62,21 +103,60 @@ def try_forward(module: nn.Module, images: Tensor, words: str) -> Tensor:
         Class scores (N, classes).
 
     Raises:
-        ModelError: it raises, or gives something other than one (N, classes) tensor.
+        ModelError: it raises, or gives something other than one (N, classes) tensor of floats.
     """
+    mode = " in training" if module.training else ""
     try:
-        with torch.no_grad():
+        with torch.set_grad_enabled(module.training):
             scores = module(images)
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         size = tuple(images.shape)
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"'{words}' cannot take an input of shape {size}: {reason}") from error
+        reason = _first_line(error) or type(error).__name__
+        raise ModelError(
+            f"'{words}' cannot take an input of shape {size}{mode}: {reason}"
+        ) from error
     if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[0] != len(images):
         found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise ModelError(
-            f"'{words}' gives {found}: expected one tensor of class scores, shape (N, classes)"
+            f"'{words}' gives {found}{mode}: expected one tensor of class scores, shape "
+            f"(N, classes)"
         )
+    if not scores.is_floating_point():
+        kind = str(scores.dtype).removeprefix("torch.")
+        raise ModelError(f"'{words}' gives {kind} scores{mode}: expected floating point")
     return scores
+
+
+def try_training(module: nn.Module, side: int, classes: int, words: str) -> None:
+    """Runs a copy of a network once as training does; the network stays as it is.
+
+    Args:
+        side: of the images, pixels.
+        classes: scores that it gives in eval mode.
+
+    Raises:
+        ModelError: it cannot be copied, raises in training mode, gives other scores there, or
+            scores that no parameter has a part in.
+    """
+    try:
+        trial = copy.deepcopy(module).train()
+    except Exception as error:  # the user's code may raise anything
+        raise ModelError(
+            f"'{words}' cannot be copied, which training needs: {_reason(error)}"
+        ) from error
+    # Two images, since a batch norm of single values takes no single one.
+    with torch.random.fork_rng(devices=[]):
+        scores = try_forward(trial, torch.zeros(2, 3, side, side), words)
+    if scores.shape[1] != classes:
+        raise ModelError(
+            f"'{words}' gives {scores.shape[1]} scores in training and {classes} else: expected "
+            f"the same"
+        )
+    if not scores.requires_grad:
+        raise ModelError(
+            f"'{words}' cannot be trained: no parameter that takes a gradient has a part in its "
+            f"scores"
+        )
 
 
 def is_fresh(module: nn.Module) -> bool:

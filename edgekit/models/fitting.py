@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,12 @@ from edgekit.errors import CheckpointError, UsageError
 from edgekit.models import build, family_of, find_spec
 from edgekit.models.foreign import Layout, detect, scores_of, translated
 from edgekit.models.weights import build_with, load_into
+from edgekit.models.wrapping import prefix_hint
 
-# Multipliers that networks are published with; what a file that does not fit is compared with.
-WIDTHS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.25, 1.3, 1.4, 1.5, 2.0)
+# What a file that does not fit is compared with: multipliers that networks are published with,
+# then all others in steps of 0.05.
+PUBLISHED_WIDTHS = (1.0, 0.25, 0.35, 0.5, 0.75, 1.25, 1.3, 1.4, 1.5, 2.0)
+WIDTHS = (*PUBLISHED_WIDTHS, *sorted({i / 20 for i in range(1, 41)} - set(PUBLISHED_WIDTHS)))
 
 
 def fill(
@@ -35,6 +39,9 @@ def fill(
         CheckpointError: names the first tensor that does not fit, and the network of the same
             family that the tensors are of, where there is one.
     """
+    hint = prefix_hint(state)
+    if hint is not None:
+        raise CheckpointError(f"{origin} does not fit {spec.name}: {hint}")
     layouts = family_of(spec).layouts
     if classes is None:
         classes = scores_of(state, spec, layouts)
@@ -45,7 +52,7 @@ def fill(
             return spec, build_with(spec, state, origin)
         return _fill_from(layout, spec, state, origin)
     except CheckpointError as error:
-        fitting = next(_fitting(spec, state, layouts), None)
+        fitting = _fitting(spec, state, layouts)
         if fitting is None:
             raise
         raise CheckpointError(f"{error}; the tensors are those of {fitting}") from error
@@ -69,23 +76,56 @@ def _fill_from(
 
 def _fitting(
     spec: ModelSpec, state: Mapping[str, Tensor], layouts: tuple[Layout, ...]
-) -> Iterator[str]:
-    """Names of other networks of the family that have exactly these tensors."""
-    family = family_of(spec)
-    own = spec.name.partition("@")[0]
-    bare = own.removeprefix("tf-")
-    named = [(own, width) for width in WIDTHS] + [(v, 1.0) for v in family.variants if v != bare]
-    for name, width in named:
+) -> str | None:
+    """Name of another network of the family that has exactly these tensors."""
+    if _has_tensors(spec, state, layouts):
+        return None
+    prefix = "tf-" if spec.name.startswith("tf-") else ""
+    own = spec.name.partition("@")[0].removeprefix(prefix)
+    others = [name for name in family_of(spec).variants if name != own]
+    # The names of the layers do not change with the width.
+    named = [
+        name for name in (own, *others) if _has_layers(find_spec(prefix + name), state, layouts)
+    ]
+    for name, width in product(named, WIDTHS):
         try:
-            other = find_spec(f"{name}@{width:g}", classes=spec.classes)
-            found = detect(state, other, layouts, "")
-        except (CheckpointError, UsageError):
+            other = find_spec(f"{prefix}{name}@{width:g}")
+        except UsageError:  # too narrow for this network
             continue
-        with torch.device("meta"):
-            shapes = {key: value.shape for key, value in build(other).state_dict().items()}
-        tensors = state if found is None else translated(state, other, found)
-        if shapes == {key: value.shape for key, value in tensors.items()}:
-            yield other.name
+        if _has_tensors(other, state, layouts):
+            return other.name
+    return None
+
+
+def _has_layers(spec: ModelSpec, state: Mapping[str, Tensor], layouts: tuple[Layout, ...]) -> bool:
+    """Whether the names of a state dict can be those of a network."""
+    try:
+        layout = detect(state, spec, layouts, "")
+    except CheckpointError:
+        return False
+    blocks = {name.split(".")[1] for name in state if name.startswith("blocks.")}
+    return layout is not None or len(blocks) == len(spec.rows)
+
+
+def _has_tensors(spec: ModelSpec, state: Mapping[str, Tensor], layouts: tuple[Layout, ...]) -> bool:
+    """Whether a network has exactly these tensors, by name and shape."""
+    try:
+        layout = detect(state, spec, layouts, "")
+    except CheckpointError:
+        return False
+    spec = dataclasses.replace(spec, classes=scores_of(state, spec, layouts))
+    tensors = state if layout is None else translated(state, spec, layout)
+    # Most other widths differ here already, without a network being built.
+    ends = {"stem.conv": spec.stem, "stem.conv.conv": spec.stem}
+    if spec.head:
+        ends["head.conv"] = spec.head[0]
+    for layer, channels in ends.items():
+        weight = tensors.get(f"{layer}.weight")
+        if weight is not None and weight.shape[:1] != (channels,):
+            return False
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in build(spec).state_dict().items()}
+    return shapes == {key: value.shape for key, value in tensors.items()}
 
 
 def init_from(model: nn.Module, spec: ModelSpec, state: Mapping[str, Tensor], origin: str) -> bool:

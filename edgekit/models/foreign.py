@@ -23,6 +23,7 @@ Names = Iterator[tuple[str, str]]
 
 COUNTER = "num_batches_tracked"
 SCORES = "classifier.scores"
+OURS = ("stem.conv", "stem.conv.conv", SCORES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +52,21 @@ def detect(
     """The layout that a state dict has; ``None`` for edgekit's own names.
 
     Raises:
-        CheckpointError: names of a library, but not all of them, or more.
+        CheckpointError: names of a library, but not all of them, or more; or other names.
     """
     present = {name.rpartition(".")[0] for name in state}
-    nearest, shared, theirs = None, 0, set[str]()
+    if not present.isdisjoint(OURS):
+        return None
+    nearest, theirs = None, set[str]()
     for layout in layouts:
         expected = {name for _, name in layout.names(spec)}
         if expected == present:
             return layout
-        if len(expected & present) > shared:
-            nearest, shared, theirs = layout, len(expected & present), expected
-    ours = {"stem.conv", "stem.conv.conv", SCORES}
-    if nearest is None or present & ours:
-        return None
+        if len(expected & present) > len(theirs & present):
+            nearest, theirs = layout, expected
+    # A single name, such as 'bn1', is in many networks of any kind.
+    if nearest is None or 2 * len(theirs & present) < min(len(theirs), len(present)):
+        raise CheckpointError(_other_names(state, spec, layouts, origin))
     missing, extra = sorted(theirs - present), sorted(present - theirs)
     problems = []
     if missing:
@@ -73,6 +76,19 @@ def detect(
     raise CheckpointError(
         f"{origin} has names as {nearest.library} has, but does not fit {spec.name}: "
         + "; ".join(problems)
+    )
+
+
+def _other_names(
+    state: Mapping[str, Tensor], spec: ModelSpec, layouts: tuple[Layout, ...], origin: str
+) -> str:
+    firsts = [("edgekit", OURS[0])]
+    for layout in layouts:
+        firsts += [(layout.library, theirs) for _, theirs in layout.names(spec)][:1]
+    known = ", ".join(f"{library}'s ('{layer}.weight', ...)" for library, layer in firsts)
+    return (
+        f"{origin} does not fit {spec.name}: its first tensor is '{next(iter(state))}', expected "
+        f"the names of a network of this family: {known}"
     )
 
 

@@ -1,4 +1,9 @@
-"""MobileNetV3: searched blocks, h-swish, squeeze-excite. Howard et al. 2019, arXiv:1905.02244."""
+"""MobileNetV3: searched blocks, h-swish, squeeze-excite. Howard et al. 2019, arXiv:1905.02244.
+
+At other widths the networks are those of the authors' code and of timm, of which weights are
+published. torchvision's ``width_mult`` gives other ones: it scales the expanded channels by
+themselves.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,8 @@ class Row:
     """A line of the paper's tables.
 
     Attributes:
-        expand: channels of the depthwise layer; those of the input mean no expansion layer.
+        expand: channels of the depthwise layer; those of the input mean no expansion layer. A
+            width multiplier keeps their ratio to the input.
         se: whether the block has squeeze-excite, with a quarter of ``expand`` inside.
     """
 
@@ -68,27 +74,37 @@ ROWS_SMALL = (
 )
 STEM = 16
 
+# From here on the stem is scaled; below, timm keeps it at 16 channels (mobilenetv3_small_050), and
+# the authors have published nothing.
+LEAST_SCALED_STEM = 0.75
+
+
+def stem_channels(width: float) -> int:
+    """Channels of the first convolution."""
+    return round_channels(STEM * width) if width >= LEAST_SCALED_STEM else STEM
+
 
 def unroll(rows: tuple[Row, ...], width: float) -> Iterator[BottleneckRow]:
     """One row per block, with all channels as numbers."""
-    paper_in, stage = STEM, -1
+    inputs, paper_in, stage = stem_channels(width), STEM, -1
     for row in rows:
-        residual = row.stride == 1 and row.out == paper_in
+        out = round_channels(row.out * width)
+        residual = row.stride == 1 and inputs == out
         # The first block of V3-Large adds its input to its output, so it stays in the stem's
-        # stage; every other block that does not add opens a stage of its own.
-        stage += not residual
-        expand = round_channels(row.expand * width)
+        # stage; every other block that changes something opens a stage of its own.
+        stage += not residual or row.out != paper_in
+        expand = round_channels(inputs * row.expand / paper_in)
         yield BottleneckRow(
             kernel=row.kernel,
             expand=None if row.expand == paper_in else expand,
-            out=round_channels(row.out * width),
+            out=out,
             squeeze=round_channels(expand // 4) if row.se else None,
             act=row.act,
             stride=row.stride,
             residual=residual,
             stage="stem" if stage < 0 else f"stage{stage}",
         )
-        paper_in = row.out
+        inputs, paper_in = out, row.out
 
 
 def minimalistic(rows: tuple[Row, ...]) -> tuple[Row, ...]:
@@ -102,16 +118,15 @@ def minimalistic(rows: tuple[Row, ...]) -> tuple[Row, ...]:
 def _spec(
     name: str, rows: tuple[Row, ...], head: int, source: str, width: float, act: str = "hardswish"
 ) -> ModelSpec:
-    blocks = tuple(unroll(rows, width))
     return ModelSpec(
         name=scaled_name(name, width),
         family="mobilenetv3",
-        rows=plain_rows(blocks),
-        stem=round_channels(STEM * width),
+        rows=plain_rows(unroll(rows, width)),
+        stem=stem_channels(width),
         # The last convolution has six times the channels of the last block. The layer behind
         # the pool only grows: with it scaled down too, the published 0.75 networks would have
         # fewer parameters than the 4.0 M and 2.0 M of the paper's table 3.
-        head=(round_channels(6 * blocks[-1].out), round_channels(head * max(1.0, width))),
+        head=(round_channels(6 * rows[-1].out * width), round_channels(head * max(1.0, width))),
         act=act,
         width=width,
         norm_eps=1e-3,

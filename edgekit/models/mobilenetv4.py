@@ -129,7 +129,9 @@ def unroll(rows: tuple[Row, ...], stem: int, width: float) -> Iterator[Bottlenec
 def spec(variant: str, width: float) -> ModelSpec:
     """MobileNetV4-Conv ``small``, ``medium`` or ``large`` with channels times ``width``."""
     rows, stem, resolution, dropout, drop_path = VARIANTS[variant]
-    stem = round_channels(stem * width)
+    # The authors have published no other widths. Narrower ones are those of timm, which keeps the
+    # stem (mobilenetv4_conv_small_035 and _050).
+    stem = round_channels(stem * max(1.0, width))
     return ModelSpec(
         name=scaled_name(f"mobilenetv4-conv-{variant}", width),
         family="mobilenetv4",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 from edgekit.core import Preprocessing
 from edgekit.errors import InputError, OutputError, UnavailableError, UsageError
@@ -18,6 +22,10 @@ BASE_VARIABLE = "EDGEKIT_WEIGHTS_URL"
 BASE = "https://download.pytorch.org/models/"
 _BLOCK = 1 << 18
 _TIMEOUT_S = 30.0
+_SCHEMES = ("https", "http", "file")
+
+# All that asking a server and reading its answer raise.
+_FAILURES = (OSError, ValueError, http.client.HTTPException)
 
 Report = Callable[[int, int | None], None]
 """Told how many bytes are there, and of how many, where that is known."""
@@ -128,7 +136,8 @@ def cache_folder() -> Path:
 def fetch(name: str, report: Report = lambda done, total: None) -> Path:
     """Downloads the published weights of a network, unless they are there already.
 
-    What was begun is continued. The file gets its name only when its SHA-256 is right.
+    What was begun is continued. The file gets its name only when its SHA-256 begins as the name
+    says. A process that finds another one at it waits for its end.
 
     Args:
         name: canonical name with its multiplier.
@@ -137,7 +146,7 @@ def fetch(name: str, report: Report = lambda done, total: None) -> Path:
         The file in the cache folder.
 
     Raises:
-        UsageError: none are published.
+        UsageError: none are published, or `BASE_VARIABLE` is no URL.
         UnavailableError: the server cannot be reached.
         InputError: what it sends has another SHA-256.
         OutputError: the cache folder cannot be written, or is full.
@@ -145,22 +154,26 @@ def fetch(name: str, report: Report = lambda done, total: None) -> Path:
     wanted = published(name)
     folder = cache_folder()
     path = folder / wanted.file
-    if path.exists() and _sha256(path).startswith(wanted.digest):
+    if _is_there(path, wanted):
         return path
-    url = os.environ.get(BASE_VARIABLE, BASE).rstrip("/") + "/" + wanted.file
+    url = f"{_base()}/{wanted.file}"
     part = path.with_name(f"{path.name}.part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _download(url, part, report)
-        found = _sha256(part)
-        if not found.startswith(wanted.digest):
-            part.unlink()
-            raise InputError(
-                f"{url} is not the published file: its SHA-256 begins with "
-                f"{found[: len(wanted.digest)]}, expected {wanted.digest}; it was not kept, so try "
-                f"again, or give the file with --weights"
-            )
-        os.replace(part, path)
+        with _locked(part) as file:
+            if _is_there(path, wanted):  # by another process, in the meantime
+                part.unlink()
+                return path
+            _download(url, file, folder, report)
+            found = _sha256(part)
+            if not found.startswith(wanted.digest):
+                part.unlink()
+                raise InputError(
+                    f"{url} is not the published file: its SHA-256 begins with "
+                    f"{found[: len(wanted.digest)]}, expected {wanted.digest}; it was not kept, "
+                    f"so try again, or give the file with --weights"
+                )
+            os.replace(part, path)
     except OSError as error:
         raise OutputError(
             f"cannot write to {folder}: {error.strerror or error}; free space there, or name "
@@ -169,47 +182,103 @@ def fetch(name: str, report: Report = lambda done, total: None) -> Path:
     return path
 
 
-def _download(url: str, part: Path, report: Report) -> None:
+def _base() -> str:
+    """The folder of the published files, as a URL without a slash at its end."""
+    base = os.environ.get(BASE_VARIABLE, BASE)
+    try:
+        scheme = urlsplit(base).scheme
+    except ValueError:
+        scheme = ""
+    if scheme not in _SCHEMES:
+        raise UsageError(
+            f"{BASE_VARIABLE} is '{base}': expected a URL that begins with https:// or http://, "
+            f"as {BASE}"
+        )
+    return base.rstrip("/")
+
+
+def _is_there(path: Path, wanted: Published) -> bool:
+    return path.exists() and _sha256(path).startswith(wanted.digest)
+
+
+@contextmanager
+def _locked(part: Path) -> Iterator[BinaryIO]:
+    """A file, open for appending by this process alone; it does not stay when it is empty."""
+    import fcntl  # POSIX only: no other command needs it
+
+    while True:
+        with open(part, "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Whoever held the lock may have renamed or removed what was opened here.
+            if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
+                continue
+            try:
+                yield file
+            finally:
+                if part.exists() and part.stat().st_size == 0:
+                    part.unlink()
+            return
+
+
+def _download(url: str, file: BinaryIO, folder: Path, report: Report) -> None:
     """Fetches a file behind what is there of it.
 
     Raises:
         UnavailableError: the server cannot be reached, refuses, or stops in between.
         OSError: the file cannot be written.
     """
-    done = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"User-Agent": "edgekit"})  # noqa: S310
-    if done:
-        request.add_header("Range", f"bytes={done}-")
-    try:
-        answer = urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is left to send: the whole file is there
-            return
-        raise _unreachable(url, f"{error.code} {error.reason}") from error
-    except (OSError, ValueError) as error:
-        raise _unreachable(url, str(getattr(error, "reason", error))) from error
+    done = os.fstat(file.fileno()).st_size
+    answer = _request(url, done)
+    if answer is None:
+        return
     with answer:
         if answer.status != 206:  # the server sends everything, whatever was asked for
             done = 0
+            file.truncate(0)
         length = answer.headers.get("Content-Length")
+        if length is not None and not length.isdecimal():
+            raise _unreachable(url, f"its length is '{length}', expected a number of bytes")
         total = None if length is None else done + int(length)
         if total is not None:
-            _check_space(part.parent, total - done)
-        with open(part, "ab" if done else "wb") as file:
-            while block := _next_block(answer, url):
-                file.write(block)
-                done += len(block)
-                report(done, total)
+            _check_space(folder, total - done)
+        while block := _next_block(answer, url):
+            file.write(block)
+            done += len(block)
+            report(done, total)
+        file.flush()
     if total is not None and done < total:
         raise _unreachable(url, f"it stopped after {done:,} of {total:,} bytes")
 
 
-def _next_block(answer: object, url: str) -> bytes:
+def _request(url: str, done: int) -> Any:
+    """The answer of the server, from byte ``done`` on; ``None`` where nothing is left to send."""
     try:
-        block: bytes = answer.read(_BLOCK)  # type: ignore[attr-defined]
-    except (OSError, ValueError) as error:
-        raise _unreachable(url, str(error)) from error
+        request = urllib.request.Request(url, headers={"User-Agent": "edgekit"})  # noqa: S310
+        if done:
+            request.add_header("Range", f"bytes={done}-")
+        return urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and done:
+            return None
+        raise _unreachable(url, f"{error.code} {error.reason}") from error
+    except _FAILURES as error:
+        raise _unreachable(url, _reason(error)) from error
+
+
+def _next_block(answer: Any, url: str) -> bytes:
+    try:
+        block: bytes = answer.read(_BLOCK)
+    except _FAILURES as error:
+        raise _unreachable(url, _reason(error)) from error
     return block
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, http.client.IncompleteRead):
+        return "it stopped in between"
+    if isinstance(error, http.client.BadStatusLine):
+        return "it does not answer as an HTTP server"
+    return str(getattr(error, "reason", error)) or type(error).__name__
 
 
 def _check_space(folder: Path, size: int) -> None:

@@ -74,7 +74,8 @@ def open_program(path: Path, resolution: int | None) -> tuple[Program, int]:
 
     Raises:
         CheckpointError: the file is missing, damaged, or holds more than tensors and operators.
-        ModelError: its input is no image, or not of that size, or its batch is not 1.
+        ModelError: its input is no image, or not of that size, or its batch is not 1; or it was
+            exported in training mode.
     """
     _check_archive(path)
     try:
@@ -87,7 +88,28 @@ def open_program(path: Path, resolution: int | None) -> tuple[Program, int]:
             f"torch.export.save and this PyTorch, {torch.__version__}"
         ) from error
     batch, side = _input(path, program, resolution)
+    _check_mode(path, program)
     return Program(program.module(check_guards=False), batch), side
+
+
+def _check_mode(path: Path, program: torch.export.ExportedProgram) -> None:
+    """Refuses operators that do in training what they do not else, which is written into them."""
+    for node in program.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        if schema is None:
+            continue
+        names = (argument.name for argument in schema.arguments)
+        given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+        if given.get("training") is not True and given.get("train") is not True:
+            continue
+        # Norms without running statistics take those of the batch in every mode.
+        if node.target._overloadname == "no_stats" or given.get("running_mean", ...) is None:
+            continue
+        operator = schema.name.removeprefix("aten::")
+        raise ModelError(
+            f"{path} was exported in training mode ('{operator}' in it says so): call .eval() on "
+            f"the network, and export it again"
+        )
 
 
 def _input(
@@ -100,6 +122,9 @@ def _input(
     if len(shapes) != 1 or shapes[0] is None or len(shapes[0]) != 4:
         found = " and ".join(str(tuple(s)) if s is not None else "no tensor" for s in shapes)
         raise ModelError(f"{path} takes {found or 'nothing'}: expected one input (N, 3, H, W)")
+    kind = str(nodes[0].meta["val"].dtype).removeprefix("torch.")
+    if kind != "float32":
+        raise ModelError(f"{path} takes {kind} input: expected float32; export it with that")
     batch, channels, height, width = shapes[0]
     if not (isinstance(channels, int) and channels == 3):
         raise ModelError(f"{path} takes {channels} channels: expected images (N, 3, H, W)")
@@ -108,13 +133,7 @@ def _input(
             f"{path} takes batches of {batch} only: export it with batch 1 or a dynamic batch, "
             f"since files for devices have batch 1"
         )
-    least, most = 1, None
-    for size, axis in ((height, "height"), (width, "width")):
-        low, high = _bounds(program, size)
-        if high is not None and most is not None and (low > most or high < least):
-            raise ModelError(f"{path} takes no square images: its {axis} is from {low} to {high}")
-        least = max(least, low)
-        most = high if most is None else most if high is None else min(most, high)
+    least, most = _sides(path, _bounds(program, height), _bounds(program, width))
     side = resolution
     if side is None:
         side = max(least, 224 if most is None else min(224, most))
@@ -132,6 +151,26 @@ def _input(
             f"batch that includes 1"
         )
     return None if high is None or high >= 256 else 1, side
+
+
+def _sides(
+    path: Path, height: tuple[int, int | None], width: tuple[int, int | None]
+) -> tuple[int, int | None]:
+    """Least and largest side of a square image."""
+    least = max(height[0], width[0])
+    most = min((high for _, high in (height, width) if high is not None), default=None)
+    if most is not None and least > most:
+        raise ModelError(
+            f"{path} takes no square images: its height is {_range(*height)} and its width "
+            f"{_range(*width)} px"
+        )
+    return least, most
+
+
+def _range(low: int, high: int | None) -> str:
+    if high is None:
+        return f"at least {low}"
+    return str(low) if low == high else f"from {low} to {high}"
 
 
 def _bounds(program: torch.export.ExportedProgram, size: Any) -> tuple[int, int | None]:

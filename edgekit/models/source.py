@@ -174,11 +174,30 @@ def _open_zoo(
 def _open_named_checkpoint(
     words: str, weights: Path, resolution: int | None, classes: int | None
 ) -> Model:
-    """A checkpoint beside the name of its network: all that it knows is kept."""
+    """A checkpoint beside the name of its network: all that it knows is kept.
+
+    Raises:
+        CheckpointError: it is of another network; says of which.
+    """
     own = load_checkpoint(weights)
     spec = find_spec(words, classes=classes or len(own.labels), resolution=resolution)
-    # Compares the network that was named with the tensors, and says where they differ.
-    build_with(spec, load_state(weights), str(weights))
+    name = own.model if own.spec is None else own.spec.name
+    try:
+        build_with(spec, own.state, str(weights))
+    except CheckpointError as error:
+        if own.spec is None or name != spec.name:
+            raise CheckpointError(f"{error}; it is a checkpoint of {name}") from error
+        if own.spec.classes == spec.classes:
+            raise CheckpointError(
+                f"{error}; it is of another {name} than this version of edgekit builds: give "
+                f"{weights} itself as the network"
+            ) from error
+        raise
+    if own.spec is not None and own.spec.padding != spec.padding:
+        raise CheckpointError(
+            f"{weights} does not fit {spec.name}: it is a checkpoint of {name}, which has the same "
+            f"tensors and another padding; give that name"
+        )
     opened = _open_checkpoint(str(weights), resolution)
     return dataclasses.replace(opened, words=words)
 

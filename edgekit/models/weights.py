@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from edgekit.core import ModelSpec, Preprocessing, from_json, to_json
 from edgekit.errors import CheckpointError, InputError, UsageError
 from edgekit.models import build, check, family_of
+from edgekit.models.foreign import COUNTER
+from edgekit.models.wrapping import nested_hint, prefix_hint
 
 FORMAT = "edgekit.checkpoint/1"
 FILE_NAME = "model.pt"
@@ -249,15 +251,16 @@ def load_into(
     for name, tensor in expected.items():
         called = (aliases or {}).get(name, name)
         if name not in state:
-            raise CheckpointError(
-                f"{origin} does not fit the network: tensor '{called}' {_shape(tensor)} is missing"
-            )
+            what = prefix_hint(state) or f"tensor '{called}' {_shape(tensor)} is missing"
+            raise CheckpointError(f"{origin} does not fit the network: {what}")
         if state[name].shape != tensor.shape:
             raise CheckpointError(
                 f"{origin} does not fit the network: tensor '{called}' is {_shape(state[name])} "
                 f"in the file, expected {_shape(tensor)}"
             )
-        if state[name].is_floating_point() != tensor.is_floating_point():
+        # Nothing reads a counter of batches, so it may be of any type.
+        counts = name.endswith(COUNTER) and not state[name].is_complex()
+        if state[name].is_floating_point() != tensor.is_floating_point() and not counts:
             raise CheckpointError(
                 f"{origin} does not fit the network: tensor '{called}' is {state[name].dtype} in "
                 f"the file, expected {tensor.dtype}"
@@ -268,8 +271,15 @@ def load_into(
                 f"{origin} does not fit the network: tensor '{name}' {_shape(state[name])} of the "
                 f"file has no place in it"
             )
-    values = {name: state[name].to(tensor.dtype) for name, tensor in expected.items()}
+    values = {name: _cast(state[name], tensor.dtype) for name, tensor in expected.items()}
     model.load_state_dict(values, assign=True)
+
+
+def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor of another type; a counter that was cast to half and overflowed begins anew."""
+    if value.is_floating_point() and not dtype.is_floating_point:
+        value = value.nan_to_num(0.0, 0.0, 0.0)
+    return value.to(dtype)
 
 
 def build_with(spec: ModelSpec, state: Mapping[str, Tensor], origin: str) -> nn.Module:
@@ -316,6 +326,9 @@ class _Header:
 def _tensors(path: Path, data: Any) -> dict[str, Tensor]:
     if not isinstance(data, dict) or not data:
         raise CheckpointError(f"{path} holds no state dict: expected tensors by name")
+    hint = nested_hint(data)
+    if hint is not None:
+        raise CheckpointError(f"{path} holds more than a state dict: {hint}")
     for name, value in data.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise CheckpointError(

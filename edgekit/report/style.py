@@ -18,7 +18,7 @@ CSS = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
-main, header, footer { max-width: 1200px; margin: 0 auto; padding: 0 20px; }
+main, header, footer { max-width: 1240px; margin: 0 auto; padding: 0 20px; }
 header { padding-top: 28px; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .4rem; }
 h2 { font-size: 1.35rem; margin: 2.4rem 0 .8rem; }
@@ -39,7 +39,8 @@ caption { text-align: left; font-weight: 600; padding: .7rem .8rem .3rem; }
 th, td { text-align: left; vertical-align: top; padding: .45rem .8rem;
   border-top: 1px solid var(--line); overflow-wrap: anywhere; min-width: 2.2rem; }
 th { border-top: 0; color: var(--muted); font-weight: 600; overflow-wrap: normal; }
-.number { text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: normal; white-space: nowrap; }
+.number { text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
+td.number { white-space: nowrap; }
 .number small { white-space: normal; overflow-wrap: anywhere; }
 #results td:nth-child(3) { min-width: 6rem; }
 #results td:nth-child(6) small { white-space: nowrap; }
@@ -80,12 +81,13 @@ footer { color: var(--muted); font-size: .85rem; padding-top: 1rem; padding-bott
     color: var(--muted); } }
 @media print {
   :root { --paper: #ffffff; }
-  body { font-size: 11px; }
+  html { font-size: 10px; }
+  body { font-size: 1rem; }
   nav { display: none; }
   main, header, footer { max-width: none; padding: 0; }
   .gallery { grid-template-columns: 1fr 1fr; }
   .wide { overflow: visible; }
-  table { font-size: 8.5px; }
+  table { font-size: .85rem; }
   th, td { padding: 3px 4px; min-width: 0; }
   #results td:nth-child(n) { min-width: 0; }
   tr { break-inside: avoid; }

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekit.core import Preprocessing
-from edgekit.errors import ModelError, UsageError
-from edgekit.models.source import Model, open_model
+from edgekit.errors import CheckpointError, ModelError, UsageError
+from edgekit.models.libraries import LIBRARIES
+from edgekit.models.program import SUFFIX
+from edgekit.models.source import Model, is_path, open_model
+from edgekit.models.weights import is_checkpoint, load_checkpoint
 from edgekit.training.images import normalize
 
 
@@ -48,6 +53,31 @@ class Teacher:
         return divergence * self.temperature**2
 
 
+def _check_file(words: str) -> None:
+    """Refuses files that do not say their network: nothing beside them does.
+
+    Raises:
+        CheckpointError: a state dict, or a checkpoint of code that it would not run.
+    """
+    if not is_path(words) or Path(words).suffix == SUFFIX:
+        return
+    path = Path(words)
+    known = (
+        "expected a run folder or checkpoint of a network of edgekit's, or package.module:callable, "
+        "a function that loads these weights"
+    )
+    if not is_checkpoint(path):
+        raise CheckpointError(
+            f"teacher '{words}' is a state dict, which does not say its network: {known}"
+        )
+    checkpoint = load_checkpoint(path)
+    if checkpoint.spec is None and checkpoint.model.partition(":")[0] not in LIBRARIES:
+        raise CheckpointError(
+            f"teacher '{words}' is of '{checkpoint.model}', code of your own that a checkpoint "
+            f"cannot name: {known}"
+        )
+
+
 def open_teacher(
     words: str, labels: tuple[str, ...], preprocessing: Preprocessing, temperature: float
 ) -> Teacher:
@@ -63,6 +93,7 @@ def open_teacher(
         UsageError: it is not trained.
         CheckpointError: a file that cannot be used.
     """
+    _check_file(words)
     model = open_model(words, resolution=preprocessing.crop)
     if not model.trained:
         raise UsageError(

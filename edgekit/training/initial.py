@@ -14,7 +14,7 @@ from edgekit.core import ModelSpec, Preprocessing
 from edgekit.errors import ModelError, UsageError
 from edgekit.models import build
 from edgekit.models.blocks import DropPath
-from edgekit.models.callables import try_forward
+from edgekit.models.callables import try_forward, try_training
 from edgekit.models.fitting import fill, init_from
 from edgekit.models.source import Model, open_model
 from edgekit.models.weights import load_into, load_state
@@ -89,7 +89,8 @@ def initial(plan: Plan, own: nn.Module | None, note: Callable[[str], None]) -> n
 
     Raises:
         CheckpointError: weights that cannot be read, or do not fit but for the class scores.
-        ModelError: a network that is not of the zoo and cannot take images of this size.
+        ModelError: a network that is not of the zoo and cannot take images of this size, or
+            cannot be trained.
         UsageError: stochastic depth or dropout for a network that has no place for it.
     """
     init = plan.options.init
@@ -97,7 +98,8 @@ def initial(plan: Plan, own: nn.Module | None, note: Callable[[str], None]) -> n
     if plan.spec is None:
         assert own is not None
         side = plan.preprocessing.crop
-        try_forward(own, torch.zeros(1, 3, side, side), plan.model)
+        scores = try_forward(own, torch.zeros(1, 3, side, side), plan.model)
+        try_training(own, side, scores.shape[1], plan.model)
         network = own
     else:
         network = build(plan.spec)

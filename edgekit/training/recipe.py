@@ -32,6 +32,11 @@ from edgekit.training.options import TrainingOptions, check
 
 SUFFIX = ".toml"
 _WORDS = ("model", "data")
+# Of one run rather than of a way to train.
+_LINE_ONLY = ("recipe", "out", "resume", "overwrite", "skip-corrupt", "pretrained")
+
+# Options that have a --no- form on the command line.
+_SWITCHES = ("ema", "flip", "crop")
 
 # What the types of the fields are called in TOML's terms.
 _KINDS = {
@@ -131,7 +136,7 @@ def parse_recipe(content: bytes, origin: str) -> Recipe:
         if key in _WORDS:
             problem = None if isinstance(value, str) and value else f"{key}: expected text"
         elif key not in fields:
-            problem = f"unknown key '{key}': {_guess(key, (*_WORDS, *fields))}"
+            problem = f"unknown key '{key}': {_advice(key, (*_WORDS, *fields))}"
         else:
             options[fields[key]], problem = _checked(fields[key], value)
         if problem is not None:
@@ -156,8 +161,14 @@ def _checked(name: str, value: Any) -> tuple[Any, str | None]:
     return getattr(options, name), None
 
 
-def _guess(key: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(key.lower().replace("_", "-"), known, n=1, cutoff=0.6)
+def _advice(key: str, known: tuple[str, ...]) -> str:
+    written = key.lower().replace("_", "-")
+    if written in _LINE_ONLY:
+        return f"--{written} is given on the command line only"
+    positive = written.removeprefix("no-")
+    if written != positive and positive in _SWITCHES:
+        return f"write {positive} = false"
+    near = difflib.get_close_matches(written, known, n=1, cutoff=0.6)
     if near:
         return f"did you mean '{near[0]}'?"
     return "expected 'model', 'data' or an option of 'edgekit train' without its dashes"

@@ -177,11 +177,6 @@ class Trainer:
             last = i + 1 == parts
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 scores = self.model(normalize(images, self.preprocessing))
-                if not isinstance(scores, Tensor):  # some libraries' networks have two heads then
-                    raise ModelError(
-                        f"the network gives a {type(scores).__name__} in training: expected one "
-                        f"tensor of class scores"
-                    )
                 loss = self._loss(scores, wanted, images)
                 # The mean over the whole batch, of which the parts need not be equal.
                 self.accelerator.backward(loss * (len(images) * processes.count() / size))

@@ -163,8 +163,18 @@ def tool_ms(name: str, path: Path) -> float | None:
         ]
         pattern = r"Median:\s+([\d.]+) ms"
     elif name == "tflite":
-        command = [tools / "litert-benchmark", f"--graph={path}", "--num_threads=1"]
-        pattern = r"Inference \(avg\): ([\d.e+]+)"
+        command = [
+            tools / "litert-benchmark",
+            "--model",
+            path,
+            "--num_threads",
+            "1",
+            "--num_runs",
+            "400",
+            "--warmup_runs",
+            "20",
+        ]
+        pattern = r"\(median\):\s+([\d.]+)"
     else:
         return plain_onnx_ms(path)
     text = subprocess.run(list(map(str, command)), capture_output=True, text=True)

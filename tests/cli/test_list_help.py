@@ -12,8 +12,9 @@ from command_line import CommandLine
 import edgekit
 from edgekit import registry
 from edgekit.cli import COMMANDS
+from edgekit.training.recipe import recipe_names
 
-TOPICS = ("models", "targets", "precisions", "devices", "meters", "apps")
+TOPICS = ("models", "targets", "precisions", "recipes", "devices", "meters", "apps")
 
 # Distributions that take from a tenth of a second to many seconds to import.
 HEAVY = (
@@ -92,6 +93,7 @@ def test_list_without_a_topic_shows_all(run: CommandLine) -> None:
     assert set(document) == {"schema", *TOPICS}
     assert [entry["name"] for entry in document["targets"]] == list(registry.TARGETS)
     assert {entry["name"] for entry in document["models"]} == set(registry.model_names())
+    assert [entry["name"] for entry in document["recipes"]] == list(recipe_names())
     assert {entry["name"] for entry in document["precisions"]} == set(registry.PRECISIONS)
     text = run("list").out
     assert all(f"{topic.capitalize()}:" in text for topic in TOPICS)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine
+from small_artifacts import Artifacts
 
+from edgekit.contract import digest
 from edgekit.core import Block, Energy, Measurement
 from edgekit.measure.store import Store, save
 
@@ -64,15 +66,13 @@ def test_the_document_names_the_page_and_the_bytes_repeat(
 
 
 def test_an_accuracy_that_evaluate_printed_is_joined(
-    run: CommandLine, saved: Path, tmp_path: Path, artifacts: object, copied: object
+    run: CommandLine, tmp_path: Path, artifacts: Artifacts
 ) -> None:
-    path = copied(artifacts("onnx", "fp32"))  # type: ignore[operator]
-    printed = run("evaluate", path.name, "--data", "digits", "--json")
+    path = artifacts["onnx", "fp32"]
+    printed = run("evaluate", path, "--data", "digits", "--json")
     (tmp_path / "accuracy.json").write_text(printed.out, encoding="utf-8")
-    from edgekit.contract import digest
-
-    Store().add([measurement(path.name, digest([path]))])
-    result = run("report", path.name, "accuracy.json", "-o", "page.html", "--json")
+    Store().add([measurement(str(path), digest([path]))])
+    result = run("report", path, "accuracy.json", "-o", "page.html", "--json")
     assert (result.json["measurements"], result.json["accuracies"]) == (1, 1)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert f"{100 * printed.json['top1']:.2f} %" in page
@@ -92,8 +92,6 @@ def test_a_page_is_replaced_when_asked_for(run: CommandLine, saved: Path, tmp_pa
 
 def test_what_was_left_out_is_a_warning(run: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"a network")
-    from edgekit.contract import digest
-
     sha256 = digest([tmp_path / "a.onnx"])
     Store().add([measurement("a.onnx", sha256), measurement("a.onnx", sha256)])
     result = run("report", "a.onnx", "-o", "page.html")

@@ -35,11 +35,18 @@ NETWORKS = (
     ("timm-efficientnet_lite0", "efficientnet-lite0", 1e-5),
     ("timm-mobilenetv1_100", "mobilenetv1", 1e-5),
     ("timm-mobilenetv2_100", "mobilenetv2", 1e-5),
+    ("timm-mobilenetv3_large_075", "mobilenetv3-large@0.75", 1e-5),
     ("timm-mobilenetv3_large_100", "mobilenetv3-large", 1e-5),
+    ("timm-mobilenetv3_small_050", "mobilenetv3-small@0.5", 1e-5),
+    ("timm-mobilenetv3_small_075", "mobilenetv3-small@0.75", 1e-5),
     ("timm-mobilenetv4_conv_medium", "mobilenetv4-conv-medium", 1e-5),
     ("timm-mobilenetv4_conv_small", "mobilenetv4-conv-small", 1e-5),
+    ("timm-mobilenetv4_conv_small_035", "mobilenetv4-conv-small@0.35", 1e-5),
+    ("timm-mobilenetv4_conv_small_050", "mobilenetv4-conv-small@0.5", 1e-5),
     ("timm-semnasnet_100", "mnasnet-a1", 1e-5),
     ("timm-tf_efficientnetv2_b0", "efficientnetv2-b0", 1e-3),
+    ("timm-tf_mobilenetv3_large_075", "tf-mobilenetv3-large@0.75", 1e-3),
+    ("timm-tf_mobilenetv3_small_075", "tf-mobilenetv3-small@0.75", 1e-3),
 )
 each_network = pytest.mark.parametrize(
     ("file", "name", "eps"), NETWORKS, ids=[file for file, _, _ in NETWORKS]
@@ -124,7 +131,7 @@ def test_a_missing_tensor_of_a_layer_stays_missing(file: str, name: str, eps: fl
 
 @each_network
 def test_the_weights_of_another_width_have_other_shapes(file: str, name: str, eps: float) -> None:
-    state, spec = state_of(file), find_spec(f"{name}@0.5")
+    state, spec = state_of(file), find_spec(f"{name.partition('@')[0]}@0.4")
     found = translated(state, spec, found_layout(state, spec))
     expected = expected_of(spec)
     assert found.keys() == expected.keys()

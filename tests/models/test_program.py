@@ -37,8 +37,15 @@ def network() -> Network:
     return model.eval()
 
 
-def save(path: Path, model: nn.Module, shape: tuple[int, ...], shapes: Any = None) -> Path:
-    program = torch.export.export(model, (torch.zeros(shape),), dynamic_shapes=shapes)
+def save(
+    path: Path,
+    model: nn.Module,
+    shape: tuple[int, ...],
+    shapes: Any = None,
+    dtype: torch.dtype = torch.float32,
+) -> Path:
+    example = torch.zeros(shape, dtype=dtype)
+    program = torch.export.export(model, (example,), dynamic_shapes=shapes)
     torch.export.save(program, path)
     return path
 
@@ -109,6 +116,20 @@ class Map(nn.Module):
         return x * 2
 
 
+class Mean(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float().mean((2, 3))
+
+
+@pytest.mark.parametrize("decomposed", [False, True])
+def test_norms_without_running_statistics_are_in_no_mode(decomposed: bool, tmp_path: Path) -> None:
+    norm = nn.BatchNorm2d(3, track_running_stats=False)
+    model = nn.Sequential(norm, Mean()).eval()
+    program = torch.export.export(model, (images(1, 32),))
+    torch.export.save(program.run_decompositions() if decomposed else program, tmp_path / "n.pt2")
+    assert open_model(str(tmp_path / "n.pt2")).classes == 3
+
+
 UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
     "batch of eight": (
         lambda p: save(p, network(), (8, 3, 32, 32)),
@@ -123,7 +144,39 @@ UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
         "takes 1 channels: expected images (N, 3, H, W)",
     ),
     "vector": (lambda p: save(p, nn.Linear(3, 2), (1, 3)), "takes (1, 3): expected one input"),
-    "oblong": (lambda p: save(p, network(), (1, 3, 32, 48)), "takes no square images"),
+    "oblong": (
+        lambda p: save(p, network(), (1, 3, 32, 48)),
+        "takes no square images: its height is 32 and its width 48 px",
+    ),
+    "oblong of any width": (
+        lambda p: save(p, network(), (1, 3, 32, 64), ({3: Dim("w", min=48)},)),
+        "its height is 32 and its width at least 48 px",
+    ),
+    "training mode": (
+        lambda p: save(p, network().train(), (1, 3, 32, 32)),
+        "exported in training mode ('batch_norm' in it says so): call .eval()",
+    ),
+    "training mode, decomposed": (
+        lambda p: torch.export.save(
+            torch.export.export(
+                network().train(), (torch.zeros(1, 3, 32, 32),)
+            ).run_decompositions(),
+            p,
+        ),
+        "exported in training mode",
+    ),
+    "active dropout": (
+        lambda p: save(p, nn.Sequential(Mean(), nn.Dropout()), (1, 3, 32, 32)),
+        "exported in training mode ('dropout' in it says so)",
+    ),
+    "halves": (
+        lambda p: save(p, Mean(), (1, 3, 32, 32), dtype=torch.float16),
+        "takes float16 input: expected float32",
+    ),
+    "pixels": (
+        lambda p: save(p, Mean(), (1, 3, 32, 32), dtype=torch.uint8),
+        "takes uint8 input: expected float32",
+    ),
     "feature map": (
         lambda p: save(p, Map(), (1, 3, 32, 32)),
         "expected one tensor of class scores",

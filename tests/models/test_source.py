@@ -43,8 +43,15 @@ def number():
 def fails():
     raise RuntimeError("no weights on this disk")
 
-def with_argument(x):
+def with_argument(x, y=2, *rest, z, **more):
     return Net()
+
+def fails_at_length():
+    raise RuntimeError("no weights on this disk\\nnor on any other")
+
+class Ranks(nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3)).argsort(1)
 
 class FeatureMap(nn.Module):
     def forward(self, x):
@@ -233,8 +240,14 @@ def test_a_callable_takes_weights(networks: str, folder: Path) -> None:
     [
         ("absent", "has no attribute 'absent'"),
         ("number", "gives a int: expected a torch.nn.Module"),
+        ("__name__", "is a str: expected a torch.nn.Module"),
         ("fails", "raised RuntimeError: no weights on this disk"),
-        ("with_argument", "raised TypeError"),
+        ("fails_at_length", "raised RuntimeError: no weights on this disk$"),
+        (
+            "with_argument",
+            r"needs arguments \(x, z\): expected a function without arguments; wrap it",
+        ),
+        ("Ranks", "gives int64 scores: expected floating point"),
         ("FeatureMap", r"gives \(1, 3, 224, 224\): expected one tensor of class scores"),
         ("Pair", "gives tuple: expected one tensor of class scores"),
         ("Picky", r"cannot take an input of shape \(1, 3, 224, 224\): wants 64 px"),

@@ -16,6 +16,7 @@ from edgekit.core import ModelSpec, from_json, to_json
 from edgekit.errors import ModelError, UnknownNameError, UsageError
 from edgekit.models import MAX_RESOLUTION, build, family_of, find_spec, with_resolution
 from edgekit.models.count import Layer, layers
+from edgekit.models.size import check_size
 
 WIDTHS = ("0.35", "0.75", "1.4")
 
@@ -165,6 +166,29 @@ def test_the_smallest_resolution_is_the_stride(name: str) -> None:
 def test_fewer_than_two_classes_are_refused(classes: int) -> None:
     with pytest.raises(UsageError, match=f"with {classes} classes: expected at least 2"):
         build(NAMES[0], classes=classes)
+
+
+def test_networks_of_more_than_a_billion_parameters_are_refused_before_they_take_memory() -> None:
+    with pytest.raises(UsageError, match=r"efficientnet-b7@20 would have 24,904,304,680 param.*GB"):
+        find_spec("efficientnet-b7@20")
+    spec = dataclasses.replace(find_spec("mobilenetv2"), head=(10**6,))
+    with pytest.raises(UsageError, match=r"mobilenetv2 would have 1,\d{3},\d{3},\d{3} parameters"):
+        build(spec)
+
+
+@pytest.mark.parametrize("name", ["efficientnet-b7@1.1", "shufflenetv2plus-large@10"])
+def test_sizes_are_counted_as_networks_are_built(name: str) -> None:
+    """And counting takes nothing of the random numbers that the weights are drawn from."""
+    spec = find_spec(name)
+    with torch.device("meta"):
+        expected = sum(p.numel() for p in build(spec).parameters())
+    torch.manual_seed(0)
+    first = torch.rand(1)
+    torch.manual_seed(0)
+    with pytest.raises(UsageError, match=f"would have {expected:,} parameters"):
+        check_size(spec, family_of(spec).build, most=expected - 1)
+    check_size(spec, family_of(spec).build, most=expected)
+    assert torch.equal(torch.rand(1), first)
 
 
 def test_foreign_families_and_rows_are_refused() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from edgekit.errors import CheckpointError, ModelError, UsageError
+from edgekit.models.callables import try_training
 from edgekit.models.source import open_model
 from edgekit.models.weights import load_checkpoint
 from edgekit.training import EpochRecord, TrainingOptions, train
@@ -34,6 +35,33 @@ class TwoHeads(nn.Module):
 
     def forward(self, x):
         return (self.body(x), self.body(x)) if self.training else self.body(x)
+
+class RaisesInTraining(TwoHeads):
+    def forward(self, x):
+        if self.training:
+            raise RuntimeError("only for inference\\nsee its documentation")
+        return self.body(x)
+
+class MoreInTraining(TwoHeads):
+    def forward(self, x):
+        return self.body(x).repeat(1, 2) if self.training else self.body(x)
+
+class IntegersInTraining(TwoHeads):
+    def forward(self, x):
+        return self.body(x).long() if self.training else self.body(x)
+
+class Detached(TwoHeads):
+    def forward(self, x):
+        return self.body(x).detach()
+
+class Uncopied(TwoHeads):
+    def __init__(self):
+        super().__init__()
+        self.images = iter(range(3))
+        self.lock = __import__("threading").Lock()
+
+    def forward(self, x):
+        return self.body(x)
 """
 
 
@@ -112,8 +140,33 @@ def test_networks_that_cannot_be_trained_are_refused(
     with pytest.raises(ModelError, match="no attribute"):
         start("nothing")
     assert not (tmp_path / "run").exists()
-    with pytest.raises(ModelError, match="gives a tuple in training"):
-        start("TwoHeads")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("TwoHeads", "gives tuple in training: expected one tensor of class scores"),
+        ("RaisesInTraining", r"shape \(2, 3, 32, 32\) in training: only for inference$"),
+        ("MoreInTraining", "gives 8 scores in training and 4 else"),
+        ("IntegersInTraining", "gives int64 scores in training: expected floating point"),
+        ("Detached", "cannot be trained: no parameter"),
+        ("Uncopied", "cannot be copied, which training needs: TypeError: cannot pickle"),
+    ],
+)
+def test_networks_that_differ_in_training_mode_are_refused_before_it_begins(
+    name: str, message: str, module: str, tmp_path: Path, quick: TrainingOptions
+) -> None:
+    with pytest.raises(ModelError, match=f"'{module}:{name}' .*{message}"):
+        train(f"{module}:{name}", "synthetic", options=quick, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_trial_leaves_the_network_as_it_is(module: str) -> None:
+    network = open_model(f"{module}:network").module
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    try_training(network, 32, 4, "network")
+    assert not network.training
+    assert all(torch.equal(before[name], now) for name, now in network.state_dict().items())
 
 
 def test_the_resolution_follows_the_images(module: str, tmp_path: Path) -> None:

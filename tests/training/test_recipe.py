@@ -58,6 +58,11 @@ def test_a_recipe_holds_every_kind_of_option_and_gives_way_to_changes(tmp_path: 
     [
         ("epochs = 1\n\n# three\nbatch_size = 4", 4, "'batch_size': did you mean 'batch-size'?"),
         ("epoch = 1", 1, "did you mean 'epochs'?"),
+        ("out = 'runs/a'", 1, "unknown key 'out': --out is given on the command line only"),
+        ("skip-corrupt = true", 1, "--skip-corrupt is given on the command line only"),
+        ("skip_corrupt = true", 1, "--skip-corrupt is given on the command line only"),
+        ("no-flip = true", 1, "unknown key 'no-flip': write flip = false"),
+        ("no-ema = true", 1, "unknown key 'no-ema': write ema = false"),
         ("\n\n[train]\nlr = 1", 3, "unknown key 'train'"),
         ("epochs = 1\nlr.peak = 1", 2, "lr: expected a number"),
         ("epochs = 1.5", 1, "a whole number, found 1.5"),
