@@ -1,5 +1,9 @@
 """EfficientNet: one network, scaled in width, depth and resolution. Tan, Le 2019, arXiv:1905.11946.
 
+The networks B0 to B4 are computed by the paper's rule from alpha, beta and phi. B5 to B7 cannot be:
+the width and depth that are published for them, 1.6 and 2.2 up to 2.0 and 3.1, come together at no
+phi. They are listed as their authors' code has them.
+
 EfficientNet-Lite (the authors' code, 2020) is the same for integer hardware: no squeeze-excite,
 ReLU6, and stem, head and the depth of the outer stages are never scaled.
 """
@@ -50,21 +54,27 @@ class Scale:
     dropout: float
 
 
-def compound(phi: float, dropout: float) -> Scale:
-    """The paper's rule, coefficients rounded to a tenth as its authors' code has them."""
-    resolution = round(224 * GAMMA**phi / 10) * 10 if phi else 224
+def compound(phi: float, dropout: float, resolution: int | None = None) -> Scale:
+    """The paper's rule, coefficients rounded to a tenth as its authors' code has them.
+
+    Args:
+        resolution: in pixels, where the published one is not the rule's.
+    """
+    if resolution is None:
+        resolution = round(224 * GAMMA**phi / 10) * 10 if phi else 224
     return Scale(round(BETA**phi, 1), round(ALPHA**phi, 1), resolution, dropout)
 
 
-# B0 to B3 are the rule at phi 0, 1/2, 1 and 2. For B4 to B7 it gives 1.3, 1.5, 1.6 and 1.8 in
-# width at phi 3 to 6, less than the published networks have; their coefficients are taken from
-# the authors' code (tensorflow/tpu, efficientnet_builder.py).
+# The paper names no phi. B0 to B3 are the rule at 0, 1/2, 1 and 2, resolution and all. Width and
+# depth of B4 are the rule's from 3.15 to 3.37, its resolution is that of 3.8. From B5 on no phi
+# gives both width and depth (depth 2.2 needs 4.2 to 4.4, width 1.6 from 4.6 on); these are of the
+# authors' code (tensorflow/tpu, efficientnet_builder.py).
 SCALES = {
     "b0": compound(0, 0.2),
     "b1": compound(0.5, 0.2),
     "b2": compound(1, 0.3),
     "b3": compound(2, 0.3),
-    "b4": Scale(1.4, 1.8, 380, 0.4),
+    "b4": compound(3.25, 0.4, 380),
     "b5": Scale(1.6, 2.2, 456, 0.4),
     "b6": Scale(1.8, 2.6, 528, 0.5),
     "b7": Scale(2.0, 3.1, 600, 0.5),

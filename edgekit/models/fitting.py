@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import product
 
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from edgekit.core import ModelSpec
 from edgekit.errors import CheckpointError, UsageError
-from edgekit.models import build, family_of, find_spec
-from edgekit.models.foreign import Layout, detect, scores_of, translated
+from edgekit.models import build, family_of
+from edgekit.models.foreign import SCORES, Layout, detect, scores_of, translated
 from edgekit.models.weights import build_with, load_into
 from edgekit.models.wrapping import prefix_hint
 
@@ -82,18 +82,17 @@ def _fitting(
         return None
     prefix = "tf-" if spec.name.startswith("tf-") else ""
     own = spec.name.partition("@")[0].removeprefix(prefix)
-    others = [name for name in family_of(spec).variants if name != own]
+    variants = family_of(spec).variants
     # The names of the layers do not change with the width.
-    named = [
-        name for name in (own, *others) if _has_layers(find_spec(prefix + name), state, layouts)
-    ]
+    named = [name for name in variants if _has_layers(variants[name](1.0), state, layouts)]
+    named.sort(key=lambda name: name != own)
     for name, width in product(named, WIDTHS):
         try:
-            other = find_spec(f"{prefix}{name}@{width:g}")
+            other = variants[name](width)
         except UsageError:  # too narrow for this network
             continue
         if _has_tensors(other, state, layouts):
-            return other.name
+            return prefix + other.name
     return None
 
 
@@ -115,13 +114,14 @@ def _has_tensors(spec: ModelSpec, state: Mapping[str, Tensor], layouts: tuple[La
         return False
     spec = dataclasses.replace(spec, classes=scores_of(state, spec, layouts))
     tensors = state if layout is None else translated(state, spec, layout)
-    # Most other widths differ here already, without a network being built.
-    ends = {"stem.conv": spec.stem, "stem.conv.conv": spec.stem}
-    if spec.head:
-        ends["head.conv"] = spec.head[0]
+    # Most other widths differ here already, without a network being built. The last row says what
+    # goes into the head or, without one, into the classifier.
+    last = int(spec.rows[-1]["out"] or 0)
+    ends = {"stem.conv": (spec.stem, 3), "stem.conv.conv": (spec.stem, 3)}
+    ends |= {"head.conv": (spec.head[0], last)} if spec.head else {SCORES: (spec.classes, last)}
     for layer, channels in ends.items():
         weight = tensors.get(f"{layer}.weight")
-        if weight is not None and weight.shape[:1] != (channels,):
+        if weight is not None and weight.shape[:2] != channels:
             return False
     with torch.device("meta"):
         shapes = {key: value.shape for key, value in build(spec).state_dict().items()}

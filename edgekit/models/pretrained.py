@@ -165,6 +165,7 @@ def fetch(name: str, report: Report = lambda done, total: None) -> Path:
                 part.unlink()
                 return path
             _download(url, file, folder, report)
+            file.flush()
             found = _sha256(part)
             if not found.startswith(wanted.digest):
                 part.unlink()
@@ -215,6 +216,7 @@ def _locked(part: Path) -> Iterator[BinaryIO]:
             try:
                 yield file
             finally:
+                file.flush()
                 if part.exists() and part.stat().st_size == 0:
                     part.unlink()
             return
@@ -245,7 +247,6 @@ def _download(url: str, file: BinaryIO, folder: Path, report: Report) -> None:
             file.write(block)
             done += len(block)
             report(done, total)
-        file.flush()
     if total is not None and done < total:
         raise _unreachable(url, f"it stopped after {done:,} of {total:,} bytes")
 

@@ -32,7 +32,7 @@ def prefix_hint(names: Iterable[str]) -> str | None:
 
 
 def nested_hint(data: Mapping[Any, Any]) -> str | None:
-    """What to do about the state dicts among the values of a file; ``None`` where there are none."""
+    """What to do about the state dicts among the values of a file; ``None``: none there."""
     keys = [str(key) for key, value in data.items() if _is_state(value)]
     if not keys:
         return None

@@ -63,8 +63,8 @@ def _check_file(words: str) -> None:
         return
     path = Path(words)
     known = (
-        "expected a run folder or checkpoint of a network of edgekit's, or package.module:callable, "
-        "a function that loads these weights"
+        "expected a run folder or checkpoint of one of edgekit's networks, or "
+        "package.module:callable, a function that loads these weights"
     )
     if not is_checkpoint(path):
         raise CheckpointError(

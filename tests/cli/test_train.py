@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from command_line import CommandLine
 
 SMALL = "mobilenetv1@0.25"
@@ -91,10 +93,80 @@ def test_recipes_that_are_not_there(run: CommandLine) -> None:
 
 def test_a_network_has_to_come_from_somewhere(run: CommandLine, tmp_path: Path) -> None:
     assert run("train").code == 2
-    (tmp_path / "own.toml").write_text("epochs = 1\n")
+    (tmp_path / "own.toml").write_text('data = "synthetic"\n')
     result = run("train", "--recipe", "own.toml")
     assert result.code == 2
     assert "no MODEL" in result.message
+
+
+@pytest.mark.parametrize("recipe", ["cifar10-mobilenetv3-small", "own.toml"])
+def test_images_have_to_come_from_somewhere_beside_a_recipe(
+    recipe: str, run: CommandLine, tmp_path: Path
+) -> None:
+    """The default, digits, is never what a recipe that leaves them open is about."""
+    (tmp_path / "own.toml").write_text(f'model = "{SMALL}"\n')
+    result = run("train", "--recipe", recipe, "-o", "run")
+    assert result.code == 2
+    assert f"recipe '{recipe}' names no images: give them with --data" in result.message
+    assert not (tmp_path / "run").exists()
+
+
+def test_teachers_without_their_network_are_refused_with_what_would_do(
+    run: CommandLine, trained_run: Path, tmp_path: Path, module: Callable[[str], str]
+) -> None:
+    state = torch.load(trained_run / "model.pt", weights_only=True)["state"]
+    torch.save(state, tmp_path / "state.pth")
+    for words, what in (
+        ("state.pth", "is a state dict"),
+        (str(own_run(run, module)), "is of 'own_"),
+    ):
+        result = run("train", SMALL, *QUICK, "--teacher", words)
+        assert result.code == 3
+        assert what in result.message
+        assert "a function that loads these weights" in result.message
+    assert not (tmp_path / "run").exists()
+
+
+def own_run(run: CommandLine, module: Callable[[str], str]) -> str:
+    """A training of code that is not edgekit's."""
+    text = (
+        "def net():\n    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), "
+        "nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+    )
+    result = run("train", f"{module(text)}:net", *QUICK[:-1], "own-run")
+    assert result.code == 0, result.err
+    return "own-run"
+
+
+RAISING = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scores = nn.Linear(3, 4)
+
+    def forward(self, x):
+        scores = self.scores(x.mean((2, 3)))
+        if self.training:
+            raise RuntimeError("only for inference")
+        return scores
+
+class Integers(Net):
+    def forward(self, x):
+        return self.scores(x.mean((2, 3))).long()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [("Net", "in training: only for inference"), ("Integers", "gives int64 scores")],
+)
+def test_networks_that_cannot_be_trained_are_bad_input(
+    name: str, named: str, run: CommandLine, module: Callable[[str], str], tmp_path: Path
+) -> None:
+    result = run("train", f"{module(RAISING)}:{name}", *QUICK)
+    assert result.code == 3
+    assert named in result.message
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_teacher_of_other_classes_is_bad_input(

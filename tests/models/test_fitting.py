@@ -164,12 +164,15 @@ def test_what_does_not_fit_is_named_as_the_file_names_it(
     assert (result.code, result.out) == (3, "")
     assert "broken.pth" in result.message
     assert expected in result.message
+    assert "the tensors are those of" not in result.message
 
 
 @pytest.mark.parametrize(
     ("asked", "given"),
     [
         ("mobilenetv2", "mobilenetv2@0.35"),
+        ("mobilenetv2@0.35", "mobilenetv2@0.65"),
+        ("mobilenetv3-large", "mobilenetv3-small@0.6"),
         ("mobilenetv3-large", "mobilenetv3-small"),
         ("shufflenetv2", "shufflenetv2@0.5"),
     ],
@@ -183,6 +186,91 @@ def test_weights_of_another_width_or_variant_are_said_to_be_so(
     assert result.code == 3
     assert result.message.endswith(f"the tensors are those of {given}")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ("mobilenetv3-small", "mobilenetv3-small@0.35"),
+        ("mobilenetv1", "mobilenetv1@0.15"),
+        ("shufflenetv1-g3", "shufflenetv1-g2@0.3"),
+    ],
+)
+def test_plain_state_dicts_of_edgekit_are_named_as_well(asked: str, given: str) -> None:
+    state = build(find_spec(given, classes=3)).state_dict()
+    with pytest.raises(CheckpointError, match=f"; the tensors are those of {given}$"):
+        fill(find_spec(asked), state, "file")
+
+
+RESNET = ("conv1.weight", "bn1.weight", "bn1.bias", "bn1.running_mean", "layer1.0.bn1.weight")
+
+
+def test_a_name_in_common_by_chance_is_no_layout() -> None:
+    state = {name: torch.zeros(64) for name in (*RESNET, "fc.weight", "fc.bias")}
+    with pytest.raises(CheckpointError) as caught:
+        fill(find_spec("mobilenetv2"), state, "resnet.pth")
+    assert str(caught.value) == (
+        "resnet.pth does not fit mobilenetv2: its first tensor is 'conv1.weight', expected the "
+        "names of a network of this family: edgekit's ('stem.conv.weight', ...), torchvision's "
+        "('features.0.0.weight', ...), timm's ('conv_stem.weight', ...)"
+    )
+
+
+@pytest.mark.parametrize("library", [None, "torchvision", "timm"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_file_of_which_all_tensors_were_cast_fits(
+    dtype: torch.dtype, library: str | None
+) -> None:
+    spec = find_spec("mobilenetv2@0.35", classes=3, resolution=32)
+    whole = build(spec).state_dict() if library is None else foreign(spec, library)[0]
+    state = {key: value.to(dtype) for key, value in whole.items()}
+    counter = next(key for key in state if key.endswith("num_batches_tracked"))
+    state[counter] = torch.tensor(1e30).to(dtype)  # more than half can hold
+    _, model = fill(spec, state, "file")
+    counters = [v for k, v in model.state_dict().items() if k.endswith("num_batches_tracked")]
+    assert {value.dtype for value in counters} == {torch.int64}
+    weight = state[next(iter(state))].float()
+    assert torch.equal(next(model.parameters()), weight)
+
+
+WRAPPED: dict[str, tuple[Callable[[dict[str, Tensor]], object], str]] = {
+    "state_dict": (
+        lambda s: {"epoch": 3, "state_dict": s, "optimizer": {"state": {}}},
+        "its state dict lies under 'state_dict': save that alone, as "
+        "torch.save(checkpoint['state_dict'], 'weights.pth')",
+    ),
+    "two": (
+        lambda s: {"model": s, "model_ema": s},
+        "its state dict lies under 'model' (and others under 'model_ema')",
+    ),
+    "DataParallel": (
+        lambda s: {f"module.{key}": value for key, value in s.items()},
+        "all its names begin with 'module.', as those of DataParallel do: save it without",
+    ),
+    "torch.compile": (
+        lambda s: {f"_orig_mod.{key}": value for key, value in s.items()},
+        "all its names begin with '_orig_mod.'",
+    ),
+}
+
+
+@pytest.mark.parametrize("words", ["mobilenetv2@0.35", "own_network:make"])
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_state_dicts_inside_something_else_are_refused_with_the_way_out(
+    kind: str, words: str, tmp_path: Path, run: CommandLine
+) -> None:
+    wrap, expected = WRAPPED[kind]
+    (tmp_path / "own_network.py").write_text(
+        "from torch import nn\nmake = lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 3))\n"
+    )
+    spec = find_spec("mobilenetv2@0.35", classes=3, resolution=32)
+    linear = {"1.weight": torch.zeros(3, 3072), "1.bias": torch.zeros(3)}
+    state = linear if ":" in words else foreign(spec, "timm")[0]
+    torch.save(wrap(state), tmp_path / "weights.pth")
+    result = run("describe", words, "--weights", "weights.pth", "--resolution", 32)
+    assert (result.code, result.out) == (3, "")
+    assert "weights.pth" in result.message
+    assert expected in result.message
 
 
 @pytest.mark.parametrize("share", [0, 0.0001, 0.5, 0.99])

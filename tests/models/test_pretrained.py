@@ -31,6 +31,8 @@ class Server:
         content: of the file.
         stops_after: bytes after which it closes the connection; ``None``: it does not.
         ranges: whether it can continue.
+        raw: what it sends instead of an answer; ``None``: it answers.
+        waits_for: it answers the first request when this is set.
         requests: the Range header of each request.
     """
 
@@ -38,6 +40,8 @@ class Server:
     content: bytes
     stops_after: int | None = None
     ranges: bool = True
+    raw: bytes | None = None
+    waits_for: threading.Event | None = None
     requests: list[str | None] = field(default_factory=list)
 
 
@@ -63,6 +67,11 @@ def server(weights: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         def do_GET(self) -> None:
             asked = self.headers.get("Range")
             state.requests.append(asked)
+            if state.waits_for is not None:
+                assert state.waits_for.wait(30)
+            if state.raw is not None:
+                self.wfile.write(state.raw)
+                return
             start = 0
             if asked and state.ranges:
                 found = re.fullmatch(r"bytes=(\d+)-", asked)
@@ -163,6 +172,68 @@ def test_no_network_is_one_clear_sentence(cli: CommandLine, tmp_path: Path, serv
     assert "--weights" in result.message
 
 
+OK = b"HTTP/1.1 200 OK\r\n"
+ODD_ANSWERS = {
+    "no HTTP": (b"220 mail.example.org\r\n", "does not answer as an HTTP server"),
+    "nothing": (b"", "does not answer as an HTTP server"),
+    "length is no number": (OK + b"Content-Length: abc\r\n\r\nx", "its length is 'abc'"),
+    "chunk cut short": (
+        OK + b"Transfer-Encoding: chunked\r\n\r\n10\r\nabc",
+        "it stopped in between",
+    ),
+    "no such range, unasked": (
+        b"HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\n\r\n",
+        "416 Range Not Satisfiable",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_ANSWERS)
+def test_odd_answers_of_a_server_are_one_clear_sentence(
+    kind: str, server: Server, run: CommandLine
+) -> None:
+    server.raw, expected = ODD_ANSWERS[kind]
+    result = run("describe", NETWORK, "--pretrained")
+    assert (result.code, result.out) == (5, "")
+    assert "cannot be downloaded" in result.message
+    assert expected in result.message
+    assert list(pretrained.cache_folder().iterdir()) == []
+
+
+@pytest.mark.parametrize("base", ["mirror.example.org/weights", "C:weights", "", "http://["])
+def test_a_mirror_that_is_no_url_is_wrong_usage(
+    base: str, server: Server, monkeypatch: pytest.MonkeyPatch, run: CommandLine
+) -> None:
+    monkeypatch.setenv(pretrained.BASE_VARIABLE, base)
+    result = run("describe", NETWORK, "--pretrained")
+    assert (result.code, result.out) == (2, "")
+    assert f"EDGEKIT_WEIGHTS_URL is '{base}': expected a URL" in result.message
+
+
+def test_two_that_fetch_the_same_file_do_it_once_and_one_after_the_other(server: Server) -> None:
+    server.waits_for = threading.Event()
+    found = []
+
+    def first() -> None:
+        found.append(pretrained.fetch(NETWORK))
+
+    def second() -> None:
+        while not server.requests:  # until the first is at it
+            pass
+        assert server.waits_for is not None
+        server.waits_for.set()
+        found.append(pretrained.fetch(NETWORK))
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [path.read_bytes() == server.content for path in found] == [True, True]
+    assert server.requests == [None]
+    assert [file.name for file in found[0].parent.iterdir()] == [found[0].name]
+
+
 def test_a_cache_that_cannot_be_written_is_named(
     cli: CommandLine, tmp_path: Path, server: Server
 ) -> None:
@@ -191,6 +262,11 @@ def test_no_space_is_said_before_anything_is_fetched(
         (["mobilenetv1"], 2, "no weights are published for mobilenetv1"),
         (["mobilenetv2", "--weights", "x.pth"], 2, "exclude each other"),
         (["mobilnetv2"], 2, "unknown model 'mobilnetv2'"),
+        (["timm:mobilenetv2_100"], 2, "--pretrained goes with a zoo name, and 'timm:mobilenetv2_"),
+        (["own.network:make"], 2, "--pretrained goes with a zoo name"),
+        (["runs/a@0/model.pt"], 2, "--pretrained goes with a zoo name"),
+        (["model.pt"], 2, "--pretrained goes with a zoo name"),
+        (["mobilenetv2", "--compare", "mobilenetv3"], 2, "belongs to one network, and 2 are named"),
     ],
 )
 def test_networks_without_published_weights_are_refused(
@@ -199,6 +275,57 @@ def test_networks_without_published_weights_are_refused(
     result = run("describe", *arguments, "--pretrained")
     assert (result.code, result.out) == (code, "")
     assert text in result.message
+
+
+@pytest.mark.parametrize("command", ["describe", "export", "train", "profile"])
+def test_a_resolution_that_cannot_be_is_refused_before_the_download(
+    command: str, server: Server, run: CommandLine
+) -> None:
+    words = ["--target", "onnx"] if command == "export" else []
+    result = run(command, NETWORK, "--pretrained", "--resolution", 16, *words)
+    assert result.code == 2
+    assert f"resolution 16 for {NETWORK}: expected 32" in result.message
+    assert server.requests == []
+
+
+def test_other_options_of_a_training_are_checked_before_the_download(
+    server: Server, run: CommandLine
+) -> None:
+    for words, message in (
+        (["--epochs", 0], "epochs 0: expected at least 1"),
+        (["--init", "x.pth"], "--init and --pretrained exclude each other"),
+    ):
+        result = run("train", NETWORK, "--pretrained", *words)
+        assert result.code == 2
+        assert message in result.message
+    assert server.requests == []
+
+
+def test_a_training_starts_from_published_weights(
+    server: Server, run: CommandLine, tmp_path: Path
+) -> None:
+    quick = ["--data", "synthetic", "--resolution", 32, "--epochs", 1, "--lr", 1e-9, "--no-ema"]
+    (tmp_path / "own.toml").write_text('init = "elsewhere.pth"\n')
+    words = ["--recipe", "own.toml", "--pretrained", "-o", "run"]
+    result = run("train", NETWORK, *quick, *words)
+    assert result.code == 0, result.err
+    assert "the layer of the class scores starts anew" in result.err
+    trained = open_model(str(tmp_path / "run")).module.state_dict()
+    expected = open_model(NETWORK, weights=pretrained.fetch(NETWORK)).module.state_dict()
+    torch.testing.assert_close(
+        trained["stem.conv.conv.weight"], expected["stem.conv.conv.weight"], rtol=0, atol=1e-5
+    )
+
+
+def test_several_processes_do_not_download_at_once(
+    server: Server, run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    result = run("train", NETWORK, "--pretrained")
+    assert result.code == 5
+    assert f"'edgekit describe {NETWORK} --pretrained' first" in result.message
+    assert server.requests == []
 
 
 def test_every_published_name_is_a_network_and_has_a_digest() -> None:

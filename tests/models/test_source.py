@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,42 @@ def test_weights_of_another_network_are_refused_with_both_shapes(run: Path) -> N
         open_model("mobilenetv1@0.5", weights=run)
     with pytest.raises(CheckpointError, match="does not fit the network: tensor '"):
         open_model("mobilenetv3-small", weights=run)
+
+
+def saved(words: str) -> Path:
+    """A checkpoint of a zoo network, as training writes it."""
+    spec = find_spec(words, classes=4, resolution=32)
+    facts = Preprocessing(resize=None, crop=32)
+    checkpoint = Checkpoint(
+        words, spec, build(spec).state_dict(), tuple("abcd"), facts, "synthetic"
+    )
+    save_checkpoint(Path("own.pt"), checkpoint)
+    return Path("own.pt")
+
+
+@pytest.mark.parametrize("given", ["mobilenetv3-small@0.37", "mobilenetv1@0.25"])
+def test_a_checkpoint_of_another_network_says_of_which(folder: Path, given: str) -> None:
+    with pytest.raises(CheckpointError, match=f"; it is a checkpoint of {given}$"):
+        open_model("mobilenetv3-small", weights=saved(given))
+
+
+def test_a_checkpoint_of_the_same_tensors_but_another_padding_is_refused(folder: Path) -> None:
+    path = saved("tf-mobilenetv2@0.35")
+    with pytest.raises(CheckpointError, match=r"a checkpoint of tf-mobilenetv2@0\.35, .* padding"):
+        open_model("mobilenetv2@0.35", weights=path)
+    assert open_model("tf-mobilenetv2@0.35", weights=path).trained
+
+
+def test_a_checkpoint_of_other_rows_under_the_same_name_opens_by_itself(folder: Path) -> None:
+    spec = dataclasses.replace(SPEC, stem=16)
+    state = build(spec).state_dict()
+    facts = Preprocessing(resize=None, crop=32)
+    save_checkpoint(
+        Path("own.pt"), Checkpoint(MODEL, spec, state, tuple("abcd"), facts, "synthetic")
+    )
+    with pytest.raises(CheckpointError, match=r"give own\.pt itself as the network"):
+        open_model(MODEL, weights=Path("own.pt"))
+    assert open_model("own.pt").spec == spec
 
 
 def test_a_path_has_weights_of_its_own(run: Path) -> None:

@@ -14,7 +14,14 @@ from zoo_networks import KINDS, NAMES, affordable, certain, images, laid_out, sm
 
 from edgekit.core import ModelSpec, from_json, to_json
 from edgekit.errors import ModelError, UnknownNameError, UsageError
-from edgekit.models import MAX_RESOLUTION, build, family_of, find_spec, with_resolution
+from edgekit.models import (
+    MAX_RESOLUTION,
+    build,
+    efficientnet,
+    family_of,
+    find_spec,
+    with_resolution,
+)
 from edgekit.models.count import Layer, layers
 from edgekit.models.size import check_size
 
@@ -99,6 +106,38 @@ def test_parameters_and_macs_are_those_that_are_printed(
 def test_shufflenets_have_the_complexity_of_the_paper(name: str, macs_m: int) -> None:
     convolutions = sum(f.macs for f in counted(name, 224) if f.op != "Linear")
     assert round(convolutions / 1e6) == macs_m
+
+
+@pytest.mark.parametrize("name", COMPLEXITY)
+def test_quarter_shufflenets_have_the_complexity_of_the_paper(name: str) -> None:
+    """arXiv:1707.01083, table 2: 13 MFLOPs, one figure for all groups."""
+    convolutions = sum(f.macs for f in counted(f"{name}@0.25", 224) if f.op != "Linear")
+    assert convolutions / 1e6 == pytest.approx(13, abs=1)
+
+
+def published_scales() -> dict[str, tuple[float, float, int]]:
+    """Width, depth and resolution in tensorflow/tpu, efficientnet_builder.py."""
+    return {
+        "b0": (1.0, 1.0, 224),
+        "b1": (1.0, 1.1, 240),
+        "b2": (1.1, 1.2, 260),
+        "b3": (1.2, 1.4, 300),
+        "b4": (1.4, 1.8, 380),
+        "b5": (1.6, 2.2, 456),
+        "b6": (1.8, 2.6, 528),
+        "b7": (2.0, 3.1, 600),
+    }
+
+
+def test_efficientnets_are_computed_wherever_the_rule_gives_them() -> None:
+    by_rule = {
+        (scale.width, scale.depth)
+        for scale in (efficientnet.compound(phi / 100, 0.0) for phi in range(900))
+    }
+    for name, (width, depth, resolution) in published_scales().items():
+        scale = efficientnet.SCALES[name]
+        assert (scale.width, scale.depth, scale.resolution) == (width, depth, resolution)
+        assert ((width, depth) in by_rule) == (name <= "b4"), name
 
 
 def test_every_network_has_a_reference() -> None:

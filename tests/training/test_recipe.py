@@ -121,4 +121,4 @@ def test_any_text_is_a_recipe_or_an_input_error(text: str) -> None:
         recipe = parse_recipe(text.encode("utf-8", "surrogatepass"), "own.toml")
     except InputError:
         return
-    assert set(recipe.options) <= set(tomllib.loads(text))
+    assert set(recipe.options) <= set(tomllib.loads(text + "\n"))
