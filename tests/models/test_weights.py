@@ -256,10 +256,11 @@ def test_missing_files_and_folders_are_told_apart(tmp_path: Path) -> None:
         ([1], "holds no state dict"),
         (torch.zeros(3), "holds no state dict"),
         ({"a": 1}, "entry 'a' is a int, expected a tensor"),
-        ({"a": {"b": torch.zeros(1)}}, "entry 'a' is a dict, expected a tensor"),
+        ({"a": {"b": torch.zeros(1)}}, "its state dict lies under 'a'"),
+        ({"a": {"b": {"c": torch.zeros(1)}}}, "entry 'a' is a dict, expected a tensor"),
         ({"format": FORMAT}, "holds no state dict"),
     ],
-    ids=["empty", "list", "tensor", "number", "nested", "no state"],
+    ids=["empty", "list", "tensor", "number", "wrapped", "nested", "no state"],
 )
 def test_what_holds_no_tensors_is_no_state_dict(tmp_path: Path, data: Any, message: str) -> None:
     torch.save(data, tmp_path / "odd.pt")
