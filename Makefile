@@ -21,12 +21,14 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Figures for docs/benchmarks.md. Takes about half an hour; run it on an idle machine.
+# Figures for docs/benchmarks.md. Takes about an hour; run it on an idle machine.
 bench: $(VENV)/dev.stamp
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/export.py
 	$(BIN)/python tests/bench/choices.py
 	$(BIN)/python tests/bench/throughput.py
+	$(BIN)/python tests/bench/latency.py
+	$(BIN)/python tests/bench/latency.py equal slower absolute --busy
 
 $(VENV)/base.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -38,6 +38,11 @@ def open_callable(words: str) -> nn.Module:
     try:
         found = getattr(importlib.import_module(name), attribute)
     except ModuleNotFoundError as error:
+        if error.name is not None and not f"{name}.".startswith(f"{error.name}."):
+            raise ModelError(
+                f"'{words}' imports '{error.name}', which is not installed: pip install "
+                f"{error.name}"
+            ) from error
         raise ModelError(
             f"'{words}': no module named '{error.name}': expected package.module:callable, "
             f"importable from here"

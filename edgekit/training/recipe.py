@@ -121,7 +121,7 @@ def parse_recipe(content: bytes, origin: str) -> Recipe:
     if len(content) > _MAX_BYTES:
         raise InputError(f"{origin} is no recipe: it is longer than {_MAX_BYTES:,} bytes")
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")
         found = tomllib.loads(text + "\n")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1

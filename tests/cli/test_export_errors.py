@@ -128,7 +128,11 @@ BAD_CALLABLES = {
     "no attribute given": ("{}:", "", "expected package.module:callable"),
     "no module given": (":net", "", "expected package.module:callable"),
     "syntax error": ("{}:net", "def net(:\n", "SyntaxError"),
-    "missing import": ("{}:net", "import no_such_thing\n", "no module named 'no_such_thing'"),
+    "missing import": (
+        "{}:net",
+        "import no_such_thing\n",
+        "imports 'no_such_thing', which is not installed",
+    ),
     "raises": ("{}:net", "def net():\n    raise ValueError('too hot')\n", "ValueError: too hot"),
     "raises mutely": ("{}:net", "def net():\n    raise ValueError\n", "ValueError"),
     "exits": ("{}:net", "import sys\nsys.exit(0)\n", "SystemExit"),

@@ -103,6 +103,12 @@ def test_a_folder_of_the_same_name_does_not_hide_a_recipe(
     assert load_recipe("digits").origin == "digits"
 
 
+def test_a_file_of_windows_editors_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "bom.toml"
+    path.write_bytes(b"\xef\xbb\xbfepochs = 3\n")
+    assert load_recipe(str(path)).origin == str(path)
+
+
 def test_missing_and_foreign_files_are_said_to_be_so(tmp_path: Path) -> None:
     for path, reason in ((tmp_path / "no.toml", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(InputError, match=reason):
