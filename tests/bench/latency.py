@@ -31,7 +31,7 @@ from edgekit.measure.subjects import Subject
 from edgekit.registry import TARGETS, target
 
 NETWORK = "mobilenetv3-small"
-SECONDS = 7.0  # of turns; with starting and loading, a comparison stays below 10 s
+SECONDS = 5.0  # of turns; with starting and loading, a comparison stays below 10 s
 SLOWER = 1.05
 
 

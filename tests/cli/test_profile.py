@@ -163,6 +163,20 @@ def test_what_breaks_leaves_the_others_measured(
     assert failed["artifact"] == f"odd_networks:{network}"
 
 
+def test_a_runtime_that_is_missing(
+    cli: CommandLine, artifacts: Artifacts, tmp_path: Path, package_env: dict[str, str]
+) -> None:
+    blocked = tmp_path / "blocked" / "onnxruntime"
+    blocked.mkdir(parents=True)
+    (blocked / "__init__.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'onnxruntime'\", name='onnxruntime')\n"
+    )
+    path = os.pathsep.join([str(blocked.parent), package_env["PYTHONPATH"]])
+    found = cli("profile", artifacts["onnx", "fp32"], env={"PYTHONPATH": path})
+    assert found.code == 5
+    assert "pip install onnxruntime" in found.message
+
+
 @pytest.mark.usefixtures("odd")
 def test_what_hangs_is_ended(run: CommandLine) -> None:
     found = run("profile", "odd_networks:hangs", "--seconds", 1, "--time-limit", 15)
