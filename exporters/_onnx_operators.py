@@ -6,14 +6,15 @@ import json
 import re
 import statistics
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.core import OperatorTime
-from edgekit.errors import EdgekitError
+from edgekit.errors import UnavailableError
+from exporters._onnx_runner import open_session
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -27,15 +28,12 @@ KERNEL = "_kernel_time"
 # microseconds on an x86 server, a fifth of MobileNetV3-Small's time.
 PROBES = 12
 
-Open = Callable[..., Any]
-"""Makes a session: (file or bytes, threads, **attributes of ``SessionOptions``)."""
-
 
 def time_operators(
     proto: ModelProto,
-    path: str,
+    path: Path,
+    content: bytes | None,
     inputs: Sequence[Array],
-    open_session: Open,
     threads: int | None,
     runs: int,
 ) -> tuple[OperatorTime, ...]:
@@ -45,7 +43,9 @@ def time_operators(
     operators that do next to nothing, and taken off.
 
     Args:
-        proto: the content of ``path``.
+        proto: the network.
+        path: of the file that it comes from.
+        content: the network's bytes, where they are not those of the file.
     """
     import onnx
 
@@ -55,13 +55,15 @@ def time_operators(
         session = open_session(
             path,
             threads,
+            content,
             enable_profiling=True,
             profile_file_prefix=str(folder / "file"),
             optimized_model_filepath=str(optimized),
         )
         probe = open_session(
-            _probe().SerializeToString(),
+            path,
             threads,
+            _probe().SerializeToString(),
             enable_profiling=True,
             profile_file_prefix=str(folder / "probe"),
         )
@@ -102,9 +104,9 @@ def _kernels(session: Any, runs: int) -> list[tuple[str, str, float]]:
     kernels = [e for e in events if e["cat"] == "Node" and e["name"].endswith(KERNEL)]
     count, rest = divmod(len(kernels), WARM_UP + runs)
     if rest or not count:
-        raise EdgekitError(
+        raise UnavailableError(
             f"ONNX Runtime's profiler tells of {len(kernels)} operators in {WARM_UP + runs} "
-            f"inferences: expected as many in each"
+            f"inferences: expected as many in each, so this file has no operator times"
         )
     found = []
     for i in range(count):

@@ -43,7 +43,7 @@ def time_operators(
 def _window(request: Any, inputs: Sequence[Array], length: int) -> dict[tuple[str, str], float]:
     """Mean time of each operator that was executed, in ms, by name and kind, in order."""
     for number, value in enumerate(inputs):
-        request.get_input_tensor(number).data[:] = value
+        request.get_input_tensor(number).data[...] = value
     sums: list[dict[tuple[str, str], float]] = []
     for count in (WARM_UP, length):
         for _ in range(count):

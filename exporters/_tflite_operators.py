@@ -71,7 +71,11 @@ def time_operators(
 ) -> tuple[OperatorTime, ...]:
     """Times the operators of a file; `edgekit.core.Profilable.operators` tells more."""
     pieces = _pieces(flat)
+    for index, value in zip(flat.subgraphs[0].inputs, inputs, strict=True):
+        _fix_shape(flat, index, value)
     recorded = _record(flat, inputs, open_)
+    for index, value in recorded.items():
+        _fix_shape(flat, index, value)
     for piece in pieces:
         content, needed, _ = cut(flat, piece.operators)
         piece.load(content, [recorded[i] for i in needed], open_, threads)
@@ -89,6 +93,15 @@ def time_operators(
         OperatorTime(p.name, p.kind, max(0.0, statistics.median(p.samples_ms) - overhead))
         for p in pieces
     )
+
+
+def _fix_shape(flat: Any, index: int, value: Array) -> None:
+    """Writes into the file what shape a tensor has, which it may leave open, or tell for 1 image.
+
+    A piece that is cut out gets its inputs' shapes from nowhere else.
+    """
+    tensor = flat.subgraphs[0].tensors[index]
+    tensor.shape, tensor.shapeSignature = list(value.shape), None
 
 
 def _pieces(flat: Any) -> list[_Piece]:

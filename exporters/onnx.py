@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import ast
-import functools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.core import FLOAT_SCHEMES, OperatorTime, Runner, Scheme, TensorSpec
+from edgekit.core import FLOAT_SCHEMES, OperatorTime, Runner, Scheme
 from edgekit.errors import InputError, ModelError
-from exporters._batch import fixed_batch
 from exporters._onnx_operators import time_operators
+from exporters._onnx_runner import OnnxRunner, batched, rebatched
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -72,9 +71,11 @@ class OnnxTarget:
 
     def open(self, path: Path, threads: int | None = None, *, batch: int | None = None) -> Runner:
         """Loads the file into ONNX Runtime's CPU provider."""
+        runner = OnnxRunner(path, threads, batch=batch)
         if batch is None:
-            return OnnxRunner(str(path), threads)
-        return _open_batched(path, threads, batch)
+            return runner
+        content = None if runner.takes_any_batch else rebatched(_read(path), batch)
+        return batched(path, threads, batch, content)
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """The one file."""
@@ -106,118 +107,24 @@ class OnnxTarget:
             if name in known and known[name].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
         ]
         proto.graph.output.extend(extra)
-        runner = OnnxRunner(proto.SerializeToString(), None)
+        runner = OnnxRunner(path, None, proto.SerializeToString())
         names = [value.name for value in proto.graph.output]
         yield from zip(names, runner.run(inputs), strict=True)
 
     def operators(
-        self, path: Path, inputs: Sequence[Array], *, threads: int | None, runs: int
+        self,
+        path: Path,
+        inputs: Sequence[Array],
+        *,
+        threads: int | None,
+        runs: int,
+        batch: int | None = None,
     ) -> tuple[OperatorTime, ...]:
         """Times operators with ONNX Runtime's profiler."""
-        return time_operators(_read(path), str(path), inputs, open_session, threads, runs)
-
-
-def open_session(model: str | bytes, threads: int | None, **settings: Any) -> Any:
-    """A session on the CPU, whose operators run one after the other.
-
-    Args:
-        model: path of a file, or the bytes of one.
-        settings: attributes of ``SessionOptions``.
-
-    Raises:
-        InputError: the runtime cannot load the model.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.inter_op_num_threads = 1
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    for name, value in settings.items():
-        setattr(options, name, value)
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises a class of its own per status code
-        name = model if isinstance(model, str) else "the model"
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{name} cannot be loaded by ONNX Runtime: {reason}") from error
-
-
-class OnnxRunner:
-    """A session of ONNX Runtime on the CPU; see `open_session` for arguments and errors."""
-
-    def __init__(self, model: str | bytes, threads: int | None) -> None:
-        self._session = open_session(model, threads)
-        self._inputs = [value.name for value in self._session.get_inputs()]
-        self._bound: list[Any] = []
-
-    def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """Computes one inference."""
-        outputs = self._session.run(None, dict(zip(self._inputs, inputs, strict=True)))
-        return [np.asarray(value) for value in outputs]
-
-    def prepare(self, inputs: Sequence[Array]) -> Callable[[], None]:
-        """Binds inputs and outputs to memory that stays where it is."""
-        import onnxruntime
-
-        values = onnxruntime.OrtValue
-        binding = self._session.io_binding()
-        for name, array in zip(self._inputs, inputs, strict=True):
-            binding.bind_ortvalue_input(name, values.ortvalue_from_numpy(array))
-        self._bound = []
-        for spec in self.tensors()[1]:
-            self._bound.append(values.ortvalue_from_shape_and_type(spec.shape, spec.dtype))
-            binding.bind_ortvalue_output(spec.name, self._bound[-1])
-        return functools.partial(self._session.run_with_iobinding, binding)
-
-    def outputs(self) -> list[Array]:
-        """Copies of the bound outputs."""
-        return [np.array(value.numpy()) for value in self._bound]
-
-    def tensors(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-        """Inputs and outputs of the session."""
-        return (
-            tuple(_tensor_spec(value, "NCHW") for value in self._session.get_inputs()),
-            tuple(_tensor_spec(value, "NC") for value in self._session.get_outputs()),
-        )
-
-
-def _tensor_spec(value: Any, layout: str) -> TensorSpec:
-    dtype = {"tensor(float)": "float32", "tensor(float16)": "float16"}.get(value.type, value.type)
-    return TensorSpec(value.name, tuple(int(n) for n in value.shape), dtype, layout)
-
-
-def _open_batched(path: Path, threads: int | None, batch: int) -> OnnxRunner:
-    """A session of the file with another number of images per inference."""
-    import onnx
-
-    proto = _read(path)
-    graph = proto.graph
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        # What a reshape says of the first axis is the batch of the export.
-        if node.op_type == "Reshape" and node.input[1] in constants:
-            tensor = constants[node.input[1]]
-            shape = onnx.numpy_helper.to_array(tensor).copy()
-            if shape.size > 1 and shape[0] == 1:
-                shape[0] = batch
-                tensor.CopyFrom(onnx.numpy_helper.from_array(shape, tensor.name))
-    for value in (*graph.input, *graph.output):
-        value.type.tensor_type.shape.dim[0].dim_value = batch
-    del graph.value_info[:]  # shapes of what flows between nodes
-    OnnxRunner(
-        str(path), 1
-    )  # what is wrong with the file as it is has nothing to do with the batch
-    try:
-        runner = OnnxRunner(proto.SerializeToString(), threads)
-        zeros = [np.zeros(spec.shape, spec.dtype) for spec in runner.tensors()[0]]
-        shapes = [value.shape for value in runner.run(zeros)]
-    except Exception as error:  # as in `open_session`
-        raise fixed_batch(path, batch) from error
-    if any(shape[:1] != (batch,) for shape in shapes):
-        raise fixed_batch(path, batch)
-    return runner
+        proto, content = _read(path), None
+        if batch is not None and not OnnxRunner(path, threads).takes_any_batch:
+            content = rebatched(proto, batch)
+        return time_operators(proto, path, content, inputs, threads, runs)
 
 
 def _read(path: Path) -> ModelProto:

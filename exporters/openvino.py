@@ -15,7 +15,7 @@ import numpy as np
 
 from edgekit.core import FLOAT_SCHEMES, OperatorTime, Runner, Scheme, TensorSpec
 from edgekit.errors import InputError
-from exporters._batch import fixed_batch
+from exporters._inputs import Size, closed, fixed_batch, number_of, numbers_only, type_name
 from exporters._openvino_operators import time_operators
 
 if TYPE_CHECKING:
@@ -55,10 +55,7 @@ class OpenVinoTarget:
 
     def open(self, path: Path, threads: int | None = None, *, batch: int | None = None) -> Runner:
         """Compiles the model for the CPU."""
-        graph = _read(path)
-        if batch is not None:
-            _set_batch(graph, path, batch)
-        return OpenVinoRunner(graph, path, threads)
+        return OpenVinoRunner(_shaped(path, batch), path, threads)
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """Graph, then weights."""
@@ -104,10 +101,17 @@ class OpenVinoTarget:
             yield op.get_friendly_name(), values[op.get_friendly_name()]
 
     def operators(
-        self, path: Path, inputs: Sequence[Array], *, threads: int | None, runs: int
+        self,
+        path: Path,
+        inputs: Sequence[Array],
+        *,
+        threads: int | None,
+        runs: int,
+        batch: int | None = None,
     ) -> tuple[OperatorTime, ...]:
         """Times operators with OpenVINO's counters."""
-        return time_operators(lambda: _request(_read(path), path, threads, True), inputs, runs)
+        graph = _shaped(path, batch)
+        return time_operators(lambda: _request(graph, path, threads, True), inputs, runs)
 
 
 class OpenVinoRunner:
@@ -117,12 +121,14 @@ class OpenVinoRunner:
         path: of the file that the graph comes from, for messages.
 
     Raises:
-        InputError: the runtime cannot compile it.
+        InputError: the runtime cannot compile it, or an input takes no numbers.
     """
 
     def __init__(self, graph: Any, path: Path, threads: int | None) -> None:
         self._request = _request(graph, path, threads)
         self._compiled = self._request.get_compiled_model()
+        self._inputs = tuple(_tensor_spec(port, "NCHW") for port in self._compiled.inputs)
+        numbers_only(path, self._inputs)
         self._bound: list[Any] = []
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
@@ -149,32 +155,68 @@ class OpenVinoRunner:
 
     def tensors(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """Inputs and outputs of the compiled model."""
-        return (
-            tuple(_tensor_spec(port, "NCHW") for port in self._compiled.inputs),
-            tuple(_tensor_spec(port, "NC") for port in self._compiled.outputs),
-        )
+        return self._inputs, tuple(_tensor_spec(port, "NC") for port in self._compiled.outputs)
 
 
-def _set_batch(graph: Any, path: Path, batch: int) -> None:
-    """Lets a graph take another number of images."""
-    from openvino import PartialShape, opset13
+def _shaped(path: Path, batch: int | None) -> Any:
+    """A graph whose inputs have numbers for sizes, as the runtime is at its best with.
 
-    for op in graph.get_parameters():
-        op.set_partial_shape(PartialShape([batch, *list(op.get_output_shape(0))[1:]]))
+    Args:
+        batch: ``None`` for what the file says, and 1 where it leaves that open.
+
+    Raises:
+        InputError: the file leaves other sizes open, or does not take that batch.
+    """
+    graph = _read(path)
+    parameters = graph.get_parameters()
+    written = [_sizes(op.get_output_partial_shape(0)) for op in parameters]
+    fits_any = any(number_of(size) is None for sizes in written for size in sizes)
+    if batch is None and not fits_any:
+        return graph
+    new = None if fits_any else batch  # to stand where the file has another number
+    for op, sizes in zip(parameters, written, strict=True):
+        shape = closed(path, _name(op.output(0)), sizes, batch, _REMEDY)
+        if new is not None and shape:
+            shape = (new, *shape[1:])
+        op.set_partial_shape(_openvino().PartialShape(list(shape)))
+    if new is not None:
+        _rewrite_reshapes(graph, new)
+    try:
+        graph.validate_nodes_and_infer_types()
+    except RuntimeError as error:
+        if batch is None:
+            raise _not_compiled(path, error) from error
+        raise fixed_batch(path, batch) from error
+    outputs = [_sizes(port.get_partial_shape()) for port in graph.outputs]
+    if new is not None and any(sizes[:1] != (new,) for sizes in outputs):
+        raise fixed_batch(path, new)
+    return graph
+
+
+_REMEDY = (
+    "fix them with reshape() of OpenVINO's model, as to {'image': [1, 3, 224, 224]}, and write it "
+    "with openvino.save_model()"
+)
+
+
+def _sizes(shape: Any) -> tuple[Size, ...]:
+    """The sizes of a partial shape; open ones as text, such as ``?`` or ``1..8``."""
+    if shape.rank.is_dynamic:
+        return ("?", "...")
+    return tuple(size.get_length() if size.is_static else str(size) for size in shape)
+
+
+def _rewrite_reshapes(graph: Any, batch: int) -> None:
+    """What a reshape says of the first axis is the batch of the export."""
+    from openvino import opset13
+
     for op in graph.get_ordered_ops():
-        # What a reshape says of the first axis is the batch of the export.
         if op.get_type_name() == "Reshape":
             source = op.input_value(1).get_node()
             shape = list(source.data) if source.get_type_name() == "Constant" else []
             if len(shape) > 1 and shape[0] == 1:
                 written = opset13.constant(np.array([batch, *shape[1:]], np.int64))
                 op.input(1).replace_source_output(written.output(0))
-    try:
-        graph.validate_nodes_and_infer_types()
-    except RuntimeError as error:
-        raise fixed_batch(path, batch) from error
-    if any(list(port.shape)[:1] != [batch] for port in graph.outputs):
-        raise fixed_batch(path, batch)
 
 
 def _request(graph: Any, path: Path, threads: int | None, counters: bool = False) -> Any:
@@ -191,12 +233,25 @@ def _request(graph: Any, path: Path, threads: int | None, counters: bool = False
     try:
         return _openvino().Core().compile_model(graph, "CPU", config).create_infer_request()
     except RuntimeError as error:
-        raise InputError(f"{path} cannot be compiled by OpenVINO: {_reason(error)}") from error
+        raise _not_compiled(path, error) from error
+
+
+def _not_compiled(path: Path, error: RuntimeError) -> InputError:
+    return InputError(f"{path} cannot be compiled by OpenVINO: {_reason(error)}")
 
 
 def _tensor_spec(port: Any, layout: str) -> TensorSpec:
-    dtype = np.dtype(port.get_element_type().to_dtype()).name
-    return TensorSpec(port.get_any_name(), tuple(port.get_shape()), dtype, layout)
+    kind = port.get_element_type()
+    near = np.dtype(kind.to_dtype())  # of as many bits or more, where NumPy has no such type
+    dtype = type_name(near) if _openvino().Type(near) == kind else kind.get_type_name()
+    shape = tuple(number_of(size) or -1 for size in _sizes(port.get_partial_shape()))
+    return TensorSpec(_name(port), shape, dtype, layout)
+
+
+def _name(port: Any) -> str:
+    """The name of a tensor, or else of the node that makes it; files need not have the former."""
+    name = port.get_any_name() if port.get_names() else port.get_node().get_friendly_name()
+    return str(name)
 
 
 def _number_names(graph: Any) -> None:

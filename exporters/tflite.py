@@ -16,8 +16,8 @@ import numpy as np
 
 from edgekit.core import FLOAT_SCHEMES, OperatorTime, Runner, Scheme, TensorSpec
 from edgekit.errors import InputError
-from exporters._batch import fixed_batch
 from exporters._flatbuffer import FILE_IDENTIFIER, pack, schema, set_batch, unpack
+from exporters._inputs import closed, fixed_batch, number_of, numbers_only, type_name
 from exporters._tflite_operators import time_operators
 
 if TYPE_CHECKING:
@@ -63,9 +63,12 @@ class TfliteTarget:
 
     def open(self, path: Path, threads: int | None = None, *, batch: int | None = None) -> Runner:
         """Loads the file into LiteRT's interpreter with its XNNPACK kernels."""
-        if batch is None:
-            return TfliteRunner(_interpreter(path, num_threads=threads))
-        return TfliteRunner(_batched(path, batch, threads))
+        interpreter = _interpreter(path, batch=batch, num_threads=threads)
+        if batch is not None and not _takes_any_batch(interpreter):
+            interpreter = _batched(path, batch, threads)
+        runner = TfliteRunner(interpreter)
+        numbers_only(path, runner.tensors()[0])
+        return runner
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """The one file."""
@@ -111,12 +114,20 @@ class TfliteTarget:
                 yield tensor["name"], interpreter.get_tensor(tensor["index"])
 
     def operators(
-        self, path: Path, inputs: Sequence[Array], *, threads: int | None, runs: int
+        self,
+        path: Path,
+        inputs: Sequence[Array],
+        *,
+        threads: int | None,
+        runs: int,
+        batch: int | None = None,
     ) -> tuple[OperatorTime, ...]:
         """Times operators one by one; `edgekit.core.Profilable.operators` tells more."""
-        _interpreter(path)  # a file that does not run has no operator times
+        interpreter = _interpreter(path)  # a file that does not run has no operator times
         with _parsing(path):
             flat = unpack(_content(path))
+        if batch is not None and not _takes_any_batch(interpreter):
+            set_batch(flat, batch)
 
         def open_(content: bytes, **options: Any) -> Any:
             return _interpreter(path, content, **options)
@@ -162,24 +173,34 @@ def _tensor_spec(detail: Any, layout: str) -> TensorSpec:
     return TensorSpec(
         detail["name"],
         tuple(int(n) for n in detail["shape"]),
-        np.dtype(detail["dtype"]).name,
+        type_name(np.dtype(detail["dtype"])),
         layout,
         float(scale) if quantized else None,
         int(zero_point) if quantized else None,
     )
 
 
-def _interpreter(path: Path, content: bytes | None = None, **options: Any) -> Any:
+def _interpreter(
+    path: Path, content: bytes | None = None, *, batch: int | None = None, **options: Any
+) -> Any:
     """An interpreter with its tensors allocated.
 
     Args:
         path: of the file, for messages only where there is ``content``.
+        batch: first size of inputs for which the file leaves it open; ``None`` stands for 1.
+
+    Raises:
+        InputError: the runtime cannot load the file, or the file leaves other sizes open.
     """
     from ai_edge_litert.interpreter import Interpreter
 
     source = {"model_path": str(path)} if content is None else {"model_content": content}
     try:
         interpreter = Interpreter(**source, **options)
+        for detail in interpreter.get_input_details():
+            shape = closed(path, detail["name"], _sizes(detail), batch, _REMEDY)
+            if shape != tuple(detail["shape"]):
+                interpreter.resize_tensor_input(detail["index"], shape)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -187,11 +208,28 @@ def _interpreter(path: Path, content: bytes | None = None, **options: Any) -> An
     return interpreter
 
 
+_REMEDY = "convert the network again, with an input whose sizes are fixed"
+
+
+def _sizes(detail: Any) -> tuple[int, ...]:
+    """The sizes of a tensor, -1 for those that the file leaves open.
+
+    The interpreter has a 1 in their place, and old files have no signature of shapes.
+    """
+    shape, signature = detail["shape"], detail["shape_signature"]
+    return tuple(int(n) for n in (signature if len(signature) == len(shape) else shape))
+
+
+def _takes_any_batch(interpreter: Any) -> bool:
+    """Whether the file leaves the batch open for one of its inputs."""
+    sizes = [n for detail in interpreter.get_input_details() for n in _sizes(detail)[:1]]
+    return any(number_of(size) is None for size in sizes)
+
+
 def _batched(path: Path, batch: int, threads: int | None) -> Any:
-    """An interpreter of the file with another number of images per inference."""
+    """An interpreter of a file that is written for another number of images per inference."""
     from ai_edge_litert.interpreter import Interpreter
 
-    _interpreter(path)  # what is wrong with the file as it is has nothing to do with the batch
     with _parsing(path):
         flat = unpack(_content(path))
     set_batch(flat, batch)

@@ -47,7 +47,10 @@ class Runner(Protocol):
         """What the last call of a `prepare`'d inference computed, as `run` returns it."""
 
     def tensors(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-        """Inputs and outputs as the runtime reports them."""
+        """Inputs and outputs as the runtime reports them.
+
+        Inputs have numbers for all sizes. Outputs have -1 where only running tells.
+        """
 
 
 @runtime_checkable
@@ -102,10 +105,12 @@ class Target(Protocol):
 
         Args:
             threads: of the runtime; ``None`` leaves the choice to it.
-            batch: images per inference; ``None`` for what the file says.
+            batch: images per inference; ``None`` for what the file says, 1 where it leaves that
+                open.
 
         Raises:
-            InputError: the file cannot be loaded, or not for that batch.
+            InputError: the file cannot be loaded, or not for that batch; it leaves other sizes
+                open than the first one, or takes no numbers.
 
         Denormals stay as they are: the runtimes' switches flush them for the calling thread as
         well and never undo it, so that is for a process that only measures.
@@ -126,7 +131,13 @@ class Profilable(Protocol):
     """A target whose runtime tells the time of each operator."""
 
     def operators(
-        self, path: Path, inputs: Sequence[Array], *, threads: int | None, runs: int
+        self,
+        path: Path,
+        inputs: Sequence[Array],
+        *,
+        threads: int | None,
+        runs: int,
+        batch: int | None = None,
     ) -> tuple[OperatorTime, ...]:
         """Times every operator that the runtime executes, in that order.
 
@@ -134,8 +145,14 @@ class Profilable(Protocol):
         does between operators is not among them.
 
         Args:
+            inputs: as for the `Runner` that `Target.open` gives for the same ``batch``.
             threads: of the runtime; ``None`` leaves the choice to it.
             runs: inferences to time, behind a warm-up; at least 1.
+            batch: as for `Target.open`.
+
+        Raises:
+            InputError: as `Target.open` does.
+            UnavailableError: the profiler's records cannot be told apart.
         """
 
 

@@ -1,0 +1,173 @@
+"""ONNX Runtime's sessions: how files are run, whatever sizes they leave open."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.core import TensorSpec
+from edgekit.errors import InputError
+from exporters._inputs import closed, fixed_batch, number_of, numbers_only
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from edgekit.core import Array
+
+
+def open_session(
+    path: Path, threads: int | None, content: bytes | None = None, **settings: Any
+) -> Any:
+    """A session on the CPU, whose operators run one after the other.
+
+    Args:
+        path: of the file, for messages only where there is ``content``.
+        settings: attributes of ``SessionOptions``.
+
+    Raises:
+        InputError: the runtime cannot load the model.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.inter_op_num_threads = 1
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    for name, value in settings.items():
+        setattr(options, name, value)
+    model = str(path) if content is None else content
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises a class of its own per status code
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{path} cannot be loaded by ONNX Runtime: {reason}") from error
+
+
+class OnnxRunner:
+    """A session of ONNX Runtime on the CPU; see `open_session` for arguments and errors.
+
+    Args:
+        batch: first size of inputs for which the file leaves it open; ``None`` stands for 1.
+
+    Attributes:
+        takes_any_batch: whether it leaves it open for one of them.
+
+    Raises:
+        InputError: another size is open, or an input takes no numbers.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        threads: int | None,
+        content: bytes | None = None,
+        batch: int | None = None,
+    ) -> None:
+        self._session = open_session(path, threads, content)
+        values = self._session.get_inputs()
+        self._names = [value.name for value in values]
+        self.takes_any_batch = any(
+            number_of(size) is None for value in values for size in value.shape[:1]
+        )
+        self._inputs = tuple(
+            _tensor_spec(v, closed(path, v.name, v.shape, batch, _remedy(v.name)), "NCHW")
+            for v in values
+        )
+        numbers_only(path, self._inputs)
+        self._binding: Any = None
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Computes one inference."""
+        outputs = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
+        return [np.asarray(value) for value in outputs]
+
+    def prepare(self, inputs: Sequence[Array]) -> Callable[[], None]:
+        """Binds inputs and outputs to memory that stays where it is."""
+        import onnxruntime
+
+        binding = self._session.io_binding()
+        for name, array in zip(self._names, inputs, strict=True):
+            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+        for value in self._session.get_outputs():
+            binding.bind_output(value.name, "cpu")  # made by the first run, and kept
+        self._binding = binding
+        return functools.partial(self._session.run_with_iobinding, binding)
+
+    def outputs(self) -> list[Array]:
+        """Copies of the bound outputs."""
+        return [np.array(value.numpy()) for value in self._binding.get_outputs()]
+
+    def tensors(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """Inputs and outputs of the session."""
+        return self._inputs, tuple(
+            _tensor_spec(value, [number_of(size) or -1 for size in value.shape], "NC")
+            for value in self._session.get_outputs()
+        )
+
+
+# Where ONNX has other words for a type than NumPy.
+_TYPES = {"float": "float32", "double": "float64"}
+
+
+def _tensor_spec(value: Any, shape: Sequence[int], layout: str) -> TensorSpec:
+    kind = value.type.removeprefix("tensor(").removesuffix(")")
+    return TensorSpec(value.name, tuple(shape), _TYPES.get(kind, kind), layout)
+
+
+def _remedy(name: str) -> str:
+    return (
+        f"fix them, as with 'python -m onnxruntime.tools.make_dynamic_shape_fixed --input_name "
+        f"{name} --input_shape 1,3,224,224 IN.onnx OUT.onnx'"
+    )
+
+
+def batched(path: Path, threads: int | None, batch: int, content: bytes | None) -> OnnxRunner:
+    """A session for a number of images per inference, which was tried once.
+
+    Args:
+        content: of `rebatched`, where the file itself does not leave the batch open.
+
+    Raises:
+        InputError: the network does not take that number.
+    """
+    try:
+        runner = OnnxRunner(path, threads, content, batch)
+        runner.prepare([np.zeros(spec.shape, spec.dtype) for spec in runner.tensors()[0]])()
+        # A file that leaves the batch open knows what it makes of it.
+        fits = content is None or all(v.shape[:1] == (batch,) for v in runner.outputs())
+    except Exception as error:  # as in `open_session`
+        raise fixed_batch(path, batch) from error
+    if not fits:
+        raise fixed_batch(path, batch)
+    return runner
+
+
+def rebatched(proto: ModelProto, batch: int) -> bytes:
+    """Makes a network that is written for one number of images take another one.
+
+    Args:
+        proto: will be changed.
+    """
+    import onnx
+
+    graph = proto.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        # What a reshape says of the first axis is the batch of the export.
+        if node.op_type == "Reshape" and node.input[1] in constants:
+            tensor = constants[node.input[1]]
+            shape = onnx.numpy_helper.to_array(tensor).copy()
+            if shape.size > 1 and shape[0] == 1:
+                shape[0] = batch
+                tensor.CopyFrom(onnx.numpy_helper.from_array(shape, tensor.name))
+    for value in (*graph.input, *graph.output):
+        sizes = value.type.tensor_type.shape.dim
+        if sizes and value.name not in constants:  # old files list their weights as inputs
+            sizes[0].dim_value = batch
+    del graph.value_info[:]  # shapes of what flows between nodes
+    return bytes(proto.SerializeToString())
