@@ -10,10 +10,12 @@ import dataclasses
 import os
 import platform
 import re
+from collections import Counter
 from importlib import metadata
 from pathlib import Path
 
 from edgekit.core import DeviceProfile
+from edgekit.devices.kernel import max_mhz, text, usable_cores
 
 RUNTIMES = ("ai-edge-litert", "onnxruntime", "openvino", "tflite-runtime", "torch")
 """Distributions that run artifacts or networks."""
@@ -69,28 +71,20 @@ def detect(root: Path = Path("/")) -> DeviceProfile:
         name="host",
         description="this machine, as it is found",
         transport="local:",
-        soc=_soc(root, processors),
+        soc=processor_name(root),
         isa=tuple(name for name in ISA if name in flags),
         cores=cores,
-        max_mhz=_max_mhz(root),
+        max_mhz=max_mhz(root, "cpuinfo_max_freq"),
         ram_mib=_ram_mib(root),
         runtimes=tuple(name for name in RUNTIMES if _is_installed(name)),
-        threads=None if cores is None else max(1, min(cores, _usable())),
+        threads=None if cores is None else max(1, min(cores, usable_cores(root))),
     )
-
-
-def _text(path: Path) -> str:
-    """Text of a file of the kernel, empty where it cannot be read; device trees end with NUL."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
-    except OSError:
-        return ""
 
 
 def _processors(root: Path) -> list[dict[str, str]]:
     """The sections of ``/proc/cpuinfo`` that are about a processor."""
     sections: list[dict[str, str]] = [{}]
-    for line in _text(root / "proc/cpuinfo").splitlines():
+    for line in (text(root / "proc/cpuinfo") or "").splitlines():
         key, colon, value = line.partition(":")
         if not colon:
             continue
@@ -100,22 +94,30 @@ def _processors(root: Path) -> list[dict[str, str]]:
     return [section for section in sections if "processor" in section]
 
 
-def _soc(root: Path, processors: list[dict[str, str]]) -> str | None:
+def processor_name(root: Path = Path("/")) -> str | None:
     """Board and cores on Arm, where the kernel gives no name; else the name of the processor."""
-    counts: dict[str, int] = {}
+    processors = _processors(root)
+    names: Counter[str] = Counter()
     for one in processors:
-        name = one.get("model name", "")
+        name = " ".join(one.get("model name", "").split())
         if one.get("CPU implementer") == "0x41":
-            part = int(one.get("CPU part", "0"), 16)
+            part = _hexadecimal(one.get("CPU part", ""))
             name = ARM_PARTS.get(part, f"Arm part {part:#x}")
         if name:
-            counts[re.sub(r"\s+", " ", name)] = counts.get(re.sub(r"\s+", " ", name), 0) + 1
+            names[name] += 1
     if any("CPU implementer" in one for one in processors):
-        board = _text(root / "proc/device-tree/model")
-        cores = " + ".join(f"{n}x {name}" for name, n in counts.items())
+        board = text(root / "proc/device-tree/model")
+        cores = " + ".join(f"{n}x {name}" for name, n in names.items())
         return ", ".join(filter(None, (board, cores))) or None
     # Off Linux there is no such file; a name is better than none.
-    return " + ".join(counts) or (None if processors else platform.processor() or None)
+    return " + ".join(names) or (None if processors else platform.processor() or None)
+
+
+def _hexadecimal(word: str) -> int:
+    try:
+        return int(word, 16)
+    except ValueError:
+        return 0
 
 
 def _cores(processors: list[dict[str, str]]) -> int | None:
@@ -129,22 +131,8 @@ def _cores(processors: list[dict[str, str]]) -> int | None:
     return len(places)
 
 
-def _usable() -> int:
-    """Logical processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _max_mhz(root: Path) -> float | None:
-    """The highest frequency of the fastest core; the kernel gives kHz."""
-    files = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/cpuinfo_max_freq")
-    khz = [int(text) for text in map(_text, files) if text.isdigit()]
-    return max(khz) / 1000 if khz else None
-
-
 def _ram_mib(root: Path) -> int | None:
-    found = re.search(r"^MemTotal: +(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
+    found = re.search(r"^MemTotal: +(\d+) kB", text(root / "proc/meminfo") or "", re.MULTILINE)
     return None if found is None else int(found[1]) // 1024
 
 

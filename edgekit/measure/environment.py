@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import platform
+import secrets
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.core import Scalar
+from edgekit.devices.host import processor_name
+from edgekit.devices.kernel import max_mhz, number, text
+from edgekit.devices.kernel import usable_cores as usable_cores
 
 _TICK_S = 1 / (os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100)
 
@@ -34,124 +40,169 @@ class Usage:
 
 def usage(root: Path = Path("/")) -> Usage | None:
     """Reads the processor time; ``None`` where the system does not tell."""
+    first = (text(root / "proc/stat") or "").partition("\n")[0]
     try:
-        fields = (root / "proc/stat").read_text().splitlines()[0].split()[1:]
-    except OSError:
+        user, nice, system, _idle, _wait, irq, softirq, steal, *_ = map(int, first.split()[1:])
+    except ValueError:  # no such file, or one of another system that shows less in it
         return None
-    user, nice, system, _idle, _wait, irq, softirq, steal, *_ = map(int, fields)
     busy = user + nice + system + irq + softirq
     return Usage(busy * _TICK_S, steal * _TICK_S, time.monotonic())
 
 
 def own_seconds(pids: list[int], root: Path = Path("/")) -> float:
-    """Processor time of some processes so far, in seconds."""
+    """Processor time of some processes so far, and of their children that ended, in seconds."""
     total = 0.0
     for pid in pids:
         with contextlib.suppress(OSError, IndexError, ValueError):
             # The name in brackets may hold spaces.
             fields = (root / f"proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            total += (int(fields[11]) + int(fields[12])) * _TICK_S
+            total += sum(map(int, fields[11:15])) * _TICK_S
     return total
 
 
 def machine(root: Path = Path("/")) -> dict[str, Scalar]:
-    """Facts that stay: system, processor, cores, governor."""
-    facts: dict[str, Scalar] = {
+    """Facts that stay: system, processor, cores that can be used, governor."""
+    return {
         "system": platform.platform(),
-        "cpu": cpu_name(root),
-        "cores": os.cpu_count(),
+        "cpu": processor_name(root) or platform.machine(),
+        "cores": usable_cores(root),
+        "governor": text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
     }
-    folder = root / "sys/devices/system/cpu/cpu0/cpufreq"
-    facts["governor"] = _text(folder / "scaling_governor")
-    return facts
 
 
 def moment(root: Path = Path("/")) -> dict[str, Scalar]:
     """Facts that change: frequency, temperature, load."""
-    khz = [
-        int(text)
-        for path in sorted(
-            (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq")
-        )
-        if (text := _text(path)) is not None and text.isdigit()
-    ]
-    degrees = [
-        int(text) / 1000
-        for path in (root / "sys/class/thermal").glob("thermal_zone*/temp")
-        if (text := _text(path)) is not None and text.lstrip("-").isdigit()
-    ]
+    zones = (root / "sys/class/thermal").glob("thermal_zone*/temp")
+    millidegrees = [found for found in map(number, zones) if found is not None]
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
-        "max_mhz": max(khz) / 1000 if khz else None,
-        "max_celsius": max(degrees) if degrees else None,
+        "max_mhz": max_mhz(root, "scaling_cur_freq"),
+        "max_celsius": max(millidegrees) / 1000 if millidegrees else None,
         "load_1m": None if load is None else round(load, 2),
     }
-
-
-def cpu_name(root: Path = Path("/")) -> str:
-    """Name of the processor."""
-    with contextlib.suppress(OSError):
-        for line in (root / "proc/cpuinfo").read_text(errors="replace").splitlines():
-            if line.startswith(("model name", "Model")):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        return None
 
 
 class Presence:
     """Lets the measurements that run on a machine at the same time know of each other.
 
-    Each holds a lock on a file of its own, which ends with its process, however it ends.
+    Each holds a lock on a file of its own, which ends with its process, however it ends. The files
+    lie in a folder that nobody else can write to: whoever could would make measurements see each
+    other that are not there, or delete files through links.
+
+    Attributes:
+        why_not: why it can neither tell nor be told; ``None`` where it can.
+        met: whether others were seen so far.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._name = folder, f"{os.getpid()}.lock"
         self.met = False
+        self.why_not: str | None = None
+        self._name = f"{os.getpid()}-{secrets.token_hex(8)}.lock"
+        self._folder: int | None = None
+        self._file: int | None = None
+        try:
+            self._folder = _own_folder(folder)
+            self._file = self._announce(self._folder)
+        except OSError as error:  # measuring goes on all the same
+            self.close()
+            self.why_not = f"{folder}: {error.strerror}"
 
     def others(self) -> int:
         """How many other measurements are running; remembers that there were some."""
-        import fcntl
-
         found = 0
-        for path in self._folder.glob("*.lock"):
-            if path.name == self._name:
-                continue
-            try:
-                with open(path, "rb") as file:
-                    try:
-                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    except OSError:
-                        found += 1
-                        continue
-                path.unlink(missing_ok=True)  # of a process that was killed
-            except OSError:
-                continue
+        with contextlib.suppress(OSError):  # the folder was deleted meanwhile
+            for name in os.listdir(self._folder) if self._folder is not None else ():
+                if name.endswith(".lock") and name != self._name:
+                    found += self._runs(name)
         self.met |= found > 0
         return found
+
+    def close(self) -> None:
+        """Ends the presence."""
+        if self._folder is not None and self._file is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._name, dir_fd=self._folder)
+        for descriptor in (self._file, self._folder):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._folder = self._file = None
+
+    def _announce(self, folder: int) -> int:
+        """Makes the file, which bears its name only once it is locked: nobody takes it for left."""
+        hidden = f".{self._name}.new"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        file = os.open(hidden, flags, 0o600, dir_fd=folder)
+        try:
+            _lock(file)
+            os.rename(hidden, self._name, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError:
+            os.close(file)
+            with contextlib.suppress(OSError):
+                os.unlink(hidden, dir_fd=folder)
+            raise
+        return file
+
+    def _runs(self, name: str) -> bool:
+        """Whether the measurement of a file is running; deletes the file of one that was killed."""
+        try:
+            file = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._folder)
+        except OSError:  # it has just ended
+            return False
+        try:
+            _lock(file)
+            there = os.stat(name, dir_fd=self._folder, follow_symlinks=False)
+            if os.path.samestat(there, os.fstat(file)):
+                os.unlink(name, dir_fd=self._folder)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(file)
+        return False
+
+
+def _own_folder(folder: Path) -> int:
+    """Opens a folder of this user's, which is made if it is not there.
+
+    Raises:
+        OSError: it cannot be made, is a link, belongs to somebody else or others may write to it;
+            or the system has no such locks, as Windows.
+    """
+    if not hasattr(os, "O_NOFOLLOW") or not hasattr(os, "geteuid"):
+        raise OSError(errno.ENOSYS, "this system has no locks that end with their process")
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(0o700)
+    found = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    status = os.fstat(found)
+    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o022:
+        os.close(found)
+        raise OSError(errno.EPERM, "others may write to this folder")
+    return found
+
+
+def _lock(file: int) -> None:
+    """Locks an open file without waiting.
+
+    Raises:
+        BlockingIOError: somebody else holds the lock.
+        OSError: there are no locks here.
+    """
+    import fcntl  # not on Windows, where `_own_folder` has refused already
+
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager
 def presence(folder: Path | None = None) -> Iterator[Presence]:
-    """Makes this measurement known to others while the block runs."""
-    user = os.getuid() if hasattr(os, "getuid") else 0
-    folder = folder or Path(tempfile.gettempdir(), f"edgekit-measuring-{user}")
-    try:
-        import fcntl
+    """Makes this measurement known to others while the block runs.
 
-        folder.mkdir(mode=0o700, exist_ok=True)
-        file = open(folder / f"{os.getpid()}.lock", "wb")  # noqa: SIM115
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except (ImportError, OSError):  # nobody can be told; measuring goes on all the same
-        yield Presence(Path(os.devnull))
-        return
+    Args:
+        folder: where all of them look; by default one of this user's, for temporary files.
+    """
+    user = os.geteuid() if hasattr(os, "geteuid") else 0
+    found = Presence(folder or Path(tempfile.gettempdir(), f"edgekit-measuring-{user}"))
     try:
-        yield Presence(folder)
+        yield found
     finally:
-        Path(file.name).unlink(missing_ok=True)
-        file.close()
+        found.close()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +23,12 @@ def test_processor_time_is_read_off_proc(tmp_path: Path) -> None:
     assert found is not None
     assert found.busy_s == pytest.approx(160 * tick)
     assert found.steal_s == pytest.approx(200 * tick)
+
+
+@pytest.mark.parametrize("text", ["", "cpu  1 2 3 4\n", "cpu 1 2 three 4 5 6 7 8\n", "\x00"])
+def test_an_odd_proc_stat_tells_nothing(tmp_path: Path, text: str) -> None:
+    write(tmp_path, "proc/stat", text)
+    assert environment.usage(tmp_path) is None
 
 
 def test_own_time_is_that_of_the_processes_that_are_named(tmp_path: Path) -> None:
@@ -49,27 +53,20 @@ def test_frequency_temperature_and_governor(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_absent(tmp_path: Path) -> None:
     assert environment.usage(tmp_path) is None
     assert environment.moment(tmp_path)["max_mhz"] is None
-    assert environment.machine(tmp_path)["governor"] is None
+    machine = environment.machine(tmp_path)
+    assert machine["governor"] is None
+    assert machine["cpu"]
 
 
-def test_measurements_know_of_each_other(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from edgekit.measure.environment import presence\n"
-        "with presence(Path(sys.argv[1])) as p: print(p.others(), flush=True); sys.stdin.read()\n"
-    )
-    with environment.presence(tmp_path) as alone:
-        assert alone.others() == 0
-        other = subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert other.stdout is not None
-        assert other.stdout.readline() == "1\n"
-        assert alone.others() == 1
-        other.kill()
-        other.communicate()
-        assert alone.others() == 0
-        assert alone.met
-    assert list(tmp_path.iterdir()) == []
+def test_values_that_are_no_numbers_are_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "<unknown>\n")
+    write(tmp_path, "sys/class/thermal/thermal_zone0/temp", "\n")
+    write(tmp_path, "sys/class/thermal/thermal_zone1/temp", "-4000\n")
+    moment = environment.moment(tmp_path)
+    assert (moment["max_mhz"], moment["max_celsius"]) == (None, -4)
+
+
+def test_the_cores_are_those_that_can_be_used(tmp_path: Path) -> None:
+    write(tmp_path, "proc/self/cgroup", "0::/box\n")
+    write(tmp_path, "sys/fs/cgroup/box/cpu.max", "100000 100000\n")
+    assert environment.machine(tmp_path)["cores"] == environment.usable_cores(tmp_path) == 1
