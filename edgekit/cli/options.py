@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,50 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 model_argument = click.argument("model", metavar="MODEL")
 artifact_or_model = click.argument("source", metavar="ARTIFACT|MODEL")
+
+
+class Number(click.FloatRange):
+    """A finite number in a range; `click.FloatRange` lets NaN through, and without bounds infinity.
+
+    Args:
+        low: the least, ``None`` for any.
+        high: the greatest.
+        above: whether ``low`` itself is too small.
+        below: whether ``high`` itself is too great.
+    """
+
+    name = "number"
+
+    def __init__(
+        self,
+        low: float | None = None,
+        high: float | None = None,
+        *,
+        above: bool = False,
+        below: bool = False,
+    ) -> None:
+        super().__init__(low, high, min_open=above, max_open=below)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number of a text."""
+        try:
+            number = super().convert(value, param, ctx)
+        except click.BadParameter:
+            number = math.nan  # said below, in one way for all
+        if not math.isfinite(number):
+            self.fail(f"{value}: expected {self._expected()}", param, ctx)
+        return number
+
+    def _expected(self) -> str:
+        """The range in words."""
+        bounds = []
+        if self.min is not None:
+            bounds.append(f"{'above' if self.min_open else 'at least'} {self.min:g}")
+        if self.max is not None:
+            bounds.append(f"{'below' if self.max_open else 'at most'} {self.max:g}")
+        return f"a number that is {' and '.join(bounds)}" if bounds else "a finite number"
 
 
 def weights_option(command: Command) -> Command:

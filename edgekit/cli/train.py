@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from edgekit.cli import console
-from edgekit.cli.options import overwrite_option, resolution_option
+from edgekit.cli.options import Number, overwrite_option, resolution_option
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,12 +40,14 @@ def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 @click.option("--epochs", type=int, default=15, show_default=True)
 @click.option("--batch-size", type=int, help="[default: by the number of images]")
 @click.option("--accumulate", type=int, default=1, metavar="N", help="Parts to compute a batch in.")
-@click.option("--lr", type=float, help="Peak learning rate. [default: by optimizer and batch]")
+@click.option(
+    "--lr", type=Number(0, above=True), help="Peak learning rate. [default: by optimizer and batch]"
+)
 @click.option("--optimizer", default="adamw", show_default=True, metavar="adamw|rmsprop|sgd")
 @click.option("--schedule", default="cosine", show_default=True, metavar="cosine|step")
-@click.option("--weight-decay", type=float, help="[default: by optimizer]")
-@click.option("--warmup-epochs", type=float, default=2.0, show_default=True)
-@click.option("--label-smoothing", type=float, default=0.1, show_default=True)
+@click.option("--weight-decay", type=Number(0), help="[default: by optimizer]")
+@click.option("--warmup-epochs", type=Number(0), default=2.0, show_default=True)
+@click.option("--label-smoothing", type=Number(0, 1, below=True), default=0.1, show_default=True)
 @click.option("--ema/--no-ema", default=True, help="Average the weights over time. [default: ema]")
 @click.option("--flip/--no-flip", default=None, help="Mirror images. [default: where data allow]")
 @click.option("--crop/--no-crop", default=True, help="Shift images at random. [default: crop]")
@@ -55,13 +57,24 @@ def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
     metavar="N,M",
     help="N random changes of strength M to each.",
 )
-@click.option("--mixup", type=float, default=0.0, metavar="ALPHA", help="Blend images in pairs.")
-@click.option("--cutmix", type=float, default=0.0, metavar="ALPHA", help="Put pieces in others.")
-@click.option("--drop-path", type=float, metavar="P", help="Stochastic depth. [default: published]")
-@click.option("--dropout", type=float, metavar="P", help="[default: as published]")
+@click.option(
+    "--mixup", type=Number(0), default=0.0, metavar="ALPHA", help="Blend images in pairs."
+)
+@click.option(
+    "--cutmix", type=Number(0), default=0.0, metavar="ALPHA", help="Put pieces in others."
+)
+@click.option(
+    "--drop-path",
+    type=Number(0, 1, below=True),
+    metavar="P",
+    help="Stochastic depth. [default: published]",
+)
+@click.option(
+    "--dropout", type=Number(0, 1, below=True), metavar="P", help="[default: as published]"
+)
 @click.option("--teacher", metavar="MODEL", help="Learn from a trained network's scores.")
-@click.option("--teacher-weight", type=float, default=0.9, show_default=True)
-@click.option("--teacher-temperature", type=float, default=4.0, show_default=True)
+@click.option("--teacher-weight", type=Number(0, 1, above=True), default=0.9, show_default=True)
+@click.option("--teacher-temperature", type=Number(0, above=True), default=4.0, show_default=True)
 @resolution_option
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--init", metavar="FILE", help="Checkpoint or state dict to start from.")

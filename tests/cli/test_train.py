@@ -195,7 +195,7 @@ def test_init_from_other_classes_is_noted_on_standard_error(
         (["--randaugment", "2,x"], "as in 2,9"),
         (["--randaugment", "2"], "as in 2,9"),
         (["--randaugment", "2,99"], "0 to 10"),
-        (["--mixup", "-1"], "mixup -1"),
+        (["--mixup", "-1"], "'--mixup': -1"),
         (["--schedule", "steps"], "did you mean step"),
         (["--drop-path", "0.1"], "leave the option out"),
         (["--teacher", "mobilenetv2"], "untrained"),
