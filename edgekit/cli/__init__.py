@@ -106,7 +106,7 @@ def run(arguments: list[str]) -> int:
     """
     # Looked for by hand as well, since a line that cannot be parsed never gets to its options.
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    settings = console.Settings(json="--json" in options)
+    settings = console.Settings(tuple(arguments), json="--json" in options)
     console.use(settings)
     with _noticed_interrupts() as interrupts:
         try:

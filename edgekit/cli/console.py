@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shlex
 import shutil
 import sys
 import traceback
@@ -30,8 +31,9 @@ WIDEST = 120
 
 @dataclass
 class Settings:
-    """What the common options of a command said."""
+    """What the common options of a command said, and the whole command line."""
 
+    arguments: tuple[str, ...] = ()
     json: bool = False
     verbose: bool = False
     json_written: bool = False
@@ -87,6 +89,11 @@ def common_options(command: Command) -> Command:
 def wants_json() -> bool:
     """Whether the result goes out as JSON."""
     return _settings.json
+
+
+def command_line() -> str:
+    """What was typed, for whoever wants to repeat it."""
+    return shlex.join(["edgekit", *_settings.arguments])
 
 
 def _results() -> TextIO:
@@ -155,13 +162,21 @@ def trace() -> None:
         traceback.print_exc()
 
 
+# Of cells: top, right, bottom, left. Between two columns is a line of one character besides.
+_PADDING = {1: (0, 0, 0, 0), 2: (0, 1, 0, 0), 3: (0, 1, 0, 1)}
+
+
 def table(
-    columns: Sequence[str | tuple[str, str]], rows: Iterable[Sequence[str]], title: str = ""
+    columns: Sequence[str | tuple[str, str]],
+    rows: Iterable[Sequence[str]],
+    title: str = "",
+    gap: int = 3,
 ) -> None:
     """A table on stdout; nothing with ``--json``.
 
     Args:
         columns: headers; a pair adds the alignment, ``left`` or ``right``.
+        gap: characters between columns, 1 to 3.
     """
     if _settings.json:
         return
@@ -171,7 +186,7 @@ def table(
 
     if title:
         click.echo(title, file=_results())
-    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, padding=_PADDING[gap])
     for column in columns:
         header, justify = (column, "left") if isinstance(column, str) else column
         drawn.add_column(header, justify=justify, overflow="fold")  # type: ignore[arg-type]
@@ -196,7 +211,7 @@ def progress() -> Iterator[Progress]:
     with _terminal_copy() as stream:
         display = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -222,7 +237,7 @@ def status(text: str) -> Iterator[Callable[[str], None]]:
     with _terminal_copy() as stream:
         display = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             TimeElapsedColumn(),
             console=_rich(stream),
             transient=True,
@@ -247,11 +262,19 @@ def _terminal_copy() -> Iterator[TextIO]:
         yield stream
 
 
+def width() -> int:
+    """Columns that tables may take."""
+    return _width(_results())
+
+
+def _width(stream: TextIO) -> int:
+    return min(shutil.get_terminal_size().columns, WIDEST) if stream.isatty() else PLAIN_WIDTH
+
+
 def _rich(stream: TextIO) -> Console:
     from rich.console import Console
 
-    width = min(shutil.get_terminal_size().columns, WIDEST) if stream.isatty() else PLAIN_WIDTH
-    return Console(file=stream, width=width, highlight=False, markup=False)
+    return Console(file=stream, width=_width(stream), highlight=False, markup=False)
 
 
 def percent(share: float) -> str:

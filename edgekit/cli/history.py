@@ -150,7 +150,7 @@ def _short(name: str) -> str:
 
 def measurement_facts(measurement: Measurement) -> dict[str, Any]:
     """A measurement as documents show it; without samples, ``latency_ms`` is ``None``."""
-    from edgekit.cli.measuring import entry
+    from edgekit.cli.figures import entry
     from edgekit.core import to_json
 
     if _has_samples(measurement):

@@ -1,83 +1,166 @@
-"""What the commands that measure share: options, progress, tables, and where results are kept."""
+"""What the commands that measure share: options, what is measured and where, progress."""
 
 from __future__ import annotations
 
 import os
-import shlex
-import sys
-import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from edgekit.cli import console
-from edgekit.cli.options import names, resolution_option, weights_option
-from edgekit.errors import EdgekitError, UsageError
+from edgekit.cli.options import Number, names, overwrite_option, resolution_option, weights_option
+from edgekit.errors import UnavailableError, UsageError
 
 if TYPE_CHECKING:
-    from edgekit.core import Energy, Measurement
+    from edgekit.core import DeviceProfile
     from edgekit.measure.session import Progress
+    from edgekit.measure.subjects import Subject
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-
-def measuring_options(command: Command) -> Command:
-    """Options of what is run, where and how."""
-    for option in reversed(
-        (
-            click.option("--device", default="host", metavar="D", help="Device. [default: host]"),
-            click.option(
-                "--threads",
-                default="1",
-                metavar="N[,N]",
-                help="Threads of the runtime. [default: 1]",
-            ),
-            click.option(
-                "--batch",
-                type=click.IntRange(1, 4096),
-                default=1,
-                metavar="N",
-                help="Images at once.",
-            ),
-            click.option(
-                "--torch",
-                "modes",
-                default="eager",
-                metavar="MODE[,MODE]",
-                help="How PyTorch runs networks: eager, compiled.",
-            ),
-            click.option(
-                "--processor",
-                type=click.Choice(["cpu", "cuda"]),
-                default="cpu",
-                help="Where PyTorch runs networks.",
-            ),
-            weights_option,
-            resolution_option,
-            click.option(
-                "--time-limit",
-                type=click.FloatRange(1, min_open=False),
-                default=300.0,
-                metavar="S",
-                help="End a runtime that does not answer for so long. [default: 300]",
-            ),
-            click.option("--no-store", is_flag=True, help="Do not keep it for 'edgekit history'."),
-        )
-    ):
-        command = option(command)
-    return command
+LONGEST_S = 86400
+"""A day."""
 
 
-def thread_counts(text: str) -> list[int]:
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What the options of `measuring_options` said.
+
+    Attributes:
+        precision_goal: in percent.
+        threads: ``None`` for what the device suggests.
+        modes: of PyTorch.
+        out: file for all samples.
+    """
+
+    seconds: float
+    precision_goal: float
+    device: str
+    threads: str | None
+    batch: int
+    modes: str
+    processor: str
+    weights: Path | None
+    resolution: int | None
+    time_limit: float
+    out: Path | None
+    overwrite: bool
+    no_store: bool
+
+    def subject(self, words: str, threads: int, mode: str) -> Subject:
+        """A subject; ``mode`` and the like go with networks only."""
+        from edgekit.contract import is_artifact
+        from edgekit.measure.subjects import Subject
+
+        weights = None if self.weights is None else str(self.weights)
+        if is_artifact(words):
+            return Subject(words, threads, self.batch, processor=self.processor)
+        return Subject(words, threads, self.batch, weights, self.resolution, mode, self.processor)
+
+
+def measuring_options(
+    *, seconds: str, goal: float, known: str, written: str
+) -> Callable[[Command], Command]:
+    """Options of what is run, where and how, for a `Setup`.
+
+    Args:
+        seconds: what is measured for at most so long.
+        goal: percent.
+        known: what is to be known to that.
+        written: what goes into the file.
+    """
+    options = (
+        click.option(
+            "--seconds",
+            type=Number(1, LONGEST_S),
+            default=10.0,
+            metavar="S",
+            help=f"Measure {seconds}for at most so long. [default: 10]",
+        ),
+        click.option(
+            "--precision-goal",
+            type=Number(0.01, 50),
+            default=goal,
+            metavar="PCT",
+            help=f"Stop when {known} known to ± so much. [default: {goal:g}]",
+        ),
+        click.option("--device", default="host", metavar="D", help="Device. [default: host]"),
+        click.option(
+            "--threads",
+            metavar="N[,N]",
+            help="Threads of the runtime. [default: what the device suggests, else 1]",
+        ),
+        click.option(
+            "--batch",
+            type=click.IntRange(1, 4096),
+            default=1,
+            metavar="N",
+            help="Images at once.",
+        ),
+        click.option(
+            "--torch",
+            "modes",
+            default="eager",
+            metavar="MODE[,MODE]",
+            help="How PyTorch runs networks: eager, compiled.",
+        ),
+        click.option(
+            "--processor",
+            type=click.Choice(["cpu", "cuda"]),
+            default="cpu",
+            help="Where PyTorch runs networks.",
+        ),
+        weights_option,
+        resolution_option,
+        click.option(
+            "--time-limit",
+            type=Number(1, LONGEST_S),
+            default=300.0,
+            metavar="S",
+            help="End a runtime that does not answer for so long. [default: 300]",
+        ),
+        click.option("--no-store", is_flag=True, help="Do not keep it for 'edgekit history'."),
+        click.option(
+            "-o",
+            "--out",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help=f"Write {written}, with all samples, as JSON.",
+        ),
+        overwrite_option,
+    )
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def given(name: str) -> bool:
+    """Whether the user gave an option, rather than leaving it as it is."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is not ParameterSource.DEFAULT
+
+
+def thread_counts(text: str | None, device: DeviceProfile) -> list[int]:
     """Numbers of threads of ``--threads``.
+
+    Args:
+        text: ``None`` for what the device suggests, and 1 where it does not.
 
     Raises:
         UsageError: one is no number, or not one that this machine has cores for.
     """
     cores = os.cpu_count() or 1
+    if text is None:
+        return [min(device.threads or 1, cores)]
     counts = []
     for word in names(text):
         if not word.isdecimal() or not 1 <= int(word) <= cores:
@@ -105,15 +188,14 @@ def modes_of(text: str) -> list[str]:
     return found
 
 
-def local_device(name: str) -> str:
-    """The canonical name of a device that can be measured on.
+def local_device(name: str) -> DeviceProfile:
+    """A device that can be measured on.
 
     Raises:
         UsageError: there is no such device.
         UnavailableError: it is not this machine.
     """
     from edgekit.devices.profiles import find_profile
-    from edgekit.errors import UnavailableError
 
     profile = find_profile(name).profile
     if not profile.transport.startswith("local:"):
@@ -121,12 +203,30 @@ def local_device(name: str) -> str:
             f"device '{profile.name}' is reached by {profile.transport}: only this machine can be "
             f"measured so far; run edgekit there, or use --device host"
         )
-    return profile.name
+    return profile
 
 
-def command_line() -> str:
-    """What was typed, for whoever wants to repeat it."""
-    return shlex.join(["edgekit", *sys.argv[1:]])
+def chosen_meter(words: str, device: DeviceProfile, processor: str) -> str:
+    """What ``--energy`` means on a device: ``auto`` begins with the meter that it declares."""
+    from edgekit import registry
+
+    if words != "auto" or device.meter is None:
+        return words
+    try:
+        meter = registry.meter(device.meter).open(Path("/"))
+        scope = meter.scope
+        meter.close()
+    except (UnavailableError, UsageError) as error:
+        reason = str(error)
+    else:
+        if scope != ("package" if processor == "cuda" else "gpu"):
+            return device.meter
+        reason = f"it meters the {scope}, where the network does not run"
+    console.warn(
+        f"device '{device.name}' declares the meter '{device.meter}', which is not used: {reason}; "
+        f"looking for another one"
+    )
+    return words
 
 
 @contextmanager
@@ -139,129 +239,3 @@ def measuring_progress() -> Iterator[Progress]:
             display.update(task, description=what, completed=round(done), total=round(total, 0))
 
         yield report
-
-
-def keep(measurements: Sequence[Measurement], *, stored: bool, out: Path | None) -> None:
-    """Stores measurements, and writes them into a file where one was named.
-
-    What cannot be stored is written beside, with a warning: nothing that was measured is lost.
-    """
-    from edgekit.measure.store import Store, save, save_beside
-
-    if stored:
-        try:
-            Store().add(measurements)
-        except EdgekitError as error:
-            console.warn(str(error))
-            if out is None:
-                console.warn(f"kept in {save_beside(measurements, Path.cwd())} instead")
-    if out is not None:
-        save(measurements, out)
-
-
-def entry(measurement: Measurement) -> dict[str, Any]:
-    """A measurement as it stands in a document: statistics in the place of samples."""
-    from edgekit.core import to_json
-    from edgekit.measure.statistics import summary
-
-    s = summary(measurement.blocks)
-    m = to_json(measurement)
-    del m["blocks"]
-    return {
-        **m,
-        "latency_ms": {
-            "min": s.min_ms,
-            "p50": s.p50_ms,
-            "p90": s.p90_ms,
-            "p99": s.p99_ms,
-            "mean": s.mean_ms,
-            "n": s.n,
-            "ci95": list(s.ci95_ms),
-        },
-        "images_per_s": 1e3 * measurement.batch / s.p50_ms,
-        "loads": len({block.instance for block in measurement.blocks}),
-    }
-
-
-def labels(measurements: Sequence[Measurement]) -> list[str]:
-    """Names that tell measurements of one table apart."""
-    paths = {m.artifact for m in measurements}
-    names = [Path(path).name for path in paths]
-    found = []
-    for m in measurements:
-        short = Path(m.artifact).name
-        name = _shortened(short if names.count(short) == 1 else m.artifact)
-        # "PyTorch 2.13.0 eager"
-        found.append(f"{name} {m.runtime.split()[2]}" if m.target == "pytorch" else name)
-    return found
-
-
-_NAME_WIDTH = 26
-
-
-def _shortened(name: str) -> str:
-    """A name that leaves a table of 80 columns room for its numbers; the ends tell most."""
-    if len(name) <= _NAME_WIDTH:
-        return name
-    return f"{name[: _NAME_WIDTH // 2 - 1]}…{name[-(_NAME_WIDTH // 2) :]}"
-
-
-def latency_table(measurements: Sequence[Measurement], names: Sequence[str] = ()) -> None:
-    """Prints latencies, one line each."""
-    from edgekit.measure.statistics import summary
-
-    right = [(name, "right") for name in ("thr", "p50 ms", "±", "p90", "p99", "images/s")]
-    rows = []
-    for name, m in zip(names or labels(measurements), measurements, strict=True):
-        s = summary(m.blocks)
-        figures = (f"{s.p50_ms:.3f}", f"{s.precision:.1%}", f"{s.p90_ms:.3f}", f"{s.p99_ms:.3f}")
-        rate = 1e3 * m.batch / s.p50_ms
-        mark = "" if m.stable else " *"
-        rows.append((name + mark, str(m.threads), *figures, f"{rate:,.0f}"))
-    console.table([("measured", "left"), *right], rows)
-
-
-def cost_table(measurements: Sequence[Measurement]) -> None:
-    """Prints load times, memory, size and energy, one line each."""
-    right = [(n, "right") for n in ("load ms", "first ms", "memory MiB", "file MiB", "mJ each")]
-    rows = []
-    for name, m in zip(labels(measurements), measurements, strict=True):
-        size = "-" if m.size_bytes is None else f"{m.size_bytes / 2**20:.2f}"
-        memory = "-" if m.peak_rss_mib is None else f"{m.peak_rss_mib:.1f}"
-        cells = (f"{m.load_ms:.1f}", f"{m.first_ms:.2f}", memory, size, energy_cell(m.energy))
-        rows.append((name, *cells))
-    console.table([("measured", "left"), *right], rows)
-
-
-def energy_cell(energy: Energy) -> str:
-    """Energy as it stands in a table; an estimate says so."""
-    if energy.mj_per_inference is None:
-        return "-"
-    return f"{energy.mj_per_inference:.3g}{' est.' if energy.kind == 'estimated' else ''}"
-
-
-def conditions(measurements: Sequence[Measurement]) -> None:
-    """Prints on what it was measured, and what disturbed it."""
-    first = measurements[0]
-    runtimes = dict.fromkeys(m.runtime for m in measurements)
-    batch = "" if first.batch == 1 else f", batch {first.batch}"
-    console.say(f"{first.device}: {first.environment.get('cpu')}{batch}; {', '.join(runtimes)}")
-    reasons: dict[str, None] = {}
-    for m in measurements:
-        reasons |= dict.fromkeys(m.reasons)
-    if reasons:
-        console.say("* not stable:")
-    for reason in reasons:
-        console.say(textwrap.fill(reason, 78, initial_indent="  - ", subsequent_indent="    "))
-
-
-def subject(
-    kind: Callable[..., Any], words: str, threads: int, mode: str, how: dict[str, Any]
-) -> Any:
-    """A subject from what the common options said; ``mode`` and the like go with networks only."""
-    from edgekit.contract import is_artifact
-
-    weights = None if how["weights"] is None else str(how["weights"])
-    if is_artifact(words):
-        return kind(words, threads, how["batch"], processor=how["processor"])
-    return kind(words, threads, how["batch"], weights, how["resolution"], mode, how["processor"])

@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli import console, measuring
-from edgekit.cli.options import overwrite_option
-from edgekit.errors import UsageError
-from edgekit.staging import refuse_existing
+from edgekit.cli import console, figures, keeping, measuring
+from edgekit.cli.interrupts import held_interrupts
+from edgekit.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from edgekit.core import Measurement
+    from edgekit.core import DeviceProfile, Measurement
     from edgekit.measure.profiling import Profile
+    from edgekit.measure.session import Effort
     from edgekit.measure.subjects import Subject
 
 
 @click.command("profile")
 @click.argument("sources", metavar="ARTIFACT|MODEL...", nargs=-1, required=True)
-@click.option(
-    "--seconds",
-    type=click.FloatRange(1, 86400),
-    default=10.0,
-    metavar="S",
-    help="Measure each for at most so long. [default: 10]",
-)
-@click.option(
-    "--precision-goal",
-    type=click.FloatRange(0.01, 50),
-    default=2.0,
-    metavar="PCT",
-    help="Stop when all medians are known to ± so much. [default: 2]",
-)
 @click.option("--per-op", is_flag=True, help="Time each operator as well.")
 @click.option(
     "--energy",
@@ -44,27 +31,12 @@ if TYPE_CHECKING:
     help="auto, off, estimate or a meter; see 'edgekit list meters'. [default: auto]",
 )
 @click.option("--sustain", metavar="TIME", help="Run one without a pause, as in 30m or 90s.")
-@measuring.measuring_options
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the measurements, with all samples, as JSON.",
+@measuring.measuring_options(
+    seconds="each ", goal=2.0, known="all medians are", written="the measurements"
 )
-@overwrite_option
 @console.common_options
 def command(
-    sources: tuple[str, ...],
-    seconds: float,
-    precision_goal: float,
-    per_op: bool,
-    energy: str,
-    sustain: str | None,
-    out: Path | None,
-    overwrite: bool,
-    no_store: bool,
-    **how: Any,
+    sources: tuple[str, ...], per_op: bool, energy: str, sustain: str | None, **options: Any
 ) -> None:
     """Measure how fast exported files and networks run.
 
@@ -73,36 +45,56 @@ def command(
     interval, and with what disturbed the machine.
     """
     from edgekit.measure.profiling import profile
-    from edgekit.measure.session import Effort
 
-    device = measuring.local_device(how["device"])
-    subjects = _subjects(sources, how)
-    if out is not None:
-        refuse_existing([out], overwrite)
-    if sustain is not None:
-        if len(subjects) > 1:
-            raise UsageError(f"--sustain takes one to measure, found {len(subjects)}")
-        effort = Effort(duration_s(sustain), 0.0, how["time_limit"], reload=False)
-    else:
-        effort = Effort(seconds * len(subjects), precision_goal / 100, how["time_limit"])
-    with measuring.measuring_progress() as progress:
-        result = profile(
-            subjects,
-            effort,
-            device=device,
-            operators=per_op,
-            energy=energy,
-            command=measuring.command_line(),
-            progress=progress,
-        )
-    measuring.keep(result.measurements, stored=not no_store, out=out)
-    show(result)
-    if sustain is not None:
-        _show_sustained(result.measurements[0], out)
+    setup = measuring.Setup(**options)
+    device = measuring.local_device(setup.device)
+    subjects = _subjects(sources, setup, device)
+    effort = _effort(setup, sustain, len(subjects))
+    if per_op:
+        _check_operators(subjects)
+    asked = Asked(setup, energy != "off", None if sustain is None else plot_path(setup.out))
+    keeping.check_places(asked.places, setup.overwrite)
+    with held_interrupts() as interrupts:
+        with measuring.measuring_progress() as progress:
+            result = profile(
+                subjects,
+                effort,
+                device=device.name,
+                operators=per_op,
+                energy=measuring.chosen_meter(energy, device, setup.processor),
+                command=console.command_line(),
+                progress=progress,
+            )
+            interrupts.hold()
+        errors = _show_and_keep(result, asked)
     if result.interrupted:
         raise KeyboardInterrupt
-    if result.failures:
-        raise result.failures[0].error
+    # Of what could not be measured, all was said beside the results.
+    keeping.finish([*errors, *(failure.error for failure in result.failures[:1])])
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be shown and written.
+
+    Attributes:
+        energy: whether it was asked for.
+        plot: where the picture of sustained speed goes, if any.
+    """
+
+    setup: measuring.Setup
+    energy: bool
+    plot: Path | None
+
+    @property
+    def places(self) -> list[Path]:
+        """All files to be written."""
+        return [path for path in (self.setup.out, self.plot) if path is not None]
+
+
+def plot_path(out: Path | None) -> Path:
+    """Where the picture of ``--sustain`` goes: beside the samples."""
+    return Path("sustained.png") if out is None else out.with_name(f"{out.stem}.sustained.png")
 
 
 def duration_s(text: str) -> float:
@@ -113,83 +105,111 @@ def duration_s(text: str) -> float:
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
     seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
-    if not 10 <= seconds <= 86400:
+    if not 10 <= seconds <= measuring.LONGEST_S:
         raise UsageError(f"--sustain {text}: expected a time from 10s to 24h, as in 30m")
     return seconds
 
 
-def _subjects(sources: Sequence[str], how: dict[str, Any]) -> list[Subject]:
-    from edgekit.measure.subjects import Subject
+def _effort(setup: measuring.Setup, sustain: str | None, count: int) -> Effort:
+    from edgekit.measure.session import Effort
 
-    threads, modes = measuring.thread_counts(how["threads"]), measuring.modes_of(how["modes"])
-    made = []
-    for words in sources:
-        for mode in modes:
-            for count in threads:
-                made.append(measuring.subject(Subject, words, count, mode, how))
+    if sustain is None:
+        return Effort(setup.seconds * count, setup.precision_goal / 100, setup.time_limit)
+    if count > 1:
+        raise UsageError(f"--sustain takes one to measure, found {count}")
+    for option in ("seconds", "precision_goal"):
+        if measuring.given(option):
+            raise UsageError(
+                f"--{option.replace('_', '-')} does not go with --sustain, which measures for as "
+                f"long as it says: leave one out"
+            )
+    return Effort(duration_s(sustain), 0.0, setup.time_limit, sustained=True)
+
+
+def _subjects(
+    sources: Sequence[str], setup: measuring.Setup, device: DeviceProfile
+) -> list[Subject]:
+    threads = measuring.thread_counts(setup.threads, device)
+    modes = measuring.modes_of(setup.modes)
+    made = [
+        setup.subject(words, count, mode)
+        for words in sources
+        for mode in modes
+        for count in threads
+    ]
     return list(dict.fromkeys(made))  # the modes of PyTorch are one for files
 
 
-def show(result: Profile) -> None:
+def _check_operators(subjects: Sequence[Subject]) -> None:
+    """Says of which subjects operators are not timed.
+
+    Raises:
+        UsageError: of none.
+    """
+    networks = list(dict.fromkeys(s.words for s in subjects if s.target == "pytorch"))
+    if all(s.target == "pytorch" for s in subjects):
+        raise UsageError(
+            f"--per-op takes exported files, and '{networks[0]}' runs in PyTorch: export it first, "
+            f"or leave --per-op out"
+        )
+    for words in networks:
+        console.warn(f"'{words}' runs in PyTorch: --per-op leaves it out")
+
+
+def _show_and_keep(result: Profile, asked: Asked) -> list[OutputError]:
+    """Prints and keeps what was measured; gives what could not be written."""
+    try:
+        show(result, asked)
+    finally:  # whatever becomes of the output
+        found, setup = result.measurements, asked.setup
+        errors = keeping.keep(found, stored=not setup.no_store, out=setup.out)
+    if asked.plot is not None:
+        from edgekit.measure.sustained import plot
+
+        error = keeping.write_staged(asked.plot, lambda path: plot(found[0], path))
+        errors += [] if error is None else [error]
+        if error is None:
+            console.say(str(asked.plot))
+    return errors
+
+
+def show(result: Profile, asked: Asked) -> None:
     """Prints what was measured."""
     found = result.measurements
-    measuring.latency_table(found)
-    measuring.cost_table(found)
+    figures.latency_table(found)
+    figures.cost_table(found)
     for m in found:
         if m.operators is not None:
-            operator_table(m)
-    measuring.conditions(found)
+            figures.operator_table(m)
+    if asked.energy:
+        figures.energy_lines(found)
+    figures.conditions(found)
+    lasting = None if asked.plot is None else _sustained(found[0])
     for failure in result.failures:
         console.warn(str(failure.error))
     if console.wants_json():
         console.emit_json(
             "edgekit.profile/1",
             {
-                "measurements": [measuring.entry(m) for m in found],
+                "measurements": [figures.entry(m) for m in found],
                 "failed": [
                     {"artifact": f.subject.words, "error": console.error_entry(f.error)}
                     for f in result.failures
                 ],
                 "interrupted": result.interrupted,
+                "sustained": lasting,
             },
         )
 
 
-_SHOWN_OPERATORS = 15
-
-
-def operator_table(m: Measurement) -> None:
-    """Prints the operators that take longest, and how their sum compares with the whole."""
-    from edgekit.measure.statistics import summary
-
-    assert m.operators is not None
-    total = sum(op.ms for op in m.operators)
-    ranked = sorted(m.operators, key=lambda op: -op.ms)
-    rows = [
-        (op.name, op.kind, f"{op.ms:.4f}", f"{op.ms / total:.1%}")
-        for op in ranked[:_SHOWN_OPERATORS]
-    ]
-    rest = ranked[_SHOWN_OPERATORS:]
-    if rest:
-        rest_ms = sum(op.ms for op in rest)
-        rows.append((f"{len(rest)} others", "", f"{rest_ms:.4f}", f"{rest_ms / total:.1%}"))
-    columns = (("operator", "left"), ("kind", "left"), ("ms", "right"), ("share", "right"))
-    console.table(columns, rows, title=f"\n{m.artifact}, {m.runtime}:")
-    whole = summary(m.blocks).p50_ms
-    console.say(
-        f"all {len(m.operators)} operators {total:.3f} ms, the whole {whole:.3f} ms: "
-        f"{total / whole:.0%}"
-    )
-
-
-def _show_sustained(m: Measurement, out: Path | None) -> None:
-    from edgekit.measure.sustained import plot, sustained
+def _sustained(m: Measurement) -> dict[str, float]:
+    """Prints how the speed held out; gives it as it stands in the document."""
+    from edgekit.core import to_json
+    from edgekit.measure.sustained import sustained
 
     found = sustained(m.blocks)
-    console.say(
+    figures.say_wrapped(
         f"first {found.first_s:.0f} s: p50 {found.first_ms:.3f} ms; last {found.last_s:.0f} s: "
-        f"{found.last_ms:.3f} ms ({found.last_ms / found.first_ms - 1:+.1%})"
+        f"{found.last_ms:.3f} ms ({found.change:+.1%})"
     )
-    path = Path("sustained.png") if out is None else out.with_suffix(".png")
-    plot(m, path)
-    console.say(str(path))
+    return {**to_json(found), "change": found.change}

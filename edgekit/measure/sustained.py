@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from edgekit.core import Block, Measurement
-from edgekit.errors import OutputError
 from edgekit.measure.statistics import counted
 
 _FIRST_S = 60.0
@@ -30,6 +29,11 @@ class Sustained:
     last_s: float
     last_ms: float
 
+    @property
+    def change(self) -> float:
+        """By what share the end is slower than the beginning."""
+        return self.last_ms / self.first_ms - 1
+
 
 def sustained(blocks: Sequence[Block]) -> Sustained:
     """Compares the beginning with the end."""
@@ -43,8 +47,11 @@ def sustained(blocks: Sequence[Block]) -> Sustained:
 def plot(measurement: Measurement, path: Path) -> None:
     """Draws latency over time, median and 90 % point of some seconds each.
 
+    Args:
+        path: of a picture; replaced.
+
     Raises:
-        OutputError: the picture cannot be written.
+        OSError: the picture cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -65,10 +72,7 @@ def plot(measurement: Measurement, path: Path) -> None:
     axes.legend(frameon=False, ncols=3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    try:
-        figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    figure.savefig(path, dpi=120)
 
 
 def _parts(count: int) -> list[np.ndarray]:

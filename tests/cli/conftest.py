@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from PIL import Image
 from edgekit.cli import cli as group
 
 SMALL = "mobilenetv1@0.25"
+ODD_NETWORKS = Path(__file__).parents[1] / "measure" / "odd_networks.py"
 
 # What a message may name that is given to another program, or to another command, which is named.
 ELSEWHERE = re.compile(r"pip install [^;:]*|'edgekit [^']*'|No such option:? '?--[\w-]+")
@@ -108,3 +110,9 @@ def png(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> None:
+    """Networks that misbehave lie in the folder of the test."""
+    shutil.copy(ODD_NETWORKS, tmp_path)

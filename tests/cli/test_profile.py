@@ -1,8 +1,7 @@
-"""``edgekit profile`` and ``edgekit compare``, with real runtimes and real trouble."""
+"""``edgekit profile``, with real runtimes and real trouble."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -14,20 +13,12 @@ from command_line import CommandLine
 from small_artifacts import Artifacts
 
 from edgekit.measure import environment
-from edgekit.measure.store import Store, load_saved
-
-ODD = Path(__file__).parents[1] / "measure" / "odd_networks.py"
+from edgekit.measure.store import load_saved
 
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture
-def odd(tmp_path: Path) -> None:
-    """Networks that misbehave lie in the folder of the test."""
-    shutil.copy(ODD, tmp_path)
 
 
 def test_a_profile_has_the_fixed_keys(run: CommandLine, artifacts: Artifacts) -> None:
@@ -62,6 +53,7 @@ def test_tables_fit_80_columns(run: CommandLine, artifacts: Artifacts) -> None:
     assert all(len(line) <= 80 for line in lines if str(path) not in line), found.out
     assert "p50 ms" in found.out
     assert "operators" in found.out
+    assert "energy: " in found.out
 
 
 def test_threads_and_modes_are_measured_each(run: CommandLine) -> None:
@@ -80,22 +72,6 @@ def test_a_batch_counts_all_its_images(run: CommandLine, artifacts: Artifacts) -
     assert entry["batch"] == 4
     assert entry["environment"]["input"] == "4x3x32x32 float32"
     assert entry["images_per_s"] == pytest.approx(4000 / entry["latency_ms"]["p50"])
-
-
-def test_measurements_are_kept_and_written(
-    run: CommandLine, artifacts: Artifacts, tmp_path: Path
-) -> None:
-    path = str(artifacts["tflite", "fp32"])
-    assert run("profile", path, "--seconds", 1, "-o", "m.json").code == 0
-    (written,) = load_saved(tmp_path / "m.json")
-    ((_, kept),) = Store(tmp_path / "home" / "measurements.db").find()
-    assert written.artifact == kept.artifact == path
-    assert len(written.blocks) == len(kept.blocks)
-    again = run("profile", path, "--seconds", 1, "-o", "m.json")
-    assert again.code == 3
-    assert "--overwrite" in again.message
-    assert run("profile", path, "--seconds", 1, "--no-store").code == 0
-    assert len(Store(tmp_path / "home" / "measurements.db").find()) == 1
 
 
 @pytest.mark.parametrize("threads", ["0", "10000", "-1", "two", ""])
@@ -198,19 +174,6 @@ def test_an_artifact_that_is_removed_while_it_is_measured(
     assert network in entries
 
 
-@pytest.mark.usefixtures("odd")
-def test_interrupting_prints_and_keeps_what_was_measured(cli: CommandLine, tmp_path: Path) -> None:
-    found = cli(
-        "profile", "odd_networks:interrupts", "--seconds", 120, "--precision-goal", 0.01, "--json",
-        env={"EDGEKIT_HOME": str(tmp_path / "home")},
-    )  # fmt: skip
-    assert found.code == 130, found.err
-    assert found.json["interrupted"] is True
-    (entry,) = found.json["measurements"]
-    assert entry["stable"] is False
-    assert len(Store(tmp_path / "home" / "measurements.db").find()) == 1
-
-
 @pytest.fixture
 def elsewhere() -> Iterator[None]:
     """Another measurement, as far as the machine can tell."""
@@ -235,70 +198,10 @@ def test_two_profiles_at_once_say_so(run: CommandLine, artifacts: Artifacts) -> 
     assert "another measurement ran on this machine" in found.out
 
 
-def test_a_store_that_cannot_be_written_loses_nothing(
-    run: CommandLine, artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "home").write_text("a file where the folder should be")
-    found = run("profile", artifacts["tflite", "fp32"], "--seconds", 1, "--json")
-    assert found.code == 0, found.err
-    assert found.json["measurements"]
-    (beside,) = tmp_path.glob("edgekit-measurements-*.json")
-    assert beside.name in found.err
-    assert len(load_saved(beside)) == 1
-
-
 def test_another_device_is_not_measured_silently(run: CommandLine, artifacts: Artifacts) -> None:
     path = artifacts["tflite", "fp32"]
     assert run("profile", path, "--device", "raspberry-pi-5").code == 5
     assert run("profile", path, "--device", "nonesuch").code == 2
-
-
-@pytest.mark.usefixtures("odd")
-def test_compare_tells_the_faster_one_and_fails_where_asked(run: CommandLine) -> None:
-    slow, quick = "odd_networks:slow", "odd_networks:quick"
-    found = run("compare", slow, quick, "--seconds", 6, "--fail-if-slower", 20, "--json")
-    assert found.code == 4
-    assert "slower" in found.message
-    document = found.json
-    assert document["schema"] == "edgekit.compare/1"
-    assert (document["a"], document["b"]) == (slow, quick)
-    assert document["verdict"] == "b_faster"
-    assert 1 < document["ci95"][0] <= document["ratio"] <= document["ci95"][1]
-    assert document["rounds"] >= 2
-    other = run("compare", quick, slow, "--seconds", 6, "--fail-if-slower", 20)
-    assert other.code == 0, other.err
-    assert "A is faster" in other.out
-
-
-def test_compare_names_what_differs(run: CommandLine, artifacts: Artifacts) -> None:
-    a, b = artifacts["tflite", "fp32"], artifacts["onnx", "fp32"]
-    found = run("compare", a, b, "--seconds", 1, "--threads", "1,2", "--json")
-    assert found.code == 0, found.err
-    differing = " ".join(found.json["differing"])
-    assert "threads: 1 and 2" in differing
-    assert "runtime: LiteRT" in differing
-
-
-def test_compare_takes_one_value_or_two(run: CommandLine, artifacts: Artifacts) -> None:
-    a, b = artifacts["tflite", "fp32"], artifacts["onnx", "fp32"]
-    found = run("compare", a, b, "--torch", "eager,compiled,eager,x")
-    assert found.code == 2
-
-
-@pytest.mark.usefixtures("odd")
-def test_compare_ends_where_one_breaks(run: CommandLine) -> None:
-    found = run("compare", "odd_networks:quick", "odd_networks:crashes", "--seconds", 2)
-    assert found.code == 5
-    assert "odd_networks:crashes: its runtime crashed" in found.message
-
-
-@pytest.mark.usefixtures("odd")
-def test_sustained_speed_is_drawn(run: CommandLine, tmp_path: Path) -> None:
-    found = run("profile", "odd_networks:quick", "--sustain", "10s", "-o", "s.json")
-    assert found.code == 0, found.err
-    assert "first 2 s" in found.out
-    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
-    assert json.loads((tmp_path / "s.json").read_text())["measurements"]
 
 
 @pytest.mark.parametrize("time", ["never", "3s", "25h", "-1m"])
@@ -306,3 +209,50 @@ def test_times_that_cannot_be_sustained(run: CommandLine, time: str) -> None:
     found = run("profile", "mobilenetv1", "--sustain", time)
     assert found.code == 2
     assert "from 10s to 24h" in found.message
+
+
+@pytest.mark.usefixtures("odd")
+def test_sustained_speed_is_told_and_drawn(run: CommandLine, tmp_path: Path) -> None:
+    found = run("profile", "odd_networks:quick", "--sustain", "10s", "-o", "s.json", "--json")
+    assert found.code == 0, found.err
+    lasting = found.json["sustained"]
+    assert lasting["first_s"] == lasting["last_s"] == pytest.approx(2, abs=0.2)
+    assert lasting["first_ms"] > 0
+    assert lasting["change"] == pytest.approx(lasting["last_ms"] / lasting["first_ms"] - 1)
+    assert (tmp_path / "s.sustained.png").read_bytes().startswith(b"\x89PNG")
+    assert len(load_saved(tmp_path / "s.json")) == 1
+    assert not list(tmp_path.glob(".edgekit-*"))
+
+
+@pytest.mark.parametrize("option", [["--seconds", 10], ["--precision-goal", 2]])
+def test_sustaining_leaves_no_time_to_choose(run: CommandLine, option: list[object]) -> None:
+    found = run("profile", "mobilenetv1", "--sustain", "1m", *option)
+    assert found.code == 2
+    assert f"{option[0]} does not go with --sustain" in found.message
+
+
+def test_sustaining_takes_one(run: CommandLine) -> None:
+    found = run("profile", "mobilenetv1", "mobilenetv2", "--sustain", "1m")
+    assert found.code == 2
+    assert "takes one to measure, found 2" in found.message
+
+
+def test_operators_of_files_have_a_sum_and_networks_none(
+    run: CommandLine, artifacts: Artifacts
+) -> None:
+    network = ("mobilenetv1@0.25", "--resolution", 32)
+    refused = run("profile", *network, "--per-op")
+    assert refused.code == 2
+    assert "--per-op takes exported files" in refused.message
+    path = artifacts["onnx", "fp32"]
+    found = run("profile", path, network[0], "--per-op", "--seconds", 1, "--json")
+    assert found.code == 0, found.err
+    assert "warning: 'mobilenetv1@0.25' runs in PyTorch: --per-op leaves it out" in found.err
+    of_file, of_network = found.json["measurements"]
+    total = sum(operator["ms"] for operator in of_file["operators"])
+    assert of_file["operators_ms"] == pytest.approx(total)
+    share = total / of_file["latency_ms"]["p50"]
+    assert of_file["operators_share"] == pytest.approx(share)
+    assert (of_file["operators_reason"] is None) == (0.9 <= share <= 1.1)
+    for key in ("operators", "operators_ms", "operators_share", "operators_reason"):
+        assert of_network[key] is None

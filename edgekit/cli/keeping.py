@@ -1,0 +1,107 @@
+"""Where the commands that measure leave what they measured: nothing of it is lost."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit import staging
+from edgekit.cli import console
+from edgekit.errors import EdgekitError, OutputError
+
+if TYPE_CHECKING:
+    from edgekit.core import Measurement
+
+
+def check_places(paths: Sequence[Path], overwrite: bool) -> None:
+    """Refuses at the beginning what would fail in the end.
+
+    Raises:
+        OutputError: a file exists and may not be replaced, or its folder takes none.
+    """
+    staging.refuse_existing(paths, overwrite)
+    for folder in dict.fromkeys(path.parent for path in paths):
+        with staging.output_folder(folder):
+            pass  # it takes files
+
+
+def keep(
+    measurements: Sequence[Measurement], *, stored: bool, out: Path | None
+) -> list[OutputError]:
+    """Stores measurements, and writes them into a file where one was named.
+
+    What fails is said, and the measurements are written beside, into the working folder or that of
+    temporary files.
+
+    Returns:
+        Why the file that was named could not be written, and why there was no place beside.
+    """
+    from edgekit.measure.store import Store, save
+
+    errors = []
+    lost = False
+    if out is not None:
+        try:
+            save(measurements, out)
+        except OutputError as error:
+            errors.append(error)
+            lost = True
+    if stored:
+        try:
+            Store().add(measurements)
+        except Exception as error:  # a fault of the store itself must not lose them either
+            console.warn(str(error) if isinstance(error, EdgekitError) else _fault(error))
+            lost = lost or out is None
+    return errors + _kept_beside(measurements) if lost else errors
+
+
+def _fault(error: Exception) -> str:
+    return f"cannot keep the measurement in the history: {type(error).__name__}: {error}"
+
+
+def _kept_beside(measurements: Sequence[Measurement]) -> list[OutputError]:
+    """Writes measurements where there is a place; gives the error where there is none."""
+    from edgekit.measure.store import save_beside
+
+    reason = ""
+    places: tuple[Callable[[], str], ...] = (lambda: os.curdir, tempfile.gettempdir)
+    for place in places:
+        try:
+            console.warn(f"kept in {save_beside(measurements, Path(place()))} instead")
+        except (OutputError, OSError) as error:
+            reason = str(error)
+        else:
+            return []
+    return [OutputError(f"only what was printed is left, the samples are lost: {reason}")]
+
+
+def write_staged(path: Path, write: Callable[[Path], None]) -> OutputError | None:
+    """Writes a file, which is complete when it appears.
+
+    Args:
+        write: told where.
+
+    Returns:
+        Why it could not be written.
+    """
+    try:
+        with staging.output_folder(path.parent), staging.staging(path.parent) as staged:
+            write(staged / path.name)
+            staging.publish(staged, [path])
+    except OutputError as error:
+        return error
+    except OSError as error:
+        return OutputError(f"cannot write {path}: {error.strerror}")
+    return None
+
+
+def finish(errors: Iterable[EdgekitError | None]) -> None:
+    """Raises the first of what went wrong; the others become warnings."""
+    found = [error for error in errors if error is not None]
+    for other in found[1:]:
+        console.warn(str(other))
+    if found:
+        raise found[0]

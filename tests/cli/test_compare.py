@@ -1,0 +1,66 @@
+"""``edgekit compare``, with real runtimes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine
+from small_artifacts import Artifacts
+
+from edgekit.measure.store import load_saved
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "home"))
+
+
+@pytest.mark.usefixtures("odd")
+def test_it_tells_the_faster_one_and_fails_where_asked(run: CommandLine) -> None:
+    slow, quick = "odd_networks:slow", "odd_networks:quick"
+    found = run("compare", slow, quick, "--seconds", 6, "--fail-if-slower", 20, "--json")
+    assert found.code == 4
+    assert "slower" in found.message
+    document = found.json
+    assert document["schema"] == "edgekit.compare/1"
+    assert (document["a"], document["b"]) == (slow, quick)
+    assert document["verdict"] == "b_faster"
+    assert 1 < document["ci95"][0] <= document["ratio"] <= document["ci95"][1]
+    assert document["rounds"] >= 2
+    other = run("compare", quick, slow, "--seconds", 6, "--fail-if-slower", 20)
+    assert other.code == 0, other.err
+    assert "A is faster" in other.out
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+def test_what_differs_is_named_and_both_are_written(
+    run: CommandLine, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    a, b = artifacts["tflite", "fp32"], artifacts["onnx", "fp32"]
+    line = ("compare", a, b, "--seconds", 1, "--threads", "1,2", "-o", "m.json", "--json")
+    found = run(*line)
+    assert found.code == 0, found.err
+    differing = " ".join(found.json["differing"])
+    assert "threads: 1 and 2" in differing
+    assert "runtime: LiteRT" in differing
+    written = load_saved(tmp_path / "m.json")
+    assert {m.command for m in written} == {shlex.join(["edgekit", *map(str, line)])}
+    again = run(*line)
+    assert again.code == 3
+    assert "m.json exists already: give --overwrite" in again.message
+
+
+def test_it_takes_one_value_or_two(run: CommandLine, artifacts: Artifacts) -> None:
+    a, b = artifacts["tflite", "fp32"], artifacts["onnx", "fp32"]
+    found = run("compare", a, b, "--torch", "eager,compiled,eager,x")
+    assert found.code == 2
+
+
+@pytest.mark.usefixtures("odd")
+def test_it_ends_where_one_breaks(run: CommandLine) -> None:
+    found = run("compare", "odd_networks:quick", "odd_networks:crashes", "--seconds", 2)
+    assert found.code == 5
+    assert "odd_networks:crashes: its runtime crashed" in found.message
