@@ -41,6 +41,7 @@ def compare(
     effort: Effort | None = None,
     *,
     device: str = "host",
+    command: str | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Measures two subjects in turns until the interval of their ratio is narrow enough.
@@ -48,6 +49,7 @@ def compare(
     Args:
         a: words stand for `Subject` with its defaults.
         b: as ``a``.
+        command: what repeats it, for the record.
 
     Raises:
         EdgekitError: one of them cannot be run to the end.
@@ -69,7 +71,7 @@ def compare(
                 raise KeyboardInterrupt
             raise UnavailableError(f"{a.words} and {b.words}: the time was too short for one round")
         found = [
-            measurement(participant, open_session, started=started, device=device)
+            measurement(participant, open_session, started=started, device=device, command=command)
             for participant in (one, other)
         ]
         ratio = statistics.ratio(one.blocks, other.blocks)
@@ -82,8 +84,12 @@ def differences(a: Measurement, b: Measurement) -> tuple[str, ...]:
         (name, getattr(a, name), getattr(b, name))
         for name in ("device", "runtime", "threads", "batch", "target")
     ]
-    for key in ("cpu", "governor", "input"):
-        pairs.append((key, a.environment.get(key), b.environment.get(key)))
+    pairs.append(("input", a.environment.get("input"), b.environment.get("input")))
+    told = set(a.runtime.split()) | set(b.runtime.split())
+    for name in sorted(a.tools.keys() & b.tools.keys()):
+        one, other = a.tools[name], b.tools[name]
+        if not {one, other} <= told:  # the runtime's own version stands with its name
+            pairs.append((name, one, other))
     return tuple(f"{name}: {one} and {other}" for name, one, other in pairs if one != other)
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,6 +21,8 @@ from edgekit.measure.subjects import Subject
 
 # Longest silence of a process that was asked something, beside the time that it should take.
 TIME_LIMIT_S = 300.0
+# A process that was killed ends within this, unless it hangs in the kernel.
+_ENDING_S = 10.0
 
 
 class Process:
@@ -43,15 +46,21 @@ class Process:
             start_new_session=True,  # Ctrl-C is for the process that decides what is kept
         )
         self._pending = b""
+        self._loaded: int | None = None
 
     @property
     def pid(self) -> int:
         """Number of the process."""
         return self._process.pid
 
-    def open(self) -> dict[str, Any]:
+    @property
+    def pids(self) -> list[int]:
+        """Numbers of the process and of the one that has the subject loaded."""
+        return [self.pid] if self._loaded in (None, self.pid) else [self.pid, self._loaded]
+
+    def open(self, cores: Sequence[int] = ()) -> dict[str, Any]:
         """Loads the subject; gives the facts of `edgekit.measure.worker.Worker.open`."""
-        return self.ask("open", subject=asdict(self.subject))
+        return self.ask("open", subject=asdict(self.subject), cores=cores)
 
     def ask(self, do: str, expected_s: float = 0.0, **arguments: Any) -> dict[str, Any]:
         """Sends a command and waits for its answer.
@@ -74,18 +83,30 @@ class Process:
                 kind = UsageError
             message, words = answer["message"], self.subject.words
             raise kind(message if words in message else f"{words}: {message}")
+        self._loaded = answer.get("pid", self._loaded)
         return answer
 
     def close(self) -> None:
         """Ends the process."""
         process = self._process
         if process.poll() is None:
-            process.kill()
-        process.wait()
+            self._kill()
+        try:
+            process.wait(_ENDING_S)
+        except subprocess.TimeoutExpired:  # it waits for a device, and ends when that answers
+            return
         for stream in (process.stdin, process.stdout, self._stderr):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
+
+    def _kill(self) -> None:
+        """Ends the process and those that it started, such as a compiler."""
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        else:
+            self._process.kill()
 
     def _line(self, do: str, limit_s: float) -> bytes:
         stdout = self._process.stdout

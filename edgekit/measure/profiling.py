@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgekit.core import Measurement, OperatorTime, from_json
+from edgekit.core import Energy, Measurement, OperatorTime, from_json
 from edgekit.errors import EdgekitError
 from edgekit.measure import statistics
 from edgekit.measure.energy import unavailable
-from edgekit.measure.metering import AUTO, metering
+from edgekit.measure.metering import AUTO, Metering, metering
 from edgekit.measure.session import Effort, Participant, Progress, Session, session
 from edgekit.measure.subjects import Subject, as_subject
 
 _PROFILED_RUNS = 30
+# What profilers make of a run at most; one that times operators one by one runs each alone.
+_PROFILING_COST = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def profile(
     Args:
         subjects: words stand for `Subject` with its defaults.
         effort: its seconds are those of the whole session.
-        operators: whether to time operators as well.
+        operators: whether to time operators as well, of exported files.
         energy: see `edgekit.measure.metering.metering`.
         command: what repeats it, for the record.
         root: of the file system, in which meters are looked for.
@@ -75,24 +77,23 @@ def profile(
         session(chosen, effort, progress) as open_session,
     ):
         open_session.take_turns(_precision)
-        found = []
-        for participant in open_session.participants:
-            if not participant.blocks:
-                continue
-            one = measurement(
-                participant,
-                open_session,
-                started=started,
-                device=device,
-                goal=effort.goal,
-                command=command,
+        measured = [p for p in open_session.participants if p.blocks]
+        further = [_further(p, open_session, meter, operators) for p in measured]
+        found = [
+            replace(
+                measurement(
+                    participant,
+                    open_session,
+                    started=started,
+                    device=device,
+                    goal=effort.goal,
+                    command=command,
+                ),
+                energy=spent,
+                operators=times,
             )
-            if participant.error is None and not open_session.interrupted:
-                with open_session.keeping(participant):
-                    one = replace(one, energy=meter.of(participant, open_session.progress))
-                    if operators:
-                        one = replace(one, operators=_operators(participant, open_session))
-            found.append(one)
+            for participant, (spent, times) in zip(measured, further, strict=True)
+        ]
         failures = tuple(
             Failure(p.subject, p.error) for p in open_session.participants if p.error is not None
         )
@@ -118,7 +119,7 @@ def measurement(
         goal: half the width that the interval of its median should have, as a share.
     """
     subject, facts = participant.subject, participant.facts
-    reasons = list(session.disturbances())
+    reasons = list(session.watch.reasons())
     if participant.error is not None:
         reasons.append(f"ended early: {participant.error}")
     if session.interrupted:
@@ -142,7 +143,7 @@ def measurement(
         first_ms=facts["first_ms"],
         peak_rss_mib=None if peak is None or idle is None else max(0.0, peak - idle),
         size_bytes=facts["size_bytes"],
-        environment={**session.environment(), "input": facts["input"]},
+        environment=session.environment(participant),
         tools=facts["tools"],
         command=command,
         stable=not reasons,
@@ -155,9 +156,29 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
+def _further(
+    participant: Participant, session: Session, meter: Metering, operators: bool
+) -> tuple[Energy, tuple[OperatorTime, ...] | None]:
+    """What is found out behind the turns: energy, and where asked for, time per operator."""
+    spent, times = unavailable("the measurement ended before energy was metered"), None
+    if participant.error is not None or session.interrupted:
+        return spent, times
+    with session.keeping(participant):
+        session.watch.look(now=True)
+        spent = meter.of(participant, session.progress)
+        if operators and participant.subject.target != "pytorch":  # which has no operators to time
+            times = _operators(participant, session)
+        session.watch.look(now=True)
+    return spent, times
+
+
 def _operators(participant: Participant, session: Session) -> tuple[OperatorTime, ...]:
     session.progress(f"operators of {participant.subject.words}", 0, 1)
-    answer = participant.process.ask("operators", runs=_PROFILED_RUNS)
+    answer = participant.process.ask(
+        "operators",
+        expected_s=_PROFILED_RUNS * _PROFILING_COST * participant.run_s + participant.load_s,
+        runs=_PROFILED_RUNS,
+    )
     return tuple(from_json(OperatorTime, entry) for entry in answer["operators"])
 
 

@@ -10,6 +10,7 @@ resampling those loads (a bootstrap of clusters), not single runs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ RESAMPLES = 1000
 CONFIDENCE = 0.95
 
 # The first runs of a block bring the network back into the caches.
-WARM_RUNS = 2
+WARM_RUNS = 4
 
 # Ratios nearer to 1 than this are what remains between two measurements of the same file.
 RESOLUTION = 0.005
@@ -131,27 +132,27 @@ def ratio(a: Sequence[Block], b: Sequence[Block]) -> Ratio:
 def interval(clusters: Sequence[Values]) -> tuple[float, float]:
     """Interval of the median of positive values that come in clusters.
 
-    Whole clusters are drawn with replacement, and values within each. With few clusters the
-    ends of such a bootstrap lie too near; they are moved outwards as Student's distribution
-    is wider than the normal one. All of it in logarithms, as times and ratios vary by factors.
+    Whole clusters are drawn with replacement, as values of one cluster may have their deviation
+    in common; of one cluster alone, its values are drawn. With few clusters the ends of such a
+    bootstrap lie too near; they are moved outwards as the spread of a small sample is below that
+    of its population, and as Student's distribution is wider than the normal one. All of it in
+    logarithms, as times and ratios vary by factors.
     """
-    rng = np.random.default_rng(0)  # the same samples give the same interval
     most = max(1, _MOST_VALUES // len(clusters))
     clusters = [_condensed(np.log(values), most) for values in clusters]
-    count, longest = len(clusters), max(map(len, clusters))
-    table = np.full((count, longest), np.nan)
+    if len(clusters) == 1:
+        clusters = np.split(clusters[0], len(clusters[0]))
+    count = len(clusters)
+    table = np.full((count, max(map(len, clusters))), np.nan)
     for row, values in zip(table, clusters, strict=True):
         row[: len(values)] = values
-    lengths = np.array([len(values) for values in clusters])
+    rng = np.random.default_rng(0)  # the same samples give the same interval
     drawn = rng.integers(count, size=(RESAMPLES, count))
-    columns = rng.integers(0, 2**31, (RESAMPLES, count, longest)) % lengths[drawn][..., None]
-    found = table[drawn[..., None], columns]
-    # A shorter cluster counts with as many values as it has.
-    found[np.arange(longest) >= lengths[drawn][..., None]] = np.nan
-    medians = np.nanmedian(found.reshape(RESAMPLES, -1), axis=1)
+    medians = np.nanmedian(table[drawn].reshape(RESAMPLES, -1), axis=1)
+    middle = np.nanmedian(table)
     tail = 50 * (1 - CONFIDENCE)
-    low, middle, high = np.percentile(medians, [tail, 50, 100 - tail])
-    wider = _student_over_normal(count)
+    low, high = np.percentile(medians, [tail, 100 - tail])
+    wider = _student_over_normal(count) * math.sqrt(count / max(count - 1, 1))
     ends = middle - wider * (middle - low), middle + wider * (high - middle)
     return float(np.exp(ends[0])), float(np.exp(ends[1]))
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -26,7 +26,8 @@ from edgekit.errors import ContractError, InputError, UnavailableError, UsageErr
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.core import Array, TensorSpec
+    from edgekit.core import Array, Runner, TensorSpec
+    from edgekit.models.source import Model
 
 MODES = ("eager", "compiled")
 PROCESSORS = ("cpu", "cuda")
@@ -79,8 +80,11 @@ class Loaded(Protocol):
     tools: dict[str, str]
     input: str
 
-    def load(self) -> Callable[[], object]:
-        """Loads the subject anew; each call of the result is one inference."""
+    def load(self) -> Any:
+        """Loads the subject anew."""
+
+    def prepare(self, loaded: Any) -> Callable[[], object]:
+        """Gives what was loaded an input; each call of the result is one inference."""
 
     def operators(self, runs: int) -> tuple[OperatorTime, ...]:
         """Times its operators."""
@@ -140,25 +144,45 @@ class _File:
             _import_runtime(target.name)
         self.tools = versions(target.packages)
         self.runtime = f"{target.runtime} {self.tools.get(_RUNTIME[target.name], '')}".strip()
+        self._files = self._target.files(self._path)
+        self._states = self._state()
 
-    def load(self) -> Callable[[], object]:
+    def load(self) -> Runner:
+        if self._state() != self._states:
+            raise InputError(f"{self._path} was changed while it was measured: measure it again")
         batch = None if self._subject.batch == 1 else self._subject.batch
-        runner = self._target.open(self._path, self._subject.threads, batch=batch)
-        inputs = [_noise(tensor) for tensor in runner.tensors()[0]]
+        return self._target.open(self._path, self._subject.threads, batch=batch)
+
+    def prepare(self, loaded: Runner) -> Callable[[], object]:
+        inputs = [_noise(tensor) for tensor in loaded.tensors()[0]]
         self.input = ", ".join(f"{'x'.join(map(str, x.shape))} {x.dtype}" for x in inputs)
-        return runner.prepare(inputs)
+        return loaded.prepare(inputs)
 
     def operators(self, runs: int) -> tuple[OperatorTime, ...]:
         if not isinstance(self._target, Profilable):
             raise UnavailableError(f"{self._target.runtime} has no profiler of operators")
-        inputs = [_noise(t) for t in self._target.open(self._path, 1).tensors()[0]]
         threads = self._subject.threads
-        return self._target.operators(self._path, inputs, threads=threads, runs=runs)
+        batch = None if self._subject.batch == 1 else self._subject.batch
+        inputs = [_noise(t) for t in self._target.open(self._path, 1, batch=batch).tensors()[0]]
+        return self._target.operators(self._path, inputs, threads=threads, runs=runs, batch=batch)
 
     def size(self) -> tuple[int, str]:
         """Bytes and digest of its files."""
-        files = self._target.files(self._path)
-        return sum(file.stat().st_size for file in files), digest(files)
+        return sum(file.stat().st_size for file in self._files), digest(self._files)
+
+    def _state(self) -> list[tuple[int, ...]]:
+        """What changes when one of the files does.
+
+        Raises:
+            InputError: one is gone.
+        """
+        try:
+            found = [file.stat() for file in self._files]
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{error.filename} is gone: expected it to stay while it is measured"
+            ) from error
+        return [(f.st_dev, f.st_ino, f.st_size, f.st_mtime_ns) for f in found]
 
 
 # The package whose version is the runtime's.
@@ -189,7 +213,7 @@ class _Network:
         where = "" if subject.processor == "cpu" else f" on {torch.cuda.get_device_name()}"
         self.runtime = f"PyTorch {self.tools['torch']} {subject.mode}{where}"
 
-    def load(self) -> Callable[[], object]:
+    def load(self) -> Model:
         import torch
 
         from edgekit.models.source import open_model
@@ -197,15 +221,20 @@ class _Network:
         s = self._subject
         weights = None if s.weights is None else Path(s.weights)
         model = open_model(s.words, weights=weights, resolution=s.resolution)
+        model.module.eval().to(torch.device(s.processor))
+        return model
+
+    def prepare(self, loaded: Model) -> Callable[[], object]:
+        import torch
+
+        s, module, side = self._subject, loaded.module, loaded.resolution
         device = torch.device(s.processor)
-        module = model.module.eval().to(device)
-        side = model.resolution
         generator = torch.Generator().manual_seed(0)
         images = torch.randn(s.batch, 3, side, side, generator=generator).to(device)
         self.input = f"{s.batch}x3x{side}x{side} float32"
         if s.mode == "compiled":
             torch._dynamo.reset()
-            module = torch.compile(module)  # type: ignore[assignment]
+            module = cast("torch.nn.Module", torch.compile(module))
 
         def run() -> object:
             with torch.inference_mode():
@@ -215,6 +244,14 @@ class _Network:
             return scores
 
         return run
+
+    def peak_gpu_mib(self) -> float | None:
+        """Most memory on the GPU so far."""
+        import torch
+
+        if self._subject.processor != "cuda":
+            return None
+        return torch.cuda.max_memory_allocated() / 2**20
 
     def operators(self, runs: int) -> tuple[OperatorTime, ...]:
         raise UnavailableError(
@@ -238,7 +275,7 @@ def _noise(tensor: TensorSpec) -> Array:
     rng = np.random.default_rng(0)
     kind = np.dtype(tensor.dtype)
     if kind.kind == "f":
-        return rng.standard_normal(tensor.shape).astype(kind)
+        return rng.standard_normal(tensor.shape, np.float32).astype(kind)
     if kind.kind not in "iu":
         raise InputError(f"input '{tensor.name}' is {tensor.dtype}: expected numbers")
     info = np.iinfo(kind)

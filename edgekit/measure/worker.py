@@ -3,55 +3,68 @@
 It has one subject, does what it is asked, one JSON document per line, and answers in kind. While
 it waits it computes nothing, so that several can take turns. It needs NumPy and the runtime of
 its subject, nothing else. What runtimes print goes to standard error.
+
+How fast a network runs depends by some percent on the pages of memory that it got, and those stay
+with a process even when the network is loaded anew. So on Linux the process only imports the
+runtime, and forks for each loading: a network is measured in many processes, for the price of one.
+Elsewhere forking is not safe, and the network is loaded anew in the one process.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import itertools
 import json
 import os
+import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 
 from edgekit.core import to_json
 from edgekit.errors import EdgekitError
-from edgekit.measure.subjects import Subject, flush_denormals, open_subject, reference
+from edgekit.measure.subjects import Loaded, Subject, flush_denormals, open_subject, reference
+
+Answer = TypeVar("Answer")
 
 # An artifact that is loaded anew should lie elsewhere in memory: this much is set aside before.
 _LARGEST_GAP_BYTES = 4_000_000
 
 
+FORKS = sys.platform == "linux"
+
+
 class Worker:
     """A subject, and the commands on it."""
 
-    def __init__(self) -> None:
+    def __init__(self, subject: Loaded) -> None:
+        self.subject = subject
         self.flushed = flush_denormals()
         self.reference = reference()
-        self.rng = np.random.default_rng()  # places in memory should differ between processes
+        self.reference()  # the memory that it takes is not that of the subject
+        self.rng = np.random.default_rng()  # places in memory should differ between loads
         self.gaps: list[Any] = []
         self.run: Callable[[], object] | None = None
 
-    def open(self, subject: dict[str, Any]) -> dict[str, Any]:
-        """Loads the subject for the first time, and says what that took."""
-        self.subject = open_subject(Subject(**subject))
+    def open(self, cores: list[int]) -> dict[str, Any]:
+        """Loads the subject for the first time, and says what that took.
+
+        Args:
+            cores: on which to run; none for wherever the system likes.
+        """
+        place(cores)
+        size = getattr(self.subject, "size", lambda: (None, None))()
         forget_peak()
         idle = resident_mib()
-        begin = time.perf_counter()
-        run = self.run = self.subject.load()
-        loaded = time.perf_counter()
-        run()
-        first = time.perf_counter()
-        size = getattr(self.subject, "size", lambda: (None, None))()
         return {
-            "load_ms": 1e3 * (loaded - begin),
-            "first_ms": 1e3 * (first - loaded),
+            **self._load(),
             "idle_rss_mib": idle,
             "runtime": self.subject.runtime,
             "tools": dict(self.subject.tools),
@@ -60,19 +73,24 @@ class Worker:
             "sha256": size[1],
             "denormals_flushed": self.flushed,
             "timer_overhead_ns": timer_overhead_ns(),
-            "clock_s": time.monotonic(),
         }
 
-    def reload(self) -> dict[str, Any]:
-        """Loads the subject anew, elsewhere in memory."""
+    def reload(self, cores: list[int]) -> dict[str, Any]:
+        """Loads the subject anew, elsewhere in memory, and on other cores."""
         self.run = None
         gc.collect()
+        place(cores)
         gap = np.empty(int(self.rng.integers(1, _LARGEST_GAP_BYTES)), np.uint8)
         self.gaps = [*self.gaps[-3:], gap]
+        return self._load()
+
+    def _load(self) -> dict[str, Any]:
+        """Times loading and the first inference; making an input is in neither."""
         begin = time.perf_counter()
-        self.run = self.subject.load()
-        self.run()
-        return {"load_ms": 1e3 * (time.perf_counter() - begin)}
+        loaded = self.subject.load()
+        load_ms = 1e3 * (time.perf_counter() - begin)
+        self.run = self.subject.prepare(loaded)
+        return {"load_ms": load_ms, "first_ms": timed(self.run, 1)[0], "pid": os.getpid()}
 
     def block(self, runs: int, reference: int) -> dict[str, Any]:
         """Runs the subject, then the reference network."""
@@ -104,7 +122,15 @@ class Worker:
 
     def memory(self) -> dict[str, Any]:
         """Most memory so far."""
-        return {"peak_rss_mib": peak_resident_mib()}
+        gpu_mib = getattr(self.subject, "peak_gpu_mib", lambda: None)()
+        return {"peak_rss_mib": peak_resident_mib(), "peak_gpu_mib": gpu_mib}
+
+
+def place(cores: list[int]) -> None:
+    """Keeps all threads of this process on some cores; those that they start stay there too."""
+    for thread in os.listdir("/proc/self/task") if cores else []:
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.sched_setaffinity(int(thread), cores)
 
 
 def timed(run: Callable[[], object], runs: int) -> list[float]:
@@ -159,23 +185,98 @@ def involuntary_switches() -> int:
 
 
 def serve(requests: TextIO, answers: TextIO) -> None:
-    """Answers requests until there are no more."""
-    worker: Worker | None = None
-    for line in requests:
+    """Imports what the first request names; answers it and all others in forks, where possible."""
+    line = requests.readline()
+    while line:
         request = json.loads(line)
+        subject = _answering(answers, lambda r=request: open_subject(Subject(**r.pop("subject"))))
+        if subject is not None:
+            break
+        line = requests.readline()
+    while line:
+        request.pop("subject", None)
+        if not FORKS:
+            _serve_loaded(Worker(subject), request, requests, answers)
+            return
+        line = _fork(subject, request, requests, answers)
+        request = json.loads(line or "{}")
+
+
+def _fork(subject: Loaded, request: dict[str, Any], requests: TextIO, answers: TextIO) -> str:
+    """Lets a child answer a request and those that follow; gives the one that needs another."""
+    out, into = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(out)
+        die_with_parent()
+        left = _serve_loaded(Worker(subject), request, requests, answers)
+        os.write(into, left.encode())
+        os._exit(0)
+    os.close(into)
+    with open(out, encoding="utf-8") as file:
+        left = file.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code < 0:  # this process ends as its child did
+        os.kill(os.getpid(), -code)
+    if code != 0:
+        os._exit(code)
+    return left
+
+
+def _serve_loaded(
+    worker: Worker, request: dict[str, Any], requests: TextIO, answers: TextIO
+) -> str:
+    """Answers requests until there are no more, or one needs a new process: that one, or ''."""
+    while True:
         command = request.pop("do")
-        try:
-            worker = worker or Worker()
-            answer = getattr(worker, command)(**request)
-        except EdgekitError as error:
-            answer = {"error": type(error).__name__, "message": str(error)}
-        except MemoryError:
-            answer = {"error": "UnavailableError", "message": "there is not enough memory"}
-        except Exception as error:  # whatever a runtime or the user's network raises
-            text = next(iter(str(error).strip().splitlines()), "")
-            answer = {"error": "InputError", "message": f"{type(error).__name__}: {text}"}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+        answer = _answering(answers, lambda c=command, r=request: getattr(worker, c)(**r))
+        if answer is not None:
+            _send(answers, answer)
+        line = requests.readline()
+        if not line:
+            return ""
+        request = json.loads(line)
+        if FORKS and request["do"] == "reload":
+            return line
+
+
+def _answering(answers: TextIO, compute: Callable[[], Answer]) -> Answer | None:
+    """What a computation gives; if it fails, the answer is why, and there is nothing to give."""
+    try:
+        return compute()
+    except EdgekitError as error:
+        _send(answers, {"error": type(error).__name__, "message": str(error)})
+    except MemoryError:
+        _send(answers, {"error": "UnavailableError", "message": "there is not enough memory"})
+    except Exception as error:  # whatever a runtime or the user's network raises
+        _send(answers, {"error": "InputError", "message": told(error)})
+    return None
+
+
+def _send(answers: TextIO, answer: dict[str, Any]) -> None:
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+
+
+def told(error: Exception) -> str:
+    """An error of a runtime or of the user's network: its class, first line, and place."""
+    text = next(iter(str(error).strip().splitlines()), "")
+    frames = traceback.extract_tb(error.__traceback__)
+    own = Path(__file__).parent
+    inner = [f for f in frames if own not in Path(f.filename).parents]
+    where = f" ({inner[-1].filename}:{inner[-1].lineno})" if inner else ""
+    return f"{type(error).__name__}: {text}{where}"
+
+
+def die_with_parent() -> None:
+    """Asks Linux to end this process when the one that started it ends, however it does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1:  # it was too late
+            os._exit(1)
+
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def main() -> None:
@@ -183,6 +284,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     sys.stdout = sys.stderr
+    die_with_parent()
     gc.disable()
     serve(sys.stdin, answers)
     # Runtimes that crash while they are torn down have done their work.

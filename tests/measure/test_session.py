@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from small_artifacts import Artifacts
 
@@ -9,8 +11,9 @@ from edgekit.core import Block
 from edgekit.errors import InputError
 from edgekit.measure.comparing import compare
 from edgekit.measure.profiling import profile
-from edgekit.measure.session import Effort, Session, reference_changes, session
+from edgekit.measure.session import Effort, Session, session
 from edgekit.measure.subjects import Subject
+from edgekit.measure.watching import reference_changes
 
 
 def never(_: object) -> float:
@@ -34,14 +37,17 @@ def test_subjects_take_turns_and_are_loaded_anew(artifacts: Artifacts) -> None:
     assert set(rounds) == {"ab"}
     firsts = [order[i][1] for i in range(0, len(order), 2)]
     assert firsts[:4] in (list("abab"), list("baba"))
-    assert all(len(b.samples_ms) >= 20 and len(b.reference_ms) == 8 for b in one)
+    assert all(len(b.samples_ms) >= 12 and len(b.reference_ms) == 8 for b in one)
+    for load in range(one[-1].instance):  # that were not cut short
+        at = [i for i, b in enumerate(one) if b.instance == load]
+        assert [firsts[i] for i in at].count("a") == len(at) / 2
 
 
 def test_it_stops_when_the_interval_is_narrow_enough(artifacts: Artifacts) -> None:
     with session([Subject(str(artifacts["tflite", "fp32"]))], Effort(120, 0.1)) as opened:
         opened.take_turns(lambda _: 0.0)
-    assert opened.seconds < 60
-    assert opened.participants[0].blocks[-1].instance >= 5
+    assert not opened.interrupted
+    assert 7 <= opened.participants[0].blocks[-1].instance <= 20
 
 
 def test_what_is_known_about_the_machine_stands_in_the_record(artifacts: Artifacts) -> None:
@@ -106,3 +112,25 @@ def test_changes_of_the_reference_network() -> None:
     assert drift == pytest.approx(0.2)
     assert spread == pytest.approx(0.2 / 1.1, abs=1e-3)
     assert reference_changes(even[:5]) == (None, None)
+
+
+def test_those_who_take_turns_share_their_cores_and_move_on_together(artifacts: Artifacts) -> None:
+    subjects = [Subject(str(artifacts[t, "fp32"])) for t in ("tflite", "onnx")]
+    with session(subjects, Effort(seconds=1.0)) as opened:
+        opened.take_turns(never)
+        one, other = opened.participants
+        where = [
+            os.sched_getaffinity(pid)
+            for participant in (one, other)
+            for pid in participant.process.pids[-1:]
+        ]
+        assert where[0] == where[1] == set(one.cores(one.blocks[-1].instance))
+
+
+def test_every_load_has_a_process_of_its_own(artifacts: Artifacts) -> None:
+    with session([Subject(str(artifacts["tflite", "fp32"]))], Effort(seconds=1.0)) as opened:
+        process = opened.participants[0].process
+        before = process.pids
+        opened.take_turns(never)
+        assert process.pids[0] == before[0]
+        assert process.pids[1] != before[1]
