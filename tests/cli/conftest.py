@@ -22,7 +22,10 @@ ODD_NETWORKS = Path(__file__).parents[1] / "measure" / "odd_networks.py"
 # What a message may name that is given to another program, or to another command, which is named.
 ELSEWHERE = re.compile(r"pip install [^;:]*|'edgekit [^']*'|No such option:? '?--[\w-]+")
 OPTION = re.compile(r"(?<![\w-])(?:--[a-z][\w-]*|-[a-z]\b)")
-COMMANDS = ("demo", "describe", "evaluate", "export", "predict", "train", "verify")
+COMMANDS = (
+    "compare", "demo", "describe", "evaluate", "export", "export-profiles", "history", "predict",
+    "profile", "report", "train", "verify",
+)  # fmt: skip
 _numbers = itertools.count()
 
 

@@ -1,8 +1,7 @@
-"""Exports that cannot be done, and files that fail their gate."""
+"""Exports that cannot be done: wrong names, wrong networks, missing packages."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
@@ -10,40 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import CommandLine, Result
+from command_line import CommandLine
 from small_artifacts import Artifacts
+from small_networks import files, network
 
 import edgekit
-from edgekit import registry
 
 SMALL = "mobilenetv1@0.25"
 Module = Callable[[str], str]
-
-# A network that converts in a second, with a layer to be found on either side of a fault.
-NETWORK = """
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.first = nn.Conv2d(3, 8, 3, 2)
-        self.relu = nn.ReLU()
-        self.second = nn.Conv2d(8, 16, 3, 2)
-        self.scores = nn.Linear(16, 4)
-
-    def forward(self, x):
-        x = self.relu(self.first(x))
-        FAULT
-        x = F.relu(self.second(x)).mean((2, 3))
-        return self.scores(x)
-"""
-
-
-def _network(fault: str = "") -> str:
-    return NETWORK.replace("FAULT", fault or "x = x + 0")
-
-
-def _files(folder: Path) -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
 @pytest.mark.parametrize(
@@ -78,7 +51,7 @@ def test_unknown_names_suggest_the_nearest(
     assert (result.code, result.out) == (2, "")
     for text in named:
         assert text in result.message
-    assert _files(tmp_path) == []
+    assert files(tmp_path) == []
 
 
 def test_names_are_found_however_they_are_written(run: CommandLine) -> None:
@@ -103,14 +76,14 @@ def test_a_resolution_out_of_range_is_refused(
     assert (result.code, result.out) == (2, "")
     assert f"resolution {resolution}" in result.message
     assert "expected" in result.message
-    assert _files(tmp_path) == []
+    assert files(tmp_path) == []
 
 
 @pytest.mark.parametrize("resolution", [0, -1, 10**9])
 def test_a_resolution_out_of_range_is_refused_for_a_callable(
     resolution: int, run: CommandLine, module: Module
 ) -> None:
-    name = module(_network())
+    name = module(network())
     result = run("export", f"{name}:Net", "-t", "onnx", "--resolution", resolution)
     assert result.code == 2
     assert f"resolution {resolution}" in result.message
@@ -171,7 +144,7 @@ def test_a_callable_that_gives_no_network_is_refused(
 ) -> None:
     words, text, expected = BAD_CALLABLES[kind]
     words = words.format(module(text))
-    before = set(_files(tmp_path))
+    before = set(files(tmp_path))
     result = run("export", words, "-t", "onnx", "--resolution", "32", "-o", "out")
     if kind == "one class":
         # A single output has no arg max to agree on, but its value can be compared.
@@ -180,11 +153,11 @@ def test_a_callable_that_gives_no_network_is_refused(
     assert (result.code, result.out) == (3, "")
     assert words in result.message
     assert expected in result.message
-    assert {f for f in _files(tmp_path) if "__pycache__" not in f} == before
+    assert {f for f in files(tmp_path) if "__pycache__" not in f} == before
 
 
 def test_what_a_network_prints_is_no_part_of_the_result(run: CommandLine, module: Module) -> None:
-    name = module("print('importing')\n" + _network("print('running')"))
+    name = module("print('importing')\n" + network("print('running')"))
     result = run("export", f"{name}:Net", "-t", "onnx", "--resolution", "32", "--json")
     assert result.code == 0
     assert result.json["schema"] == "edgekit.export/1"
@@ -202,7 +175,7 @@ CONSTANT = {
 def test_a_network_whose_outputs_are_constant_is_refused(
     kind: str, run: CommandLine, module: Module, tmp_path: Path
 ) -> None:
-    text = _network() + f"\ndef net():\n    net = Net()\n    {CONSTANT[kind]}\n    return net\n"
+    text = network() + f"\ndef net():\n    net = Net()\n    {CONSTANT[kind]}\n    return net\n"
     result = run("export", f"{module(text)}:net", "-t", "onnx", "--resolution", "32", "-o", "out")
     assert (result.code, result.out) == (3, "")
     assert "(nearly) the same scores for all 128 images" in result.message
@@ -213,7 +186,7 @@ def test_a_network_whose_outputs_are_constant_is_refused(
 def test_a_network_whose_outputs_are_not_finite_is_refused(
     run: CommandLine, module: Module, tmp_path: Path
 ) -> None:
-    name = module(_network("x = x / 0"))
+    name = module(network("x = x / 0"))
     result = run("export", f"{name}:Net", "-t", "onnx", "--resolution", "32", "-o", "out")
     assert (result.code, result.out) == (3, "")
     assert "scores that are not finite" in result.message
@@ -223,7 +196,7 @@ def test_a_network_whose_outputs_are_not_finite_is_refused(
 def test_a_network_that_cannot_be_converted_says_why_in_one_sentence(
     run: CommandLine, module: Module, tmp_path: Path
 ) -> None:
-    words = f"{module(_network('x = x if float(x.sum()) > 0 else -x'))}:Net"
+    words = f"{module(network('x = x if float(x.sum()) > 0 else -x'))}:Net"
     arguments = ("export", words, "-t", "onnx", "--resolution", "32", "-o", "out")
     result = run(*arguments, "--json")
     assert result.code == 3
@@ -235,221 +208,6 @@ def test_a_network_that_cannot_be_converted_says_why_in_one_sentence(
     assert "data-dependent" in result.message
     assert not list((tmp_path / "out").glob("*"))
     assert "Traceback" in run(*arguments, "-v").err
-
-
-FAULTS = {
-    "onnx": "x = x * 1.5 if torch.compiler.is_exporting() else x",
-    "tflite": "x = x * 1.5 if torch.compiler.is_exporting() else x",
-    "openvino": "x = x * 1.5 if torch.jit.is_tracing() else x",
-}
-
-
-@pytest.fixture(params=FAULTS)
-def rejected(
-    request: pytest.FixtureRequest, run: CommandLine, module: Module, tmp_path: Path
-) -> tuple[str, Result, Path]:
-    """An export whose file computes something else than the network."""
-    words = f"{module(_network(FAULTS[request.param]))}:Net"
-    result = run("export", words, "-t", request.param, "--resolution", 32, "-o", "out", "--json")
-    return request.param, result, tmp_path / "out"
-
-
-def test_a_file_that_fails_its_gate_is_kept_under_another_name(
-    rejected: tuple[str, Result, Path], run: CommandLine, png: Callable[..., Path]
-) -> None:
-    target, result, folder = rejected
-    assert result.code == 4
-    suffix = {"onnx": ".onnx", "tflite": ".tflite", "openvino": ".xml"}[target]
-    names = {f"Net-fp32{suffix}.rejected", f"Net-fp32{suffix}.rejected.json"}
-    if target == "openvino":
-        names.add("Net-fp32.bin.rejected")
-    assert set(_files(folder)) == names
-    assert not list(folder.glob(".*"))
-    kept = f"out/Net-fp32{suffix}.rejected"
-    assert f"{kept} failed verification" in result.message
-    assert "dB (expected at least 60 dB)" in result.message
-    assert "first diverging layer: second (Conv2d) (after relu)" in result.message
-    assert run("predict", kept, png()).code == 3
-
-
-def test_the_report_of_a_rejected_file_names_the_layer(
-    rejected: tuple[str, Result, Path],
-) -> None:
-    _, result, folder = rejected
-    (file,) = folder.glob("*.rejected.json")
-    report = json.loads(file.read_text())
-    assert report["schema"] == "edgekit.rejected/1"
-    assert report["divergence"]["layer"] == "second"
-    assert report["divergence"]["last_agreeing"] == "relu"
-    assert "60 dB" in report["reason"]
-    assert report["artifact"]["agreement"]["passed"] is False
-    document = result.json
-    assert document["schema"] == "edgekit.export/1"
-    assert document["artifacts"] == []
-    (entry,) = document["rejected"]
-    assert entry["divergence"] == report["divergence"]
-    assert Path(entry["path"]).name == file.name.removesuffix(".json")
-
-
-def test_a_rejected_export_leaves_an_earlier_good_file_alone(
-    run: CommandLine, module: Module, tmp_path: Path
-) -> None:
-    options = ("-t", "onnx", "--resolution", 32, "-o", "out")
-    assert run("export", f"{module(_network())}:Net", *options).code == 0
-    before = {name: (tmp_path / "out" / name).read_bytes() for name in _files(tmp_path / "out")}
-    bad = f"{module(_network(FAULTS['onnx']))}:Net"
-    assert run("export", bad, *options, "--overwrite").code == 4
-    for name, content in before.items():
-        assert (tmp_path / "out" / name).read_bytes() == content
-    assert set(_files(tmp_path / "out")) > set(before)
-
-
-# Targets of a plug-in that convert as OpenVINO does, and fail later on.
-FAULTY = """
-from edgekit.errors import InputError
-from exporters.openvino import OpenVinoTarget
-
-class Runner:
-    def __init__(self, inner):
-        self.tensors = inner.tensors
-
-    def run(self, inputs):
-        raise RuntimeError("kernel fault\\nin line 7")
-
-class Running(OpenVinoTarget):
-    def open(self, path, threads=None):
-        return Runner(super().open(path, threads))
-
-class Opening(OpenVinoTarget):
-    def open(self, path, threads=None):
-        raise InputError(f"{path} cannot be loaded")
-
-class Inspecting(OpenVinoTarget):
-    def activations(self, path, inputs):
-        raise RuntimeError("no tensors today")
-
-class Crashing(Inspecting):
-    def embed(self, path, text):
-        raise KeyboardInterrupt
-"""
-
-
-@pytest.fixture
-def faulty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: Module) -> Callable[[str], str]:
-    """Registers a target of `FAULTY`; gives its name."""
-
-    def register(kind: str) -> str:
-        words = f"{module(FAULTY)}:{kind}"
-        monkeypatch.syspath_prepend(tmp_path)
-        name, attribute = words.split(":")
-        target = getattr(importlib.import_module(name), attribute)()
-        target.name, target.suffix = kind.lower(), f".{kind.lower()}.xml"
-        monkeypatch.setattr(importlib.import_module(name), kind, target)
-        monkeypatch.setitem(registry.TARGETS, kind.lower(), registry.Entry(words, "faulty"))
-        return kind.lower()
-
-    return register
-
-
-def test_a_file_that_fails_in_its_runtime_is_named_and_the_others_are_made(
-    faulty: Callable[[str], str], run: CommandLine, module: Module, tmp_path: Path
-) -> None:
-    words, target = f"{module(_network())}:Net", faulty("Running")
-    arguments = ("export", words, "-t", f"{target},openvino", "--resolution", 32, "-o", "out")
-    result = run(*arguments, "--json")
-    assert result.code == 3
-    path = "out/Net-fp32.running.xml"
-    message = f"{path} cannot be run by OpenVINO: kernel fault (-v shows all)"
-    assert result.message == f"{path} (running, fp32): {message}"
-    document = result.json
-    assert document["schema"] == "edgekit.export/1"
-    assert [entry["target"] for entry in document["artifacts"]] == ["openvino"]
-    assert document["failed"] == [
-        {
-            "path": path,
-            "target": "running",
-            "precision": "fp32",
-            "type": "ModelError",
-            "message": message,
-        }
-    ]
-    assert document["error"] == {"type": "ModelError", "message": result.message, "exit_code": 3}
-    assert set(_files(tmp_path / "out")) == {
-        "Net-fp32.xml", "Net-fp32.bin", "Net-fp32.xml.json"
-    }  # fmt: skip
-    text = run(*arguments, "--overwrite")
-    assert text.code == 3
-    assert "Verified in their runtimes" in text.out
-
-
-def test_every_file_that_failed_is_named_with_its_own_reason(
-    faulty: Callable[[str], str], run: CommandLine, module: Module, tmp_path: Path
-) -> None:
-    words = f"{module(_network())}:Net"
-    targets = f"{faulty('Running')},{faulty('Opening')}"
-    options = ("-p", "fp32,fp16", "--resolution", 32, "-o", "out", "--json")
-    result = run("export", words, "-t", targets, *options)
-    assert result.code == 3
-    lines = result.message.splitlines()
-    assert [line.split(": ")[0] for line in lines] == [
-        f"out/Net-{p}.{t}.xml ({t}, {p})" for t in ("running", "opening") for p in ("fp32", "fp16")
-    ]
-    # Under the name that the file was to get, not under that of the hidden folder.
-    assert lines[2].endswith("out/Net-fp32.opening.xml cannot be loaded")
-    assert result.json["artifacts"] == result.json["rejected"] == []
-    assert [entry["type"] for entry in result.json["failed"]] == 2 * ["ModelError"] + 2 * [
-        "InputError"
-    ]
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_diagnosis_that_fails_does_not_lose_the_rejected_file(
-    faulty: Callable[[str], str], run: CommandLine, module: Module, tmp_path: Path
-) -> None:
-    words, target = f"{module(_network(FAULTS['openvino']))}:Net", faulty("Inspecting")
-    arguments = ("export", words, "-t", target, "--resolution", 32, "-o", "out")
-    result = run(*arguments, "--json")
-    assert result.code == 4
-    assert "the first diverging layer cannot be looked for: no tensors today" in result.message
-    report = json.loads((tmp_path / "out/Net-fp32.inspecting.xml.rejected.json").read_text())
-    assert (report["divergence"], report["undiagnosed"]) == (None, "no tensors today")
-    (entry,) = result.json["rejected"]
-    assert (entry["divergence"], entry["undiagnosed"]) == (None, "no tensors today")
-    assert "Net-fp32.inspecting.xml.rejected" in _files(tmp_path / "out")
-
-
-def test_files_that_were_rejected_are_not_called_verified(run: CommandLine, module: Module) -> None:
-    words = f"{module(_network(FAULTS['openvino']))}:Net"
-    result = run("export", words, "-t", "openvino", "--resolution", 32)
-    assert result.code == 4
-    assert "Compared in their runtimes against PyTorch on 128 images (noise)" in result.out
-    assert "Verified" not in result.out
-
-
-def test_a_folder_in_the_place_of_a_rejected_file_stops_the_export_at_once(
-    run: CommandLine, module: Module, tmp_path: Path
-) -> None:
-    (tmp_path / "out" / "Net-fp32.bin.rejected").mkdir(parents=True)
-    words = f"{module(_network())}:Net"
-    result = run("export", words, "-t", "openvino", "--resolution", 32, "-o", "out")
-    assert (result.code, result.out) == (3, "")
-    assert "out/Net-fp32.bin.rejected is a folder" in result.message
-
-
-@pytest.mark.parametrize("kind", ["failed", "interrupted", "refused"])
-def test_a_folder_that_an_export_made_and_put_nothing_into_is_removed(
-    kind: str, faulty: Callable[[str], str], run: CommandLine, module: Module, tmp_path: Path
-) -> None:
-    (tmp_path / "mine").mkdir()
-    words, target = f"{module(_network())}:Net", "openvino"
-    if kind == "refused":
-        words = f"{module(_network('x = x / 0'))}:Net"
-    else:
-        target = faulty({"failed": "Opening", "interrupted": "Crashing"}[kind])
-    arguments = ("export", words, "-t", target, "--resolution", 32)
-    for folder in ("mine", "mine/new/deep"):
-        assert run(*arguments, "-o", folder).code == (130 if kind == "interrupted" else 3)
-        assert list((tmp_path / "mine").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_help_names_every_command(cli: CommandLine) -> None:
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_fits_a_terminal_of_80_columns(command: str, cli: CommandLine) -> None:
-    # In a process of its own: runtimes that other tests have loaded write to standard error late.
+    # In a process of its own: what help prints must not hang on the state of other tests.
     shown = cli(*filter(None, [command]), "--help")
     assert (shown.code, shown.err) == (0, "")
     assert shown.out.startswith(f"Usage: edgekit {command}".rstrip())
