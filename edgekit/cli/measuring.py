@@ -158,9 +158,11 @@ def thread_counts(text: str | None, device: DeviceProfile) -> list[int]:
     Raises:
         UsageError: one is no number, or not one that this machine has cores for.
     """
-    cores = os.cpu_count() or 1
+    from edgekit.devices.kernel import usable_cores
+
     if text is None:
-        return [min(device.threads or 1, cores)]
+        return [min(device.threads or 1, usable_cores())]
+    cores = os.cpu_count() or 1
     counts = []
     for word in names(text):
         if not word.isdecimal() or not 1 <= int(word) <= cores:
