@@ -26,11 +26,11 @@ from edgekit.measure.process import TIME_LIMIT_S, Process
 from edgekit.measure.subjects import Subject, check
 from edgekit.measure.watching import Watch
 
-# Blocks of about 12 runs: shorter ones are mostly runs with cold caches, longer ones let the
-# machine change between two subjects. Fast networks get more runs, slow ones fewer.
-_BLOCK_RUNS = (12, 100)
-_BLOCK_S = (0.010, 0.250)
-_FEWEST_RUNS = 3
+# Blocks of some hundredths of a second: shorter ones are mostly runs with cold caches, longer ones
+# let the machine change between two subjects.
+_BLOCK_S = 0.026
+_FEWEST_RUNS, _MOST_RUNS = 4, 100
+_SLOW_RUN_S, _SLOW_RUNS = 0.25, 2
 _REFERENCE_RUNS = 8
 _WARM_UP_S = 0.3
 _RELOAD_RUNS = 5
@@ -82,7 +82,7 @@ class Participant:
     places: list[tuple[int, ...]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)
-    runs: int = _BLOCK_RUNS[0]
+    runs: int = _FEWEST_RUNS
     run_s: float = 0.0
     load_s: float = 0.0
     switches: int = 0
@@ -220,13 +220,9 @@ class Session:
         while time.monotonic() - begin < _WARM_UP_S or len(samples) < 2:
             samples += ask("block", runs=max(1, len(samples)), reference=2)["samples_ms"]
         one_s = float(np.median(samples[len(samples) // 2 :])) / 1e3
-        fewest, most = _BLOCK_RUNS
-        if one_s * fewest <= _BLOCK_S[1]:
-            participant.runs = min(most, max(fewest, math.ceil(_BLOCK_S[0] / one_s)))
-        else:
-            participant.runs = max(_FEWEST_RUNS, int(_BLOCK_S[1] / one_s))
-        if self.effort.sustained:
-            participant.runs = max(participant.runs, int(_SUSTAINED_BLOCK_S / one_s))
+        block_s = _SUSTAINED_BLOCK_S if self.effort.sustained else _BLOCK_S
+        fewest = _FEWEST_RUNS if one_s < _SLOW_RUN_S else _SLOW_RUNS
+        participant.runs = max(fewest, min(_MOST_RUNS, math.ceil(block_s / one_s)))
         participant.run_s = one_s
 
     def _rounds_per_load(self, loads: int) -> int:

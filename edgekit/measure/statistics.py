@@ -24,8 +24,9 @@ Values = NDArray[np.float64]
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 
-# The first runs of a block bring the network back into the caches.
-WARM_RUNS = 4
+# The first runs of a block bring the network back into the caches: what runs in these milliseconds
+# does not count, nor do so many runs of a fast network.
+WARM_MS, WARM_RUNS = 8.0, 4
 
 # Ratios nearer to 1 than this are what remains between two measurements of the same file.
 RESOLUTION = 0.005
@@ -88,7 +89,8 @@ class Ratio:
 
 def counted(samples: Sequence[float]) -> Sequence[float]:
     """The samples of a block that count: all but the first ones, of few runs fewer."""
-    return samples[min(WARM_RUNS, len(samples) // 3) :]
+    warm = math.ceil(WARM_MS / float(np.median(samples))) if samples else 0
+    return samples[min(warm, WARM_RUNS, max(1, len(samples) // 3)) if len(samples) > 1 else 0 :]
 
 
 def summary(blocks: Sequence[Block]) -> LatencySummary:
@@ -111,6 +113,16 @@ def summary(blocks: Sequence[Block]) -> LatencySummary:
         len(samples),
         (min(low, p50), max(high, p50)),
     )
+
+
+def reference_ms(blocks: Sequence[Block]) -> float | None:
+    """Median time of the reference network behind the blocks.
+
+    Times of one machine in good and bad moments are nearer to each other in its units than in
+    milliseconds.
+    """
+    times = [ms for block in blocks for ms in counted(block.reference_ms)]
+    return float(np.median(times)) if times else None
 
 
 def ratio(a: Sequence[Block], b: Sequence[Block]) -> Ratio:

@@ -23,6 +23,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -186,20 +187,20 @@ def involuntary_switches() -> int:
 
 def serve(requests: TextIO, answers: TextIO) -> None:
     """Imports what the first request names; answers it and all others in forks, where possible."""
-    line = requests.readline()
+    subject, line = None, ""
+    while subject is None:
+        line = requests.readline()
+        if not line:
+            return
+        words = Subject(**json.loads(line)["subject"])
+        subject = _answering(answers, partial(open_subject, words))
     while line:
         request = json.loads(line)
-        subject = _answering(answers, lambda r=request: open_subject(Subject(**r.pop("subject"))))
-        if subject is not None:
-            break
-        line = requests.readline()
-    while line:
         request.pop("subject", None)
-        if not FORKS:
-            _serve_loaded(Worker(subject), request, requests, answers)
-            return
-        line = _fork(subject, request, requests, answers)
-        request = json.loads(line or "{}")
+        if FORKS:
+            line = _fork(subject, request, requests, answers)
+        else:
+            line = _serve_loaded(Worker(subject), request, requests, answers)
 
 
 def _fork(subject: Loaded, request: dict[str, Any], requests: TextIO, answers: TextIO) -> str:
@@ -228,8 +229,8 @@ def _serve_loaded(
 ) -> str:
     """Answers requests until there are no more, or one needs a new process: that one, or ''."""
     while True:
-        command = request.pop("do")
-        answer = _answering(answers, lambda c=command, r=request: getattr(worker, c)(**r))
+        command = getattr(worker, request.pop("do"))
+        answer: dict[str, Any] | None = _answering(answers, partial(command, **request))
         if answer is not None:
             _send(answers, answer)
         line = requests.readline()

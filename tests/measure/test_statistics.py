@@ -37,13 +37,19 @@ def stream(rng: np.random.Generator, level: float, loads: int, rounds: int) -> l
 
 
 def test_the_first_runs_of_each_block_do_not_count() -> None:
-    found = summary(blocks([[*COLD, 1, 2, 3, 4, 5, 6, 7, 8, 9]] * 3))
-    assert (found.min_ms, found.p50_ms, found.mean_ms, found.n) == (1, 5, 5, 27)
+    found = summary(blocks([[*COLD, 0.25, 0.25, 0.25, 0.25, 0.5, 0.75, 0.75, 0.75, 0.75]] * 3))
+    assert (found.min_ms, found.p50_ms, found.mean_ms, found.n) == (0.25, 0.5, 0.5, 27)
+
+
+def test_of_slow_runs_fewer_are_cold() -> None:
+    assert summary(blocks([[50, 9, 9, 9, 9, 9]] * 2)).n == 8
+    assert summary(blocks([[50, 20, 10, 10, 10]] * 2)).n == 8
 
 
 def test_percentiles_are_over_all_samples() -> None:
-    found = summary(blocks([[*COLD, *range(1, 52)], [*COLD, *range(52, 102)]]))
-    assert (found.p50_ms, found.p90_ms, found.p99_ms) == (51, 91, 100)
+    hundredths = [i / 100 for i in range(1, 102)]
+    found = summary(blocks([[*COLD, *hundredths[:51]], [*COLD, *hundredths[51:]]]))
+    assert (found.p50_ms, found.p90_ms, found.p99_ms) == pytest.approx((0.51, 0.91, 1.0))
 
 
 def test_a_block_of_a_slow_network_keeps_most_of_its_runs() -> None:

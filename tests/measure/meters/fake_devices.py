@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pytest
 
 from edgekit.core import Meter, MeterKind, Reading
 from edgekit.measure.meters.csv_file import CsvFile
@@ -18,7 +14,6 @@ from edgekit.measure.meters.pmic import Pmic
 from edgekit.measure.meters.power_supply import PowerSupply
 from edgekit.measure.meters.rapl import Rapl
 
-NOBODY = 65534
 UNIX_S = 1_700_000_000.0
 
 
@@ -37,29 +32,6 @@ def tree(root: Path, files: dict[str, object]) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{content}\n")
     return root
-
-
-@contextmanager
-def unreadable(file: Path) -> Iterator[None]:
-    """A file that this process has no permission to read, also when root runs it.
-
-    The effective user is changed meanwhile, so every folder above must let others pass.
-    """
-    file.chmod(0)
-    if os.geteuid() != 0:
-        yield
-        return
-    for folder in file.parents:
-        if folder.stat().st_mode & 0o005 != 0o005:
-            folder.chmod(folder.stat().st_mode | 0o055)
-    try:
-        os.seteuid(NOBODY)
-    except OSError as error:
-        pytest.skip(f"cannot become another user: {error}")
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @dataclass

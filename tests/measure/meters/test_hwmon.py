@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fake_devices import Clock, tree, unreadable
+from fake_devices import Clock, tree
+from permissions import unreadable
 
 from edgekit.core import Meter
 from edgekit.errors import MeterError, UnavailableError

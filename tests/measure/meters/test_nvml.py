@@ -40,6 +40,14 @@ def test_closing_shuts_the_library_down() -> None:
     assert library.calls == ["init", "shutdown"]
 
 
+def test_a_driver_that_is_gone_at_the_end_does_not_cost_the_measurement() -> None:
+    class Gone(FakeNvml):
+        def nvmlShutdown(self) -> None:
+            raise NVMLError("Uninitialized")
+
+    Nvml(library=Gone([[0, 0]]), clock=Clock()).open(ROOT).close()
+
+
 @pytest.mark.parametrize(("gpus", "index"), [([], None), ([[0, 0]], 1)])
 def test_a_gpu_that_is_not_there_is_refused(gpus: list[list[int]], index: int | None) -> None:
     library = FakeNvml(gpus)

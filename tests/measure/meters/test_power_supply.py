@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fake_devices import Clock, tree, unreadable
+from fake_devices import Clock, tree
+from permissions import unreadable
 
 from edgekit.core import Meter
 from edgekit.errors import MeterError, UnavailableError
@@ -37,15 +38,32 @@ def test_power_is_read_where_the_gauge_shows_it(tmp_path: Path) -> None:
 
 
 def test_discharging_batteries_are_summed_and_idle_ones_left_out(tmp_path: Path) -> None:
-    files = dict(PHONE)
-    for name, status in (("BAT1", "Discharging"), ("BAT2", "Not charging")):
+    files: dict[str, object] = {"sys/class/power_supply/ac/online": 0}
+    states = {"BAT0": "Discharging", "BAT1": "Discharging", "BAT2": "Not charging"}
+    for name, status in states.items():
         folder = f"sys/class/power_supply/{name}"
         files |= {
             f"{folder}/type": "Battery",
             f"{folder}/status": status,
             f"{folder}/power_now": 1_000_000,
         }
-    assert open_meter(tree(tmp_path, files)).read()[0].value == pytest.approx(2950.0)
+    meter = open_meter(tree(tmp_path, files))
+    assert (meter.detail, meter.read()[0].value) == ("BAT0 + BAT1 + BAT2", pytest.approx(2000.0))
+
+
+def test_a_second_gauge_of_a_phones_battery_does_not_count_twice(tmp_path: Path) -> None:
+    gauge = "sys/class/power_supply/maxfg"
+    second = {path.replace(BATTERY, gauge): shown for path, shown in PHONE.items()}
+    meter = open_meter(tree(tmp_path, {**PHONE, **second, f"{gauge}/online": 1}))
+    assert (meter.detail, meter.read()[0].value) == ("battery", pytest.approx(1950.0))
+
+
+@pytest.mark.parametrize("charger", ["ac", "dc", "usb", "wireless", "main-charger"])
+def test_whatever_the_charger_is_called_it_is_noticed(tmp_path: Path, charger: str) -> None:
+    # 2: online, with a voltage that is negotiated
+    files = {**PHONE, f"sys/class/power_supply/{charger}/online": 2}
+    with pytest.raises(UnavailableError, match=rf"external power \({charger}\)"):
+        open_meter(tree(tmp_path, files))
 
 
 @pytest.mark.parametrize("status", ["Charging", "Full", "Not charging", "Unknown"])
@@ -66,10 +84,14 @@ def test_plugging_in_while_measuring_is_an_error(tmp_path: Path) -> None:
         meter.read()
 
 
-@pytest.mark.parametrize("current", [0, -500])
-def test_a_stuck_gauge_or_one_in_milliamperes_is_refused(tmp_path: Path, current: int) -> None:
+@pytest.mark.parametrize(
+    ("current", "volt"), [(0, 3_900_000), (-500, 3_900_000), (8_000, 4_200_000), (500_000, 3_900)]
+)
+def test_a_stuck_gauge_or_one_in_other_units_is_refused(
+    tmp_path: Path, current: int, volt: int
+) -> None:
     meter = open_meter(tree(tmp_path, PHONE))
-    tree(tmp_path, {f"{BATTERY}/current_now": current})
+    tree(tmp_path, {f"{BATTERY}/current_now": current, f"{BATTERY}/voltage_now": volt})
     with pytest.raises(MeterError, match="stuck, or counts mA"):
         meter.read()
 

@@ -3,11 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fake_devices import Clock, rapl_zone, unreadable
+from fake_devices import Clock, rapl_zone
 from hypothesis import given
 from hypothesis import strategies as st
+from permissions import unreadable
 
 from edgekit.errors import MeterError, UnavailableError
+from edgekit.measure.energy_curve import energy_curve
 from edgekit.measure.meters.rapl import Rapl
 
 
@@ -71,7 +73,7 @@ def test_a_missing_range_matters_only_when_the_counter_goes_backwards(tmp_path: 
     file.write_text("4000")
     assert meter.read()[0].value == 3.0
     file.write_text("10")
-    with pytest.raises(MeterError, match=r"backwards by 3990 uJ.*max_energy_range_uj"):
+    with pytest.raises(MeterError, match=r"went from 4000 to 10 uJ.*max_energy_range_uj"):
         meter.read()
 
 
@@ -81,8 +83,57 @@ def test_a_step_back_that_no_wrap_explains_is_refused(tmp_path: Path) -> None:
     meter = Rapl(clock).open(tmp_path)
     clock.now_s += 0.05
     file.write_text("49000000")
-    with pytest.raises(MeterError, match=r"backwards by 1000000 uJ within 0.05 s"):
+    with pytest.raises(MeterError, match=r"from 50000000 to 49000000 uJ within 0.05 s"):
         meter.read()
+
+
+def test_a_step_that_no_package_can_draw_is_refused(tmp_path: Path) -> None:
+    file = rapl_zone(tmp_path, "intel-rapl:0", "package-0", 5_000, 65_532_610_987)
+    clock = Clock()
+    meter = Rapl(clock).open(tmp_path)
+    clock.now_s += 1.0
+    file.write_text("2100005000")
+    with pytest.raises(MeterError, match=r"from 5000 to 2100005000 uJ within 1 s, which no power"):
+        meter.read()
+
+
+def test_a_wrap_between_two_readings_is_exact_at_its_limits(tmp_path: Path) -> None:
+    file = rapl_zone(tmp_path, "intel-rapl:0", "package-0", 999_999, 1_000_000)
+    clock = Clock()
+    meter = Rapl(clock).open(tmp_path)
+    shown = []
+    for raw in (1_000_000, 0, 999_999, 999_998):
+        clock.now_s += 0.1
+        file.write_text(f"{raw}")
+        shown.append(meter.read()[0].value)
+    assert shown == [0.001, 0.001, 1000.0, 1999.999]
+
+
+def test_a_pause_in_which_it_may_have_wrapped_many_times_starts_anew(tmp_path: Path) -> None:
+    file = rapl_zone(tmp_path, "intel-rapl:0", "package-0", 60_000_000, None)
+    clock = Clock()
+    meter = Rapl(clock).open(tmp_path)
+    clock.now_s += 600
+    file.write_text("1000")
+    before = meter.read()[0].value
+    clock.now_s += 0.1
+    file.write_text("251000")
+    assert meter.read()[0].value - before == 250.0
+
+
+def test_energy_of_a_pause_is_refused_by_whoever_asks_for_it(tmp_path: Path) -> None:
+    file = rapl_zone(tmp_path, "intel-rapl:0", "package-0", 0, 1_000_000_000)
+    clock = Clock()
+    meter = Rapl(clock).open(tmp_path)
+    readings = []
+    for step_s in (0.1, 0.1, 6.0, 0.1, 0.1):
+        clock.now_s += step_s
+        file.write_text(f"{int(file.read_text()) + int(step_s * 5e6)}")
+        readings.extend(meter.read())
+    curve = energy_curve(readings, meter)
+    assert curve.between(100.12, 100.18) == pytest.approx(300.0)
+    with pytest.raises(MeterError, match="showed nothing new for"):
+        curve.between(100.15, 106.35)
 
 
 def test_a_counter_above_its_range_is_refused_when_it_comes_back(tmp_path: Path) -> None:
@@ -121,7 +172,7 @@ def test_a_counter_without_a_number_is_refused(tmp_path: Path, text: str) -> Non
     file = rapl_zone(tmp_path, "intel-rapl:0", "package-0", 1_000)
     meter = Rapl(Clock()).open(tmp_path)
     file.write_text(text)
-    with pytest.raises(MeterError, match=r"expected a whole number of uJ"):
+    with pytest.raises(MeterError, match=r"expected a whole number"):
         meter.read()
 
 
