@@ -42,8 +42,8 @@ def test_the_first_runs_of_each_block_do_not_count() -> None:
 
 
 def test_of_slow_runs_fewer_are_cold() -> None:
-    assert summary(blocks([[50, 9, 9, 9, 9, 9]] * 2)).n == 8
-    assert summary(blocks([[50, 20, 10, 10, 10]] * 2)).n == 8
+    assert summary(blocks([[50, 10, 10, 10, 10, 10]] * 2)).n == 10
+    assert summary(blocks([[50, 5, 5, 5, 5, 5, 5]] * 2)).n == 10
 
 
 def test_percentiles_are_over_all_samples() -> None:
