@@ -33,15 +33,15 @@ _FEWEST_RUNS, _MOST_RUNS = 4, 100
 _SLOW_RUN_S, _SLOW_RUNS = 0.25, 2
 _REFERENCE_RUNS = 8
 _WARM_UP_S = 0.3
-_RELOAD_RUNS = 5
+_RELOAD_RUNS, _RELOAD_S = 5, 0.010
 
 # Of one subject without a pause, blocks need no neighbours.
 _SUSTAINED_BLOCK_S = 0.25
 
-# Loading may take a quarter of the time. A few loads say too little about what loading changes;
+# Loading may take a third of the time. A few loads say too little about what loading changes;
 # behind many of them, it is done less often.
 _FEWEST_LOADS, _MANY_LOADS = 8, 40
-_LOADING_SHARE = 1 / 4
+_LOADING_SHARE = 1 / 3
 
 _LONG_LOAD_S = 2.0
 _SHORTEST_S = 1.0
@@ -259,7 +259,7 @@ class Session:
         begin_s = time.monotonic()
         ask, cores = participant.process.ask, participant.cores(loads)
         ask("reload", expected_s=participant.load_s, cores=cores)
-        runs = min(_RELOAD_RUNS, participant.runs)
+        runs = min(_RELOAD_RUNS, max(2, math.ceil(_RELOAD_S / max(participant.run_s, 1e-9))))
         ask("block", expected_s=participant.block_s, runs=runs, reference=1)
         return time.monotonic() - begin_s
 
