@@ -16,6 +16,8 @@ from edgekit.measure.session import Effort, Participant, Progress, Session, sess
 from edgekit.measure.subjects import Subject, as_subject
 
 _PROFILED_RUNS = 30
+# Fewer say nothing about how far a median can be believed.
+_FEWEST_BLOCKS = 3
 # What profilers make of a run at most; one that times operators one by one runs each alone.
 _PROFILING_COST = 10
 
@@ -124,6 +126,8 @@ def measurement(
         reasons.append(f"ended early: {participant.error}")
     if session.interrupted:
         reasons.append(f"interrupted after {session.seconds:.1f} s")
+    if len(participant.blocks) < _FEWEST_BLOCKS:
+        reasons.append(f"there was time for {len(participant.blocks)} blocks of runs only")
     precision = statistics.summary(participant.blocks).precision
     if goal and precision > goal:
         reasons.append(f"the median is known to ±{precision:.1%} only, not ±{goal:.1%}")

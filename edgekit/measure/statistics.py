@@ -164,9 +164,9 @@ def interval(clusters: Sequence[Values]) -> tuple[float, float]:
     middle = np.nanmedian(table)
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(medians, [tail, 100 - tail])
-    wider = _student_over_normal(count) * math.sqrt(count / max(count - 1, 1))
-    ends = middle - wider * (middle - low), middle + wider * (high - middle)
-    return float(np.exp(ends[0])), float(np.exp(ends[1]))
+    # Of few clusters one end can lie on the middle by chance: only their distance is of use.
+    half = _student_over_normal(count) * math.sqrt(count / max(count - 1, 1)) * (high - low) / 2
+    return float(np.exp(middle - half)), float(np.exp(middle + half))
 
 
 # Beyond these, an interval gets no better, and resampling takes more and more memory.

@@ -4,7 +4,8 @@
 hold 1.0, how many verdicts are wrong. ``slower``: a file against one that costs 5 % more, 20
 comparisons: how many tell. ``absolute``: the median of one file in 10 profiles: how far they
 scatter. ``tools``: medians against those of the runtimes' own tools. ``operators``: sums of
-operators over wholes. With ``--busy`` another process keeps a core busy meanwhile.
+operators over wholes. With ``--busy`` another process keeps a core busy meanwhile; ``--target``
+names the formats, all by default.
 
 All parts: half an hour on an idle machine.
 """
@@ -91,9 +92,9 @@ def trials(a: Path, b: Path, count: int) -> list[tuple[float, float, float, str]
     return found
 
 
-def equal(folder: Path) -> None:
+def equal(folder: Path, names: list[str]) -> None:
     """A against A."""
-    for name in TARGETS:
+    for name in names:
         (path,) = files(folder, [NETWORK], [name]).values()
         found = trials(path, path, 50 if name == "tflite" else 10)
         held = sum(low <= 1 <= high for _, low, high, _ in found)
@@ -102,10 +103,11 @@ def equal(folder: Path) -> None:
         print(f"| {NETWORK} {name} | {len(found)} | {held} | {wrong} | ±{width:.2%} |", flush=True)
 
 
-def slower(folder: Path) -> None:
+def slower(folder: Path, names: list[str]) -> None:
     """A against a network whose head was widened until it costs 5 % more."""
     from edgekit.models import find_spec
 
+    del names  # LiteRT's, as in a phone
     spec = find_spec("mobilenetv2")
     a = export(spec, "tflite", folder / "a.tflite")
     width, true = spec.head[0] + 512, 1.0
@@ -121,9 +123,9 @@ def slower(folder: Path) -> None:
     print(f"| mobilenetv2, head {wider.head[0]}, {true:.3f} | {len(found)} | {told} |", flush=True)
 
 
-def absolute(folder: Path) -> None:
+def absolute(folder: Path, names: list[str]) -> None:
     """The median of one file, in profiles of their own."""
-    for (_, name), path in files(folder, [NETWORK], list(TARGETS)).items():
+    for (_, name), path in files(folder, [NETWORK], names).items():
         medians, least, relative, stable = [], [], [], 0
         for _ in range(10):
             (one,) = profile([Subject(str(path))], Effort(10, 0.005), energy="off").measurements
@@ -207,10 +209,10 @@ print(1e3 * statistics.median(t[10:]))
     return float(subprocess.check_output(command, text=True))
 
 
-def tools(folder: Path) -> None:
+def tools(folder: Path, names: list[str]) -> None:
     """Medians in turns with the runtimes' own tools."""
     networks = [NETWORK, "mobilenetv2"]
-    for (network, name), path in files(folder, networks, list(TARGETS)).items():
+    for (network, name), path in files(folder, networks, names).items():
         ours, theirs = [], []
         for _ in range(5):
             theirs.append(tool_ms(name, path))
@@ -229,10 +231,10 @@ def tools(folder: Path) -> None:
         )
 
 
-def operators(folder: Path) -> None:
+def operators(folder: Path, names: list[str]) -> None:
     """Sums of operators over the whole."""
     networks = [NETWORK, "mobilenetv2", "shufflenetv2"]
-    for (network, name), path in files(folder, networks, list(TARGETS)).items():
+    for (network, name), path in files(folder, networks, names).items():
         ratios = []
         for _ in range(3):
             (one,) = profile(
@@ -247,7 +249,7 @@ def operators(folder: Path) -> None:
         )
 
 
-PARTS: dict[str, Callable[[Path], None]] = {
+PARTS: dict[str, Callable[[Path, list[str]], None]] = {
     "equal": equal,
     "slower": slower,
     "absolute": absolute,
@@ -268,12 +270,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
     parser.add_argument("--busy", action="store_true")
+    parser.add_argument("--target", action="append", choices=list(TARGETS))
     arguments = parser.parse_args()
     for part in arguments.parts:
         head = HEADS[part]
         print(f"\n{head}\n|{'---|' * (head.count('|') - 1)}")
         with tempfile.TemporaryDirectory() as folder, load(arguments.busy):
-            PARTS[part](Path(folder))
+            PARTS[part](Path(folder), arguments.target or list(TARGETS))
 
 
 if __name__ == "__main__":
