@@ -58,9 +58,25 @@ class Process:
         """Numbers of the process and of the one that has the subject loaded."""
         return [self.pid] if self._loaded in (None, self.pid) else [self.pid, self._loaded]
 
+    def begin(self) -> None:
+        """Makes the process import what the subject needs, and does not wait for it."""
+        self._send("import", subject=asdict(self.subject))
+
+    def ready(self) -> None:
+        """Waits for what `begin` began.
+
+        Raises:
+            EdgekitError: as `ask`.
+        """
+        self._answer("import", self._limit)
+
     def open(self, cores: Sequence[int] = ()) -> dict[str, Any]:
-        """Loads the subject; gives the facts of `edgekit.measure.worker.Worker.open`."""
-        return self.ask("open", subject=asdict(self.subject), cores=cores)
+        """Loads the subject, once the process is ready.
+
+        Returns:
+            The facts of `edgekit.measure.worker.Worker.open`.
+        """
+        return self.ask("open", cores=cores)
 
     def ask(self, do: str, expected_s: float = 0.0, **arguments: Any) -> dict[str, Any]:
         """Sends a command and waits for its answer.
@@ -72,19 +88,8 @@ class Process:
             EdgekitError: of the class that the worker raised.
             UnavailableError: the process crashed, or did not answer in time.
         """
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # what became of it shows below
-            self._process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
-            self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._line(do, self._limit + 3 * expected_s))
-        if "error" in answer:
-            kind = getattr(errors, answer["error"], EdgekitError)
-            if kind is UnknownNameError:  # its message is composed already
-                kind = UsageError
-            message, words = answer["message"], self.subject.words
-            raise kind(message if words in message else f"{words}: {message}")
-        self._loaded = answer.get("pid", self._loaded)
-        return answer
+        self._send(do, **arguments)
+        return self._answer(do, self._limit + 3 * expected_s)
 
     def close(self) -> None:
         """Ends the process."""
@@ -99,6 +104,23 @@ class Process:
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
+
+    def _send(self, do: str, **arguments: Any) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # what became of it shows in the answer
+            self._process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def _answer(self, do: str, limit_s: float) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self._line(do, limit_s))
+        if "error" in answer:
+            kind = getattr(errors, answer["error"], EdgekitError)
+            if kind is UnknownNameError:  # its message is composed already
+                kind = UsageError
+            message, words = answer["message"], self.subject.words
+            raise kind(message if words in message else f"{words}: {message}")
+        self._loaded = answer.get("pid", self._loaded)
+        return answer
 
     def _kill(self) -> None:
         """Ends the process and those that it started, such as a compiler."""

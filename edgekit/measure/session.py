@@ -31,8 +31,8 @@ from edgekit.measure.watching import Watch
 _BLOCK_S = 0.026
 _FEWEST_RUNS, _MOST_RUNS = 4, 100
 _SLOW_RUN_S, _SLOW_RUNS = 0.25, 2
-_REFERENCE_RUNS = 8
-_WARM_UP_S = 0.3
+_REFERENCE_RUNS = 5
+_WARM_UP_S = 0.2
 _RELOAD_RUNS, _RELOAD_S = 5, 0.010
 
 # Of one subject without a pause, blocks need no neighbours.
@@ -145,16 +145,21 @@ class Session:
 
         A subject that fails is left out; what it failed of is its `Participant.error`.
         """
-        for i, subject in enumerate(self._subjects):
-            self.progress(f"loading {subject.words}", i, len(self._subjects))
+        self.progress("importing runtimes", 0, len(self._subjects))
+        for subject in self._subjects:  # side by side
             process = Process(subject, self.effort.time_limit_s)
-            participant = Participant(subject, process, placements(subject.threads))
-            self.participants.append(participant)
+            self.participants.append(Participant(subject, process, placements(subject.threads)))
+            process.begin()
+        for participant in self.participants:
             with self._failing(participant):
-                facts = participant.facts = process.open(participant.cores(0))
+                participant.process.ready()
+        for i, participant in enumerate(self.active):
+            self.progress(f"loading {participant.subject.words}", i, len(self.active))
+            with self._failing(participant):
+                facts = participant.facts = participant.process.open(participant.cores(0))
                 participant.load_s = (facts["load_ms"] + facts["first_ms"]) / 1e3
                 self._warm_up(participant)
-                facts |= process.ask("memory")
+                facts |= participant.process.ask("memory")
                 if participant.load_s < _LONG_LOAD_S:  # the first load tells too much of it
                     participant.load_s = self._load_one_anew(participant, 0)
 

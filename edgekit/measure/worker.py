@@ -186,17 +186,17 @@ def involuntary_switches() -> int:
 
 
 def serve(requests: TextIO, answers: TextIO) -> None:
-    """Imports what the first request names; answers it and all others in forks, where possible."""
-    subject, line = None, ""
+    """Imports what the first request asks for; answers all others in forks, where possible."""
+    subject = None
     while subject is None:
         line = requests.readline()
         if not line:
             return
-        words = Subject(**json.loads(line)["subject"])
-        subject = _answering(answers, partial(open_subject, words))
+        subject = _answering(answers, partial(open_subject, Subject(**json.loads(line)["subject"])))
+    _send(answers, {})
+    line = requests.readline()
     while line:
         request = json.loads(line)
-        request.pop("subject", None)
         if FORKS:
             line = _fork(subject, request, requests, answers)
         else:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_artifacts import Artifacts
@@ -22,10 +23,16 @@ def _beside_the_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(HERE)
 
 
+def load(process: Process) -> dict[str, Any]:
+    process.begin()
+    process.ready()
+    return process.open()
+
+
 @pytest.fixture
 def opened(request: pytest.FixtureRequest) -> Iterator[Process]:
     with closing(Process(Subject(f"odd_networks:{request.param}"), time_limit_s=60)) as process:
-        process.open()
+        load(process)
         yield process
 
 
@@ -33,7 +40,7 @@ def opened(request: pytest.FixtureRequest) -> Iterator[Process]:
 def test_an_artifact_tells_what_loading_and_running_took(artifacts: Artifacts, target: str) -> None:
     path = artifacts[target, "fp32"]
     with closing(Process(Subject(str(path)))) as process:
-        facts = process.open()
+        facts = load(process)
         assert facts["load_ms"] > 0
         assert facts["first_ms"] > 0
         assert facts["size_bytes"] >= path.stat().st_size
@@ -80,7 +87,7 @@ def test_too_little_memory_is_an_error_and_not_the_end(opened: Process) -> None:
 
 def test_a_hanging_process_is_ended() -> None:
     with closing(Process(Subject("odd_networks:hangs"), time_limit_s=15)) as process:
-        process.open()
+        load(process)
         with pytest.raises(UnavailableError, match="no answer to 'block' for 15 s"):
             process.ask("block", runs=60, reference=1)
         with pytest.raises(ProcessLookupError):
@@ -92,4 +99,4 @@ def test_errors_keep_their_class() -> None:
         closing(Process(Subject("mobilenetv33-smal"))) as process,
         pytest.raises(UsageError, match="unknown model 'mobilenetv33-smal': did you mean"),
     ):
-        process.open()
+        load(process)
