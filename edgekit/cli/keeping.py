@@ -41,7 +41,7 @@ def keep(
     """
     from edgekit.measure.store import Store, save
 
-    errors = []
+    errors, said = [], []
     lost = False
     if out is not None:
         try:
@@ -53,29 +53,38 @@ def keep(
         try:
             Store().add(measurements)
         except Exception as error:  # a fault of the store itself must not lose them either
-            console.warn(str(error) if isinstance(error, EdgekitError) else _fault(error))
+            said.append(str(error) if isinstance(error, EdgekitError) else _fault(error))
             lost = lost or out is None
-    return errors + _kept_beside(measurements) if lost else errors
+    if lost:
+        try:
+            said.append(f"kept in {_save_beside(measurements)} instead")
+        except OutputError as error:
+            errors.append(error)
+    for text in said:  # in the end, as nobody may be there to read it
+        console.warn(text)
+    return errors
 
 
 def _fault(error: Exception) -> str:
     return f"cannot keep the measurement in the history: {type(error).__name__}: {error}"
 
 
-def _kept_beside(measurements: Sequence[Measurement]) -> list[OutputError]:
-    """Writes measurements where there is a place; gives the error where there is none."""
+def _save_beside(measurements: Sequence[Measurement]) -> Path:
+    """Writes measurements where there is a place.
+
+    Raises:
+        OutputError: there is none.
+    """
     from edgekit.measure.store import save_beside
 
     reason = ""
     places: tuple[Callable[[], str], ...] = (lambda: os.curdir, tempfile.gettempdir)
     for place in places:
         try:
-            console.warn(f"kept in {save_beside(measurements, Path(place()))} instead")
+            return save_beside(measurements, Path(place()))
         except (OutputError, OSError) as error:
             reason = str(error)
-        else:
-            return []
-    return [OutputError(f"only what was printed is left, the samples are lost: {reason}")]
+    raise OutputError(f"only what was printed is left, the samples are lost: {reason}")
 
 
 def write_staged(path: Path, write: Callable[[Path], None]) -> OutputError | None:

@@ -54,6 +54,7 @@ def command(
         _check_operators(subjects)
     asked = Asked(setup, energy != "off", None if sustain is None else plot_path(setup.out))
     keeping.check_places(asked.places, setup.overwrite)
+    meter = measuring.chosen_meter(energy, device, setup.processor)
     with held_interrupts() as interrupts:
         with measuring.measuring_progress() as progress:
             result = profile(
@@ -61,7 +62,7 @@ def command(
                 effort,
                 device=device.name,
                 operators=per_op,
-                energy=measuring.chosen_meter(energy, device, setup.processor),
+                energy=meter,
                 command=console.command_line(),
                 progress=progress,
             )
@@ -69,8 +70,8 @@ def command(
         errors = _show_and_keep(result, asked)
     if result.interrupted:
         raise KeyboardInterrupt
-    # Of what could not be measured, all was said beside the results.
-    keeping.finish([*errors, *(failure.error for failure in result.failures[:1])])
+    # What could not be measured has been said beside the results.
+    keeping.finish(errors or [failure.error for failure in result.failures[:1]])
 
 
 @dataclass(frozen=True, slots=True)

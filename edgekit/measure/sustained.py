@@ -67,7 +67,9 @@ def plot(measurement: Measurement, path: Path) -> None:
     axes.plot(seconds, [np.percentile(s, 90) for s in samples], color="#9bbbe0", label="p90")
     axes.plot(seconds, [np.median(s) for s in samples], color="#1f5fa8", label="p50")
     axes.plot(seconds, references, color="#999999", ls=":", label="reference network")
-    axes.set(xlabel="seconds", ylabel="ms", title=f"{measurement.artifact}, {measurement.runtime}")
+    axes.set(xlabel="seconds", ylabel="ms")
+    # Names may hold signs that would be read as formulas.
+    axes.set_title(f"{measurement.artifact}, {measurement.runtime}", parse_math=False)
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, ncols=3)
     for side in ("top", "right"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
+import select
 import signal
 import sqlite3
 import subprocess
@@ -17,19 +19,21 @@ from small_artifacts import Artifacts
 
 from edgekit.measure.store import Store, load_saved
 
-Acting = Callable[[str], str]
+Process = subprocess.Popen[str]
+Acting = Callable[[str, int], str]
+Measuring = Callable[..., Process]
 
-# Acts while it is measured: its third load is never one of those before the first block.
+# Acts when it is loaded for the n-th time. Each load may have a process of its own.
 NETWORK = """
-class Net(nn.Module):
-    loads = 0
+import os, shutil
 
+class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.scores = nn.Linear(3, 4)
-        Net.loads += 1
-        if Net.loads == 3:
-            import os, shutil
+        with open("loads", "a") as file:
+            file.write("!")
+        if os.path.getsize("loads") == LOAD:
             ACT
 
     def forward(self, x):
@@ -52,8 +56,12 @@ def env(home: Path, package_env: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture
 def acting(module: Callable[[str], str]) -> Acting:
-    """Writes a network that runs a statement while it is measured; gives its words."""
-    return lambda act: f"{module(NETWORK.replace('ACT', act))}:Net"
+    """Writes a network that runs a statement when it is loaded; gives its words."""
+
+    def write(act: str, load: int) -> str:
+        return f"{module(NETWORK.replace('ACT', act).replace('LOAD', str(load)))}:Net"
+
+    return write
 
 
 def beside(folder: Path) -> list[Path]:
@@ -73,21 +81,6 @@ def test_measurements_are_kept_and_written(
     assert again.code == 3
     assert "--overwrite" in again.message
     assert run("profile", path, "--seconds", 1, "--no-store").code == 0
-    assert len(Store(home / "measurements.db").find()) == 1
-
-
-def test_interrupting_prints_and_keeps_what_was_measured(
-    cli: CommandLine, acting: Acting, home: Path
-) -> None:
-    found = cli(
-        "profile", acting("os.kill(os.getppid(), 2)"), "--resolution", 32,
-        "--seconds", 120, "--precision-goal", 0.01, "--json",
-        env={"EDGEKIT_HOME": str(home)},
-    )  # fmt: skip
-    assert found.code == 130, found.err
-    assert found.json["interrupted"] is True
-    (entry,) = found.json["measurements"]
-    assert entry["stable"] is False
     assert len(Store(home / "measurements.db").find()) == 1
 
 
@@ -167,42 +160,64 @@ def test_a_locked_store_loses_nothing(
     assert len(load_saved(kept)) == 1
 
 
-def test_interrupting_twice_loses_nothing(
-    locked: Callable[[], None],
-    acting: Acting,
-    home: Path,
-    tmp_path: Path,
-    env: dict[str, str],
-) -> None:
-    os.mkfifo(tmp_path / "measuring")
-    words = acting("open('measuring', 'w').close()")
-    line = ["profile", words, "--resolution", "32", "--seconds", "300", "--precision-goal", "0.01"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "edgekit", *line],
-        cwd=tmp_path,
-        env=env,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        (tmp_path / "measuring").read_text()  # waits until the network writes
-        process.send_signal(signal.SIGINT)
-        assert process.stdout is not None
-        shown = ""
-        while "interrupted after" not in shown:  # the last line but what else disturbed it
-            text = process.stdout.readline()
-            assert text, shown
-            shown += text
-        process.send_signal(signal.SIGINT)
-        locked()
-        assert process.stderr is not None
-        errors = process.stderr.read()
+@pytest.fixture
+def measuring(acting: Acting, tmp_path: Path, env: dict[str, str]) -> Iterator[Measuring]:
+    """Starts a command, as on a terminal, that is in the middle of measuring for minutes."""
+    started = []
+
+    def start(*more: str) -> Process:
+        os.mkfifo(tmp_path / "measuring")
+        signals = os.open(tmp_path / "measuring", os.O_RDONLY | os.O_NONBLOCK)
+        # The third load is never one of those before the first block.
+        words = acting("open('measuring', 'w').write('!')", 3)
+        goal = ("--seconds", "300", "--precision-goal", "0.01")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edgekit", "profile", words, "--resolution", "32", *goal, *more],
+            cwd=tmp_path,
+            env=env,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        ready, _, _ = select.select([signals], [], [], 120)
+        os.close(signals)
+        assert ready, "it never measured"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_interrupting_prints_and_keeps_what_was_measured(measuring: Measuring, home: Path) -> None:
+    process = measuring("--json")
+    process.send_signal(signal.SIGINT)
+    shown, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "p50 ms" in shown
-    assert errors.strip() == "error: interrupted"
+    document = json.loads(shown)
+    assert document["interrupted"] is True
+    (entry,) = document["measurements"]
+    assert entry["stable"] is False
+    assert any("interrupted after" in reason for reason in entry["reasons"])
+    assert len(Store(home / "measurements.db").find()) == 1
+
+
+def test_interrupting_once_more_loses_nothing_either(
+    locked: Callable[[], None], measuring: Measuring, home: Path
+) -> None:
+    process = measuring()
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    while "interrupted after" not in (line := process.stdout.readline()):
+        assert line  # the output has not ended
+    process.send_signal(signal.SIGINT)  # while it waits for the store
+    locked()
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.strip()) == (130, "error: interrupted")
     ((_, kept),) = Store(home / "measurements.db").find()
-    assert kept.artifact == words
     assert kept.blocks
 
 
@@ -210,9 +225,8 @@ def test_a_folder_that_goes_away_while_measuring_loses_nothing(
     run: CommandLine, acting: Acting, tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
-    act = "shutil.rmtree('out'); open('out', 'w').close()"
-    words = acting(act)
-    found = run("profile", words, "--resolution", 32, "--seconds", 2, "-o", "out/m.json", "--json")
+    words = acting("shutil.rmtree('out'); open('out', 'w').close()", 1)
+    found = run("profile", words, "--resolution", 32, "--seconds", 1, "-o", "out/m.json", "--json")
     assert found.code == 3
     assert "cannot write out/m.json" in found.message
     assert found.json["measurements"][0]["artifact"] == words
