@@ -157,7 +157,9 @@ def test_meters_know_only_the_records_and_the_errors(file: Path) -> None:
     for found in imports(file):
         if found.module.partition(".")[0] in sys.stdlib_module_names:
             continue
-        assert found.module in ("edgekit.core", "edgekit.errors"), str(found)
+        # What several of them share lies in modules whose names begin with an underscore.
+        shared = found.module.startswith("edgekit.measure.meters._")
+        assert shared or found.module in ("edgekit.core", "edgekit.errors"), str(found)
 
 
 def test_data_needs_neither_torch_nor_a_runtime() -> None:

@@ -1,6 +1,6 @@
 """From what meters show to the energy of an inference, with an interval.
 
-`EnergyRecorder` gathers the readings of a meter; they become a curve of cumulative energy
+The readings of a meter (`edgekit.measure.energy_recorder`) become a curve of cumulative energy
 (`edgekit.measure.energy_curve`), on which windows of inferences and of idling are evaluated
 (`measured`). What a meter cannot have shown rightly is refused on the way: better no energy than a
 wrong one. Without a meter there is `estimated`, which nobody can take for a measurement.
@@ -11,18 +11,16 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit import registry
-from edgekit.core import Energy, Meter, Reading
+from edgekit.core import Energy, Meter
 from edgekit.errors import MeterError, UnavailableError
-from edgekit.measure.energy_curve import LONGEST_GAP_PERIODS, REMEDY, EnergyCurve, energy_curve
+from edgekit.measure.energy_curve import REMEDY, EnergyCurve
+from edgekit.measure.energy_recorder import PERIODS_PER_WINDOW, shortest_window_s
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,14 +32,9 @@ Window = tuple[float, float, int]
 """Begin and end in s, and the inferences between them."""
 
 FEWEST_WINDOWS = 5
-PERIODS_PER_WINDOW = 20
-"""What an interval needs; a window's ends are uncertain by about a period."""
+"""What an interval needs."""
 
 _IDLE_PARTS = 5  # of the idle window, for the spread of idle power
-
-# Readings wake up a core that runs the network: not more often than this, which is far below the
-# range of a counter over its largest power (65 kJ over 2 kW: 33 s).
-_SHORTEST_POLL_S = 0.01
 
 _MODEL = (
     "MACs x (multiplication + addition) + bytes of weights and activations x one transfer from "
@@ -63,125 +56,6 @@ _DRAM_PJ = {
     "dram_max_pj_per_byte": 2600 / 8,
 }
 
-# What sees the processor, best first: the whole board, then what is nearest to the processor and
-# quickest. A battery sees the screen too, and is slow.
-_CPU_SCOPES = ("board", "rail", "package", "wall", "device")
-_GPU_SCOPES = ("gpu", "board", "rail", "wall", "device")
-
-
-def poll_s(meter: Meter) -> float:
-    """How often the meter is worth reading, in s."""
-    return max(meter.period_s / 2, _SHORTEST_POLL_S)
-
-
-def shortest_window_s(meter: Meter) -> float:
-    """How long a window must be at least, in s."""
-    return PERIODS_PER_WINDOW * max(meter.period_s, poll_s(meter))
-
-
-class EnergyRecorder:
-    """Reads a meter in a thread of its own, from the beginning to the end of a ``with`` block.
-
-    It does not close the meter. What goes wrong in the thread is raised by `reach`, `curve`, and
-    the end of the block.
-
-    Args:
-        every_s: between readings; as `poll_s` says if ``None``.
-    """
-
-    def __init__(self, meter: Meter, every_s: float | None = None) -> None:
-        self._meter = meter
-        self._every_s = poll_s(meter) if every_s is None else every_s
-        self._readings: list[Reading] = []
-        self._error: MeterError | None = None
-        self._news = threading.Condition()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._poll, name="edgekit-energy", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._gather()
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join(self._patience_s())
-        if kind is None:
-            if self._thread.is_alive():
-                raise MeterError(f"meter '{self._meter.name}' does not answer; {REMEDY}")
-            self._raise_kept()
-
-    def reach(self, time_s: float, limit_s: float | None = None) -> None:
-        """Waits until the meter has shown something new after a time, such as a window's end.
-
-        Raises:
-            MeterError: it does not within ``limit_s``, or fails.
-        """
-        limit_s = self._patience_s() if limit_s is None else limit_s
-        with self._news:
-            reached = self._news.wait_for(
-                lambda: self._error is not None or self._newest_s() >= time_s, limit_s
-            )
-        self._raise_kept()
-        if not reached:
-            raise MeterError(
-                f"meter '{self._meter.name}' has shown nothing new for {limit_s:.3g} s: it is "
-                f"stuck, or its clock is wrong; {REMEDY}"
-            )
-
-    def curve(self) -> EnergyCurve:
-        """What was read until now.
-
-        Raises:
-            MeterError: as `energy_curve` does, or the meter failed.
-        """
-        self._raise_kept()
-        with self._news:
-            return energy_curve(tuple(self._readings), self._meter)
-
-    def _poll(self) -> None:
-        try:
-            while not self._stop.wait(self._every_s):
-                self._gather()
-        except MeterError as error:
-            self._keep(error)
-        except Exception as error:  # an unforeseen one must not end the thread in silence
-            kept = MeterError(f"meter '{self._meter.name}' failed: {error!r}; {REMEDY}")
-            kept.__cause__ = error
-            self._keep(kept)
-
-    def _gather(self) -> None:
-        found = self._meter.read()
-        with self._news:
-            self._readings.extend(found)
-            self._news.notify_all()
-
-    def _keep(self, error: MeterError) -> None:
-        with self._news:
-            self._error = error
-            self._news.notify_all()
-
-    def _raise_kept(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-    def _newest_s(self) -> float:
-        """When the meter last showed something new."""
-        if self._meter.quantity == "power":
-            return self._readings[-1].time_s if self._readings else -math.inf
-        for newer, older in itertools.pairwise(reversed(self._readings)):
-            if newer.value != older.value:
-                return newer.time_s
-        return -math.inf
-
-    def _patience_s(self) -> float:
-        return max(LONGEST_GAP_PERIODS * self._meter.period_s, 5.0)
-
 
 def measured(
     curve: EnergyCurve, idle_window: Span, windows: Sequence[Window], meter: Meter
@@ -193,7 +67,8 @@ def measured(
 
     Raises:
         MeterError: there are fewer than 5 windows, one is shorter than 20 periods of the meter,
-            or what the meter showed cannot be.
+            what the meter showed cannot be, or the inferences add less than it can tell from
+            nothing.
     """
     _check_spans(idle_window, windows, meter)
     spans_s = np.array([end - begin for begin, end, _ in windows])
@@ -214,6 +89,12 @@ def measured(
         raise MeterError(
             f"meter '{meter.name}' shows {idle_mw:.4g} mW before the inferences, more than with "
             "them: something else ran; wait until the machine is idle and measure again"
+        )
+    if mean - half <= 0:
+        raise MeterError(
+            f"below what the meter '{meter.name}' can tell: an inference adds {mean - half:.3g} to "
+            f"{mean + half:.3g} mJ to an idle power of {idle_mw:.4g} mW; measure on a quieter "
+            "machine, or with a meter that sees less besides the network"
         )
     return Energy(
         "measured",
@@ -321,36 +202,3 @@ def estimated(macs: int, weight_bytes: int, activation_bytes: int, precision: st
 def unavailable(reason: str) -> Energy:
     """No energy, and why."""
     return Energy("unavailable", reason=reason)
-
-
-def discover(root: Path, *, gpu: bool = False) -> tuple[Meter | None, tuple[str, ...]]:
-    """Opens the meter that sees a network best, for ``--energy auto``.
-
-    Args:
-        root: of the file system.
-        gpu: whether the network runs on a GPU; without, a GPU's meter does not see it.
-
-    Returns:
-        The meter, or ``None``; and for every other one why not, its name first.
-    """
-    scopes = _GPU_SCOPES if gpu else _CPU_SCOPES
-    best: Meter | None = None
-    reasons = []
-    for name in registry.METERS:
-        try:
-            found = registry.meter(name).open(root)
-        except UnavailableError as error:
-            reasons.append(f"{name}: {error}")
-            continue
-        if found.scope not in scopes:
-            loser: Meter | None = found
-            reason = f"it meters the {found.scope}, where the network does not run"
-        elif best is None or scopes.index(found.scope) < scopes.index(best.scope):
-            loser, best = best, found
-            reason = f"{found.name} is preferred"
-        else:
-            loser, reason = found, f"{best.name} is preferred"
-        if loser is not None:
-            loser.close()
-            reasons.append(f"{loser.name}: {reason}")
-    return best, tuple(reasons)

@@ -9,13 +9,20 @@ from pathlib import Path
 
 from edgekit import registry
 from edgekit.core import Energy, Meter
-from edgekit.errors import EdgekitError, MeterError
+from edgekit.errors import EdgekitError, MeterError, UnavailableError
 from edgekit.measure import energy
-from edgekit.measure.energy import EnergyRecorder, Window
+from edgekit.measure.energy import Window
+from edgekit.measure.energy_curve import REMEDY
+from edgekit.measure.energy_recorder import EnergyRecorder, shortest_window_s
 from edgekit.measure.session import Participant, Progress
 from edgekit.measure.subjects import Subject
 
 AUTO, OFF, ESTIMATE = "auto", "off", "estimate"
+
+# What sees the processor, best first: the whole board, then what is nearest to the processor and
+# quickest. A battery sees the screen too, and is slow.
+_CPU_SCOPES = ("board", "rail", "package", "wall", "device")
+_GPU_SCOPES = ("gpu", "board", "rail", "wall", "device")
 
 
 class Metering:
@@ -37,8 +44,8 @@ class Metering:
         if self._words == ESTIMATE:
             try:
                 return estimate(participant.subject)
-            except EdgekitError as error:
-                return energy.unavailable(str(error))
+            except Exception as error:  # whatever PyTorch or an odd network raises
+                return energy.unavailable(_reason(error))
         if self.meter is None:
             return energy.unavailable(self._reason)
         try:
@@ -56,15 +63,15 @@ def metering(words: str, *, gpu: bool = False, root: Path = Path("/")) -> Iterat
         gpu: whether the subjects run on a GPU.
 
     Raises:
-        UnknownNameError: there is no such meter.
+        UsageError: there is no such meter.
         UnavailableError: the meter that was named cannot be read.
     """
     meter, reason = None, "not asked for"
     if words == AUTO:
-        meter, reasons = energy.discover(root, gpu=gpu)
+        meter, reasons = discover(root, gpu=gpu)
         reason = "no meter: " + "; ".join(reasons)
     elif words not in (OFF, ESTIMATE):
-        meter = registry.meter(words).open(root)
+        meter = open_meter(words, root)
     try:
         yield Metering(words, meter, reason)
     finally:
@@ -72,8 +79,58 @@ def metering(words: str, *, gpu: bool = False, root: Path = Path("/")) -> Iterat
             meter.close()
 
 
+def open_meter(words: str, root: Path) -> Meter:
+    """Opens a meter of the registry.
+
+    Raises:
+        UsageError: there is no such meter, or what stands behind its colon is wrong.
+        UnavailableError: the device has none, or it must not be read.
+        MeterError: something else went wrong with it.
+    """
+    kind = registry.meter(words)
+    try:
+        return kind.open(root)
+    except EdgekitError:
+        raise
+    except Exception as error:  # of a library, or of an odd device
+        raise MeterError(f"meter '{words}' cannot be opened: {error!r}; {REMEDY}") from error
+
+
+def discover(root: Path, *, gpu: bool = False) -> tuple[Meter | None, tuple[str, ...]]:
+    """Opens the meter that sees a network best, for ``--energy auto``.
+
+    Args:
+        root: of the file system.
+        gpu: whether the network runs on a GPU; without, a GPU's meter does not see it.
+
+    Returns:
+        The meter, or ``None``; and for every other one why not, its name first.
+    """
+    scopes = _GPU_SCOPES if gpu else _CPU_SCOPES
+    best: Meter | None = None
+    reasons = []
+    for name in registry.METERS:
+        try:
+            found = open_meter(name, root)
+        except UnavailableError as error:
+            reasons.append(f"{name}: {error}")
+            continue
+        if found.scope not in scopes:
+            loser: Meter | None = found
+            reason = f"it meters the {found.scope}, where the network does not run"
+        elif best is None or scopes.index(found.scope) < scopes.index(best.scope):
+            loser, best = best, found
+            reason = f"{found.name} is preferred"
+        else:
+            loser, reason = found, f"{best.name} is preferred"
+        if loser is not None:
+            loser.close()
+            reasons.append(f"{loser.name}: {reason}")
+    return best, tuple(reasons)
+
+
 def _measured(meter: Meter, participant: Participant, progress: Progress) -> Energy:
-    words, window_s = participant.subject.words, energy.shortest_window_s(meter)
+    words, window_s = participant.subject.words, shortest_window_s(meter)
     windows: list[Window] = []
     total = energy.FEWEST_WINDOWS + 1
     with EnergyRecorder(meter) as recorder:
@@ -90,14 +147,22 @@ def _measured(meter: Meter, participant: Participant, progress: Progress) -> Ene
         return energy.measured(recorder.curve(), idle, windows, meter)
 
 
+def _reason(error: Exception) -> str:
+    """Why there is no estimate, in a line."""
+    if isinstance(error, EdgekitError):
+        return str(error)
+    text = next(iter(str(error).strip().splitlines()), "")
+    return f"no estimate of energy: {type(error).__name__}: {text}"
+
+
 def estimate(subject: Subject) -> Energy:
     """A guess from the network's operations and the bytes that they move.
 
     Raises:
         EdgekitError: the network is not known, or nothing is cited for its precision.
+        Exception: whatever building or running the network raises.
     """
     from edgekit.contract import load
-    from edgekit.errors import UnavailableError
     from edgekit.models import build
     from edgekit.models.count import layers
     from edgekit.models.source import open_model

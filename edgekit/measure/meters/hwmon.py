@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.core import Meter, Reading
-from edgekit.errors import MeterError, UnavailableError
+from edgekit.errors import UnavailableError
+from edgekit.measure.meters._sysfs import number_of, optional_text
 
 _HWMON = Path("sys/class/hwmon")
 _IIO = Path("sys/bus/i2c/drivers/ina3221x")
@@ -38,7 +39,7 @@ class _Rail:
     def power_mw(self) -> float:
         power = self.scale
         for file in self.files:
-            power *= _number(file)
+            power *= number_of(file)
         return power
 
 
@@ -52,7 +53,7 @@ class Hwmon:
         chips = [
             chip
             for chip in sorted((root / _HWMON).glob("hwmon*"))
-            if _label(chip / "name") in (*_ONE_CHANNEL, _THREE_CHANNELS)
+            if optional_text(chip / "name") in (*_ONE_CHANNEL, _THREE_CHANNELS)
         ]
         rails = [rail for chip in chips for rail in _rails(chip)]
         rails = rails or list(_iio_rails(root / _IIO))
@@ -97,54 +98,30 @@ class HwmonMeter:
 
 
 def _rails(chip: Path) -> Iterator[_Rail]:
-    name = _label(chip / "name") or chip.name
+    name = optional_text(chip / "name") or chip.name
     for channel in (1, 2, 3) if name == _THREE_CHANNELS else (1,):
         volt, ampere = chip / f"in{channel}_input", chip / f"curr{channel}_input"
         power = chip / f"power{channel}_input"
-        label = _label(chip / f"in{channel}_label") or f"{name} {chip.name} channel {channel}"
-        if _label(chip / f"in{channel}_enable") == "0" or label == "NC":  # nothing is connected
+        label = optional_text(chip / f"in{channel}_label")
+        if optional_text(chip / f"in{channel}_enable") == "0" or label == "NC":  # not connected
             continue
-        if name != _THREE_CHANNELS and power.exists():
+        label = label or f"{name} {chip.name} channel {channel}"
+        if name != _THREE_CHANNELS and optional_text(power) is not None:
             yield _Rail(label, (power,), 1e-3)  # uW
-        elif volt.exists() and ampere.exists():
+        elif None not in (optional_text(volt), optional_text(ampere)):
             yield _Rail(label, (volt, ampere), 1e-3)  # mV x mA
 
 
 def _iio_rails(driver: Path) -> Iterator[_Rail]:
     for file in sorted(driver.glob("*/iio*device*/in_power*_input")):
         channel = file.name.removeprefix("in_power").removesuffix("_input")
-        label = _label(file.with_name(f"rail_name_{channel}"))
+        label = optional_text(file.with_name(f"rail_name_{channel}"))
         yield _Rail(label or f"{file.parent.name} channel {channel}", (file,), 1.0)  # mW
 
 
 def _period_s(chip: Path) -> float:
     file = chip / "update_interval"  # ms
-    return max(_number(file) / 1e3, 1e-3) if file.exists() else _PERIOD_S
-
-
-def _label(file: Path) -> str | None:
-    return _text(file) if file.exists() else None
-
-
-def _number(file: Path) -> float:
-    text = _text(file)
-    try:
-        return float(text)
-    except ValueError as error:
-        raise MeterError(f"{file} shows '{text[:40]}': expected a number") from error
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace").strip()
-    except PermissionError as error:
-        raise MeterError(
-            f"no permission to read {file}: allow it with 'sudo chmod a+r {file}'"
-        ) from error
-    except OSError as error:
-        raise MeterError(
-            f"cannot read {file}: {error.strerror}; leave the sensor out with --energy off"
-        ) from error
+    return _PERIOD_S if optional_text(file) is None else max(number_of(file) / 1e3, 1e-3)
 
 
 METER = Hwmon()

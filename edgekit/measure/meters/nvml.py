@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import time
 from collections.abc import Callable, Sequence
@@ -127,7 +128,8 @@ class NvmlMeter:
             ) from error
 
     def close(self) -> None:
-        self._library.nvmlShutdown()
+        with contextlib.suppress(self._library.NVMLError):  # of a driver that is gone
+            self._library.nvmlShutdown()
 
 
 def _library() -> Any:

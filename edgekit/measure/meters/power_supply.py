@@ -14,14 +14,22 @@ from pathlib import Path
 
 from edgekit.core import Meter, Reading
 from edgekit.errors import MeterError, UnavailableError
+from edgekit.measure.meters._sysfs import LEAVE_OUT, number_of, optional_text, text_of
 
 _FOLDER = Path("sys/class/power_supply")
 
 # Fuel gauges average over about a second (Maxim MAX17055: 0.7 s, TI BQ27xxx: 1 s).
 _PERIOD_S = 1.0
 
-# No running phone or laptop draws less. Some Android drivers give mA where uA are meant.
-_LEAST_MW = 10.0
+# No running phone or laptop draws less. Some Android drivers give mA where uA are meant: what looks
+# like 40 mW is 10 A then, and no phone draws that.
+_LEAST_MW = 40.0
+
+# What phones name their one battery. Others of the type are further gauges of the same cell there,
+# as a Pixel's 'maxfg' is; batteries of laptops are BAT0, BAT1.
+_OF_PHONES = "battery"
+
+_PERMISSION = "on Android use 'adb shell', elsewhere allow it with 'sudo chmod a+r'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +40,21 @@ class PowerSupply:
 
     def open(self, root: Path) -> Meter:
         supplies = sorted((root / _FOLDER).glob("*"))
+        types = {one: optional_text(one / "type", _PERMISSION) for one in supplies}
         batteries = [
-            supply
-            for supply in supplies
-            if _optional(supply / "type") == "Battery"
-            and _optional(supply / "scope") != "Device"
-            and _optional(supply / "present") != "0"
+            one
+            for one in supplies
+            if types[one] == "Battery"
+            and optional_text(one / "scope") != "Device"
+            and optional_text(one / "present") != "0"
         ]
+        batteries = [one for one in batteries if one.name == _OF_PHONES] or batteries
         if not batteries:
             raise UnavailableError(
                 f"no battery in {root / _FOLDER}: expected a folder whose file 'type' says Battery"
             )
-        chargers = [supply for supply in supplies if (supply / "online").exists()]
-        meter = PowerSupplyMeter(
-            batteries, [one for one in chargers if one not in batteries], self.clock
-        )
+        chargers = [one for one in supplies if types[one] != "Battery"]
+        meter = PowerSupplyMeter(batteries, chargers, self.clock)
         meter.read()
         return meter
 
@@ -70,12 +78,12 @@ class PowerSupplyMeter:
 
     def read(self) -> Sequence[Reading]:
         for charger in self._chargers:
-            if _optional(charger / "online") not in (None, "0"):
+            if optional_text(charger / "online") not in (None, "0"):
                 raise MeterError(
                     f"external power ({charger.name}) is connected, so the battery does not see "
                     "the load: unplug it (reach a phone over Wi-Fi: 'adb tcpip 5555')"
                 )
-        status = {battery: _text(battery / "status") for battery in self._batteries}
+        status = {battery: text_of(battery / "status", _PERMISSION) for battery in self._batteries}
         discharging = [battery for battery in self._batteries if status[battery] == "Discharging"]
         if not discharging or "Charging" in status.values():
             shown = ", ".join(f"{battery.name}: {status[battery]}" for battery in self._batteries)
@@ -88,8 +96,7 @@ class PowerSupplyMeter:
         if power_mw < _LEAST_MW:
             raise MeterError(
                 f"the battery ({self.detail}) shows {power_mw:.3g} mW, less than a running device "
-                "can draw: its gauge is stuck, or counts mA where uA are expected; leave it out "
-                "with --energy off"
+                f"can draw: its gauge is stuck, or counts mA where uA are expected; {LEAVE_OUT}"
             )
         return (Reading(now_s, power_mw),)
 
@@ -99,36 +106,13 @@ class PowerSupplyMeter:
 
 def _power_mw(battery: Path) -> float:
     power = battery / "power_now"  # uW
-    if power.exists():
-        return abs(_number(power)) / 1e3
+    if optional_text(power, _PERMISSION) is not None:
+        return abs(number_of(power, _PERMISSION)) / 1e3
     # uA x uV is pW
-    return abs(_number(battery / "current_now")) * _number(battery / "voltage_now") / 1e9
-
-
-def _number(file: Path) -> float:
-    text = _text(file)
-    try:
-        return float(text)
-    except ValueError as error:
-        raise MeterError(f"{file} shows '{text[:40]}': expected a number") from error
-
-
-def _optional(file: Path) -> str | None:
-    return _text(file) if file.exists() else None
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace").strip()
-    except PermissionError as error:
-        raise MeterError(
-            f"no permission to read {file}: on Android use 'adb shell', elsewhere "
-            f"'sudo chmod a+r {file}'"
-        ) from error
-    except OSError as error:
-        raise MeterError(
-            f"cannot read {file}: {error.strerror}; leave the battery out with --energy off"
-        ) from error
+    current, volt = (
+        number_of(battery / name, _PERMISSION) for name in ("current_now", "voltage_now")
+    )
+    return abs(current) * volt / 1e9
 
 
 METER = PowerSupply()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from edgekit.core import Meter, Reading
 from edgekit.errors import MeterError, UnavailableError
+from edgekit.measure.meters._sysfs import LEAVE_OUT, count_of, optional_text, text_of
 
 _FOLDER = Path("sys/class/powercap")
 _TOP_ZONE = re.compile(r"intel-rapl:\d+")  # 'intel-rapl:0:0' is a part of 'intel-rapl:0'
@@ -20,8 +21,12 @@ _TOP_ZONE = re.compile(r"intel-rapl:\d+")  # 'intel-rapl:0:0' is a part of 'inte
 # The counters are updated about every millisecond (Intel SDM volume 3B, 15.10.1).
 _PERIOD_S = 1e-3
 
-# More than a package draws: a counter that seems to have wrapped at more than that went backwards.
+# More than a package draws: a counter that moves faster, or seems to have wrapped so, is wrong.
 _MOST_UW = 2_000e6
+
+# Counters that nobody has read for longer may have wrapped any number of times. The smallest range
+# is passed in half a minute at most power; what was drawn in a pause is never asked for.
+_PAUSE_S = 5.0
 
 _PERMISSION = (
     "since Linux 5.10 only root may read it; allow it until the next start with "
@@ -42,27 +47,29 @@ class _Zone:
     total_uj: int = 0
 
     def advance(self, elapsed_s: float) -> None:
-        """Reads the counter and adds what it moved by.
+        """Reads the counter and adds what it moved by; behind a pause, only notes where it is.
 
         Raises:
-            MeterError: it went backwards, and no wrap explains that.
+            MeterError: it moved by what no package draws, or went backwards and no wrap explains
+                that.
         """
-        raw_uj = _number(self.folder / "energy_uj")
-        step_uj = raw_uj - self.raw_uj
+        before_uj, self.raw_uj = self.raw_uj, count_of(self.folder / "energy_uj", _PERMISSION)
+        if elapsed_s > _PAUSE_S:
+            return
+        step_uj = self.raw_uj - before_uj
+        went = f"the RAPL counter of {self.name} went from {before_uj} to {self.raw_uj} uJ"
         if step_uj < 0:
-            went = f"the RAPL counter of {self.name} went backwards by {-step_uj} uJ"
             if self.range_uj is None:
                 raise MeterError(
                     f"{went}, and without {self.folder / 'max_energy_range_uj'} nobody can tell "
                     "whether it began again at 0; measure again"
                 )
             step_uj += self.range_uj
-            if not 0 <= step_uj <= _MOST_UW * (elapsed_s + _PERIOD_S):
-                raise MeterError(
-                    f"{went} within {elapsed_s:.3g} s, which its range of {self.range_uj} uJ does "
-                    "not explain; leave it out with --energy off"
-                )
-        self.raw_uj = raw_uj
+        if not 0 <= step_uj <= _MOST_UW * (elapsed_s + _PERIOD_S):
+            range_ = "" if self.range_uj is None else f" or its range of {self.range_uj} uJ"
+            raise MeterError(
+                f"{went} within {elapsed_s:.3g} s, which no power{range_} explains; {LEAVE_OUT}"
+            )
         self.total_uj += step_uj
 
 
@@ -74,7 +81,12 @@ class Rapl:
 
     def open(self, root: Path) -> Meter:
         zones = [
-            _Zone(folder, _text(folder / "name"), _range(folder), _number(folder / "energy_uj"))
+            _Zone(
+                folder,
+                text_of(folder / "name"),
+                _range(folder),
+                count_of(folder / "energy_uj", _PERMISSION),
+            )
             for folder in sorted((root / _FOLDER).glob("intel-rapl:*"))
             if _TOP_ZONE.fullmatch(folder.name)
         ]
@@ -122,26 +134,7 @@ class RaplMeter:
 
 def _range(folder: Path) -> int | None:
     file = folder / "max_energy_range_uj"
-    return _number(file) if file.exists() else None
-
-
-def _number(file: Path) -> int:
-    text = _text(file)
-    try:
-        return int(text)
-    except ValueError as error:
-        raise MeterError(f"{file} shows '{text[:40]}': expected a whole number of uJ") from error
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="ascii", errors="replace").strip()
-    except PermissionError as error:
-        raise MeterError(f"no permission to read {file}: {_PERMISSION}") from error
-    except OSError as error:
-        raise MeterError(
-            f"cannot read {file}: {error.strerror}; leave RAPL out with --energy off"
-        ) from error
+    return None if optional_text(file) is None else count_of(file)
 
 
 METER = Rapl()
