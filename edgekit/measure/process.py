@@ -76,7 +76,14 @@ class Process:
         Returns:
             The facts of `edgekit.measure.worker.Worker.open`.
         """
-        return self.ask("open", cores=cores)
+        return self.ask("open", subject=asdict(self.subject), cores=cores)
+
+    def reload(
+        self, subject: Subject, cores: Sequence[int] = (), expected_s: float = 0.0
+    ) -> dict[str, Any]:
+        """Loads a subject anew, or another one that needs the same imports."""
+        self.subject = subject
+        return self.ask("reload", expected_s, subject=asdict(subject), cores=cores)
 
     def ask(self, do: str, expected_s: float = 0.0, **arguments: Any) -> dict[str, Any]:
         """Sends a command and waits for its answer.

@@ -145,11 +145,8 @@ class _File:
         self.tools = versions(target.packages)
         self.runtime = f"{target.runtime} {self.tools.get(_RUNTIME[target.name], '')}".strip()
         self._files = self._target.files(self._path)
-        self._states = self._state()
 
     def load(self) -> Runner:
-        if self._state() != self._states:
-            raise InputError(f"{self._path} was changed while it was measured: measure it again")
         batch = None if self._subject.batch == 1 else self._subject.batch
         return self._target.open(self._path, self._subject.threads, batch=batch)
 
@@ -170,7 +167,7 @@ class _File:
         """Bytes and digest of its files."""
         return sum(file.stat().st_size for file in self._files), digest(self._files)
 
-    def _state(self) -> list[tuple[int, ...]]:
+    def state(self) -> list[list[int]]:
         """What changes when one of the files does.
 
         Raises:
@@ -182,7 +179,7 @@ class _File:
             raise InputError(
                 f"{error.filename} is gone: expected it to stay while it is measured"
             ) from error
-        return [(f.st_dev, f.st_ino, f.st_size, f.st_mtime_ns) for f in found]
+        return [[f.st_dev, f.st_ino, f.st_size, f.st_mtime_ns] for f in found]
 
 
 # The package whose version is the runtime's.

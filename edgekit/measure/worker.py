@@ -1,8 +1,8 @@
 """The process that measures: ``python -m edgekit.measure.worker``.
 
-It has one subject, does what it is asked, one JSON document per line, and answers in kind. While
-it waits it computes nothing, so that several can take turns. It needs NumPy and the runtime of
-its subject, nothing else. What runtimes print goes to standard error.
+It has one subject at a time, does what it is asked, one JSON document per line, and answers in
+kind. While it waits it computes nothing, so that several can take turns. It needs NumPy and the
+runtime of its subject, nothing else. What runtimes print goes to standard error.
 
 How fast a network runs depends by some percent on the pages of memory that it got, and those stay
 with a process even when the network is loaded anew. So on Linux the process only imports the
@@ -31,7 +31,7 @@ import numpy as np
 
 from edgekit.core import to_json
 from edgekit.errors import EdgekitError
-from edgekit.measure.subjects import Loaded, Subject, flush_denormals, open_subject, reference
+from edgekit.measure.subjects import Subject, flush_denormals, open_subject, reference
 
 Answer = TypeVar("Answer")
 
@@ -45,8 +45,7 @@ FORKS = sys.platform == "linux"
 class Worker:
     """A subject, and the commands on it."""
 
-    def __init__(self, subject: Loaded) -> None:
-        self.subject = subject
+    def __init__(self) -> None:
         self.flushed = flush_denormals()
         self.reference = reference()
         self.reference()  # the memory that it takes is not that of the subject
@@ -54,13 +53,14 @@ class Worker:
         self.gaps: list[Any] = []
         self.run: Callable[[], object] | None = None
 
-    def open(self, cores: list[int]) -> dict[str, Any]:
-        """Loads the subject for the first time, and says what that took.
+    def open(self, subject: dict[str, Any], cores: list[int]) -> dict[str, Any]:
+        """Loads a subject for the first time, and says what that took.
 
         Args:
             cores: on which to run; none for wherever the system likes.
         """
         place(cores)
+        self.subject = open_subject(Subject(**subject))
         size = getattr(self.subject, "size", lambda: (None, None))()
         forget_peak()
         idle = resident_mib()
@@ -76,13 +76,14 @@ class Worker:
             "timer_overhead_ns": timer_overhead_ns(),
         }
 
-    def reload(self, cores: list[int]) -> dict[str, Any]:
-        """Loads the subject anew, elsewhere in memory, and on other cores."""
+    def reload(self, subject: dict[str, Any], cores: list[int]) -> dict[str, Any]:
+        """Loads a subject anew, elsewhere in memory, and on other cores."""
         self.run = None
         gc.collect()
         place(cores)
         gap = np.empty(int(self.rng.integers(1, _LARGEST_GAP_BYTES)), np.uint8)
         self.gaps = [*self.gaps[-3:], gap]
+        self.subject = open_subject(Subject(**subject))
         return self._load()
 
     def _load(self) -> dict[str, Any]:
@@ -91,7 +92,12 @@ class Worker:
         loaded = self.subject.load()
         load_ms = 1e3 * (time.perf_counter() - begin)
         self.run = self.subject.prepare(loaded)
-        return {"load_ms": load_ms, "first_ms": timed(self.run, 1)[0], "pid": os.getpid()}
+        return {
+            "load_ms": load_ms,
+            "first_ms": timed(self.run, 1)[0],
+            "pid": os.getpid(),
+            "state": getattr(self.subject, "state", lambda: None)(),
+        }
 
     def block(self, runs: int, reference: int) -> dict[str, Any]:
         """Runs the subject, then the reference network."""
@@ -187,30 +193,31 @@ def involuntary_switches() -> int:
 
 def serve(requests: TextIO, answers: TextIO) -> None:
     """Imports what the first request asks for; answers all others in forks, where possible."""
-    subject = None
-    while subject is None:
+    imported = None
+    while imported is None:
         line = requests.readline()
         if not line:
             return
-        subject = _answering(answers, partial(open_subject, Subject(**json.loads(line)["subject"])))
+        words = Subject(**json.loads(line)["subject"])
+        imported = _answering(answers, partial(open_subject, words))
     _send(answers, {})
     line = requests.readline()
+    forks = FORKS and words.processor == "cpu"  # CUDA works in no fork
     while line:
-        request = json.loads(line)
-        if FORKS:
-            line = _fork(subject, request, requests, answers)
+        if forks:
+            line = _fork(line, requests, answers)
         else:
-            line = _serve_loaded(Worker(subject), request, requests, answers)
+            line = _serve_loaded(Worker(), line, requests, answers, forks=False)
 
 
-def _fork(subject: Loaded, request: dict[str, Any], requests: TextIO, answers: TextIO) -> str:
+def _fork(line: str, requests: TextIO, answers: TextIO) -> str:
     """Lets a child answer a request and those that follow; gives the one that needs another."""
     out, into = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(out)
         die_with_parent()
-        left = _serve_loaded(Worker(subject), request, requests, answers)
+        left = _serve_loaded(Worker(), line, requests, answers, forks=True)
         os.write(into, left.encode())
         os._exit(0)
     os.close(into)
@@ -225,20 +232,19 @@ def _fork(subject: Loaded, request: dict[str, Any], requests: TextIO, answers: T
 
 
 def _serve_loaded(
-    worker: Worker, request: dict[str, Any], requests: TextIO, answers: TextIO
+    worker: Worker, line: str, requests: TextIO, answers: TextIO, *, forks: bool
 ) -> str:
     """Answers requests until there are no more, or one needs a new process: that one, or ''."""
-    while True:
+    while line:
+        request = json.loads(line)
         command = getattr(worker, request.pop("do"))
         answer: dict[str, Any] | None = _answering(answers, partial(command, **request))
         if answer is not None:
             _send(answers, answer)
         line = requests.readline()
-        if not line:
-            return ""
-        request = json.loads(line)
-        if FORKS and request["do"] == "reload":
+        if forks and line and json.loads(line)["do"] == "reload":
             return line
+    return ""
 
 
 def _answering(answers: TextIO, compute: Callable[[], Answer]) -> Answer | None:

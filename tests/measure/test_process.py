@@ -51,7 +51,7 @@ def test_an_artifact_tells_what_loading_and_running_took(artifacts: Artifacts, t
         assert len(block["samples_ms"]) == 7
         assert len(block["reference_ms"]) == 3
         assert min(block["samples_ms"] + block["reference_ms"]) > 0
-        assert process.ask("reload", cores=[])["load_ms"] > 0
+        assert process.reload(Subject(str(path)))["load_ms"] > 0
         burst = process.ask("burst", seconds=0.05)
         assert burst["inferences"] >= 1
         assert burst["end_s"] - burst["begin_s"] >= 0.05

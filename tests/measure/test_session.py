@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from small_artifacts import Artifacts
@@ -134,3 +135,31 @@ def test_every_load_has_a_process_of_its_own(artifacts: Artifacts) -> None:
         opened.take_turns(never)
         assert process.pids[0] == before[0]
         assert process.pids[1] != before[1]
+
+
+def test_subjects_of_one_runtime_exchange_their_processes(artifacts: Artifacts) -> None:
+    subjects = [Subject(str(artifacts["tflite", p])) for p in ("fp32", "fp16")]
+    subjects.append(Subject(str(artifacts["onnx", "fp32"])))
+    with session(subjects, Effort(seconds=1.5)) as opened:
+        before = [participant.process for participant in opened.participants]
+        opened.take_turns(never)
+        loads = opened.participants[0].blocks[-1].instance
+        after = [participant.process for participant in opened.participants]
+        assert after == ([before[1], before[0], before[2]] if loads % 2 else before)
+        assert [process.subject for process in after] == subjects
+
+
+def test_a_file_that_is_replaced_while_it_is_measured_is_an_error(
+    artifacts: Artifacts, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.tflite"
+    path.write_bytes(artifacts["tflite", "fp32"].read_bytes())
+
+    def progress(what: str, done: float, _: float) -> None:
+        if what == "measuring" and done > 0.3 and path.stat().st_size:
+            path.write_bytes(b"")
+
+    found = profile([Subject(str(path))], Effort(5.0), progress=progress)
+    assert found.measurements[0].blocks
+    (failure,) = found.failures
+    assert "own.tflite" in str(failure.error)
