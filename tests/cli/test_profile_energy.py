@@ -6,22 +6,44 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import CommandLine
 from small_artifacts import Artifacts
 
-# Watts every 20 ms, as a wall meter's logger writes them.
+# Watts every 20 ms, as a wall meter's logger writes them: an expression of n, the number of the
+# row, and busy, the cores that the measuring processes of its parent used since the last row.
 WRITER = """
-import sys, time
+import os, sys, time
+from pathlib import Path
+
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+
+def measuring():
+    stats = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"edgekit.measure.worker" in (path / "cmdline").read_bytes():
+                stats[path.name] = (path / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+    parents = {str(os.getppid())}
+    for _ in range(2):  # and the processes that those start
+        parents |= {pid for pid, fields in stats.items() if fields[1] in parents}
+    return sum((int(s[11]) + int(s[12])) * TICK_S for pid, s in stats.items() if pid in parents)
+
 with open(sys.argv[1], "a", buffering=1) as file:
-    n = 0
+    n, before, clock = 0, 0.0, time.time()
     while True:
-        n += 1
-        file.write(f"{time.time():.6f},{eval(sys.argv[2])}\\n")
+        time.sleep(0.02)
+        used = measuring() if "busy" in sys.argv[2] else 0.0
+        n, now = n + 1, time.time()
+        busy = max(0.0, used - before) / (now - clock)
+        before, clock = used, now
+        file.write(f"{now:.6f},{eval(sys.argv[2])}\\n")
         if n == 8:
             print("ready", flush=True)
-        time.sleep(0.02)
 """
 
 
@@ -32,7 +54,7 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def meter(tmp_path: Path) -> Iterator[Callable[[str], str]]:
-    """Starts a meter that shows an expression of ``n``, the number of the reading."""
+    """Starts a meter that shows an expression; see `WRITER`."""
     started = []
 
     def start(watts: str) -> str:
@@ -52,7 +74,7 @@ def meter(tmp_path: Path) -> Iterator[Callable[[str], str]]:
         process.communicate()
 
 
-def profiled(run: CommandLine, artifacts: Artifacts, energy: str) -> tuple[dict[str, object], str]:
+def profiled(run: CommandLine, artifacts: Artifacts, energy: str) -> tuple[dict[str, Any], float]:
     path = artifacts["tflite", "fp32"]
     found = run("profile", path, "--seconds", 1, "--energy", energy, "--json")
     assert found.code == 0, found.err
@@ -63,23 +85,44 @@ def profiled(run: CommandLine, artifacts: Artifacts, energy: str) -> tuple[dict[
 def test_a_wall_meter_gives_measured_energy(
     run: CommandLine, artifacts: Artifacts, meter: Callable[[str], str]
 ) -> None:
-    energy, _ = profiled(run, artifacts, meter("5 + 0.01 * (n % 3)"))
-    assert (energy["kind"], energy["meter"], energy["scope"]) == ("measured", "csv", "wall")
-    assert energy["idle_mw"] == pytest.approx(5010, rel=0.01)
-    assert float(str(energy["gross_mj_per_inference"])) > 0
+    energy, _ = profiled(run, artifacts, meter("5 + 20 * busy"))
+    assert energy["kind"] == "measured", energy["reason"]
+    assert (energy["meter"], energy["scope"]) == ("csv", "wall")
+    assert 5_000 <= energy["idle_mw"] < 15_000
+    low, high = energy["ci95"]
+    assert 0 < low < energy["mj_per_inference"] < high
+    assert energy["mj_per_inference"] < energy["gross_mj_per_inference"]
     assert energy["windows"] == 5
 
 
+def test_a_network_that_the_meter_does_not_see_has_no_energy(
+    run: CommandLine, artifacts: Artifacts, meter: Callable[[str], str]
+) -> None:
+    energy, p50 = profiled(run, artifacts, meter("60 - 2 * busy + (n * 7919) % 11"))
+    assert (energy["kind"], energy["mj_per_inference"]) == ("unavailable", None)
+    reasons = ("below what the meter 'csv' can tell", "something else ran")
+    assert any(reason in energy["reason"] for reason in reasons)
+    assert p50
+
+
 @pytest.mark.parametrize(
-    "watts", ["5 if n < 9 else float('nan')", "5 if n < 9 else -3", "5 if n < 9 else 1e9"]
+    ("lie", "reason"),
+    [
+        ("float('nan')", "which cannot be"),
+        ("-3", "which cannot be"),
+        ("1e9", "which cannot be"),
+        ("0", "stuck at zero"),
+        ("'lots'", "expected rows 'timestamp,watts'"),
+    ],
 )
 def test_a_lying_meter_leaves_the_latency(
-    run: CommandLine, artifacts: Artifacts, meter: Callable[[str], str], watts: str
+    run: CommandLine, artifacts: Artifacts, meter: Callable[[str], str], lie: str, reason: str
 ) -> None:
-    energy, p50 = profiled(run, artifacts, meter(watts))
+    energy, p50 = profiled(run, artifacts, meter(f"5 if n < 9 else {lie}"))
     assert energy["kind"] == "unavailable"
     assert energy["mj_per_inference"] is None
     assert "csv" in str(energy["reason"])
+    assert reason in str(energy["reason"])
     assert p50
 
 
