@@ -145,15 +145,26 @@ def interval(clusters: Sequence[Values]) -> tuple[float, float]:
     """Interval of the median of positive values that come in clusters.
 
     Whole clusters are drawn with replacement, as values of one cluster may have their deviation
-    in common; of one cluster alone, its values are drawn. With few clusters the ends of such a
-    bootstrap lie too near; they are moved outwards as the spread of a small sample is below that
-    of its population, and as Student's distribution is wider than the normal one. All of it in
-    logarithms, as times and ratios vary by factors.
+    in common. Few clusters can look alike by chance, so single values are drawn as well, and the
+    wider interval counts. All of it in logarithms, as times and ratios vary by factors.
     """
     most = max(1, _MOST_VALUES // len(clusters))
     clusters = [_condensed(np.log(values), most) for values in clusters]
-    if len(clusters) == 1:
-        clusters = np.split(clusters[0], len(clusters[0]))
+    together = np.concatenate(clusters)
+    half = _half_width(np.split(together, len(together)))
+    if len(clusters) > 1:
+        half = max(half, _half_width(clusters))
+    middle = float(np.median(together))
+    return math.exp(middle - half), math.exp(middle + half)
+
+
+def _half_width(clusters: Sequence[Values]) -> float:
+    """Half the width of a bootstrap interval of the median, of clusters drawn with replacement.
+
+    With few clusters the ends of a bootstrap lie too near; they are moved outwards as the spread
+    of a small sample is below that of its population, and as Student's distribution is wider than
+    the normal one.
+    """
     count = len(clusters)
     table = np.full((count, max(map(len, clusters))), np.nan)
     for row, values in zip(table, clusters, strict=True):
@@ -161,12 +172,11 @@ def interval(clusters: Sequence[Values]) -> tuple[float, float]:
     rng = np.random.default_rng(0)  # the same samples give the same interval
     drawn = rng.integers(count, size=(RESAMPLES, count))
     medians = np.nanmedian(table[drawn].reshape(RESAMPLES, -1), axis=1)
-    middle = np.nanmedian(table)
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(medians, [tail, 100 - tail])
     # Of few clusters one end can lie on the middle by chance: only their distance is of use.
-    half = _student_over_normal(count) * math.sqrt(count / max(count - 1, 1)) * (high - low) / 2
-    return float(np.exp(middle - half)), float(np.exp(middle + half))
+    wider = _student_over_normal(count) * math.sqrt(count / max(count - 1, 1))
+    return float(wider * (high - low) / 2)
 
 
 # Beyond these, an interval gets no better, and resampling takes more and more memory.
