@@ -210,12 +210,12 @@ def local_device(name: str) -> DeviceProfile:
 
 def chosen_meter(words: str, device: DeviceProfile, processor: str) -> str:
     """What ``--energy`` means on a device: ``auto`` begins with the meter that it declares."""
-    from edgekit import registry
+    from edgekit.measure.metering import AUTO, open_meter
 
-    if words != "auto" or device.meter is None:
+    if words != AUTO or device.meter is None:
         return words
     try:
-        meter = registry.meter(device.meter).open(Path("/"))
+        meter = open_meter(device.meter, Path("/"))
         scope = meter.scope
         meter.close()
     except (UnavailableError, UsageError) as error:
