@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from edgekit.core import Energy
 from edgekit.report import plots, svg
 from edgekit.report.entries import Entry
 from edgekit.report.latency import UNKNOWN, mebibytes, size_mib
@@ -150,7 +151,7 @@ def energy(entries: Sequence[Entry]) -> Section:
         name = "Measured" if kind == "measured" else f"{kind.capitalize()}, not measured"
         title = f"{name}: energy per inference on {at}"
         rows = [_energy_bar(e, kind == "measured") for e in group]
-        drawn.append(_bars(f"energy-{index}", title, rows, _energy_caption(kind, about, group[0])))
+        drawn.append(_bars(f"energy-{index}", title, rows, _energy_caption(kind, about, group)))
     body = gallery(drawn) if drawn else ""
     without = [e for e in entries if e.measurement.energy.mj_per_inference is None]
     if without:
@@ -177,16 +178,32 @@ def _energy_bar(e: Entry, measured: bool) -> plots.Bar:
     )
 
 
-def _energy_caption(kind: str, about: str, first: Entry) -> str:
-    found = first.measurement.energy
+def _energy_caption(kind: str, about: str, group: Sequence[Entry]) -> str:
     if kind == "measured":
-        meter = ", ".join(filter(None, (found.meter, found.detail)))
+        meters = _shared(
+            (e, ", ".join(filter(None, (e.measurement.energy.meter, e.measurement.energy.detail))))
+            for e in group
+        )
         return (
-            f"What an inference adds to idling, of the {about} ({meter}). Lines are 95 % "
+            f"What an inference adds to idling, of the {about} ({meters}). Lines are 95 % "
             f"intervals over windows."
         )
-    numbers = ", ".join(f"{k} = {v:g}" for k, v in sorted((found.coefficients or {}).items()))
+    numbers = _shared((e, _coefficients(e.measurement.energy)) for e in group)
     return (
         f"Estimated by {about}{f' with {numbers}' if numbers else ''}. Nothing was metered: such "
         f"numbers stand neither beside measured ones nor in a ranking with them."
     )
+
+
+def _coefficients(found: Energy) -> str:
+    return ", ".join(f"{k} = {v:g}" for k, v in sorted((found.coefficients or {}).items()))
+
+
+def _shared(facts: Iterable[tuple[Entry, str]]) -> str:
+    """What is true of all entries; where they differ, of which ones each thing is true."""
+    whose: dict[str, list[str]] = {}
+    for entry, fact in facts:
+        whose.setdefault(fact, []).append(str(entry.number))
+    if len(whose) < 2:
+        return "".join(whose)
+    return "; ".join(f"{fact or 'unknown'} for {', '.join(n)}" for fact, n in whose.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -251,6 +252,18 @@ def test_energies_of_different_scopes_are_apart() -> None:
     material = Material((measurement(energy=MEASURED), measurement(2.0, energy=wall)), ())
     told = [text for text in Page(render(material)).of("desc") if "mJ" in text]
     assert len(told) == 2
+
+
+def test_captions_of_energy_tell_what_is_true_of_which_measurement() -> None:
+    rough = replace(ESTIMATED, mj_per_inference=1.5, coefficients={"pj_per_mac": 0.3})
+    other = replace(MEASURED, detail="package-1")
+    energies = (ESTIMATED, rough, ESTIMATED, MEASURED, other)
+    found = tuple(measurement(1.0 + i, energy=one) for i, one in enumerate(energies))
+    captions = Page(render(Material(found, ()))).of("figcaption")
+    (estimated,) = [text for text in captions if text.startswith("Estimated")]
+    assert "with pj_per_mac = 4.6 for 1, 3; pj_per_mac = 0.3 for 2." in estimated
+    (measured,) = [text for text in captions if text.startswith("What an inference adds")]
+    assert "(rapl, package-0 for 4; rapl, package-1 for 5)" in measured
 
 
 def test_accuracy_says_what_is_missing_and_what_is_left_over(page: Page) -> None:
