@@ -19,7 +19,7 @@ Label = tuple[str, str]
 def entry(measurement: Measurement) -> dict[str, Any]:
     """A measurement as it stands in a document: statistics in the place of samples."""
     from edgekit.core import to_json
-    from edgekit.measure.statistics import summary
+    from edgekit.measure.statistics import reference_ms, summary
 
     s = summary(measurement.blocks)
     m = to_json(measurement)
@@ -36,6 +36,7 @@ def entry(measurement: Measurement) -> dict[str, Any]:
             "n": s.n,
             "ci95": list(s.ci95_ms),
         },
+        "reference_ms": reference_ms(measurement.blocks),
         "images_per_s": 1e3 * measurement.batch / s.p50_ms,
         "loads": len({block.instance for block in measurement.blocks}),
         "operators_ms": total,

@@ -72,6 +72,7 @@ def test_a_batch_counts_all_its_images(run: CommandLine, artifacts: Artifacts) -
     assert entry["batch"] == 4
     assert entry["environment"]["input"] == "4x3x32x32 float32"
     assert entry["images_per_s"] == pytest.approx(4000 / entry["latency_ms"]["p50"])
+    assert entry["reference_ms"] > 0
 
 
 @pytest.mark.parametrize("threads", ["0", "10000", "-1", "two", ""])
