@@ -103,10 +103,11 @@ def _kernels(session: Any, runs: int) -> list[tuple[str, str, float]]:
     events = json.loads(Path(session.end_profiling()).read_bytes())
     kernels = [e for e in events if e["cat"] == "Node" and e["name"].endswith(KERNEL)]
     count, rest = divmod(len(kernels), WARM_UP + runs)
-    if rest or not count:
+    first = [e["name"] for e in kernels[:count]]
+    if rest or not count or [e["name"] for e in kernels] != first * (WARM_UP + runs):
         raise UnavailableError(
             f"ONNX Runtime's profiler tells of {len(kernels)} operators in {WARM_UP + runs} "
-            f"inferences: expected as many in each, so this file has no operator times"
+            f"inferences: expected the same in each, so this file has no operator times"
         )
     found = []
     for i in range(count):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ def time_operators(
     windows = [_window(request(), inputs, length) for _ in range(WINDOWS)]
     found = []
     for key in windows[0]:
-        ms = statistics.median(window[key] for window in windows)
+        ms = statistics.median(window.get(key, 0.0) for window in windows)
         found.append(OperatorTime(_module(key[0]), key[1], max(0.0, ms)))
     return tuple(found)
 
@@ -44,18 +45,16 @@ def _window(request: Any, inputs: Sequence[Array], length: int) -> dict[tuple[st
     """Mean time of each operator that was executed, in ms, by name and kind, in order."""
     for number, value in enumerate(inputs):
         request.get_input_tensor(number).data[...] = value
-    sums: list[dict[tuple[str, str], float]] = []
+    sums: list[defaultdict[tuple[str, str], float]] = []
     for count in (WARM_UP, length):
         for _ in range(count):
             request.infer(share_outputs=True)
         total = WARM_UP + length if sums else WARM_UP  # inferences so far
-        sums.append(
-            {
-                (info.node_name, info.node_type): _microseconds(info) * total
-                for info in request.profiling_info
-                if info.exec_type != FUSED and info.node_type not in ENDS
-            }
-        )
+        shown: defaultdict[tuple[str, str], float] = defaultdict(float)  # names may repeat
+        for info in request.profiling_info:
+            if info.exec_type != FUSED and info.node_type not in ENDS:
+                shown[info.node_name, info.node_type] += _microseconds(info) * total
+        sums.append(shown)
     before, after = sums
     return {key: (after[key] - before[key]) / length / 1000 for key in after}
 

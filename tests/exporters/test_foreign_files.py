@@ -10,7 +10,7 @@ import pytest
 
 from edgekit import registry
 from edgekit.core import Profilable, Runner
-from edgekit.errors import InputError
+from edgekit.errors import InputError, UnavailableError
 from edgekit.native_output import captured
 
 
@@ -129,3 +129,45 @@ def test_operators_are_timed_at_the_batch(
     with captured():
         found = profilable.operators(path, inputs, threads=1, runs=2, batch=batch)
     assert [operator.kind.upper() for operator in found] in (["ADD"], ["SUBGRAPH"])
+
+
+def test_a_network_that_runs_other_operators_each_time_has_no_operator_times(
+    tmp_path: Path,
+) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    def value(name: str, kind: int, shape: list[int]) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    # Adds the input to itself as often as a die says.
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["going"], ["goes_on"]),
+            helper.make_node("Add", ["so_far", "image"], ["sum"]),
+        ],
+        "body",
+        [
+            value("i", TensorProto.INT64, []),
+            value("going", TensorProto.BOOL, []),
+            value("so_far", TensorProto.FLOAT, [1, 4]),
+        ],
+        [value("goes_on", TensorProto.BOOL, []), value("sum", TensorProto.FLOAT, [1, 4])],
+    )
+    graph = helper.make_graph(
+        [
+            helper.make_node("RandomUniform", [], ["die"], shape=[1], high=9.0, seed=1.0),
+            helper.make_node("Cast", ["die"], ["times"], to=TensorProto.INT64),
+            helper.make_node("Loop", ["times", "", "image"], ["scores"], body=body),
+        ],
+        "moody",
+        [value("image", TensorProto.FLOAT, [1, 4])],
+        [value("scores", TensorProto.FLOAT, [1, 4])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    path = tmp_path / "moody.onnx"
+    onnx.save(model, path)
+    profilable = registry.target("onnx")
+    assert isinstance(profilable, Profilable)
+    with pytest.raises(UnavailableError, match="expected the same in each"), captured():
+        profilable.operators(path, [np.ones((1, 4), np.float32)], threads=1, runs=3)
