@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from edgekit.errors import MeterError
+
+Number = TypeVar("Number", int, float)
 
 LEAVE_OUT = "leave it out with --energy off"
 
@@ -48,11 +52,7 @@ def number_of(file: Path, allow: str | None = None) -> float:
     Raises:
         MeterError: it cannot be read, or holds something else.
     """
-    text = text_of(file, allow)
-    try:
-        return float(text)
-    except ValueError as error:
-        raise MeterError(f"{file} shows '{text[:40]}': expected a number") from error
+    return _parsed(file, allow, float, "a number")
 
 
 def count_of(file: Path, allow: str | None = None) -> int:
@@ -61,8 +61,12 @@ def count_of(file: Path, allow: str | None = None) -> int:
     Raises:
         MeterError: it cannot be read, or holds something else.
     """
+    return _parsed(file, allow, int, "a whole number")
+
+
+def _parsed(file: Path, allow: str | None, parse: Callable[[str], Number], what: str) -> Number:
     text = text_of(file, allow)
     try:
-        return int(text)
+        return parse(text)
     except ValueError as error:
-        raise MeterError(f"{file} shows '{text[:40]}': expected a whole number") from error
+        raise MeterError(f"{file} shows '{text[:40]}': expected {what}") from error
