@@ -55,15 +55,14 @@ def constant(flat: Any, index: int) -> bool:
 
 
 def module_path(name: str) -> str:
-    """Dotted path of the module that computes a tensor, from the name that it has in the file.
+    """Dotted path of the module that computes a tensor, from the name litert-torch gives it.
 
-    edgekit's own converter names tensors by that path, with a number behind ``#``. In files of
-    litert-torch a name is ``package.Class_attribute/package.Class_attribute/...;number``; of
-    operators that were fused it holds several, the last of which is the first to compute.
+    Such a name is ``package.Class_attribute/package.Class_attribute/...;number``; of operators
+    that were fused it holds several, the last of which is the first to compute.
     """
     own = [part for part in name.split(";") if "/" in part]
     if not own:
-        return name.strip(";").partition("#")[0]
+        return name.strip(";")
     path = [part.rpartition(".")[2].partition("_")[2] for part in own[-1].split("/")]
     return ".".join(part for part in path if part not in ("", "wrapped"))
 
