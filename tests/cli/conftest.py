@@ -20,7 +20,9 @@ SMALL = "mobilenetv1@0.25"
 ODD_NETWORKS = Path(__file__).parents[1] / "measure" / "odd_networks.py"
 
 # What a message may name that is given to another program, or to another command, which is named.
-ELSEWHERE = re.compile(r"pip install [^;:]*|'(?:edgekit|python -m) [^']*'|No such option:? '?--[\w-]+")
+ELSEWHERE = re.compile(
+    r"pip install [^;:]*|'(?:edgekit|python -m) [^']*'|No such option:? '?--[\w-]+"
+)
 OPTION = re.compile(r"(?<![\w-])(?:--[a-z][\w-]*|-[a-z]\b)")
 COMMANDS = (
     "compare", "demo", "describe", "evaluate", "export", "export-profiles", "history", "predict",
