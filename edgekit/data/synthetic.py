@@ -6,6 +6,9 @@ access.
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -95,20 +98,40 @@ def noise_images(count: int, size: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def _noise_image(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    total = np.zeros((size, size, 3))
-    for cells in (*_NOISE_CELLS, size):
-        grid = rng.normal(size=(3, cells, cells)).astype(np.float32)
-        amplitude = rng.exponential()
-        if cells > size:
-            continue
-        for channel in range(3):
-            fine = Image.fromarray(grid[channel]).resize((size, size), Image.Resampling.BICUBIC)
-            total[:, :, channel] += amplitude * np.asarray(fine)
-    total /= total.std() + 1e-6
-    contrast = rng.uniform(20, 90)
-    brightness = rng.uniform(50, 205)
-    tint = rng.uniform(-50, 50, 3)
-    return _to_uint8(total * contrast + brightness + tint)
+    cells = [n for n in _NOISE_CELLS if n <= size]
+    amplitudes = rng.exponential(size=len(_NOISE_CELLS) + 1).astype(np.float32)
+    # All grids side by side, for one product instead of one each.
+    grids = np.zeros((3, sum(cells), sum(cells)), np.float32)
+    begin = 0
+    for n, amplitude in zip(cells, amplitudes, strict=False):
+        place = slice(begin, begin + n)
+        grids[:, place, place] = amplitude * rng.standard_normal((3, n, n), np.float32)
+        begin += n
+    finer = _finer(tuple(cells), size)
+    total = finer @ grids @ finer.T
+    finest = rng.integers(0, 256, (3, size, size), np.uint8).astype(np.float32)
+    finest -= np.float32(127.5)
+    finest *= amplitudes[-1] / np.float32(127.5)
+    total += finest
+    total *= np.float32(rng.uniform(20, 90) / (total.std() + 1e-6))
+    total += (rng.uniform(50, 205) + rng.uniform(-50, 50, (3, 1, 1))).astype(np.float32)
+    return _to_uint8(total.transpose(1, 2, 0))
+
+
+@functools.cache
+def _finer(cells: tuple[int, ...], size: int) -> NDArray[np.float32]:
+    """What bicubic interpolation makes of rows of so many numbers: shape (size, sum of cells)."""
+    return np.concatenate(
+        [
+            np.asarray(
+                Image.fromarray(np.eye(n, dtype=np.float32)).resize(
+                    (n, size), Image.Resampling.BICUBIC
+                )
+            )
+            for n in cells
+        ],
+        axis=1,
+    )
 
 
 def _mask(kind: str, radius: float, centre: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -124,5 +147,6 @@ def _mask(kind: str, radius: float, centre: NDArray[np.float64]) -> NDArray[np.b
     return inside
 
 
-def _to_uint8(pixels: NDArray[np.float64]) -> NDArray[np.uint8]:
-    return np.clip(np.floor(pixels + 0.5), 0, 255).astype(np.uint8)
+def _to_uint8(pixels: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    found: NDArray[np.uint8] = np.clip(np.floor(pixels + 0.5), 0, 255).astype(np.uint8)
+    return found

@@ -117,7 +117,8 @@ def make_reference(
         model = dataclasses.replace(model, module=_made_comparable(model, facts))
     model = dataclasses.replace(model, preprocessing=facts)
     samples = _samples(data, model.data, facts, skip_corrupt)
-    scores = reference_scores(model.module, samples.images)
+    channels_last = model.spec is not None  # networks of the zoo take both
+    scores = reference_scores(model.module, samples.images, channels_last=channels_last)
     check_reference(scores, f"'{model.words}'")
     return Reference(model, samples.images, scores, samples.about, samples.skipped)
 
@@ -154,7 +155,7 @@ def reason(error: BaseException) -> str:
 def agreement_with(reference: Reference, target: Target, path: Path, precision: str) -> Agreement:
     """Runs an artifact on the reference's images, one by one, and compares."""
     with captured():
-        runner = target.open(path)
+        runner = target.open(path, torch.get_num_threads())
         images = arrange(reference.images, target.layout)
         outputs = [runner.run([images[i : i + 1]])[0] for i in range(len(images))]
     return compare(reference.scores, np.concatenate(outputs), TOLERANCES[precision])
@@ -271,8 +272,13 @@ def _made_comparable(model: Model, facts: Preprocessing) -> torch.nn.Module:
     module = copy.deepcopy(model.module)
     if model.spec is not None:  # other people's networks keep their parameters
         stabilize(module)
+    layout = torch.contiguous_format if model.spec is None else torch.channels_last
+    batches = [
+        torch.from_numpy(batch).contiguous(memory_format=layout)
+        for batch in statistics_noise(facts)
+    ]
     try:
-        update_bn([torch.from_numpy(batch) for batch in statistics_noise(facts)], module)
+        update_bn(batches, module)
     except Exception as error:  # the user's code may raise anything
         raise ModelError(
             f"the network cannot run in training mode to set its batch-norm statistics: {error}; "

@@ -200,7 +200,7 @@ def test_files_that_were_rejected_are_not_called_verified(run: CommandLine, modu
     words = f"{module(network(FAULTS['openvino']))}:Net"
     result = run("export", words, "-t", "openvino", "--resolution", 32)
     assert result.code == 4
-    assert "Compared in their runtimes against PyTorch on 128 images (noise)" in result.out
+    assert "Compared in their runtimes against PyTorch on 100 images (noise)" in result.out
     assert "Verified" not in result.out
 
 
