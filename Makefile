@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TENSORFLOW := .venv-tensorflow
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test check bench clean
@@ -22,17 +23,24 @@ check: $(VENV)/dev.stamp
 	$(BIN)/mypy
 
 # Figures for docs/benchmarks.md. Takes about an hour; run it on an idle machine.
-bench: $(VENV)/dev.stamp
+bench: $(VENV)/dev.stamp $(TENSORFLOW)/stamp
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/export.py
 	$(BIN)/python tests/bench/choices.py
 	$(BIN)/python tests/bench/throughput.py
 	$(BIN)/python tests/bench/latency.py
 	$(BIN)/python tests/bench/latency.py equal slower absolute --busy
+	$(BIN)/python tests/bench/tflite.py --tensorflow $(TENSORFLOW)/bin/python
 
 $(VENV)/base.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -e .
+	touch $@
+
+# TensorFlow runs edgekit's files for comparison, in an environment of its own.
+$(TENSORFLOW)/stamp:
+	$(PYTHON) -m venv $(TENSORFLOW)
+	$(TENSORFLOW)/bin/python -m pip install --quiet --disable-pip-version-check tensorflow-cpu==2.21.0
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/base.stamp
@@ -40,4 +48,4 @@ $(VENV)/dev.stamp: $(VENV)/base.stamp
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist edgekit-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TENSORFLOW) build dist edgekit-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

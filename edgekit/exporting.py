@@ -120,6 +120,7 @@ def export(
     out: Path | str = ".",
     weights: Path | None = None,
     resolution: int | None = None,
+    converter: str | None = None,
     data: str | None = None,
     skip_corrupt: bool = False,
     overwrite: bool = False,
@@ -136,6 +137,7 @@ def export(
         out: folder of the results; made where missing.
         weights: checkpoint or state dict, for a zoo name or callable.
         resolution: input side in pixels, instead of the network's own.
+        converter: of targets that have several; the default one of each if ``None``.
         data: SRC whose images the verification uses; by default that of the training, else noise.
         skip_corrupt: leave out images of it that cannot be decoded, instead of failing.
         overwrite: replace files of the same name.
@@ -151,7 +153,7 @@ def export(
         InputError: a model, weights or data that cannot be used; a folder that cannot be written.
         UnavailableError: a converter or runtime is not installed.
     """
-    chosen, names = _chosen(targets, precisions)
+    chosen, names = _chosen(targets, precisions, converter)
     if isinstance(model, str):
         notify(f"building {model}")
         model = open_model(model, weights=weights, resolution=resolution)
@@ -174,14 +176,18 @@ def export(
     return [result for result in results if isinstance(result, Exported)]
 
 
-def _chosen(targets: Sequence[str], precisions: Sequence[str]) -> tuple[list[Target], list[str]]:
+def _chosen(
+    targets: Sequence[str], precisions: Sequence[str], converter: str | None
+) -> tuple[list[Target], list[str]]:
     """Targets and names of precisions, each once.
 
     Raises:
         UnknownNameError: one that the registry does not have.
-        UsageError: a precision that a target does not have.
+        UsageError: a precision that a target does not have, or a converter that none has.
     """
     chosen = list({t.name: t for t in map(registry.target, targets)}.values())
+    if converter is not None:
+        chosen = registry.by_converter(chosen, converter)
     names = list(dict.fromkeys(map(registry.precision, precisions)))
     for target in chosen:
         for name in names:

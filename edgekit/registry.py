@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgekit.core import Convertible
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -150,7 +151,13 @@ APPS: dict[str, Entry] = {}
 _TENSORFLOW = re.compile("^tf[-_.]", re.IGNORECASE)
 
 # Where the name to install is not the name to import.
-_DISTRIBUTIONS = {"PIL": "pillow", "google": "protobuf", "sklearn": "scikit-learn"}
+_DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "ai_edge_quantizer": "'edgekit[litert-torch]'",
+    "google": "protobuf",
+    "litert_torch": "'edgekit[litert-torch]'",
+    "sklearn": "scikit-learn",
+}
 
 
 def normalize(name: str) -> str:
@@ -246,6 +253,24 @@ def target(name: str) -> Target:
     """The target of that name; see `TARGETS`."""
     loaded: Target = load(find("target", TARGETS, name, "targets"))
     return loaded
+
+
+def by_converter(targets: Sequence[Target], converter: str) -> list[Target]:
+    """Targets whose files a converter writes, where they have it; the others as they are.
+
+    Raises:
+        UsageError: none of them has it.
+    """
+    names = {name for t in targets if isinstance(t, Convertible) for name in t.converters}
+    if converter not in names:
+        expected = f"expected {' or '.join(sorted(names))}" if names else "they have one each"
+        raise UsageError(
+            f"no converter '{converter}' for {', '.join(t.name for t in targets)}: {expected}"
+        )
+    return [
+        t.by(converter) if isinstance(t, Convertible) and converter in t.converters else t
+        for t in targets
+    ]
 
 
 def meter(words: str) -> MeterKind:

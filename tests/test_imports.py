@@ -16,7 +16,7 @@ import edgekit
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "edgekit"
-EXPORTERS = sorted((ROOT / "exporters").glob("*.py"))
+EXPORTERS = sorted((ROOT / "exporters").rglob("*.py"))
 METERS = sorted((PACKAGE / "measure" / "meters").glob("*.py"))
 
 # A part may import its own level's files only within itself, and everything from levels before.
@@ -135,18 +135,23 @@ def test_the_foundation_needs_the_standard_library_only(name: str) -> None:
     assert needed <= {*sys.stdlib_module_names, "edgekit"}
 
 
+def target_of(file: Path) -> str:
+    """What an exporter's file belongs to: a module or a package of that name."""
+    return file.relative_to(ROOT / "exporters").parts[0].removesuffix(".py")
+
+
 def test_exporters_exist_for_the_tests_below() -> None:
-    assert {file.stem for file in EXPORTERS} >= {"onnx", "openvino", "tflite"}
+    assert set(map(target_of, EXPORTERS)) >= {"onnx", "openvino", "tflite"}
 
 
-@pytest.mark.parametrize("file", EXPORTERS, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", EXPORTERS, ids=lambda file: str(file.relative_to(ROOT)))
 def test_exporters_know_only_the_records_the_errors_and_their_runtime(file: Path) -> None:
     allowed_on_load = {*sys.stdlib_module_names, "numpy", "edgekit", "exporters"}
     for found in imports(file):
         package = found.module.partition(".")[0]
         if package in ("edgekit", "exporters"):
             # What several of them share lies in modules whose names begin with an underscore.
-            shared = found.module.startswith("exporters._")
+            shared = f"{found.module}.".startswith(("exporters._", f"exporters.{target_of(file)}."))
             assert shared or found.module in ("edgekit.core", "edgekit.errors"), str(found)
         if found.moment == "load":
             assert package in allowed_on_load, f"{found} when it is loaded"

@@ -14,6 +14,7 @@ import click
 
 from edgekit import registry
 from edgekit.cli import console
+from edgekit.core import Convertible
 from edgekit.errors import UnavailableError
 
 
@@ -44,6 +45,7 @@ def command() -> None:
     """
     steps: list[Callable[[], Check]] = [_python, _processor, _torch, _accelerator, _writable]
     steps += [lambda name=name: _target(name) for name in registry.TARGETS]  # type: ignore[misc]
+    steps += [lambda one=one: _converter(*one) for one in _other_converters()]  # type: ignore[misc]
     checks = []
     with console.status("checking") as notify:
         for step in steps:
@@ -109,6 +111,28 @@ def _writable() -> Check:
     except OSError as error:
         return Check("temporary files", False, str(error), fix="export TMPDIR=/a/writable/folder")
     return Check("temporary files", True, folder)
+
+
+def _other_converters() -> list[tuple[str, str]]:
+    """Targets and those of their converters that are not the default."""
+    targets = {name: registry.target(name) for name in registry.TARGETS}
+    return [
+        (name, converter)
+        for name, target in targets.items()
+        if isinstance(target, Convertible)
+        for converter in target.converters[1:]
+    ]
+
+
+def _converter(name: str, converter: str) -> Check:
+    """Whether a converter that nobody needs is installed."""
+    title = f"{name} by {converter}"
+    try:
+        version = metadata.version(converter)
+    except metadata.PackageNotFoundError:
+        found = f"not installed: pip install 'edgekit[{converter}]'"
+        return Check(title, False, found, needed=False)
+    return Check(title, True, f"{converter} {version}", needed=False)
 
 
 def _target(name: str) -> Check:

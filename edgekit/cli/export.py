@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 @model_argument
 @click.option("--target", "-t", required=True, metavar="T[,T]|all", help="File formats.")
 @click.option("--precision", "-p", default="fp32", show_default=True, metavar="P[,P]")
+@click.option(
+    "--converter",
+    metavar="NAME",
+    help="What writes TFLite files: edgekit, the default, or litert-torch (needs the extra "
+    "edgekit[litert-torch]).",
+)
 @weights_option
 @resolution_option
 @click.option(
@@ -44,6 +50,7 @@ def command(
     model: str,
     target: str,
     precision: str,
+    converter: str | None,
     weights: Path | None,
     resolution: int | None,
     data: str | None,
@@ -60,7 +67,7 @@ def command(
     Every file is run in its runtime and compared with PyTorch before it gets
     its name. What fails is kept as NAME.rejected, with exit code 4.
     """
-    targets, precisions = _asked(target, precision)
+    targets, precisions = _asked(target, precision, converter)
     failure: EdgekitError | None = None
     results: list[Result] = []
     with console.status(f"loading {model}") as notify:
@@ -75,6 +82,7 @@ def command(
                 targets,
                 precisions,
                 out=out,
+                converter=converter,
                 data=data,
                 skip_corrupt=skip_corrupt,
                 overwrite=overwrite,
@@ -102,7 +110,7 @@ def _warn_untrained(model: Model) -> None:
         )
 
 
-def _asked(target: str, precision: str) -> tuple[list[str], list[str]]:
+def _asked(target: str, precision: str, converter: str | None) -> tuple[list[str], list[str]]:
     """Names of targets and precisions; wrong ones fail here, before torch is imported."""
     from edgekit import registry
 
@@ -114,8 +122,9 @@ def _asked(target: str, precision: str) -> tuple[list[str], list[str]]:
     precisions = names(precision)
     if not targets or not precisions:
         raise UsageError("--target and --precision need a name each; see 'edgekit list'")
-    for name in targets:
-        registry.target(name)
+    found = [registry.target(name) for name in targets]
+    if converter is not None:
+        registry.by_converter(found, converter)
     for name in precisions:
         registry.precision(name)
     return targets, precisions

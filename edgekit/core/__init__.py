@@ -23,6 +23,7 @@ from edgekit.core.measurements import (
 )
 from edgekit.core.plain import canonical_json, from_json, to_json
 from edgekit.core.protocols import (
+    Convertible,
     ImageSource,
     Inspectable,
     Lowering,
@@ -53,6 +54,7 @@ __all__ = [
     "Agreement",
     "Artifact",
     "Block",
+    "Convertible",
     "DeviceProfile",
     "Energy",
     "ImageSource",

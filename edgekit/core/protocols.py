@@ -127,6 +127,20 @@ class Target(Protocol):
 
 
 @runtime_checkable
+class Convertible(Protocol):
+    """A target whose files several converters can write.
+
+    Attributes:
+        converters: their names, the default one first.
+    """
+
+    converters: tuple[str, ...]
+
+    def by(self, converter: str) -> Target:
+        """The same target, whose files that converter writes."""
+
+
+@runtime_checkable
 class Profilable(Protocol):
     """A target whose runtime tells the time of each operator."""
 

@@ -74,7 +74,7 @@ def import_seconds(target: str) -> float:
     packages = {
         "onnx": "onnx, onnxscript, torch.onnx, onnxruntime",
         "openvino": "openvino",
-        "tflite": "litert_torch, ai_edge_litert.interpreter",
+        "tflite": "ai_edge_litert.interpreter",
     }
     code = (
         "import sys, time; sys.modules['openvino_telemetry'] = None; begin = time.perf_counter(); "

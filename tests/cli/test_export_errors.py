@@ -178,7 +178,7 @@ def test_a_network_whose_outputs_are_constant_is_refused(
     text = network() + f"\ndef net():\n    net = Net()\n    {CONSTANT[kind]}\n    return net\n"
     result = run("export", f"{module(text)}:net", "-t", "onnx", "--resolution", "32", "-o", "out")
     assert (result.code, result.out) == (3, "")
-    assert "(nearly) the same scores for all 128 images" in result.message
+    assert "(nearly) the same scores for all 100 images" in result.message
     assert "nothing can be verified" in result.message
     assert not list((tmp_path / "out").glob("*"))
 
@@ -236,7 +236,10 @@ def test_a_missing_runtime_is_named_with_the_line_that_installs_it(
 @pytest.mark.parametrize(
     ("package", "arguments"),
     [
-        ("litert_torch", ["export", SMALL, "-t", "tflite", "--resolution", "32", "-o", "out"]),
+        (
+            "litert_torch",
+            f"export {SMALL} -t tflite --resolution 32 --converter litert-torch -o out".split(),
+        ),
         ("sklearn", ["evaluate", SMALL, "--data", "digits"]),
     ],
 )

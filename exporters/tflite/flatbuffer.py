@@ -35,9 +35,11 @@ def pack(flat: Any) -> bytes:
     """The file of a tree."""
     import flatbuffers
 
-    builder = flatbuffers.Builder(1024)
+    # Large enough from the start: it grows by copying all that is there.
+    weights = sum(len(b.data) + 32 for b in flat.buffers if b.data is not None)
+    builder = flatbuffers.Builder(min(weights + 2**16, flatbuffers.Builder.MAX_BUFFER_SIZE))
     builder.Finish(flat.Pack(builder), FILE_IDENTIFIER)
-    return bytes(builder.Output())
+    return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
 
 def operator_kind(flat: Any, operator: Any) -> str:
@@ -55,14 +57,15 @@ def constant(flat: Any, index: int) -> bool:
 
 
 def module_path(name: str) -> str:
-    """Dotted path of the module that computes a tensor, from the name litert-torch gives it.
+    """Dotted path of the module that computes a tensor, from the name that it has in the file.
 
-    Such a name is ``package.Class_attribute/package.Class_attribute/...;number``; of operators
-    that were fused it holds several, the last of which is the first to compute.
+    edgekit's own converter names tensors by that path, with a number behind ``#``. In files of
+    litert-torch a name is ``package.Class_attribute/package.Class_attribute/...;number``; of
+    operators that were fused it holds several, the last of which is the first to compute.
     """
     own = [part for part in name.split(";") if "/" in part]
     if not own:
-        return name.strip(";")
+        return name.strip(";").partition("#")[0]
     path = [part.rpartition(".")[2].partition("_")[2] for part in own[-1].split("/")]
     return ".".join(part for part in path if part not in ("", "wrapped"))
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.core import OperatorTime
-from exporters._flatbuffer import constant, cut, module_path, operator_kind, pack, schema
+from exporters.tflite.flatbuffer import constant, cut, module_path, operator_kind, pack, schema
 
 if TYPE_CHECKING:
     from edgekit.core import Array

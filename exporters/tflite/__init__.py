@@ -1,0 +1,164 @@
+"""TensorFlow Lite files, written by edgekit's own converter or litert-torch, run by LiteRT.
+
+The image input is NHWC, as mobile apps feed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.core import FLOAT_SCHEMES, OperatorTime, Runner, Scheme
+from exporters._inputs import numbers_only
+from exporters.tflite.flatbuffer import pack, schema, set_batch, unpack
+from exporters.tflite.profiler import time_operators
+from exporters.tflite.runtime import (
+    TfliteRunner,
+    batched,
+    computed_tensors,
+    content_of,
+    interpreter_of,
+    parsing,
+    takes_any_batch,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from edgekit.core import Array
+
+KEY = "edgekit.contract"
+
+
+def _own(model: nn.Module, example: Tensor, half: bool) -> bytes:
+    from exporters.tflite.converter import convert
+
+    return convert(model, example, half=half)
+
+
+def _litert_torch(model: nn.Module, example: Tensor, half: bool) -> bytes:
+    from exporters.tflite.litert import convert
+
+    return convert(model, example, half=half)
+
+
+CONVERTERS: dict[str, Callable[[nn.Module, Tensor, bool], bytes]] = {
+    "edgekit": _own,
+    "litert-torch": _litert_torch,
+}
+
+
+class TfliteTarget:
+    """One ``.tflite`` file with one signature, ``image`` to ``scores``.
+
+    Attributes:
+        converter: what writes it; the first of `converters` by default.
+    """
+
+    name = "tflite"
+    suffix = ".tflite"
+    layout = "NHWC"
+    runtime = "LiteRT"
+    converters = tuple(CONVERTERS)
+    schemes = FLOAT_SCHEMES
+
+    def __init__(self, converter: str = "edgekit") -> None:
+        self.converter = converter
+        own = () if converter == "edgekit" else ("ai-edge-quantizer", "litert-torch")
+        self.packages = ("ai-edge-litert", *own, "torch")
+
+    def by(self, converter: str) -> TfliteTarget:
+        """The same target, whose files another converter writes."""
+        return TfliteTarget(converter)
+
+    def export(
+        self,
+        model: nn.Module,
+        example: Tensor,
+        path: Path,
+        scheme: Scheme,
+        calibration: Sequence[Array] | None = None,
+    ) -> Scheme:
+        """Writes the model; `edgekit.core.Target.export` describes the arguments."""
+        half = scheme.weights == "float16"
+        path.write_bytes(CONVERTERS[self.converter](model, example, half))
+        return scheme
+
+    def open(self, path: Path, threads: int | None = None, *, batch: int | None = None) -> Runner:
+        """Loads the file into LiteRT's interpreter with its XNNPACK kernels."""
+        interpreter = interpreter_of(path, batch=batch, num_threads=threads)
+        if batch is not None and not takes_any_batch(interpreter):
+            interpreter = batched(path, batch, threads)
+        runner = TfliteRunner(interpreter)
+        numbers_only(path, runner.tensors()[0])
+        return runner
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """The one file."""
+        return (path,)
+
+    def embed(self, path: Path, text: str) -> None:
+        """Puts ``text`` into a metadata buffer."""
+        with parsing(path):
+            flat = unpack(content_of(path))
+        entry = next((m for m in flat.metadata or [] if m.name == KEY.encode()), None)
+        if entry is None:
+            flat.buffers.append(schema().BufferT())
+            entry = schema().MetadataT()
+            entry.name = KEY
+            entry.buffer = len(flat.buffers) - 1
+            flat.metadata = [*(flat.metadata or []), entry]
+        flat.buffers[entry.buffer].data = np.frombuffer(text.encode(), np.uint8)
+        path.write_bytes(pack(flat))
+
+    def extract(self, path: Path) -> str | None:
+        """The text of `embed`."""
+        with parsing(path):
+            model = schema().Model.GetRootAs(content_of(path))
+            for i in range(model.MetadataLength()):
+                entry = model.Metadata(i)
+                if entry.Name() == KEY.encode():
+                    return bytes(model.Buffers(entry.Buffer()).DataAsNumpy()).decode()
+            return None
+
+    def activations(self, path: Path, inputs: Sequence[Array]) -> Iterator[tuple[str, Array]]:
+        """Runs the file with the interpreter's own kernels, which keep every tensor."""
+        from ai_edge_litert.interpreter import OpResolverType
+
+        interpreter = interpreter_of(
+            path,
+            experimental_preserve_all_tensors=True,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+        TfliteRunner(interpreter).run(inputs)
+        computed = computed_tensors(content_of(path))
+        for tensor in interpreter.get_tensor_details():
+            if tensor["dtype"] is np.float32 and tensor["index"] in computed:
+                yield tensor["name"], interpreter.get_tensor(tensor["index"])
+
+    def operators(
+        self,
+        path: Path,
+        inputs: Sequence[Array],
+        *,
+        threads: int | None,
+        runs: int,
+        batch: int | None = None,
+    ) -> tuple[OperatorTime, ...]:
+        """Times operators one by one; `edgekit.core.Profilable.operators` tells more."""
+        interpreter = interpreter_of(path)  # a file that does not run has no operator times
+        with parsing(path):
+            flat = unpack(content_of(path))
+        if batch is not None and not takes_any_batch(interpreter):
+            set_batch(flat, batch)
+
+        def open_(content: bytes, **options: Any) -> Any:
+            return interpreter_of(path, content, **options)
+
+        return time_operators(flat, inputs, open_, threads, runs)
+
+
+TARGET = TfliteTarget()

@@ -1,0 +1,258 @@
+"""Convolutions and products of matrices."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from exporters.tflite.channels import Channels, of_value, packed, whole
+from exporters.tflite.flatbuffer import schema
+from exporters.tflite.layout import NHWC, Layout, Value, plain
+from exporters.tflite.lowering import Lowering, Operand, operator
+from exporters.tflite.padding import padded, pair
+
+
+@operator("conv2d.default", "conv2d.padding", "convolution.default", channels=True)
+def conv2d(
+    low: Lowering,
+    x: Value | Channels,
+    weight: Operand,
+    bias: Operand,
+    stride: Sequence[int],
+    padding: Sequence[int] | str,
+    dilation: Sequence[int],
+    groups: int,
+    transposed: bool = False,
+    output_padding: Sequence[int] = (0,),
+) -> Value | Channels:
+    """A convolution; weights (out, in / groups, height, width)."""
+    if isinstance(x, Channels):
+        if transposed or isinstance(weight, Value) or groups not in (1, x.shape[1]):
+            x = whole(low, x)
+        else:
+            how = (stride, padding, dilation, groups)
+            return _in_any_order(low, x, weight, bias, *how)
+    if transposed:
+        return conv_transpose2d(
+            low, x, weight, bias, stride, padding, output_padding, groups, dilation
+        )
+    if len(x.shape) != 4:
+        raise low.refuse(f"a convolution of {len(x.shape) - 2} dimensions")
+    if isinstance(weight, Value):
+        raise low.refuse("a convolution with computed weights")
+    out_channels, per_group, *kernel = weight.shape
+    stride, dilation = pair(stride), pair(dilation)
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    if padding == "valid":
+        before = (0, 0)
+    elif padding == "same":  # PyTorch puts the odd pixel behind, too
+        before = ((reach[0] - 1) // 2, (reach[1] - 1) // 2)
+    else:
+        before = pair(cast("Sequence[int]", padding))
+    tensor, mode = padded(low, x, low.shape[2:], reach, stride, before)
+    options: dict[str, Any] = {
+        "padding": mode,
+        "strideH": stride[0],
+        "strideW": stride[1],
+        "dilationHFactor": dilation[0],
+        "dilationWFactor": dilation[1],
+    }
+    bias = np.zeros(out_channels, np.float32) if bias is None else bias
+    channels = x.shape[1]
+    if per_group == 1 and groups == channels:
+        # (out, 1, h, w) to (1, h, w, out)
+        weights = low.constant(weight.transpose(1, 2, 3, 0))
+        return low.compute(
+            "DEPTHWISE_CONV_2D",
+            [tensor, weights, low.constant(bias)],
+            depthMultiplier=out_channels // channels,
+            **options,
+        )
+    ohwi = weight.transpose(0, 2, 3, 1)
+    pixel = low.graph.tensors[tensor].shape[1:3] == (1, 1) and tuple(kernel) == (1, 1)
+    if pixel and groups == 1 and low.forms.pointwise == "dense":
+        return _dense_pixel(low, x, ohwi.reshape(out_channels, -1), bias)
+    if groups > 1 and low.forms.grouped == "split":
+        return _split_groups(low, tensor, ohwi, bias, groups, options)
+    return low.compute("CONV_2D", [tensor, low.constant(ohwi), low.constant(bias)], **options)
+
+
+def _in_any_order(
+    low: Lowering, x: Channels, weight: Any, bias: Any, *how: Any
+) -> Value | Channels:
+    """A convolution of channels as they lie; where there is one for each, so does its result."""
+    tensor, places = packed(low, x)
+    image = Value(tensor, plain(x.shape, NHWC))
+    order = np.argsort(places)
+    if weight.shape[1] == len(order):  # all channels in each
+        found = conv2d(low, image, weight[:, order], bias, *how)
+        assert isinstance(found, Value)
+        return found
+    times = len(weight) // len(order)
+    rows = (order[:, None] * times + np.arange(times)).reshape(-1)
+    moved = conv2d(low, image, weight[rows], None if bias is None else bias[rows], *how)
+    assert isinstance(moved, Value)
+    found_ = of_value(low, moved)
+    positions = (places[:, None] * times + np.arange(times)).reshape(-1)
+    return dataclasses.replace(found_, places=positions)
+
+
+def _dense_pixel(low: Lowering, image: Value, weights: Any, bias: Any) -> Value:
+    return low.compute(
+        "FULLY_CONNECTED",
+        [low.stored(image), low.constant(weights), low.constant(bias)],
+        keepNumDims=True,
+    )
+
+
+def _split_groups(
+    low: Lowering, tensor: int, weight: Any, bias: Any, groups: int, options: dict[str, Any]
+) -> Value:
+    """One convolution for each group, between a split and a concatenation."""
+    shape = low.graph.tensors[tensor].shape
+    part = (*shape[:3], shape[3] // groups)
+    axis = low.constant(np.array(3, np.int32))
+    parts = low.graph.emit_several(
+        "SPLIT", [axis, tensor], [part] * groups, low.name, numSplits=groups
+    )
+    batch, channels, height, width = low.shape
+    done = [
+        low.emit(
+            "CONV_2D",
+            [one, low.constant(w), low.constant(b)],
+            (batch, height, width, channels // groups),
+            **options,
+        )
+        for one, w, b in zip(parts, np.split(weight, groups), np.split(bias, groups), strict=True)
+    ]
+    return low.compute("CONCATENATION", done, axis=3)
+
+
+@operator("conv_transpose2d.input")
+def conv_transpose2d(
+    low: Lowering,
+    x: Value,
+    weight: Operand,
+    bias: Operand,
+    stride: Sequence[int],
+    padding: Any,
+    output_padding: Sequence[int],
+    groups: int,
+    dilation: Sequence[int],
+) -> Value:
+    """A transposed convolution; weights (in, out, height, width)."""
+    stride, padding, extra = pair(stride), pair(padding), pair(output_padding)
+    if groups != 1 or pair(dilation) != (1, 1):
+        raise low.refuse("a transposed convolution with groups or dilation")
+    kernel = weight.shape[2:]
+    batch, channels, *sides = low.shape
+    # Computed in full first: the operator crops in its own way.
+    full = [(i - 1) * s + k for i, s, k in zip(x.shape[2:], stride, kernel, strict=True)]
+    shape = (batch, *full, channels)
+    inputs = [
+        low.constant(np.array(shape, np.int32)),
+        low.constant(weight.transpose(1, 2, 3, 0)),
+        low.stored(x),
+        low.constant(np.zeros(channels, np.float32) if bias is None else bias),
+    ]
+    tensor = low.emit(
+        "TRANSPOSE_CONV",
+        inputs,
+        shape,
+        padding=schema().Padding.VALID,
+        strideH=stride[0],
+        strideW=stride[1],
+    )
+    beyond = [max(0, s + p - f) for s, p, f in zip(sides, padding, full, strict=True)]
+    if any(beyond) and any(extra):
+        raise low.refuse("a transposed convolution with an output padding beyond its result")
+    begin = low.constant(np.array((0, *padding, 0), np.int32))
+    size = low.constant(np.array((batch, *sides, channels), np.int32))
+    if tuple(sides) == tuple(full):
+        return Value(tensor, plain(low.shape, NHWC))
+    return low.compute("SLICE", [tensor, begin, size])
+
+
+@operator("linear.default")
+def linear(low: Lowering, x: Value, weight: Operand, bias: Operand) -> Value:
+    """A fully connected layer; weights (out, in)."""
+    if isinstance(weight, Value):
+        raise low.refuse("a linear layer with computed weights")
+    bias = np.zeros(len(weight), np.float32) if bias is None else bias
+    features = x.layout.dimensions[-1]
+    rest = x.layout.wanted(range(len(x.shape) - 1))
+    inner = [atom for atom in x.layout.memory if atom in features]
+    if len(inner) == len(features) and x.layout.lies((*rest, *inner)):
+        # Flattened in another order than PyTorch's: the weights follow, not the activations.
+        columns = weight.reshape(len(weight), *(atom.size for atom in features))
+        weight = columns.transpose(0, *(1 + features.index(atom) for atom in inner))
+        weight = weight.reshape(len(weight), -1)
+        dimensions = (*x.layout.dimensions[:-1], tuple(inner))
+        x = Value(x.tensor, Layout(dimensions, x.layout.memory))
+    order = tuple(range(len(x.shape)))
+    inputs = [low.stored(x, order), low.constant(weight), low.constant(bias)]
+    return low.compute("FULLY_CONNECTED", inputs, order=order, keepNumDims=len(order) != 2)
+
+
+@operator("addmm.default")
+def addmm(
+    low: Lowering, x: Operand, mat1: Value, mat2: Operand, beta: float, alpha: float
+) -> Value:
+    """``input + mat1 @ mat2``."""
+    if beta != 1 or alpha != 1 or isinstance(x, Value) or isinstance(mat2, Value):
+        raise low.refuse("addmm of computed matrices")
+    bias = np.broadcast_to(x, mat2.shape[1:])
+    return linear(low, mat1, mat2.T, bias)
+
+
+@operator("matmul.default", "bmm.default", "mm.default")
+def matmul(low: Lowering, x: Operand, **other: Operand) -> Value:
+    """A product of matrices, the last two dimensions; those before are broadcast."""
+    (right,) = other.values()
+    if not isinstance(right, Value) and right.ndim == 2 and isinstance(x, Value):
+        return linear(low, x, right.T, None)
+    orders = [tuple(range(len(operand.shape))) for operand in (x, right)]
+    return low.compute(
+        "BATCH_MATMUL",
+        [low.stored(x, orders[0]), low.stored(right, orders[1])],
+        order=tuple(range(len(low.shape))),
+    )
+
+
+@operator("scaled_dot_product_attention.default")
+def attention(
+    low: Lowering,
+    query: Value,
+    key: Value,
+    value: Value,
+    attn_mask: Operand,
+    dropout_p: float,
+    is_causal: bool,
+    scale: float | None,
+    enable_gqa: bool = False,
+) -> Value:
+    """Shares of values, by how well their keys fit a query; (..., tokens, features) each."""
+    del dropout_p  # in training only
+    if attn_mask is not None or is_causal or enable_gqa:
+        raise low.refuse("an attention with a mask or grouped queries")
+    rank, tokens = len(query.shape), key.shape[-2]
+    order = tuple(range(rank))
+    turned = (*order[:-2], rank - 1, rank - 2)
+    shape = (*query.shape[:-1], tokens)
+    keys = low.stored(Value(key.tensor, key.layout.permuted(turned)), order)
+    fits = low.compute("BATCH_MATMUL", [low.stored(query, order), keys], shape, order)
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    scaled = low.compute(
+        "MUL", [fits.tensor, low.constant(np.array(factor, np.float32))], shape, order
+    )
+    shares = low.compute("SOFTMAX", [scaled.tensor], shape, order, beta=1.0)
+    return low.compute("BATCH_MATMUL", [shares.tensor, low.stored(value, order)], order=order)
+
+
+@operator("_scaled_dot_product_flash_attention_for_cpu.default")
+def cpu_attention(low: Lowering, **how: Operand) -> list[Operand]:
+    """`attention`, and what training needs besides."""
+    return [attention(low, **how), None]

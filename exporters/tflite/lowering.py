@@ -1,0 +1,318 @@
+"""From the graph of PyTorch to that of TensorFlow Lite, operator by operator.
+
+`torch.export` gives a list of ATen operators. Each has a function in the table `OPERATORS`, which
+appends what it becomes to a `Graph`. What is told apart here and nowhere else: `Value`, something
+that is computed when the file runs, and NumPy arrays, which are known now.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator as python_operators
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from edgekit.errors import ModelError
+from exporters.tflite.channels import Channels, packed, whole
+from exporters.tflite.graph import Graph
+from exporters.tflite.layout import NHWC, Value, moved, plain
+
+if TYPE_CHECKING:
+    from torch import fx
+
+    from edgekit.core import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """Which of several equal forms to write; which one is fastest depends on the runtime.
+
+    Attributes:
+        hardswish: ``native``, or ``clamp`` for ``x * hardsigmoid(x)``.
+        mean: of all pixels: ``mean`` or ``pool``, an average pooling.
+        pointwise: 1x1 convolutions of one pixel: ``conv`` or ``dense``.
+        grouped: convolutions in groups: ``native``, or ``split`` for one convolution a group.
+    """
+
+    hardswish: str = "native"
+    mean: str = "mean"
+    pointwise: str = "conv"
+    grouped: str = "native"
+
+
+Operand = Any
+"""A `Value`, `Channels`, an array that is known, or an argument that is no tensor."""
+
+OPERATORS: dict[str, Callable[..., Operand]] = {}
+
+# Those whose functions take `Channels`; others get them side by side.
+_ON_CHANNELS: set[str] = set()
+
+
+Lowers = TypeVar("Lowers", bound=Callable[..., Any])
+
+
+def operator(*names: str, channels: bool = False) -> Callable[[Lowers], Lowers]:
+    """Enters a function into the table.
+
+    It takes the lowering and the operator's arguments, by the names of its ATen schema; what it
+    works on is ``x``.
+
+    Args:
+        names: of ATen operators with their overload, such as ``relu.default``.
+        channels: whether the function takes `Channels`.
+    """
+
+    def enter(function: Lowers) -> Lowers:
+        for name in names:
+            OPERATORS[name] = function
+            if channels:
+                _ON_CHANNELS.add(name)
+        return function
+
+    return enter
+
+
+class Lowering:
+    """What the functions of the table work with.
+
+    Attributes:
+        node: of the PyTorch graph, which is being lowered.
+        name: for tensors that it becomes: the path of its module.
+        made: tensors that hold others in another order, by what they hold.
+    """
+
+    def __init__(self, graph: Graph, forms: Forms) -> None:
+        self.graph, self.forms = graph, forms
+        self.node: fx.Node | None = None
+        self.name = ""
+        self.made: dict[tuple[Any, ...], int] = {}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of what the operator computes in PyTorch, the first of several."""
+        assert self.node is not None
+        found = self.node.meta["val"]
+        return tuple((found[0] if isinstance(found, list | tuple) else found).shape)
+
+    def stored(self, value: Operand, order: Sequence[int] | None = None) -> int:
+        """A tensor in which a value's dimensions lie in some order.
+
+        Args:
+            value: constants are reordered now.
+            order: as `canonical` if ``None``.
+        """
+        if not isinstance(value, Value):
+            values = np.asarray(value)
+            order = canonical(values.ndim) if order is None else order
+            return self.constant(np.transpose(values, order))
+        order = canonical(len(value.shape)) if order is None else order
+        wanted = value.layout.wanted(order)
+        shape = tuple(value.shape[i] for i in order)
+        key = (value.tensor, tuple(wanted), shape)
+        if key not in self.made:
+            tensor = value.tensor
+            if not value.layout.lies(wanted):
+                sizes, turned, after = moved(value.layout, wanted)
+                tensor = self.reshape(tensor, sizes)
+                axes = self.constant(np.array(turned, np.int32))
+                tensor = self.emit("TRANSPOSE", [tensor, axes], after)
+            self.made[key] = self.reshape(tensor, shape)
+        return self.made[key]
+
+    def reshape(self, tensor: int, shape: Sequence[int]) -> int:
+        """A tensor with other sizes, or itself."""
+        if self.graph.tensors[tensor].shape == tuple(shape):
+            return tensor
+        sizes = self.constant(np.array(shape, np.int32))
+        return self.emit("RESHAPE", [tensor, sizes], shape, newShape=list(shape))
+
+    def constant(self, values: Array) -> int:
+        """A tensor of known values."""
+        return self.graph.constant(np.asarray(values), f"{self.name}#constant")
+
+    def emit(self, kind: str, inputs: Sequence[int], shape: Sequence[int], **options: Any) -> int:
+        """Appends an operator; see `Graph.emit`."""
+        return self.graph.emit(kind, inputs, shape, self.name, **options)
+
+    def compute(
+        self,
+        kind: str,
+        inputs: Sequence[int],
+        shape: Sequence[int] | None = None,
+        order: Sequence[int] | None = None,
+        **options: Any,
+    ) -> Value:
+        """Appends an operator; gives what it computes.
+
+        Args:
+            shape: as PyTorch sees it; that of the operator there if ``None``.
+            order: in which its dimensions lie in memory; as `canonical` if ``None``.
+        """
+        shape = self.shape if shape is None else tuple(shape)
+        order = canonical(len(shape)) if order is None else order
+        tensor = self.emit(kind, inputs, [shape[i] for i in order], **options)
+        return Value(tensor, plain(shape, order))
+
+    def unary(self, kind: str, value: Operand, **options: Any) -> Operand:
+        """An operator on each number by itself: it lies as its input does."""
+        if isinstance(value, Channels):
+            tensor, places = packed(self, value)
+            shape = self.graph.tensors[tensor].shape
+            found = np.full(places.shape, self.emit(kind, [tensor], shape, **options))
+            return dataclasses.replace(value, tensors=found, places=places)
+        shape = self.graph.tensors[value.tensor].shape
+        return Value(self.emit(kind, [value.tensor], shape, **options), value.layout)
+
+    def refuse(self, what: str) -> ModelError:
+        """The error for an operator, or a use of one, that cannot be written."""
+        return refusal(self.node, what)
+
+
+def canonical(rank: int) -> tuple[int, ...]:
+    """The order in memory that kernels want: channels last for images."""
+    return NHWC if rank == 4 else tuple(range(rank))
+
+
+def axis_of(dimension: int, rank: int) -> int:
+    """Where a dimension lies in the `canonical` order."""
+    return canonical(rank).index(dimension % rank)
+
+
+def refusal(node: fx.Node | None, what: str) -> ModelError:
+    """An error that names the module and the source line of an operator."""
+    path, line = "", ""
+    if node is not None:
+        path = module_path(node)
+        trace = (node.meta.get("stack_trace") or "").strip().splitlines()
+        places = [entry.strip() for entry in trace if entry.strip().startswith("File ")]
+        if places:
+            file, _, number = (
+                places[-1].removeprefix("File ").split(", in ")[0].partition(", line ")
+            )
+            line = f" ({Path(file.strip(chr(34))).name}:{number})"
+    where = f" in {path or 'the network'}{line}"
+    return ModelError(
+        f"{what}{where} is none that edgekit can write as TensorFlow Lite: write it with other "
+        "operators, or convert with --converter litert-torch"
+    )
+
+
+def module_path(node: fx.Node) -> str:
+    """Dotted path of the module that an operator belongs to."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    if not stack:
+        return ""
+    path = str(stack[-1][0])
+    for prefix in ("L['self']", "L__self__"):
+        path = path.removeprefix(prefix)
+    return path.lstrip(".")
+
+
+def lower(
+    nodes: Sequence[fx.Node], known: Mapping[str, Operand], lowering: Lowering
+) -> list[Operand]:
+    """Lowers a graph of PyTorch.
+
+    Args:
+        known: values of placeholders by name: constants, and inputs.
+
+    Returns:
+        What the graph returns.
+
+    Raises:
+        ModelError: an operator is not in the table, or not in that use.
+    """
+    found: dict[fx.Node, Operand] = {}
+    for node in _needed(nodes):
+        if node.op == "placeholder":
+            found[node] = known[node.name]
+        elif node.op == "output":
+            return [_resolved(found, argument) for argument in node.args[0]]  # type: ignore[union-attr]
+        elif node.op == "get_attr":
+            found[node] = known[str(node.target)]
+        else:
+            lowering.node = node
+            lowering.name = module_path(node) or node.name
+            found[node] = _lowered(lowering, node, found)
+    raise AssertionError("a graph ends with its output")
+
+
+def _needed(nodes: Sequence[fx.Node]) -> list[fx.Node]:
+    """Those that the result depends on."""
+    needed: set[fx.Node] = set()
+    for node in reversed(nodes):
+        if node.op == "output" or node in needed:
+            needed.update((node, *node.all_input_nodes))
+    return [node for node in nodes if node in needed]
+
+
+def _lowered(lowering: Lowering, node: fx.Node, found: Mapping[fx.Node, Operand]) -> Operand:
+    arguments = [_resolved(found, argument) for argument in node.args]
+    if node.target is python_operators.getitem:
+        return arguments[0][arguments[1]]
+    schema = getattr(node.target, "_schema", None)
+    if schema is not None and not any(map(_computed, (arguments, list(node.kwargs.values())))):
+        return _folded(node, arguments, {k: _resolved(found, v) for k, v in node.kwargs.items()})
+    name = str(node.target).removeprefix("aten.")
+    function = OPERATORS.get(name)
+    if function is None or schema is None:
+        raise refusal(node, f"the operator {name.removesuffix('.default')}")
+    if name not in _ON_CHANNELS:
+        arguments = _put_together(lowering, arguments)
+    named = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
+    named |= dict(zip((a.name for a in schema.arguments), arguments, strict=False))
+    named |= {key: _resolved(found, value) for key, value in node.kwargs.items()}
+    return function(lowering, **{_WORDS.get(key, key): value for key, value in named.items()})
+
+
+def _put_together(lowering: Lowering, argument: Operand) -> Operand:
+    """An argument without `Channels`."""
+    if isinstance(argument, list):
+        return [_put_together(lowering, entry) for entry in argument]
+    return whole(lowering, argument) if isinstance(argument, Channels) else argument
+
+
+def _computed(argument: Operand) -> bool:
+    """Whether something in it is known only when the file runs."""
+    if isinstance(argument, list):
+        return any(map(_computed, argument))
+    return isinstance(argument, Value | Channels) or hasattr(argument, "all_input_nodes")
+
+
+def _folded(node: fx.Node, arguments: Any, options: Any) -> Operand:
+    """What PyTorch computes of things that are known already."""
+    import torch
+
+    def tensors(argument: Any) -> Any:
+        if isinstance(argument, list):
+            return [tensors(entry) for entry in argument]
+        if isinstance(argument, np.ndarray):
+            return torch.from_numpy(np.array(argument))
+        return argument
+
+    target: Any = node.target
+    if torch.Tag.nondeterministic_seeded in target.tags:
+        raise refusal(node, f"the random operator {target}")
+    with torch.no_grad():
+        found = target(*tensors(arguments), **{k: tensors(v) for k, v in options.items()})
+    several = isinstance(found, list | tuple)
+    results = found if several else [found]
+    if any(one.is_meta for one in results):
+        raise refusal(node, f"the constant {target}")
+    arrays = [one.numpy() for one in results]
+    return arrays if several else arrays[0]
+
+
+# Arguments that go by other names here: Python has taken theirs.
+_WORDS = {"self": "x", "input": "x", "min": "lowest", "max": "highest", "ord": "p"}
+
+
+def _resolved(found: Mapping[fx.Node, Operand], argument: Any) -> Operand:
+    if isinstance(argument, list | tuple):
+        return [_resolved(found, entry) for entry in argument]
+    return found[argument] if hasattr(argument, "all_input_nodes") else argument

@@ -1,0 +1,137 @@
+"""Operators that look at several numbers to scale each: normalisations and shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from exporters.tflite.elementwise import binary
+from exporters.tflite.layout import Value
+from exporters.tflite.lowering import Lowering, Operand, canonical, operator
+from exporters.tflite.pools import sum_
+
+
+@operator("softmax.int", "_softmax.default")
+def softmax(low: Lowering, x: Value, dim: int, **how: Operand) -> Value:
+    """Shares along a dimension."""
+    del how
+    order = _last(len(x.shape), dim)
+    return low.compute("SOFTMAX", [low.stored(x, order)], order=order, beta=1.0)
+
+
+@operator("log_softmax.int", "_log_softmax.default")
+def log_softmax(low: Lowering, x: Value, dim: int, **how: Operand) -> Value:
+    """Logarithms of shares along a dimension."""
+    del how
+    order = _last(len(x.shape), dim)
+    return low.compute("LOG_SOFTMAX", [low.stored(x, order)], order=order)
+
+
+def _last(rank: int, dim: int) -> tuple[int, ...]:
+    """The order of dimensions with one behind all others."""
+    return (*(i for i in range(rank) if i != dim % rank), dim % rank)
+
+
+@operator("batch_norm.default")
+def batch_norm(
+    low: Lowering,
+    x: Value,
+    weight: Operand,
+    bias: Operand,
+    running_mean: Operand,
+    running_var: Operand,
+    eps: float,
+    **how: Operand,
+) -> Operand:
+    """A factor and a summand for each channel; those behind convolutions are folded before."""
+    if how.get("training"):
+        raise low.refuse("a batch norm in training mode")
+    factor = 1 / np.sqrt(running_var.astype(np.float64) + eps)
+    factor = factor if weight is None else factor * weight
+    summand = -running_mean * factor + (0 if bias is None else bias)
+    shape = [-1 if i == 1 else 1 for i in range(len(x.shape))]
+    scaled = binary(low, "MUL", x, factor.astype(np.float32).reshape(shape))
+    return binary(low, "ADD", scaled, summand.astype(np.float32).reshape(shape))
+
+
+@operator("native_batch_norm.default", "_native_batch_norm_legit_no_training.default")
+def native_batch_norm(low: Lowering, **how: Operand) -> list[Operand]:
+    """`batch_norm`, and what training needs besides."""
+    return [batch_norm(low, **how), None, None]
+
+
+@operator("layer_norm.default")
+def layer_norm(
+    low: Lowering,
+    x: Value,
+    normalized_shape: Sequence[int],
+    weight: Operand,
+    bias: Operand,
+    eps: float,
+    **how: Operand,
+) -> Operand:
+    """Mean 0 and variance 1 over the last dimensions, then a factor and a summand."""
+    del how
+    rank = len(x.shape)
+    axes = range(rank - len(normalized_shape), rank)
+    order = canonical(rank)
+    places = low.constant(np.array(sorted(order.index(i) for i in axes), np.int32))
+    kept = [1 if i in axes else size for i, size in enumerate(x.shape)]
+    tensor = low.stored(x)
+    middle = low.compute("MEAN", [tensor, places], kept, keepDims=True)
+    centred = low.compute("SUB", [tensor, middle.tensor])
+    squared = low.compute("MUL", [centred.tensor, centred.tensor])
+    variance = low.compute("MEAN", [squared.tensor, places], kept, keepDims=True)
+    spread = low.unary("RSQRT", binary(low, "ADD", variance, eps))
+    found: Operand = low.compute("MUL", [centred.tensor, spread.tensor])
+    if weight is not None:
+        found = binary(low, "MUL", found, weight)
+    return found if bias is None else binary(low, "ADD", found, bias)
+
+
+@operator("native_layer_norm.default")
+def native_layer_norm(low: Lowering, **how: Operand) -> list[Operand]:
+    """`layer_norm`, and what training needs besides."""
+    return [layer_norm(low, **how), None, None]
+
+
+@operator("group_norm.default")
+def group_norm(
+    low: Lowering,
+    x: Value,
+    num_groups: int,
+    weight: Operand,
+    bias: Operand,
+    eps: float,
+    **how: Operand,
+) -> Operand:
+    """Mean 0 and variance 1 over groups of channels and all pixels."""
+    del how
+    if num_groups != 1:
+        raise low.refuse("a group norm of several groups")
+    ones = [1] * (len(x.shape) - 2)
+    normed = layer_norm(low, x, x.shape[1:], None, None, eps)
+    if weight is not None:
+        normed = binary(low, "MUL", normed, weight.reshape(-1, *ones))
+    return normed if bias is None else binary(low, "ADD", normed, bias.reshape(-1, *ones))
+
+
+@operator("native_group_norm.default")
+def native_group_norm(
+    low: Lowering, x: Value, weight: Operand, bias: Operand, group: int, eps: float, **how: Operand
+) -> list[Operand]:
+    """`group_norm`, and what training needs besides."""
+    del how
+    return [group_norm(low, x, group, weight, bias, eps), None, None]
+
+
+@operator("linalg_vector_norm.default")
+def vector_norm(
+    low: Lowering, x: Value, p: float, dim: Sequence[int], keepdim: bool, dtype: Operand
+) -> Operand:
+    """Root of the sum of squares."""
+    if p != 2:
+        raise low.refuse(f"a norm of order {p:g}")
+    squares = binary(low, "MUL", x, x)
+    return low.unary("SQRT", sum_(low, squares, dim, keepdim, dtype))

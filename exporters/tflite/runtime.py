@@ -1,0 +1,165 @@
+"""LiteRT's interpreter, and files that it cannot take."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.core import TensorSpec
+from edgekit.errors import InputError
+from exporters._inputs import closed, fixed_batch, number_of, type_name
+from exporters.tflite.flatbuffer import FILE_IDENTIFIER, pack, schema, set_batch, unpack
+
+if TYPE_CHECKING:
+    from edgekit.core import Array
+
+
+class TfliteRunner:
+    """An interpreter with its tensors allocated."""
+
+    def __init__(self, interpreter: Any) -> None:
+        self._interpreter = interpreter
+        self._inputs = [detail["index"] for detail in interpreter.get_input_details()]
+        self._outputs = [detail["index"] for detail in interpreter.get_output_details()]
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Computes one inference."""
+        self.prepare(inputs)()
+        return self.outputs()
+
+    def prepare(self, inputs: Sequence[Array]) -> Callable[[], None]:
+        """Copies inputs into the interpreter; each call is an ``invoke``."""
+        for index, value in zip(self._inputs, inputs, strict=True):
+            self._interpreter.set_tensor(index, value)
+        invoke: Callable[[], None] = self._interpreter.invoke
+        return invoke
+
+    def outputs(self) -> list[Array]:
+        """Copies of the interpreter's output tensors."""
+        return [self._interpreter.get_tensor(index) for index in self._outputs]
+
+    def tensors(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """Inputs and outputs of the interpreter."""
+        return (
+            tuple(_tensor_spec(d, "NHWC") for d in self._interpreter.get_input_details()),
+            tuple(_tensor_spec(d, "NC") for d in self._interpreter.get_output_details()),
+        )
+
+
+def _tensor_spec(detail: Any, layout: str) -> TensorSpec:
+    scale, zero_point = detail["quantization"]
+    quantized = scale != 0
+    return TensorSpec(
+        detail["name"],
+        tuple(int(n) for n in detail["shape"]),
+        type_name(np.dtype(detail["dtype"])),
+        layout,
+        float(scale) if quantized else None,
+        int(zero_point) if quantized else None,
+    )
+
+
+def interpreter_of(
+    path: Path, content: bytes | None = None, *, batch: int | None = None, **options: Any
+) -> Any:
+    """An interpreter with its tensors allocated.
+
+    Args:
+        path: of the file, for messages only where there is ``content``.
+        batch: first size of inputs for which the file leaves it open; ``None`` stands for 1.
+
+    Raises:
+        InputError: the runtime cannot load the file, or the file leaves other sizes open.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    source = {"model_path": str(path)} if content is None else {"model_content": content}
+    try:
+        interpreter = Interpreter(**source, **options)
+        for detail in interpreter.get_input_details():
+            shape = closed(path, detail["name"], _sizes(detail), batch, _REMEDY)
+            if shape != tuple(detail["shape"]):
+                interpreter.resize_tensor_input(detail["index"], shape)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{path} cannot be loaded by LiteRT: {reason}") from error
+    return interpreter
+
+
+_REMEDY = "convert the network again, with an input whose sizes are fixed"
+
+
+def _sizes(detail: Any) -> tuple[int, ...]:
+    """The sizes of a tensor, -1 for those that the file leaves open.
+
+    The interpreter has a 1 in their place, and old files have no signature of shapes.
+    """
+    shape, signature = detail["shape"], detail["shape_signature"]
+    return tuple(int(n) for n in (signature if len(signature) == len(shape) else shape))
+
+
+def takes_any_batch(interpreter: Any) -> bool:
+    """Whether the file leaves the batch open for one of its inputs."""
+    sizes = [n for detail in interpreter.get_input_details() for n in _sizes(detail)[:1]]
+    return any(number_of(size) is None for size in sizes)
+
+
+def batched(path: Path, batch: int, threads: int | None) -> Any:
+    """An interpreter of a file that is written for another number of images per inference."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with parsing(path):
+        flat = unpack(content_of(path))
+    set_batch(flat, batch)
+    try:
+        interpreter = Interpreter(model_content=pack(flat), num_threads=threads)
+        for detail in interpreter.get_input_details():
+            interpreter.resize_tensor_input(detail["index"], [batch, *detail["shape"][1:]])
+        interpreter.allocate_tensors()
+        interpreter.invoke()
+        shapes = [
+            interpreter.get_tensor(d["index"]).shape for d in interpreter.get_output_details()
+        ]
+    except (ValueError, RuntimeError) as error:
+        raise fixed_batch(path, batch) from error
+    if any(shape[:1] != (batch,) for shape in shapes):
+        raise fixed_batch(path, batch)
+    return interpreter
+
+
+def content_of(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        InputError: it is of another format.
+    """
+    content = path.read_bytes()
+    if content[4:8] != FILE_IDENTIFIER:
+        raise InputError(f"{path} is no TensorFlow Lite file: bytes 4 to 7 are not 'TFL3'")
+    return content
+
+
+@contextmanager
+def parsing(path: Path) -> Iterator[None]:
+    """Offsets in a damaged file point anywhere, and the generated readers follow them."""
+    try:
+        yield
+    except (struct.error, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as e:
+        raise InputError(f"{path} is damaged: it is no complete TensorFlow Lite file") from e
+
+
+def computed_tensors(content: bytes) -> set[int]:
+    """Indices of the file's tensors whose values do not lie in it; kernels add others of theirs."""
+    model = schema().Model.GetRootAs(content)
+    graph = model.Subgraphs(0)
+    return {
+        i
+        for i in range(graph.TensorsLength())
+        if model.Buffers(graph.Tensors(i).Buffer()).DataLength() == 0
+    }
