@@ -101,7 +101,7 @@ def _probe() -> ModelProto:
 def _kernels(session: Any, runs: int) -> list[tuple[str, str, float]]:
     """Name, kind and median time in ms of each operator, by the session's profile."""
     events = json.loads(Path(session.end_profiling()).read_bytes())
-    kernels = [e for e in events if e["cat"] == "Node" and e["name"].endswith(KERNEL)]
+    kernels = _outermost([e for e in events if e["cat"] == "Node" and e["name"].endswith(KERNEL)])
     count, rest = divmod(len(kernels), WARM_UP + runs)
     first = [e["name"] for e in kernels[:count]]
     if rest or not count or [e["name"] for e in kernels] != first * (WARM_UP + runs):
@@ -115,6 +115,22 @@ def _kernels(session: Any, runs: int) -> list[tuple[str, str, float]]:
         ms = statistics.median(e["dur"] for e in same[WARM_UP:]) / 1000
         found.append((same[0]["name"].removesuffix(KERNEL), same[0]["args"]["op_name"], ms))
     return found
+
+
+def _outermost(kernels: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Events without those of operators in the bodies of others, whose time is in theirs."""
+    holders = [e for e in kernels if e["args"]["op_name"] in ("If", "Loop", "Scan")]
+    return [
+        e
+        for e in kernels
+        if not any(
+            e is not h
+            and e["tid"] == h["tid"]
+            and h["ts"] <= e["ts"]
+            and e["ts"] + e["dur"] <= h["ts"] + h["dur"]
+            for h in holders
+        )
+    ]
 
 
 def _names(proto: ModelProto, optimized: ModelProto) -> dict[str, str]:

@@ -63,6 +63,7 @@ def command(a: str, b: str, fail_if_slower: float | None, **options: Any) -> Non
                 device=device.name,
                 command=console.command_line(),
                 progress=progress,
+                hold=interrupts.hold,
             )
             interrupts.hold()
         try:
@@ -72,8 +73,8 @@ def command(a: str, b: str, fail_if_slower: float | None, **options: Any) -> Non
             errors = keeping.keep(pair, stored=not setup.no_store, out=setup.out)
     if result.interrupted:
         raise KeyboardInterrupt
-    gate = None if fail_if_slower is None else _gate(result, fail_if_slower)
-    keeping.finish([gate, *errors])
+    failed = None if fail_if_slower is None else gate(result, fail_if_slower)
+    keeping.finish([failed, *errors])
 
 
 def _subjects(
@@ -121,11 +122,11 @@ def show(result: Comparison) -> None:
         )
 
 
-def _gate(result: Comparison, percent: float) -> GateError | None:
+def gate(result: Comparison, percent: float) -> GateError | None:
     """The error where A is surely slower than allowed: the whole interval lies above the bound."""
     bound = 1 + percent / 100
     low, high = result.ratio.ci95
-    if low > bound:
+    if low > bound and result.ratio.verdict == "b_faster":
         return GateError(
             f"{result.a.artifact} is slower than {result.b.artifact} by more than {percent:g} %: "
             f"ratio {result.ratio.ratio:.4f}, interval {low:.4f} to {high:.4f}"

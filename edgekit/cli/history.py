@@ -113,14 +113,21 @@ def _show(measurements: list[Measurement], numbers: list[int]) -> None:
                 _short(one.device),
                 one.runtime,
                 str(one.threads),
+                str(one.batch),
                 f"{result.p50_ms:#.4g}".rstrip(".") + "*" * (not one.stable) if result else "-",
                 f"{50 * (high - low) / result.p50_ms:.1f} %" if result else "-",
             )
         )
     # What all have in common is said once, and its column left out.
     devices = {one.device for one in measurements}
+    batches = {one.batch for one in measurements}
     columns: list[str | tuple[str, str]] = [("id", "right"), "when", "artifact", "device"]
-    columns += ["runtime", ("thr", "right"), ("p50 ms", "right"), ("±", "right")]
+    columns += ["runtime", ("thr", "right"), ("N", "right"), ("p50 ms", "right"), ("±", "right")]
+    if len(batches) == 1:
+        columns.pop(6)
+        rows = [(*row[:6], *row[7:]) for row in rows]  # type: ignore[misc]
+        if batches != {1}:
+            console.say(f"batch {batches.pop()}")
     if len(devices) == 1:
         columns.pop(3)
         rows = [(*row[:3], *row[4:]) for row in rows]  # type: ignore[misc]

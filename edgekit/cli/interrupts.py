@@ -1,4 +1,4 @@
-"""Ctrl-C while results are at stake: it ends the measuring, and loses nothing of it."""
+"""Ctrl-C and `kill` while results are at stake: they end the measuring, and lose nothing of it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,23 @@ class Interrupts:
     Attributes:
         held: whether they wait from now on.
         came: whether one does.
+        terminated: whether one was a request to end, SIGTERM.
     """
 
     def __init__(self) -> None:
-        self.held = self.came = False
+        self.held = self.came = self.terminated = False
         self._last_s: float | None = None
 
-    def hold(self) -> None:
-        """Makes all further interrupts wait for the end of the block."""
-        self.held = True
+    def hold(self, on: bool = True) -> None:
+        """Makes all further interrupts wait for the end of the block, or no longer.
+
+        Raises:
+            KeyboardInterrupt: they need not wait any longer, and one did.
+        """
+        self.held = on
+        if self.came and not on:
+            self.came = False
+            raise KeyboardInterrupt
 
     def waits(self) -> bool:
         """Whether an interrupt that comes now waits; notes it."""
@@ -46,24 +54,34 @@ def held_interrupts() -> Iterator[Interrupts]:
     """A block that an interrupt ends early, and that further ones do not tear apart.
 
     The first one raises KeyboardInterrupt as always, and so does one long behind it. One that
-    comes soon behind, or once interrupts are held, is raised when the block has ended.
+    comes soon behind, or once interrupts are held, is raised when the block has ended. SIGTERM does
+    the same, and ends the command with its exit code in the end.
     """
     interrupts = Interrupts()
-    previous = signal.getsignal(signal.SIGINT)
-    # Signals are a matter of the main thread; 'nohup' and the like ignore them.
-    main = threading.current_thread() is threading.main_thread()
-    if not main or not callable(previous):
-        yield interrupts
-        return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        del frame
+        interrupts.terminated |= number == signal.SIGTERM
         if not interrupts.waits():
-            previous(number, frame)
+            raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, interrupt)
+    # Signals are a matter of the main thread; 'nohup' and the like ignore them.
+    main = threading.current_thread() is threading.main_thread()
+    previous = {
+        number: signal.signal(number, interrupt)
+        for number in ((signal.SIGINT, signal.SIGTERM) if main else ())
+        if callable(signal.getsignal(number))
+    }
     try:
         yield interrupts
+        if interrupts.came:
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        if interrupts.terminated:
+            raise SystemExit(128 + signal.SIGTERM) from None
+        raise
     finally:
-        signal.signal(signal.SIGINT, previous)
-    if interrupts.came:
-        raise KeyboardInterrupt
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if interrupts.terminated:
+        raise SystemExit(128 + signal.SIGTERM)

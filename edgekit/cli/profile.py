@@ -65,6 +65,7 @@ def command(
                 energy=meter,
                 command=console.command_line(),
                 progress=progress,
+                hold=interrupts.hold,
             )
             interrupts.hold()
         errors = _show_and_keep(result, asked)

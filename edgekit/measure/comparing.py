@@ -10,7 +10,7 @@ from edgekit.core import Measurement
 from edgekit.errors import UnavailableError
 from edgekit.measure import statistics
 from edgekit.measure.profiling import measurement, now
-from edgekit.measure.session import Effort, Participant, Progress, session
+from edgekit.measure.session import Effort, Hold, Participant, Progress, session
 from edgekit.measure.statistics import Ratio
 from edgekit.measure.subjects import Subject, as_subject
 
@@ -43,6 +43,7 @@ def compare(
     device: str = "host",
     command: str | None = None,
     progress: Progress | None = None,
+    hold: Hold | None = None,
 ) -> Comparison:
     """Measures two subjects in turns until the interval of their ratio is narrow enough.
 
@@ -50,6 +51,7 @@ def compare(
         a: words stand for `Subject` with its defaults.
         b: as ``a``.
         command: what repeats it, for the record.
+        hold: see `edgekit.measure.session.Hold`.
 
     Raises:
         EdgekitError: one of them cannot be run to the end.
@@ -57,7 +59,7 @@ def compare(
     """
     started = now()
     a, b = as_subject(a), as_subject(b)
-    with session((a, b), effort or Effort(goal=GOAL), progress) as open_session:
+    with session((a, b), effort or Effort(goal=GOAL), progress, hold) as open_session:
         for participant in open_session.participants:
             if participant.error is not None:
                 raise participant.error

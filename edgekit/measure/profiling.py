@@ -12,7 +12,7 @@ from edgekit.errors import EdgekitError
 from edgekit.measure import statistics
 from edgekit.measure.energy import unavailable
 from edgekit.measure.metering import AUTO, Metering, metering
-from edgekit.measure.session import Effort, Participant, Progress, Session, session
+from edgekit.measure.session import Effort, Hold, Participant, Progress, Session, session
 from edgekit.measure.subjects import Subject, as_subject
 
 _PROFILED_RUNS = 30
@@ -54,6 +54,7 @@ def profile(
     energy: str = AUTO,
     command: str | None = None,
     progress: Progress | None = None,
+    hold: Hold | None = None,
     root: Path = Path("/"),
 ) -> Profile:
     """Measures subjects in one session.
@@ -64,6 +65,7 @@ def profile(
         operators: whether to time operators as well, of exported files.
         energy: see `edgekit.measure.metering.metering`.
         command: what repeats it, for the record.
+        hold: see `edgekit.measure.session.Hold`.
         root: of the file system, in which meters are looked for.
 
     Raises:
@@ -76,7 +78,7 @@ def profile(
     gpu = any(subject.processor == "cuda" for subject in chosen)
     with (
         metering(energy, gpu=gpu, root=root) as meter,
-        session(chosen, effort, progress) as open_session,
+        session(chosen, effort, progress, hold) as open_session,
     ):
         open_session.take_turns(_precision)
         measured = [p for p in open_session.participants if p.blocks]
@@ -122,7 +124,7 @@ def measurement(
     """
     subject, facts = participant.subject, participant.facts
     reasons = list(session.watch.reasons())
-    if participant.error is not None:
+    if participant.cut_short:
         reasons.append(f"ended early: {participant.error}")
     if session.interrupted:
         reasons.append(f"interrupted after {session.seconds:.1f} s")

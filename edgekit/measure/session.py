@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.core import Block, Scalar
-from edgekit.errors import EdgekitError, InputError
+from edgekit.errors import EdgekitError, InputError, UsageError
 from edgekit.measure import environment
 from edgekit.measure.environment import Presence
 from edgekit.measure.placing import placements
@@ -29,7 +29,7 @@ from edgekit.measure.watching import Watch
 # Blocks of some hundredths of a second: shorter ones are mostly runs with cold caches, longer ones
 # let the machine change between two subjects.
 _BLOCK_S = 0.026
-_FEWEST_RUNS, _MOST_RUNS = 4, 100
+_FEWEST_RUNS, _MOST_RUNS, _MOST_SUSTAINED_RUNS = 4, 100, 20_000
 _SLOW_RUN_S, _SLOW_RUNS = 0.25, 2
 _REFERENCE_RUNS = 5
 _WARM_UP_S = 0.2
@@ -75,6 +75,7 @@ class Participant:
         facts: what opening it told.
         blocks: one per round in which it took part.
         error: what ended its part; the blocks before that count.
+        cut_short: whether that was before all rounds were done.
     """
 
     subject: Subject
@@ -87,6 +88,7 @@ class Participant:
     load_s: float = 0.0
     switches: int = 0
     error: EdgekitError | None = None
+    cut_short: bool = False
 
     @property
     def block_s(self) -> float:
@@ -108,7 +110,15 @@ Progress = Callable[[str, float, float], None]
 """Told what is being done, how much is done, and of how much."""
 
 
+Hold = Callable[[bool], None]
+"""Told whether an interrupt would lose what was measured, and so should wait."""
+
+
 def _silent(_what: str, _done: float, _total: float) -> None:
+    pass
+
+
+def _never(_hold: bool) -> None:
     pass
 
 
@@ -119,9 +129,11 @@ class Session:
         subjects: at least one.
         presence: of this measurement on the machine.
         progress: see `Progress`.
+        hold: see `Hold`.
 
     Raises:
         EdgekitError: a subject that can be refused at once; see `edgekit.measure.subjects.check`.
+        UsageError: there are none.
     """
 
     def __init__(
@@ -130,11 +142,14 @@ class Session:
         effort: Effort,
         presence: Presence,
         progress: Progress | None = None,
+        hold: Hold | None = None,
     ) -> None:
+        if not subjects:
+            raise UsageError("nothing to measure: expected at least one file or network")
         for subject in subjects:
             check(subject)
         self._subjects = subjects
-        self.effort, self.progress = effort, progress or _silent
+        self.effort, self.progress, self._hold = effort, progress or _silent, hold or _never
         self.participants: list[Participant] = []
         self.interrupted = False
         self.seconds = 0.0
@@ -202,7 +217,14 @@ class Session:
                 rounds += 1
         except KeyboardInterrupt:
             self.interrupted = True
+        self._hold(True)
         self.seconds = time.monotonic() - begin_s
+        if not self.interrupted:  # its processes may be in the middle of an answer
+            for participant in self.active:
+                with self._failing(participant):
+                    self._check_state(participant, participant.process.ask("state"))
+        for participant in self.participants:
+            participant.cut_short = participant.error is not None
         self.watch.stop(b for p in self.participants for b in p.blocks)
 
     def environment(self, participant: Participant) -> dict[str, Scalar]:
@@ -233,7 +255,8 @@ class Session:
         one_s = float(np.median(samples[len(samples) // 2 :])) / 1e3
         block_s = _SUSTAINED_BLOCK_S if self.effort.sustained else _BLOCK_S
         fewest = _FEWEST_RUNS if one_s < _SLOW_RUN_S else _SLOW_RUNS
-        participant.runs = max(fewest, min(_MOST_RUNS, math.ceil(block_s / one_s)))
+        most = _MOST_SUSTAINED_RUNS if self.effort.sustained else _MOST_RUNS
+        participant.runs = max(fewest, min(most, math.ceil(block_s / one_s)))
         participant.run_s = one_s
 
     def _rounds_per_load(self, loads: int) -> int:
@@ -286,11 +309,16 @@ class Session:
         begin_s = time.monotonic()
         process, subject = participant.process, participant.subject
         found = process.reload(subject, participant.cores(loads), participant.load_s)
-        if found["state"] != participant.facts["state"]:
-            raise InputError(f"{subject.words} was changed while it was measured: measure it again")
+        self._check_state(participant, found)
         runs = min(_RELOAD_RUNS, max(2, math.ceil(_RELOAD_S / max(participant.run_s, 1e-9))))
         process.ask("block", expected_s=participant.block_s, runs=runs, reference=1)
         return time.monotonic() - begin_s
+
+    def _check_state(self, participant: Participant, found: dict[str, Any]) -> None:
+        if found["state"] != participant.facts["state"]:
+            raise InputError(
+                f"{participant.subject.words} was changed while it was measured: measure it again"
+            )
 
     def _block(self, participant: Participant, load: int) -> None:
         answer = participant.process.ask(
@@ -321,15 +349,21 @@ class Session:
     def keeping(self, participant: Participant) -> Iterator[None]:
         """Makes an error of a participant the end of its part, and Ctrl-C that of the session."""
         try:
+            self._hold(False)
             with self._failing(participant):
                 yield
         except KeyboardInterrupt:
             self.interrupted = True
+        finally:
+            self._hold(True)
 
 
 @contextmanager
 def session(
-    subjects: Sequence[Subject], effort: Effort, progress: Progress | None = None
+    subjects: Sequence[Subject],
+    effort: Effort,
+    progress: Progress | None = None,
+    hold: Hold | None = None,
 ) -> Iterator[Session]:
     """An opened session, which ends with the block.
 
@@ -337,7 +371,7 @@ def session(
         EdgekitError: no subject could be opened; the error of the first.
     """
     with environment.presence() as presence:
-        opened = Session(subjects, effort, presence, progress)
+        opened = Session(subjects, effort, presence, progress, hold)
         try:
             opened.open()
             if not opened.active:

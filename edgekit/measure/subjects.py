@@ -273,6 +273,8 @@ def _noise(tensor: TensorSpec) -> Array:
     kind = np.dtype(tensor.dtype)
     if kind.kind == "f":
         return rng.standard_normal(tensor.shape, np.float32).astype(kind)
+    if kind.kind == "b":
+        return rng.integers(0, 2, tensor.shape).astype(kind)
     if kind.kind not in "iu":
         raise InputError(f"input '{tensor.name}' is {tensor.dtype}: expected numbers")
     info = np.iinfo(kind)

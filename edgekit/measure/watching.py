@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -85,7 +86,7 @@ class Watch:
         if self._presence.met:
             yield "another measurement ran on this machine: they disturb each other"
         if (busy := self._number("other_cores_busy")) > _OTHERS_CORES:
-            yield f"other processes used {busy:.1f} of {self.facts['cores']} cores"
+            yield f"other processes used {busy:.1f} of {os.cpu_count()} cores"
         if (steal := self._number("steal_cores")) > _STEAL_CORES:
             yield f"the host took {steal:.1%} of a core away"
         if abs(drift := self._number("reference_drift")) > _DRIFT:

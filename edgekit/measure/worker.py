@@ -88,6 +88,7 @@ class Worker:
 
     def _load(self) -> dict[str, Any]:
         """Times loading and the first inference; making an input is in neither."""
+        state = self.state()
         begin = time.perf_counter()
         loaded = self.subject.load()
         load_ms = 1e3 * (time.perf_counter() - begin)
@@ -96,8 +97,12 @@ class Worker:
             "load_ms": load_ms,
             "first_ms": timed(self.run, 1)[0],
             "pid": os.getpid(),
-            "state": getattr(self.subject, "state", lambda: None)(),
+            **state,
         }
+
+    def state(self) -> dict[str, Any]:
+        """What changes when a file does that is measured."""
+        return {"state": getattr(self.subject, "state", lambda: None)()}
 
     def block(self, runs: int, reference: int) -> dict[str, Any]:
         """Runs the subject, then the reference network."""
@@ -213,10 +218,11 @@ def serve(requests: TextIO, answers: TextIO) -> None:
 def _fork(line: str, requests: TextIO, answers: TextIO) -> str:
     """Lets a child answer a request and those that follow; gives the one that needs another."""
     out, into = os.pipe()
+    own = os.getpid()
     child = os.fork()
     if child == 0:
         os.close(out)
-        die_with_parent()
+        die_with(own)
         left = _serve_loaded(Worker(), line, requests, answers, forks=True)
         os.write(into, left.encode())
         os._exit(0)
@@ -275,11 +281,15 @@ def told(error: Exception) -> str:
     return f"{type(error).__name__}: {text}{where}"
 
 
-def die_with_parent() -> None:
-    """Asks Linux to end this process when the one that started it ends, however it does."""
+def die_with(parent: int) -> None:
+    """Asks Linux to end this process when the one that started it ends, however it does.
+
+    Args:
+        parent: its number, which is 1 where edgekit is all that runs in a container.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:  # it was too late
+        if os.getppid() != parent:  # it was too late
             os._exit(1)
 
 
@@ -291,7 +301,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     sys.stdout = sys.stderr
-    die_with_parent()
+    die_with(int(sys.argv[1]))
     gc.disable()
     serve(sys.stdin, answers)
     # Runtimes that crash while they are torn down have done their work.

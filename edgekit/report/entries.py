@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ class Entry:
     Attributes:
         number: from 1 on; stands for it in plots.
         name: tells it apart from the others, no longer than a line of a plot.
+        machine: its device; with the processor where devices of several have that name.
     """
 
     number: int
@@ -30,6 +31,7 @@ class Entry:
     measurement: Measurement
     latency: LatencySummary
     accuracies: tuple[Accuracy, ...]
+    machine: str
 
     @property
     def label(self) -> str:
@@ -51,11 +53,20 @@ def make_entries(material: Material) -> tuple[Entry, ...]:
             m,
             summary(m.blocks),
             tuple(found for found in material.accuracies if belongs(found, m)),
+            _machine(m, material.measurements),
         )
         for number, (name, m) in enumerate(
             zip(names(material.measurements), material.measurements, strict=True), 1
         )
     )
+
+
+def _machine(m: Measurement, measurements: Iterable[Measurement]) -> str:
+    """Each machine calls itself 'host', and is compared with itself alone."""
+    processors = {one.environment.get("cpu") for one in measurements if one.device == m.device}
+    if len(processors) == 1:
+        return m.device
+    return f"{m.device} ({m.environment.get('cpu') or 'unknown processor'})"
 
 
 def belongs(accuracy: Accuracy, m: Measurement) -> bool:

@@ -143,7 +143,7 @@ def energy(entries: Sequence[Entry]) -> Section:
         found, m = e.measurement.energy, e.measurement
         if found.mj_per_inference is not None:
             about = found.model if found.kind != "measured" else found.scope
-            key = (found.kind, about or "unknown scope", m.device, m.batch)
+            key = (found.kind, about or "unknown scope", e.machine, m.batch)
             groups.setdefault(key, []).append(e)
     drawn = []
     for index, ((kind, about, device, batch), group) in enumerate(sorted(groups.items()), 1):

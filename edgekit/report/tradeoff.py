@@ -19,7 +19,7 @@ def accuracy(entries: Sequence[Entry], unmatched: Sequence[Accuracy]) -> Section
     groups: dict[tuple[str, str, int], list[Rated]] = {}
     for e in entries:
         for found in e.accuracies:
-            key = (found.data, e.measurement.device, e.measurement.batch)
+            key = (found.data, e.machine, e.measurement.batch)
             groups.setdefault(key, []).append((e, found))
     parts = [_group(i, *key, rated) for i, (key, rated) in enumerate(groups.items(), 1)]
     return Section(

@@ -64,3 +64,16 @@ def test_it_ends_where_one_breaks(run: CommandLine) -> None:
     found = run("compare", "odd_networks:quick", "odd_networks:crashes", "--seconds", 2)
     assert found.code == 5
     assert "odd_networks:crashes: its runtime crashed" in found.message
+
+
+def test_what_counts_as_no_difference_fails_no_gate() -> None:
+    from report_records import measurement
+
+    from edgekit.cli.compare import gate
+    from edgekit.measure.comparing import Comparison
+    from edgekit.measure.statistics import Ratio
+
+    one = measurement()
+    for ratio, low, high, failed in ((1.002, 1.001, 1.003, False), (1.02, 1.01, 1.03, True)):
+        found = Ratio(ratio, (low, high), 50, 8)
+        assert (gate(Comparison(one, one, found, (), False), 0) is not None) == failed

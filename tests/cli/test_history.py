@@ -226,3 +226,11 @@ def test_a_table_is_replaced_when_asked(run: CommandLine, tmp_path: Path) -> Non
     (tmp_path / "a.csv").write_text("old")
     assert run("export-profiles", "-o", "a.csv", "--overwrite").code == 0
     assert len(rows_of(tmp_path / "a.csv")) == 3
+
+
+def test_batches_are_told_apart_where_they_differ(run: CommandLine, store: Store) -> None:
+    assert " N " not in run("history").out
+    store.add([measurement(batch=8)])
+    shown = run("history").out
+    assert " N " in shown
+    assert max(map(len, shown.splitlines())) <= 80

@@ -292,3 +292,43 @@ def test_the_picture_replaces_nothing_unasked(
     assert (found.code, found.out) == (3, "")
     assert f"{picture} exists already: give --overwrite" in found.message
     assert (tmp_path / picture).read_text() == "precious"
+
+
+def test_a_request_to_end_keeps_what_was_measured(measuring: Measuring, home: Path) -> None:
+    process = measuring("--json")
+    process.send_signal(signal.SIGTERM)
+    shown, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert json.loads(shown)["interrupted"] is True
+    assert len(Store(home / "measurements.db").find()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_right_behind_the_measuring_loses_nothing(
+    number: signal.Signals,
+    run: CommandLine,
+    artifacts: Artifacts,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from edgekit.measure import profiling
+
+    whole = profiling.measurement
+
+    def interrupted(*arguments: object, **options: object) -> object:
+        signal.raise_signal(number)
+        return whole(*arguments, **options)
+
+    previous = signal.signal(number, signal.default_int_handler)
+    monkeypatch.setattr(profiling, "measurement", interrupted)
+    path = artifacts["tflite", "fp32"]
+    words = ("profile", path, "--seconds", 1, "--energy", "off", "-o", tmp_path / "m.json")
+    try:
+        if number == signal.SIGTERM:  # which ends the whole process, as `kill` is meant to
+            with pytest.raises(SystemExit, match="143"):
+                run(*words)
+        else:
+            assert run(*words).code == 130
+    finally:
+        signal.signal(number, previous)
+    assert len(load_saved(tmp_path / "m.json")) == 1

@@ -42,3 +42,9 @@ def test_what_edgekit_cannot_choose_is_told(run: CommandLine, tmp_path: Path) ->
     found = run("profile", foreign_files.write("tflite", tmp_path, [1, 4], "string"))
     assert found.code == 3
     assert "input 'image' takes string: expected numbers" in found.message
+
+
+def test_truth_values_are_numbers_enough(run: CommandLine, tmp_path: Path) -> None:
+    path = foreign_files.write("openvino", tmp_path, [1, 3, 8, 8], "bool")
+    found = run("profile", path, "--seconds", 1, "--json")
+    assert found.code == 0, found.err

@@ -137,3 +137,31 @@ def test_a_run_behind_a_prepared_inference_takes_its_own_inputs(
     runner.prepare(first)()
     assert np.array_equal(runner.run(second)[0], expected[0])
     assert not np.array_equal(runner.run(first)[0], expected[0])
+
+
+def test_what_runs_in_a_branch_is_counted_once(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    def branch(name: str, kind: str) -> onnx.GraphProto:
+        out = helper.make_tensor_value_info(f"{name}_out", TensorProto.FLOAT, [1, 64, 64])
+        node = helper.make_node(kind, ["image"], [f"{name}_out"], name=f"{name}_node")
+        return helper.make_graph([node], name, [], [out])
+
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 64, 64])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 64, 64])
+    zero = helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0])
+    nodes = [
+        helper.make_node("ReduceSum", ["image"], ["sum"], name="sum", keepdims=0),
+        helper.make_node("Greater", ["sum", "zero"], ["positive"], name="greater"),
+        helper.make_node(
+            "If", ["positive"], ["scores"], name="choice",
+            then_branch=branch("then", "Erf"), else_branch=branch("other", "Tan"),
+        ),
+    ]  # fmt: skip
+    graph = helper.make_graph(nodes, "choosing", [image], [scores], [zero])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.save(model, tmp_path / "if.onnx")
+    kinds = [operator.kind for operator in times("onnx", tmp_path / "if.onnx")]
+    assert "If" in kinds
+    assert not {"Erf", "Tan"} & set(kinds)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from small_artifacts import Artifacts
 
 from edgekit.core import Block
-from edgekit.errors import InputError
+from edgekit.errors import InputError, UnavailableError, UsageError
 from edgekit.measure.comparing import compare
 from edgekit.measure.profiling import profile
 from edgekit.measure.session import Effort, Session, session
@@ -163,3 +166,52 @@ def test_a_file_that_is_replaced_while_it_is_measured_is_an_error(
     assert found.measurements[0].blocks
     (failure,) = found.failures
     assert "own.tflite" in str(failure.error)
+
+
+def test_nothing_to_measure_is_said() -> None:
+    with pytest.raises(UsageError, match="expected at least one file"):
+        profile([])
+
+
+def test_without_a_pause_blocks_of_small_networks_are_long_too(artifacts: Artifacts) -> None:
+    subjects = [Subject(str(artifacts["tflite", "fp32"]))]
+    (one,) = take(subjects, Effort(seconds=1.0, sustained=True)).participants
+    assert one.runs > 100
+    assert one.block_s > 0.1
+
+
+def test_an_error_behind_the_turns_leaves_the_latency_as_it_is(
+    artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit.measure import profiling
+
+    def fail(*_: object) -> None:
+        raise UnavailableError("no operator times")
+
+    monkeypatch.setattr(profiling, "_operators", fail)
+    subject = Subject(str(artifacts["tflite", "fp32"]))
+    found = profile([subject], Effort(1.0), operators=True, energy="off")
+    (failure,) = found.failures
+    assert "no operator times" in str(failure.error)
+    assert not any("ended early" in reason for reason in found.measurements[0].reasons)
+
+
+def test_interrupts_wait_only_while_they_would_lose_something(artifacts: Artifacts) -> None:
+    held: list[bool] = []
+    subject = Subject(str(artifacts["tflite", "fp32"]))
+    profile([subject], Effort(1.0), energy="off", hold=held.append)
+    assert held[0] is True
+    assert held[-1] is True
+    assert False in held
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
+def test_it_measures_where_edgekit_is_all_that_runs(artifacts: Artifacts, tmp_path: Path) -> None:
+    alone = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*alone, "true"], capture_output=True).returncode:
+        pytest.skip("no namespaces of processes here")
+    path = str(artifacts["tflite", "fp32"].absolute())
+    edgekit = [sys.executable, "-m", "edgekit", "profile", path, "--seconds", "1"]
+    env = {**os.environ, "EDGEKIT_HOME": str(tmp_path)}
+    found = subprocess.run([*alone, *edgekit], env=env, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr

@@ -329,3 +329,15 @@ def test_one_sample_or_very_different_ones_can_be_drawn(spread: float) -> None:
     short = measurement(spread, artifact="b.onnx", blocks=measurement(spread).blocks[:1])
     accuracies = tuple(Accuracy(name, "onnx", "d", 1.0, 1) for name in (one.artifact, "b.onnx"))
     assert Page(render(Material((one, short), accuracies))).tags.count("svg") == 5
+
+
+def test_machines_of_one_name_are_compared_each_with_itself() -> None:
+    boards = [
+        measurement(1.0),
+        measurement(2.0, environment={"cpu": "Another Processor", "cores": 4}),
+    ]
+    found = Accuracy(boards[0].artifact, "onnx", "digits", 0.5, 10)
+    page = Page(render(Material(tuple(boards), (found,))))
+    assert "on host (A Processor)" in page.text
+    assert "on host (Another Processor)" in page.text
+    assert "beaten" not in page.of("td")
