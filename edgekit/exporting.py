@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import platform
 import signal
@@ -25,11 +26,15 @@ from edgekit.contract import (
     finished,
     rejected_path,
 )
-from edgekit.core import Agreement, Artifact, Scheme, Target, TensorSpec, to_json
+from edgekit.core import Agreement, Artifact, Rung, Scheme, Target, TensorSpec, to_json
 from edgekit.errors import EdgekitError, GateError, ModelError, UsageError
 from edgekit.lowering import lower
 from edgekit.models.source import Model, open_model
 from edgekit.native_output import captured
+from edgekit.quantize.calibration import Calibration
+from edgekit.quantize.integers import Integers, inputs_of
+from edgekit.quantize.ladder import Built, HeldOut, climb, held_out
+from edgekit.quantize.tuning import Journal, Tuned, journal_path, tune
 from edgekit.staging import (
     WRITING_FAILED,
     check_space,
@@ -44,13 +49,17 @@ from edgekit.verification.artifact import (
     Reference,
     agreement_with,
     diagnose,
+    layers_of,
     make_reference,
     reason,
     running,
 )
-from edgekit.verification.divergence import Divergence
+from edgekit.verification.divergence import Divergence, worst_layers
 
 Notify = Callable[[str], None]
+
+MIXED_LAYERS = 4
+"""Layers that int8-mixed keeps in float where nobody names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,7 @@ class Exported:
         convert_seconds: the target's own part of it.
         verified_on: where the images of the comparison come from.
         skipped: images that were left out of it as corrupt.
+        warning: what tuning found to be wrong with it.
     """
 
     path: Path
@@ -71,6 +81,7 @@ class Exported:
     convert_seconds: float
     verified_on: str
     skipped: tuple[str, ...]
+    warning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +134,7 @@ def export(
     converter: str | None = None,
     data: str | None = None,
     skip_corrupt: bool = False,
+    integers: Integers | None = None,
     overwrite: bool = False,
     notify: Notify = lambda stage: None,
 ) -> list[Exported]:
@@ -140,6 +152,7 @@ def export(
         converter: of targets that have several; the default one of each if ``None``.
         data: SRC whose images the verification uses; by default that of the training, else noise.
         skip_corrupt: leave out images of it that cannot be decoded, instead of failing.
+        integers: how precisions of integers are made.
         overwrite: replace files of the same name.
         notify: told what is being done.
 
@@ -153,7 +166,10 @@ def export(
         InputError: a model, weights or data that cannot be used; a folder that cannot be written.
         UnavailableError: a converter or runtime is not installed.
     """
+    integers = integers or Integers()
     chosen, names = _chosen(targets, precisions, converter)
+    for target, name in ((t, p) for t in chosen for p in names):
+        integers.check(target, name)
     if isinstance(model, str):
         notify(f"building {model}")
         model = open_model(model, weights=weights, resolution=resolution)
@@ -165,11 +181,22 @@ def export(
             refuse_existing([*target.files(path), contract_path(path)], overwrite)
             refuse_existing(_rejected_files(target, path), overwrite=True)
         notify("computing the reference")
-        reference = make_reference(model, data, skip_corrupt=skip_corrupt)
+        wanted = any(t.schemes[p].calibration is not None for t, p, _ in jobs)
+        bounded = any(t.schemes[p].weights == "int8" for t, p, _ in jobs)
+        seen = data or model.data or (integers.data if wanted else None)
+        reference = make_reference(model, seen, skip_corrupt=skip_corrupt)
+        integers.check_layers(reference.model)
         _check_disks(model, folder)
+        calibration = integers.calibration(reference.model, skip_corrupt) if wanted else None
+        judge = None
+        if bounded and integers.max_drop is not None:
+            notify("judging the float network")
+            judge = held_out(reference.model, data or integers.data)
         for target, name, path in jobs:
             notify(f"{target.name} {name}")
-            results.append(_attempt(reference, target, name, path))
+            scheme = integers.scheme(target, name, calibration)
+            job = _Job(reference, target, scheme, path, integers, calibration, judge, notify)
+            results.append(_attempt(job))
     failure = _failure(results)
     if failure is not None:
         raise failure
@@ -219,42 +246,146 @@ def _failure(results: Sequence[Result]) -> EdgekitError | None:
     return first
 
 
-def _attempt(reference: Reference, target: Target, precision: str, path: Path) -> Result:
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One file that is to be made.
+
+    Attributes:
+        scheme: to begin with; a ladder may end with another one.
+        judge: what its accuracy is judged on, where there is a bound.
+    """
+
+    reference: Reference
+    target: Target
+    scheme: Scheme
+    path: Path
+    integers: Integers
+    calibration: Calibration | None
+    judge: HeldOut | None
+    notify: Notify
+
+
+def _attempt(job: _Job) -> Result:
     """One file, or why it could not be made, which must not keep the others from being made."""
     try:
-        return _export_one(reference, target, precision, path)
+        return _export_one(job)
     except EdgekitError as error:
-        return Failed(path, target.name, precision, without_staging(str(error)), error)
+        message = without_staging(str(error))
+        return Failed(job.path, job.target.name, job.scheme.precision, message, error)
 
 
-def _export_one(
-    reference: Reference, target: Target, precision: str, path: Path
-) -> Exported | Rejected:
+def _export_one(job: _Job) -> Exported | Rejected:
     start = time.perf_counter()
-    model = reference.model
-    scheme = target.schemes[precision]
-    images = torch.from_numpy(reference.images[:1])
+    target, path, reference = job.target, job.path, job.reference
     with staging(path.parent) as folder:
-        staged = folder / path.name
-        with _conversion(model.words, target), captured():
-            lowered, lowerings = lower(model.module, images, target.name, scheme)
-            begin = time.perf_counter()
-            scheme = target.export(lowered, images, staged, scheme)
-            converted = time.perf_counter() - begin
-            runner = target.open(staged)
-            inputs, outputs = runner.tensors()
-            artifact = _contract(model, target, scheme, path, inputs, outputs, lowerings)
-            target.embed(staged, embedded_text(artifact))
-        with running(path, target):
-            agreement = agreement_with(reference, target, staged, precision)
-        artifact = finished(artifact, target.files(staged), agreement=agreement)
-        if not agreement.passed:
-            return _rejected(reference, target, staged, path, artifact)
+        built, why = _chosen_file(job, folder)
+        artifact, staged = built.artifact, built.path
+        agreement = artifact.agreement
+        assert agreement is not None
+        if why is not None or not agreement.passed:
+            return _rejected(reference, target, staged, path, artifact, why)
         contract_path(staged).write_text(contract_text(artifact), encoding="utf-8")
         # Companions first, so that a main file is never without them, and the contract last.
-        publish(folder, [*reversed(target.files(path)), contract_path(path)])
+        publish(staged.parent, [*reversed(target.files(path)), contract_path(path)])
     seconds = time.perf_counter() - start
-    return Exported(path, artifact, seconds, converted, reference.data, reference.skipped)
+    converted = built.seconds
+    return Exported(
+        path, artifact, seconds, converted, reference.data, reference.skipped, built.warning
+    )
+
+
+def _chosen_file(job: _Job, folder: Path) -> tuple[Built, str | None]:
+    """The file that is to be kept, and why it must not be, where it must not."""
+    count = itertools.count()
+
+    def build(name: str, scheme: Scheme, model: Model | None = None) -> Built:
+        place = folder / str(next(count))
+        place.mkdir()
+        return _build(job, scheme, place / job.path.name, model)
+
+    scheme, integers = job.scheme, job.integers
+    if scheme.precision == "int8-mixed" and not scheme.float_layers:
+        plain = build("int8", scheme)
+        worst = tuple(plain.worst()[:MIXED_LAYERS])
+        scheme = dataclasses.replace(scheme, float_layers=worst)
+    tuned: Tuned | None = None
+    if integers.tune:
+        tuned = _tuned(job, scheme, build)
+        scheme = tuned.built.artifact.scheme
+    if integers.max_drop is None or job.judge is None or scheme.weights != "int8":
+        built = build(scheme.precision, scheme) if tuned is None else tuned.built
+        return _with_facts(job, built, tuned=tuned), None
+    best, rungs = climb(
+        job.target, scheme, build, job.judge, integers.max_drop, integers.retrain, job.notify
+    )
+    if best is None:
+        raise ModelError(f"none of {len(rungs)} ways could be built: {rungs[0].error}")
+    best = _with_facts(job, best, rungs, tuned)
+    if rungs[-1].passed:
+        return best, None
+    least = min(rung.drop_points for rung in rungs if rung.drop_points is not None)
+    return best, (
+        f"none of {len(rungs)} ways loses at most {integers.max_drop:g} points of top-1 on "
+        f"'{job.judge.source.name}', {job.judge.split} (the best one loses {least:.2f})"
+    )
+
+
+def _tuned(job: _Job, scheme: Scheme, build: Callable[[str, Scheme], Built]) -> Tuned:
+    """The fastest way to write the file.
+
+    Raises:
+        EdgekitError: it was ended early; the message says how to go on.
+    """
+    journal = Journal(journal_path(job.path))
+    floats = job.target.schemes["fp32"]
+    other = (lambda: build("fp32", floats)) if scheme.weights == "int8" else None
+    try:
+        return tune(job.target, scheme, build, other, journal, job.notify)
+    except EdgekitError as error:
+        if journal.path.exists():
+            error.args = (
+                f"{error}; what was measured is kept in {journal.path}: run the same command "
+                f"again to go on",
+            )
+        raise
+
+
+def _with_facts(
+    job: _Job, built: Built, rungs: tuple[Rung, ...] = (), tuned: Tuned | None = None
+) -> Built:
+    """The file with what was tried for it in its contract."""
+    if tuned is None and not rungs:
+        return built
+    candidates = () if tuned is None else tuned.candidates
+    artifact = dataclasses.replace(built.artifact, ladder=rungs, tuning=candidates)
+    job.target.embed(built.path, embedded_text(artifact))
+    artifact = finished(artifact, job.target.files(built.path))
+    warning = None if tuned is None else tuned.warning
+    return dataclasses.replace(built, artifact=artifact, warning=warning)
+
+
+def _build(job: _Job, scheme: Scheme, staged: Path, model: Model | None = None) -> Built:
+    """Writes a file, runs it and compares; what it says of agreement need not have passed."""
+    target, reference = job.target, job.reference
+    model = model or reference.model
+    images = torch.from_numpy(reference.images[:1])
+    with _conversion(model.words, target), captured():
+        lowered, lowerings = lower(model.module, images, target.name, scheme)
+        ranges = inputs_of(job.calibration, target) if scheme.calibration else None
+        begin = time.perf_counter()
+        scheme = target.export(lowered, images, staged, scheme, ranges)
+        converted = time.perf_counter() - begin
+        inputs, outputs = target.open(staged).tensors()
+        artifact = _contract(model, target, scheme, job.path, inputs, outputs, lowerings)
+        target.embed(staged, embedded_text(artifact))
+    with running(job.path, target):
+        agreement = agreement_with(reference, target, staged, scheme.precision)
+    artifact = finished(artifact, target.files(staged), agreement=agreement)
+
+    def worst() -> list[str]:
+        return worst_layers(layers_of(reference, target, staged))
+
+    return Built(staged, artifact, converted, worst)
 
 
 @contextmanager
@@ -308,20 +439,32 @@ def _contract(
 
 
 def _rejected(
-    reference: Reference, target: Target, staged: Path, path: Path, artifact: Artifact
+    reference: Reference,
+    target: Target,
+    staged: Path,
+    path: Path,
+    artifact: Artifact,
+    why: str | None = None,
 ) -> Rejected:
     """Keeps a failed file under a name that nothing opens, with a report instead of a contract.
 
     What an earlier export left under that name is replaced: it had failed as well.
+
+    Args:
+        why: the gate that it failed, where that is not its agreement.
     """
     agreement = artifact.agreement
     assert agreement is not None
-    divergence, undiagnosed = diagnose(reference, target, staged, artifact.scheme.precision)
+    divergence, undiagnosed = (
+        (None, None)
+        if agreement.passed
+        else diagnose(reference, target, staged, artifact.scheme.precision)
+    )
     result = Rejected(
         rejected_path(path),
         artifact,
         agreement,
-        agreements.failures(agreement),
+        agreements.failures(agreement) or why or "",
         divergence,
         undiagnosed,
         reference.data,

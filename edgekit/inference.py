@@ -14,6 +14,7 @@ from edgekit import contract
 from edgekit.core import ImageSource, Preprocessing
 from edgekit.data import open_source, preprocess, split_for
 from edgekit.data.decode import load_image
+from edgekit.data.stored import real_values, stored_values
 from edgekit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -70,11 +71,15 @@ class ArtifactClassifier:
         self.trained = facts.trained
         self.classes = facts.outputs[0].shape[-1]
         self._runner = opened.runner
+        self._image, self._scores = facts.inputs[0], facts.outputs[0]
 
     def scores(self, images: NDArray[np.float32]) -> Scores:
         """One run per image: exported files have batch 1."""
-        rows = [self._runner.run([np.ascontiguousarray(image[None])])[0] for image in images]
-        return np.concatenate(rows).astype(np.float32, copy=False)
+        rows = [
+            self._runner.run([stored_values(np.ascontiguousarray(image[None]), self._image)])[0]
+            for image in images
+        ]
+        return real_values(np.concatenate(rows), self._scores)
 
 
 class ModelClassifier:

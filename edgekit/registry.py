@@ -110,7 +110,13 @@ TARGETS = {
 PRECISIONS = {
     "fp16": "weights stored as 16-bit floats; float inputs and outputs",
     "fp32": "everything in 32-bit floats",
+    "int8": "weights and activations of 8 bits, ranges from images",
+    "int8-dynamic": "weights of 8 bits, ranges of activations found while running",
+    "int8-mixed": "int8, with the layers in float that lose most, or those of --float-layers",
+    "w8a16": "weights of 8 bits, activations of 16; also called int16x8",
 }
+
+_PRECISION_ALIASES = {"int16x8": "w8a16"}
 
 LOWERINGS = {
     "fold-batchnorm": Entry(
@@ -153,7 +159,7 @@ _TENSORFLOW = re.compile("^tf[-_.]", re.IGNORECASE)
 # Where the name to install is not the name to import.
 _DISTRIBUTIONS = {
     "PIL": "pillow",
-    "ai_edge_quantizer": "'edgekit[litert-torch]'",
+    "ai_edge_quantizer": "ai-edge-quantizer",
     "google": "protobuf",
     "litert_torch": "'edgekit[litert-torch]'",
     "sklearn": "scikit-learn",
@@ -294,9 +300,9 @@ def meter(words: str) -> MeterKind:
 
 def precision(name: str) -> str:
     """The canonical name of a precision; see `PRECISIONS`."""
-    for known in PRECISIONS:
+    for known in (*PRECISIONS, *_PRECISION_ALIASES):
         if normalize(known) == normalize(name):
-            return known
+            return _PRECISION_ALIASES.get(known, known)
     raise UnknownNameError("precision", name, PRECISIONS, "see 'edgekit list precisions'")
 
 

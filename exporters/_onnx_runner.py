@@ -12,6 +12,7 @@ import numpy as np
 from edgekit.core import TensorSpec
 from edgekit.errors import InputError
 from exporters._inputs import closed, fixed_batch, number_of, numbers_only
+from exporters._onnx_quantizer import TYPES_KEY, interface_notes
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -74,8 +75,10 @@ class OnnxRunner:
         self.takes_any_batch = any(
             number_of(size) is None for value in values for size in value.shape[:1]
         )
+        notes = self._session.get_modelmeta().custom_metadata_map.get(TYPES_KEY)
+        self._scales = interface_notes(notes) if notes else {}
         self._inputs = tuple(
-            _tensor_spec(v, closed(path, v.name, v.shape, batch, _remedy(v.name)), "NCHW")
+            self._spec(v, closed(path, v.name, v.shape, batch, _remedy(v.name)), "NCHW")
             for v in values
         )
         numbers_only(path, self._inputs)
@@ -105,18 +108,18 @@ class OnnxRunner:
     def tensors(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """Inputs and outputs of the session."""
         return self._inputs, tuple(
-            _tensor_spec(value, [number_of(size) or -1 for size in value.shape], "NC")
+            self._spec(value, [number_of(size) or -1 for size in value.shape], "NC")
             for value in self._session.get_outputs()
         )
+
+    def _spec(self, value: Any, shape: Sequence[int], layout: str) -> TensorSpec:
+        kind = value.type.removeprefix("tensor(").removesuffix(")")
+        scale, zero = self._scales.get(value.name, (None, None))
+        return TensorSpec(value.name, tuple(shape), _TYPES.get(kind, kind), layout, scale, zero)
 
 
 # Where ONNX has other words for a type than NumPy.
 _TYPES = {"float": "float32", "double": "float64"}
-
-
-def _tensor_spec(value: Any, shape: Sequence[int], layout: str) -> TensorSpec:
-    kind = value.type.removeprefix("tensor(").removesuffix(")")
-    return TensorSpec(value.name, tuple(shape), _TYPES.get(kind, kind), layout)
 
 
 def _remedy(name: str) -> str:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.core import FLOAT_SCHEMES, OperatorTime, Runner, Scheme
+from edgekit.core import DYNAMIC, FLOAT_SCHEMES, INT8, MIXED, OperatorTime, Runner, Scheme
 from edgekit.errors import InputError, ModelError
 from exporters._onnx_operators import time_operators
+from exporters._onnx_quantizer import (
+    FORMS,
+    RANGES,
+    quantize,
+    with_integer_interface,
+    write_forms,
+)
 from exporters._onnx_runner import OnnxRunner, batched, rebatched
 
 if TYPE_CHECKING:
@@ -36,7 +44,15 @@ class OnnxTarget:
     layout = "NCHW"
     runtime = "ONNX Runtime"
     packages = ("onnx", "onnxscript", "onnxruntime", "torch")
-    schemes = FLOAT_SCHEMES
+    schemes: Mapping[str, Scheme] = {
+        **FLOAT_SCHEMES,
+        "int8": INT8,
+        "int8-dynamic": DYNAMIC,
+        "int8-mixed": MIXED,
+        "w8a16": replace(INT8, precision="w8a16", activations="uint16"),
+    }
+    ranges = RANGES
+    forms: Mapping[str, tuple[str, ...]] = FORMS
 
     def export(
         self,
@@ -65,6 +81,13 @@ class OnnxTarget:
         _clean(proto)
         if scheme.weights == "float16":
             _store_as_float16(proto)
+        write_forms(proto, scheme.forms)
+        if scheme.weights == "int8":
+            if scheme.activations == "int8":
+                scheme = replace(scheme, activations=scheme.forms.get("activations", "uint8"))
+            proto = quantize(proto, scheme, calibration or ())
+        if scheme.interface == "int8":
+            with_integer_interface(proto, calibration or ())
         onnx.checker.check_model(proto)
         path.write_bytes(proto.SerializeToString())
         return scheme

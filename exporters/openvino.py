@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -13,15 +15,20 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from edgekit.core import FLOAT_SCHEMES, OperatorTime, Runner, Scheme, TensorSpec
+from edgekit.core import FLOAT_SCHEMES, INT8, MIXED, OperatorTime, Runner, Scheme, TensorSpec
 from edgekit.errors import InputError
 from exporters._inputs import Size, closed, fixed_batch, number_of, numbers_only, type_name
 from exporters._openvino_operators import time_operators
+from exporters._openvino_quantizer import RANGES, quantize, with_integer_interface
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from edgekit.core import Array
+
+
+# Where scale and zero point of integer inputs and outputs stand in the runtime info, by name.
+_SCALES = ("edgekit", "quantization")
 
 
 class OpenVinoTarget:
@@ -32,7 +39,12 @@ class OpenVinoTarget:
     layout = "NCHW"
     runtime = "OpenVINO"
     packages = ("openvino", "torch")
-    schemes = FLOAT_SCHEMES
+    schemes: Mapping[str, Scheme] = {**FLOAT_SCHEMES, "int8": INT8, "int8-mixed": MIXED}
+    ranges = RANGES
+    forms: Mapping[str, tuple[str, ...]] = {
+        "activations": ("mixed", "performance"),
+        "bias": ("fast", "accurate"),
+    }
 
     def export(
         self,
@@ -50,6 +62,12 @@ class OpenVinoTarget:
             port.get_node().set_friendly_name(name)
         _number_names(graph)
         graph.validate_nodes_and_infer_types()
+        if scheme.weights == "int8":
+            graph = quantize(graph, scheme, calibration or ())
+            _number_names(graph)
+        if scheme.interface == "int8":
+            graph, notes = with_integer_interface(graph, calibration or ())
+            graph.set_rt_info(json.dumps(notes), list(_SCALES))
         ov.save_model(graph, path, compress_to_fp16=scheme.weights == "float16")
         return scheme
 
@@ -65,13 +83,17 @@ class OpenVinoTarget:
         """Puts ``text`` into the runtime info of the graph."""
         tree = _parse(path)
         root = tree.getroot()
-        info = root.find("rt_info")
-        if info is None:
-            info = ElementTree.SubElement(root, "rt_info")
-        for old in info.findall("edgekit"):
-            info.remove(old)
-        own = ElementTree.SubElement(info, "edgekit")
-        ElementTree.SubElement(own, "contract", value=text)
+        above = root
+        for name in ("rt_info", "edgekit"):
+            found = above.find(name)
+            above = ElementTree.SubElement(above, name) if found is None else found
+        for old in above.findall("contract"):
+            above.remove(old)
+        ElementTree.SubElement(above, "contract", value=text)
+        for element in root.iter():  # indentation is a tenth of a small network's int8 file
+            for place in ("text", "tail"):
+                if not (getattr(element, place) or "x").strip():
+                    setattr(element, place, None)
         tree.write(path, encoding="utf-8", xml_declaration=True)
 
     def extract(self, path: Path) -> str | None:
@@ -127,7 +149,9 @@ class OpenVinoRunner:
     def __init__(self, graph: Any, path: Path, threads: int | None) -> None:
         self._request = _request(graph, path, threads)
         self._compiled = self._request.get_compiled_model()
-        self._inputs = tuple(_tensor_spec(port, "NCHW") for port in self._compiled.inputs)
+        noted = graph.has_rt_info(list(_SCALES))
+        self._scales = json.loads(graph.get_rt_info(list(_SCALES)).astype(str)) if noted else {}
+        self._inputs = tuple(self._spec(port, "NCHW") for port in self._compiled.inputs)
         numbers_only(path, self._inputs)
         self._bound: list[Any] = []
 
@@ -155,7 +179,11 @@ class OpenVinoRunner:
 
     def tensors(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """Inputs and outputs of the compiled model."""
-        return self._inputs, tuple(_tensor_spec(port, "NC") for port in self._compiled.outputs)
+        return self._inputs, tuple(self._spec(port, "NC") for port in self._compiled.outputs)
+
+    def _spec(self, port: Any, layout: str) -> TensorSpec:
+        scale, zero = self._scales.get(_name(port), (None, None))
+        return replace(_tensor_spec(port, layout), scale=scale, zero_point=zero)
 
 
 def _shaped(path: Path, batch: int | None) -> Any:

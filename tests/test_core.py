@@ -19,6 +19,7 @@ from edgekit.core import (
     Agreement,
     Artifact,
     Block,
+    Candidate,
     DeviceProfile,
     Energy,
     Measurement,
@@ -26,6 +27,7 @@ from edgekit.core import (
     OperatorTime,
     Preprocessing,
     Reading,
+    Rung,
     Scheme,
     TensorSpec,
     canonical_json,
@@ -235,6 +237,8 @@ def test_every_required_key_is_missed_by_name(kind: type[Any]) -> None:
         Energy: measurement().energy,
         OperatorTime: OperatorTime("conv", "Conv", 0.5),
         Reading: Reading(0.5, 1.5),
+        Rung: Rung("int8", 0.9, 0.5, 1000, 1.5, True),
+        Candidate: Candidate("int8", {"mean": "pool"}, "ab", "faster", 0.9, (0.8, 0.95)),
     }
     whole = to_json(examples[kind])
     required = [

@@ -96,7 +96,10 @@ def test_canonical_names_are_those_of_the_design() -> None:
         *(f"shufflenetv2plus-{size}" for size in ("large", "medium", "small")),
     )
     assert list(registry.TARGETS) == ["onnx", "openvino", "tflite"]
-    assert list(registry.PRECISIONS) == ["fp16", "fp32"]
+    assert list(registry.PRECISIONS) == sorted(
+        ["fp16", "fp32", "int8", "int8-dynamic", "int8-mixed", "w8a16"]
+    )
+    assert registry.precision("INT16x8") == "w8a16"
     assert list(registry.SOURCES) == ["digits", "synthetic"]
 
 

@@ -42,6 +42,42 @@ if TYPE_CHECKING:
 )
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
 @click.option(
+    "--calibration",
+    metavar="SRC",
+    help="Images that the ranges of int8 come from; those of the training by default.",
+)
+@click.option(
+    "--calibration-images", type=int, default=128, show_default=True, metavar="N", help="How many."
+)
+@click.option(
+    "--ranges",
+    metavar="HOW",
+    help="How ranges come from them: minmax (the default), percentile, or entropy on ONNX.",
+)
+@click.option(
+    "--io",
+    "interface",
+    type=click.Choice(["float", "int8"]),
+    default="float",
+    show_default=True,
+    help="Inputs and outputs of int8 files.",
+)
+@click.option(
+    "--float-layers", metavar="NAME[,NAME]", help="Layers of int8 files that stay in float."
+)
+@click.option(
+    "--tune",
+    is_flag=True,
+    help="Measure which of several equal ways to write the network is fastest here (minutes).",
+)
+@click.option(
+    "--max-drop",
+    type=float,
+    metavar="POINTS",
+    help="Points of top-1 that int8 may lose on held-out images: tries one way after the other "
+    "until one holds.",
+)
+@click.option(
     "--out", "-o", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Folder."
 )
 @overwrite_option
@@ -55,6 +91,13 @@ def command(
     resolution: int | None,
     data: str | None,
     skip_corrupt: bool,
+    calibration: str | None,
+    calibration_images: int,
+    ranges: str | None,
+    interface: str,
+    float_layers: str | None,
+    tune: bool,
+    max_drop: float | None,
     out: Path,
     overwrite: bool,
 ) -> None:
@@ -73,7 +116,17 @@ def command(
     with console.status(f"loading {model}") as notify:
         from edgekit.exporting import export
         from edgekit.models.source import open_model
+        from edgekit.quantize.integers import Integers
 
+        integers = Integers(
+            calibration,
+            calibration_images,
+            ranges,
+            interface,
+            tuple(names(float_layers or "")),
+            max_drop=max_drop,
+            tune=tune,
+        )
         opened = open_model(model, weights=weights, resolution=resolution)
         _warn_untrained(opened)
         try:
@@ -85,6 +138,7 @@ def command(
                 converter=converter,
                 data=data,
                 skip_corrupt=skip_corrupt,
+                integers=integers,
                 overwrite=overwrite,
                 notify=notify,
             )
@@ -157,12 +211,62 @@ def show(results: list[Result]) -> None:
         ["file", ("size", right), ("agreement", right), ("same top-1", right), ("time", right)],
         rows,
     )
+    for result in there:
+        _show_tuning(result)
+        _show_ladder(result)
     first = there[0]
     assert first.artifact.agreement is not None
     all_passed = all(isinstance(result, Exported) for result in there)
     console.say(
         f"{'Verified' if all_passed else 'Compared'} in their runtimes against PyTorch on "
         f"{first.artifact.agreement.n} images ({first.verified_on})."
+    )
+
+
+def _show_tuning(result: Exported | Rejected) -> None:
+    """What was measured to choose how the file is written, one line each."""
+    from edgekit.exporting import Exported
+
+    artifact = result.artifact
+    if not artifact.tuning:
+        return
+    first = artifact.tuning[0].forms
+    rows = []
+    for one in artifact.tuning:
+        changed = ", ".join(f"{k}={v}" for k, v in one.forms.items() if first.get(k) != v)
+        name = one.precision if one.precision != artifact.scheme.precision else changed
+        ratio = "" if one.ratio is None else f"{one.ratio:.3f}"
+        interval = " to ".join(f"{x:.3f}" for x in one.ci95)
+        rows.append((name or "as the table says", ratio, interval, one.verdict))
+    console.table(
+        ["candidate", ("latency", "right"), "interval", ""],
+        rows,
+        title=f"{artifact.target}, {artifact.scheme.precision}, against the fastest one before",
+    )
+    if isinstance(result, Exported) and result.warning is not None:
+        console.warn(result.warning)
+
+
+def _show_ladder(result: Exported | Rejected) -> None:
+    """What was tried to keep the accuracy, one line each."""
+    if not result.artifact.ladder:
+        return
+    rows = [
+        (
+            rung.name,
+            "-" if rung.top1 is None else f"{rung.top1:.2%}",
+            "-" if rung.drop_points is None else f"{rung.drop_points:.2f}",
+            "-" if rung.size_bytes is None else console.mebibytes(rung.size_bytes),
+            "-" if rung.latency_ms is None else f"{rung.latency_ms:.2f} ms",
+            "holds" if rung.passed else rung.error or "",
+        )
+        for rung in result.artifact.ladder
+    ]
+    right = "right"
+    console.table(
+        ["way", ("top-1", right), ("drop", right), ("size", right), ("p50", right), ""],
+        rows,
+        title=f"{result.artifact.target}, {result.artifact.scheme.precision}",
     )
 
 
@@ -205,6 +309,9 @@ def _entry(result: Exported | Rejected) -> dict[str, Any]:
         "lowerings": list(artifact.lowerings),
         "agreement": to_json(artifact.agreement),
         "verified_on": result.verified_on,
+        "scheme": to_json(artifact.scheme),
+        "ladder": to_json(artifact.ladder),
+        "tuning": to_json(artifact.tuning),
     }
     if isinstance(result, Exported):
         return {**entry, "seconds": result.seconds, "convert_seconds": result.convert_seconds}

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 @click.option("--against", required=True, metavar="MODEL", help="The network it was made from.")
 @click.option("--data", metavar="SRC", help="Images: digits, synthetic or a folder.")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
+@click.option(
+    "--per-layer", is_flag=True, help="Signal to noise of each layer, and the worst ones."
+)
 @weights_option
 @embedded_option
 @console.common_options
@@ -28,6 +31,7 @@ def command(
     against: str,
     data: str | None,
     skip_corrupt: bool,
+    per_layer: bool,
     weights: Path | None,
     embedded: bool,
 ) -> None:
@@ -45,9 +49,12 @@ def command(
             weights=weights,
             embedded=embedded,
             skip_corrupt=skip_corrupt,
+            per_layer=per_layer,
         )
     _warn(artifact, against, result)
     _show(artifact, against, result)
+    if per_layer:
+        _show_layers(result)
     if console.wants_json():
         console.emit_json("edgekit.verify/1", _document(artifact, against, result))
     if not result.agreement.passed:
@@ -81,6 +88,25 @@ def _show(artifact: str, against: str, result: Verification) -> None:
     )
 
 
+def _show_layers(result: Verification) -> None:
+    from edgekit.verification.divergence import FUSED_DB, worst_layers
+
+    rows = [
+        (
+            layer.layer,
+            layer.kind,
+            "fused"
+            if layer.sqnr_db is None or layer.sqnr_db < FUSED_DB
+            else f"{layer.sqnr_db:.1f} dB",
+        )
+        for layer in result.layers
+    ]
+    console.table(["layer", "kind", ("signal to noise", "right")], rows, title="layer by layer")
+    worst = worst_layers(result.layers)[:5]
+    if worst:
+        console.say(f"Most noise is added by: {', '.join(worst)}.")
+
+
 def _document(artifact: str, against: str, result: Verification) -> dict[str, Any]:
     from edgekit.core import to_json
 
@@ -94,6 +120,7 @@ def _document(artifact: str, against: str, result: Verification) -> dict[str, An
         "skipped": list(result.skipped),
         "preparation": result.preparation,
         "same_weights": result.same_weights,
+        "layers": to_json(result.layers),
     }
 
 

@@ -127,6 +127,20 @@ class Target(Protocol):
 
 
 @runtime_checkable
+class Quantizing(Protocol):
+    """A target that can hold integers with scales.
+
+    Attributes:
+        ranges: ways to find the range of a tensor from images, the default one first.
+        forms: switches of how a network is written, each with its values, the default one first.
+            The values of a switch compute the same and differ in speed.
+    """
+
+    ranges: tuple[str, ...]
+    forms: Mapping[str, tuple[str, ...]]
+
+
+@runtime_checkable
 class Convertible(Protocol):
     """A target whose files several converters can write.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 Scalar = bool | int | float | str | None
 Row = Mapping[str, Scalar]
@@ -78,13 +78,16 @@ class Scheme:
     """How numbers are stored and computed in an artifact.
 
     Attributes:
-        precision: the name users give: ``fp32``, ``fp16``.
+        precision: the name users give: ``fp32``, ``int8``.
         weights: storage type of the weights.
-        activations: type of inputs, outputs and what flows between layers in the file.
+        activations: type of what flows between layers in the file.
         per_channel: whether weight scales are per output channel; ``None`` without scales.
         calibration: range estimation method; ``None`` without calibration.
         calibration_images: how many images the ranges come from.
-        float_layers: layers that were kept in float.
+        calibration_data: where those images come from.
+        float_layers: paths of modules that were kept in float.
+        interface: ``float``, or ``int8`` where inputs and outputs are integers with a scale.
+        forms: which of several equal forms was written, by switch of the target.
     """
 
     precision: str
@@ -93,7 +96,10 @@ class Scheme:
     per_channel: bool | None = None
     calibration: str | None = None
     calibration_images: int | None = None
+    calibration_data: str | None = None
     float_layers: tuple[str, ...] = ()
+    interface: str = "float"
+    forms: Mapping[str, str] = field(default_factory=dict)
 
 
 FLOAT_SCHEMES: Mapping[str, Scheme] = {
@@ -102,6 +108,15 @@ FLOAT_SCHEMES: Mapping[str, Scheme] = {
 }
 """The schemes without scales, which every format has. ``fp16`` halves the file: a runtime on a CPU
 widens the weights when it loads them, one with float16 units may compute in float16."""
+
+INT8 = Scheme("int8", "int8", "int8", per_channel=True, calibration="minmax")
+"""Weights and activations of 8 bits, with ranges from images."""
+
+MIXED = replace(INT8, precision="int8-mixed")
+"""The same, but for chosen layers, which compute in float."""
+
+DYNAMIC = Scheme("int8-dynamic", "int8", "float32", per_channel=True)
+"""Weights of 8 bits; the runtime finds the range of each activation anew for every image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +164,49 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
+class Rung:
+    """One try to reach an accuracy with integers; see `edgekit.quantize.ladder`.
+
+    Attributes:
+        name: what was done.
+        top1: on held-out images, a fraction; ``None`` where no file could be made.
+        drop_points: points of top-1 below the float network's.
+        latency_ms: p50 of a short measurement by itself, to see the order of magnitude.
+        passed: whether the drop is within the bound.
+        error: why no file could be made.
+    """
+
+    name: str
+    top1: float | None
+    drop_points: float | None
+    size_bytes: int | None
+    latency_ms: float | None
+    passed: bool
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way to write a file, measured against the one that was the fastest so far.
+
+    Attributes:
+        precision: of the file; the last candidate of integers is the float file.
+        forms: values by switch of the target; see `edgekit.core.Quantizing`.
+        sha256: of the file; ``None`` where none could be made.
+        ratio: latency over that of the fastest one before it, measured in turns; ``None`` for the
+            first one.
+        verdict: ``faster``, ``slower``, ``indistinguishable``, ``first``, or why it was dropped.
+    """
+
+    precision: str
+    forms: Mapping[str, str]
+    sha256: str | None
+    verdict: str
+    ratio: float | None = None
+    ci95: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """An exported file and all that is needed to use and trust it: the contract.
 
@@ -164,6 +222,8 @@ class Artifact:
         trained: whether weights were given.
         lowerings: rewrites applied before export, in order.
         tools: versions of what wrote the file.
+        ladder: what was tried to keep the accuracy, where a bound was asked for.
+        tuning: what was measured to choose the forms of ``scheme``.
         agreement: result of the verification on export.
     """
 
@@ -181,6 +241,8 @@ class Artifact:
     parent_sha256: str | None = None
     lowerings: tuple[str, ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)
+    ladder: tuple[Rung, ...] = ()
+    tuning: tuple[Candidate, ...] = ()
     sha256: str | None = None
     size_bytes: int | None = None
     agreement: Agreement | None = None

@@ -19,6 +19,11 @@ from edgekit.errors import ModelError
 TOLERANCES: Mapping[str, Mapping[str, float]] = {
     "fp32": {"sqnr_db": 60.0, "top1_match": 1.0},
     "fp16": {"sqnr_db": 40.0, "top1_match": 0.99},
+    # What integers cost is a matter of --max-drop; these tell a wrong file from a coarse one.
+    "int8": {"sqnr_db": 5.0},
+    "int8-dynamic": {"sqnr_db": 5.0},
+    "int8-mixed": {"sqnr_db": 5.0},
+    "w8a16": {"sqnr_db": 10.0},
 }
 """Least values that pass, by precision."""
 

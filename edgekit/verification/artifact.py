@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,14 +19,26 @@ from torch.optim.swa_utils import update_bn
 from edgekit.contract import load
 from edgekit.core import Agreement, Inspectable, Preprocessing, Target
 from edgekit.data import open_source, preprocess
-from edgekit.errors import DataError, EdgekitError, ModelError, UnknownNameError
+from edgekit.data.stored import real_values, stored_values
+from edgekit.errors import (
+    DataError,
+    EdgekitError,
+    ModelError,
+    UnavailableError,
+    UnknownNameError,
+)
 from edgekit.models.blocks import stabilize
 from edgekit.models.source import Model, open_model
 from edgekit.native_output import captured
 from edgekit.registry import needed_packages, target
 from edgekit.staging import WRITING_FAILED
 from edgekit.verification.agreement import TOLERANCES, check_reference, compare
-from edgekit.verification.divergence import Divergence, first_divergence
+from edgekit.verification.divergence import (
+    Divergence,
+    LayerAgreement,
+    first_divergence,
+    layer_agreements,
+)
 from edgekit.verification.samples import (
     Samples,
     noise,
@@ -71,6 +84,7 @@ class Verification:
         preparation: what was done to an untrained network; see `preparation`.
         same_weights: whether the artifact was made from the network's weights, by their digest;
             ``None`` where neither comes from a file.
+        layers: each layer by itself, where that was asked for.
     """
 
     agreement: Agreement
@@ -80,6 +94,7 @@ class Verification:
     skipped: tuple[str, ...]
     preparation: str | None
     same_weights: bool | None
+    layers: tuple[LayerAgreement, ...] = ()
 
 
 def preparation(model: Model) -> str | None:
@@ -156,8 +171,12 @@ def agreement_with(reference: Reference, target: Target, path: Path, precision: 
     """Runs an artifact on the reference's images, one by one, and compares."""
     with captured():
         runner = target.open(path, torch.get_num_threads())
+        (given,), (got, *_) = runner.tensors()
         images = arrange(reference.images, target.layout)
-        outputs = [runner.run([images[i : i + 1]])[0] for i in range(len(images))]
+        outputs = [
+            real_values(runner.run([stored_values(images[i : i + 1], given)])[0], got)
+            for i in range(len(images))
+        ]
     return compare(reference.scores, np.concatenate(outputs), TOLERANCES[precision])
 
 
@@ -177,11 +196,34 @@ def find_divergence(
     """The first layer that misses the bound of a precision; ``None`` where none can be named."""
     if not isinstance(target, Inspectable):
         return None
-    image = reference.images[:1]
-    with captured():
-        tensors = list(target.activations(path, [arrange(image, target.layout)]))
     least_db = TOLERANCES[precision]["sqnr_db"]
-    return first_divergence(reference.model.module, torch.from_numpy(image), tensors, least_db)
+    image = torch.from_numpy(reference.images[:1])
+    return first_divergence(
+        reference.model.module, image, _tensors(reference, target, path), least_db
+    )
+
+
+def layers_of(reference: Reference, target: Target, path: Path) -> list[LayerAgreement]:
+    """How closely an artifact follows each layer, on the first image of the reference.
+
+    Raises:
+        UnavailableError: the target's runtime does not show what flows between layers.
+    """
+    if not isinstance(target, Inspectable):
+        raise UnavailableError(f"{target.runtime} does not show what flows between layers")
+    image = torch.from_numpy(reference.images[:1])
+    return layer_agreements(reference.model.module, image, _tensors(reference, target, path))
+
+
+def _tensors(
+    reference: Reference, target: Inspectable, path: Path
+) -> list[tuple[str, NDArray[np.generic]]]:
+    """What the file computes for the first image."""
+    format_ = cast(Target, target)
+    with captured():
+        (given,), _ = format_.open(path, torch.get_num_threads()).tensors()
+        image = stored_values(arrange(reference.images[:1], format_.layout), given)
+        return list(target.activations(path, [image]))
 
 
 def verify(
@@ -192,6 +234,7 @@ def verify(
     weights: Path | None = None,
     embedded: bool = False,
     skip_corrupt: bool = False,
+    per_layer: bool = False,
 ) -> Verification:
     """Compares an artifact with the network it was exported from.
 
@@ -202,6 +245,7 @@ def verify(
         weights: for a zoo name or callable.
         embedded: trust the contract inside the file; see `edgekit.contract.load`.
         skip_corrupt: leave out images that cannot be decoded, instead of failing.
+        per_layer: look at each layer, too.
 
     Raises:
         ContractError: artifact and contract do not belong together.
@@ -240,6 +284,7 @@ def verify(
         reference.skipped,
         preparation(model),
         facts.parent_sha256 == model.parent_sha256 if from_files else None,
+        tuple(layers_of(reference, format_, path)) if per_layer else (),
     )
 
 

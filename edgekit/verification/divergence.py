@@ -8,7 +8,7 @@ is; past the point of divergence nothing is found any more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,20 +61,85 @@ def first_divergence(
     Returns:
         ``None`` when the last layer agrees.
     """
-    layers = layer_outputs(module, image)
-    by_size: dict[int, list[tuple[str, NDArray[Any]]]] = {}
-    for named in tensors:
-        by_size.setdefault(named[1].size, []).append(named)
-    closest = [_closest(value, by_size.get(value.size, [])) for _, _, value in layers]
-    found = [i for i, (sqnr, _) in enumerate(closest) if sqnr >= least_db]
+    layers = layer_agreements(module, image, tensors)
+    found = [i for i, layer in enumerate(layers) if (layer.sqnr_db or -np.inf) >= least_db]
     last = found[-1] if found else -1
     if last == len(layers) - 1:
         return None
-    path, kind, _ = layers[last + 1]
-    sqnr, tensor = closest[last + 1]
+    layer = layers[last + 1]
     return Divergence(
-        path, kind, sqnr if np.isfinite(sqnr) else None, tensor, layers[last][0] if found else None
+        layer.layer,
+        layer.kind,
+        layer.sqnr_db,
+        layer.closest,
+        layers[last].layer if found else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LayerAgreement:
+    """How closely a file follows one layer of the network.
+
+    Attributes:
+        layer: module path in the network.
+        kind: class of the module.
+        sqnr_db: of the file's tensor that is closest to its output; ``None`` where none has the
+            shape.
+        closest: name of that tensor.
+    """
+
+    layer: str
+    kind: str
+    sqnr_db: float | None
+    closest: str | None
+
+
+def layer_agreements(
+    module: nn.Module, image: Tensor, tensors: Iterable[tuple[str, NDArray[Any]]]
+) -> list[LayerAgreement]:
+    """Every layer of a network, in order of computation; arguments as of `first_divergence`.
+
+    The output of a layer that was fused with the next one is not in the file; what is closest to
+    it there agrees to next to nothing.
+    """
+    by_size: dict[int, list[tuple[str, NDArray[Any]]]] = {}
+    for named in tensors:
+        by_size.setdefault(named[1].size, []).append(named)
+    found = []
+    for path, kind, value in layer_outputs(module, image):
+        sqnr, name = _closest(value, by_size.get(value.size, []))
+        found.append(LayerAgreement(path, kind, sqnr if np.isfinite(sqnr) else None, name))
+    return found
+
+
+FUSED_DB = 3.0
+"""Below, the closest tensor has nothing to do with a layer: it was fused with another one."""
+
+
+def worst_layers(
+    layers: Sequence[LayerAgreement], kinds: Sequence[str] = ("Conv2d", "Linear")
+) -> list[str]:
+    """Paths of layers with weights by the noise that each adds, the worst one first.
+
+    What a layer is given is noisy already, and what follows it shows the noise of its output, where
+    it was fused itself. So each is charged with the rise of noise over signal from the last layer
+    before it to the first one from it on that are in the file.
+    """
+    noise = [
+        10 ** (-layer.sqnr_db / 10)
+        if layer.sqnr_db is not None and layer.sqnr_db > FUSED_DB
+        else None
+        for layer in layers
+    ]
+    rises = []
+    for i, layer in enumerate(layers):
+        if layer.kind not in kinds:
+            continue
+        before = next((n for n in reversed(noise[:i]) if n is not None), 0.0)
+        after = next((n for n in noise[i:] if n is not None), None)
+        if after is not None:
+            rises.append((after - before, layer.layer))
+    return [path for _, path in sorted(rises, reverse=True)]
 
 
 def layer_outputs(module: nn.Module, image: Tensor) -> list[tuple[str, str, NDArray[Any]]]:

@@ -5,16 +5,18 @@ The image input is NHWC, as mobile apps feed it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.core import FLOAT_SCHEMES, OperatorTime, Runner, Scheme
+from edgekit.core import DYNAMIC, FLOAT_SCHEMES, INT8, MIXED, OperatorTime, Runner, Scheme
 from exporters._inputs import numbers_only
 from exporters.tflite.flatbuffer import pack, schema, set_batch, unpack
 from exporters.tflite.profiler import time_operators
+from exporters.tflite.quantizer import RANGES, quantize
 from exporters.tflite.runtime import (
     TfliteRunner,
     batched,
@@ -33,22 +35,31 @@ if TYPE_CHECKING:
 KEY = "edgekit.contract"
 
 
-def _own(model: nn.Module, example: Tensor, half: bool) -> bytes:
+def _own(model: nn.Module, example: Tensor, scheme: Scheme) -> bytes:
     from exporters.tflite.converter import convert
+    from exporters.tflite.lowering import Forms
 
-    return convert(model, example, half=half)
+    return convert(model, example, Forms(**scheme.forms), half=scheme.weights == "float16")
 
 
-def _litert_torch(model: nn.Module, example: Tensor, half: bool) -> bytes:
+def _litert_torch(model: nn.Module, example: Tensor, scheme: Scheme) -> bytes:
     from exporters.tflite.litert import convert
 
-    return convert(model, example, half=half)
+    return convert(model, example, half=scheme.weights == "float16")
 
 
-CONVERTERS: dict[str, Callable[[nn.Module, Tensor, bool], bytes]] = {
+CONVERTERS: dict[str, Callable[[nn.Module, Tensor, Scheme], bytes]] = {
     "edgekit": _own,
     "litert-torch": _litert_torch,
 }
+
+FORMS: Mapping[str, tuple[str, ...]] = {
+    "hardswish": ("native", "clamp"),
+    "mean": ("mean", "pool"),
+    "pointwise": ("conv", "dense"),
+    "grouped": ("native", "split"),
+}
+"""Values of `exporters.tflite.lowering.Forms`, the default one first."""
 
 
 class TfliteTarget:
@@ -63,12 +74,21 @@ class TfliteTarget:
     layout = "NHWC"
     runtime = "LiteRT"
     converters = tuple(CONVERTERS)
-    schemes = FLOAT_SCHEMES
+    schemes: Mapping[str, Scheme] = {
+        **FLOAT_SCHEMES,
+        "int8": INT8,
+        "int8-dynamic": DYNAMIC,
+        "int8-mixed": MIXED,
+        "w8a16": replace(INT8, precision="w8a16", activations="int16"),
+    }
+    ranges = RANGES
 
     def __init__(self, converter: str = "edgekit") -> None:
         self.converter = converter
-        own = () if converter == "edgekit" else ("ai-edge-quantizer", "litert-torch")
-        self.packages = ("ai-edge-litert", *own, "torch")
+        own = () if converter == "edgekit" else ("litert-torch",)
+        self.packages = ("ai-edge-litert", "ai-edge-quantizer", *own, "torch")
+        # litert-torch decides for itself.
+        self.forms: Mapping[str, tuple[str, ...]] = FORMS if converter == "edgekit" else {}
 
     def by(self, converter: str) -> TfliteTarget:
         """The same target, whose files another converter writes."""
@@ -83,8 +103,10 @@ class TfliteTarget:
         calibration: Sequence[Array] | None = None,
     ) -> Scheme:
         """Writes the model; `edgekit.core.Target.export` describes the arguments."""
-        half = scheme.weights == "float16"
-        path.write_bytes(CONVERTERS[self.converter](model, example, half))
+        content = CONVERTERS[self.converter](model, example, scheme)
+        if scheme.weights == "int8":
+            content = quantize(content, scheme, calibration or ())
+        path.write_bytes(content)
         return scheme
 
     def open(self, path: Path, threads: int | None = None, *, batch: int | None = None) -> Runner:
@@ -136,8 +158,13 @@ class TfliteTarget:
         TfliteRunner(interpreter).run(inputs)
         computed = computed_tensors(content_of(path))
         for tensor in interpreter.get_tensor_details():
-            if tensor["dtype"] is np.float32 and tensor["index"] in computed:
-                yield tensor["name"], interpreter.get_tensor(tensor["index"])
+            scale, zero = tensor["quantization"]
+            if tensor["index"] not in computed or not (scale or tensor["dtype"] is np.float32):
+                continue
+            values = interpreter.get_tensor(tensor["index"])
+            if scale:
+                values = (values.astype(np.float32) - zero) * np.float32(scale)
+            yield tensor["name"], values
 
     def operators(
         self,

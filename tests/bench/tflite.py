@@ -71,7 +71,7 @@ def converted(
     path = folder / f"{name}-{converter}.tflite"
     with captured(), contextlib.redirect_stdout(io.StringIO()):
         begin = time.perf_counter()
-        content = CONVERTERS[converter](model, image, False)
+        content = CONVERTERS[converter](model, image, FLOAT_SCHEMES["fp32"])
         seconds = time.perf_counter() - begin
     path.write_bytes(content)
     return path, seconds

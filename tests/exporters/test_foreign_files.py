@@ -10,7 +10,7 @@ import pytest
 
 from edgekit import registry
 from edgekit.core import Profilable, Runner
-from edgekit.errors import InputError, UnavailableError
+from edgekit.errors import InputError
 from edgekit.native_output import captured
 
 

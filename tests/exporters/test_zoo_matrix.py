@@ -8,6 +8,7 @@ import pytest
 
 from edgekit import registry
 from edgekit.contract import contract_path, load
+from edgekit.core import FLOAT_SCHEMES
 from edgekit.exporting import Exported, export
 from edgekit.models import find_spec
 from edgekit.verification.agreement import TOLERANCES
@@ -44,7 +45,7 @@ def cells(names: tuple[str, ...], slow: bool) -> list[object]:
     found = []
     for name in names:
         for target in registry.TARGETS:
-            for precision in sorted(registry.target(target).schemes):
+            for precision in sorted(FLOAT_SCHEMES):
                 quick = name in CHOSEN.get(target, (name,)) and (
                     target not in CHOSEN or precision == "fp32"
                 )
@@ -95,7 +96,7 @@ def test_every_network_passes_its_gates_in_full_width(
 def test_every_network_passes_its_gates_at_its_published_resolution(
     name: str, target: str, tmp_path: Path
 ) -> None:
-    precisions = sorted(registry.target(target).schemes)
+    precisions = sorted(FLOAT_SCHEMES)
     check_export(name, target, precisions, tmp_path, find_spec(name).resolution)
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from edgekit.core import Array, Target
 
 SIDE = 16
 CLASSES = 10
@@ -36,3 +41,13 @@ def tiny() -> nn.Module:
 def images(count: int, seed: int = 0) -> Tensor:
     """Noise, (count, 3, SIDE, SIDE)."""
     return torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+
+
+def arranged(target: Target, batch: Tensor) -> Array:
+    order = (0, 1, 2, 3) if target.layout == "NCHW" else (0, 2, 3, 1)
+    return np.ascontiguousarray(batch.numpy().transpose(order))
+
+
+def ranges(target: Target) -> list[Array]:
+    """Images that ranges come from."""
+    return [arranged(target, image[None]) for image in images(16)]

@@ -1,0 +1,136 @@
+"""What precisions of integers need besides their name."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgekit.core import Quantizing, Scheme, Target
+from edgekit.errors import DataError, ModelError, UsageError
+from edgekit.lowering.choices import checked_forms, chosen_forms, isa
+from edgekit.quantize.calibration import IMAGES, Calibration, calibration_images
+from edgekit.verification.artifact import arrange
+
+if TYPE_CHECKING:
+    from edgekit.core import Array
+    from edgekit.models.source import Model
+
+INTERFACES = ("float", "int8")
+
+
+@dataclass(frozen=True, slots=True)
+class Integers:
+    """How files of integers are to be made.
+
+    Attributes:
+        data: SRC of the images that ranges come from; that of the training if ``None``.
+        images: how many of them.
+        ranges: how a range becomes of them; the first way of each target if ``None``.
+        interface: of the files, see `edgekit.core.Scheme`.
+        float_layers: modules to keep in float.
+        forms: instead of what the table says; see `edgekit.lowering.choices`.
+        max_drop: points of top-1 that may be lost on held-out images; ``None`` for no bound.
+        tune: whether to measure which forms are fastest.
+        retrain: trains the network with quantization in mind, as the last resort.
+    """
+
+    data: str | None = None
+    images: int = IMAGES
+    ranges: str | None = None
+    interface: str = "float"
+    float_layers: tuple[str, ...] = ()
+    forms: Mapping[str, str] | None = None
+    max_drop: float | None = None
+    tune: bool = False
+    retrain: Callable[[], Model] | None = None
+
+    def check(self, target: Target, precision: str) -> None:
+        """Refuses what a target does not have, before anything is computed.
+
+        Raises:
+            UsageError: a way to find ranges, an interface or a form that it does not have.
+        """
+        scheme = target.schemes[precision]
+        if self.max_drop is not None and not (0 < self.max_drop <= 100):
+            raise UsageError(
+                f"--max-drop {self.max_drop:g}: expected points of top-1 above 0, such as 0.5"
+            )
+        if scheme.calibration is None and self.interface != "float":
+            raise UsageError(
+                f"--io {self.interface} goes with static integer precisions: {precision} of "
+                f"target {target.name} takes float"
+            )
+        if not isinstance(target, Quantizing):
+            return
+        if self.ranges is not None and self.ranges not in target.ranges:
+            raise UsageError(
+                f"target {target.name} has no ranges '{self.ranges}': expected "
+                f"{' or '.join(target.ranges)}"
+            )
+        if self.forms is not None:
+            checked_forms(target.forms, self.forms)
+
+    def check_layers(self, model: Model) -> None:
+        """Refuses layers that a network does not have.
+
+        Raises:
+            ModelError: one of them; the message names the nearest ones.
+        """
+        known = [path for path, _ in model.module.named_modules() if path]
+        for layer in self.float_layers:
+            if layer not in known:
+                near = difflib.get_close_matches(layer, known, 3) or known[:3]
+                raise ModelError(
+                    f"'{model.words}' has no layer '{layer}' that could stay in float: expected "
+                    f"names such as {', '.join(near)} ('edgekit describe' lists them)"
+                )
+
+    def calibration(self, model: Model, skip_corrupt: bool = False) -> Calibration:
+        """Draws the images for a network.
+
+        Raises:
+            DataError: there are none, or they cannot be used.
+        """
+        words = self.data or model.data
+        if words is None:
+            raise DataError(
+                f"'{model.words}' has no images that the ranges of integers could come from: give "
+                f"some like those that it will see, with --calibration SRC (a folder of class "
+                f"folders, digits, or synthetic for timing)"
+            )
+        assert model.preprocessing is not None
+        return calibration_images(
+            words, model.preprocessing, self.images, skip_corrupt=skip_corrupt
+        )
+
+    def scheme(self, target: Target, precision: str, calibration: Calibration | None) -> Scheme:
+        """The scheme of a target with all of this in it."""
+        scheme = target.schemes[precision]
+        if not isinstance(target, Quantizing):
+            return scheme
+        found = chosen_forms(target.name, precision, isa()) if self.forms is None else self.forms
+        forms = {name: value for name, value in found.items() if name in target.forms}
+        scheme = dataclasses.replace(scheme, forms=forms)
+        if scheme.weights not in ("int8",):
+            return scheme
+        scheme = dataclasses.replace(scheme, float_layers=self.float_layers)
+        if calibration is None or scheme.calibration is None:
+            return scheme
+        return dataclasses.replace(
+            scheme,
+            calibration=self.ranges or target.ranges[0],
+            calibration_images=len(calibration.images),
+            calibration_data=calibration.about,
+            interface=self.interface,
+        )
+
+
+def inputs_of(calibration: Calibration | None, target: Target) -> Sequence[Array] | None:
+    """The images as inputs of a target, one by one."""
+    if calibration is None:
+        return None
+    images = arrange(calibration.images, target.layout)
+    return [images[i : i + 1] for i in range(len(images))]

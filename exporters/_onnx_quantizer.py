@@ -1,0 +1,380 @@
+"""Integers in ONNX files: forms that have fast kernels, ONNX Runtime's quantizer, the interface."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.core import Scheme
+from edgekit.errors import ModelError
+from exporters._onnx_widths import pad_depthwise
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+    from edgekit.core import Array
+
+# The histograms of all tensors and images would not fit into memory.
+_IMAGES_AT_ONCE = 8
+
+RANGES = ("minmax", "percentile", "entropy")
+"""Ways of ONNX Runtime to find the range of a tensor."""
+
+TYPES_KEY = "edgekit.quantization"
+"""Metadata property with scale and zero point of integer inputs and outputs, by name."""
+
+
+FORMS: dict[str, tuple[str, ...]] = {
+    "hardswish": ("native", "clamp"),
+    "mean": ("mean", "pool"),
+    "stem": ("int8", "float", "narrow"),
+    "widths": ("given", "padded"),
+    "activations": ("uint8", "int8"),
+}
+"""Ways to write a network. ``stem`` is what stays in float at its beginning: the convolution of the
+image, or all up to the first tensor of more than `NARROW` channels. Few channels fill no vector of
+integers: the first convolution of MobileNetV3 takes 2.4 times as long as in float32."""
+
+NARROW = 32
+
+_SIXTH = "/sixth"  # ends the names of multiplications that `_merge_sixths` takes away
+
+
+def write_forms(proto: ModelProto, forms: Mapping[str, str]) -> None:
+    """Rewrites a network of float32 into the forms that a scheme asks for; exact but for rounding.
+
+    ``hardswish=clamp``: ``x * clamp(x + 3, 0, 6) / 6``, and h-sigmoid without the first factor.
+    ONNX Runtime computes both in float32 between conversions from and to integers otherwise;
+    additions, clamps and products it computes in integers. ``mean=pool``: means over all pixels as
+    global average pools, which it computes in integers, too. ``widths=padded``: see
+    `exporters._onnx_widths.pad_depthwise`.
+    """
+    if forms.get("hardswish") == "clamp":
+        _clamp_hard_activations(proto, stem_of(proto, forms))
+    if forms.get("mean") == "pool":
+        _pool_means(proto)
+    if forms.get("widths") == "padded":
+        pad_depthwise(proto)
+
+
+def _clamp_hard_activations(proto: ModelProto, kept: Collection[str]) -> None:
+    """Rewrites all but the nodes of some names, which stay in float32."""
+    from onnx import helper, numpy_helper
+
+    graph = proto.graph
+    kinds = ("HardSwish", "HardSigmoid")
+    if not any(node.op_type in kinds for node in graph.node):
+        return
+    for name, value in (("three", 3.0), ("zero", 0.0), ("six", 6.0), ("sixth", 1 / 6)):
+        constant = numpy_helper.from_array(np.array(value, np.float32), f"hard.{name}")
+        graph.initializer.append(constant)
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        swish = node.op_type == "HardSwish"
+        hard = swish or (node.op_type == "HardSigmoid" and _is_standard(node))
+        if not hard or node.name in kept:
+            nodes.append(node)
+            continue
+        (x,), (y,), name = node.input, node.output, node.name
+        gate = f"{y}.gate" if swish else y
+        for kind, inputs, output, label in (
+            ("Add", [x, "hard.three"], f"{y}.shifted", f"{name}/Add"),
+            ("Clip", [f"{y}.shifted", "hard.zero", "hard.six"], f"{y}.clamped", f"{name}/Clip"),
+            ("Mul", [f"{y}.clamped", "hard.sixth"], gate, name + _SIXTH),
+        ):
+            nodes.append(helper.make_node(kind, inputs, [output], label))
+        if swish:
+            nodes.append(helper.make_node("Mul", [x, gate], [y], f"{name}/Mul"))
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _pool_means(proto: ModelProto) -> None:
+    """Means over the two last of four axes."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    graph = onnx.shape_inference.infer_shapes(proto).graph
+    sizes = {v.name: len(v.type.tensor_type.shape.dim) for v in (*graph.value_info, *graph.input)}
+    known = {tensor.name: tensor for tensor in proto.graph.initializer}
+    nodes: list[NodeProto] = []
+    for node in proto.graph.node:
+        options = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        axes = options.get("axes", ())
+        if len(node.input) > 1 and node.input[1] in known:
+            axes = numpy_helper.to_array(known[node.input[1]])
+        fits = node.op_type == "ReduceMean" and sizes.get(node.input[0]) == 4
+        if not fits or sorted(int(a) % 4 for a in axes) != [2, 3]:
+            nodes.append(node)
+            continue
+        keeps = bool(options.get("keepdims", 1))
+        pooled = node.output[0] if keeps else f"{node.output[0]}.pooled"
+        nodes.append(helper.make_node("GlobalAveragePool", node.input[:1], [pooled], node.name))
+        if not keeps:
+            nodes.append(
+                helper.make_node("Flatten", [pooled], node.output, f"{node.name}/Flatten", axis=1)
+            )
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+
+
+def _merge_sixths(proto: ModelProto) -> None:
+    """Takes away the multiplications by 1/6 behind a clamp: integers keep, their scale changes."""
+    from onnx import helper, numpy_helper
+
+    graph = proto.graph
+    known = {tensor.name: tensor for tensor in graph.initializer}
+    maker = {value: node for node in graph.node for value in node.output}
+    readers: dict[str, list[NodeProto]] = {}
+    for node in graph.node:
+        for value in node.input:
+            readers.setdefault(value, []).append(node)
+    gone: list[NodeProto] = []
+    places: dict[int, NodeProto] = {}
+    for product in [node for node in graph.node if node.name.endswith(_SIXTH)]:
+        given = maker.get(product.input[0])
+        writers = readers.get(product.output[0], [])
+        quantized = given is not None and given.op_type == "DequantizeLinear"
+        if not quantized or [node.op_type for node in writers] != ["QuantizeLinear"]:
+            continue
+        assert given is not None
+        old = readers.get(writers[0].output[0], [])
+        if any(node.op_type != "DequantizeLinear" for node in old):
+            continue
+        scale = f"{product.name}.scale"
+        value = np.array(numpy_helper.to_array(known[given.input[1]]) / 6, np.float32)
+        graph.initializer.append(numpy_helper.from_array(value, scale))
+        for node in old:
+            places[id(node)] = helper.make_node(
+                "DequantizeLinear",
+                [given.input[0], scale, given.input[2]],
+                list(node.output),
+                node.name,
+            )
+        gone += [product, *writers]
+    leaving = {id(node) for node in gone}
+    kept = [places.get(id(node), node) for node in graph.node if id(node) not in leaving]
+    del graph.node[:]
+    graph.node.extend(kept)
+    _drop_unread(proto)
+
+
+def _drop_unread(proto: ModelProto) -> None:
+    """Takes away conversions whose output nothing reads any more."""
+    graph = proto.graph
+    outputs = {value.name for value in graph.output}
+    while True:
+        read = {value for node in graph.node for value in node.input} | outputs
+        kept = [node for node in graph.node if any(value in read for value in node.output)]
+        if len(kept) == len(graph.node):
+            break
+        del graph.node[:]
+        graph.node.extend(kept)
+    weights = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(weights)
+
+
+def _is_standard(node: NodeProto) -> bool:
+    """Whether a h-sigmoid is PyTorch's, relu6(x + 3) / 6; the format's own default is another."""
+    values = {str(attribute.name): float(attribute.f) for attribute in node.attribute}
+    alpha, beta = values.get("alpha", 0.2), values.get("beta", 0.5)
+    return abs(alpha - 1 / 6) < 1e-6 and abs(beta - 0.5) < 1e-6
+
+
+def quantize(proto: ModelProto, scheme: Scheme, images: Sequence[Array]) -> ModelProto:
+    """The network with weights and activations of the scheme's types.
+
+    Args:
+        proto: of float32, with nodes named ``module.path/Kind``.
+        images: inputs that the ranges come from; none for a scheme without calibration.
+
+    Raises:
+        ModelError: no layer of the network could be quantized.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
+
+    name = proto.graph.input[0].name
+    excluded = [node.name for node in proto.graph.node if _kept(node, scheme.float_layers)]
+    excluded += stem_of(proto, scheme.forms)
+    # Its kernel of integers takes five times as long as that of float32.
+    excluded += [node.name for node in proto.graph.node if node.op_type == "AveragePool"]
+    before = len(proto.graph.node)
+    types = {
+        "int8": QuantType.QInt8,
+        "uint8": QuantType.QUInt8,
+        "uint16": QuantType.QUInt16,
+    }
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        path = Path(folder) / "quantized.onnx"
+        common: dict[str, Any] = {
+            "nodes_to_exclude": excluded,
+            "weight_type": types[scheme.weights],
+            "per_channel": bool(scheme.per_channel),
+        }
+        if scheme.calibration is None:
+            # It transposes weights of linear layers, and what was noted of their shape stays.
+            del proto.graph.value_info[:]
+            quantize_dynamic(proto, path, **common)
+        else:
+            stride = max(n for n in range(1, _IMAGES_AT_ONCE + 1) if len(images) % n == 0)
+            quantize_static(
+                proto,
+                path,
+                _Images(name, images),
+                quant_format=QuantFormat.QDQ,
+                activation_type=types[scheme.activations],
+                calibrate_method=_method(scheme.calibration),
+                extra_options={"CalibStridedMinMax": stride},  # of all methods
+                **common,
+            )
+        found = onnx.load(str(path))
+    if len(found.graph.node) == before:
+        raise ModelError("the network has no layer that ONNX Runtime's quantizer knows")
+    _merge_sixths(found)
+    return found
+
+
+def stem_of(proto: ModelProto, forms: Mapping[str, str]) -> list[str]:
+    """Names of the nodes at the beginning that stay in float32."""
+    import onnx
+
+    form = forms.get("stem", "int8")
+    if form == "int8":
+        return []
+    channels = NARROW if form == "narrow" else 0
+    graph = onnx.shape_inference.infer_shapes(proto).graph
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.value_info}
+    known = {tensor.name for tensor in graph.initializer}
+    begun, written, names = {graph.input[0].name}, set[str](), []
+    for node in graph.node:
+        first = node.op_type == "Conv" and node.input[0] == graph.input[0].name
+        given = [name for name in node.input if name and name not in known]
+        made = shapes.get(node.output[0], [])
+        narrow = len(made) == 4 and made[1] <= channels and all(name in begun for name in given)
+        if node.op_type == "MaxPool" and node.input[0] in {*begun, *written}:
+            # ONNX Runtime would move the step to integers in front of it, where it has a fast
+            # kernel only behind a convolution of integers.
+            return []
+        if first or narrow:
+            names.append(node.name)
+            written.update(node.output)
+        if narrow:
+            begun.update(node.output)
+    return names
+
+
+class _Images:
+    """What ONNX Runtime's calibration reads; the base class only says so."""
+
+    def __init__(self, name: str, images: Sequence[Array]) -> None:
+        self._name, self._images = name, images
+        self._rest: Iterator[Array] = iter(images)
+
+    def get_next(self) -> dict[str, Array] | None:
+        image = next(self._rest, None)
+        return None if image is None else {self._name: image}
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self._rest = iter(self._images[start_index:end_index])
+
+
+def _method(ranges: str) -> Any:
+    from onnxruntime.quantization import CalibrationMethod
+
+    return {
+        "minmax": CalibrationMethod.MinMax,
+        "percentile": CalibrationMethod.Percentile,
+        "entropy": CalibrationMethod.Entropy,
+    }[ranges]
+
+
+def _kept(node: NodeProto, layers: Sequence[str]) -> bool:
+    """Whether a node belongs to one of some modules."""
+    scope = str(node.name).partition("/")[0]
+    return any(scope == layer or scope.startswith(f"{layer}.") for layer in layers)
+
+
+def with_integer_interface(proto: ModelProto, images: Sequence[Array]) -> None:
+    """Lets integers in and out, and notes what they stand for.
+
+    Args:
+        images: that the range of the input comes from, where its first layer computes in float32.
+
+    Raises:
+        ModelError: the last layer computes in float32.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = proto.graph
+    known = {tensor.name: tensor for tensor in graph.initializer}
+    image, scores = graph.input[0], graph.output[0]
+    (writer,) = [node for node in graph.node if scores.name in node.output]
+    if writer.op_type != "DequantizeLinear":
+        raise ModelError(
+            "its last layer computes in float32, so that it has no integer interface: export with "
+            "--io float"
+        )
+    zero_of_scores = known[writer.input[2]]
+    scale, zero = (numpy_helper.to_array(known[name]) for name in writer.input[1:3])
+    notes = {scores.name: [float(scale), int(zero)]}
+    quantized = writer.input[0]
+    graph.node.remove(writer)
+    _rename(graph, quantized, scores.name)
+    scores.type.tensor_type.elem_type = zero_of_scores.data_type
+    for value in [value for value in graph.value_info if value.name == quantized]:
+        graph.value_info.remove(value)
+
+    readers = [node for node in graph.node if image.name in node.input]
+    if [node.op_type for node in readers] == ["QuantizeLinear"]:
+        (reader,) = readers
+        scale, zero = (numpy_helper.to_array(known[name]) for name in reader.input[1:3])
+        notes[image.name] = [float(scale), int(zero)]
+        image.type.tensor_type.elem_type = known[reader.input[2]].data_type
+        graph.node.remove(reader)
+        _rename(graph, reader.output[0], image.name)
+    else:
+        values = np.concatenate(list(images))
+        low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+        step = np.float32((high - low) / 255)
+        offset = np.uint8(round(-low / float(step)))
+        notes[image.name] = [float(step), int(offset)]
+        for node in readers:
+            for i, name in enumerate(node.input):
+                if name == image.name:
+                    node.input[i] = f"{image.name}.float"
+        constants: dict[str, np.ndarray[Any, Any]] = {
+            "scale": np.array(step),
+            "zero": np.array(offset),
+        }
+        for name, value in constants.items():
+            graph.initializer.append(numpy_helper.from_array(value, f"{image.name}.{name}"))
+        inputs = [image.name, *(f"{image.name}.{name}" for name in constants)]
+        graph.node.insert(
+            0, helper.make_node("DequantizeLinear", inputs, [f"{image.name}.float"], "image/float")
+        )
+        image.type.tensor_type.elem_type = TensorProto.UINT8
+    proto.metadata_props.add(key=TYPES_KEY, value=json.dumps(notes))
+
+
+def _rename(graph: Any, old: str, new: str) -> None:
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                if name == old:
+                    names[i] = new
+
+
+def interface_notes(text: str) -> dict[str, tuple[float, int]]:
+    """Scale and zero point by name, as `with_integer_interface` noted them."""
+    found = json.loads(text)
+    return {str(name): (float(scale), int(zero)) for name, (scale, zero) in found.items()}

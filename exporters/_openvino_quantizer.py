@@ -1,0 +1,135 @@
+"""Integers in OpenVINO IR: NNCF's quantizer, and an interface of integers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.core import Scheme
+from edgekit.errors import ModelError
+
+if TYPE_CHECKING:
+    from edgekit.core import Array
+
+RANGES = ("minmax", "percentile")
+"""Ways of NNCF to find the range of a tensor."""
+
+PERCENTILE = 1e-4
+"""Share of values that ``percentile`` cuts off on each side."""
+
+
+def quantize(graph: Any, scheme: Scheme, images: Sequence[Array]) -> Any:
+    """The network with weights and activations of 8 bits.
+
+    Args:
+        graph: of float32, whose nodes have module paths in their names.
+        images: inputs that the ranges come from.
+
+    Raises:
+        ModelError: no layer of the network could be quantized.
+    """
+    import nncf
+
+    nncf.set_log_level(40)
+    kept = [
+        op.get_friendly_name()
+        for op in graph.get_ordered_ops()
+        if _belongs(op.get_friendly_name(), scheme.float_layers)
+    ]
+    found = nncf.quantize(
+        graph,
+        nncf.Dataset(list(images)),
+        subset_size=len(images),
+        preset=nncf.QuantizationPreset(scheme.forms.get("activations", "mixed")),
+        fast_bias_correction=scheme.forms.get("bias", "fast") == "fast",
+        ignored_scope=nncf.IgnoredScope(names=kept) if kept else None,
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            activations_range_estimator_params=_estimator(scheme.calibration or "minmax"),
+        ),
+    )
+    # What NNCF leaves in float for the sake of accuracy, squeeze-excite most of all, need not be
+    # stored in 32 bits.
+    found = nncf.compress_weights(found, mode=nncf.CompressWeightsMode.INT8_SYM)
+    if not any(op.get_type_name() == "FakeQuantize" for op in found.get_ordered_ops()):
+        raise ModelError("the network has no layer that NNCF knows how to quantize")
+    for i, op in enumerate(found.get_ordered_ops()):
+        if op.get_type_name() == "Constant" and "/fq_" in op.get_friendly_name():
+            op.set_friendly_name(f"c{i}")  # else names take more bytes than some layers' weights
+    return found
+
+
+def _estimator(ranges: str) -> Any:
+    from nncf.quantization.range_estimator import (
+        AggregatorType,
+        RangeEstimatorParameters,
+        StatisticsCollectorParameters,
+        StatisticsType,
+    )
+
+    if ranges == "percentile":
+        # Of each image; the widest image counts, as the mean of extremes cuts off too much.
+        low = StatisticsCollectorParameters(
+            StatisticsType.QUANTILE, AggregatorType.MIN, quantile_outlier_prob=PERCENTILE
+        )
+        high = StatisticsCollectorParameters(
+            StatisticsType.QUANTILE, AggregatorType.MAX, quantile_outlier_prob=PERCENTILE
+        )
+    else:
+        low = StatisticsCollectorParameters(StatisticsType.MIN, AggregatorType.MIN)
+        high = StatisticsCollectorParameters(StatisticsType.MAX, AggregatorType.MAX)
+    return RangeEstimatorParameters(min=low, max=high)
+
+
+def _belongs(name: str, layers: Sequence[str]) -> bool:
+    """Whether a node called ``__module.path.of.it/aten::kind/Kind`` belongs to one of modules."""
+    scope = name.partition("/")[0].removeprefix("__module.")
+    return any(scope == layer or scope.startswith(f"{layer}.") for layer in layers)
+
+
+def with_integer_interface(graph: Any, images: Sequence[Array]) -> tuple[Any, dict[str, Any]]:
+    """The same network with 8-bit integers in and out, and what they stand for.
+
+    Args:
+        graph: quantized.
+        images: inputs that the ranges of input and output come from.
+
+    Returns:
+        A new graph, and scale and zero point by name.
+    """
+    import openvino as ov
+    from openvino import opset13 as ops
+
+    compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    scores = [np.array(compiled(image)[0]) for image in images]
+    notes = {
+        "image": _affine(np.concatenate(list(images))),
+        "scores": _affine(np.concatenate(scores)),
+    }
+    (old,) = graph.get_parameters()
+    image = ops.parameter(list(old.get_output_shape(0)), np.int8, "image")
+    image.output(0).get_tensor().set_names({"image"})
+    scale, zero = notes["image"]
+    shifted = ops.subtract(ops.convert(image, "f32"), np.float32(zero))
+    real = ops.multiply(shifted, np.float32(scale))
+    old.output(0).get_tensor().set_names(set())
+    for target in list(old.output(0).get_target_inputs()):
+        target.replace_source_output(real.output(0))
+    (result,) = graph.get_results()
+    source = result.input_value(0)
+    source.get_tensor().set_names(set())
+    scale, zero = notes["scores"]
+    steps = ops.add(ops.divide(source, np.float32(scale)), np.float32(zero))
+    rounded = ops.round(steps, "half_to_even")
+    narrow = ops.convert(ops.clamp(rounded, -128.0, 127.0), "i8")
+    narrow.set_friendly_name("scores")
+    narrow.output(0).get_tensor().set_names({"scores"})
+    return ov.Model([ops.result(narrow.output(0))], [image], "main"), notes
+
+
+def _affine(values: Array) -> tuple[float, int]:
+    """Scale and zero point with which 8 signed bits hold all values."""
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    scale = float(np.float32((high - low) / 255)) or 1.0
+    return scale, round(-128 - low / scale)

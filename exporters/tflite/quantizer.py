@@ -1,0 +1,141 @@
+"""Integers in TensorFlow Lite files, by ai-edge-quantizer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.core import Scheme
+from edgekit.errors import ModelError
+from exporters.tflite.converter import SIGNATURE
+from exporters.tflite.flatbuffer import operator_kind, pack, unpack
+
+if TYPE_CHECKING:
+    from edgekit.core import Array
+
+PERCENTILE = 0.01
+"""Percent of values that ``percentile`` cuts off on each side of every image."""
+
+# What is taken of a tensor for one image, and what of all images. Never the mean: a mean of
+# extremes cuts off what squeeze-excite reacts to, and costs 8 dB (docs/quantize.md).
+_STATISTICS: dict[str, tuple[Callable[[Array], Any], Callable[..., Any], Callable[..., Any]]] = {
+    "minmax": (lambda values: (values.min(), values.max()), np.min, np.max),
+    "percentile": (
+        lambda values: np.percentile(values, [PERCENTILE, 100 - PERCENTILE]),
+        np.min,
+        np.max,
+    ),
+}
+RANGES = tuple(_STATISTICS)
+"""Ways to find the range of a tensor."""
+
+_BITS = {"int8": 8, "int16": 16}
+
+
+def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
+    """The network with weights and activations of the scheme's types.
+
+    Args:
+        content: a file of float32, whose tensors are called after modules.
+        images: inputs that the ranges come from; none for a scheme without calibration.
+
+    Raises:
+        ModelError: no layer of the network could be quantized.
+    """
+    from ai_edge_quantizer import algorithm_manager, quantizer, recipe_manager
+    from ai_edge_quantizer.qtyping import TFLOperationName
+
+    every, keep = TFLOperationName.ALL_SUPPORTED, algorithm_manager.AlgorithmName.NO_QUANTIZE
+    recipe = recipe_manager.RecipeManager()
+    if scheme.calibration is None:
+        recipe.add_dynamic_config(".*", every, _BITS[scheme.weights])
+    else:
+        recipe.add_static_config(".*", every, _BITS[scheme.activations], _BITS[scheme.weights])
+    for layer in scheme.float_layers:
+        recipe.add_quantization_config(_tensors_of(layer), every, algorithm_key=keep)
+    if scheme.interface == "float" and scheme.calibration is not None:
+        for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
+            recipe.add_quantization_config(".*", end, algorithm_key=keep)
+    worker = quantizer.Quantizer(content, recipe.get_quantization_recipe())
+    nothing = ModelError("the network has no layer that ai-edge-quantizer knows")
+    ranges: dict[str, Any] = {}
+    if scheme.calibration is not None:
+        ranges = worker.calibrate({SIGNATURE: [{"image": images[0]}]})
+        if not ranges:
+            raise nothing
+        for name, low, high in _found(content, images, scheme.calibration):
+            if name in ranges:  # else it stays in float
+                for key, value in (("min", low), ("max", high)):
+                    ranges[name][key] = np.full_like(ranges[name][key], value)
+    try:
+        found = worker.quantize(ranges).quantized_model
+    except RuntimeError as error:
+        raise ModelError(f"ai-edge-quantizer: {error}") from error
+    if found is None or not _has_integers(bytes(found)):
+        raise nothing
+    return _named(bytes(found))
+
+
+def _named(content: bytes) -> bytes:
+    """A file whose output has its name again, where a conversion to float was put behind it."""
+    flat = unpack(content)
+    (graph,) = flat.subgraphs
+    (output,) = graph.outputs
+    if graph.tensors[output].name != b"scores":
+        for tensor in graph.tensors:
+            if tensor.name == b"scores":
+                tensor.name = b"scores#integers"
+        graph.tensors[output].name = b"scores"
+    return pack(flat)
+
+
+def _has_integers(content: bytes) -> bool:
+    """Whether an operator other than conversions takes integers with a scale."""
+    flat = unpack(content)
+    tensors = flat.subgraphs[0].tensors
+    return any(
+        operator_kind(flat, operator) not in ("QUANTIZE", "DEQUANTIZE")
+        and any(i >= 0 and _scaled(tensors[i]) for i in operator.inputs)
+        for operator in flat.subgraphs[0].operators
+    )
+
+
+def _scaled(tensor: Any) -> bool:
+    """Whether a tensor of a file has a scale."""
+    return tensor.quantization is not None and tensor.quantization.scale is not None
+
+
+def _tensors_of(layer: str) -> str:
+    """A pattern of the tensors that a module computes."""
+    return rf"(^|;){re.escape(layer)}([.#/;_]|$)"
+
+
+def _found(content: bytes, images: Sequence[Array], how: str) -> list[tuple[str, float, float]]:
+    """Name, smallest and largest value of each tensor that is computed.
+
+    The quantizer has a calibration of its own, which runs reference kernels and knows nothing but
+    a moving average. Here every tensor is an output of the file, and the fast kernels compute it.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    flat = unpack(content)
+    graph = flat.subgraphs[0]
+    computed = sorted({int(i) for operator in graph.operators for i in operator.outputs})
+    graph.outputs = computed
+    flat.signatureDefs = []
+    names = [graph.tensors[i].name.decode() for i in (*graph.inputs, *computed)]
+    interpreter = Interpreter(model_content=pack(flat))
+    interpreter.allocate_tensors()
+    (given,) = interpreter.get_input_details()
+    outputs = [detail["index"] for detail in interpreter.get_output_details()]
+    of_one, of_low, of_high = _STATISTICS[how]
+    found = []
+    for image in images:
+        interpreter.set_tensor(given["index"], image)
+        interpreter.invoke()
+        found.append([of_one(image), *(of_one(interpreter.get_tensor(i)) for i in outputs)])
+    lows, highs = np.moveaxis(np.array(found), 2, 0)
+    return list(zip(names, of_low(lows, axis=0), of_high(highs, axis=0), strict=True))

@@ -1,0 +1,193 @@
+"""int8 files beside float ones. Each figure is a part of its own:
+
+``speed``: int8 against fp32 of the same target, in turns, and their sizes; ``stock``: edgekit's
+MobileNetV3-Small against what litert-torch and ai-edge-quantizer make of it by themselves;
+``photos``: how often int8 and float agree on the photographs of ``--photos DIR``; ``accuracy``:
+top-1 of float and int8 files of a trained network, on all test images of ``--data SRC``.
+``--network`` and ``--target`` name some of them.
+
+``speed`` takes about twenty minutes on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import EdgekitError
+from edgekit.exporting import Exported, Failed, export
+from edgekit.inference import evaluate, open_classifier
+from edgekit.measure.comparing import compare
+from edgekit.measure.session import Effort
+from edgekit.measure.subjects import Subject
+from edgekit.quantize.integers import Integers
+
+NETWORKS = (
+    "mobilenetv1",
+    "mobilenetv2",
+    "mobilenetv3-small",
+    "mobilenetv3-large",
+    "shufflenetv1-g3",
+    "shufflenetv2",
+    "efficientnet-b0",
+    "efficientnet-lite0",
+    "mnasnet-b1",
+)
+TARGETS = ("onnx", "openvino", "tflite")
+SECONDS = 8.0
+
+
+def files(
+    name: str, folder: Path, targets: list[str], *, resolution: int | None = 224, **options: Any
+) -> dict[tuple[str, str], Exported]:
+    """Float and int8 files of a network, by target and precision; says which failed."""
+    try:
+        results: Any = export(
+            name, targets, ["fp32", "int8"], out=folder, resolution=resolution, **options
+        )
+    except EdgekitError as error:
+        results = error.results
+        print(f"<!-- {error} -->", flush=True)
+    return {
+        (r.artifact.target, r.artifact.scheme.precision): r
+        for r in results
+        if not isinstance(r, Failed)
+    }
+
+
+def speed(folder: Path, arguments: argparse.Namespace) -> None:
+    """Latency of fp32 over that of int8."""
+    ratios: dict[str, list[float]] = {}
+    for name in arguments.network or NETWORKS:
+        found = files(name, folder, arguments.target, integers=Integers(arguments.data, 32))
+        for target in arguments.target:
+            if (target, "int8") not in found:
+                print(f"| {name} | {target} | - | - | - |", flush=True)
+                continue
+            one, other = (found[target, p] for p in ("fp32", "int8"))
+            ratio = compare(
+                *(Subject(str(r.path)) for r in (one, other)), Effort(SECONDS, 0.005)
+            ).ratio
+            size = (other.artifact.size_bytes or 0) / (one.artifact.size_bytes or 1)
+            ratios.setdefault(target, []).append(ratio.ratio)
+            print(
+                f"| {name} | {target} | {ratio.ratio:.3f} | {ratio.ci95[0]:.3f} to "
+                f"{ratio.ci95[1]:.3f} | {size:.3f} |",
+                flush=True,
+            )
+    for target, values in ratios.items():
+        mean = math.exp(sum(map(math.log, values)) / len(values))
+        print(f"| geometric mean | {target} | {mean:.3f} | | |", flush=True)
+
+
+def stock(folder: Path, arguments: argparse.Namespace) -> None:
+    """The stock converter and quantizer against edgekit's int8 file."""
+    import numpy as np
+    from ai_edge_quantizer import quantizer, recipe
+
+    from edgekit.native_output import captured
+
+    for name in arguments.network or ("mobilenetv3-small",):
+        own = files(name, folder, ["tflite"], integers=Integers(arguments.data, 32))
+        other = files(name, folder / "stock", ["tflite"], converter="litert-torch",
+                      integers=Integers(arguments.data, 32))  # fmt: skip
+        rng = np.random.default_rng(0)
+        images = rng.standard_normal((8, 1, 224, 224, 3)).astype(np.float32)
+        with captured():
+            worker = quantizer.Quantizer(str(other["tflite", "fp32"].path), recipe.static_wi8_ai8())
+            ranges = worker.calibrate({"serving_default": [{"image": image} for image in images]})
+            content = worker.quantize(ranges).quantized_model
+        path = folder / f"{name}-stock.tflite"
+        path.write_bytes(content)
+        ratio = compare(
+            Subject(str(path)), Subject(str(own["tflite", "int8"].path)), Effort(SECONDS, 0.005)
+        ).ratio
+        print(
+            f"| {name} | {ratio.ratio:.3f} | {ratio.ci95[0]:.3f} to {ratio.ci95[1]:.3f} |",
+            flush=True,
+        )
+
+
+def photos(folder: Path, arguments: argparse.Namespace) -> None:
+    """Agreement of int8 with float on photographs, which ranges come from, too."""
+    for name in arguments.network or NETWORKS:
+        found = files(
+            name, folder, arguments.target, data=arguments.photos,
+            integers=Integers(arguments.photos),
+        )  # fmt: skip
+        for target in arguments.target:
+            if (target, "int8") in found:
+                agreement = found[target, "int8"].artifact.agreement
+                assert agreement is not None
+                print(
+                    f"| {name} | {target} | {agreement.n} | {agreement.top1_match:.1%} | "
+                    f"{agreement.sqnr_db:.1f} |",
+                    flush=True,
+                )
+
+
+def accuracy(folder: Path, arguments: argparse.Namespace) -> None:
+    """Top-1 of trained networks, float and int8."""
+    for words in arguments.network or ():
+        name, _, weights = words.partition("=")
+        found = files(
+            name,
+            folder,
+            arguments.target,
+            resolution=arguments.resolution,
+            weights=Path(weights) if weights else None,
+            integers=Integers(arguments.data),
+        )
+        for target in arguments.target:
+            values = {
+                precision: evaluate(open_classifier(found[target, precision].path), arguments.data)
+                for precision in ("fp32", "int8")
+                if (target, precision) in found
+            }
+            fp32, int8 = values["fp32"].top1, values["int8"].top1
+            print(
+                f"| {name} | {target} | {fp32:.2%} | {int8:.2%} | {100 * (int8 - fp32):+.2f} | "
+                f"{values['int8'].n} |",
+                flush=True,
+            )
+
+
+PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
+    "speed": speed,
+    "stock": stock,
+    "photos": photos,
+    "accuracy": accuracy,
+}
+HEADS = {
+    "speed": "| network | target | times as fast | interval | size |",
+    "stock": "| network | times as fast as stock int8 | interval |",
+    "photos": "| network | target | images | same top-1 | dB |",
+    "accuracy": "| network | target | fp32 | int8 | points | images |",
+}
+
+
+def main() -> None:
+    """Prints tables in Markdown."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=["speed", "stock"])
+    parser.add_argument("--network", action="append", help="NAME, or NAME=WEIGHTS for accuracy")
+    parser.add_argument("--target", action="append")
+    parser.add_argument("--data", default="synthetic")
+    parser.add_argument("--photos", metavar="DIR")
+    parser.add_argument("--resolution", type=int)
+    arguments = parser.parse_args()
+    arguments.target = arguments.target or list(TARGETS)
+    for part in arguments.parts:
+        head = HEADS[part]
+        print(f"\n{part}\n\n{head}\n|{'---|' * (head.count('|') - 1)}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            PARTS[part](Path(folder), arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
