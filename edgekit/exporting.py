@@ -316,7 +316,7 @@ def _chosen_file(job: _Job, folder: Path) -> tuple[Built, str | None]:
         built = build(scheme.precision, scheme) if tuned is None else tuned.built
         return _with_facts(job, built, tuned=tuned), None
     best, rungs = climb(
-        job.target, scheme, build, job.judge, integers.max_drop, integers.retrain, job.notify
+        job.target, scheme, build, job.judge, integers.max_drop, _retrain(job), job.notify
     )
     if best is None:
         raise ModelError(f"none of {len(rungs)} ways could be built: {rungs[0].error}")
@@ -328,6 +328,21 @@ def _chosen_file(job: _Job, folder: Path) -> tuple[Built, str | None]:
         f"none of {len(rungs)} ways loses at most {integers.max_drop:g} points of top-1 on "
         f"'{job.judge.source.name}', {job.judge.split} (the best one loses {least:.2f})"
     )
+
+
+def _retrain(job: _Job) -> Callable[[], Model] | None:
+    """Trains the network for integers, where there is something to train it on."""
+    model, calibration, epochs = job.reference.model, job.calibration, job.integers.epochs
+    words = model.data or job.integers.data
+    if words is None or calibration is None or not epochs or not model.trained:
+        return None
+
+    def retrain() -> Model:
+        from edgekit.quantize.training import fine_tune
+
+        return fine_tune(model, words, calibration, epochs=epochs, notify=job.notify)
+
+    return retrain
 
 
 def _tuned(job: _Job, scheme: Scheme, build: Callable[[str, Scheme], Built]) -> Tuned:

@@ -81,11 +81,11 @@ class OnnxTarget:
         _clean(proto)
         if scheme.weights == "float16":
             _store_as_float16(proto)
-        write_forms(proto, scheme.forms)
+        dense = write_forms(proto, scheme.forms)
         if scheme.weights == "int8":
             if scheme.activations == "int8":
                 scheme = replace(scheme, activations=scheme.forms.get("activations", "uint8"))
-            proto = quantize(proto, scheme, calibration or ())
+            proto = quantize(proto, scheme, calibration or (), dense)
         if scheme.interface == "int8":
             with_integer_interface(proto, calibration or ())
         onnx.checker.check_model(proto)

@@ -78,6 +78,14 @@ if TYPE_CHECKING:
     "until one holds.",
 )
 @click.option(
+    "--qat-epochs",
+    type=click.IntRange(0, 100),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Epochs of quantization-aware training, the last way of --max-drop; 0 for none.",
+)
+@click.option(
     "--out", "-o", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Folder."
 )
 @overwrite_option
@@ -98,6 +106,7 @@ def command(
     float_layers: str | None,
     tune: bool,
     max_drop: float | None,
+    qat_epochs: int,
     out: Path,
     overwrite: bool,
 ) -> None:
@@ -126,6 +135,7 @@ def command(
             tuple(names(float_layers or "")),
             max_drop=max_drop,
             tune=tune,
+            epochs=qat_epochs,
         )
         opened = open_model(model, weights=weights, resolution=resolution)
         _warn_untrained(opened)

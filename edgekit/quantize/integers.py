@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ from edgekit.errors import DataError, ModelError, UsageError
 from edgekit.lowering.choices import checked_forms, chosen_forms, isa
 from edgekit.quantize.calibration import IMAGES, Calibration, calibration_images
 from edgekit.verification.artifact import arrange
+
+EPOCHS = 3
 
 if TYPE_CHECKING:
     from edgekit.core import Array
@@ -34,7 +36,7 @@ class Integers:
         forms: instead of what the table says; see `edgekit.lowering.choices`.
         max_drop: points of top-1 that may be lost on held-out images; ``None`` for no bound.
         tune: whether to measure which forms are fastest.
-        retrain: trains the network with quantization in mind, as the last resort.
+        epochs: of quantization-aware training, the ladder's last rung; 0 leaves it out.
     """
 
     data: str | None = None
@@ -45,7 +47,7 @@ class Integers:
     forms: Mapping[str, str] | None = None
     max_drop: float | None = None
     tune: bool = False
-    retrain: Callable[[], Model] | None = None
+    epochs: int = EPOCHS
 
     def check(self, target: Target, precision: str) -> None:
         """Refuses what a target does not have, before anything is computed.

@@ -124,15 +124,13 @@ def tune(
     if build_float is not None:
         notify(f"{target.name}: against fp32")
         other = build_float()
-        ratio, low, high = journal.ratio(best, other, lambda: _measured(best, other))
+        ratio, low, high = journal.ratio(other, best, lambda: _measured(other, best))
         verdict = _verdict(low, high)
-        candidates.append(
-            Candidate("fp32", {}, other.artifact.sha256, f"int8 is {verdict}", ratio, (low, high))
-        )
-        if low > 1:
+        candidates.append(Candidate("fp32", {}, other.artifact.sha256, verdict, ratio, (low, high)))
+        if verdict == "faster":
             warning = (
                 f"fp32 is faster than {scheme.precision} on {target.runtime} here: "
-                f"{ratio:.2f} times the latency ({low:.2f} to {high:.2f}); "
+                f"{ratio:.2f} times its latency ({low:.2f} to {high:.2f}); "
                 f"{_slow_operators(target, best)}"
             )
     journal.close()

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from edgekit.core import Preprocessing, TensorSpec
+from edgekit.data import open_source
+from edgekit.data.stored import real_values, stored_values
+from edgekit.errors import DataError, UsageError
+from edgekit.lowering.choices import CHOICES, checked_forms, chosen_forms, isa
+from edgekit.quantize import calibration
+from edgekit.quantize.calibration import calibration_images
+from edgekit.registry import target
+
+FACTS = Preprocessing(resize=16, crop=16)
+
+
+def test_classes_take_turns_and_nothing_is_drawn_from_the_test_split(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = open_source("digits")
+    drawn = []
+    fetch = source.image
+
+    def image(split: str, index: int) -> np.ndarray:
+        drawn.append((split, source.label(split, index)))
+        return fetch(split, index)
+
+    monkeypatch.setattr(source, "image", image)
+    monkeypatch.setattr(calibration, "open_source", lambda *_, **__: source)
+    found = calibration_images("digits", FACTS, 40)
+    assert found.images.shape == (40, 3, 16, 16)
+    assert found.about == "digits, train"
+    assert {split for split, _ in drawn} == {"train"}
+    counts = np.bincount([label for _, label in drawn])
+    assert counts.tolist() == [4] * 10
+
+
+def test_a_draw_is_told_by_its_seed() -> None:
+    one, same, other = (calibration_images("digits", FACTS, 32, seed=s).images for s in (0, 0, 1))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_what_is_not_finite_is_refused() -> None:
+    facts = dataclasses.replace(FACTS, std=(1e-40, 1.0, 1.0))
+    with pytest.raises(DataError, match="values that are not finite once it is prepared"):
+        calibration_images("digits", facts, 32)
+
+
+def test_few_images_are_refused() -> None:
+    with pytest.raises(UsageError, match="expected at least 16"):
+        calibration_images("digits", FACTS, 15)
+
+
+@pytest.mark.parametrize(("dtype", "zero"), [("int8", -14), ("uint8", 128), ("int16", 0)])
+def test_integers_stand_for_what_they_came_from(dtype: str, zero: int) -> None:
+    spec = TensorSpec("image", (1, 4), dtype, "NC", 0.02, zero)
+    values = np.array([[-1.0, -0.011, 0.0, 1.5]], np.float32)
+    stored = stored_values(values, spec)
+    assert stored.dtype == dtype
+    np.testing.assert_allclose(real_values(stored, spec), values, atol=0.0101)
+    wide = stored_values(np.array([[-1e6, 1e6]], np.float32), spec)
+    assert wide.tolist() == [[np.iinfo(dtype).min, np.iinfo(dtype).max]]
+
+
+def test_floats_pass_as_they_are() -> None:
+    spec = TensorSpec("image", (1, 4), "float32", "NC")
+    values = np.ones((1, 4), np.float32)
+    assert stored_values(values, spec) is values
+    assert real_values(values, spec) is values
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda c: f"{c.target}-{c.precision}-{c.isa}")
+def test_the_table_names_forms_that_there_are_and_why(choice: object) -> None:
+    assert checked_forms(target(choice.target).forms, choice.forms)  # type: ignore[attr-defined]
+    assert len(choice.because) > 20  # type: ignore[attr-defined]
+
+
+def test_the_processor_decides() -> None:
+    assert isa("x86_64") == isa("AMD64") == "x86"
+    assert isa("aarch64") == isa("arm64") == isa("armv7l") == "arm"
+    assert isa("riscv64") == "riscv64"
+    assert chosen_forms("onnx", "int8", "x86")["activations"] == "uint8"
+    assert chosen_forms("onnx", "int8", "arm")["activations"] == "int8"
+    assert chosen_forms("tflite", "fp32", "x86") == {}
+
+
+def test_forms_that_there_are_not_are_named() -> None:
+    with pytest.raises(UsageError, match="expected hardswish=native, hardswish=clamp"):
+        checked_forms({"hardswish": ("native", "clamp")}, {"hardswish": "fast"})
