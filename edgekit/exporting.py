@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import platform
 import signal
@@ -38,6 +37,7 @@ from edgekit.quantize.tuning import Journal, Tuned, journal_path, tune
 from edgekit.staging import (
     WRITING_FAILED,
     check_space,
+    hidden_folder,
     output_folder,
     publish,
     refuse_existing,
@@ -183,7 +183,7 @@ def export(
         notify("computing the reference")
         wanted = any(t.schemes[p].calibration is not None for t, p, _ in jobs)
         bounded = any(t.schemes[p].weights == "int8" for t, p, _ in jobs)
-        seen = data or model.data or (integers.data if wanted else None)
+        seen = data or (integers.data if wanted and model.data is None else None)
         reference = make_reference(model, seen, skip_corrupt=skip_corrupt)
         integers.check_layers(reference.model)
         _check_disks(model, folder)
@@ -296,12 +296,9 @@ def _export_one(job: _Job) -> Exported | Rejected:
 
 def _chosen_file(job: _Job, folder: Path) -> tuple[Built, str | None]:
     """The file that is to be kept, and why it must not be, where it must not."""
-    count = itertools.count()
 
     def build(name: str, scheme: Scheme, model: Model | None = None) -> Built:
-        place = folder / str(next(count))
-        place.mkdir()
-        return _build(job, scheme, place / job.path.name, model)
+        return _build(job, scheme, hidden_folder(folder) / job.path.name, model)
 
     scheme, integers = job.scheme, job.integers
     if scheme.precision == "int8-mixed" and not scheme.float_layers:

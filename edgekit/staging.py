@@ -89,10 +89,15 @@ def check_space(folder: Path, size: int) -> None:
         )
 
 
+def hidden_folder(folder: Path) -> Path:
+    """Makes a folder of a new name, which `without_staging` takes out of messages."""
+    return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
+
+
 @contextmanager
 def staging(folder: Path) -> Iterator[Path]:
     """A hidden folder beside the results, gone at the end whatever happens."""
-    staged = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
+    staged = hidden_folder(folder)
     try:
         yield staged
     except Exception as error:

@@ -1,9 +1,11 @@
 """Quantization-aware training: a few epochs in which the network feels what integers will do.
 
-NNCF puts the rounding of weights and activations into the network, and gradients pass it by. The
-network learns to give the scores that its float self gives, so that no labels are needed and what
-it was trained with (smoothing, mixing) does not matter. What is kept are its weights: the targets'
-own quantizers make the file of them, as of any other network's.
+Weights and inputs of convolutions and linear layers are rounded as the targets' integers are, with
+gradients that pass the rounding by (PyTorch's own fake quantization; NNCF's compiles C++ code when
+it is first used, for which devices' users would need a compiler). The network learns to give the
+scores that its float self gives, so that no labels are needed and what it was trained with
+(smoothing, mixing) does not matter. What is kept are its weights: the targets' own quantizers make
+the file of them, as of any other network's.
 """
 
 from __future__ import annotations
@@ -11,24 +13,23 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import sys
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 from edgekit.data import open_source
 from edgekit.errors import DataError, ModelError
 from edgekit.models.source import Model
-from edgekit.native_output import captured
 from edgekit.quantize.calibration import Calibration
 from edgekit.training.images import Batches, Loader, augment, normalize, open_splits
 
 BATCH = 64
 LEARNING_RATE = 1e-4
 
-_START_IMAGES = 64
+_SMALLEST = 1e-12  # no scale is zero
 
 Notify = Callable[[str], None]
 
@@ -54,7 +55,7 @@ def fine_tune(
 
     Raises:
         DataError: the source has no images for training.
-        ModelError: NNCF cannot follow the network, or the training diverges.
+        ModelError: no layer can be trained, or the training diverges.
     """
     source = open_source(data)
     if "train" not in source.splits:
@@ -70,10 +71,10 @@ def fine_tune(
     optimizer = torch.optim.AdamW(weights, LEARNING_RATE, weight_decay=0.0)
     steps = epochs * len(batches)
     for epoch in range(epochs):
-        notify(f"quantization-aware training, epoch {epoch + 1} of {epochs}")
         batches.epoch = epoch
         for step, (pixels, _) in enumerate(loader):
             done = (epoch * len(batches) + step) / steps
+            notify(f"quantization-aware training, {done:.0%} of {epochs} epochs")
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * done)) / 2
             pixels = augment(pixels, (seed, epoch, step), flip=source.flippable, crop=True)
             loss = _divergence(student, teacher, normalize(pixels, facts))
@@ -85,21 +86,54 @@ def fine_tune(
     return dataclasses.replace(model, module=_with_weights_of(student, teacher))
 
 
-def _quantized(module: nn.Module, calibration: Calibration, words: str) -> nn.Module:
-    """A network that rounds as integers do. Its batch norms keep their statistics."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import nncf
+class _RoundedWeight(nn.Module):
+    """Weights of 8 bits, symmetric, with a scale for each output channel (axis 0)."""
 
-    images = [image[None] for image in torch.from_numpy(calibration.images[:_START_IMAGES])]
-    try:
-        with captured():
-            nncf.set_log_level(40)
-            quantized: nn.Module = nncf.quantize(
-                module.eval(), nncf.Dataset(images), subset_size=len(images)
-            )
-    except Exception as error:  # it traces the network, whose code may do anything
-        raise ModelError(f"'{words}' cannot be trained for integers: {error}") from error
-    return quantized
+    def forward(self, weight: Tensor) -> Tensor:
+        largest = weight.detach().abs().flatten(1).amax(1).clamp(min=_SMALLEST)
+        zeros = torch.zeros_like(largest, dtype=torch.int32)
+        return torch.fake_quantize_per_channel_affine(weight, largest / 127, zeros, 0, -127, 127)
+
+
+class _RoundedInput:
+    """A hook that rounds what a layer gets to 8 bits, between extremes that it saw before."""
+
+    def __init__(self) -> None:
+        self.low = self.high = 0.0  # zero has to be among the integers, as padding
+        self.watches = True
+
+    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        x, *others = inputs
+        if self.watches:
+            self.low = min(self.low, float(x.min()))
+            self.high = max(self.high, float(x.max()))
+            return inputs
+        scale = max(self.high - self.low, _SMALLEST) / 255
+        zero = min(255, max(0, round(-self.low / scale)))
+        return (torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, 255), *others)
+
+
+def _quantized(module: nn.Module, calibration: Calibration, words: str) -> nn.Module:
+    """Makes a network round as integers do. Its batch norms keep their statistics."""
+    layers = [
+        layer for layer in module.eval().modules() if isinstance(layer, nn.Conv2d | nn.Linear)
+    ]
+    if not layers:
+        raise ModelError(
+            f"'{words}' cannot be trained for integers: expected torch.nn.Conv2d or "
+            f"torch.nn.Linear among its modules"
+        )
+    hooks = []
+    for layer in layers:
+        hooks.append(_RoundedInput())
+        layer.register_forward_pre_hook(hooks[-1])
+        parametrize.register_parametrization(layer, "weight", _RoundedWeight())
+    with torch.no_grad():
+        for image in torch.from_numpy(calibration.images):
+            module(image[None])
+    for hook in hooks:
+        hook.watches = False
+    return module
 
 
 def _divergence(student: nn.Module, teacher: nn.Module, images: Tensor) -> Tensor:
@@ -113,6 +147,8 @@ def _divergence(student: nn.Module, teacher: nn.Module, images: Tensor) -> Tenso
 def _with_weights_of(student: nn.Module, teacher: nn.Module) -> nn.Module:
     """The network without the rounding, with what it learned."""
     module = copy.deepcopy(teacher)
-    learned = student.state_dict()
-    module.load_state_dict({name: learned[name] for name in module.state_dict()})
+    for layer in student.modules():
+        if parametrize.is_parametrized(layer):
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+    module.load_state_dict(student.state_dict())
     return module.eval()

@@ -32,7 +32,7 @@ def take(subjects: list[Subject], effort: Effort) -> Session:
 
 def test_subjects_take_turns_and_are_loaded_anew(artifacts: Artifacts) -> None:
     subjects = [Subject(str(artifacts[t, "fp32"])) for t in ("tflite", "onnx")]
-    done = take(subjects, Effort(seconds=1.5))
+    done = take(subjects, Effort(seconds=3))
     one, other = (participant.blocks for participant in done.participants)
     assert len(one) == len(other) >= 4
     assert one[-1].instance == other[-1].instance >= 1

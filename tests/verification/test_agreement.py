@@ -28,6 +28,10 @@ def test_the_gates_are_those_of_the_issue_and_cover_every_precision() -> None:
     assert TOLERANCES == {
         "fp32": {"sqnr_db": 60.0, "top1_match": 1.0},
         "fp16": {"sqnr_db": 40.0, "top1_match": 0.99},
+        "int8": {"sqnr_db": 5.0},
+        "int8-dynamic": {"sqnr_db": 5.0},
+        "int8-mixed": {"sqnr_db": 5.0},
+        "w8a16": {"sqnr_db": 10.0},
     }
     assert set(TOLERANCES) == set(registry.PRECISIONS)
 

@@ -1,0 +1,76 @@
+"""Quantization-aware training, on a network that was trained."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgekit.errors import ModelError
+from edgekit.models.source import Model, open_model
+from edgekit.quantize.calibration import Calibration, calibration_images
+from edgekit.quantize.training import _divergence, _quantized, fine_tune
+
+
+@pytest.fixture(scope="module")
+def model(trained_run: Path) -> Model:
+    return open_model(str(trained_run))
+
+
+@pytest.fixture(scope="module")
+def calibration(model: Model) -> Calibration:
+    assert model.preprocessing is not None
+    return calibration_images("digits", model.preprocessing, 64)
+
+
+def cost_of_rounding(network: Model, teacher: nn.Module, calibration: Calibration) -> float:
+    rounded = _quantized(copy.deepcopy(network.module), calibration, network.words)
+    with torch.no_grad():
+        return float(_divergence(rounded, teacher, torch.from_numpy(calibration.images)))
+
+
+def with_outliers(model: Model) -> Model:
+    """The same function, with four channels whose values leave few steps to the others."""
+    module = copy.deepcopy(model.module)
+    norm = module.get_submodule("blocks.1.expand.norm")
+    depthwise = module.get_submodule("blocks.1.depthwise.conv")
+    with torch.no_grad():
+        norm.weight[:4] *= 300  # ReLU keeps factors
+        norm.bias[:4] *= 300
+        depthwise.weight[:4] /= 300
+    return dataclasses.replace(model, module=module)
+
+
+def test_the_network_learns_to_be_rounded(model: Model, calibration: Calibration) -> None:
+    model = with_outliers(model)
+    before = {name: value.clone() for name, value in model.module.state_dict().items()}
+    stages: list[str] = []
+    tuned = fine_tune(model, "digits", calibration, epochs=1, notify=stages.append)
+    assert stages[0] == "quantization-aware training, 0% of 1 epochs"
+    assert all(torch.equal(before[name], v) for name, v in model.module.state_dict().items())
+    assert list(tuned.module.state_dict()) == list(before)
+    old, new = (cost_of_rounding(m, model.module, calibration) for m in (model, tuned))
+    assert new < 0.8 * old, (old, new)
+
+
+def test_rounding_is_that_of_integers(model: Model, calibration: Calibration) -> None:
+    rounded = _quantized(copy.deepcopy(model.module), calibration, model.words)
+    layer = next(m for m in rounded.modules() if isinstance(m, nn.Conv2d))
+    weight = layer.weight.detach()
+    for channel in weight:
+        steps = 127 * channel / channel.abs().max()
+        torch.testing.assert_close(steps, steps.round(), atol=1e-3, rtol=0)
+    seen: list[Tensor] = []
+    layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    rounded(torch.from_numpy(calibration.images[:1]))
+    assert len(seen[0].unique()) <= 256
+
+
+def test_what_cannot_be_trained_is_refused(model: Model, calibration: Calibration) -> None:
+    flat = dataclasses.replace(model, module=nn.Sequential(nn.Flatten(), nn.Softmax(1)))
+    with pytest.raises(ModelError, match=r"expected torch\.nn\.Conv2d or torch\.nn\.Linear"):
+        fine_tune(flat, "digits", calibration, epochs=1)
