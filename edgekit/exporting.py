@@ -25,7 +25,7 @@ from edgekit.contract import (
     finished,
     rejected_path,
 )
-from edgekit.core import Agreement, Artifact, Rung, Scheme, Target, TensorSpec, to_json
+from edgekit.core import Agreement, Artifact, Quantizing, Rung, Scheme, Target, TensorSpec, to_json
 from edgekit.errors import EdgekitError, GateError, ModelError, UsageError
 from edgekit.lowering import lower
 from edgekit.models.source import Model, open_model
@@ -389,6 +389,9 @@ def _build(job: _Job, scheme: Scheme, staged: Path, model: Model | None = None) 
         converted = time.perf_counter() - begin
         inputs, outputs = target.open(staged).tensors()
         artifact = _contract(model, target, scheme, job.path, inputs, outputs, lowerings)
+        if isinstance(target, Quantizing) and scheme.calibration is not None:
+            left = target.float_operators(staged)
+            artifact = dataclasses.replace(artifact, float_operators=left)
         target.embed(staged, embedded_text(artifact))
     with running(job.path, target):
         agreement = agreement_with(reference, target, staged, scheme.precision)

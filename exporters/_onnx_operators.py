@@ -171,3 +171,35 @@ def _source(maker: dict[str, NodeProto], value: str, kind: str) -> str | None:
     while node is not None and node.op_type != kind:
         node = next((maker[name] for name in node.input if name in maker), None)
     return node.name if node is not None else None
+
+
+# They copy values, or are conversions between kinds of numbers.
+_MOVING = {
+    "Cast", "Concat", "DequantizeLinear", "Flatten", "Gather", "Identity", "Pad", "QuantizeLinear",
+    "ReorderInput", "ReorderOutput", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
+    "Unsqueeze",
+}  # fmt: skip
+
+
+def float_operators(path: Path) -> tuple[str, ...]:
+    """Kinds of what ONNX Runtime computes in float once it has joined conversions and operators."""
+    import onnx
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        optimized = Path(folder) / "optimized.onnx"
+        level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        open_session(
+            path, 1, optimized_model_filepath=str(optimized), graph_optimization_level=level
+        )
+        graph = onnx.load(str(optimized)).graph
+    floats = {v.name for v in graph.input if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    found = []
+    for node in graph.node:
+        takes = any(name in floats for name in node.input)
+        makes = node.op_type == "DequantizeLinear"
+        if makes or (takes and not node.op_type.startswith(("Quantize", "DynamicQuantize"))):
+            floats.update(node.output)
+        if takes and node.op_type not in _MOVING:
+            found.append(node.op_type)
+    return tuple(found)

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgekit.core import DYNAMIC, FLOAT_SCHEMES, INT8, MIXED, OperatorTime, Runner, Scheme
 from edgekit.errors import InputError, ModelError
-from exporters._onnx_operators import time_operators
+from exporters._onnx_operators import float_operators, time_operators
 from exporters._onnx_quantizer import (
     FORMS,
     RANGES,
@@ -133,6 +133,10 @@ class OnnxTarget:
         runner = OnnxRunner(path, None, proto.SerializeToString())
         names = [value.name for value in proto.graph.output]
         yield from zip(names, runner.run(inputs), strict=True)
+
+    def float_operators(self, path: Path) -> tuple[str, ...]:
+        """Kinds of what the runtime computes in float."""
+        return float_operators(path)
 
     def operators(
         self,

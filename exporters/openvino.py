@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 # Where scale and zero point of integer inputs and outputs stand in the runtime info, by name.
 _SCALES = ("edgekit", "quantization")
 
+# Types of nodes of compiled graphs that copy values, or change their order or type.
+_MOVING = {
+    "Broadcast", "Concatenation", "Const", "Convert", "Gather", "Input", "Output", "Pad", "Reorder",
+    "Reshape", "ShuffleChannels", "Split", "StridedSlice", "Transpose",
+}  # fmt: skip
+
 
 class OpenVinoTarget:
     """IR of the PyTorch frontend, NCHW input, static shapes."""
@@ -121,6 +127,19 @@ class OpenVinoTarget:
         values = dict(zip(names, OpenVinoRunner(graph, path, None).run(inputs), strict=True))
         for op in ops:
             yield op.get_friendly_name(), values[op.get_friendly_name()]
+
+    def float_operators(self, path: Path) -> tuple[str, ...]:
+        """Kinds of what the runtime computes in float, as its compiled graph says."""
+        found = []
+        compiled = _request(_read(path), path, None).get_compiled_model()
+        for op in compiled.get_runtime_model().get_ordered_ops():
+            about = {key: value.astype(str) for key, value in op.get_rt_info().items()}
+            kind, names = about["layerType"], about.get("originalLayersNames", "").split(",")
+            if about["runtimePrecision"] != "f32" or kind in _MOVING:
+                continue
+            if not all("/fq_" in name for name in names):  # else it only rounds
+                found.append(kind)
+        return tuple(found)
 
     def operators(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -222,6 +223,10 @@ def show(results: list[Result]) -> None:
         rows,
     )
     for result in there:
+        kinds = Counter(result.artifact.float_operators)
+        if kinds:
+            listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+            console.say(f"{result.path.name} computes in float: {listed}.")
         _show_tuning(result)
         _show_ladder(result)
     first = there[0]
@@ -320,6 +325,7 @@ def _entry(result: Exported | Rejected) -> dict[str, Any]:
         "agreement": to_json(artifact.agreement),
         "verified_on": result.verified_on,
         "scheme": to_json(artifact.scheme),
+        "float_operators": list(artifact.float_operators),
         "ladder": to_json(artifact.ladder),
         "tuning": to_json(artifact.tuning),
     }

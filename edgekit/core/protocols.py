@@ -139,6 +139,13 @@ class Quantizing(Protocol):
     ranges: tuple[str, ...]
     forms: Mapping[str, tuple[str, ...]]
 
+    def float_operators(self, path: Path) -> tuple[str, ...]:
+        """Kinds of the operators of a file of integers that its runtime computes in float.
+
+        One entry per operator, in the order of the file; conversions, and what only moves values,
+        are left out.
+        """
+
 
 @runtime_checkable
 class Convertible(Protocol):

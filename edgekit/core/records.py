@@ -224,6 +224,7 @@ class Artifact:
         tools: versions of what wrote the file.
         ladder: what was tried to keep the accuracy, where a bound was asked for.
         tuning: what was measured to choose the forms of ``scheme``.
+        float_operators: kinds of what the runtime computes in float in a file of integers.
         agreement: result of the verification on export.
     """
 
@@ -243,6 +244,7 @@ class Artifact:
     tools: Mapping[str, str] = field(default_factory=dict)
     ladder: tuple[Rung, ...] = ()
     tuning: tuple[Candidate, ...] = ()
+    float_operators: tuple[str, ...] = ()
     sha256: str | None = None
     size_bytes: int | None = None
     agreement: Agreement | None = None

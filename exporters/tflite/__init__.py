@@ -16,7 +16,7 @@ from edgekit.core import DYNAMIC, FLOAT_SCHEMES, INT8, MIXED, OperatorTime, Runn
 from exporters._inputs import numbers_only
 from exporters.tflite.flatbuffer import pack, schema, set_batch, unpack
 from exporters.tflite.profiler import time_operators
-from exporters.tflite.quantizer import RANGES, quantize
+from exporters.tflite.quantizer import RANGES, float_operators, quantize
 from exporters.tflite.runtime import (
     TfliteRunner,
     batched,
@@ -165,6 +165,11 @@ class TfliteTarget:
             if scale:
                 values = (values.astype(np.float32) - zero) * np.float32(scale)
             yield tensor["name"], values
+
+    def float_operators(self, path: Path) -> tuple[str, ...]:
+        """Kinds of operators with an input of float that is no constant."""
+        with parsing(path):
+            return float_operators(unpack(content_of(path)))
 
     def operators(
         self,

@@ -11,7 +11,7 @@ import numpy as np
 from edgekit.core import Scheme
 from edgekit.errors import ModelError
 from exporters.tflite.converter import SIGNATURE
-from exporters.tflite.flatbuffer import operator_kind, pack, unpack
+from exporters.tflite.flatbuffer import constant, operator_kind, pack, schema, unpack
 
 if TYPE_CHECKING:
     from edgekit.core import Array
@@ -100,6 +100,28 @@ def _has_integers(content: bytes) -> bool:
         operator_kind(flat, operator) not in ("QUANTIZE", "DEQUANTIZE")
         and any(i >= 0 and _scaled(tensors[i]) for i in operator.inputs)
         for operator in flat.subgraphs[0].operators
+    )
+
+
+# They copy values, or are conversions between kinds of numbers.
+_MOVING = {
+    "CONCATENATION", "DEQUANTIZE", "EXPAND_DIMS", "GATHER", "PAD", "PADV2", "QUANTIZE", "RESHAPE",
+    "SLICE", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE",
+}  # fmt: skip
+
+
+def float_operators(flat: Any) -> tuple[str, ...]:
+    """Kinds of what a file computes in float."""
+    float32 = schema().TensorType.FLOAT32
+    (graph,) = flat.subgraphs
+    return tuple(
+        operator_kind(flat, operator)
+        for operator in graph.operators
+        if operator_kind(flat, operator) not in _MOVING
+        and any(
+            i >= 0 and graph.tensors[i].type == float32 and not constant(flat, i)
+            for i in operator.inputs
+        )
     )
 
 

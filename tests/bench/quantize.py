@@ -2,6 +2,7 @@
 
 ``speed``: int8 against fp32 of the same target, in turns, and their sizes; ``stock``: edgekit's
 MobileNetV3-Small against what litert-torch and ai-edge-quantizer make of it by themselves;
+``floats``: fp32 against the file of the target's usual converter;
 ``photos``: how often int8 and float agree on the photographs of ``--photos DIR``; ``accuracy``:
 top-1 of float and int8 files of a trained network, on all test images of ``--data SRC``.
 ``--network`` and ``--target`` name some of them.
@@ -113,8 +114,55 @@ def stock(folder: Path, arguments: argparse.Namespace) -> None:
         )
 
 
+def stock_float(name: str, target: str, folder: Path) -> Path:
+    """What the target's usual converter makes of a network by itself."""
+    import torch
+
+    from edgekit.models.source import open_model
+    from edgekit.verification.artifact import make_reference
+
+    model = make_reference(open_model(name, resolution=224)).model.module
+    image = torch.zeros(1, 3, 224, 224)
+    if target == "onnx":
+        path = folder / f"{name}-stock.onnx"
+        torch.onnx.export(model, (image,), path, dynamo=True, external_data=False, verbose=False)
+        return path
+    if target == "openvino":
+        import openvino
+
+        path = folder / f"{name}-stock.xml"
+        graph = openvino.convert_model(model, example_input=image, input=[1, 3, 224, 224])
+        openvino.save_model(graph, path, compress_to_fp16=False)
+        return path
+    import litert_torch
+
+    path = folder / f"{name}-stock.tflite"
+    wrapped = litert_torch.to_channel_last_io(model, args=[0])
+    litert_torch.convert(wrapped.eval(), (image.permute(0, 2, 3, 1),)).export(str(path))
+    return path
+
+
+def floats(folder: Path, arguments: argparse.Namespace) -> None:
+    """Latency of the stock converters' float files over that of edgekit's."""
+    from edgekit.native_output import captured
+
+    for name in arguments.network or NETWORKS:
+        for target in arguments.target:
+            (own,) = export(name, [target], ["fp32"], out=folder, resolution=224)
+            with captured():
+                other = stock_float(name, target, folder)
+            ratio = compare(
+                Subject(str(other)), Subject(str(own.path)), Effort(SECONDS, 0.005)
+            ).ratio
+            print(
+                f"| {name} | {target} | {ratio.ratio:.3f} | {ratio.ci95[0]:.3f} to "
+                f"{ratio.ci95[1]:.3f} |",
+                flush=True,
+            )
+
+
 def photos(folder: Path, arguments: argparse.Namespace) -> None:
-    """Agreement of int8 with float on photographs, which ranges come from, too."""
+    """Agreement of int8 with PyTorch's float on photographs, which ranges come from, too."""
     for name in arguments.network or NETWORKS:
         found = files(
             name, folder, arguments.target, data=arguments.photos,
@@ -160,12 +208,14 @@ def accuracy(folder: Path, arguments: argparse.Namespace) -> None:
 PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "speed": speed,
     "stock": stock,
+    "floats": floats,
     "photos": photos,
     "accuracy": accuracy,
 }
 HEADS = {
     "speed": "| network | target | times as fast | interval | size |",
     "stock": "| network | times as fast as stock int8 | interval |",
+    "floats": "| network | target | times as fast as stock fp32 | interval |",
     "photos": "| network | target | images | same top-1 | dB |",
     "accuracy": "| network | target | fp32 | int8 | points | images |",
 }

@@ -295,3 +295,28 @@ def test_an_interrupted_tuning_goes_on_where_it_was(
     assert measured.count(measured[0]) == 1
     assert measured.count(measured[1]) == 2
     assert not journal.exists()
+
+
+def test_what_stays_in_float_is_named(run: CommandLine, module: Module) -> None:
+    words = f"{module(network('x = F.elu(x)'))}:Net"
+    options = (
+        "-t",
+        "all",
+        "-p",
+        "int8",
+        "--calibration",
+        "digits",
+        "-o",
+        "out",
+        "--resolution",
+        32,
+    )
+    result = run("export", words, *options)
+    assert result.code == 0
+    assert "Net-int8.tflite computes in float: 1 ELU." in result.out
+    again = run("export", words, *options, "--overwrite", "--json").json["artifacts"]
+    kinds = {entry["target"]: entry["float_operators"] for entry in again}
+    assert "Elu" in kinds["onnx"]
+    assert kinds["tflite"] == ["ELU"]
+    contract = json.loads(Path("out/Net-int8.tflite.json").read_text())
+    assert contract["float_operators"] == ["ELU"]
