@@ -33,11 +33,13 @@ class HalfRow:
     Attributes:
         out: channels that leave the unit; half of them are computed in its main branch.
         stage: name of the group of units that have the same channels.
+        inner: channels inside of the main branch; half of ``out`` in the published networks.
     """
 
     out: int
     stride: int
     stage: str
+    inner: int
 
 
 class Unit(nn.Module):
@@ -62,7 +64,7 @@ class Unit(nn.Module):
             self.shortcut.add_module("depthwise", ConvNormAct(inputs, None, style, None, 3, 2))
             self.shortcut.add_module("pointwise", ConvNormAct(inputs, half, style, "relu"))
         source = half if self.splits else inputs
-        inner = Width(f"{name}.inner", row.out // 2)
+        inner = Width(f"{name}.inner", row.inner)
         self.branch = nn.Sequential()
         self.branch.add_module("expand", ConvNormAct(source, inner, style, "relu"))
         self.branch.add_module("depthwise", ConvNormAct(inner, None, style, None, 3, row.stride))
@@ -95,7 +97,7 @@ def unroll(stages: tuple[int, ...]) -> Iterator[HalfRow]:
     """One row per unit."""
     for number, (out, repeats) in enumerate(zip(stages, REPEATS, strict=True)):
         for repeat in range(repeats):
-            yield HalfRow(out, 2 if repeat == 0 else 1, f"stage{number + 2}")
+            yield HalfRow(out, 2 if repeat == 0 else 1, f"stage{number + 2}", out // 2)
 
 
 def spec(width: float) -> ModelSpec:

@@ -43,10 +43,12 @@ class PlusRow:
 
     Attributes:
         kernel: of the depthwise layer; 0: three separable 3x3 convolutions one after the other.
-        out: channels that leave the unit; half of them are inside its main branch.
+        out: channels that leave the unit.
         act: key of `ACTIVATIONS`.
         squeeze: inner channels of the squeeze-excite; ``None`` without one.
         stage: name of the group of units that have the same channels.
+        inner: channels inside of the main branch; half of ``out`` in the published networks.
+        inner2: those behind the second of three separable convolutions.
     """
 
     kernel: int
@@ -55,6 +57,8 @@ class PlusRow:
     act: str
     squeeze: int | None
     stage: str
+    inner: int
+    inner2: int | None
 
 
 class NormedSqueezeExcite(nn.Module):
@@ -114,7 +118,7 @@ class Unit(nn.Module):
 def _branch(
     name: str, source: Width, new: Width, row: PlusRow, style: Style
 ) -> Iterator[tuple[str, nn.Module]]:
-    inner = Width(f"{name}.inner", row.out // 2)
+    inner = Width(f"{name}.inner", row.inner)
     yield "expand", ConvNormAct(source, inner, style, row.act)
     yield "depthwise", ConvNormAct(inner, None, style, None, row.kernel, row.stride)
     yield "project", ConvNormAct(inner, new, style, row.act)
@@ -123,7 +127,8 @@ def _branch(
 def _separable_branch(
     name: str, source: Width, new: Width, row: PlusRow, style: Style
 ) -> Iterator[tuple[str, nn.Module]]:
-    first, second = (Width(f"{name}.inner{i}", row.out // 2) for i in (1, 2))
+    first = Width(f"{name}.inner", row.inner)
+    second = Width(f"{name}.inner2", row.inner2 or row.inner)
     widths = (source, first, second, new)
     for i, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         step = row.stride if i == 0 else 1
@@ -144,6 +149,8 @@ def unroll(stages: tuple[int, ...]) -> Iterator[PlusRow]:
                 act="relu" if number == 0 else "hardswish",
                 squeeze=new // 4 if number >= 2 else None,
                 stage=f"stage{number}",
+                inner=out // 2,
+                inner2=out // 2 if kernel == 0 else None,
             )
 
 

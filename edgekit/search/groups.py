@@ -1,0 +1,272 @@
+"""Which channels of a network can be taken out together, and the network without them.
+
+A group is a named width: all channels of one name go together, in every layer that carries it.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgekit.core import ModelSpec
+from edgekit.errors import ModelError
+from edgekit.models import family_of
+from edgekit.models.widths import Axes, BatchNorm2d, Conv2d, Linear, named_axes
+
+FIXED = ("image", "classes")
+"""Widths that the task gives."""
+
+EXACTNESS = 1e-4
+"""Largest relative difference between zeroing channels and taking them out."""
+
+CRITERIA = ("l2", "taylor", "norm")
+"""How channels are ranked: by the norm of their filters (arXiv:1804.03230, section 3.2), by the
+first-order effect on the loss (arXiv:1611.06440), or by the scales of their batch norms
+(arXiv:1708.06519)."""
+
+Kept = Mapping[str, Sequence[int]]
+"""Positions of the channels that stay, ascending, by the name of their width."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Channels of one name.
+
+    Attributes:
+        layers: paths of the modules that carry them, in or out.
+        frozen: why none can be taken out; ``None`` where they can.
+    """
+
+    name: str
+    channels: int
+    layers: tuple[str, ...]
+    frozen: str | None = None
+
+
+def groups_of(spec: ModelSpec, module: nn.Module) -> tuple[Group, ...]:
+    """The groups of a network of the zoo, in the order of its layers."""
+    layers: dict[str, list[str]] = {}
+    sizes: dict[str, int] = {}
+    bound: set[str] = set()
+    for path, _, axes in named_axes(module):
+        for width in (width for axis in axes for width in axis or ()):
+            owner = path.rpartition(".")[0]
+            if owner not in layers.setdefault(width.name, []):
+                layers[width.name].append(owner)
+            sizes[width.name] = width.n
+            if not width.free:
+                bound.add(width.name)
+    sizes = {name: n for name, n in sizes.items() if name not in FIXED}
+    free = {name: 2 * n for name, n in sizes.items() if name not in bound}
+    others = widths_of(resized(spec, free))
+    if any(others.get(name) != free.get(name, n) for name, n in sizes.items()):
+        # Something follows another width: whose change changes more than itself stays as it is.
+        alone = {name: widths_of(resized(spec, {name: n})) for name, n in free.items()}
+        others = {
+            name: found[name]
+            for name, found in alone.items()
+            if sum(found.get(other) != n for other, n in sizes.items()) == 1
+        }
+    found = []
+    for name, n in sizes.items():
+        why = None
+        if name in bound:
+            why = "a channel shuffle or a grouped convolution mixes its channels by position"
+        elif others.get(name) != 2 * n:
+            why = f"family {spec.family} has no place for another number of them alone"
+        found.append(Group(name, n, tuple(layers[name]), why))
+    return tuple(found)
+
+
+def widths_of(spec: ModelSpec) -> dict[str, int]:
+    """Channels of every named width of a network, without building its weights."""
+    with torch.device("meta"):
+        module = family_of(spec).build(spec)
+    every = {
+        width.name: width.n
+        for _, _, axes in named_axes(module)
+        for axis in axes
+        for width in axis or ()
+    }
+    return {name: n for name, n in every.items() if name not in FIXED}
+
+
+def resized(spec: ModelSpec, sizes: Mapping[str, int]) -> ModelSpec:
+    """A spec with other numbers of channels.
+
+    The names say where they stand: ``stem``, ``head`` and ``hidden`` are the network's own,
+    ``block3.expand`` is column ``expand`` of row 3, and ``stage2.out`` column ``out`` of all rows
+    of that stage. Names that it has no place for change nothing.
+    """
+    stem, head = spec.stem, list(spec.head)
+    rows: list[dict[str, Any]] = [dict(row) for row in spec.rows]
+    for name, n in sizes.items():
+        if name == "stem":
+            stem = n
+        elif name in ("head", "hidden") and len(head) > (name == "hidden"):
+            head[name == "hidden"] = n
+        else:
+            owner, _, column = name.rpartition(".")
+            for i, row in enumerate(rows):
+                if owner in (f"block{i}", row.get("stage")) and column in row:
+                    row[column] = n
+    out = stem
+    for row in rows:  # what is added to its input has the input's channels
+        if row.get("residual"):
+            row["out"] = out
+        out = row.get("out", out)
+    return dataclasses.replace(spec, stem=stem, head=tuple(head), rows=tuple(rows))
+
+
+def shrunk(spec: ModelSpec, module: nn.Module, kept: Kept) -> tuple[ModelSpec, nn.Module]:
+    """The network without the channels that are not kept; weights are inherited.
+
+    Args:
+        module: of ``spec``; stays as it is.
+
+    Returns:
+        The smaller network's spec, and it, freshly built around the tensors that are left.
+
+    Raises:
+        ModelError: a group that the spec has no place for.
+    """
+    smaller = resized(spec, {name: len(stay) for name, stay in kept.items()})
+    built = family_of(smaller).build(smaller)
+    state = dict(module.state_dict())
+    for path, tensor, axes in named_axes(module):
+        value = tensor.detach()
+        for axis in range(value.ndim):
+            stay = _positions(axes, axis, kept)
+            if stay is not None:
+                value = value.index_select(axis, stay.to(value.device))
+        state[path] = value
+    try:
+        built.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(
+            f"'{spec.name}' has no place for {', '.join(kept)}: {str(error).splitlines()[-1]}"
+        ) from error
+    return smaller, built.train(module.training)
+
+
+def zeroed(module: nn.Module, kept: Kept) -> nn.Module:
+    """A copy in which no layer gives anything on the channels that are not kept."""
+    module = copy.deepcopy(module)
+    with torch.no_grad():
+        for path, tensor, axes in named_axes(module):
+            stay = _positions(axes, 0, kept)
+            if stay is not None and path.endswith((".weight", ".bias")):
+                gone = torch.ones(len(tensor), dtype=torch.bool)
+                gone[stay] = False
+                tensor[gone] = 0
+    return module
+
+
+def _positions(axes: Axes, axis: int, kept: Kept) -> Tensor | None:
+    """Positions of an axis that stay; ``None`` for all of them."""
+    widths = axes[axis]
+    if widths is None or all(width.name not in kept for width in widths):
+        return None
+    positions: list[int] = []
+    offset = 0
+    for width in widths:
+        positions += [offset + i for i in kept.get(width.name, range(width.n))]
+        offset += width.n
+    return torch.tensor(positions)
+
+
+@torch.no_grad()
+def checked(spec: ModelSpec, module: nn.Module, images: Tensor) -> tuple[Group, ...]:
+    """The groups of a network, those frozen that cannot be taken out by name.
+
+    From each group every second channel is zeroed in one copy and taken out in another, which
+    must give the same scores.
+
+    Args:
+        images: normalized, (N, 3, H, W).
+    """
+    module = copy.deepcopy(module).eval().double()
+    images = images.double()
+    found = []
+    for group in groups_of(spec, module):
+        if group.frozen is None:
+            kept = {group.name: range(0, group.channels, 2)}
+            expected = zeroed(module, kept)(images)
+            try:
+                scores = shrunk(spec, module, kept)[1].double()(images)
+            except (ModelError, RuntimeError) as error:
+                group = dataclasses.replace(group, frozen=str(error).splitlines()[0])
+            else:
+                off = float((scores - expected).norm() / expected.norm().clamp(min=1e-30))
+                if not off <= EXACTNESS:
+                    why = f"taking channels out differs from zeroing them by {off:.1e}"
+                    group = dataclasses.replace(group, frozen=why)
+        found.append(group)
+    return tuple(found)
+
+
+def importances(
+    module: nn.Module, criterion: str, batch: tuple[Tensor, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """How much each channel matters, by the name of its width.
+
+    Layers that make channels of the same name add up, each in units of its own mean, so that one
+    order holds for all of them.
+
+    Args:
+        criterion: one of `CRITERIA`.
+        batch: normalized images and labels, for ``taylor``.
+
+    Returns:
+        Of every width one value per channel, larger for channels that should stay.
+    """
+    if criterion == "taylor":
+        assert batch is not None
+        module = copy.deepcopy(module).eval()
+        images, labels = batch
+        torch.autograd.backward(F.cross_entropy(module(images), labels))
+    found: dict[str, Tensor] = {}
+    for layer in module.modules():
+        if isinstance(layer, BatchNorm2d):
+            width, values = layer.width, _of_norm(layer, criterion)
+        elif isinstance(layer, Conv2d | Linear):
+            width, values = layer.outputs, _of_filters(layer, criterion)
+        else:
+            continue
+        if values is not None and width.name not in FIXED:
+            values = values.detach()
+            share = values / values.mean().clamp(min=1e-30)
+            found[width.name] = found.get(width.name, torch.zeros_like(share)) + share
+    return found
+
+
+def _of_norm(norm: BatchNorm2d, criterion: str) -> Tensor | None:
+    if criterion == "norm":
+        return norm.weight.abs()
+    if criterion == "taylor" and norm.weight.grad is not None and norm.bias.grad is not None:
+        # What the loss changes by, to first order, if the channel is gone.
+        return (norm.weight * norm.weight.grad + norm.bias * norm.bias.grad).abs()
+    return None
+
+
+def _of_filters(layer: Conv2d | Linear, criterion: str) -> Tensor | None:
+    filters = layer.weight.flatten(1)
+    # Layers with a bias have no norm behind them: squeeze-excite, the classifier's hidden layer.
+    if criterion == "l2" or (criterion == "norm" and layer.bias is not None):
+        return filters.square().sum(1).sqrt()
+    if criterion == "taylor" and layer.bias is not None and layer.weight.grad is not None:
+        return (filters * layer.weight.grad.flatten(1)).sum(1).abs()
+    return None
+
+
+def most_important(values: Tensor, count: int) -> list[int]:
+    """Positions of the ``count`` largest values, ascending; of equal ones the first."""
+    order = torch.sort(values, descending=True, stable=True).indices[:count]
+    return sorted(int(i) for i in order)
