@@ -21,6 +21,7 @@ from edgekit import registry
 from edgekit.contract import (
     contract_path,
     contract_text,
+    digest,
     embedded_text,
     finished,
     rejected_path,
@@ -183,6 +184,11 @@ def export(
         notify("computing the reference")
         wanted = any(t.schemes[p].calibration is not None for t, p, _ in jobs)
         bounded = any(t.schemes[p].weights == "int8" for t, p, _ in jobs)
+        if integers.max_drop is not None and not bounded:
+            raise UsageError(
+                "--max-drop goes with precisions of integers: expected one of int8, int8-mixed, "
+                "int8-dynamic or w8a16 among --precision"
+            )
         seen = data or (integers.data if wanted and model.data is None else None)
         reference = make_reference(model, seen, skip_corrupt=skip_corrupt)
         integers.check_layers(reference.model)
@@ -191,11 +197,16 @@ def export(
         judge = None
         if bounded and integers.max_drop is not None:
             notify("judging the float network")
-            judge = held_out(reference.model, data or integers.data)
+            own = None if model.data else integers.data
+            judge = held_out(
+                reference.model, data or own, calibration=calibration, skip_corrupt=skip_corrupt
+            )
         for target, name, path in jobs:
             notify(f"{target.name} {name}")
             scheme = integers.scheme(target, name, calibration)
-            job = _Job(reference, target, scheme, path, integers, calibration, judge, notify)
+            job = _Job(
+                reference, target, scheme, path, integers, calibration, judge, skip_corrupt, notify
+            )
             results.append(_attempt(job))
     failure = _failure(results)
     if failure is not None:
@@ -262,6 +273,7 @@ class _Job:
     integers: Integers
     calibration: Calibration | None
     judge: HeldOut | None
+    skip_corrupt: bool
     notify: Notify
 
 
@@ -283,10 +295,12 @@ def _export_one(job: _Job) -> Exported | Rejected:
         agreement = artifact.agreement
         assert agreement is not None
         if why is not None or not agreement.passed:
+            journal_path(path).unlink(missing_ok=True)  # the report has it all
             return _rejected(reference, target, staged, path, artifact, why)
         contract_path(staged).write_text(contract_text(artifact), encoding="utf-8")
         # Companions first, so that a main file is never without them, and the contract last.
         publish(staged.parent, [*reversed(target.files(path)), contract_path(path)])
+    journal_path(path).unlink(missing_ok=True)  # nothing is left to go on with
     seconds = time.perf_counter() - start
     converted = built.seconds
     return Exported(
@@ -337,7 +351,21 @@ def _retrain(job: _Job) -> Callable[[], Model] | None:
     def retrain() -> Model:
         from edgekit.quantize.training import fine_tune
 
-        return fine_tune(model, words, calibration, epochs=epochs, notify=job.notify)
+        try:
+            return fine_tune(
+                model,
+                words,
+                calibration,
+                epochs=epochs,
+                skip_corrupt=job.skip_corrupt,
+                notify=job.notify,
+            )
+        except EdgekitError:
+            raise
+        except Exception as error:  # networks of users raise everything there is
+            raise ModelError(
+                f"'{model.words}' cannot be trained for integers: {reason(error)}"
+            ) from error
 
     return retrain
 
@@ -352,7 +380,7 @@ def _tuned(job: _Job, scheme: Scheme, build: Callable[[str, Scheme], Built]) -> 
     floats = job.target.schemes["fp32"]
     other = (lambda: build("fp32", floats)) if scheme.weights == "int8" else None
     try:
-        return tune(job.target, scheme, build, other, journal, job.notify)
+        return tune(job.target, scheme, build, other, lambda b: _unfit(job, b), journal, job.notify)
     except EdgekitError as error:
         if journal.path.exists():
             error.args = (
@@ -360,6 +388,18 @@ def _tuned(job: _Job, scheme: Scheme, build: Callable[[str, Scheme], Built]) -> 
                 f"again to go on",
             )
         raise
+
+
+def _unfit(job: _Job, built: Built) -> str | None:
+    """Why a file must not be taken; ``None`` where it may be."""
+    agreement = built.artifact.agreement
+    if agreement is None or not agreement.passed:
+        return "failed verification"
+    bound = job.integers.max_drop
+    if job.judge is None or bound is None or built.artifact.scheme.weights != "int8":
+        return None
+    drop = 100 * (job.judge.top1 - job.judge.score(built, job.target))
+    return f"loses {drop:.2f} points of top-1" if drop > bound + 1e-9 else None
 
 
 def _with_facts(
@@ -392,15 +432,17 @@ def _build(job: _Job, scheme: Scheme, staged: Path, model: Model | None = None) 
         if isinstance(target, Quantizing) and scheme.calibration is not None:
             left = target.float_operators(staged)
             artifact = dataclasses.replace(artifact, float_operators=left)
+        content = digest(target.files(staged))
         target.embed(staged, embedded_text(artifact))
     with running(job.path, target):
         agreement = agreement_with(reference, target, staged, scheme.precision)
     artifact = finished(artifact, target.files(staged), agreement=agreement)
 
     def worst() -> list[str]:
-        return worst_layers(layers_of(reference, target, staged))
+        with running(job.path, target):
+            return worst_layers(layers_of(reference, target, staged))
 
-    return Built(staged, artifact, converted, worst)
+    return Built(staged, artifact, content, converted, worst)
 
 
 @contextmanager

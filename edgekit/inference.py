@@ -34,7 +34,7 @@ class Classifier(Protocol):
         target: its format; ``pytorch`` for networks.
         classes: number of outputs.
         labels: class names; ``None`` when unknown.
-        data: image source of its training; ``None`` when unknown.
+        seen: image sources that its weights or ranges come from; ``None`` for unknown ones.
         trained: whether it has weights that were given.
         assumed: whether nobody said how images are prepared for it; `preprocessing` is then the
             usual one for photographs.
@@ -46,7 +46,7 @@ class Classifier(Protocol):
     preprocessing: Preprocessing
     classes: int
     labels: tuple[str, ...] | None
-    data: str | None
+    seen: tuple[str | None, ...]
     trained: bool
     assumed: bool
     batch: int
@@ -67,7 +67,11 @@ class ArtifactClassifier:
         self.target = facts.target
         self.preprocessing = facts.preprocessing
         self.labels = facts.labels
-        self.data = facts.data
+        calibration = facts.scheme.calibration_data
+        self.seen: tuple[str | None, ...] = (
+            facts.data,
+            calibration and calibration.rpartition(", ")[0],
+        )
         self.trained = facts.trained
         self.classes = facts.outputs[0].shape[-1]
         self._runner = opened.runner
@@ -93,7 +97,7 @@ class ModelClassifier:
         self.assumed = model.preprocessing is None
         self.preprocessing = model.preprocessing or preprocess.default(model.resolution)
         self.labels = model.labels
-        self.data = model.data
+        self.seen: tuple[str | None, ...] = (model.data,)
         self.trained = model.trained
         self.classes = model.classes
         self._module = model.module
@@ -226,7 +230,7 @@ def evaluate(
         UsageError: the source has no such split.
     """
     source = open_source(data, skip_corrupt=skip_corrupt) if isinstance(data, str) else data
-    split = split_for(source, split or default_split(source, classifier.data))
+    split = split_for(source, split or default_split(source, *classifier.seen))
     to_output = output_of_label(classifier, source)
     facts = classifier.preprocessing
     if classifier.assumed:
@@ -256,9 +260,14 @@ def evaluate(
     return Evaluation(hits1 / size, top5, size, source.name, split)
 
 
-def default_split(source: ImageSource, trained_on: str | None) -> str:
-    """``test`` where images were kept apart for it; ``all`` for a folder of other images."""
-    same = trained_on is not None and Path(source.name).resolve() == Path(trained_on).resolve()
+def default_split(source: ImageSource, *seen: str | None) -> str:
+    """``test`` where images were kept apart for it; ``all`` for a folder of other images.
+
+    Args:
+        seen: sources that weights or ranges come from.
+    """
+    own = Path(source.name).resolve()
+    same = any(words is not None and own == Path(words).resolve() for words in seen)
     return "test" if source.keeps_test or same else "all"
 
 

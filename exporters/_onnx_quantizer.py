@@ -27,6 +27,9 @@ _IMAGES_AT_ONCE = 8
 RANGES = ("minmax", "percentile", "entropy")
 """Ways of ONNX Runtime to find the range of a tensor."""
 
+PERCENTILE = 0.01
+"""Percent of values that ``percentile`` cuts off on each side."""
+
 TYPES_KEY = "edgekit.quantization"
 """Metadata property with scale and zero point of integer inputs and outputs, by name."""
 
@@ -242,7 +245,10 @@ def quantize(
 
     name = proto.graph.input[0].name
     excluded = [node.name for node in proto.graph.node if _kept(node, scheme.float_layers)]
-    excluded += stem_of(proto, scheme.forms)
+    stem, kept = stem_of(proto, scheme.forms), set(excluded)
+    weighty = [n.name for n in proto.graph.node if n.op_type in ("Conv", "Gemm", "MatMul")]
+    if any(name not in kept for name in weighty if name not in stem):
+        excluded += stem  # else a small network would have nothing but a stem
     # Its kernel of integers takes twice as long as that of float32, where float32 surrounds it.
     excluded += [node.name for node in proto.graph.node if node.op_type == "AveragePool"]
     before = len(proto.graph.node)
@@ -271,7 +277,10 @@ def quantize(
                 quant_format=QuantFormat.QDQ,
                 activation_type=types[scheme.activations],
                 calibrate_method=_method(scheme.calibration),
-                extra_options={"CalibStridedMinMax": stride},  # of all methods
+                extra_options={
+                    "CalibStridedMinMax": stride,  # of all methods
+                    "CalibPercentile": 100 - 2 * PERCENTILE,
+                },
                 **common,
             )
         found = onnx.load(str(path))

@@ -38,20 +38,23 @@ def quantize(graph: Any, scheme: Scheme, images: Sequence[Array]) -> Any:
         for op in graph.get_ordered_ops()
         if _belongs(op.get_friendly_name(), scheme.float_layers)
     ]
+    ignored = nncf.IgnoredScope(names=kept) if kept else None
     found = nncf.quantize(
         graph,
         nncf.Dataset(list(images)),
         subset_size=len(images),
         preset=nncf.QuantizationPreset(scheme.forms.get("activations", "mixed")),
         fast_bias_correction=scheme.forms.get("bias", "fast") == "fast",
-        ignored_scope=nncf.IgnoredScope(names=kept) if kept else None,
+        ignored_scope=ignored,
         advanced_parameters=nncf.AdvancedQuantizationParameters(
             activations_range_estimator_params=_estimator(scheme.calibration or "minmax"),
         ),
     )
     # What NNCF leaves in float for the sake of accuracy, squeeze-excite most of all, need not be
     # stored in 32 bits.
-    found = nncf.compress_weights(found, mode=nncf.CompressWeightsMode.INT8_SYM)
+    found = nncf.compress_weights(
+        found, mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=ignored
+    )
     if not any(op.get_type_name() == "FakeQuantize" for op in found.get_ordered_ops()):
         raise ModelError("the network has no layer that NNCF knows how to quantize")
     for i, op in enumerate(found.get_ordered_ops()):

@@ -47,7 +47,7 @@ class OnnxTarget:
     schemes: Mapping[str, Scheme] = {
         **FLOAT_SCHEMES,
         "int8": INT8,
-        "int8-dynamic": DYNAMIC,
+        "int8-dynamic": replace(DYNAMIC, per_channel=False),
         "int8-mixed": MIXED,
         "w8a16": replace(INT8, precision="w8a16", activations="uint16"),
     }

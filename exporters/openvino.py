@@ -44,7 +44,7 @@ class OpenVinoTarget:
     suffix = ".xml"
     layout = "NCHW"
     runtime = "OpenVINO"
-    packages = ("openvino", "torch")
+    packages = ("nncf", "openvino", "torch")
     schemes: Mapping[str, Scheme] = {**FLOAT_SCHEMES, "int8": INT8, "int8-mixed": MIXED}
     ranges = RANGES
     forms: Mapping[str, tuple[str, ...]] = {

@@ -53,8 +53,10 @@ def command(
         )
     _warn(artifact, against, result)
     _show(artifact, against, result)
-    if per_layer:
+    if per_layer and result.layers:
         _show_layers(result)
+    elif per_layer:
+        console.warn(f"the layers of {artifact} cannot be looked at: {result.undiagnosed}")
     if console.wants_json():
         console.emit_json("edgekit.verify/1", _document(artifact, against, result))
     if not result.agreement.passed:
@@ -89,7 +91,7 @@ def _show(artifact: str, against: str, result: Verification) -> None:
 
 
 def _show_layers(result: Verification) -> None:
-    from edgekit.verification.divergence import FUSED_DB, worst_layers
+    from edgekit.verification.divergence import FAR_DB, FUSED_DB, first_far, worst_layers
 
     rows = [
         (
@@ -102,6 +104,9 @@ def _show_layers(result: Verification) -> None:
         for layer in result.layers
     ]
     console.table(["layer", "kind", ("signal to noise", "right")], rows, title="layer by layer")
+    first = first_far(result.layers)
+    if first is not None:
+        console.say(f"The first layer below {FAR_DB:g} dB: {first}.")
     worst = worst_layers(result.layers)[:5]
     if worst:
         console.say(f"Most noise is added by: {', '.join(worst)}.")
@@ -109,6 +114,7 @@ def _show_layers(result: Verification) -> None:
 
 def _document(artifact: str, against: str, result: Verification) -> dict[str, Any]:
     from edgekit.core import to_json
+    from edgekit.verification.divergence import first_far, worst_layers
 
     return {
         "artifact": artifact,
@@ -121,6 +127,8 @@ def _document(artifact: str, against: str, result: Verification) -> dict[str, An
         "preparation": result.preparation,
         "same_weights": result.same_weights,
         "layers": to_json(result.layers),
+        "first_layer": first_far(result.layers),
+        "worst_layers": worst_layers(result.layers),
     }
 
 

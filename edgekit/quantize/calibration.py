@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,10 +30,36 @@ class Calibration:
     Attributes:
         images: (n, 3, H, W), ready for the network.
         about: the source and its split.
+        folder: of the source; ``None`` for a built-in one.
+        pixels: digests of the images as they were decoded.
     """
 
     images: NDArray[np.float32]
     about: str
+    folder: Path | None = None
+    pixels: frozenset[str] = frozenset()
+
+    def check_apart(self, source: ImageSource, split: str) -> None:
+        """Refuses images that are to judge what these have shaped.
+
+        Two sources that lie in one another cut their splits in different places.
+
+        Raises:
+            DataError: some are among both.
+        """
+        other = Path(source.name).resolve()
+        if self.folder is None or self.folder == other:
+            return  # of one source, splits do not overlap
+        if not (self.folder.is_relative_to(other) or other.is_relative_to(self.folder)):
+            return
+        images = (source.image(split, i) for i in range(source.size(split)))
+        both = sum(_digest(image) in self.pixels for image in images)
+        if both:
+            raise DataError(
+                f"{both} images of '{source.name}' (split '{split}') are among the calibration "
+                f"images ({self.about}): expected images that nothing is judged on; give the "
+                f"folder of the training, or other images, with --calibration SRC"
+            )
 
 
 def calibration_images(
@@ -66,7 +94,13 @@ def calibration_images(
             f"{IMAGES} are better"
         )
     indices = list(_balanced(source, split, min(count, size), seed))
-    images = [_prepared(source, split, index, facts) for index in indices]
+    images, pixels = [], set()
+    for index in indices:
+        name = f"'{source.name}', image {index} of split '{split}'"
+        image = source.image(split, index)
+        images.append(_prepared(image, name, facts))
+        pixels.add(_digest(image))
+    folder = Path(source.name).resolve() if Path(source.name).is_dir() else None
     shows = sum(_shows_something(image) for image in images)
     if shows < LEAST_IMAGES:
         raise DataError(
@@ -74,11 +108,18 @@ def calibration_images(
             f"colour all over: ranges taken from them would be wrong; give images like those that "
             f"the network will see"
         )
-    return Calibration(np.stack(images), f"{source.name}, {split}")
+    return Calibration(np.stack(images), f"{source.name}, {split}", folder, frozenset(pixels))
+
+
+def _digest(image: NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
 def _balanced(source: ImageSource, split: str, count: int, seed: int) -> Iterator[int]:
-    """Indices of a seeded draw in which the classes take turns."""
+    """Indices of a seeded draw in which the classes take turns, in a drawn order.
+
+    Where there are more classes than images, neighbours in the list would be alike.
+    """
     members: dict[int, list[int]] = {}
     for index in range(source.size(split)):
         members.setdefault(source.label(split, index), []).append(index)
@@ -86,6 +127,7 @@ def _balanced(source: ImageSource, split: str, count: int, seed: int) -> Iterato
         list(np.random.default_rng([seed, label]).permutation(found))
         for label, found in sorted(members.items())
     ]
+    np.random.default_rng([seed, len(shuffled)]).shuffle(shuffled)
     while count:
         for rest in shuffled:
             if rest and count:
@@ -93,12 +135,9 @@ def _balanced(source: ImageSource, split: str, count: int, seed: int) -> Iterato
                 yield int(rest.pop())
 
 
-def _prepared(
-    source: ImageSource, split: str, index: int, facts: Preprocessing
-) -> NDArray[np.float32]:
-    name = f"'{source.name}', image {index} of split '{split}'"
+def _prepared(pixels: NDArray[Any], name: str, facts: Preprocessing) -> NDArray[np.float32]:
     try:
-        image = prepare(source.image(split, index), facts)
+        image = prepare(pixels, facts)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
     if not np.isfinite(image).all():

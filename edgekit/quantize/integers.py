@@ -115,9 +115,10 @@ class Integers:
             return scheme
         found = chosen_forms(target.name, precision, isa()) if self.forms is None else self.forms
         forms = {name: value for name, value in found.items() if name in target.forms}
+        if scheme.weights != "int8":
+            return dataclasses.replace(scheme, forms=forms)
+        forms = {name: values[0] for name, values in target.forms.items()} | forms
         scheme = dataclasses.replace(scheme, forms=forms)
-        if scheme.weights not in ("int8",):
-            return scheme
         scheme = dataclasses.replace(scheme, float_layers=self.float_layers)
         if calibration is None or scheme.calibration is None:
             return scheme

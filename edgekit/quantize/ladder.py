@@ -14,13 +14,14 @@ from pathlib import Path
 from edgekit.contract import OpenArtifact
 from edgekit.core import Artifact, ImageSource, Quantizing, Rung, Scheme, Target
 from edgekit.data import open_source
-from edgekit.errors import DataError, EdgekitError
+from edgekit.errors import DataError, EdgekitError, OutputError, UnavailableError
 from edgekit.inference import ArtifactClassifier, ModelClassifier, evaluate
 from edgekit.measure.profiling import profile
 from edgekit.measure.session import Effort
 from edgekit.measure.statistics import summary
 from edgekit.measure.subjects import Subject
 from edgekit.models.source import Model
+from edgekit.quantize.calibration import Calibration
 
 FLOAT_LAYERS = (2, 4, 8)
 """How many of the worst layers are kept in float, one rung after the other."""
@@ -34,6 +35,7 @@ class Built:
 
     Attributes:
         path: of the file.
+        content_sha256: of the files before the contract was put in: equal for equal networks.
         seconds: that the target's part of it took.
         worst: paths of layers by the noise that each adds.
         warning: what the user should know of it.
@@ -41,6 +43,7 @@ class Built:
 
     path: Path
     artifact: Artifact
+    content_sha256: str
     seconds: float
     worst: Callable[[], Sequence[str]]
     warning: str | None = None
@@ -69,11 +72,19 @@ class HeldOut:
         return evaluate(ArtifactClassifier(opened), self.source, split=self.split).top1
 
 
-def held_out(model: Model, data: str | None) -> HeldOut:
+def held_out(
+    model: Model,
+    data: str | None,
+    *,
+    calibration: Calibration | None = None,
+    skip_corrupt: bool = False,
+) -> HeldOut:
     """Opens the images on which accuracy is judged.
 
     Args:
         data: SRC; that of the training if ``None``.
+        calibration: images that must not be among them.
+        skip_corrupt: leave out images that cannot be decoded, instead of failing.
 
     Raises:
         DataError: there are none, or nothing is kept apart in them.
@@ -84,13 +95,15 @@ def held_out(model: Model, data: str | None) -> HeldOut:
             f"'{model.words}' has no images that its accuracy could be judged on: give labelled "
             f"ones with --data SRC"
         )
-    source = open_source(words)
-    split = next((s for s in ("validation", "test") if s in source.splits), None)
-    if split is None:
+    source = open_source(words, skip_corrupt=skip_corrupt)
+    split = "validation"
+    if split not in source.splits:
         raise DataError(
             f"'{source.name}' keeps no images apart for judging accuracy: expected a split "
-            f"'validation' or 'test'"
+            f"'{split}'"
         )
+    if calibration is not None:
+        calibration.check_apart(source, split)
     found = evaluate(ModelClassifier(model), source, split=split)
     return HeldOut(source, split, found.top1)
 
@@ -121,11 +134,14 @@ def climb(
         try:
             built = build(name, scheme, model() if model is not None else None)
             top1 = judge.score(built, target)
+        except (OutputError, UnavailableError):
+            raise  # no other rung would fare better
         except EdgekitError as error:
             climbing.rungs.append(Rung(name, None, None, None, None, False, str(error)))
             continue
         drop = 100 * (judge.top1 - top1)
-        passed = drop <= max_drop + 1e-9
+        agreement = built.artifact.agreement
+        passed = drop <= max_drop + 1e-9 and agreement is not None and agreement.passed
         size, latency = built.artifact.size_bytes, _latency_ms(built.path)
         climbing.rungs.append(Rung(name, top1, drop, size, latency, passed))
         if passed:
@@ -139,24 +155,30 @@ class _Climb:
 
     Attributes:
         best: the file with the best accuracy so far.
+        best_plain: the same among those of the precision that was asked for.
     """
 
     def __init__(self, target: Target, plain: Scheme, retrain: Callable[[], Model] | None) -> None:
         self._target, self._plain, self._retrain = target, plain, retrain
         self.rungs: list[Rung] = []
         self.best: Built | None = None
-        self._top1 = -1.0
+        self.best_plain: Built | None = None
+        self._top1 = self._top1_plain = -1.0
 
     def keep(self, built: Built, top1: float) -> None:
         """Notes a file that was not good enough."""
         if top1 > self._top1:
             self.best, self._top1 = built, top1
+        same = built.artifact.scheme.precision == self._plain.precision
+        if same and top1 > self._top1_plain:
+            self.best_plain, self._top1_plain = built, top1
 
     def steps(self) -> Iterator[tuple[str, Scheme, Callable[[], Model] | None]]:
         """Name, scheme and retrained network of each rung; later ones build on the best so far."""
         plain, target = self._plain, self._target
-        yield f"{plain.precision}, {plain.calibration}", plain, None
-        if isinstance(target, Quantizing):
+        ranges = "" if plain.calibration is None else f", {plain.calibration}"
+        yield f"{plain.precision}{ranges}", plain, None
+        if isinstance(target, Quantizing) and plain.calibration is not None:
             for how in target.ranges:
                 if how != plain.calibration:
                     yield f"{how} ranges", dataclasses.replace(plain, calibration=how), None
@@ -171,19 +193,25 @@ class _Climb:
                 scheme = dataclasses.replace(self._scheme(), float_layers=layers)
                 yield f"{count} layers in float", scheme, None
         wide = target.schemes.get("w8a16")
-        if wide is not None and plain.precision == "int8":
-            scheme = dataclasses.replace(plain, activations=wide.activations, interface="float")
+        if wide is not None and plain.precision == "int8" and plain.interface == "float":
+            scheme = dataclasses.replace(
+                plain, precision=wide.precision, activations=wide.activations
+            )
             yield "w8a16", scheme, None
         if self._retrain is not None:
             yield "quantization-aware training", self._scheme(), self._retrain
 
     def _scheme(self) -> Scheme:
-        return self._plain if self.best is None else self.best.artifact.scheme
+        return self._plain if self.best_plain is None else self.best_plain.artifact.scheme
 
     def _worst(self) -> list[str]:
-        if self.best is None:
+        if self.best_plain is None:
             return []
-        return [path for path in self.best.worst() if path not in self._plain.float_layers]
+        try:
+            worst = self.best_plain.worst()
+        except EdgekitError:  # other rungs need no layers
+            return []
+        return [path for path in worst if path not in self._plain.float_layers]
 
 
 def _latency_ms(path: Path) -> float | None:
@@ -192,4 +220,6 @@ def _latency_ms(path: Path) -> float | None:
         measured = profile([Subject(str(path))], Effort(LATENCY_SECONDS), energy="off")
     except EdgekitError:
         return None
+    if measured.interrupted:
+        raise KeyboardInterrupt
     return summary(measured.measurements[0].blocks).p50_ms

@@ -41,6 +41,7 @@ def fine_tune(
     *,
     epochs: int,
     seed: int = 0,
+    skip_corrupt: bool = False,
     notify: Notify = lambda stage: None,
 ) -> Model:
     """Trains a network for integers.
@@ -57,13 +58,13 @@ def fine_tune(
         DataError: the source has no images for training.
         ModelError: no layer can be trained, or the training diverges.
     """
-    source = open_source(data)
+    source = open_source(data, skip_corrupt=skip_corrupt)
     if "train" not in source.splits:
         raise DataError(f"'{source.name}' has no split 'train' to train for integers on")
     facts = model.preprocessing
     assert facts is not None
     teacher = model.module.eval()
-    student = _quantized(copy.deepcopy(teacher), calibration, model.words)
+    student = _quantized(copy.deepcopy(teacher).requires_grad_(True), calibration, model.words)
     images = open_splits(source, ["train"], facts, lambda done, of: None)["train"]
     batches = Batches(len(images), min(BATCH, len(images)), seed)
     loader = Loader(images, batches, torch.device("cpu"))

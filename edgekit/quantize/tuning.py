@@ -57,7 +57,8 @@ class Journal:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             if data["schema"] == SCHEMA:
-                self._found = {str(k): [float(x) for x in v] for k, v in data["ratios"].items()}
+                ratios = {str(k): [float(x) for x in v] for k, v in data["ratios"].items()}
+                self._found = {k: v for k, v in ratios.items() if len(v) == 3}
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             pass
 
@@ -65,7 +66,7 @@ class Journal:
         self, one: Built, other: Built, measure: Callable[[], tuple[float, float, float]]
     ) -> tuple[float, float, float]:
         """Ratio and its interval, of this time or of one before."""
-        key = f"{one.artifact.sha256}/{other.artifact.sha256}"
+        key = f"{one.content_sha256}/{other.content_sha256}"
         if key not in self._found:
             self._found[key] = list(measure())
             data = {"schema": SCHEMA, "ratios": self._found}
@@ -74,10 +75,6 @@ class Journal:
             beside.replace(self.path)
         ratio, low, high = self._found[key]
         return ratio, low, high
-
-    def close(self) -> None:
-        """Takes the file away: all is done."""
-        self.path.unlink(missing_ok=True)
 
 
 def journal_path(path: Path) -> Path:
@@ -90,6 +87,7 @@ def tune(
     scheme: Scheme,
     build: Callable[[str, Scheme], Built],
     build_float: Callable[[], Built] | None,
+    accepts: Callable[[Built], str | None],
     journal: Journal,
     notify: Callable[[str], None],
 ) -> Tuned:
@@ -99,6 +97,7 @@ def tune(
         scheme: with the forms to begin with.
         build: makes the file of a scheme.
         build_float: makes the float file to compare with; ``None`` for float schemes.
+        accepts: why a file must not be taken, however fast it is; ``None`` where it may be.
 
     Raises:
         EdgekitError: the first file cannot be made, or the device is gone; what was measured is
@@ -107,65 +106,78 @@ def tune(
     switches: Mapping[str, tuple[str, ...]] = target.forms if isinstance(target, Quantizing) else {}
     forms = {name: values[0] for name, values in switches.items()} | dict(scheme.forms)
     best = build("first", dataclasses.replace(scheme, forms=forms))
-    seen = {best.artifact.sha256}
-    candidates = [Candidate(scheme.precision, forms, best.artifact.sha256, "first")]
+    seen, why = {best.content_sha256}, accepts(best)
+    first = "first" if why is None else f"first, but {why}"
+    candidates = [Candidate(scheme.precision, forms, best.content_sha256, first)]
     for switch, values in switches.items():
         for value in values:
             tried = {**forms, switch: value}
             if value == forms[switch]:
                 continue
             notify(f"{target.name} {scheme.precision}: {switch}={value}")
-            found, kept = _try(dataclasses.replace(scheme, forms=tried), build, best, seen, journal)
+            trial = _Trial(dataclasses.replace(scheme, forms=tried), build, accepts, seen, journal)
+            found, kept = trial.against(best, beaten=why is not None)
             if found is not None:
                 candidates.append(found)
             if kept is not None:
-                best, forms = kept, tried
+                best, forms, why = kept, tried, None
     warning = None
     if build_float is not None:
         notify(f"{target.name}: against fp32")
         other = build_float()
         ratio, low, high = journal.ratio(other, best, lambda: _measured(other, best))
         verdict = _verdict(low, high)
-        candidates.append(Candidate("fp32", {}, other.artifact.sha256, verdict, ratio, (low, high)))
+        candidates.append(Candidate("fp32", {}, other.content_sha256, verdict, ratio, (low, high)))
         if verdict == "faster":
             warning = (
                 f"fp32 is faster than {scheme.precision} on {target.runtime} here: "
                 f"{ratio:.2f} times its latency ({low:.2f} to {high:.2f}); "
                 f"{_slow_operators(target, best)}"
             )
-    journal.close()
     return Tuned(best, tuple(candidates), warning)
 
 
-def _try(
-    scheme: Scheme,
-    build: Callable[[str, Scheme], Built],
-    best: Built,
-    seen: set[str | None],
-    journal: Journal,
-) -> tuple[Candidate | None, Built | None]:
-    """A candidate, unless its file is one that was tried; and its file, where it is faster."""
-    forms = scheme.forms
-    try:
-        built = build("candidate", scheme)
-    except EdgekitError as error:
-        return Candidate(scheme.precision, forms, None, f"dropped: {error}"), None
-    digest = built.artifact.sha256
-    if digest in seen:
-        return None, None
-    seen.add(digest)
-    agreement = built.artifact.agreement
-    if agreement is None or not agreement.passed:
-        return Candidate(scheme.precision, forms, digest, "dropped: failed verification"), None
-    ratio, low, high = journal.ratio(built, best, lambda: _measured(built, best))
-    verdict = _verdict(low, high)
-    found = Candidate(scheme.precision, forms, digest, verdict, ratio, (low, high))
-    return found, built if verdict == "faster" else None
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """A candidate that is to be tried."""
+
+    scheme: Scheme
+    build: Callable[[str, Scheme], Built]
+    accepts: Callable[[Built], str | None]
+    seen: set[str]
+    journal: Journal
+
+    def against(self, best: Built, *, beaten: bool) -> tuple[Candidate | None, Built | None]:
+        """What came of it, unless its file is one that was tried; and the file, to be kept.
+
+        Args:
+            beaten: whether ``best`` must not be taken, so that any other file is better.
+        """
+        precision, forms = self.scheme.precision, self.scheme.forms
+        try:
+            built = self.build("candidate", self.scheme)
+        except EdgekitError as error:
+            return Candidate(precision, forms, None, f"dropped: {error}"), None
+        digest = built.content_sha256
+        if digest in self.seen:
+            return None, None
+        self.seen.add(digest)
+        why = self.accepts(built)
+        if why is not None:
+            return Candidate(precision, forms, digest, f"dropped: {why}"), None
+        if beaten:
+            return Candidate(precision, forms, digest, "first to be accepted"), built
+        ratio, low, high = self.journal.ratio(built, best, lambda: _measured(built, best))
+        verdict = _verdict(low, high)
+        found = Candidate(precision, forms, digest, verdict, ratio, (low, high))
+        return found, built if verdict == "faster" else None
 
 
 def _measured(one: Built, other: Built) -> tuple[float, float, float]:
-    ratio = compare(str(one.path), str(other.path), Effort(SECONDS, GOAL)).ratio
-    return (ratio.ratio, *ratio.ci95)
+    found = compare(str(one.path), str(other.path), Effort(SECONDS, GOAL))
+    if found.interrupted:
+        raise KeyboardInterrupt
+    return (found.ratio.ratio, *found.ratio.ci95)
 
 
 def _verdict(low: float, high: float) -> str:
@@ -180,7 +192,11 @@ def _slow_operators(target: Target, built: Built) -> str:
         return "its runtime does not tell which operators take the time"
     inputs = [np.zeros(spec.shape, spec.dtype) for spec in built.artifact.inputs]
     totals: dict[str, float] = {}
-    for operator in target.operators(built.path, inputs, threads=1, runs=20):
+    try:
+        operators = target.operators(built.path, inputs, threads=1, runs=20)
+    except EdgekitError as error:
+        return f"which operators take the time cannot be told: {error}"
+    for operator in operators:
         totals[operator.kind] = totals.get(operator.kind, 0.0) + operator.ms
     most = sorted(totals.items(), key=lambda item: -item[1])[:3]
     return "most time goes to " + ", ".join(f"{kind} ({ms:.2f} ms)" for kind, ms in most)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -275,6 +275,14 @@ def verify(
     divergence, undiagnosed = (
         (None, None) if agreement.passed else diagnose(reference, format_, path, precision)
     )
+    layers: Sequence[LayerAgreement] = ()
+    if per_layer:
+        try:
+            layers = layers_of(reference, format_, path)
+        except EdgekitError:
+            raise
+        except Exception as error:  # see `diagnose`
+            undiagnosed = reason(error)
     from_files = facts.parent_sha256 is not None or model.parent_sha256 is not None
     return Verification(
         agreement,
@@ -284,7 +292,7 @@ def verify(
         reference.skipped,
         preparation(model),
         facts.parent_sha256 == model.parent_sha256 if from_files else None,
-        tuple(layers_of(reference, format_, path)) if per_layer else (),
+        tuple(layers),
     )
 
 

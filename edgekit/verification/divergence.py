@@ -116,6 +116,22 @@ FUSED_DB = 3.0
 """Below, the closest tensor has nothing to do with a layer: it was fused with another one."""
 
 
+FAR_DB = 30.0
+"""Below, a layer of integers is noisy enough to be looked at: a thousandth of its power."""
+
+
+def first_far(layers: Sequence[LayerAgreement]) -> str | None:
+    """Path of the first layer below `FAR_DB`, fused ones left out; ``None`` without one."""
+    return next(
+        (
+            layer.layer
+            for layer in layers
+            if layer.sqnr_db is not None and FUSED_DB < layer.sqnr_db < FAR_DB
+        ),
+        None,
+    )
+
+
 def worst_layers(
     layers: Sequence[LayerAgreement], kinds: Sequence[str] = ("Conv2d", "Linear")
 ) -> list[str]:

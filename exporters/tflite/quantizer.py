@@ -76,7 +76,20 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
         raise ModelError(f"ai-edge-quantizer: {error}") from error
     if found is None or not _has_integers(bytes(found)):
         raise nothing
+    if scheme.interface == "int8":
+        _check_ends(bytes(found))
     return _named(bytes(found))
+
+
+def _check_ends(content: bytes) -> None:
+    """Refuses a file whose input or output is no integer with a scale."""
+    (graph,) = unpack(content).subgraphs
+    for what, (index,) in (("input", graph.inputs), ("output", graph.outputs)):
+        if not _scaled(graph.tensors[index]):
+            raise ModelError(
+                f"the layer at the {what} stays in float, so that no integers can go in and out: "
+                f"take it out of --float-layers, or leave --io int8 out"
+            )
 
 
 def _named(content: bytes) -> bytes:
@@ -132,7 +145,7 @@ def _scaled(tensor: Any) -> bool:
 
 def _tensors_of(layer: str) -> str:
     """A pattern of the tensors that a module computes."""
-    return rf"(^|;){re.escape(layer)}([.#/;_]|$)"
+    return rf"(^|;){re.escape(layer)}([.#/;]|$)"
 
 
 def _found(content: bytes, images: Sequence[Array], how: str) -> list[tuple[str, float, float]]:

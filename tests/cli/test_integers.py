@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -223,7 +224,7 @@ def test_a_ladder_whose_last_rung_breaks_ends_with_a_rejected_file(
     from edgekit.quantize import ladder
 
     # No rung is as good as a float network that is always right and still better.
-    monkeypatch.setattr(ladder, "held_out", lambda *_: ladder.HeldOut(*_judge(), top1=1.5))
+    monkeypatch.setattr(ladder, "held_out", lambda *_, **__: ladder.HeldOut(*_judge(), top1=1.5))
     monkeypatch.setattr("edgekit.exporting.held_out", ladder.held_out)
     monkeypatch.setattr(ladder, "LATENCY_SECONDS", 0.3)
     words = ("export", trained_run, "-t", "tflite", "-p", "int8", "--max-drop", 0.5, "-o", "out")
@@ -277,7 +278,7 @@ def test_an_interrupted_tuning_goes_on_where_it_was(
     measured: list[tuple[str, str]] = []
 
     def gone(one: tuning.Built, other: tuning.Built) -> tuple[float, float, float]:
-        measured.append((str(one.artifact.sha256), str(other.artifact.sha256)))
+        measured.append((one.content_sha256, other.content_sha256))
         if len(measured) == 2:
             raise UnavailableError("the device is gone")
         return 1.1, 1.05, 1.15
@@ -320,3 +321,81 @@ def test_what_stays_in_float_is_named(run: CommandLine, module: Module) -> None:
     assert kinds["tflite"] == ["ELU"]
     contract = json.loads(Path("out/Net-int8.tflite.json").read_text())
     assert contract["float_operators"] == ["ELU"]
+
+
+def float_weights(run: CommandLine, words: str, target: str, layer: str) -> set[str]:
+    """Layers whose weights are of 32 bits in a file of integers with one chosen layer in float."""
+    from edgekit import registry
+    from edgekit.exporting import export
+    from edgekit.quantize.integers import Integers
+
+    (found,) = export(
+        words, [target], ["int8"], out="out", resolution=32, overwrite=True,
+        integers=Integers("digits", 32, float_layers=(layer,)),
+    )  # fmt: skip
+    (path, *_) = registry.target(target).files(found.path)
+    if target == "openvino":
+        import openvino
+
+        constants = openvino.Core().read_model(path).get_ordered_ops()
+        names = [
+            op.get_friendly_name()
+            for op in constants
+            if op.get_type_name() == "Constant"
+            and op.get_output_element_type(0).get_type_name() == "f32"
+            and len(op.get_output_shape(0)) == 4
+            and max(op.get_output_shape(0)[:2]) > 1
+        ]
+    else:
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(str(path))
+        interpreter.allocate_tensors()
+        names = [
+            t["name"]
+            for t in interpreter.get_tensor_details()
+            if t["dtype"] is np.float32 and len(t["shape"]) == 4 and t["shape"][1:3].max() == 3
+        ]
+    return {
+        part
+        for name in names
+        for part in ("conv", "conv_next")
+        if re.search(rf"\b{part}[.#]", name)
+    }
+
+
+@pytest.mark.parametrize("target", ["openvino", "tflite"])
+def test_chosen_layers_and_no_others_keep_weights_of_32_bits(
+    target: str, run: CommandLine, module: Module
+) -> None:
+    text = network().replace("self.first", "self.conv").replace("self.second", "self.conv_next")
+    assert float_weights(run, f"{module(text)}:Net", target, "conv") == {"conv"}
+
+
+def test_an_end_that_stays_in_float_has_no_integers(run: CommandLine, module: Module) -> None:
+    words = f"{module(network())}:Net"
+    for target in ("onnx", "tflite"):
+        result = run(
+            "export", words, "-t", target, "-p", "int8", "--resolution", 32, "--io", "int8",
+            "--calibration", "digits", "--float-layers", "scores", "-o", "out",
+        )  # fmt: skip
+        assert result.code == 3
+        assert "--io " in result.message
+
+
+def test_a_bound_needs_integers(run: CommandLine, trained_run: Path) -> None:
+    result = run("export", trained_run, "-t", "onnx", "-p", "fp16", "--max-drop", 0.5)
+    assert result.code == 2
+    assert "--max-drop goes with precisions of integers" in result.message
+
+
+def test_accuracy_is_judged_on_the_data_of_the_training(
+    run: CommandLine, trained_run: Path, tmp_path: Path
+) -> None:
+    source = images(tmp_path / "photos", 100)
+    result = run(
+        "export", trained_run, "-t", "tflite", "-p", "int8", "--calibration", source,
+        "--max-drop", 90, "-o", "out",
+    )  # fmt: skip
+    assert result.code in (0, 4), result.err
+    assert "is none of the" not in result.err

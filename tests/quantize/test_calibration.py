@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgekit.core import Preprocessing, TensorSpec
 from edgekit.data import open_source
 from edgekit.data.stored import real_values, stored_values
 from edgekit.errors import DataError, UsageError
+from edgekit.inference import default_split
 from edgekit.lowering.choices import CHOICES, checked_forms, chosen_forms, isa
 from edgekit.quantize import calibration
 from edgekit.quantize.calibration import calibration_images
@@ -91,3 +95,48 @@ def test_the_processor_decides() -> None:
 def test_forms_that_there_are_not_are_named() -> None:
     with pytest.raises(UsageError, match="expected hardswish=native, hardswish=clamp"):
         checked_forms({"hardswish": ("native", "clamp")}, {"hardswish": "fast"})
+
+
+def test_few_images_of_many_classes_are_of_all_sorts() -> None:
+    class Many:
+        name = "many"
+
+        def size(self, split: str) -> int:
+            return 5000
+
+        def label(self, split: str, index: int) -> int:
+            return index % 1000
+
+    source: Any = Many()
+    labels = [source.label("all", i) for i in calibration._balanced(source, "all", 128, 0)]
+    assert len(set(labels)) == 128
+    assert min(labels) < 100
+    assert max(labels) > 900
+
+
+def pictures(folder: Path, count: int) -> Path:
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        path = folder / f"class{i % 2}" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+    return folder
+
+
+def test_folders_in_one_another_are_compared_image_by_image(tmp_path: Path) -> None:
+    pictures(tmp_path / "data" / "train", 200)
+    pictures(tmp_path / "data" / "test", 20)
+    found = calibration_images(str(tmp_path / "data" / "train"), FACTS, 128)
+    source = open_source(str(tmp_path / "data"))
+    with pytest.raises(DataError, match=r"images of '.*data' \(split 'validation'\) are among the"):
+        found.check_apart(source, "validation")
+    calibration_images(str(tmp_path / "data"), FACTS, 128).check_apart(source, "validation")
+    other = open_source(str(pictures(tmp_path / "other", 100)))
+    found.check_apart(other, "validation")
+
+
+def test_what_ranges_came_from_is_evaluated_on_its_test_images(tmp_path: Path) -> None:
+    folder = str(pictures(tmp_path / "data", 100))
+    source = open_source(folder)
+    assert default_split(source, None) == "all"
+    assert default_split(source, "digits", folder) == "test"
