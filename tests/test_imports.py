@@ -29,6 +29,7 @@ LEVELS = (
     ("inference",),
     ("quantize",),
     ("exporting",),
+    ("search",),
     ("report",),
     ("cli",),
     ("__main__",),

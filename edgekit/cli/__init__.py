@@ -32,6 +32,7 @@ COMMANDS = {
     "predict": "Classify images with an artifact or network.",
     "profile": "Measure latency, memory and energy.",
     "report": "Make one HTML page of measurements and accuracies.",
+    "search": "Adapt a trained network to a budget (NetAdapt).",
     "train": "Train a network on labelled images.",
     "verify": "Compare an artifact with its network.",
 }

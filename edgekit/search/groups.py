@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from edgekit.core import ModelSpec
 from edgekit.errors import ModelError
 from edgekit.models import family_of
+from edgekit.models.size import laid_out
 from edgekit.models.widths import Axes, BatchNorm2d, Conv2d, Linear, named_axes
 
 FIXED = ("image", "classes")
@@ -87,8 +88,7 @@ def groups_of(spec: ModelSpec, module: nn.Module) -> tuple[Group, ...]:
 
 def widths_of(spec: ModelSpec) -> dict[str, int]:
     """Channels of every named width of a network, without building its weights."""
-    with torch.device("meta"):
-        module = family_of(spec).build(spec)
+    module = laid_out(spec, family_of(spec).build)
     every = {
         width.name: width.n
         for _, _, axes in named_axes(module)

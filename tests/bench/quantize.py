@@ -162,21 +162,35 @@ def floats(folder: Path, arguments: argparse.Namespace) -> None:
 
 
 def photos(folder: Path, arguments: argparse.Namespace) -> None:
-    """Agreement of int8 with PyTorch's float on photographs, which ranges come from, too."""
+    """Agreement of int8 files with float ones on photographs; ranges come from 64 of them."""
+    import numpy as np
+
+    from edgekit.data.decode import load_image
+    from edgekit.data.preprocess import prepare
+    from edgekit.verification.agreement import TOLERANCES
+    from edgekit.verification.agreement import compare as agreement
+
+    pictures = sorted(Path(arguments.photos).glob("*.jpg"))
+    source = folder / "photos"
+    for i, picture in enumerate(pictures):  # a source has two classes at least
+        (source / str(i % 2)).mkdir(parents=True, exist_ok=True)
+        (source / str(i % 2) / picture.name).symlink_to(picture.resolve())
     for name in arguments.network or NETWORKS:
         found = files(
-            name, folder, arguments.target, data=arguments.photos,
-            integers=Integers(arguments.photos),
-        )  # fmt: skip
+            name, folder, arguments.target, data=str(source), integers=Integers(str(source), 64)
+        )
         for target in arguments.target:
-            if (target, "int8") in found:
-                agreement = found[target, "int8"].artifact.agreement
-                assert agreement is not None
-                print(
-                    f"| {name} | {target} | {agreement.n} | {agreement.top1_match:.1%} | "
-                    f"{agreement.sqnr_db:.1f} |",
-                    flush=True,
-                )
+            if (target, "int8") not in found:
+                continue
+            pair = [open_classifier(found[target, p].path) for p in ("fp32", "int8")]
+            images = np.stack([prepare(load_image(p), pair[0].preprocessing) for p in pictures])
+            exact, rounded = (classifier.scores(images) for classifier in pair)
+            result = agreement(exact, rounded, TOLERANCES["int8"])
+            print(
+                f"| {name} | {target} | {result.n} | {result.top1_match:.1%} | "
+                f"{result.sqnr_db:.1f} |",
+                flush=True,
+            )
 
 
 def accuracy(folder: Path, arguments: argparse.Namespace) -> None:

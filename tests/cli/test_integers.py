@@ -228,7 +228,7 @@ def test_a_ladder_whose_last_rung_breaks_ends_with_a_rejected_file(
     monkeypatch.setattr("edgekit.exporting.held_out", ladder.held_out)
     monkeypatch.setattr(ladder, "LATENCY_SECONDS", 0.3)
     words = ("export", trained_run, "-t", "tflite", "-p", "int8", "--max-drop", 0.5, "-o", "out")
-    result = run(*words, "--json")
+    result = run(*words, "--qat-epochs", 1, "--calibration-images", 32, "--json")
     assert result.code == 4
     assert "ways loses at most 0.5 points of top-1 on 'digits', validation" in result.message
     (entry,) = result.json["rejected"]

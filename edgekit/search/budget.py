@@ -1,0 +1,78 @@
+"""What a network may cost, as people write it: ``latency=0.6x,size=2MB``."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from edgekit.errors import UsageError
+
+UNITS: dict[str, dict[str, float]] = {
+    "latency": {"ms": 1.0, "us": 1e-3, "s": 1e3},
+    "size": {"B": 1.0, "kB": 1e3, "KiB": 2.0**10, "MB": 1e6, "MiB": 2.0**20},
+    "macs": {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9},
+}
+"""Resources and their units, the factors to ms, bytes and multiply-accumulates."""
+
+_LIMIT = re.compile(r"([a-z]+)=([0-9.]+(?:e-?[0-9]+)?)([A-Za-z]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The bound of one resource.
+
+    Attributes:
+        resource: a key of `UNITS`.
+        value: in ms, bytes or multiply-accumulates; a share of the start where ``relative``.
+        words: as it was written.
+    """
+
+    resource: str
+    value: float
+    relative: bool
+    words: str
+
+    def absolute(self, start: float) -> float:
+        """The bound, for what the start costs."""
+        return self.value * start if self.relative else self.value
+
+
+def parse_budget(words: str) -> tuple[Limit, ...]:
+    """Reads a budget.
+
+    Raises:
+        UsageError: a resource or unit that there is not, or a number out of range.
+    """
+    found: dict[str, Limit] = {}
+    for part in words.split(","):
+        match = _LIMIT.fullmatch(part.strip())
+        resource = part.partition("=")[0].strip()
+        if resource == "energy":
+            raise UsageError(
+                "budget energy: expected latency, size or macs; an energy budget needs a meter, "
+                "and no search steers by one yet"
+            )
+        if match is None or match[1] not in UNITS:
+            raise UsageError(
+                f"budget '{part.strip()}': expected such as latency=0.6x, latency=4ms, size=2MB or "
+                f"macs=50M, separated by commas"
+            )
+        unit, relative = match[3], match[3] == "x"
+        if not relative and unit not in UNITS[resource]:
+            names = ", ".join(repr(name) for name in UNITS[resource] if name)
+            raise UsageError(f"budget '{part.strip()}': expected x or one of {names} as unit")
+        try:
+            number = float(match[2])
+        except ValueError:
+            number = math.nan
+        value = number * (1.0 if relative else UNITS[resource][unit])
+        if not (0 < value < math.inf) or (relative and value >= 1):
+            raise UsageError(
+                f"budget '{part.strip()}': expected a number above 0"
+                + (" and below 1, a share of the start" if relative else "")
+            )
+        if resource in found:
+            raise UsageError(f"budget '{words}' has two bounds of {resource}")
+        found[resource] = Limit(resource, value, relative, part.strip())
+    return tuple(found.values())

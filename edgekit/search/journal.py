@@ -1,0 +1,118 @@
+"""What a search has done, in a file that survives being killed at any moment."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import InputError, UsageError
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS candidates (
+    step INTEGER, tuned INTEGER, channels TEXT, width INTEGER, top1 REAL, loss REAL, seconds REAL,
+    error TEXT, PRIMARY KEY (step, tuned, channels));
+CREATE TABLE IF NOT EXISTS steps (step INTEGER PRIMARY KEY, record TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A candidate and how good it is.
+
+    Attributes:
+        channels: name of the group that was made smaller.
+        width: what is left of it.
+        top1: on the images that candidates are chosen by; ``None`` where it failed.
+        seconds: that training and scoring took.
+        error: why it failed.
+    """
+
+    channels: str
+    width: int
+    top1: float | None
+    loss: float | None
+    seconds: float
+    error: str | None = None
+
+
+class Journal:
+    """The journal of one search; one process at a time has it open.
+
+    Args:
+        path: of the file; made where missing.
+        facts: what a search that goes on must have in common with the one that was begun.
+
+    Raises:
+        UsageError: another search has it open, or it is of another search.
+        InputError: the file cannot be used.
+    """
+
+    def __init__(self, path: Path, facts: Mapping[str, str]) -> None:
+        self._lock = open(path.with_name(f".{path.name}.lock"), "w", encoding="utf-8")  # noqa: SIM115
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise UsageError(
+                f"another search is at work in {path.parent}: wait for it, or give another folder "
+                f"with -o"
+            ) from error
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None)
+            self._connection.executescript(_TABLES)
+            self._compare(path, facts)
+        except sqlite3.Error as error:
+            raise InputError(f"{path} is no journal of a search ({error})") from error
+
+    def _compare(self, path: Path, facts: Mapping[str, str]) -> None:
+        known = dict(self._connection.execute("SELECT name, value FROM facts").fetchall())
+        if not known:
+            self._connection.execute("BEGIN")
+            self._connection.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
+            self._connection.execute("COMMIT")
+            return
+        for name, value in facts.items():
+            if known.get(name) != value:
+                raise UsageError(
+                    f"{path} is of another search: its {name} is {known.get(name)}, now it is "
+                    f"{value}; give what it was begun with, or another folder with -o"
+                )
+
+    def candidate(self, step: int, channels: str, tuned: bool) -> Scored | None:
+        """What is known of a candidate."""
+        row = self._connection.execute(
+            "SELECT channels, width, top1, loss, seconds, error FROM candidates "
+            "WHERE step = ? AND channels = ? AND tuned = ?",
+            (step, channels, tuned),
+        ).fetchone()
+        return None if row is None else Scored(*row)
+
+    def add(self, step: int, tuned: bool, found: Scored) -> None:
+        """Notes a candidate."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                step, tuned, found.channels, found.width, found.top1, found.loss, found.seconds,
+                found.error,
+            ),
+        )  # fmt: skip
+
+    def finish(self, step: int, record: Mapping[str, Any]) -> None:
+        """Notes a step that is done."""
+        self._connection.execute("INSERT INTO steps VALUES (?, ?)", (step, json.dumps(record)))
+
+    def steps(self) -> list[dict[str, Any]]:
+        """The records of all steps that are done, in order."""
+        rows = self._connection.execute("SELECT record FROM steps ORDER BY step").fetchall()
+        return [json.loads(row[0]) for row in rows]
+
+    def close(self) -> None:
+        """Lets another process open it."""
+        self._connection.close()
+        self._lock.close()

@@ -1,0 +1,124 @@
+"""Short trainings and scores of networks in a search, on images that stay in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgekit.core import ImageSource, Preprocessing
+from edgekit.errors import DataError, ModelError
+from edgekit.training.images import Batches, Loader, augment, normalize, open_splits
+
+BATCH = 64
+STATISTICS_BATCHES = 8
+SELECTION = "validation"
+"""The split that candidates are chosen by: nothing is trained or tested on it."""
+
+
+class Learner:
+    """Trains and scores networks of one search; equal arguments give equal results.
+
+    Args:
+        source: with the splits ``train`` and `SELECTION`.
+        facts: how images become inputs.
+        teacher: whose scores are learned, too; ``None`` for labels alone.
+
+    Raises:
+        DataError: a split is missing, or an image cannot be decoded.
+    """
+
+    def __init__(
+        self, source: ImageSource, facts: Preprocessing, seed: int, teacher: nn.Module | None
+    ) -> None:
+        for split in ("train", SELECTION):
+            if split not in source.splits:
+                raise DataError(
+                    f"'{source.name}' has no split '{split}': a search trains on one part and "
+                    f"chooses by another"
+                )
+        self._facts, self._seed, self._teacher = facts, seed, teacher
+        self._flip = source.flippable
+        self._images = open_splits(source, ["train", SELECTION], facts, lambda done, of: None)
+        self.epoch_steps = max(1, len(self._images["train"]) // BATCH)
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of one epoch, in its own order: pixels and labels."""
+        train = self._images["train"]
+        batches = Batches(len(train), min(BATCH, len(train)), self._seed)
+        batches.epoch = epoch
+        yield from Loader(train, batches, torch.device("cpu"))
+
+    def inputs(self, pixels: Tensor) -> Tensor:
+        """Pixels as the network takes them."""
+        return normalize(pixels, self._facts)
+
+    @torch.no_grad()
+    def recalibrate(self, module: nn.Module) -> None:
+        """Sets the statistics of batch norms anew: taking channels out has changed them."""
+        norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean of all batches
+        module.train()
+        for i, (pixels, _) in enumerate(self.batches(0)):
+            if i == STATISTICS_BATCHES:
+                break
+            module(self.inputs(pixels))
+        module.eval()
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+    def tune(self, module: nn.Module, steps: int, rate: float) -> None:
+        """Trains for some steps, with a rate that falls to 0.
+
+        Raises:
+            ModelError: the loss is no longer finite.
+        """
+        module.train()
+        optimizer = torch.optim.AdamW(module.parameters(), rate, weight_decay=1e-4)
+        done, epoch = 0, 0
+        torch.manual_seed(self._seed)
+        while done < steps:
+            for pixels, labels in self.batches(epoch):
+                if done == steps:
+                    break
+                share = done / steps
+                optimizer.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * share)) / 2
+                pixels = augment(pixels, (self._seed, done), flip=self._flip, crop=True)
+                loss = self._loss(module, self.inputs(pixels), labels)
+                if not torch.isfinite(loss):
+                    raise ModelError("the loss of a candidate is no longer finite")
+                optimizer.zero_grad()
+                torch.autograd.backward(loss)
+                optimizer.step()
+                done += 1
+            epoch += 1
+        module.eval()
+
+    def _loss(self, module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        scores = module(images)
+        loss = F.cross_entropy(scores, labels, label_smoothing=0.1)
+        if self._teacher is None:
+            return loss
+        with torch.no_grad():
+            wanted = F.log_softmax(self._teacher(images), dim=1)
+        found = F.log_softmax(scores, dim=1)
+        return (loss + F.kl_div(found, wanted, log_target=True, reduction="batchmean")) / 2
+
+    @torch.no_grad()
+    def score(self, module: nn.Module) -> tuple[float, float]:
+        """Top-1, a fraction, and mean loss on the images that candidates are chosen by."""
+        module.eval()
+        images = self._images[SELECTION]
+        right, loss = 0, 0.0
+        for start in range(0, len(images), 256):
+            pixels, labels = images.fetch(range(start, min(start + 256, len(images))))
+            scores = module(self.inputs(pixels))
+            right += int((scores.argmax(1) == labels).sum())
+            loss += float(F.cross_entropy(scores, labels, reduction="sum"))
+        return right / len(images), loss / len(images)

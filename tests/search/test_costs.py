@@ -1,0 +1,176 @@
+"""What networks cost: counts, and times of parts that are measured once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from edgekit import registry
+from edgekit.core import ModelSpec
+from edgekit.errors import InputError, UnavailableError
+from edgekit.exporting import export
+from edgekit.models import build, find_spec
+from edgekit.models.count import layers
+from edgekit.search import timing
+from edgekit.search.costs import CostTable, CountedMacs, CountedSize, MeasuredLatency
+from edgekit.search.groups import resized
+from edgekit.search.parts import module_of, parts_of
+from edgekit.search.timing import Timer
+
+NAMES = ("mobilenetv1", "mobilenetv3-small", "shufflenetv2", "shufflenetv2plus-small")
+
+
+def small(name: str) -> ModelSpec:
+    return find_spec(f"{name}@0.35", classes=5, resolution=64)
+
+
+class Clock:
+    """In place of a timer: the size of the file."""
+
+    def __init__(self) -> None:
+        self.files: list[int] = []
+
+    def time(self, path: Path) -> float:
+        self.files.append(path.stat().st_size)
+        return float(path.stat().st_size)
+
+
+def costs(folder: Path, clock: Clock, **conditions: object) -> MeasuredLatency:
+    target = registry.target("tflite")
+    table = CostTable(folder / "parts.sqlite", {"runtime": "1", **conditions})
+    return MeasuredLatency(target, target.schemes["fp32"], table, lambda: clock)  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_parts_of_a_network_are_the_network(name: str) -> None:
+    spec = small(name)
+    torch.manual_seed(0)
+    module = build(spec).eval()
+    x = torch.randn(1, 3, 64, 64)
+    expected = module(x)
+    for part, layer in zip(parts_of(spec)[:-1], [module.stem, *module.blocks], strict=True):
+        assert tuple(x.shape[1:]) == part.shape
+        x = layer(x)
+    x = module.pool(module.head(x))
+    x = x if module.neck is None else module.neck(x)
+    torch.testing.assert_close(module.classifier(module.flatten(x)), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_part_is_a_network_of_its_own(name: str) -> None:
+    spec = small(name)
+    for part in parts_of(spec):
+        module = module_of(spec, part.name)
+        assert module(torch.randn(2, *part.shape)).ndim == 2
+        assert not any(isinstance(m, nn.BatchNorm2d) and m.training for m in module.modules())
+
+
+def test_equal_parts_have_equal_keys_and_others_do_not() -> None:
+    spec = find_spec("mobilenetv3-small", resolution=64)
+    keys = {part.name: part.key for part in parts_of(spec)}
+    assert keys["block4"] == keys["block5"]
+    assert len(set(keys.values())) == len(keys) - 2
+    narrow = {part.name: part.key for part in parts_of(resized(spec, {"block4.expand": 120}))}
+    assert [name for name in keys if keys[name] != narrow[name]] == ["block4"]
+    wide = {part.name: part.key for part in parts_of(resized(spec, {"stage2.out": 48}))}
+    changed = [name for name in keys if keys[name] != wide[name]]
+    assert set(changed) == {"block3", "block4", "block5", "block6"}
+    smaller = find_spec("mobilenetv3-small", resolution=32)
+    assert not set(keys.values()) & {part.key for part in parts_of(smaller)}
+
+
+def test_parts_are_measured_once(tmp_path: Path) -> None:
+    spec, clock = small("mobilenetv1"), Clock()
+    first = costs(tmp_path, clock)
+    found = first.of(spec)
+    assert found > sum(clock.files) > 0  # equal parts count each time
+    measured = len(clock.files)
+    assert measured == first.measured == len({part.key for part in parts_of(spec)})
+    assert first.of(spec) == found
+    assert costs(tmp_path, clock).of(spec) == found
+    assert len(clock.files) == measured
+    first.of(resized(spec, {"block3.out": 16}))
+    assert len(clock.files) == measured + 2
+    costs(tmp_path, clock, threads=2).of(spec)
+    assert len(clock.files) == 2 * measured + 2
+
+
+@pytest.mark.parametrize(("target", "precision"), [("tflite", "int8"), ("onnx", "int8")])
+def test_parts_are_written_in_the_precision_of_the_search(
+    target: str, precision: str, tmp_path: Path
+) -> None:
+    found = registry.target(target)
+    clock = Clock()
+    table = CostTable(tmp_path / "parts.sqlite", {})
+    counted = MeasuredLatency(found, found.schemes[precision], table, lambda: clock)  # type: ignore[arg-type,return-value]
+    part = parts_of(small("mobilenetv1"))[3]
+    counted._part(small("mobilenetv1"), part)
+    assert counted.measured == 1
+
+
+def test_counts_are_those_of_the_network() -> None:
+    spec = small("mobilenetv3-small")
+    module = build(spec)
+    macs = sum(layer.macs for layer in layers(module.eval(), 64))
+    assert CountedMacs().of(spec) == macs
+    assert CountedSize().of(spec) == sum(v.numel() for v in module.state_dict().values())
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UnavailableError, match="EDGEKIT_HOME"):
+        CostTable(tmp_path / "file" / "parts.sqlite", {})
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("networks")
+    names = {"narrow": "mobilenetv1@0.25", "wide": "mobilenetv1"}
+    return {
+        key: export(name, ["tflite"], out=folder, resolution=64)[0].path
+        for key, name in names.items()
+    }
+
+
+def test_a_wider_network_takes_longer(networks: dict[str, Path]) -> None:
+    timer = Timer("tflite", networks["narrow"], 1)
+    try:
+        narrow, wide = (timer.time(networks[key]) for key in ("narrow", "wide"))
+    finally:
+        timer.close()
+    assert 0 < narrow < wide
+
+
+def test_what_cannot_be_loaded_is_named(networks: dict[str, Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(b"nothing")
+    timer = Timer("tflite", networks["narrow"], 1)
+    try:
+        with pytest.raises(InputError, match=r"broken\.tflite"):
+            timer.time(broken)
+        assert timer.time(networks["narrow"]) > 0
+    finally:
+        timer.close()
+
+
+def test_a_process_that_is_killed_is_started_anew(networks: dict[str, Path]) -> None:
+    timer = Timer("tflite", networks["narrow"], 1)
+    try:
+        first = timer.time(networks["narrow"])
+        assert timer._process is not None
+        timer._process.kill()
+        timer._process.join()
+        assert timer.time(networks["narrow"]) == pytest.approx(first, rel=10)
+    finally:
+        timer.close()
+
+
+def test_what_hangs_is_ended(networks: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "TIME_LIMIT_S", 0.05)
+    timer = Timer("tflite", networks["narrow"], 1)
+    with pytest.raises(UnavailableError, match="crashed or hung twice"):
+        timer.time(networks["wide"])
+    assert timer._process is None
