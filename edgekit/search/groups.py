@@ -138,8 +138,8 @@ def shrunk(spec: ModelSpec, module: nn.Module, kept: Kept) -> tuple[ModelSpec, n
         ModelError: a group that the spec has no place for.
     """
     smaller = resized(spec, {name: len(stay) for name, stay in kept.items()})
-    built = family_of(smaller).build(smaller)
-    state = dict(module.state_dict())
+    built = laid_out(smaller, family_of(smaller).build)
+    state = {name: value.detach().clone() for name, value in module.state_dict().items()}
     for path, tensor, axes in named_axes(module):
         value = tensor.detach()
         for axis in range(value.ndim):
@@ -148,7 +148,7 @@ def shrunk(spec: ModelSpec, module: nn.Module, kept: Kept) -> tuple[ModelSpec, n
                 value = value.index_select(axis, stay.to(value.device))
         state[path] = value
     try:
-        built.load_state_dict(state)
+        built.load_state_dict(state, assign=True)
     except RuntimeError as error:
         raise ModelError(
             f"'{spec.name}' has no place for {', '.join(kept)}: {str(error).splitlines()[-1]}"

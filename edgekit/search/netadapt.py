@@ -26,7 +26,7 @@ import edgekit
 from edgekit import registry
 from edgekit.core import ModelSpec, canonical_json, from_json, to_json
 from edgekit.data import open_source
-from edgekit.errors import GateError, ModelError, UsageError
+from edgekit.errors import GateError, ModelError, OutputError, UnavailableError, UsageError
 from edgekit.exporting import Exported, export
 from edgekit.inference import evaluate, open_classifier
 from edgekit.measure.comparing import compare
@@ -226,7 +226,10 @@ class _Search:
             raise UsageError(f"{out} holds a search: go on with --resume, or give another -o")
         if resume and not journal.exists():
             raise UsageError(f"{out} holds no search to go on with")
-        out.mkdir(parents=True, exist_ok=True)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make the folder {out}: {error.strerror}") from error
         self.journal = Journal(journal, self._identity())
 
     def _identity(self) -> dict[str, str]:
@@ -248,6 +251,12 @@ class _Search:
     def run(self) -> SearchResult:
         try:
             return self._run()
+        except UnavailableError as error:
+            error.args = (
+                f"{error}; all that was done is kept in {self.out}: give the same command with "
+                f"--resume to go on",
+            )
+            raise
         finally:
             self.journal.close()
             if self.timer is not None:

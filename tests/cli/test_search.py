@@ -142,3 +142,29 @@ def test_a_precision_that_there_is_not_is_refused(run: CommandLine, trained_run:
     )
     assert result.code == 2
     assert "target openvino has no precision w8a16" in result.message
+
+
+def test_a_folder_that_cannot_be_made_is_named(
+    run: CommandLine, trained_run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    result = run("search", trained_run, "--budget", "macs=0.85x", *QUICK, "-o", "file/s")
+    assert result.code == 3
+    assert "cannot make the folder file/s" in result.message
+
+
+def test_a_runtime_that_is_lost_ends_with_the_way_to_go_on(
+    run: CommandLine, trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit.errors import UnavailableError
+    from edgekit.search import netadapt
+
+    def gone(*_: object) -> None:
+        raise UnavailableError("the device is gone")
+
+    monkeypatch.setattr(netadapt, "compare", gone)
+    words = ("search", trained_run, "--budget", "latency=0.9x", *QUICK, "-o", "s")
+    result = run(*words)
+    assert result.code == 5
+    assert "the device is gone; all that was done is kept in s" in result.message
+    assert "--resume" in result.message

@@ -35,7 +35,7 @@ NAMES = (
 def small(name: str) -> tuple[ModelSpec, nn.Module]:
     """A narrow network whose batch norms do something."""
     torch.manual_seed(0)
-    spec = find_spec(f"{name}@0.35", classes=5, resolution=64)
+    spec = find_spec(f"{name}@0.35", classes=5, resolution=32)
     module = build(spec)
     for norm in module.modules():
         if isinstance(norm, nn.BatchNorm2d):
@@ -43,14 +43,14 @@ def small(name: str) -> tuple[ModelSpec, nn.Module]:
             nn.init.uniform_(norm.bias, -0.5, 0.5)
             norm.momentum = None
     with torch.no_grad():  # or else few channels would reach the scores
-        module.train()(torch.randn(16, 3, 64, 64))
+        module.train()(torch.randn(16, 3, 32, 32))
     return spec, module.eval()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_free_group_is_exact(name: str) -> None:
     spec, module = small(name)
-    groups = checked(spec, module, torch.randn(2, 3, 64, 64))
+    groups = checked(spec, module, torch.randn(2, 3, 32, 32))
     why = {group.name: group.frozen for group in groups if group.frozen is not None}
     if name.startswith("shufflenetv2"):
         positions, derived = "mixes its channels by position", {"head", "neck.squeeze"}
@@ -74,7 +74,7 @@ def test_a_shrunk_network_is_a_spec_like_any_other(name: str) -> None:
         if group.frozen is None
     }
     smaller, network = shrunk(spec, module, kept)
-    images = torch.randn(2, 3, 64, 64)
+    images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(
             network(images), zeroed(module, kept)(images), rtol=1e-4, atol=1e-5
@@ -99,7 +99,7 @@ def test_a_group_that_is_not_exact_is_frozen_and_says_so() -> None:
     module.blocks[2].append(Peeking())
     groups = {group.name: group for group in groups_of(spec, module)}
     assert groups["block2.out"].frozen is None
-    found = {group.name: group.frozen for group in checked(spec, module, torch.randn(1, 3, 64, 64))}
+    found = {group.name: group.frozen for group in checked(spec, module, torch.randn(1, 3, 32, 32))}
     # What is built from the spec has no such layer.
     assert found["block2.out"] is not None
 
@@ -126,7 +126,7 @@ def test_a_channel_without_effect_goes_first(criterion: str) -> None:
             block.conv.weight[idle] = 0
             block.norm.weight[idle] = 0
             block.norm.bias[idle] = 0
-    batch = (torch.randn(4, 3, 64, 64), torch.arange(4))
+    batch = (torch.randn(4, 3, 32, 32), torch.arange(4))
     values = importances(module, criterion, batch)
     expand = values["block1.expand"]
     assert expand[idle] == expand.min() == 0
