@@ -151,6 +151,12 @@ METERS: dict[str, Entry] = {
         "edgekit.measure.meters.rapl:METER", "processor packages of Intel and AMD (powercap)"
     ),
 }
+EXECUTORS = {
+    "processes": Entry("edgekit.search.processes:Processes", "processes of this machine"),
+    "ray": Entry("edgekit.search.ray_cluster:RayCluster", "a Ray cluster, see 'edgekit[ray]'"),
+}
+"""Where the candidates of a search are trained."""
+
 APPS: dict[str, Entry] = {}
 
 
@@ -304,6 +310,15 @@ def precision(name: str) -> str:
         if normalize(known) == normalize(name):
             return _PRECISION_ALIASES.get(known, known)
     raise UnknownNameError("precision", name, PRECISIONS, "see 'edgekit list precisions'")
+
+
+def executor(name: str) -> Any:
+    """The class of an executor; see `EXECUTORS`.
+
+    Raises:
+        UnavailableError: a package that it needs is not installed.
+    """
+    return load(find("executor", EXECUTORS, name, "executors"))
 
 
 def lowerings() -> list[Lowering]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import csv
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgekit.cli import console
-from edgekit.cli.options import Number
+from edgekit.cli.options import Number, resolution_option, weights_option
+from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgekit.search.netadapt import SearchResult, Step
+    from edgekit.search.records import SearchResult, Step
 
 
 @click.command("search")
@@ -20,13 +21,24 @@ if TYPE_CHECKING:
 @click.option("--budget", required=True, metavar="LIMITS", help="Such as latency=0.6x,size=2MB.")
 @click.option("--target", "-t", default="onnx", show_default=True, metavar="T")
 @click.option("--precision", "-p", default="fp32", show_default=True, metavar="P")
+@weights_option
+@resolution_option
 @click.option("--data", metavar="SRC", help="Labelled images. [default: those of its training]")
 @click.option(
+    "--method",
+    type=click.Choice(["netadapt", "uniform", "random", "compound"]),
+    default="netadapt",
+    show_default=True,
+    help="Group by group, or the whole network scaled.",
+)
+@click.option("--baselines", metavar="METHODS", help="Others for comparison: uniform,random.")
+@click.option(
     "--rule",
-    type=click.Choice(["ratio", "accuracy"]),
+    type=click.Choice(["ratio", "accuracy", "reward"]),
     default="ratio",
     show_default=True,
-    help="Which candidate goes on: least accuracy lost per cost, or the most accurate one.",
+    help="Which candidate goes on: least accuracy lost per cost, the most accurate one, or by "
+    "MnasNet's reward.",
 )
 @click.option(
     "--criterion",
@@ -41,14 +53,37 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--tune-steps", type=click.IntRange(0), default=10, show_default=True, metavar="N",
-    help="Batches that a candidate is trained for.",
+    help="Batches that a candidate is trained for at first.",
 )  # fmt: skip
 @click.option(
     "--finish-epochs", type=click.IntRange(0), default=10, show_default=True, metavar="N",
     help="Epochs that the last network is trained for.",
 )  # fmt: skip
+@click.option("--scratch", is_flag=True, help="Train the last network from fresh weights.")
 @click.option("--distill/--no-distill", default=True, help="Learn from the start network, too.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, metavar="N")
+@click.option(
+    "--selection-images", type=click.IntRange(1), default=2000, show_default=True, metavar="N",
+    help="Images that candidates are scored on, at most.",
+)  # fmt: skip
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, metavar="N",
+              help="Of the runtime whose latency counts.")  # fmt: skip
+@click.option(
+    "--workers", type=click.IntRange(1, 256), metavar="N",
+    help="Processes that train candidates. [default: cores, 4 at most]",
+)  # fmt: skip
+@click.option(
+    "--executor", type=click.Choice(["processes", "ray"]), default="processes", show_default=True
+)
+@click.option(
+    "--time-limit", type=Number(0, 1e6, above=True), default=900, show_default=True,
+    metavar="SECONDS", help="After which a candidate is given up.",
+)  # fmt: skip
+@click.option(
+    "--wait", type=Number(0, 1e6), default=300, show_default=True, metavar="SECONDS",
+    help="For a device that is gone.",
+)  # fmt: skip
+@click.option("--meter", default="auto", show_default=True, metavar="NAME",
+              help="For a budget of energy; see 'edgekit list meters'.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder."
@@ -60,55 +95,90 @@ def command(
     budget: str,
     target: str,
     precision: str,
+    weights: Path | None,
+    resolution: int | None,
     data: str | None,
     threads: int,
     out: Path,
     resume: bool,
+    baselines: str | None,
+    workers: int | None,
+    executor: str,
+    time_limit: float,
+    wait: float,
+    meter: str,
     **options: Any,
 ) -> None:
-    """Adapt a trained MODEL of the zoo to a budget (NetAdapt).
+    """Adapt a trained MODEL to a budget (NetAdapt).
 
     Takes channels away group by group, by costs measured in the runtime, and
-    trains in between. DIR holds a complete network for every step, and
-    model.pt, which is a MODEL for every other command.
+    trains in between. DIR holds a complete network for every step, the page
+    search.html, and model.pt, which is a MODEL for every other command.
     """
     from edgekit.search.budget import parse_budget
+    from edgekit.search.records import Conduct, SearchOptions
 
     limits = parse_budget(budget)
+    conduct = Conduct(
+        baselines=_methods(baselines),
+        workers=workers or min(os.cpu_count() or 1, 4),
+        executor=executor,
+        time_limit_s=time_limit,
+        patience_s=wait,
+        meter=meter,
+        command=console.command_line(),
+    )
     with console.status(f"loading {model}") as notify:
         from edgekit.models.source import open_model
-        from edgekit.search.netadapt import SearchOptions, search
+        from edgekit.search.searching import search
 
         result = search(
-            open_model(model),
+            open_model(model, weights=weights, resolution=resolution),
             limits,
             target,
             precision,
             data=data,
             out=out,
             options=SearchOptions(**options),
+            conduct=conduct,
             threads=threads,
             resume=resume,
             notify=notify,
         )
-    _write_pareto(out / "pareto.csv", result)
-    show(result)
+    show(result, out)
     if console.wants_json():
-        console.emit_json("edgekit.search/1", _document(out, result))
+        from edgekit.search.document import SCHEMA, document
+
+        console.emit_json(SCHEMA, document(out, result))
 
 
-def show(result: SearchResult) -> None:
+def _methods(words: str | None) -> tuple[str, ...]:
+    """The methods that ``--baselines`` names.
+
+    Raises:
+        UsageError: there is no such method.
+    """
+    from edgekit.search.records import BASELINES
+
+    found = tuple(dict.fromkeys(word.strip() for word in (words or "").split(",") if word.strip()))
+    for word in found:
+        if word not in BASELINES:
+            raise UsageError(f"--baselines {word}: expected {', '.join(BASELINES)}, with commas")
+    return found
+
+
+def show(result: SearchResult, out: Path) -> None:
     """One line per network, and the verdict."""
     rows = []
-    for step in result.steps:
-        what = f"{step.changed} to {step.width}" if step.changed is not None else "finished"
+    for step in (*result.steps, *(one for found in result.baselines.values() for one in found)):
         latency = step.costs.get("latency")
         rows.append(
             (
                 str(step.step),
-                "start" if step.step == 0 else what,
+                _what(step, result),
                 f"{step.top1:.2%}",
-                "" if latency is None else f"{latency:.3f} ms",
+                "" if step.test_top1 is None else f"{step.test_top1:.2%}",
+                "" if latency is None else f"{latency:.3f}",
                 "" if step.ratio is None else f"{step.ratio:.3f}",
                 f"{step.costs['macs'] / 1e6:.2f}",
                 f"{step.params / 1e6:.2f}",
@@ -117,89 +187,36 @@ def show(result: SearchResult) -> None:
     right = "right"
     console.table(
         [
-            ("step", right), "change", ("top-1", right), ("latency", right), ("ratio", right),
-            ("M MACs", right), ("M params", right),
+            ("step", right), "change", ("top-1", right), ("test", right), ("ms", right),
+            ("ratio", right), ("M MACs", right), ("M par.", right),
         ],
         rows,
+        gap=2,
     )  # fmt: skip
     for group in result.frozen:
         console.note(f"{group.name} was left alone: {group.frozen}")
-    last = result.steps[-1]
-    if last.ratio is not None and last.step:
+    for text in result.notes:
+        console.note(text)
+    first, last = result.steps[0], result.steps[-1]
+    if last.ratio is not None and last.ci95:
         low, high = last.ci95
         console.say(
             f"{last.ratio:.3f} of the start's latency, 95 % interval {low:.3f} to {high:.3f}."
         )
-    if result.test_top1 is not None:
-        before, after = result.test_top1
-        console.say(f"Test top-1 {before:.2%} before, {after:.2%} after.")
+    if first.test_top1 is not None and last.test_top1 is not None:
+        console.say(f"Test top-1 {first.test_top1:.2%} before, {last.test_top1:.2%} after.")
+    if result.prediction_error is not None:
+        console.say(f"Predictions were {result.prediction_error:.1%} off on average.")
+    spent = ", ".join(
+        f"{what} {seconds:.0f} s"
+        for what, seconds in sorted(result.seconds.items(), key=lambda item: -item[1])
+    )
+    console.say(f"Time: {spent}.")
     console.say(f"{result.model} is the network; every step's lies beside it.")
 
 
-def _entry(out: Path, step: Step) -> dict[str, Any]:
-    from edgekit.core import to_json
-
-    return {
-        "spec": to_json(step.spec),
-        "step": step.step,
-        "changed": step.changed,
-        "width": step.width,
-        "top1": step.top1,
-        "latency_ms": step.costs.get("latency"),
-        "latency_ratio": step.ratio,
-        "ci95": list(step.ci95),
-        "predicted": step.predicted,
-        "macs": step.costs["macs"],
-        "size_bytes": step.costs["size"],
-        "params": step.params,
-        "artifact": str(out / step.artifact),
-        "checkpoint": str(out / step.checkpoint),
-    }
-
-
-def pareto(result: SearchResult) -> list[Step]:
-    """The steps that no other one beats in accuracy and cost at once."""
-
-    def cost(step: Step) -> float:
-        return step.costs.get("latency", step.costs["macs"])
-
-    return [
-        step
-        for step in result.steps
-        if not any(
-            other.top1 >= step.top1
-            and cost(other) <= cost(step)
-            and (other.top1, -cost(other)) != (step.top1, -cost(step))
-            for other in result.steps
-        )
-    ]
-
-
-def _document(out: Path, result: SearchResult) -> dict[str, Any]:
-    test = result.test_top1
-    return {
-        "baseline": _entry(out, result.steps[0]),
-        "final": _entry(out, result.steps[-1]),
-        "steps": [_entry(out, step) for step in result.steps],
-        "pareto": [_entry(out, step) for step in pareto(result)],
-        "test_top1": None if test is None else {"before": test[0], "after": test[1]},
-        "model": str(result.model),
-        "frozen": {group.name: group.frozen for group in result.frozen},
-    }
-
-
-def _write_pareto(path: Path, result: SearchResult) -> None:
-    best = pareto(result)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            ["step", "changed", "width", "top1", "latency_ms", "latency_ratio", "low", "high",
-             "macs", "params", "size_bytes", "pareto", "artifact"]
-        )  # fmt: skip
-        for step in result.steps:
-            low, high = step.ci95 or ("", "")
-            writer.writerow(
-                [step.step, step.changed, step.width, step.top1, step.costs.get("latency"),
-                 step.ratio, low, high, step.costs["macs"], step.params, step.costs["size"],
-                 step in best, step.artifact]
-            )  # fmt: skip
+def _what(step: Step, result: SearchResult) -> str:
+    """What a row of the table is."""
+    if step.changed is not None:
+        return f"{step.changed} to {step.width}"
+    return step.kind if step in result.steps else step.series

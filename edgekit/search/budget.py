@@ -12,8 +12,9 @@ UNITS: dict[str, dict[str, float]] = {
     "latency": {"ms": 1.0, "us": 1e-3, "s": 1e3},
     "size": {"B": 1.0, "kB": 1e3, "KiB": 2.0**10, "MB": 1e6, "MiB": 2.0**20},
     "macs": {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9},
+    "energy": {"mJ": 1.0, "uJ": 1e-3, "J": 1e3},
 }
-"""Resources and their units, the factors to ms, bytes and multiply-accumulates."""
+"""Resources and their units, the factors to ms, bytes, multiply-accumulates and mJ."""
 
 _LIMIT = re.compile(r"([a-z]+)=([0-9.]+(?:e-?[0-9]+)?)([A-Za-z]*)")
 
@@ -24,7 +25,7 @@ class Limit:
 
     Attributes:
         resource: a key of `UNITS`.
-        value: in ms, bytes or multiply-accumulates; a share of the start where ``relative``.
+        value: in ms, bytes, multiply-accumulates or mJ; a share of the start where ``relative``.
         words: as it was written.
     """
 
@@ -47,18 +48,12 @@ def parse_budget(words: str) -> tuple[Limit, ...]:
     found: dict[str, Limit] = {}
     for part in words.split(","):
         match = _LIMIT.fullmatch(part.strip())
-        resource = part.partition("=")[0].strip()
-        if resource == "energy":
-            raise UsageError(
-                "budget energy: expected latency, size or macs; an energy budget needs a meter, "
-                "and no search steers by one yet"
-            )
         if match is None or match[1] not in UNITS:
             raise UsageError(
-                f"budget '{part.strip()}': expected such as latency=0.6x, latency=4ms, size=2MB or "
-                f"macs=50M, separated by commas"
+                f"budget '{part.strip()}': expected such as latency=0.6x, latency=4ms, size=2MB, "
+                f"macs=50M or energy=3mJ, separated by commas"
             )
-        unit, relative = match[3], match[3] == "x"
+        resource, unit, relative = match[1], match[3], match[3] == "x"
         if not relative and unit not in UNITS[resource]:
             names = ", ".join(repr(name) for name in UNITS[resource] if name)
             raise UsageError(f"budget '{part.strip()}': expected x or one of {names} as unit")
@@ -76,3 +71,14 @@ def parse_budget(words: str) -> tuple[Limit, ...]:
             raise UsageError(f"budget '{words}' has two bounds of {resource}")
         found[resource] = Limit(resource, value, relative, part.strip())
     return tuple(found.values())
+
+
+def amount(resource: str, value: float) -> str:
+    """What something costs, in words."""
+    if resource == "latency":
+        return f"{value:.3f} ms"
+    if resource == "size":
+        return f"{value / 2**20:.2f} MiB"
+    if resource == "energy":
+        return f"{value:.3f} mJ"
+    return f"{value / 1e6:.1f}M MACs"

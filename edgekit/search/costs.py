@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import sqlite3
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -24,7 +23,6 @@ from edgekit.models.count import layers
 from edgekit.models.size import laid_out
 from edgekit.native_output import captured
 from edgekit.search.parts import Part, module_of, parts_of
-from edgekit.search.timing import Timer
 
 if TYPE_CHECKING:
     from edgekit.core import Array
@@ -45,6 +43,9 @@ class Costs(Protocol):
     def of(self, spec: ModelSpec) -> float:
         """The cost, up to a factor that all networks of a search share."""
 
+    def prepare(self, specs: Sequence[ModelSpec]) -> None:
+        """Finds out at once what the costs of these networks rest on."""
+
 
 class Remembered:
     """Costs that are computed once for each network."""
@@ -60,8 +61,19 @@ class Remembered:
             self._found[key] = self._costs.of(spec)
         return self._found[key]
 
+    def prepare(self, specs: Sequence[ModelSpec]) -> None:
+        """See `Costs`."""
+        self._costs.prepare([s for s in specs if canonical_json(to_json(s)) not in self._found])
 
-class CountedMacs:
+
+class _Counted:
+    """Costs that need no measuring."""
+
+    def prepare(self, specs: Sequence[ModelSpec]) -> None:
+        """Nothing to be found out."""
+
+
+class CountedMacs(_Counted):
     """Multiply-accumulates for one image."""
 
     resource = "macs"
@@ -73,7 +85,7 @@ class CountedMacs:
             return float(sum(layer.macs for layer in layers(module, spec.resolution)))
 
 
-class CountedSize:
+class CountedSize(_Counted):
     """Parameters, which the size of files follows."""
 
     resource = "size"
@@ -88,62 +100,71 @@ class MeasuredLatency:
     """Sums of parts, each measured once as a small file.
 
     Args:
-        scheme: of the files.
         table: where times are kept; see `CostTable`.
-        conditions: all else that times depend on: device, runtime and its version, threads.
-        notify: is told how many parts have been measured.
+        measure: takes parts, each of the network beside it, and gives the milliseconds of each.
+        resource: ``latency``, or ``energy``, of which this is the proposal, too: what runs longer
+            takes more.
     """
-
-    resource = "latency"
 
     def __init__(
         self,
-        target: Target,
-        scheme: Scheme,
         table: CostTable,
-        timer: Callable[[], Timer],
-        notify: Callable[[str], None] = lambda text: None,
+        measure: Callable[[Sequence[tuple[ModelSpec, Part]]], Sequence[float]],
+        resource: str = "latency",
     ) -> None:
-        self._target, self._scheme, self._table = target, scheme, table
-        self._timer, self._notify = timer, notify
-        self.measured = 0
+        self.resource, self._table, self._measure = resource, table, measure
+        self._parts: dict[str, tuple[Part, ...]] = {}
 
     def of(self, spec: ModelSpec) -> float:
         """Milliseconds, the sum of the parts; measures those that are not known yet."""
-        return sum(self._part(spec, part) for part in parts_of(spec))
+        self.prepare([spec])
+        return sum(self._table.get(part.key) or 0.0 for part in self._parts_of(spec))
 
-    def _part(self, spec: ModelSpec, part: Part) -> float:
-        known = self._table.get(part.key)
-        if known is not None:
-            return known
-        self.measured += 1
-        self._notify(f"measuring parts of networks ({self.measured} so far)")
-        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-            path = Path(folder) / f"part{self._target.suffix}"
-            self._write(spec, part, path)
-            value = self._timer().time(path)
-        self._table.put(part.key, value)
-        return value
+    def prepare(self, specs: Sequence[ModelSpec]) -> None:
+        """See `Costs`."""
+        missing = {
+            part.key: (spec, part)
+            for spec in specs
+            for part in self._parts_of(spec)
+            if self._table.get(part.key) is None
+        }
+        if missing:
+            values = self._measure(list(missing.values()))
+            for (_, part), value in zip(missing.values(), values, strict=True):
+                self._table.put(part, value)
 
-    def _write(self, spec: ModelSpec, part: Part, path: Path) -> None:
-        rng = np.random.default_rng(0)
-        images = rng.standard_normal((RANGE_IMAGES, *part.shape)).astype(np.float32)
-        example = torch.from_numpy(images[:1])
-        ranges: Sequence[Array] | None = None
-        if self._scheme.calibration is not None:
-            turned = images if self._target.layout == "NCHW" else images.transpose(0, 2, 3, 1)
-            ranges = [np.ascontiguousarray(turned[i : i + 1]) for i in range(len(turned))]
-        module = module_of(spec, part.name)
-        try:
-            with captured():
-                lowered, _ = lower(module, example, self._target.name, self._scheme)
-                self._target.export(lowered, example, path, self._scheme, ranges)
-        except EdgekitError:
-            raise
-        except Exception as error:  # converters raise everything there is
-            raise ModelError(
-                f"{part.name} of '{spec.name}' cannot be written for {self._target.name}: {error}"
-            ) from error
+    def _parts_of(self, spec: ModelSpec) -> tuple[Part, ...]:
+        key = canonical_json(to_json(spec))
+        if key not in self._parts:
+            self._parts[key] = parts_of(spec)
+        return self._parts[key]
+
+
+def write_part(spec: ModelSpec, name: str, target: Target, scheme: Scheme, path: Path) -> None:
+    """Writes a part of a network as a file of its own, with fresh weights.
+
+    Raises:
+        ModelError: the target's converter cannot take it.
+    """
+    (part,) = (part for part in parts_of(spec) if part.name == name)
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((RANGE_IMAGES, *part.shape)).astype(np.float32)
+    example = torch.from_numpy(images[:1])
+    ranges: Sequence[Array] | None = None
+    if scheme.calibration is not None:
+        turned = images if target.layout == "NCHW" else images.transpose(0, 2, 3, 1)
+        ranges = [np.ascontiguousarray(turned[i : i + 1]) for i in range(len(turned))]
+    module = module_of(spec, name)
+    try:
+        with captured():
+            lowered, _ = lower(module, example, target.name, scheme)
+            target.export(lowered, example, path, scheme, ranges)
+    except EdgekitError:
+        raise
+    except Exception as error:  # converters raise everything there is
+        raise ModelError(
+            f"{name} of '{spec.name}' cannot be written for {target.name}: {error}"
+        ) from error
 
 
 class CostTable:
@@ -160,8 +181,8 @@ class CostTable:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=30, isolation_level=None)
             self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS parts (conditions TEXT, part TEXT, latency_ms REAL, "
-                "PRIMARY KEY (conditions, part))"
+                "CREATE TABLE IF NOT EXISTS parts (conditions TEXT, part TEXT, name TEXT, "
+                "shape TEXT, latency_ms REAL, PRIMARY KEY (conditions, part))"
             )
         except (OSError, sqlite3.Error) as error:
             raise UnavailableError(
@@ -177,10 +198,12 @@ class CostTable:
         ).fetchone()
         return None if row is None else float(row[0])
 
-    def put(self, part: str, latency_ms: float) -> None:
+    def put(self, part: Part, latency_ms: float) -> None:
         """Keeps a time; the first one stays."""
+        shape = "x".join(map(str, part.shape))
         self._connection.execute(
-            "INSERT OR IGNORE INTO parts VALUES (?, ?, ?)", (self.conditions, part, latency_ms)
+            "INSERT OR IGNORE INTO parts VALUES (?, ?, ?, ?, ?)",
+            (self.conditions, part.key, part.name, shape, latency_ms),
         )
 
     def close(self) -> None:
@@ -193,6 +216,6 @@ def search_scheme(scheme: Scheme) -> Scheme:
     return dataclasses.replace(scheme, calibration_images=None, calibration_data=None)
 
 
-def cost_file(home: Path) -> Path:
-    """Where times of parts are kept."""
-    return home / "parts.sqlite"
+def cost_file(home: Path, device: str) -> Path:
+    """Where times of parts on a device are kept, laid out as in ``profiles/``."""
+    return home / "profiles" / device / "parts.sqlite"

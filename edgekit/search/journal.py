@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,28 @@ from edgekit.errors import InputError, UsageError
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS candidates (
-    step INTEGER, tuned INTEGER, channels TEXT, width INTEGER, top1 REAL, loss REAL, seconds REAL,
-    error TEXT, PRIMARY KEY (step, tuned, channels));
-CREATE TABLE IF NOT EXISTS steps (step INTEGER PRIMARY KEY, record TEXT NOT NULL);
+    series TEXT, step INTEGER, round INTEGER, channels TEXT, width INTEGER, top1 REAL, loss REAL,
+    seconds REAL, error TEXT, PRIMARY KEY (series, step, round, channels));
+CREATE TABLE IF NOT EXISTS steps (
+    series TEXT, step INTEGER, record TEXT NOT NULL, PRIMARY KEY (series, step));
+CREATE TABLE IF NOT EXISTS events (
+    at TEXT, kind TEXT NOT NULL, series TEXT, step INTEGER, record TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS seconds (what TEXT PRIMARY KEY, value REAL NOT NULL);
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a search something belongs.
+
+    Attributes:
+        series: name of the method.
+        round: how often its candidates have been sieved before.
+    """
+
+    series: str
+    step: int
+    round: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +87,11 @@ class Journal:
             self._connection.executescript(_TABLES)
             self._compare(path, facts)
         except sqlite3.Error as error:
+            self.close()
             raise InputError(f"{path} is no journal of a search ({error})") from error
+        except UsageError:
+            self.close()
+            raise
 
     def _compare(self, path: Path, facts: Mapping[str, str]) -> None:
         known = dict(self._connection.execute("SELECT name, value FROM facts").fetchall())
@@ -84,33 +107,78 @@ class Journal:
                     f"{value}; give what it was begun with, or another folder with -o"
                 )
 
-    def candidate(self, step: int, channels: str, tuned: bool) -> Scored | None:
+    def candidate(self, place: Place, channels: str) -> Scored | None:
         """What is known of a candidate."""
         row = self._connection.execute(
             "SELECT channels, width, top1, loss, seconds, error FROM candidates "
-            "WHERE step = ? AND channels = ? AND tuned = ?",
-            (step, channels, tuned),
+            "WHERE series = ? AND step = ? AND round = ? AND channels = ?",
+            (place.series, place.step, place.round, channels),
         ).fetchone()
         return None if row is None else Scored(*row)
 
-    def add(self, step: int, tuned: bool, found: Scored) -> None:
+    def add(self, place: Place, found: Scored) -> None:
         """Notes a candidate."""
         self._connection.execute(
-            "INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                step, tuned, found.channels, found.width, found.top1, found.loss, found.seconds,
-                found.error,
+                place.series, place.step, place.round, found.channels, found.width, found.top1,
+                found.loss, found.seconds, found.error,
             ),
         )  # fmt: skip
 
-    def finish(self, step: int, record: Mapping[str, Any]) -> None:
-        """Notes a step that is done."""
-        self._connection.execute("INSERT INTO steps VALUES (?, ?)", (step, json.dumps(record)))
+    def candidates(self) -> list[tuple[Place, Scored]]:
+        """All candidates, in the order of steps."""
+        rows = self._connection.execute(
+            "SELECT series, step, round, channels, width, top1, loss, seconds, error "
+            "FROM candidates ORDER BY step, round, rowid"
+        ).fetchall()
+        return [(Place(*row[:3]), Scored(*row[3:])) for row in rows]
 
-    def steps(self) -> list[dict[str, Any]]:
-        """The records of all steps that are done, in order."""
-        rows = self._connection.execute("SELECT record FROM steps ORDER BY step").fetchall()
+    def finish(self, place: Place, record: Mapping[str, Any]) -> None:
+        """Notes a step that is done."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO steps VALUES (?, ?, ?)",
+            (place.series, place.step, json.dumps(record)),
+        )
+
+    def steps(self, series: str) -> list[dict[str, Any]]:
+        """The records of all steps of a method that are done, in order."""
+        rows = self._connection.execute(
+            "SELECT record FROM steps WHERE series = ? ORDER BY step", (series,)
+        ).fetchall()
         return [json.loads(row[0]) for row in rows]
+
+    def note(self, kind: str, place: Place, record: Mapping[str, Any]) -> None:
+        """Notes a measurement, a decision, or something that happened."""
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._connection.execute(
+            "INSERT INTO events VALUES (?, ?, ?, ?, ?)",
+            (at, kind, place.series, place.step, json.dumps(record)),
+        )
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """All records of one kind, in order."""
+        rows = self._connection.execute(
+            "SELECT record FROM events WHERE kind = ? ORDER BY rowid", (kind,)
+        ).fetchall()
+        return [json.loads(row[0]) for row in rows]
+
+    def spend(self, what: str, seconds: float) -> None:
+        """Adds to the time that something took."""
+        self._connection.execute(
+            "INSERT INTO seconds VALUES (?, ?) ON CONFLICT (what) DO UPDATE SET value = value + ?",
+            (what, seconds, seconds),
+        )
+
+    def seconds(self) -> dict[str, float]:
+        """Wall time by what it was spent on."""
+        return dict(self._connection.execute("SELECT what, value FROM seconds").fetchall())
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Lets another process open it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,13 +27,19 @@ class Learner:
         source: with the splits ``train`` and `SELECTION`.
         facts: how images become inputs.
         teacher: whose scores are learned, too; ``None`` for labels alone.
+        selection: images that networks are scored on, at most; a part that is drawn once.
 
     Raises:
         DataError: a split is missing, or an image cannot be decoded.
     """
 
     def __init__(
-        self, source: ImageSource, facts: Preprocessing, seed: int, teacher: nn.Module | None
+        self,
+        source: ImageSource,
+        facts: Preprocessing,
+        seed: int,
+        teacher: nn.Module | None,
+        selection: int = 10**9,
     ) -> None:
         for split in ("train", SELECTION):
             if split not in source.splits:
@@ -44,6 +51,9 @@ class Learner:
         self._flip = source.flippable
         self._images = open_splits(source, ["train", SELECTION], facts, lambda done, of: None)
         self.epoch_steps = max(1, len(self._images["train"]) // BATCH)
+        count = len(self._images[SELECTION])
+        order = np.random.default_rng(seed).permutation(count)
+        self._selection = np.sort(order[: min(count, selection)]).tolist()
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of one epoch, in its own order: pixels and labels."""
@@ -73,15 +83,18 @@ class Learner:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 
-    def tune(self, module: nn.Module, steps: int, rate: float) -> None:
+    def tune(self, module: nn.Module, steps: int, rate: float, epoch: int = 0) -> None:
         """Trains for some steps, with a rate that falls to 0.
+
+        Args:
+            epoch: whose order of images comes first.
 
         Raises:
             ModelError: the loss is no longer finite.
         """
         module.train()
         optimizer = torch.optim.AdamW(module.parameters(), rate, weight_decay=1e-4)
-        done, epoch = 0, 0
+        done = 0
         torch.manual_seed(self._seed)
         while done < steps:
             for pixels, labels in self.batches(epoch):
@@ -89,7 +102,7 @@ class Learner:
                     break
                 share = done / steps
                 optimizer.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * share)) / 2
-                pixels = augment(pixels, (self._seed, done), flip=self._flip, crop=True)
+                pixels = augment(pixels, (self._seed, epoch, done), flip=self._flip, crop=True)
                 loss = self._loss(module, self.inputs(pixels), labels)
                 if not torch.isfinite(loss):
                     raise ModelError("the loss of a candidate is no longer finite")
@@ -114,11 +127,10 @@ class Learner:
     def score(self, module: nn.Module) -> tuple[float, float]:
         """Top-1, a fraction, and mean loss on the images that candidates are chosen by."""
         module.eval()
-        images = self._images[SELECTION]
-        right, loss = 0, 0.0
-        for start in range(0, len(images), 256):
-            pixels, labels = images.fetch(range(start, min(start + 256, len(images))))
+        right, loss, count = 0, 0.0, len(self._selection)
+        for start in range(0, count, 256):
+            pixels, labels = self._images[SELECTION].fetch(self._selection[start : start + 256])
             scores = module(self.inputs(pixels))
             right += int((scores.argmax(1) == labels).sum())
             loss += float(F.cross_entropy(scores, labels, reduction="sum"))
-        return right / len(images), loss / len(images)
+        return right / count, loss / count

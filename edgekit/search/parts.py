@@ -13,6 +13,9 @@ from edgekit.models import build, family_of
 from edgekit.models.blocks import ConvNet
 from edgekit.models.size import laid_out
 
+Shape = tuple[int, int, int]
+"""(C, H, W)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -20,12 +23,12 @@ class Part:
 
     Attributes:
         name: ``stem``, ``block3``, ``tail``.
-        shape: of its input, (C, H, W).
+        shape: of its input.
         key: digest of all that its cost depends on; the same for equal parts of other networks.
     """
 
     name: str
-    shape: tuple[int, int, int]
+    shape: Shape
     key: str
 
 
@@ -33,16 +36,27 @@ def parts_of(spec: ModelSpec) -> tuple[Part, ...]:
     """The parts of a network, in order; nothing is computed but shapes."""
     module = laid_out(spec, family_of(spec).build)
     assert isinstance(module, ConvNet)
-    with torch.device("meta"):
-        x: Tensor = torch.empty(1, 3, spec.resolution, spec.resolution)
-        module.eval()
-        found = []
-        for name, part in _modules(module):
-            shape = (int(x.shape[1]), int(x.shape[2]), int(x.shape[3]))
-            text = canonical_json({"part": _text(part), "shape": list(shape)})
-            found.append(Part(name, shape, hashlib.sha256(text.encode()).hexdigest()))
-            x = part(x)
+    module.eval()
+    shape: Shape = (3, spec.resolution, spec.resolution)
+    found = []
+    for name, part in _modules(module):
+        text = canonical_json({"part": _text(part), "shape": list(shape)})
+        found.append(Part(name, shape, hashlib.sha256(text.encode()).hexdigest()))
+        if name != "tail":
+            shape = _shape_behind(found[-1].key, part, shape)
     return tuple(found)
+
+
+_behind: dict[str, Shape] = {}
+
+
+def _shape_behind(key: str, part: nn.Module, shape: Shape) -> Shape:
+    """The shape of a part's output; networks of a search share most of their parts."""
+    if key not in _behind:
+        with torch.device("meta"):
+            x: Tensor = part(torch.empty(1, *shape))
+        _behind[key] = (int(x.shape[1]), int(x.shape[2]), int(x.shape[3]))
+    return _behind[key]
 
 
 def module_of(spec: ModelSpec, name: str) -> nn.Module:

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import fcntl
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import CommandLine
+
+from edgekit.data.digits import DigitsSource as Digits
+from edgekit.errors import UnavailableError
+from edgekit.measure.comparing import Comparison
+from edgekit.measure.metering import discover
+from edgekit.measure.session import Effort
+from edgekit.measure.subjects import Subject
+from edgekit.models.weights import load_state
+from edgekit.search import workshop
 
 QUICK = (
     "--target", "tflite", "--reduction", 0.2, "--tune-steps", 2, "--finish-epochs", 0,
@@ -153,18 +167,219 @@ def test_a_folder_that_cannot_be_made_is_named(
     assert "cannot make the folder file/s" in result.message
 
 
-def test_a_runtime_that_is_lost_ends_with_the_way_to_go_on(
-    run: CommandLine, trained_run: Path, monkeypatch: pytest.MonkeyPatch
+def test_images_that_changed_are_named(
+    run: CommandLine, searched: Path, trained_run: Path, tmp_path: Path, relabel: Relabel
 ) -> None:
-    from edgekit.errors import UnavailableError
-    from edgekit.search import netadapt
+    shutil.copytree(searched, tmp_path / "s")
+    relabel("validation")
+    result = run("search", trained_run, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume")
+    assert result.code == 2
+    assert "s/journal.sqlite is of another search: its images is 1" in result.message
 
-    def gone(*_: object) -> None:
-        raise UnavailableError("the device is gone")
 
-    monkeypatch.setattr(netadapt, "compare", gone)
-    words = ("search", trained_run, "--budget", "latency=0.9x", *QUICK, "-o", "s")
-    result = run(*words)
+Relabel = Callable[[str], None]
+
+
+@pytest.fixture
+def relabel(monkeypatch: pytest.MonkeyPatch) -> Relabel:
+    """Permutes the labels of a split of digits in this process."""
+
+    def change(split: str) -> None:
+        label = Digits.label
+
+        def permuted(self: Digits, name: str, index: int) -> int:
+            found = label(self, name, index)
+            return (found + 3) % 10 if name == split else found
+
+        monkeypatch.setattr(Digits, "label", permuted)
+
+    return change
+
+
+def test_labels_of_test_images_change_nothing_but_the_test(
+    run: CommandLine, searched: Path, trained_run: Path, relabel: Relabel
+) -> None:
+    relabel("test")
+    found = run("search", trained_run, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--json").json
+    assert found["test_top1"]["after"] < 0.2
+    before = json.loads((searched / "search.json").read_text())
+    assert before["test_top1"]["after"] > 0.5
+    for step, other in zip(found["steps"], before["steps"], strict=True):
+        for key in ("changed", "width", "top1", "spec"):
+            assert step[key] == other[key]
+
+
+def test_a_worker_that_is_killed_changes_nothing(
+    searched: Path, trained_run: Path, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        _command(trained_run, "s", "--workers", "2"), cwd=tmp_path,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    ended = 0
+    for _ in range(600):
+        time.sleep(0.1)
+        workers = _workers(process.pid)
+        if len(workers) == 2 and (tmp_path / "s" / "step-01").exists() and not ended:
+            os.kill(workers[0], signal.SIGKILL)
+            ended += 1
+        if process.poll() is not None:
+            break
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert ended == 1
+    assert steps(tmp_path / "s") == steps(searched)
+
+
+def _workers(parent: int) -> list[int]:
+    """Processes that train candidates."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [
+        int(child)
+        for child in children
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+
+
+def test_two_searches_in_one_folder_are_refused(
+    run: CommandLine, searched: Path, trained_run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(searched, tmp_path / "s")
+    with open(tmp_path / "s" / ".journal.sqlite.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        words = ("search", trained_run, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume")
+        result = run(*words)
+    assert result.code == 2
+    assert "another search is at work in s" in result.message
+
+
+def test_baselines_join_a_finished_search(
+    run: CommandLine, searched: Path, trained_run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(searched, tmp_path / "s")
+    found = run(
+        "search", trained_run, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume",
+        "--baselines", "uniform,random", "--json",
+    ).json  # fmt: skip
+    start = found["baseline"]["macs"]
+    methods = [one["method"] for one in found["series"]]
+    assert methods == ["netadapt", "uniform", "random"]
+    _, uniform, others = found["series"]
+    assert (len(uniform["steps"]), len(others["steps"])) == (1, 3)
+    for step in (*uniform["steps"], *others["steps"]):
+        # Within the budget, and the largest of its method: the next size is a few percent more.
+        assert 0.6 * start < step["macs"] <= 0.85 * start
+        assert step["test_top1"] > 0.1
+        assert Path(step["artifact"]).exists()
+    rows = steps(tmp_path / "s")
+    assert [row["method"] for row in rows if row["kind"] == "finished"] == [
+        "netadapt", "uniform", "random", "random", "random",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["uniform", "compound"])
+def test_methods_stand_on_their_own(method: str, run: CommandLine, trained_run: Path) -> None:
+    words = ("--budget", "macs=0.6x", "--method", method, *QUICK, "-o", "s", "--json")
+    found = run("search", trained_run, *words).json
+    assert [step["kind"] for step in found["steps"]] == ["start", "finished"]
+    assert found["final"]["macs"] <= 0.6 * found["baseline"]["macs"]
+    assert found["test_top1"]["after"] > 0.1
+    evaluated = run("evaluate", "s/model.pt", "--data", "digits", "--json").json
+    assert evaluated["top1"] == pytest.approx(found["test_top1"]["after"], abs=0.005)
+
+
+def test_baselines_that_there_are_not_are_refused(run: CommandLine, trained_run: Path) -> None:
+    words = ("--budget", "macs=0.6x", "--baselines", "uniform,best", "-o", "s")
+    result = run("search", trained_run, *words)
+    assert result.code == 2
+    assert "--baselines best: expected uniform, random, compound" in result.message
+
+
+def test_an_energy_budget_needs_a_meter(run: CommandLine, trained_run: Path) -> None:
+    meter, _ = discover(Path("/"))
+    if meter is not None:
+        meter.close()
+        pytest.skip("this machine has a meter")
+    result = run("search", trained_run, "--budget", "energy=0.8x", *QUICK, "-o", "s")
     assert result.code == 5
-    assert "the device is gone; all that was done is kept in s" in result.message
-    assert "--resume" in result.message
+    assert "a budget of energy needs a meter, as an estimate is no measurement" in result.message
+
+
+class Device:
+    """What a comparison gives, or that the device is gone."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gone, self.half_width, self.calls = 0, 0.001, 0
+        self.real = workshop.compare
+        monkeypatch.setattr(workshop, "compare", self)
+        monkeypatch.setattr(workshop, "MEASURING_SECONDS", 0.4)
+        monkeypatch.setattr(workshop, "_POLLS_S", (0.01,))
+
+    def __call__(self, a: Subject, b: Subject, effort: Effort) -> Comparison:
+        self.calls += 1
+        if self.gone:
+            self.gone -= 1
+            raise UnavailableError("the device is gone")
+        found = self.real(a, b, effort)
+        half = self.half_width * found.ratio.ratio
+        interval = (found.ratio.ratio - half, found.ratio.ratio + half)
+        return dataclasses.replace(found, ratio=dataclasses.replace(found.ratio, ci95=interval))
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Device:
+    return Device(monkeypatch)
+
+
+LATENCY = ("--budget", "latency=0.93x", "--rule", "reward", *QUICK, "-o", "s")
+
+
+def test_a_device_that_is_lost_ends_with_the_way_to_go_on(
+    run: CommandLine, trained_run: Path, device: Device
+) -> None:
+    device.gone = 10**6
+    result = run("search", trained_run, *LATENCY, "--wait", "0.05")
+    assert result.code == 5
+    assert "the device is gone; all that was done is kept in s: go on with" in result.message
+    words = shlex.split(result.message.partition("go on with ")[2])
+    assert words[:2] == ["edgekit", "search"]
+    assert words[-1] == "--resume"
+    assert device.calls > 2
+    device.gone = 0
+    assert run(*words[1:]).code == 0
+
+
+def test_a_device_that_comes_back_is_waited_for(
+    run: CommandLine, trained_run: Path, device: Device
+) -> None:
+    device.gone = 2
+    result = run("search", trained_run, *LATENCY)
+    assert result.code == 0
+    assert "the device is gone; waiting, 300 s left" in result.err
+    found = steps(Path("s"))
+    assert float(found[-1]["high"]) <= 0.93
+
+
+def test_noise_makes_measurements_longer_and_steps_larger(
+    run: CommandLine, trained_run: Path, device: Device
+) -> None:
+    device.half_width = 0.15
+    result = run("search", trained_run, *LATENCY)
+    assert result.code in (0, 4)
+    assert "the interval of +-15.0% is wide for a step of" in result.err
+    assert "measuring again, for 0.8 s" in result.err
+    if result.code == 0:
+        assert float(steps(Path("s"))[-1]["high"]) <= 0.93
+
+
+def test_a_plain_state_dict_takes_classes_and_preprocessing_from_the_images(
+    run: CommandLine, trained_run: Path, tmp_path: Path
+) -> None:
+    torch.save(load_state(trained_run), tmp_path / "plain.pt")
+    words = ("mobilenetv3-small", "--weights", "plain.pt", "--resolution", "32", "--data", "digits")
+    more = ("--budget", "macs=0.9x", "--method", "uniform", *QUICK, "-o", "s", "--json")
+    found = run("search", *words, *more).json
+    assert found["test_top1"]["before"] > 0.5
+    result = run("search", *words[:-1], "synthetic", *more[:-3], "-o", "t")
+    assert result.code == 3
+    assert "'mobilenetv3-small' has 10 outputs, and 'synthetic' has" in result.message

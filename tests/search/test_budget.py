@@ -15,6 +15,7 @@ def test_shares_and_units() -> None:
     assert macs.absolute(1e9) == 50e6
     assert parse_budget("latency=250us")[0].absolute(1) == 0.25
     assert parse_budget("size=1MiB")[0].value == 2**20
+    assert parse_budget("energy=2J")[0].value == 2000
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ def test_shares_and_units() -> None:
         ("latency=4", "expected x or one of 'ms', 'us', 's'"),
         ("size=4ms", "expected x or one of 'B', 'kB'"),
         ("latency=4ms,latency=0.5x", "two bounds of latency"),
-        ("energy=0.5x", "an energy budget needs a meter"),
+        ("energy=4ms", "expected x or one of 'mJ', 'uJ', 'J'"),
         ("macs=nan", "expected such as latency=0.6x"),
     ],
 )

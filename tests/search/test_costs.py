@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ from edgekit.exporting import export
 from edgekit.models import build, find_spec
 from edgekit.models.count import layers
 from edgekit.search import timing
-from edgekit.search.costs import CostTable, CountedMacs, CountedSize, MeasuredLatency
+from edgekit.search.costs import CostTable, CountedMacs, CountedSize, MeasuredLatency, write_part
 from edgekit.search.groups import resized
-from edgekit.search.parts import module_of, parts_of
+from edgekit.search.parts import Part, module_of, parts_of
 from edgekit.search.timing import Timer
 
 NAMES = ("mobilenetv1", "mobilenetv3-small", "shufflenetv2", "shufflenetv2plus-small")
@@ -28,20 +29,21 @@ def small(name: str) -> ModelSpec:
 
 
 class Clock:
-    """In place of a timer: the size of the file."""
+    """In place of measuring: numbers of a part's name, one at a time."""
 
     def __init__(self) -> None:
-        self.files: list[int] = []
+        self.measured: list[str] = []
+        self.calls = 0
 
-    def time(self, path: Path) -> float:
-        self.files.append(path.stat().st_size)
-        return float(path.stat().st_size)
+    def __call__(self, parts: Sequence[tuple[ModelSpec, Part]]) -> list[float]:
+        self.calls += 1
+        self.measured += [part.key for _, part in parts]
+        return [float(int(part.key[:4], 16)) for _, part in parts]
 
 
 def costs(folder: Path, clock: Clock, **conditions: object) -> MeasuredLatency:
-    target = registry.target("tflite")
     table = CostTable(folder / "parts.sqlite", {"runtime": "1", **conditions})
-    return MeasuredLatency(target, target.schemes["fp32"], table, lambda: clock)  # type: ignore[arg-type,return-value]
+    return MeasuredLatency(table, clock)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,29 +88,41 @@ def test_parts_are_measured_once(tmp_path: Path) -> None:
     spec, clock = small("mobilenetv1"), Clock()
     first = costs(tmp_path, clock)
     found = first.of(spec)
-    assert found > sum(clock.files) > 0  # equal parts count each time
-    measured = len(clock.files)
-    assert measured == first.measured == len({part.key for part in parts_of(spec)})
+    keys = [part.key for part in parts_of(spec)]
+    assert found == sum(int(key[:4], 16) for key in keys)  # equal parts count each time
+    assert sorted(clock.measured) == sorted(set(keys))
+    assert clock.calls == 1
     assert first.of(spec) == found
     assert costs(tmp_path, clock).of(spec) == found
-    assert len(clock.files) == measured
+    assert clock.calls == 1
     first.of(resized(spec, {"block3.out": 16}))
-    assert len(clock.files) == measured + 2
+    assert len(clock.measured) == len(set(keys)) + 2
     costs(tmp_path, clock, threads=2).of(spec)
-    assert len(clock.files) == 2 * measured + 2
+    assert len(clock.measured) == 2 * len(set(keys)) + 2
 
 
-@pytest.mark.parametrize(("target", "precision"), [("tflite", "int8"), ("onnx", "int8")])
+def test_many_networks_are_prepared_at_once(tmp_path: Path) -> None:
+    spec, clock = small("mobilenetv1"), Clock()
+    found = costs(tmp_path, clock)
+    others = [resized(spec, {"block3.out": n}) for n in (16, 24, 16)]
+    found.prepare([spec, *others])
+    assert clock.calls == 1
+    assert all(found.of(one) > 0 for one in others)
+    assert clock.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "precision"), [("tflite", "int8"), ("onnx", "int8"), ("openvino", "fp32")]
+)
 def test_parts_are_written_in_the_precision_of_the_search(
     target: str, precision: str, tmp_path: Path
 ) -> None:
     found = registry.target(target)
-    clock = Clock()
-    table = CostTable(tmp_path / "parts.sqlite", {})
-    counted = MeasuredLatency(found, found.schemes[precision], table, lambda: clock)  # type: ignore[arg-type,return-value]
-    part = parts_of(small("mobilenetv1"))[3]
-    counted._part(small("mobilenetv1"), part)
-    assert counted.measured == 1
+    path = tmp_path / f"part{found.suffix}"
+    write_part(small("mobilenetv1"), "block3", found, found.schemes[precision], path)
+    inputs, outputs = found.open(path, 1).tensors()
+    assert sorted(inputs[0].shape) == [1, 16, 16, 48]
+    assert len(outputs[0].shape) == 2
 
 
 def test_counts_are_those_of_the_network() -> None:

@@ -7,26 +7,35 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import InputError, UsageError
-from edgekit.search.journal import Journal, Scored
+from edgekit.search.journal import Journal, Place, Scored
 
 FACTS = {"network": "a (123)", "data": "digits"}
 
 
 def test_what_was_noted_is_there_again(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "j.sqlite", FACTS)
+    first, second = Place("netadapt", 1), Place("netadapt", 1, round=1)
     found = Scored("block1.expand", 24, 0.9, 0.4, 1.5)
     failed = Scored("head", 64, None, None, 0.1, "the loss")
-    journal.add(1, True, found)
-    journal.add(1, False, failed)
-    journal.finish(0, {"a": [1, 2]})
-    journal.finish(1, {"a": []})
-    journal.close()
-    journal = Journal(tmp_path / "j.sqlite", FACTS)
-    assert journal.candidate(1, "block1.expand", True) == found
-    assert journal.candidate(1, "block1.expand", False) is None
-    assert journal.candidate(1, "head", False) == failed
-    assert journal.steps() == [{"a": [1, 2]}, {"a": []}]
-    journal.close()
+    with Journal(tmp_path / "j.sqlite", FACTS) as journal:
+        journal.add(second, found)
+        journal.add(first, failed)
+        journal.finish(Place("netadapt", 0), {"a": [1, 2]})
+        journal.finish(first, {"a": []})
+        journal.finish(Place("uniform", 0), {"a": [3]})
+        journal.note("decision", first, {"chosen": "head"})
+        journal.spend("training", 2.0)
+        journal.spend("training", 1.5)
+    with Journal(tmp_path / "j.sqlite", FACTS) as journal:
+        assert journal.candidate(second, "block1.expand") == found
+        assert journal.candidate(first, "block1.expand") is None
+        assert journal.candidate(Place("uniform", 1, 1), "block1.expand") is None
+        assert journal.candidate(first, "head") == failed
+        assert journal.candidates() == [(first, failed), (second, found)]
+        assert journal.steps("netadapt") == [{"a": [1, 2]}, {"a": []}]
+        assert journal.steps("uniform") == [{"a": [3]}]
+        assert journal.events("decision") == [{"chosen": "head"}]
+        assert journal.events("said") == []
+        assert journal.seconds() == {"training": 3.5}
 
 
 def test_the_difference_to_another_search_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,136 @@
+"""Networks that are scaled as a whole, to the same measured budget and with the same training."""
+
+from __future__ import annotations
+
+import functools
+import math
+import shutil
+
+from edgekit.core import from_json
+from edgekit.errors import GateError, ModelError
+from edgekit.search.costs import CountedMacs, Remembered
+from edgekit.search.jobs import Candidate
+from edgekit.search.journal import Place
+from edgekit.search.records import Step
+from edgekit.search.scaling import SIZES, Scaled, scaled
+from edgekit.search.workshop import Workshop
+
+RANDOM_NETWORKS = 3
+"""One draw says little about random widths."""
+
+_POWER = 0.8
+"""Of multiply-accumulates that costs follow, before two sizes are known."""
+
+
+def baseline(shop: Workshop, method: str, trained_steps: int) -> list[Step]:
+    """Finished networks of a method, trained as long as the search has trained its own.
+
+    Args:
+        trained_steps: batches of training before the long one.
+
+    Raises:
+        GateError: no network of the method keeps the budget.
+    """
+    known = {
+        step.step: step
+        for step in (from_json(Step, record) for record in shop.journal.steps(method))
+    }
+    count = RANDOM_NETWORKS if method == "random" else 1
+    return [known.get(i) or _network(shop, Place(method, i), trained_steps) for i in range(count)]
+
+
+def _network(shop: Workshop, place: Place, trained_steps: int) -> Step:
+    options = shop.options
+    plan = _largest(shop, place)
+    job = Candidate(
+        f"{place.series}: training",
+        shop.first,
+        sizes=plan.sizes,
+        outline=plan.outline,
+        criterion=options.criterion,
+        steps=trained_steps,
+        epochs=options.finish_epochs,
+        rate=options.rate * 3,
+        distill=options.distill,
+        scratch=options.scratch,
+        keep=True,
+        weight=100.0,
+        wide=True,
+    )
+    at = Place(place.series, place.step, 1)
+    (found,) = shop.candidates(at, {"finished": job}, {"finished": 0})
+    if found.error is not None:
+        raise ModelError(f"the network of method {place.series} failed: {found.error}")
+    step = shop.measured(
+        place,
+        "finished",
+        shop.kept(at, "finished").read_bytes(),
+        scored=found.top1,
+        trained_steps=trained_steps,
+    )
+    shutil.rmtree(shop.folder(place) / "candidates")
+    return step
+
+
+def _largest(shop: Workshop, place: Place) -> Scaled:
+    """The largest network of a method that keeps the budget when measured.
+
+    Costs follow a power of the multiply-accumulates between two measured sizes, so a few
+    measurements find it.
+    """
+    macs = _Macs(shop, place)
+    excess = {0: max(shop.excess(shop.start))}
+    missing, fitting = 0, SIZES
+    while fitting - missing > 1:
+        power = _POWER
+        if fitting < SIZES and macs.of(missing) > macs.of(fitting):
+            power = math.log(excess[missing] / excess[fitting]) / math.log(
+                macs.of(missing) / macs.of(fitting)
+            )
+        # The share of the work with which it would just keep the budget.
+        wanted = macs.of(missing) * excess[missing] ** (-1 / max(power, 0.1))
+        inside = range(missing + 1, fitting)
+        guess = next((size for size in inside if macs.of(size) <= wanted), inside[-1])
+        network = _sliced(shop, place, guess, _plan(shop, place, guess))
+        excess[guess] = shop.trial(place, network)
+        if excess[guess] <= 1:
+            fitting = guess
+        else:
+            missing = guess
+    if fitting == SIZES:
+        raise GateError(
+            f"method {place.series}: not even its smallest network keeps the budget when measured"
+        )
+    return _plan(shop, place, fitting)
+
+
+class _Macs:
+    """Multiply-accumulates of a method's networks by their size."""
+
+    def __init__(self, shop: Workshop, place: Place) -> None:
+        self._costs = Remembered(CountedMacs())
+        self._spec = functools.cache(lambda size: _plan(shop, place, size).spec)
+
+    def of(self, size: int) -> float:
+        return self._costs.of(self._spec(size))
+
+
+def _plan(shop: Workshop, place: Place, size: int) -> Scaled:
+    seed = (shop.options.seed, place.step)
+    return scaled(place.series, shop.spec, shop.free, size, seed)
+
+
+def _sliced(shop: Workshop, place: Place, size: int, plan: Scaled) -> bytes:
+    job = Candidate(
+        f"{place.series}: a network to measure",
+        shop.first,
+        sizes=plan.sizes,
+        outline=plan.outline,
+        criterion="l2",
+        keep=True,
+    )
+    name = f"size{size}"
+    (found,) = shop.candidates(place, {name: job}, {name: size})
+    if found.error is not None:
+        raise ModelError(f"method {place.series} fails at size {size}: {found.error}")
+    return shop.kept(place, name).read_bytes()

@@ -1,0 +1,144 @@
+"""What a search leaves beside its networks: `search.json`, `pareto.csv`, the plot and the page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edgekit.core import to_json
+from edgekit.search.records import SearchResult, Step
+
+SCHEMA = "edgekit.search/1"
+
+
+def pareto(result: SearchResult) -> list[Step]:
+    """The steps that no other one beats in accuracy and cost at once."""
+
+    def cost(step: Step) -> float:
+        return step.costs.get("latency", step.costs["macs"])
+
+    return [
+        step
+        for step in result.steps
+        if not any(
+            other.top1 >= step.top1
+            and cost(other) <= cost(step)
+            and (other.top1, -cost(other)) != (step.top1, -cost(step))
+            for other in result.steps
+        )
+    ]
+
+
+def document(out: Path, result: SearchResult) -> dict[str, Any]:
+    """A search as plain data, without its schema."""
+    facts, first, last = result.facts, result.steps[0], result.steps[-1]
+    tested = first.test_top1 is not None and last.test_top1 is not None
+    spent = result.seconds
+    hours = sum(spent.get(what, 0.0) for what in ("scoring", "training")) / 3600
+    return {
+        **{name: facts[name] for name in _FACTS},
+        "seed": int(facts["seed"]),
+        "date": datetime.now(UTC).date().isoformat(),
+        "finished": result.model is not None,
+        "baseline": _entry(out, first),
+        "final": _entry(out, last),
+        "steps": [_entry(out, step) for step in result.steps],
+        "pareto": [_entry(out, step) for step in pareto(result)],
+        "series": [
+            _series(out, facts["method"], result.steps[1:]),
+            *(_series(out, name, steps) for name, steps in result.baselines.items()),
+        ],
+        "test_top1": {"before": first.test_top1, "after": last.test_top1} if tested else None,
+        "groups": [
+            {"name": name, "before": before, "after": after}
+            for name, (before, after) in result.groups.items()
+        ],
+        "frozen": {group.name: group.frozen for group in result.frozen},
+        "seconds": dict(spent),
+        "candidates": {
+            "scored": result.scored,
+            "trained": result.trained,
+            "per_hour": result.scored / hours if hours else None,
+            "failed": [to_json(failure) for failure in result.failures],
+        },
+        "notes": list(result.notes),
+        "prediction_error": result.prediction_error,
+        "model": None if result.model is None else str(result.model),
+    }
+
+
+_FACTS = (
+    "words", "network", "target", "precision", "device", "budget", "method", "rule", "command",
+)  # fmt: skip
+
+
+def _series(out: Path, method: str, steps: tuple[Step, ...]) -> dict[str, Any]:
+    tested = [step.test_top1 for step in steps if step.test_top1 is not None]
+    return {
+        "method": method,
+        "steps": [_entry(out, step) for step in steps],
+        "test_top1": sum(tested) / len(tested) if tested else None,
+    }
+
+
+def _entry(out: Path, step: Step) -> dict[str, Any]:
+    return {
+        "spec": to_json(step.spec),
+        "step": step.step,
+        "kind": step.kind,
+        "changed": step.changed,
+        "width": step.width,
+        "top1": step.top1,
+        "test_top1": step.test_top1,
+        "latency_ms": step.costs.get("latency"),
+        "latency_ratio": step.ratio,
+        "ci95": list(step.ci95),
+        "predicted": step.predicted,
+        "energy_mj": step.costs.get("energy"),
+        "macs": step.costs["macs"],
+        "size_bytes": step.costs["size"],
+        "params": step.params,
+        "artifact": str(out / step.artifact),
+        "checkpoint": str(out / step.checkpoint),
+    }
+
+
+def keep(out: Path, result: SearchResult) -> None:
+    """Writes all files anew, each one whole."""
+    found = {"schema": SCHEMA, **document(out, result)}
+    _write(out / "search.json", json.dumps(found, indent=2, allow_nan=False))
+    _write(out / "pareto.csv", _table(result))
+
+
+def _table(result: SearchResult) -> str:
+    best = pareto(result)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["method", "step", "kind", "changed", "width", "top1", "test_top1", "latency_ms",
+         "latency_ratio", "low", "high", "energy_mj", "macs", "params", "size_bytes", "pareto",
+         "artifact"]
+    )  # fmt: skip
+    networks: Mapping[str, tuple[Step, ...]] = {
+        result.facts["method"]: result.steps, **result.baselines,
+    }  # fmt: skip
+    for method, steps in networks.items():
+        for step in steps:
+            low, high = step.ci95 or ("", "")
+            writer.writerow(
+                [method, step.step, step.kind, step.changed, step.width, step.top1, step.test_top1,
+                 step.costs.get("latency"), step.ratio, low, high, step.costs.get("energy"),
+                 step.costs["macs"], step.params, step.costs["size"], step in best, step.artifact]
+            )  # fmt: skip
+    return text.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

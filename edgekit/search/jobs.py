@@ -1,0 +1,219 @@
+"""What workers do for a search: train and score networks, write parts of them as files.
+
+A job is plain data and carries the weights that it needs, so it can be done in any process on any
+machine, and once more after a crash: equal jobs give equal results.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from edgekit import registry
+from edgekit.core import ModelSpec, Preprocessing, Scheme
+from edgekit.data import open_source
+from edgekit.errors import ModelError
+from edgekit.models import build
+from edgekit.models.weights import Checkpoint, build_with, load_checkpoint, save_checkpoint
+from edgekit.search.costs import write_part
+from edgekit.search.groups import Kept, importances, most_important, shrunk
+from edgekit.search.learning import Learner
+from edgekit.search.scaling import Outline, outlined
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What all jobs of a search share.
+
+    Attributes:
+        words: SRC of the images.
+        teacher: checkpoint of the network to learn from, as the bytes of its file.
+        selection_images: see `edgekit.search.records.SearchOptions`.
+    """
+
+    words: str
+    seed: int
+    teacher: bytes
+    selection_images: int
+
+
+class Bench:
+    """A worker's own: images and the teacher, loaded when they are first needed."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self._learners: dict[tuple[Preprocessing, bool], Learner] = {}
+        self._teacher: Checkpoint | None = None
+
+    def learner(self, facts: Preprocessing, *, distill: bool) -> Learner:
+        """For images of that size."""
+        if self._teacher is None:
+            self._teacher = _loaded(self.setup.teacher)
+        distill = distill and facts == self._teacher.preprocessing
+        if (facts, distill) not in self._learners:
+            self._learners.clear()  # memory for the images of one size is enough
+            self._learners[facts, distill] = Learner(
+                open_source(self.setup.words),
+                facts,
+                self.setup.seed,
+                _built(self._teacher) if distill else None,
+                self.setup.selection_images,
+            )
+        return self._learners[facts, distill]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a candidate came to.
+
+    Attributes:
+        top1: on the images that candidates are chosen by.
+        checkpoint: the network as the bytes of its file, where it was asked for.
+    """
+
+    top1: float
+    loss: float
+    spec: ModelSpec
+    checkpoint: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Makes a network narrower, trains it and scores it.
+
+    Attributes:
+        name: for messages.
+        network: checkpoint of the network to begin with, as the bytes of its file.
+        sizes: channels that stay, by group.
+        outline: layers that stay and the size of images, where they change, too.
+        steps: batches of training; without any only the statistics of batch norms are new.
+        epochs: the same in epochs, in addition.
+        epoch: whose order of images comes first.
+        scratch: forget the weights first.
+        keep: whether the network is wanted.
+        weight: how many times the time limit it may take.
+        wide: whether it may use all cores, as it runs alone.
+    """
+
+    name: str
+    network: bytes
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    outline: Outline | None = None
+    criterion: str = "l2"
+    steps: int = 0
+    epochs: int = 0
+    epoch: int = 0
+    rate: float = 0.0
+    distill: bool = False
+    scratch: bool = False
+    recalibrate: bool = True
+    keep: bool = False
+    weight: float = 1.0
+    wide: bool = False
+
+    def do(self, bench: Bench) -> Found:
+        """The score, and the network.
+
+        Raises:
+            ModelError: the training diverges, or the channels cannot be taken out.
+        """
+        torch.set_num_threads(os.cpu_count() or 1 if self.wide else 1)
+        start = _loaded(self.network)
+        assert start.spec is not None
+        spec, facts = start.spec, start.preprocessing
+        module = _built(start)
+        if self.outline is not None:
+            spec, module, facts = outlined(spec, module, facts, self.outline)
+        learner = bench.learner(facts, distill=self.distill)
+        if self.sizes:
+            spec, module = self._narrowed(spec, module, learner)
+        if self.scratch:
+            torch.manual_seed(bench.setup.seed)
+            module = build(spec)
+        if self.recalibrate:
+            learner.recalibrate(module)
+        steps = self.steps + self.epochs * learner.epoch_steps
+        if steps:
+            learner.tune(module, steps, self.rate, self.epoch)
+        top1, loss = learner.score(module)
+        kept = None
+        if self.keep:
+            kept = _saved(
+                dataclasses.replace(
+                    start, spec=spec, state=module.state_dict(), preprocessing=facts
+                )
+            )
+        return Found(top1, loss, spec, kept)
+
+    def _narrowed(
+        self, spec: ModelSpec, module: nn.Module, learner: Learner
+    ) -> tuple[ModelSpec, nn.Module]:
+        batch = None
+        if self.criterion == "taylor":
+            pixels, labels = next(learner.batches(0))
+            batch = (learner.inputs(pixels), labels)
+        ranks = importances(module, self.criterion, batch)
+        kept: Kept = {
+            name: most_important(ranks[name], width) for name, width in self.sizes.items()
+        }
+        return shrunk(spec, module, kept)
+
+
+@dataclass(frozen=True, slots=True)
+class PartFile:
+    """Writes a part of a network in the format of a target, with fresh weights.
+
+    Attributes:
+        part: its name in `edgekit.search.parts.parts_of`.
+    """
+
+    name: str
+    spec: ModelSpec
+    part: str
+    target: str
+    scheme: Scheme
+    weight: float = 1.0
+
+    def do(self, bench: Bench) -> dict[str, bytes]:
+        """Bytes of the files by name, the artifact itself first.
+
+        Raises:
+            ModelError: the target's converter cannot take it.
+        """
+        torch.set_num_threads(1)
+        target = registry.target(self.target)
+        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+            path = Path(folder) / f"part{target.suffix}"
+            write_part(self.spec, self.part, target, self.scheme, path)
+            others = sorted(file for file in Path(folder).iterdir() if file != path)
+            return {file.name: file.read_bytes() for file in (path, *others)}
+
+
+Job = Candidate | PartFile
+
+
+def _loaded(data: bytes) -> Checkpoint:
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        path = Path(folder) / "model.pt"
+        path.write_bytes(data)
+        return load_checkpoint(path)
+
+
+def _saved(checkpoint: Checkpoint) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        path = Path(folder) / "model.pt"
+        save_checkpoint(path, checkpoint)
+        return path.read_bytes()
+
+
+def _built(checkpoint: Checkpoint) -> nn.Module:
+    if checkpoint.spec is None:
+        raise ModelError(f"'{checkpoint.model}' has no spec that it could be built from")
+    return build_with(checkpoint.spec, checkpoint.state, checkpoint.model).eval()

@@ -1,0 +1,116 @@
+"""Jobs of a search on a Ray cluster: the one that RAY_ADDRESS names, or one of this machine.
+
+Jobs carry all that they need but the images: those have to be found under the same words on every
+machine of the cluster.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+# Ray would tell its makers about its use otherwise; it reads this when it is imported.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from edgekit.errors import EdgekitError
+from edgekit.search.processes import TRIES, Doable, Outcome, Report, Worker, in_a_line
+
+
+class RayCluster:
+    """See `edgekit.search.processes.Processes`; each worker is an actor with one core.
+
+    A cluster that runs already is left running.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[], Callable[[Any], Any]],
+        workers: int,
+        time_limit_s: float,
+        notify: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._work, self._count, self._limit, self._notify = work, workers, time_limit_s, notify
+        self._actors: list[Any] = []
+        self._own = False
+
+    def run(self, jobs: Sequence[Doable], report: Report) -> None:
+        """See `edgekit.search.processes.Executor`."""
+        self._begin()
+        waiting = deque((i, 1) for i in range(len(jobs)))
+        idle = deque(range(self._count))
+        busy: dict[Any, tuple[int, int, int, float]] = {}
+        while waiting or busy:
+            while waiting and idle:
+                (i, tries), at = waiting.popleft(), idle.popleft()
+                busy[self._actors[at].do.remote(jobs[i])] = (i, tries, at, time.monotonic())
+            ready, _ = ray.wait(list(busy), timeout=1.0)
+            now = time.monotonic()
+            late = [
+                reference
+                for reference, (i, _, _, begun) in busy.items()
+                if reference not in ready and now - begun > self._limit * jobs[i].weight
+            ]
+            for reference in (*ready, *late):
+                i, tries, at, begun = busy.pop(reference)
+                outcome = (
+                    _outcome(reference, now - begun)
+                    if reference not in late
+                    else Outcome(
+                        None,
+                        now - begun,
+                        f"no answer within {self._limit * jobs[i].weight:.0f} s",
+                        crashed=True,
+                    )
+                )
+                if outcome.crashed:
+                    ray.kill(self._actors[at])
+                    self._actors[at] = self._actor()
+                idle.append(at)
+                if outcome.crashed and tries < TRIES:
+                    self._notify(f"{jobs[i].name}: {outcome.error}; once more")
+                    waiting.append((i, tries + 1))
+                else:
+                    report(i, outcome)
+
+    def _begin(self) -> None:
+        if self._actors:
+            return
+        if not ray.is_initialized():
+            path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+            self._own = True
+            ray.init(
+                num_cpus=None if os.environ.get("RAY_ADDRESS") else max(self._count, 1),
+                include_dashboard=False,
+                log_to_driver=False,
+                runtime_env={"env_vars": {"PYTHONPATH": path}},
+            )
+        self._actors = [self._actor() for _ in range(self._count)]
+
+    def _actor(self) -> Any:
+        return ray.remote(num_cpus=1, max_restarts=0)(Worker).remote(self._work)
+
+    def close(self) -> None:
+        """See `edgekit.search.processes.Executor`."""
+        for actor in self._actors:
+            ray.kill(actor)
+        self._actors = []
+        if self._own:
+            ray.shutdown()
+
+
+def _outcome(reference: Any, seconds: float) -> Outcome:
+    try:
+        answer = ray.get(reference)
+    except (RayActorError, RayTaskError) as error:
+        return Outcome(None, seconds, f"its worker is gone: {in_a_line(error)}", crashed=True)
+    if isinstance(answer, EdgekitError):
+        raise answer
+    assert isinstance(answer, Outcome)
+    return answer

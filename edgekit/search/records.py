@@ -1,0 +1,176 @@
+"""What a search is asked, and what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgekit.core import ModelSpec
+from edgekit.search.groups import Group
+
+METHODS = ("netadapt", "uniform", "random", "compound")
+"""Ways to make a network smaller; all but the first ones scale it as a whole."""
+
+BASELINES = ("uniform", "random", "compound")
+"""Methods that can run beside another one, for comparison."""
+
+RULES = ("ratio", "accuracy", "reward")
+"""How the candidate of a step is chosen: least accuracy lost per cost saved (arXiv:1905.02244),
+highest accuracy (arXiv:1804.03230), or highest accuracy times a power of latency over target
+(arXiv:1807.11626)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """What decides what a search finds.
+
+    Attributes:
+        method: one of `METHODS`.
+        reduction: share of the cost that the first step takes away.
+        decay: factor of that share from step to step.
+        tune_steps: batches that a candidate is trained for at first; what is left of them at the
+            end of a step has been trained for three times as many.
+        rate: learning rate of that.
+        rule: one of `RULES`.
+        criterion: which channels stay; one of `edgekit.search.groups.CRITERIA`.
+        finish_epochs: that the last network is trained for.
+        scratch: train it from fresh weights instead of from those that it inherited.
+        distill: whether trainings learn from the start network's scores, too.
+        selection_images: that candidates are scored on, at most.
+        seed: of everything random.
+    """
+
+    method: str = "netadapt"
+    reduction: float = 0.1
+    decay: float = 0.97
+    tune_steps: int = 10
+    rate: float = 3e-4
+    rule: str = "ratio"
+    criterion: str = "l2"
+    finish_epochs: int = 10
+    scratch: bool = False
+    distill: bool = True
+    selection_images: int = 2000
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """How a search is carried out, which changes nothing of what it finds.
+
+    Attributes:
+        baselines: methods of `BASELINES` that run beside it, to the same budget.
+        workers: processes that train candidates.
+        executor: key of the registry's table of executors.
+        time_limit_s: after which a candidate is given up; long trainings get as many times more as
+            they are longer.
+        patience_s: how long to wait for a device that is gone.
+        meter: for budgets of energy; see `edgekit.measure.metering.metering`.
+        root: of the file system in which meters are looked for.
+        command: what was typed, for messages and records.
+    """
+
+    baselines: tuple[str, ...] = ()
+    workers: int = 1
+    executor: str = "processes"
+    time_limit_s: float = 900.0
+    patience_s: float = 300.0
+    meter: str = "auto"
+    root: Path = Path("/")
+    command: str = "edgekit search"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A network of a search, complete with its weights and its verified file.
+
+    Attributes:
+        series: the method that found it.
+        step: its number in the series; the start is 0.
+        kind: ``start``, ``adapted``, ``widened`` where a step went too far and was made again, or
+            ``finished`` after the long training.
+        changed: name of the group that was made narrower, where it was one.
+        width: what is left of it.
+        costs: by resource: ms, bytes, multiply-accumulates, mJ.
+        ratio: latency over that of the start, measured in turns; ``None`` where it was not asked
+            for.
+        ci95: interval of ``ratio``.
+        energy_ci95: interval of the energy in mJ.
+        predicted: what was predicted for the first resource of the budget.
+        top1: of the exported file in its runtime, on the images that candidates are chosen by.
+        network_top1: of the network in PyTorch on those that candidates are scored on.
+        test_top1: of the exported file on test images, for finished networks and the start; known
+            at the end only.
+        trained_steps: batches that it was trained for since the start.
+        checkpoint: of the network, relative to the search's folder.
+        artifact: its exported file.
+    """
+
+    series: str
+    step: int
+    kind: str
+    spec: ModelSpec
+    changed: str | None
+    width: int | None
+    costs: Mapping[str, float]
+    ratio: float | None
+    ci95: tuple[float, ...]
+    energy_ci95: tuple[float, ...]
+    predicted: float | None
+    top1: float
+    network_top1: float
+    params: int
+    trained_steps: int
+    checkpoint: str
+    artifact: str
+    test_top1: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A candidate that could not be scored."""
+
+    step: int
+    channels: str
+    width: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What a search has found, finished or so far.
+
+    Attributes:
+        steps: the start, one network per step, and the finished one.
+        baselines: networks of other methods, in the order in which they were asked for.
+        groups: channels by name, before and after.
+        frozen: groups that were left alone, with the reason.
+        seconds: wall time by what it was spent on, of all sittings together.
+        scored: candidates that were scored, and how many of them were trained.
+        notes: what was said on the way: noise, waiting, crashes.
+        model: the finished network; ``None`` before there is one.
+    """
+
+    steps: tuple[Step, ...]
+    baselines: Mapping[str, tuple[Step, ...]]
+    groups: Mapping[str, tuple[int, int]]
+    frozen: tuple[Group, ...]
+    seconds: Mapping[str, float]
+    scored: int
+    trained: int
+    failures: tuple[Failure, ...]
+    notes: tuple[str, ...]
+    model: Path | None
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def prediction_error(self) -> float | None:
+        """Mean of absolute differences between predicted and measured costs, relative to these."""
+        resource = self.facts.get("resource", "latency")
+        off = [
+            abs(step.predicted / step.costs[resource] - 1)
+            for step in self.steps
+            if step.predicted is not None and step.kind == "adapted"
+        ]
+        return sum(off) / len(off) if off else None

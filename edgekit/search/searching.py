@@ -1,0 +1,318 @@
+"""A search from the trained network to the networks that were found."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import edgekit
+from edgekit import registry
+from edgekit.core import ImageSource, Preprocessing, canonical_json, to_json
+from edgekit.data import open_source
+from edgekit.data.preprocess import for_source, resize_and_crop
+from edgekit.errors import (
+    DataError,
+    GateError,
+    ModelError,
+    OutputError,
+    UnavailableError,
+    UsageError,
+)
+from edgekit.models.source import Model
+from edgekit.models.weights import load_checkpoint, save_checkpoint
+from edgekit.search.baselines import baseline
+from edgekit.search.budget import Limit, amount
+from edgekit.search.document import keep
+from edgekit.search.groups import Group, checked, widths_of
+from edgekit.search.jobs import Bench, Setup
+from edgekit.search.journal import Journal, Place
+from edgekit.search.learning import SELECTION
+from edgekit.search.netadapt import ROUNDS, adapt
+from edgekit.search.processes import Executor
+from edgekit.search.records import Conduct, Failure, SearchOptions, SearchResult, Step
+from edgekit.search.workshop import Notify, Workshop
+from edgekit.training.images import normalize
+
+
+def search(
+    model: Model,
+    limits: Sequence[Limit],
+    target: str,
+    precision: str = "fp32",
+    *,
+    data: str | None = None,
+    out: Path,
+    options: SearchOptions | None = None,
+    conduct: Conduct | None = None,
+    threads: int = 1,
+    resume: bool = False,
+    notify: Notify = lambda text: None,
+) -> SearchResult:
+    """Adapts a trained network to a budget.
+
+    Args:
+        limits: of `edgekit.search.budget.parse_budget`.
+        data: SRC; that of the training if ``None``.
+        out: folder of the search.
+        threads: that latencies are measured with.
+        resume: go on with the search in ``out``.
+
+    Raises:
+        UsageError: options that do not go together, or a budget out of reach.
+        ModelError: the network cannot be adapted.
+        DataError: images that cannot be used.
+        GateError: no network of the search keeps the budget.
+        UnavailableError: the device is gone; what was done is kept.
+    """
+    options, conduct = options or SearchOptions(), conduct or Conduct()
+    words = data or model.data
+    if model.spec is None:
+        raise ModelError(
+            f"'{model.words}' is not of the zoo: expected one of 'edgekit list models', trained; "
+            f"groups of channels of other networks are not known"
+        )
+    if not model.trained or not words:
+        raise ModelError(
+            f"'{model.words}' is untrained, or does not say what it was trained on: expected a "
+            f"run folder or checkpoint of 'edgekit train', or --weights and --data"
+        )
+    found = registry.target(target)
+    precision = registry.precision(precision)
+    if precision not in found.schemes:
+        raise UsageError(
+            f"target {found.name} has no precision {precision}: expected one of "
+            f"{', '.join(found.schemes)}"
+        )
+    source = open_source(words)
+    for split in ("train", SELECTION):
+        if split not in source.splits:
+            raise DataError(
+                f"'{source.name}' has no split '{split}': a search trains on one part and chooses "
+                f"by another"
+            )
+    model = _complete(model, source)
+    assert model.spec is not None
+    assert model.preprocessing is not None
+    identity = {
+        "version of edgekit": edgekit.__version__,
+        "network": f"{model.spec.name} ({_digest(model.module)})",
+        "data": words,
+        "images": _fingerprint(source),
+        "target": found.name,
+        "precision": precision,
+        "budget": ",".join(limit.words for limit in limits),
+        "threads": str(threads),
+        "options": canonical_json(to_json(options)),
+    }
+    with _open_journal(out, identity, resume=resume) as journal:
+        notify("checking groups of channels")
+        groups = checked(model.spec, model.module.eval(), _images(source, model.preprocessing))
+        free = {group.name: group.channels for group in groups if group.frozen is None}
+        if not free:
+            raise ModelError(
+                f"no channels of '{model.words}' can be taken out: {groups[0].name}: "
+                f"{groups[0].frozen}"
+            )
+        shop = Workshop(
+            model, model.spec, limits, found.name, precision, source, words, out, options, conduct,
+            threads, journal, free, functools.partial(_executor, conduct, notify), notify,
+        )  # fmt: skip
+        try:
+            return _run(shop, model, groups)
+        except UnavailableError as error:
+            error.args = (
+                f"{error}; all that was done is kept in {out}: go on with "
+                f"{_resuming(conduct.command)}",
+            )
+            raise
+        finally:
+            shop.close()
+
+
+def _complete(model: Model, source: ImageSource) -> Model:
+    """A network from a plain state dict, with the labels and the preprocessing of the images."""
+    labels = model.labels or source.classes
+    if len(labels) != model.classes:
+        raise ModelError(
+            f"'{model.words}' has {model.classes} outputs, and '{source.name}' has "
+            f"{len(labels)} classes: expected as many"
+        )
+    facts = model.preprocessing or for_source(source, model.resolution)
+    return dataclasses.replace(model, labels=labels, preprocessing=facts)
+
+
+def _run(shop: Workshop, model: Model, groups: Sequence[Group]) -> SearchResult:
+    shop.open()
+    _check_budget(shop)
+    facts = _facts(shop, model)
+    result = functools.partial(_result, shop, groups, facts)
+    keep(shop.out, result((shop.start,), {}))
+    if shop.options.method == "netadapt":
+        steps = adapt(shop, lambda steps: keep(shop.out, result(tuple(steps), {})))
+    else:
+        steps = [shop.start, *baseline(shop, shop.options.method, 0)]
+    last = next(step for step in reversed(steps) if step.kind == "finished")
+    _check_kept(shop, last)
+    others = {
+        method: tuple(baseline(shop, method, last.trained_steps))
+        for method in shop.conduct.baselines
+        if method != shop.options.method
+    }
+    steps = [_tested(shop, step) if step in (shop.start, last) else step for step in steps]
+    others = {name: tuple(_tested(shop, step) for step in found) for name, found in others.items()}
+    checkpoint = load_checkpoint(shop.out / last.checkpoint)
+    name = f"{shop.spec.name}-adapted"
+    assert checkpoint.spec is not None
+    save_checkpoint(
+        shop.out / "model.pt",
+        dataclasses.replace(
+            checkpoint, model=name, spec=dataclasses.replace(checkpoint.spec, name=name)
+        ),
+    )
+    finished = result(tuple(steps), others, shop.out / "model.pt")
+    keep(shop.out, finished)
+    return finished
+
+
+def _check_budget(shop: Workshop) -> None:
+    """Refuses a budget that is kept already or out of reach, before any training."""
+    for limit, bound in zip(shop.limits, shop.bounds, strict=True):
+        start = shop.start.costs[limit.resource]
+        if start <= bound:
+            raise UsageError(
+                f"budget {limit.words}: the network keeps it already "
+                f"({amount(limit.resource, start)})"
+            )
+    for limit, cost, start in shop.reachable():
+        raise UsageError(
+            f"budget {limit.words} is out of reach: with all groups at an eighth of their channels "
+            f"the network has about {amount(limit.resource, cost)} ({cost / start:.2f}x); expected "
+            f"more than that"
+        )
+
+
+def _check_kept(shop: Workshop, last: Step) -> None:
+    if not shop.fits(last):
+        raise GateError(
+            f"the network was adapted, but does not keep the budget when measured at last "
+            f"({shop.told(last)}); it is kept in {shop.out}"
+        )
+
+
+def _tested(shop: Workshop, step: Step) -> Step:
+    place = Place(step.series, step.step)
+    for record in shop.journal.events("test"):
+        if (record["series"], record["step"]) == (step.series, step.step):
+            return dataclasses.replace(step, test_top1=record["top1"])
+    top1 = shop.tested(step)
+    shop.journal.note("test", place, {"series": step.series, "step": step.step, "top1": top1})
+    return dataclasses.replace(step, test_top1=top1)
+
+
+def _result(
+    shop: Workshop,
+    groups: Sequence[Group],
+    facts: Mapping[str, str],
+    steps: tuple[Step, ...],
+    baselines: Mapping[str, tuple[Step, ...]],
+    model: Path | None = None,
+) -> SearchResult:
+    shop.settle()
+    candidates = shop.journal.candidates()
+    after = widths_of(steps[-1].spec)
+    return SearchResult(
+        steps=steps,
+        baselines=baselines,
+        groups={
+            group.name: (group.channels, after.get(group.name, group.channels)) for group in groups
+        },
+        frozen=tuple(group for group in groups if group.frozen is not None),
+        seconds=shop.journal.seconds(),
+        scored=sum(place.round == 0 for place, _ in candidates),
+        trained=sum(place.round == len(ROUNDS) - 2 for place, _ in candidates),
+        failures=tuple(
+            Failure(place.step, one.channels, one.width, one.error)
+            for place, one in candidates
+            if one.error is not None
+        ),
+        notes=tuple(record["text"] for record in shop.journal.events("said")),
+        model=model,
+        facts=facts,
+    )
+
+
+def _facts(shop: Workshop, model: Model) -> dict[str, str]:
+    options = shop.options
+    return {
+        "words": model.words,
+        "network": shop.spec.name,
+        "target": shop.target.name,
+        "precision": shop.precision,
+        "device": "host",
+        "budget": ",".join(limit.words for limit in shop.limits),
+        "resource": shop.limits[0].resource,
+        "method": options.method,
+        "rule": options.rule,
+        "seed": str(options.seed),
+        "command": shop.conduct.command,
+    }
+
+
+def _open_journal(out: Path, identity: Mapping[str, str], *, resume: bool) -> Journal:
+    path = out / "journal.sqlite"
+    if path.exists() and not resume:
+        raise UsageError(f"{out} holds a search: go on with --resume, or give another -o")
+    if resume and not path.exists():
+        raise UsageError(f"{out} holds no search to go on with")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {out}: {error.strerror}") from error
+    return Journal(path, identity)
+
+
+def _executor(conduct: Conduct, notify: Notify, setup: Setup) -> Executor:
+    make: Callable[..., Executor] = registry.executor(conduct.executor)
+    return make(functools.partial(_work, setup), conduct.workers, conduct.time_limit_s, notify)
+
+
+def _work(setup: Setup) -> Callable[[Any], Any]:
+    """What a worker does with a job; called in its process."""
+    bench = Bench(setup)
+    return lambda job: job.do(bench)
+
+
+def _images(source: ImageSource, facts: Preprocessing) -> torch.Tensor:
+    """Two images of the training as the network takes them."""
+    pixels = [torch.from_numpy(resize_and_crop(source.image("train", i), facts)) for i in (0, 1)]
+    return normalize(torch.stack(pixels), facts)
+
+
+def _digest(module: nn.Module) -> str:
+    found = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        found.update(name.encode())
+        found.update(value.cpu().numpy().tobytes())
+    return found.hexdigest()[:12]
+
+
+def _fingerprint(source: ImageSource) -> str:
+    """Numbers of images and their labels, of what is trained on and chosen by."""
+    found = hashlib.sha256()
+    sizes = []
+    for split in ("train", SELECTION):
+        size = source.size(split)
+        sizes.append(f"{size} in {split}")
+        found.update(bytes(str([source.label(split, i) for i in range(size)]), "ascii"))
+    return f"{', '.join(sizes)} ({found.hexdigest()[:12]})"
+
+
+def _resuming(command: str) -> str:
+    return command if " --resume" in command else f"{command} --resume"
