@@ -110,7 +110,8 @@ def _compound(spec: ModelSpec, phi: float) -> Scaled:
             f"method compound needs rows that say what their blocks do; '{spec.name}' of family "
             f"{spec.family} has none"
         )
-    side = max(16, round(spec.resolution * _RESOLUTION**phi / 4) * 4)
+    smallest = family_of(spec).stride(spec)
+    side = max(smallest, round(spec.resolution * _RESOLUTION**phi / 4) * 4)
     outline = Outline(_shallower(spec, _DEPTH**phi), min(side, spec.resolution))
     smaller = outline_spec(spec, outline)
     module = laid_out(smaller, family_of(smaller).build)
