@@ -1,8 +1,9 @@
-"""``edgekit report``: measurements and accuracies as one page."""
+"""``edgekit report``: measurements and accuracies, or a search, as one page."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,34 +27,44 @@ from edgekit.errors import UsageError
 @overwrite_option
 @console.common_options
 def command(paths: tuple[Path, ...], output: Path, overwrite: bool) -> None:
-    """Make one self-contained HTML page of measurements.
+    """Make one self-contained HTML page of measurements, or of a search.
 
     PATH is a file of 'edgekit profile -o', an exported artifact, whose newest
     measurements are taken from the history, or what 'edgekit evaluate --json'
-    printed, for accuracy against latency.
+    printed, for accuracy against latency. The folder of 'edgekit search -o',
+    alone, makes a page about that search.
     """
     from edgekit import staging
-    from edgekit.report.inputs import collect
-    from edgekit.report.page import render
 
     if output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{output}: expected a name that ends with .html")
     staging.refuse_existing([output], overwrite)
-    with console.status("reading measurements") as notify:
-        material = collect(paths)
-        notify("drawing")
-        page = render(material)
+    with console.status("reading and drawing"):
+        page, about, facts = _page(paths)
     with staging.output_folder(output.parent), staging.staging(output.parent) as staged:
         (staged / output.name).write_text(page, encoding="utf-8")
         staging.publish(staged, [output])
-    for note in material.notes:
+    for note in facts["notes"]:
         console.warn(note)
-    console.say(f"{output}: {len(material.measurements):,} measurements")
+    console.say(f"{output}: {about}")
     if console.wants_json():
-        facts = {
-            "path": str(output),
-            "measurements": len(material.measurements),
-            "accuracies": len(material.accuracies),
-            "notes": list(material.notes),
-        }
-        console.emit_json("edgekit.report/1", facts)
+        console.emit_json("edgekit.report/1", {"path": str(output), **facts})
+
+
+def _page(paths: tuple[Path, ...]) -> tuple[str, str, dict[str, Any]]:
+    """A page, what is on it in words, and the same for a document."""
+    from edgekit.report import page, search
+    from edgekit.report.inputs import collect, search_of
+
+    found = search_of(paths)
+    if found is not None:
+        file, document = found
+        facts = {"measurements": 0, "accuracies": 0, "notes": [], "search": str(file)}
+        return search.render(document, str(file)), f"the search in {file.parent}", facts
+    material = collect(paths)
+    facts = {
+        "measurements": len(material.measurements),
+        "accuracies": len(material.accuracies),
+        "notes": list(material.notes),
+    }
+    return page.render(material), f"{len(material.measurements):,} measurements", facts

@@ -26,14 +26,17 @@ def to_json(record: Any) -> Any:
     return record
 
 
-def from_json(kind: type[Record], data: Any) -> Record:
+def from_json(kind: type[Record], data: Any, *, more: bool = False) -> Record:
     """Builds a record from plain JSON data, checking every name and type.
+
+    Args:
+        more: leave keys aside that the record does not have, as documents of later versions do.
 
     Raises:
         ValueError: a key is missing, unknown, or holds a value of another type. The message
             names the key by its path.
     """
-    return typing.cast(Record, _decode(kind, data, kind.__name__))
+    return typing.cast(Record, _decode(kind, data, kind.__name__, more))
 
 
 def canonical_json(data: Any) -> str:
@@ -41,22 +44,22 @@ def canonical_json(data: Any) -> str:
     return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _decode(kind: Any, data: Any, where: str) -> Any:
+def _decode(kind: Any, data: Any, where: str, more: bool) -> Any:
     origin = typing.get_origin(kind)
     if dataclasses.is_dataclass(kind):
-        return _decode_record(kind, data, where)
+        return _decode_record(kind, data, where, more)
     if origin in (Union, types.UnionType):
-        return _decode_union(typing.get_args(kind), data, where)
+        return _decode_union(typing.get_args(kind), data, where, more)
     if origin is tuple:
         if not isinstance(data, list):
             raise ValueError(f"{where}: expected a list, found {type(data).__name__}")
         (item, *_) = typing.get_args(kind)
-        return tuple(_decode(item, value, f"{where}[{i}]") for i, value in enumerate(data))
+        return tuple(_decode(item, value, f"{where}[{i}]", more) for i, value in enumerate(data))
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(data, dict):
             raise ValueError(f"{where}: expected an object, found {type(data).__name__}")
         item = typing.get_args(kind)[1]
-        return {key: _decode(item, value, f"{where}.{key}") for key, value in data.items()}
+        return {key: _decode(item, value, f"{where}.{key}", more) for key, value in data.items()}
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
         return float(data)
     if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
@@ -64,23 +67,27 @@ def _decode(kind: Any, data: Any, where: str) -> Any:
     return data
 
 
-def _decode_record(kind: Any, data: Any, where: str) -> Any:
+def _decode_record(kind: Any, data: Any, where: str, more: bool) -> Any:
     if not isinstance(data, dict):
         raise ValueError(f"{where}: expected an object, found {type(data).__name__}")
     hints = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}
     unknown = sorted(set(data) - set(fields))
-    if unknown:
+    if unknown and not more:
         raise ValueError(f"{where}: unknown key '{unknown[0]}'")
     for name, f in fields.items():
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if required and name not in data:
             raise ValueError(f"{where}: key '{name}' is missing")
-    values = {name: _decode(hints[name], value, f"{where}.{name}") for name, value in data.items()}
+    values = {
+        name: _decode(hints[name], value, f"{where}.{name}", more)
+        for name, value in data.items()
+        if name in fields
+    }
     return kind(**values)
 
 
-def _decode_union(kinds: Sequence[Any], data: Any, where: str) -> Any:
+def _decode_union(kinds: Sequence[Any], data: Any, where: str, more: bool) -> Any:
     if data is None and types.NoneType in kinds:
         return None
     choices = [kind for kind in kinds if kind is not types.NoneType]
@@ -88,7 +95,7 @@ def _decode_union(kinds: Sequence[Any], data: Any, where: str) -> Any:
     problems = []
     for kind in exact or choices:
         try:
-            return _decode(kind, data, where)
+            return _decode(kind, data, where, more)
         except ValueError as error:
             problems.append(str(error))
     raise ValueError(problems[0] if problems else f"{where}: expected null, found {data!r}")

@@ -16,15 +16,19 @@ from edgekit.contract import digest, is_artifact, target_by_suffix
 from edgekit.core import Measurement
 from edgekit.errors import InputError
 from edgekit.measure.store import SAVED_SCHEMA, Store, load_saved, started_at
+from edgekit.report.searched import SEARCH_SCHEMA
 from edgekit.report.text import counted_words
 
 EVALUATE_SCHEMA = "edgekit.evaluate/1"
 """Of the documents that ``edgekit evaluate --json`` prints."""
 
 EXPECTED = (
-    "expected a file of 'edgekit profile -o', a document of 'edgekit evaluate --json' or an "
-    "exported artifact"
+    "expected a file of 'edgekit profile -o', a document of 'edgekit evaluate --json', an "
+    "exported artifact or the folder of a search"
 )
+
+SEARCH_FILE = "search.json"
+"""The document in the folder of a search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,27 @@ def collect(paths: Sequence[Path], store: Store | None = None) -> Material:
     return Material(
         tuple(gathered.measurements), tuple(gathered.accuracies.values()), tuple(gathered.notes)
     )
+
+
+def search_of(paths: Sequence[Path]) -> tuple[Path, Any] | None:
+    """The file of a search and its document, where that is what the paths name.
+
+    Raises:
+        InputError: a search among other things; a file is missing or damaged.
+    """
+    for path in paths:
+        file = path / SEARCH_FILE if path.is_dir() else path
+        if is_artifact(str(path)) or (path.is_dir() and not file.is_file()):
+            continue  # for `collect`, which knows what to say
+        document = _document(file)
+        if isinstance(document, dict) and document.get("schema") == SEARCH_SCHEMA:
+            if len(paths) > 1:
+                raise InputError(
+                    f"{path} is a search, which is a page of its own: give it alone, with another "
+                    f"-o for the rest"
+                )
+            return file, document
+    return None
 
 
 class _Gathered:

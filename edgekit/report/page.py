@@ -41,7 +41,16 @@ def render(material: Material) -> str:
         )
         if found is not None
     ]
-    title = _title(entries)
+    return assembled(_title(entries), _introduction(entries, material.notes), sections)
+
+
+def assembled(title: str, introduction: str, sections: Sequence[Section]) -> str:
+    """A page around its sections.
+
+    Args:
+        introduction: HTML below the title.
+    """
+    links = "".join(f'<li><a href="#{s.ident}">{escaped(s.title)}</a></li>' for s in sections)
     body = "\n".join(
         f'<section id="{s.ident}"><h2>{escaped(s.title)}</h2>\n{s.body}</section>' for s in sections
     )
@@ -50,7 +59,8 @@ def render(material: Material) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escaped(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
-        f"{_header(title, entries, sections, material.notes)}\n<main>\n{body}\n</main>\n"
+        f"<header><h1>{escaped(title)}</h1>{introduction}<nav><ul>{links}</ul></nav></header>\n"
+        f"<main>\n{body}\n</main>\n"
         f"<footer>Written by edgekit {escaped(edgekit.__version__)}.</footer>\n</body>\n</html>\n"
     )
 
@@ -60,15 +70,11 @@ def _title(entries: Sequence[Entry]) -> str:
     return f"{counted_words(len(entries), 'measurement')} on {', '.join(devices)}"
 
 
-def _header(
-    title: str, entries: Sequence[Entry], sections: Sequence[Section], notes: Sequence[str]
-) -> str:
-    links = "".join(f'<li><a href="#{s.ident}">{escaped(s.title)}</a></li>' for s in sections)
+def _introduction(entries: Sequence[Entry], notes: Sequence[str]) -> str:
     moments = sorted(started_at(e.measurement) for e in entries)
     first, last = (f"{moment:%Y-%m-%d %H:%M}" for moment in (moments[0], moments[-1]))
     when = f"Measured {first}" + (f" to {last}" if first != last else "")
-    html = f"<header><h1>{escaped(title)}</h1>"
-    html += paragraph(f"{when} UTC.")
+    html = paragraph(f"{when} UTC.")
     shaky = [str(e.number) for e in entries if not e.measurement.stable]
     if shaky:
         which = "All" if len(shaky) == len(entries) else f"{len(shaky)} of {len(entries)}"
@@ -78,4 +84,4 @@ def _header(
             f"for: below the results stands by what.",
             kind="note",
         )
-    return html + (items(notes) if notes else "") + f"<nav><ul>{links}</ul></nav></header>"
+    return html + (items(notes) if notes else "")

@@ -33,6 +33,7 @@ class Bar:
         interval: where it lies with 95 %.
         colour: one of `edgekit.report.svg`.
         dashed: whether it is only an outline, for what was not measured.
+        before: an earlier value, drawn lighter behind it.
     """
 
     label: str
@@ -41,22 +42,32 @@ class Bar:
     interval: tuple[float, float] | None = None
     colour: str = svg.ACCENT
     dashed: bool = False
+    before: float | None = None
 
 
-def bars(rows: Sequence[Bar], *, ident: str, title: str, description: str) -> str:
-    """Horizontal bars from zero, each below its label and value."""
+def bars(
+    rows: Sequence[Bar], *, ident: str, title: str, description: str, longest: float = 0.0
+) -> str:
+    """Horizontal bars from zero, each below its label and value.
+
+    Args:
+        longest: what the axis reaches at least, for several pictures of one scale.
+    """
     step = 30
 
     def paint(figure: Figure) -> None:
         axes = svg.panel(figure, 2, 4, svg.WIDTH - 4, step * len(rows))
         axes.set_axis_off()
-        ends = [v for row in rows for v in (row.value, *(row.interval or ())) if v is not None]
-        low, high = min([0.0, *ends]), max([0.0, *ends])
+        drawn = [v for row in rows for v in (row.value, row.before, *(row.interval or ()))]
+        ends = [v for v in drawn if v is not None]
+        low, high = min([0.0, *ends]), max([longest, *ends])
         axes.set_xlim(low, high if high > low else low + 1)
         axes.set_ylim(step * len(rows), 0)
         for index, row in enumerate(rows):
             top = step * index
             _line_of_text(axes, top + 10, row.label, row.shown)
+            if row.before is not None:
+                axes.barh(top + 19, row.before, 8, color=svg.ACCENT_SOFT)
             if row.value is None:
                 continue
             axes.barh(

@@ -28,6 +28,7 @@ a { color: var(--accent); }
 nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; padding: 0; margin: 1rem 0 0;
   list-style: none; }
 li { overflow-wrap: anywhere; }
+.verdict { font-size: 1.1rem; }
 small { display: block; color: var(--muted); font-size: .78rem; line-height: 1.35; }
 .note { border-left: 4px solid var(--guess); background: var(--guess-back); padding: .6rem .9rem;
   border-radius: 0 6px 6px 0; }
@@ -76,9 +77,11 @@ footer { color: var(--muted); font-size: .85rem; padding-top: 1rem; padding-bott
   tr { border-top: 1px solid var(--line); padding: .5rem 0; }
   .wide tbody td, #results td:nth-child(n) { border: 0; min-width: 0;
     padding: .15rem .8rem .15rem 8.6rem; white-space: normal;
-    text-align: left; position: relative; min-height: 1.6em; }
-  td::before { content: attr(data-label); position: absolute; left: .8rem; width: 7.4rem;
+    text-align: left; display: flow-root; min-height: 1.6em; }
+  td::before { content: attr(data-label); float: left; width: 7.4rem; margin-left: -7.8rem;
     color: var(--muted); } }
+@media screen and (max-width: 520px) {
+  #comparison svg text, #widths svg text, #time svg text { font-size: 14px !important; } }
 @media print {
   :root { --paper: #ffffff; }
   html { font-size: 10px; }

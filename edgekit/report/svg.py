@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from edgekit.report.style import CSS
 from edgekit.report.text import plain
 
 WIDTH = 440
@@ -98,6 +99,20 @@ def panel(figure: Figure, left: float, top: float, width: float, height: float) 
     return figure.add_axes(
         (left / WIDTH, 1 - (top + height) / total, width / WIDTH, height / total)
     )
+
+
+def standalone(drawn: str) -> str:
+    """A picture as a file of its own, in the colours of light pages.
+
+    Programs that show such files seldom know variables, and none the page's fonts.
+    """
+    light, _, _ = CSS.partition("@media")
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]+)", light))
+    drawn = re.sub(r"var\(--([\w-]+)\)", lambda found: colours[found[1]], drawn)
+    head, close, rest = drawn.partition(">")
+    root = head.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    sheet = f'<rect width="100%" height="100%" fill="{colours["card"]}"/>'
+    return f'{root} font-family="system-ui, sans-serif"{close}{sheet}{rest}\n'
 
 
 def _inline(drawn: bytes, ident: str, title: str, description: str) -> str:
