@@ -93,7 +93,7 @@ def search_of(paths: Sequence[Path]) -> tuple[Path, Any] | None:
     """
     for path in paths:
         file = path / SEARCH_FILE if path.is_dir() else path
-        if is_artifact(str(path)) or (path.is_dir() and not file.is_file()):
+        if not file.is_file() or (file == path and is_artifact(str(path))):
             continue  # for `collect`, which knows what to say
         document = _document(file)
         if isinstance(document, dict) and document.get("schema") == SEARCH_SCHEMA:
@@ -185,6 +185,8 @@ def _document(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: {EXPECTED}") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path} is a folder without {SEARCH_FILE}: {EXPECTED}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): {EXPECTED}") from error
     except (ValueError, RecursionError) as error:

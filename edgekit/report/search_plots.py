@@ -84,7 +84,7 @@ def tradeoff(
             "marker": _MARKS[i % len(_MARKS)],
             "ls": "-" if i == 0 else "none",
             "lw": 1.4,
-            "ms": 6,
+            "ms": 6 if i == 0 else 7,
             "mec": svg.PAPER,
             "mew": 0.6,
         }
@@ -217,7 +217,7 @@ def _drawn(
 
 
 def _axes(figure: Figure) -> Axes:
-    axes = svg.panel(figure, _LEFT, _TOP, svg.WIDTH - _LEFT - 10, _HEIGHT)
+    axes = svg.panel(figure, _LEFT, _TOP, svg.WIDTH - _LEFT - 16, _HEIGHT)
     axes.grid(lw=0.5)
     axes.set_axisbelow(True)
     return axes

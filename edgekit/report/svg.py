@@ -108,7 +108,7 @@ def standalone(drawn: str) -> str:
     """
     light, _, _ = CSS.partition("@media")
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]+)", light))
-    drawn = re.sub(r"var\(--([\w-]+)\)", lambda found: colours[found[1]], drawn)
+    drawn = re.sub(r"var\(--([\w-]+)\)", lambda found: colours.get(found[1], found[0]), drawn)
     head, close, rest = drawn.partition(">")
     root = head.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
     sheet = f'<rect width="100%" height="100%" fill="{colours["card"]}"/>'
