@@ -149,6 +149,19 @@ def test_row_values_keep_booleans_apart_from_numbers(number: bool) -> None:
     assert [type(value) for value in again.values()] == [bool, int]
 
 
+def test_keys_of_later_versions_are_left_aside_when_asked_for() -> None:
+    data = {"before": 1, "inner": [{"n": 1, "later": {}}], "later": 2}
+
+    @dataclasses.dataclass(frozen=True)
+    class Inner:
+        n: int
+
+    outer = dataclasses.make_dataclass("Outer", [("before", int), ("inner", tuple[Inner, ...])])
+    assert from_json(outer, data, more=True) == outer(1, (Inner(1),))
+    with pytest.raises(ValueError, match="Outer: unknown key 'later'"):
+        from_json(outer, data)
+
+
 WRONG = [
     (ModelSpec, {"stem": "16"}, "ModelSpec.stem: expected int, found '16'"),
     (ModelSpec, {"stem": 16.0}, "ModelSpec.stem: expected int, found 16.0"),

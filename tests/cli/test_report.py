@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from command_line import CommandLine
+from report_records import search_document
 from small_artifacts import Artifacts
 
 from edgekit.contract import digest
 from edgekit.core import Block, Energy, Measurement
 from edgekit.measure.store import Store, save
+from edgekit.report.search import render
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +100,47 @@ def test_what_was_left_out_is_a_warning(run: CommandLine, tmp_path: Path) -> Non
     result = run("report", "a.onnx", "-o", "page.html")
     assert result.code == 0
     assert "warning: a.onnx: 1 older measurement" in result.err
+
+
+@pytest.mark.parametrize("words", ["s", "s/search.json"])
+def test_a_search_is_a_page_of_its_own(words: str, run: CommandLine, tmp_path: Path) -> None:
+    document = search_document()
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "search.json").write_text(json.dumps(document), encoding="utf-8")
+    result = run("report", words, "-o", "page.html")
+    assert (result.code, result.err) == (0, "")
+    assert result.out == "page.html: the search in s\n"
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == render(document)
+    printed = run("report", words, "-o", "again.html", "--json").json
+    assert printed == {
+        "schema": "edgekit.report/1",
+        "path": "again.html",
+        "measurements": 0,
+        "accuracies": 0,
+        "notes": [],
+        "search": "s/search.json",
+    }
+
+
+def test_a_search_that_cannot_be_drawn_is_explained(
+    run: CommandLine, saved: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "empty").mkdir()
+    file = tmp_path / "s" / "search.json"
+    file.write_text(json.dumps(search_document(steps=[{}])), encoding="utf-8")
+    mixed = run("report", "m.json", "s", "-o", "page.html")
+    assert (mixed.code, mixed.out) == (3, "")
+    assert "s is a search, which is a page of its own: give it alone" in mixed.message
+    damaged = run("report", "s", "-o", "page.html")
+    assert damaged.code == 3
+    assert "s/search.json is damaged: steps[0]: key 'step' is missing" in damaged.message
+    file.write_text('{"schema": ')
+    assert "s/search.json is no JSON" in run("report", "s", "-o", "page.html").message
+    missing = run("report", "empty", "-o", "page.html")
+    assert missing.code == 3
+    assert "empty is a folder without search.json: expected" in missing.message
+    assert not (tmp_path / "page.html").exists()
 
 
 @pytest.mark.parametrize(
