@@ -168,6 +168,7 @@ _DISTRIBUTIONS = {
     "ai_edge_quantizer": "ai-edge-quantizer",
     "google": "protobuf",
     "litert_torch": "'edgekit[litert-torch]'",
+    "ray": "'edgekit[ray]'",
     "sklearn": "scikit-learn",
 }
 

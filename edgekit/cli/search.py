@@ -143,6 +143,7 @@ def command(
             conduct=conduct,
             threads=threads,
             resume=resume,
+            draw=_drawn,
             notify=notify,
         )
     show(result, out)
@@ -150,6 +151,13 @@ def command(
         from edgekit.search.document import SCHEMA, document
 
         console.emit_json(SCHEMA, document(out, result))
+
+
+def _drawn(document: Any) -> dict[str, str]:
+    """The plot and the page of a search, by the names of their files."""
+    from edgekit.report.search import plot, render
+
+    return {"pareto.svg": plot(document), "search.html": render(document)}
 
 
 def _methods(words: str | None) -> tuple[str, ...]:
@@ -212,7 +220,7 @@ def show(result: SearchResult, out: Path) -> None:
         for what, seconds in sorted(result.seconds.items(), key=lambda item: -item[1])
     )
     console.say(f"Time: {spent}.")
-    console.say(f"{result.model} is the network; every step's lies beside it.")
+    console.say(f"{result.model} is the network; {out / 'search.html'} shows how it was found.")
 
 
 def _what(step: Step, result: SearchResult) -> str:

@@ -1,11 +1,11 @@
-"""What a search leaves beside its networks: `search.json`, `pareto.csv`, the plot and the page."""
+"""What a search leaves beside its networks: `search.json`, `pareto.csv`, and drawings of it."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ def document(out: Path, result: SearchResult) -> dict[str, Any]:
     return {
         **{name: facts[name] for name in _FACTS},
         "seed": int(facts["seed"]),
+        "options": json.loads(facts["options"]),
         "date": datetime.now(UTC).date().isoformat(),
         "finished": result.model is not None,
         "baseline": _entry(out, first),
@@ -108,11 +109,17 @@ def _entry(out: Path, step: Step) -> dict[str, Any]:
     }
 
 
-def keep(out: Path, result: SearchResult) -> None:
+Draw = Callable[[Any], Mapping[str, str]]
+"""Makes further files of a document, such as a plot: their texts by name."""
+
+
+def keep(out: Path, result: SearchResult, draw: Draw) -> None:
     """Writes all files anew, each one whole."""
     found = {"schema": SCHEMA, **document(out, result)}
     _write(out / "search.json", json.dumps(found, indent=2, allow_nan=False))
     _write(out / "pareto.csv", _table(result))
+    for name, text in draw(found).items():
+        _write(out / name, text)
 
 
 def _table(result: SearchResult) -> str:

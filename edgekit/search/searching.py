@@ -29,7 +29,7 @@ from edgekit.models.source import Model
 from edgekit.models.weights import load_checkpoint, save_checkpoint
 from edgekit.search.baselines import baseline
 from edgekit.search.budget import Limit, amount
-from edgekit.search.document import keep
+from edgekit.search.document import Draw, keep
 from edgekit.search.groups import Group, checked, widths_of
 from edgekit.search.jobs import Bench, Setup
 from edgekit.search.journal import Journal, Place
@@ -53,6 +53,7 @@ def search(
     conduct: Conduct | None = None,
     threads: int = 1,
     resume: bool = False,
+    draw: Draw = lambda document: {},
     notify: Notify = lambda text: None,
 ) -> SearchResult:
     """Adapts a trained network to a budget.
@@ -63,6 +64,7 @@ def search(
         out: folder of the search.
         threads: that latencies are measured with.
         resume: go on with the search in ``out``.
+        draw: makes further files of the search's document, whenever there is a step more.
 
     Raises:
         UsageError: options that do not go together, or a budget out of reach.
@@ -125,7 +127,7 @@ def search(
             threads, journal, free, functools.partial(_executor, conduct, notify), notify,
         )  # fmt: skip
         try:
-            return _run(shop, model, groups)
+            return _run(shop, model, groups, draw)
         except UnavailableError as error:
             error.args = (
                 f"{error}; all that was done is kept in {out}: go on with "
@@ -148,14 +150,14 @@ def _complete(model: Model, source: ImageSource) -> Model:
     return dataclasses.replace(model, labels=labels, preprocessing=facts)
 
 
-def _run(shop: Workshop, model: Model, groups: Sequence[Group]) -> SearchResult:
+def _run(shop: Workshop, model: Model, groups: Sequence[Group], draw: Draw) -> SearchResult:
     shop.open()
     _check_budget(shop)
     facts = _facts(shop, model)
     result = functools.partial(_result, shop, groups, facts)
-    keep(shop.out, result((shop.start,), {}))
+    keep(shop.out, result((shop.start,), {}), draw)
     if shop.options.method == "netadapt":
-        steps = adapt(shop, lambda steps: keep(shop.out, result(tuple(steps), {})))
+        steps = adapt(shop, lambda steps: keep(shop.out, result(tuple(steps), {}), draw))
     else:
         steps = [shop.start, *baseline(shop, shop.options.method, 0)]
     last = next(step for step in reversed(steps) if step.kind == "finished")
@@ -177,7 +179,7 @@ def _run(shop: Workshop, model: Model, groups: Sequence[Group]) -> SearchResult:
         ),
     )
     finished = result(tuple(steps), others, shop.out / "model.pt")
-    keep(shop.out, finished)
+    keep(shop.out, finished, draw)
     return finished
 
 
@@ -261,6 +263,7 @@ def _facts(shop: Workshop, model: Model) -> dict[str, str]:
         "method": options.method,
         "rule": options.rule,
         "seed": str(options.seed),
+        "options": canonical_json(to_json(options)),
         "command": shop.conduct.command,
     }
 
