@@ -481,7 +481,7 @@ def _contract(
         outputs=outputs,
         preprocessing=dataclasses.replace(model.preprocessing, layout=target.layout),
         model=model.words,
-        spec=model.spec,
+        spec=model.spec if model.of_zoo else None,
         labels=model.labels,
         data=model.data,
         trained=model.trained,

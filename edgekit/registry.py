@@ -101,6 +101,14 @@ FAMILIES = {
     ),
 }
 
+OTHERS = {
+    "adapted": FamilyEntry(
+        "edgekit.models.adapted:FAMILY",
+        "networks of libraries and of one's own, with channels taken out of them",
+    ),
+}
+"""Kinds of specs that have no names: their networks are made by other people's code."""
+
 TARGETS = {
     "onnx": Entry("exporters.onnx:TARGET", "ONNX, for ONNX Runtime"),
     "openvino": Entry("exporters.openvino:TARGET", "OpenVINO IR"),
@@ -170,6 +178,7 @@ _DISTRIBUTIONS = {
     "litert_torch": "'edgekit[litert-torch]'",
     "ray": "'edgekit[ray]'",
     "sklearn": "scikit-learn",
+    "torch_pruning": "'edgekit[search]'",
 }
 
 

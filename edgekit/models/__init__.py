@@ -21,7 +21,7 @@ def family_of(spec: ModelSpec) -> Family:
         UnknownNameError: the spec names a family that edgekit does not have.
     """
     loaded: Family = registry.load(
-        registry.find("family", registry.FAMILIES, spec.family, "models")
+        registry.find("family", {**registry.FAMILIES, **registry.OTHERS}, spec.family, "models")
     )
     return loaded
 

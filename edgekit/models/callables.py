@@ -18,13 +18,25 @@ from torch import Tensor, nn
 
 from edgekit.errors import ModelError
 
+_named: set[str] = set()
+
+
+def was_named(words: str) -> bool:
+    """Whether `open_callable` has been asked for these words: only then may a file name them."""
+    return words in _named
+
+
+def note_named(words: str) -> None:
+    """Tells a process that the user has named these words to the one that started it."""
+    _named.add(words)
+
 
 def open_callable(words: str) -> nn.Module:
     """Imports and calls what ``package.module:callable`` names.
 
     Args:
-        words: a module, or a function or class that gives one without arguments; found from the
-            working folder too.
+        words: as the user gave them, never out of a file. A module, or a function or class that
+            gives one without arguments; found from the working folder too.
 
     Raises:
         ModelError: it cannot be imported, raises, or gives something else.
@@ -32,6 +44,7 @@ def open_callable(words: str) -> nn.Module:
     name, _, attribute = words.partition(":")
     if not name or not attribute:
         raise ModelError(f"'{words}': expected package.module:callable, importable from here")
+    note_named(words)
     folder = os.getcwd()
     if folder not in sys.path:  # console scripts, unlike 'python -m', do not search it
         sys.path.insert(0, folder)

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from edgekit.core import ModelSpec
 from edgekit.errors import UsageError
+from edgekit.registry import OTHERS
 
 MAX_PARAMETERS = 10**9
 """Eight times those of the largest published network, EfficientNetV2-L; 4 GB as float32."""
@@ -37,7 +38,12 @@ class _WithoutInitialization(TorchFunctionMode):
 
 
 def laid_out(spec: ModelSpec, build: Callable[[ModelSpec], nn.Module]) -> nn.Module:
-    """A network whose tensors have shapes and no values, in a tenth of the time."""
+    """A network whose tensors have shapes and no values, in a tenth of the time.
+
+    One that is not of the zoo is built in full: its code may compute with the tensors.
+    """
+    if spec.family in OTHERS:
+        return build(spec)
     with torch.device("meta"), _WithoutInitialization():
         return build(spec)
 

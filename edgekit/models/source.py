@@ -1,13 +1,15 @@
 """MODEL as people write it.
 
 A zoo name, a run folder, a checkpoint, an exported program (``.pt2``), ``timm:NAME``,
-``torchvision:NAME``, or ``package.module:callable``.
+``torchvision:NAME``, or ``package.module:callable``; the latter three also with the file of their
+weights behind ``=``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from edgekit.errors import (
     UsageError,
 )
 from edgekit.models import MAX_RESOLUTION, build, find_spec, pretrained, with_resolution
+from edgekit.models.adapted import is_adapted
 from edgekit.models.callables import is_fresh, open_callable, try_forward
 from edgekit.models.fitting import fill
 from edgekit.models.libraries import LIBRARIES, open_library
@@ -39,6 +42,8 @@ from edgekit.models.weights import (
     sha256,
 )
 
+_CODE_WITH_FILE = re.compile(r"[\w.]+:[\w.-]+=.+", re.DOTALL)
+
 FILE_SUFFIXES = (".pt", ".pth", SUFFIX, ".safetensors")
 
 
@@ -52,13 +57,15 @@ class Model:
         module: in eval mode, (N, 3, H, W) -> (N, classes).
         resolution: side of the square input in pixels.
         classes: number of outputs.
-        spec: ``None`` for networks from a callable.
+        spec: ``None`` for networks that are not of the zoo, unless a search has adapted them.
         trained: whether weights were given, or a callable's network shows no sign of being new:
             batch norms that have seen no data. One without batch norms counts as trained.
         labels: class names; ``None`` when unknown.
         preprocessing: ``None`` when unknown.
         data: image source of its training; ``None`` when unknown.
         parent_sha256: digest of the file the weights came from.
+        code: what makes a network that is not of the zoo: ``timm:NAME``, ``torchvision:NAME`` or
+            ``package.module:callable``.
     """
 
     words: str
@@ -72,6 +79,12 @@ class Model:
     preprocessing: Preprocessing | None = None
     data: str | None = None
     parent_sha256: str | None = None
+    code: str | None = None
+
+    @property
+    def of_zoo(self) -> bool:
+        """Whether edgekit's own code makes the network."""
+        return self.spec is not None and not is_adapted(self.spec)
 
 
 def open_model(
@@ -96,6 +109,12 @@ def open_model(
         ModelError: a callable that gives no usable network.
         UsageError: options that exclude each other, or sizes out of range.
     """
+    code, _, file = words.partition("=")
+    if _CODE_WITH_FILE.fullmatch(words) and not is_path(words):
+        if weights is not None:
+            raise UsageError(f"'{words}' names its weights: leave out --weights")
+        found = open_model(code, weights=Path(file), resolution=resolution, classes=classes)
+        return dataclasses.replace(found, words=words)
     if is_path(words):
         if weights is not None:
             raise UsageError(
@@ -118,6 +137,8 @@ def is_path(words: str) -> bool:
         UsageError: it could mean either.
     """
     if not words:  # Path("") would mean the working folder
+        return False
+    if _CODE_WITH_FILE.fullmatch(words) and not os.path.exists(words):  # noqa: PTH110 - see below
         return False
     path = Path(words)
     looks_like_path = os.sep in words or words in (".", "..") or path.suffix in FILE_SUFFIXES
@@ -210,6 +231,9 @@ def _open_checkpoint(words: str, resolution: int | None) -> Model:
     module = build_with(checkpoint.spec, checkpoint.state, str(path)).eval()
     spec = with_resolution(checkpoint.spec, resolution)
     preprocessing = at_resolution(checkpoint.preprocessing, spec.resolution)
+    if is_adapted(spec):
+        side = spec.resolution
+        try_forward(module, torch.zeros(1, 3, side, side), words)
     return Model(
         words,
         spec.name,
@@ -222,7 +246,26 @@ def _open_checkpoint(words: str, resolution: int | None) -> Model:
         preprocessing=preprocessing,
         data=checkpoint.data,
         parent_sha256=sha256(path),
+        code=spec.source if is_adapted(spec) else None,
     )
+
+
+def _open_adapted(words: str, weights: Path | None, resolution: int | None) -> Model | None:
+    """What a search has made of a network that was named; ``None`` for other weights.
+
+    Raises:
+        CheckpointError: it is of another network.
+    """
+    if weights is None or not is_checkpoint(weights):
+        return None
+    spec = load_checkpoint(weights).spec
+    if spec is None or not is_adapted(spec):
+        return None
+    if spec.source != words:
+        raise CheckpointError(
+            f"{weights} does not fit '{words}': it is a checkpoint of '{spec.source}', adapted"
+        )
+    return dataclasses.replace(_open_checkpoint(str(weights), resolution), words=words)
 
 
 def _open_own(words: str, path: Path, checkpoint: Checkpoint, resolution: int | None) -> Model:
@@ -238,8 +281,7 @@ def _open_own(words: str, path: Path, checkpoint: Checkpoint, resolution: int | 
         )
     if named.partition(":")[0] not in LIBRARIES:
         raise CheckpointError(
-            f"{path} is of '{named}', which is code of your own: give '{named}' as the network and "
-            f"the checkpoint with --weights"
+            f"{path} is of '{named}', which is code of your own: name it, too, as '{named}={path}'"
         )
     side = checkpoint.preprocessing.crop if resolution is None else resolution
     opened = _open_library(named, path, side, len(checkpoint.labels))
@@ -279,6 +321,9 @@ def _open_program(words: str, resolution: int | None) -> Model:
 def _open_library(
     words: str, weights: Path | None, resolution: int | None, classes: int | None
 ) -> Model:
+    adapted = _open_adapted(words, weights, resolution)
+    if adapted is not None:
+        return adapted
     state = None if weights is None else load_state(weights)
     if classes is None and weights is not None and is_checkpoint(weights):
         classes = len(load_checkpoint(weights).labels)
@@ -302,6 +347,7 @@ def _open_library(
         trained=state is not None,
         preprocessing=None if facts is None else at_resolution(facts, side),
         parent_sha256=None if weights is None else sha256(checkpoint_file(weights)),
+        code=words,
     )
     return _with_training(model, weights)
 
@@ -327,6 +373,9 @@ def _open_callable(words: str, weights: Path | None, resolution: int | None) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = open_callable(words).eval()
+    adapted = _open_adapted(words, weights, resolution)
+    if adapted is not None:
+        return adapted
     digest = None
     if weights is not None:
         load_into(module, load_state(weights), str(weights))
@@ -340,5 +389,6 @@ def _open_callable(words: str, weights: Path | None, resolution: int | None) -> 
         scores.shape[1],
         trained=weights is not None or not is_fresh(module),
         parent_sha256=digest,
+        code=words,
     )
     return _with_training(model, weights)

@@ -22,12 +22,19 @@ class Width:
         free: whether single channels can be taken out. Those that a channel shuffle or a grouped
             convolution mixes by position cannot.
         parts: the widths that were concatenated to make this one, in order.
+        repeat: positions in a row that each channel has; more than one where a network of other
+            people's flattens an image.
     """
 
     name: str
     n: int
     free: bool = True
     parts: tuple[Width, ...] = ()
+    repeat: int = 1
+
+
+REST = ""
+"""Name of channels that no group has, in layers of networks that are not of the zoo."""
 
 
 Axes = tuple[tuple[Width, ...] | None, ...]
@@ -115,6 +122,21 @@ class Linear(nn.Linear):
         return {"weight": ((self.outputs,), (self.inputs,)), "bias": ((self.outputs,),)}
 
 
+def name_axes(layer: nn.Module, axes: dict[str, Axes]) -> None:
+    """Tells a layer that is not of this module the widths of its tensors."""
+    object.__setattr__(layer, _AXES, axes)
+
+
+def axes_of(layer: nn.Module) -> dict[str, Axes] | None:
+    """Widths of each tensor of a layer; ``None`` where it does not know them."""
+    if isinstance(layer, Conv2d | BatchNorm2d | Linear):
+        return layer.axes()
+    return getattr(layer, _AXES, None)
+
+
+_AXES = "_edgekit_axes"
+
+
 def named_axes(model: nn.Module) -> Iterator[tuple[str, Tensor, Axes]]:
     """Every tensor of a model's state with the widths of its axes.
 
@@ -128,8 +150,8 @@ def named_axes(model: nn.Module) -> Iterator[tuple[str, Tensor, Axes]]:
         }
         if not own:
             continue
-        if not isinstance(module, Conv2d | BatchNorm2d | Linear):
+        axes = axes_of(module)
+        if axes is None:
             raise TypeError(f"{path} ({type(module).__name__}) has tensors without named widths")
-        axes = module.axes()
         for name, tensor in own.items():
             yield f"{path}.{name}", tensor, axes[name]

@@ -81,7 +81,7 @@ class CountedMacs(_Counted):
     def of(self, spec: ModelSpec) -> float:
         """Exact."""
         module = laid_out(spec, family_of(spec).build).eval()
-        with torch.device("meta"):
+        with next(module.parameters()).device:
             return float(sum(layer.macs for layer in layers(module, spec.resolution)))
 
 
@@ -140,13 +140,12 @@ class MeasuredLatency:
         return self._parts[key]
 
 
-def write_part(spec: ModelSpec, name: str, target: Target, scheme: Scheme, path: Path) -> None:
+def write_part(spec: ModelSpec, part: Part, target: Target, scheme: Scheme, path: Path) -> None:
     """Writes a part of a network as a file of its own, with fresh weights.
 
     Raises:
         ModelError: the target's converter cannot take it.
     """
-    (part,) = (part for part in parts_of(spec) if part.name == name)
     rng = np.random.default_rng(0)
     images = rng.standard_normal((RANGE_IMAGES, *part.shape)).astype(np.float32)
     example = torch.from_numpy(images[:1])
@@ -154,7 +153,7 @@ def write_part(spec: ModelSpec, name: str, target: Target, scheme: Scheme, path:
     if scheme.calibration is not None:
         turned = images if target.layout == "NCHW" else images.transpose(0, 2, 3, 1)
         ranges = [np.ascontiguousarray(turned[i : i + 1]) for i in range(len(turned))]
-    module = module_of(spec, name)
+    module = module_of(spec, part.name)
     try:
         with captured():
             lowered, _ = lower(module, example, target.name, scheme)
@@ -163,7 +162,7 @@ def write_part(spec: ModelSpec, name: str, target: Target, scheme: Scheme, path:
         raise
     except Exception as error:  # converters raise everything there is
         raise ModelError(
-            f"{name} of '{spec.name}' cannot be written for {target.name}: {error}"
+            f"{part.name} of '{spec.name}' cannot be written for {target.name}: {error}"
         ) from error
 
 

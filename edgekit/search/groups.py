@@ -18,11 +18,13 @@ from torch.nn import functional as F
 from edgekit.core import ModelSpec
 from edgekit.errors import ModelError
 from edgekit.models import family_of
+from edgekit.models.adapted import Place, is_adapted
+from edgekit.models.family import typed_rows
 from edgekit.models.size import laid_out
-from edgekit.models.widths import Axes, BatchNorm2d, Conv2d, Linear, named_axes
+from edgekit.models.widths import REST, Axes, axes_of, named_axes
 
-FIXED = ("image", "classes")
-"""Widths that the task gives."""
+FIXED = ("image", "classes", REST)
+"""Widths that the task gives, or that have no name."""
 
 EXACTNESS = 1e-4
 """Largest relative difference between zeroing channels and taking them out."""
@@ -52,7 +54,9 @@ class Group:
 
 
 def groups_of(spec: ModelSpec, module: nn.Module) -> tuple[Group, ...]:
-    """The groups of a network of the zoo, in the order of its layers."""
+    """The groups of a network, in the order of its layers."""
+    if is_adapted(spec):
+        return _discovered(spec)
     layers: dict[str, list[str]] = {}
     sizes: dict[str, int] = {}
     bound: set[str] = set()
@@ -86,6 +90,22 @@ def groups_of(spec: ModelSpec, module: nn.Module) -> tuple[Group, ...]:
     return tuple(found)
 
 
+def _discovered(spec: ModelSpec) -> tuple[Group, ...]:
+    """The groups of a network that is not of the zoo: its rows."""
+    places: dict[str, list[Place]] = {}
+    for place in typed_rows(spec, Place):
+        places.setdefault(place.group, []).append(place)
+    return tuple(
+        Group(
+            name,
+            found[0].channels,
+            tuple(dict.fromkeys(place.layer for place in found)),
+            found[0].frozen or None,
+        )
+        for name, found in places.items()
+    )
+
+
 def widths_of(spec: ModelSpec) -> dict[str, int]:
     """Channels of every named width of a network, without building its weights."""
     module = laid_out(spec, family_of(spec).build)
@@ -103,8 +123,14 @@ def resized(spec: ModelSpec, sizes: Mapping[str, int]) -> ModelSpec:
 
     The names say where they stand: ``stem``, ``head`` and ``hidden`` are the network's own,
     ``block3.expand`` is column ``expand`` of row 3, and ``stage2.out`` column ``out`` of all rows
-    of that stage. Names that it has no place for change nothing.
+    of that stage. In networks that are not of the zoo they are the names of groups. Names that it
+    has no place for change nothing.
     """
+    if is_adapted(spec):
+        changed = tuple(
+            {**row, "channels": sizes.get(str(row["group"]), row["channels"])} for row in spec.rows
+        )
+        return dataclasses.replace(spec, rows=changed)
     stem, head = spec.stem, list(spec.head)
     rows: list[dict[str, Any]] = [dict(row) for row in spec.rows]
     for name, n in sizes.items():
@@ -177,8 +203,10 @@ def _positions(axes: Axes, axis: int, kept: Kept) -> Tensor | None:
     positions: list[int] = []
     offset = 0
     for width in widths:
-        positions += [offset + i for i in kept.get(width.name, range(width.n))]
-        offset += width.n
+        for i in kept.get(width.name, range(width.n)):
+            first = offset + i * width.repeat
+            positions += range(first, first + width.repeat)
+        offset += width.n * width.repeat
     return torch.tensor(positions)
 
 
@@ -186,23 +214,28 @@ def _positions(axes: Axes, axis: int, kept: Kept) -> Tensor | None:
 def checked(spec: ModelSpec, module: nn.Module, images: Tensor) -> tuple[Group, ...]:
     """The groups of a network, those frozen that cannot be taken out by name.
 
-    From each group every second channel is zeroed in one copy and taken out in another, which
-    must give the same scores.
+    From each group half of the channels, which follow no pattern, are zeroed in one copy and taken
+    out in another, which must give the same scores.
 
     Args:
         images: normalized, (N, 3, H, W).
     """
-    module = copy.deepcopy(module).eval().double()
-    images = images.double()
+    module, images = _precise(copy.deepcopy(module).eval(), images)
+    order = torch.Generator().manual_seed(0)
     found = []
     for group in groups_of(spec, module):
         if group.frozen is None:
-            kept = {group.name: range(0, group.channels, 2)}
+            stay = torch.randperm(group.channels, generator=order)[: (group.channels + 1) // 2]
+            kept = {group.name: sorted(stay.tolist())}
             expected = zeroed(module, kept)(images)
             try:
-                scores = shrunk(spec, module, kept)[1].double()(images)
-            except (ModelError, RuntimeError) as error:
-                group = dataclasses.replace(group, frozen=str(error).splitlines()[0])
+                scores = shrunk(spec, module, kept)[1].to(images.dtype)(images)
+                if scores.shape != expected.shape:
+                    raise ModelError(f"it changes the scores to shape {tuple(scores.shape)}")
+            except (ModelError, RuntimeError, ValueError, TypeError, IndexError) as error:
+                reason = str(error).partition("\n")[0]
+                why = f"the network does not run without some of them: {reason}"
+                group = dataclasses.replace(group, frozen=why)
             else:
                 off = float((scores - expected).norm() / expected.norm().clamp(min=1e-30))
                 if not off <= EXACTNESS:
@@ -210,6 +243,16 @@ def checked(spec: ModelSpec, module: nn.Module, images: Tensor) -> tuple[Group, 
                     group = dataclasses.replace(group, frozen=why)
         found.append(group)
     return tuple(found)
+
+
+def _precise(module: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
+    """Both in double precision, but for code that needs single."""
+    try:
+        double = copy.deepcopy(module).double()
+        double(images.double())
+    except RuntimeError:
+        return module, images
+    return double, images.double()
 
 
 def importances(
@@ -232,22 +275,34 @@ def importances(
         module = copy.deepcopy(module).eval()
         images, labels = batch
         torch.autograd.backward(F.cross_entropy(module(images), labels))
+    # Other people's layers may have neither a norm nor a bias: their filters tell, then.
+    return {**_added(module, criterion, lone=True), **_added(module, criterion)}
+
+
+def _added(module: nn.Module, criterion: str, *, lone: bool = False) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for layer in module.modules():
-        if isinstance(layer, BatchNorm2d):
-            width, values = layer.width, _of_norm(layer, criterion)
-        elif isinstance(layer, Conv2d | Linear):
-            width, values = layer.outputs, _of_filters(layer, criterion)
+        widths = (axes_of(layer) or {}).get("weight", (None,))[0]
+        if widths is None:
+            continue
+        if isinstance(layer, nn.BatchNorm2d):
+            values = _of_norm(layer, criterion)
+        elif isinstance(layer, nn.Conv2d | nn.Linear):
+            values = _of_filters(layer, criterion, lone or layer.bias is not None)
         else:
             continue
-        if values is not None and width.name not in FIXED:
-            values = values.detach()
-            share = values / values.mean().clamp(min=1e-30)
-            found[width.name] = found.get(width.name, torch.zeros_like(share)) + share
+        if values is None:
+            continue
+        parts = values.detach().split([width.n * width.repeat for width in widths])
+        for width, part in zip(widths, parts, strict=True):
+            if width.name not in FIXED:
+                own = part.view(width.n, width.repeat).sum(1)
+                share = own / own.mean().clamp(min=1e-30)
+                found[width.name] = found.get(width.name, torch.zeros_like(share)) + share
     return found
 
 
-def _of_norm(norm: BatchNorm2d, criterion: str) -> Tensor | None:
+def _of_norm(norm: nn.BatchNorm2d, criterion: str) -> Tensor | None:
     if criterion == "norm":
         return norm.weight.abs()
     if criterion == "taylor" and norm.weight.grad is not None and norm.bias.grad is not None:
@@ -256,12 +311,17 @@ def _of_norm(norm: BatchNorm2d, criterion: str) -> Tensor | None:
     return None
 
 
-def _of_filters(layer: Conv2d | Linear, criterion: str) -> Tensor | None:
+def _of_filters(layer: nn.Conv2d | nn.Linear, criterion: str, lone: bool) -> Tensor | None:
+    """Values of a layer's filters.
+
+    Args:
+        lone: there is no norm behind it, as with those that have a bias: squeeze-excite, the
+            classifier's hidden layer.
+    """
     filters = layer.weight.flatten(1)
-    # Layers with a bias have no norm behind them: squeeze-excite, the classifier's hidden layer.
-    if criterion == "l2" or (criterion == "norm" and layer.bias is not None):
+    if criterion == "l2" or (criterion == "norm" and lone):
         return filters.square().sum(1).sqrt()
-    if criterion == "taylor" and layer.bias is not None and layer.weight.grad is not None:
+    if criterion == "taylor" and lone and layer.weight.grad is not None:
         return (filters * layer.weight.grad.flatten(1)).sum(1).abs()
     return None
 

@@ -21,10 +21,12 @@ from edgekit.core import ModelSpec, Preprocessing, Scheme
 from edgekit.data import open_source
 from edgekit.errors import ModelError
 from edgekit.models import build
+from edgekit.models.callables import note_named
 from edgekit.models.weights import Checkpoint, build_with, load_checkpoint, save_checkpoint
 from edgekit.search.costs import write_part
 from edgekit.search.groups import Kept, importances, most_important, shrunk
 from edgekit.search.learning import Learner
+from edgekit.search.parts import Part
 from edgekit.search.scaling import Outline, outlined
 
 
@@ -34,6 +36,8 @@ class Setup:
 
     Attributes:
         words: SRC of the images.
+        code: what makes the network, where that is not edgekit's own: named by the user, see
+            `edgekit.models.adapted`.
         teacher: checkpoint of the network to learn from, as the bytes of its file.
         selection_images: see `edgekit.search.records.SearchOptions`.
     """
@@ -42,12 +46,15 @@ class Setup:
     seed: int
     teacher: bytes
     selection_images: int
+    code: str | None = None
 
 
 class Bench:
     """A worker's own: images and the teacher, loaded when they are first needed."""
 
     def __init__(self, setup: Setup) -> None:
+        if setup.code is not None:
+            note_named(setup.code)
         self.setup = setup
         self._learners: dict[tuple[Preprocessing, bool], Learner] = {}
         self._teacher: Checkpoint | None = None
@@ -171,12 +178,12 @@ class PartFile:
     """Writes a part of a network in the format of a target, with fresh weights.
 
     Attributes:
-        part: its name in `edgekit.search.parts.parts_of`.
+        part: one of `edgekit.search.parts.parts_of`.
     """
 
     name: str
     spec: ModelSpec
-    part: str
+    part: Part
     target: str
     scheme: Scheme
     weight: float = 1.0

@@ -1,15 +1,21 @@
-"""A network as the parts that cost time one by one: stem, blocks, and what follows them."""
+"""A network as the parts that cost time one by one.
+
+Of a network of the zoo these are the stem, the blocks, and what follows them; of others, whose code
+may go any way, every convolution and linear layer, once for each time that it is run.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from edgekit.core import ModelSpec, canonical_json
 from edgekit.models import build, family_of
+from edgekit.models.adapted import is_adapted
 from edgekit.models.blocks import ConvNet
 from edgekit.models.size import laid_out
 
@@ -22,8 +28,9 @@ class Part:
     """A part of a network.
 
     Attributes:
-        name: ``stem``, ``block3``, ``tail``.
-        shape: of its input.
+        name: ``stem``, ``block3``, ``tail``; the path of a layer in networks that are not of the
+            zoo.
+        shape: of its input, (C, H, W); (C, tokens, 1) and (C, 1, 1) of linear layers.
         key: digest of all that its cost depends on; the same for equal parts of other networks.
     """
 
@@ -33,15 +40,16 @@ class Part:
 
 
 def parts_of(spec: ModelSpec) -> tuple[Part, ...]:
-    """The parts of a network, in order; nothing is computed but shapes."""
+    """The parts of a network, in order; nothing is computed but shapes, where that is enough."""
     module = laid_out(spec, family_of(spec).build)
+    if is_adapted(spec):
+        return _layers(module, spec.resolution)
     assert isinstance(module, ConvNet)
     module.eval()
     shape: Shape = (3, spec.resolution, spec.resolution)
     found = []
     for name, part in _modules(module):
-        text = canonical_json({"part": _text(part), "shape": list(shape)})
-        found.append(Part(name, shape, hashlib.sha256(text.encode()).hexdigest()))
+        found.append(Part(name, shape, _key(part, shape)))
         if name != "tail":
             shape = _shape_behind(found[-1].key, part, shape)
     return tuple(found)
@@ -59,6 +67,36 @@ def _shape_behind(key: str, part: nn.Module, shape: Shape) -> Shape:
     return _behind[key]
 
 
+def _layers(module: nn.Module, resolution: int) -> tuple[Part, ...]:
+    found: list[Part] = []
+    paths = {layer: path for path, layer in module.named_modules()}
+
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        (x,) = inputs
+        shape: Shape
+        if isinstance(layer, nn.Linear):  # (N, C) or (N, tokens, C)
+            shape = (int(x.shape[-1]), int(x[0, ..., 0].numel()), 1)
+        else:
+            shape = (int(x.shape[1]), int(x.shape[2]), int(x.shape[3]))
+        found.append(Part(paths[layer], shape, _key(layer, shape)))
+
+    hooks = [
+        layer.register_forward_pre_hook(note)
+        for layer in paths
+        if isinstance(layer, nn.Conv2d | nn.Linear)
+    ]
+    with torch.no_grad():
+        module.eval()(torch.zeros(1, 3, resolution, resolution))
+    for hook in hooks:
+        hook.remove()
+    return tuple(found)
+
+
+def _key(part: nn.Module, shape: Shape) -> str:
+    text = canonical_json({"part": _text(part), "shape": list(shape)})
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def module_of(spec: ModelSpec, name: str) -> nn.Module:
     """A part as a network of its own, with fresh weights.
 
@@ -66,11 +104,30 @@ def module_of(spec: ModelSpec, name: str) -> nn.Module:
     in the order of axes, and an image at the end would be turned around.
     """
     module = build(spec)
+    if is_adapted(spec):
+        layer = module.get_submodule(name)
+        return (_OfTokens(layer) if isinstance(layer, nn.Linear) else _pooled(layer)).eval()
     assert isinstance(module, ConvNet)
     part = dict(_modules(module))[name]
-    if name != "tail":
-        part = nn.Sequential(part, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return part.eval()
+    return (part if name == "tail" else _pooled(part)).eval()
+
+
+def _pooled(part: nn.Module) -> nn.Module:
+    return nn.Sequential(part, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class _OfTokens(nn.Module):
+    """A linear layer with an image as its input, as all parts have."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, tokens, 1) to (N, outputs)."""
+        if x.shape[2] == 1:
+            return cast("Tensor", self.layer(x.flatten(1)))
+        return cast("Tensor", self.layer(x.flatten(2).transpose(1, 2))).mean(1)
 
 
 def _modules(module: ConvNet) -> list[tuple[str, nn.Module]]:

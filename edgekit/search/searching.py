@@ -29,6 +29,7 @@ from edgekit.models.source import Model
 from edgekit.models.weights import load_checkpoint, save_checkpoint
 from edgekit.search.baselines import baseline
 from edgekit.search.budget import Limit, amount
+from edgekit.search.discovery import discovered
 from edgekit.search.document import Draw, keep
 from edgekit.search.groups import Group, checked, widths_of
 from edgekit.search.jobs import Bench, Setup
@@ -75,11 +76,6 @@ def search(
     """
     options, conduct = options or SearchOptions(), conduct or Conduct()
     words = data or model.data
-    if model.spec is None:
-        raise ModelError(
-            f"'{model.words}' is not of the zoo: expected one of 'edgekit list models', trained; "
-            f"groups of channels of other networks are not known"
-        )
     if not model.trained or not words:
         raise ModelError(
             f"'{model.words}' is untrained, or does not say what it was trained on: expected a "
@@ -100,6 +96,9 @@ def search(
                 f"by another"
             )
     model = _complete(model, source)
+    if model.spec is None:
+        notify("discovering groups of channels")
+        model = discovered(model)
     assert model.spec is not None
     assert model.preprocessing is not None
     identity = {

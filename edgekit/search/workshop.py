@@ -116,7 +116,7 @@ class Workshop:
                 self._file, self._checkpoint(spec, model.module.state_dict(), self.facts)
             )
         self.first = self._file.read_bytes()
-        setup = Setup(words, options.seed, self.first, options.selection_images)
+        setup = Setup(words, options.seed, self.first, options.selection_images, model.code)
         self._executor = executor(setup)
 
     def _checkpoint(
@@ -187,7 +187,7 @@ class Workshop:
     def _part_times(self, parts: Sequence[tuple[ModelSpec, Part]], scheme: Any) -> list[float]:
         """Writes parts in parallel, and times them one by one."""
         jobs = [
-            PartFile(part.name, spec, part.name, self.target.name, scheme) for spec, part in parts
+            PartFile(part.name, spec, part, self.target.name, scheme) for spec, part in parts
         ]
         files: list[dict[str, bytes]] = [{} for _ in jobs]
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from edgekit.core import Preprocessing
 from edgekit.errors import CheckpointError, ModelError, UsageError
+from edgekit.models.adapted import is_adapted
 from edgekit.models.libraries import LIBRARIES
 from edgekit.models.program import SUFFIX
 from edgekit.models.source import Model, is_path, open_model
@@ -71,9 +72,13 @@ def _check_file(words: str) -> None:
             f"teacher '{words}' is a state dict, which does not say its network: {known}"
         )
     checkpoint = load_checkpoint(path)
-    if checkpoint.spec is None and checkpoint.model.partition(":")[0] not in LIBRARIES:
+    spec = checkpoint.spec
+    if spec is not None and not is_adapted(spec):
+        return
+    code = checkpoint.model if spec is None else spec.source
+    if code.partition(":")[0] not in LIBRARIES:
         raise CheckpointError(
-            f"teacher '{words}' is of '{checkpoint.model}', code of your own that a checkpoint "
+            f"teacher '{words}' is of '{code}', code of your own that a checkpoint "
             f"cannot name: {known}"
         )
 

@@ -102,7 +102,7 @@ def preparation(model: Model) -> str | None:
     if model.trained:
         return None
     statistics = "batch-norm statistics set from noise"
-    if model.spec is None:
+    if not model.of_zoo:
         return f"its weights are random, its {statistics}"
     return f"its weights are random, its batch-norm biases set to 1 and its {statistics}"
 
@@ -132,7 +132,7 @@ def make_reference(
         model = dataclasses.replace(model, module=_made_comparable(model, facts))
     model = dataclasses.replace(model, preprocessing=facts)
     samples = _samples(data, model.data, facts, skip_corrupt)
-    channels_last = model.spec is not None  # networks of the zoo take both
+    channels_last = model.of_zoo  # networks of the zoo take both
     scores = reference_scores(model.module, samples.images, channels_last=channels_last)
     check_reference(scores, f"'{model.words}'")
     return Reference(model, samples.images, scores, samples.about, samples.skipped)
@@ -323,9 +323,9 @@ def _made_comparable(model: Model, facts: Preprocessing) -> torch.nn.Module:
     With the statistics that networks are born with, their outputs shrink to nothing.
     """
     module = copy.deepcopy(model.module)
-    if model.spec is not None:  # other people's networks keep their parameters
+    if model.of_zoo:  # other people's networks keep their parameters
         stabilize(module)
-    layout = torch.contiguous_format if model.spec is None else torch.channels_last
+    layout = torch.channels_last if model.of_zoo else torch.contiguous_format
     batches = [
         torch.from_numpy(batch).contiguous(memory_format=layout)
         for batch in statistics_noise(facts)

@@ -119,7 +119,9 @@ def test_parts_are_written_in_the_precision_of_the_search(
 ) -> None:
     found = registry.target(target)
     path = tmp_path / f"part{found.suffix}"
-    write_part(small("mobilenetv1"), "block3", found, found.schemes[precision], path)
+    spec = small("mobilenetv1")
+    (part,) = (part for part in parts_of(spec) if part.name == "block3")
+    write_part(spec, part, found, found.schemes[precision], path)
     inputs, outputs = found.open(path, 1).tensors()
     assert sorted(inputs[0].shape) == [1, 16, 16, 48]
     assert len(outputs[0].shape) == 2

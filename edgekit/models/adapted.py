@@ -1,0 +1,212 @@
+"""Networks of libraries and of the user's own, with channels taken out of them.
+
+Such a spec has the words of the network in `source` and a row for every axis of a layer that a
+group of channels lies on. The network is made by its own code, and its layers are cut to the
+numbers of channels in the rows: which channels went does not matter, as a checkpoint's tensors are
+loaded over them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from edgekit.core import ModelSpec
+from edgekit.errors import ModelError
+from edgekit.models.callables import open_callable, was_named
+from edgekit.models.family import Family, typed_rows
+from edgekit.models.libraries import LIBRARIES, open_library
+from edgekit.models.widths import REST, Axes, Width, name_axes
+
+SIDES = ("out", "in")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A row: where the channels of a group lie.
+
+    Attributes:
+        group: name of the group.
+        channels: that the group has.
+        of: that it has in the network as its own code makes it.
+        layer: path of the module.
+        side: ``out`` for its outputs (of norms and depthwise convolutions both sides), ``in``.
+        start: position of the first channel on that side, before anything was taken out.
+        repeat: positions of a channel; more than one behind a flattened image.
+        frozen: why none can be taken out; empty where they can. Where its channels lie is not
+            known then.
+    """
+
+    group: str
+    channels: int
+    of: int
+    layer: str
+    side: str
+    start: int
+    repeat: int = 1
+    frozen: str = ""
+
+
+def build(spec: ModelSpec) -> nn.Module:
+    """The network with all channels that the spec has, each layer knowing its widths.
+
+    It is made on the CPU whatever the default device: the code of others may compute with tensors.
+
+    Raises:
+        ModelError: its code may not be run, or makes another network than that of the spec.
+        UnavailableError: a library that is not installed.
+    """
+    with torch.device("cpu"):
+        module = copy.deepcopy(_whole(spec.source, spec.classes))
+        layers = dict(module.named_modules())
+        places: dict[str, list[Place]] = {}
+        for place in typed_rows(spec, Place):
+            if not place.frozen:
+                _check(spec, place, layers)
+                places.setdefault(place.layer, []).append(place)
+        for path, layer in layers.items():
+            _cut(layer, places.get(path, ()))
+    return module
+
+
+def is_adapted(spec: ModelSpec) -> bool:
+    """Whether a spec is of this kind."""
+    return spec.family == FAMILY_NAME
+
+
+def length(layer: nn.Module, side: str) -> int | None:
+    """Positions of a side of a layer; ``None`` where its channels cannot be taken out one by one.
+
+    Those are layers of other kinds, and convolutions in groups other than one channel each.
+    """
+    tensor = layer._parameters.get("weight")
+    if tensor is None and not isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        return None  # the weight is computed from something else
+    if isinstance(layer, nn.Conv2d):
+        if layer.groups == 1:
+            return layer.out_channels if side == "out" else layer.in_channels
+        depthwise = layer.groups == layer.in_channels == layer.out_channels
+        return layer.out_channels if depthwise and side == "out" else None
+    if isinstance(layer, nn.Linear):
+        return layer.out_features if side == "out" else layer.in_features
+    if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        return layer.num_features if side == "out" else None
+    if isinstance(layer, nn.PReLU):
+        return layer.num_parameters if side == "out" and layer.num_parameters > 1 else None
+    return None
+
+
+@lru_cache(maxsize=2)
+def _whole(words: str, classes: int) -> nn.Module:
+    """The network as its code makes it, made once: a search cuts it hundreds of times."""
+    library = words.partition(":")[0] in LIBRARIES
+    if not library and not was_named(words):
+        raise ModelError(
+            f"it is of '{words}', which is code of your own: name it, too, as '{words}=FILE'"
+        )
+    # The same fresh weights and buffers every time.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = open_library(words, classes).module if library else open_callable(words)
+    return copy.deepcopy(made)  # it may be the one object that a module of the user's own holds
+
+
+def _check(spec: ModelSpec, place: Place, layers: Mapping[str, nn.Module]) -> None:
+    """Refuses a row that the network has no place for.
+
+    Raises:
+        ModelError: says which.
+    """
+    layer = layers.get(place.layer)
+    size = None if layer is None or place.side not in SIDES else length(layer, place.side)
+    numbers = (place.channels, place.of, place.start, place.repeat)
+    if (
+        size is None
+        or not all(isinstance(n, int) for n in numbers)
+        or not 1 <= place.channels <= place.of
+        or place.repeat < 1
+        or not 0 <= place.start <= size - place.of * place.repeat
+    ):
+        raise ModelError(
+            f"'{spec.source}' has no layer '{place.layer}' with {place.of} channels of group "
+            f"'{place.group}': its code makes another network than when the checkpoint was written"
+        )
+
+
+def _cut(layer: nn.Module, places: Iterable[Place]) -> None:
+    """Takes channels out of a layer and tells it the widths of its axes."""
+    widths: dict[str, tuple[Width, ...]] = {}
+    for side in SIDES:
+        here = sorted((p for p in places if p.side == side), key=lambda place: place.start)
+        size = length(layer, side)
+        if here and size is not None:
+            kept, widths[side] = _kept(here, size)
+            _slice(layer, side, kept)
+    name_axes(layer, {name: _axes(layer, tensor, widths) for name, tensor in _own(layer).items()})
+
+
+def _kept(places: Iterable[Place], size: int) -> tuple[list[int], tuple[Width, ...]]:
+    """Positions of a side that stay, and the widths that they are made of."""
+    kept: list[int] = []
+    widths: list[Width] = []
+    at = 0
+    for place in places:
+        if place.start < at:
+            raise ModelError(f"groups overlap in layer '{place.layer}': its spec is damaged")
+        if place.start > at:
+            widths.append(Width(REST, place.start - at, free=False))
+        kept += range(at, place.start + place.channels * place.repeat)
+        widths.append(Width(place.group, place.channels, repeat=place.repeat))
+        at = place.start + place.of * place.repeat
+    if at < size:
+        widths.append(Width(REST, size - at, free=False))
+    return kept + list(range(at, size)), tuple(widths)
+
+
+def _slice(layer: nn.Module, side: str, kept: list[int]) -> None:
+    n, positions = len(kept), torch.tensor(kept)
+    if n == length(layer, side):
+        return
+    if isinstance(layer, nn.Conv2d):
+        if side == "out":
+            layer.out_channels = n
+        if side == "in" or layer.groups > 1:
+            layer.in_channels = n
+        if layer.groups > 1:
+            layer.groups = n
+    elif isinstance(layer, nn.Linear):
+        setattr(layer, f"{side}_features", n)
+    elif isinstance(layer, nn.PReLU):
+        layer.num_parameters = n
+    else:
+        assert isinstance(layer, nn.modules.batchnorm._BatchNorm)
+        layer.num_features = n
+    axis = SIDES.index(side)
+    for name, tensor in _own(layer).items():
+        if axis < tensor.ndim:
+            value = tensor.detach().index_select(axis, positions)
+            if isinstance(tensor, nn.Parameter):
+                setattr(layer, name, nn.Parameter(value, tensor.requires_grad))
+            else:
+                setattr(layer, name, value)
+
+
+def _own(layer: nn.Module) -> dict[str, Tensor]:
+    """The tensors that a layer holds itself and that have axes."""
+    own = {**layer._parameters, **layer._buffers}
+    return {name: tensor for name, tensor in own.items() if tensor is not None and tensor.ndim}
+
+
+def _axes(layer: nn.Module, tensor: Tensor, widths: Mapping[str, tuple[Width, ...]]) -> Axes:
+    sides: Iterable[str] = SIDES[: tensor.ndim] if length(layer, "out") is not None else ()
+    found = tuple(widths.get(side) for side in sides)
+    return found + (None,) * (tensor.ndim - len(found))
+
+
+FAMILY_NAME = "adapted"
+FAMILY = Family(variants={}, build=build, stride=lambda spec: 1)
