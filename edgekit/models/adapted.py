@@ -79,6 +79,11 @@ def is_adapted(spec: ModelSpec) -> bool:
     return spec.family == FAMILY_NAME
 
 
+def may_run(words: str) -> bool:
+    """Whether what a file names may be made: a library's network, or what the user named, too."""
+    return words.partition(":")[0] in LIBRARIES or was_named(words)
+
+
 def length(layer: nn.Module, side: str) -> int | None:
     """Positions of a side of a layer; ``None`` where its channels cannot be taken out one by one.
 
@@ -104,14 +109,14 @@ def length(layer: nn.Module, side: str) -> int | None:
 @lru_cache(maxsize=2)
 def _whole(words: str, classes: int) -> nn.Module:
     """The network as its code makes it, made once: a search cuts it hundreds of times."""
-    library = words.partition(":")[0] in LIBRARIES
-    if not library and not was_named(words):
+    if not may_run(words):
         raise ModelError(
             f"it is of '{words}', which is code of your own: name it, too, as '{words}=FILE'"
         )
     # The same fresh weights and buffers every time.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
+        library = words.partition(":")[0] in LIBRARIES
         made = open_library(words, classes).module if library else open_callable(words)
     return copy.deepcopy(made)  # it may be the one object that a module of the user's own holds
 

@@ -25,7 +25,7 @@ from edgekit.errors import (
     UsageError,
 )
 from edgekit.models import MAX_RESOLUTION, build, find_spec, pretrained, with_resolution
-from edgekit.models.adapted import is_adapted
+from edgekit.models.adapted import is_adapted, may_run
 from edgekit.models.callables import is_fresh, open_callable, try_forward
 from edgekit.models.fitting import fill
 from edgekit.models.libraries import LIBRARIES, open_library
@@ -43,6 +43,8 @@ from edgekit.models.weights import (
 )
 
 _CODE_WITH_FILE = re.compile(r"[\w.]+:[\w.-]+=.+", re.DOTALL)
+
+_OWN_CODE = "which is code of your own: name it, too, as"
 
 FILE_SUFFIXES = (".pt", ".pth", SUFFIX, ".safetensors")
 
@@ -228,6 +230,9 @@ def _open_checkpoint(words: str, resolution: int | None) -> Model:
     checkpoint = load_checkpoint(path)
     if checkpoint.spec is None:
         return _open_own(words, path, checkpoint, resolution)
+    if is_adapted(checkpoint.spec) and not may_run(checkpoint.spec.source):
+        named = checkpoint.spec.source
+        raise CheckpointError(f"{path} is of '{named}', {_OWN_CODE} '{named}={path}'")
     module = build_with(checkpoint.spec, checkpoint.state, str(path)).eval()
     spec = with_resolution(checkpoint.spec, resolution)
     preprocessing = at_resolution(checkpoint.preprocessing, spec.resolution)
@@ -280,9 +285,7 @@ def _open_own(words: str, path: Path, checkpoint: Checkpoint, resolution: int | 
             f"{path} is damaged or from another version: it has no spec, which '{named}' needs"
         )
     if named.partition(":")[0] not in LIBRARIES:
-        raise CheckpointError(
-            f"{path} is of '{named}', which is code of your own: name it, too, as '{named}={path}'"
-        )
+        raise CheckpointError(f"{path} is of '{named}', {_OWN_CODE} '{named}={path}'")
     side = checkpoint.preprocessing.crop if resolution is None else resolution
     opened = _open_library(named, path, side, len(checkpoint.labels))
     return dataclasses.replace(opened, words=words)

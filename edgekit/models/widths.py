@@ -32,6 +32,10 @@ class Width:
     parts: tuple[Width, ...] = ()
     repeat: int = 1
 
+    def __deepcopy__(self, memo: object) -> Width:
+        """Itself: networks are copied hundreds of times in a search."""
+        return self
+
 
 REST = ""
 """Name of channels that no group has, in layers of networks that are not of the zoo."""
@@ -123,15 +127,16 @@ class Linear(nn.Linear):
 
 
 def name_axes(layer: nn.Module, axes: dict[str, Axes]) -> None:
-    """Tells a layer that is not of this module the widths of its tensors."""
+    """Tells a layer the widths of its tensors; they take the place of those it may know."""
     object.__setattr__(layer, _AXES, axes)
 
 
 def axes_of(layer: nn.Module) -> dict[str, Axes] | None:
     """Widths of each tensor of a layer; ``None`` where it does not know them."""
-    if isinstance(layer, Conv2d | BatchNorm2d | Linear):
+    named: dict[str, Axes] | None = getattr(layer, _AXES, None)
+    if named is None and isinstance(layer, Conv2d | BatchNorm2d | Linear):
         return layer.axes()
-    return getattr(layer, _AXES, None)
+    return named
 
 
 _AXES = "_edgekit_axes"

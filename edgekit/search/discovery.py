@@ -79,7 +79,7 @@ def discovered(model: Model) -> Model:
         source=model.code,
     )
     if not places:
-        raise ModelError(f"no channels of '{model.words}' can be taken out: it has no groups")
+        raise ModelError(f"Torch-Pruning finds no groups of channels in '{model.words}'")
     module = build(spec)
     load_into(module, model.module.state_dict(), f"'{model.words}'")
     return dataclasses.replace(model, spec=spec, module=module.eval())
@@ -233,7 +233,7 @@ def _runs(channels: Sequence[Channel]) -> Iterator[Sequence[Channel]]:
 
 def _steps(one: Channel, other: Channel) -> tuple[int, ...] | None:
     """Positions from one channel to the next, by side; ``None`` where they are uneven."""
-    found = []
+    found: list[int] = []
     for (_, here), (_, there) in zip(_by_side(one), _by_side(other), strict=True):
         steps = {b - a for a, b in zip(here, there, strict=True)}
         if steps != {1} and not (_is_block(here) and steps == {len(here)}):

@@ -231,7 +231,7 @@ def checked(spec: ModelSpec, module: nn.Module, images: Tensor) -> tuple[Group, 
             try:
                 scores = shrunk(spec, module, kept)[1].to(images.dtype)(images)
                 if scores.shape != expected.shape:
-                    raise ModelError(f"it changes the scores to shape {tuple(scores.shape)}")
+                    raise ModelError(f"the scores have shape {tuple(scores.shape)} then")
             except (ModelError, RuntimeError, ValueError, TypeError, IndexError) as error:
                 reason = str(error).partition("\n")[0]
                 why = f"the network does not run without some of them: {reason}"
@@ -293,7 +293,7 @@ def _added(module: nn.Module, criterion: str, *, lone: bool = False) -> dict[str
             continue
         if values is None:
             continue
-        parts = values.detach().split([width.n * width.repeat for width in widths])
+        parts = torch.split(values.detach(), [width.n * width.repeat for width in widths])
         for width, part in zip(widths, parts, strict=True):
             if width.name not in FIXED:
                 own = part.view(width.n, width.repeat).sum(1)

@@ -186,9 +186,7 @@ class Workshop:
 
     def _part_times(self, parts: Sequence[tuple[ModelSpec, Part]], scheme: Any) -> list[float]:
         """Writes parts in parallel, and times them one by one."""
-        jobs = [
-            PartFile(part.name, spec, part, self.target.name, scheme) for spec, part in parts
-        ]
+        jobs = [PartFile(part.name, spec, part, self.target.name, scheme) for spec, part in parts]
         files: list[dict[str, bytes]] = [{} for _ in jobs]
 
         def written(i: int, outcome: Outcome) -> None:
