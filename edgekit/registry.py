@@ -127,6 +127,11 @@ PRECISIONS = {
 _PRECISION_ALIASES = {"int16x8": "w8a16"}
 
 LOWERINGS = {
+    # First, so that a batch norm behind a factor has the layer in front of it.
+    "fold-scalars": Entry(
+        "edgekit.lowering.fold_scalars:LOWERING",
+        "products and sums with constants folded into the layer beside them",
+    ),
     "fold-batchnorm": Entry(
         "edgekit.lowering.fold_batchnorm:LOWERING", "batch norm folded into the convolution"
     ),

@@ -248,7 +248,7 @@ class Lowering(Protocol):
         """Whether the rewrite is meant for this network, target and scheme."""
 
     def rewrite(self, model: nn.Module, example: Tensor) -> nn.Module:
-        """A rewritten copy; ``model`` stays as it is."""
+        """A rewritten copy, or ``model`` itself if there is nothing to do; that stays as it is."""
 
 
 class ImageSource(Protocol):

@@ -18,11 +18,13 @@ def lower(
         example: an input, (1, 3, H, W).
 
     Returns:
-        The rewritten network and the names of the rewrites, in order.
+        The rewritten network and the names of the rewrites that changed it, in order.
     """
     applied = []
     for lowering in registry.lowerings():
         if lowering.applies(model, target, scheme):
-            model = lowering.rewrite(model, example)
-            applied.append(lowering.name)
+            rewritten = lowering.rewrite(model, example)
+            if rewritten is not model:
+                applied.append(lowering.name)
+            model = rewritten
     return model, tuple(applied)
