@@ -79,6 +79,7 @@ class OnnxTarget:
             raise ModelError("torch.onnx gave no program")
         proto: ModelProto = program.model_proto
         _clean(proto)
+        _keep_pads(proto)
         if scheme.weights == "float16":
             _store_as_float16(proto)
         dense = write_forms(proto, scheme.forms)
@@ -198,6 +199,29 @@ def _module_path(node: NodeProto) -> str:
             scopes = ast.literal_eval(entry.value)
             return str(scopes[-2]) if len(scopes) > 1 else ""
     return ""
+
+
+def _keep_pads(proto: ModelProto) -> None:
+    """Lets zeros around an image count in the max pooling behind them.
+
+    ONNX Runtime 1.31 makes a Pad with zeros part of that, which pads with less than any number;
+    with the smallest positive number it does not.
+    """
+    from onnx import numpy_helper
+
+    pooled = {node.input[0] for node in proto.graph.node if node.op_type == "MaxPool"}
+    pads = [n for n in proto.graph.node if n.op_type == "Pad" and n.output[0] in pooled]
+    zeros = {t.name for t in proto.graph.initializer if not numpy_helper.to_array(t).any()}
+    for node in pads:
+        values = [*node.input, "", ""][2:4]
+        if values[0] and values[0] not in zeros:
+            continue
+        if not any(tensor.name == "pad.smallest" for tensor in proto.graph.initializer):
+            smallest = np.array(np.finfo(np.float32).tiny)
+            proto.graph.initializer.append(numpy_helper.from_array(smallest, "pad.smallest"))
+        given = [*node.input[:2], "pad.smallest", *filter(None, values[1:])]
+        del node.input[:]
+        node.input.extend(given)
 
 
 def _store_as_float16(proto: ModelProto) -> None:

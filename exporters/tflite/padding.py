@@ -30,28 +30,47 @@ def padded(
     """The image with what padding it needs, and the padding that is left to the operator.
 
     TensorFlow's SAME puts the odd pixel behind, PyTorch pads both sides and leaves it out; the
-    two are equal where the side in front is.
+    two are equal where the side in front is. Zeros that the network put around the image itself
+    count as well, so that TensorFlow's padding written in PyTorch is SAME again.
 
     Args:
         out: height and width of the result.
         kernel: height and width, dilation included.
         fill: what to pad with if not zero.
     """
-    sides = image.shape[2:]
-    total = [(o - 1) * s + k - i for o, s, k, i in zip(out, stride, kernel, sides, strict=True)]
-    behind = [max(0, t - p) for t, p in zip(total, padding, strict=True)]
     tensor = low.stored(image)
+    source, around = _within(low, tensor) if fill is None else (tensor, (0, 0))
+    sides = low.graph.tensors[source].shape[1:3]
+    total = [(o - 1) * s + k - i for o, s, k, i in zip(out, stride, kernel, sides, strict=True)]
+    front = [p + a for p, a in zip(padding, around, strict=True)]
+    behind = [max(0, t - p) for t, p in zip(total, front, strict=True)]
     modes = schema().Padding
-    if not any(padding) and not any(behind):
-        return tensor, modes.VALID
+    if not any(front) and not any(behind):
+        return source, modes.VALID
     same = all(
         o == -(-i // s) and max(t, 0) // 2 == p
-        for o, i, s, t, p in zip(out, sides, stride, total, padding, strict=True)
+        for o, i, s, t, p in zip(out, sides, stride, total, front, strict=True)
     )
     if same:
-        return tensor, modes.SAME
-    amounts = [(0, 0), *zip(padding, behind, strict=True), (0, 0)]
-    return pad(low, tensor, amounts, fill), modes.VALID
+        return source, modes.SAME
+    held = low.graph.tensors[tensor].shape[1:3]
+    reach = [(o - 1) * s + k for o, s, k in zip(out, stride, kernel, strict=True)]
+    if not any(padding) and all(r <= i for r, i in zip(reach, held, strict=True)):
+        return tensor, modes.VALID  # others may read it, too
+    amounts = [(0, 0), *zip(front, behind, strict=True), (0, 0)]
+    return pad(low, source, amounts, fill), modes.VALID
+
+
+def _within(low: Lowering, tensor: int) -> tuple[int, tuple[int, int]]:
+    """What lies within zeros that the network itself put around an image, and how many in front."""
+    node = low.graph.producer(tensor)
+    if node is None or node.kind != "PAD":
+        return tensor, (0, 0)
+    source, places = node.inputs
+    amounts = low.graph.tensors[places].data
+    if amounts is None or amounts.shape != (4, 2) or amounts[[0, 3]].any():
+        return tensor, (0, 0)
+    return source, (int(amounts[1, 0]), int(amounts[2, 0]))
 
 
 def pad(
