@@ -13,11 +13,12 @@ from command_line import CommandLine
 from torch import nn
 
 from edgekit.core import ModelSpec
+from edgekit.data.preprocess import default
 from edgekit.errors import CheckpointError, ModelError
 from edgekit.models import build, find_spec
 from edgekit.models.count import layers
 from edgekit.models.source import Model, open_model
-from edgekit.models.weights import build_with
+from edgekit.models.weights import Checkpoint, build_with, save_checkpoint
 from edgekit.models.widths import named_axes
 from edgekit.search.costs import CountedMacs, CountedSize
 from edgekit.search.groups import (
@@ -215,45 +216,70 @@ SEARCH = (
 
 
 def test_a_network_of_ones_own_is_searched_and_opened_by_every_command(
-    cli: CommandLine, tmp_path: Path
+    cli: CommandLine, run: CommandLine, tmp_path: Path
 ) -> None:
-    shutil.copy(NETWORKS, tmp_path / "own.py")
-    train = ("train", "own:Residual", "--data", "digits", "--resolution", 32, "--epochs", 1)
-    assert cli(*train, "-o", "run").code == 0
+    shutil.copy(NETWORKS, tmp_path / "own_module.py")
+    train = ("train", "own_module:Residual", "--data", "digits", "--resolution", 32, "--epochs", 1)
+    assert run(*train, "-o", "run").code == 0
     refused = cli("search", "run", "--budget", "macs=0.8x", *SEARCH, "-o", "s")
     assert refused.code == 3
-    assert "name it, too, as 'own:Residual=run/model.pt'" in refused.message
-    done = cli("search", "own:Residual=run", "--budget", "macs=0.8x", *SEARCH, "-o", "s", "--json")
+    assert "name it, too, as 'own_module:Residual=run/model.pt'" in refused.message
+    done = run(
+        "search", "own_module:Residual=run", "--budget", "macs=0.8x", *SEARCH, "-o", "s", "--json"
+    )
     assert done.code == 0, done.err
     last = done.json["final"]
     assert last["macs"] <= 0.8 * done.json["baseline"]["macs"]
     assert done.json["frozen"] == {}
     refused = cli("describe", "s/model.pt")
     assert refused.code == 3
-    assert "name it, too, as 'own:Residual=s/model.pt'" in refused.message
-    described = cli("describe", "own:Residual=s/model.pt", "--json").json
+    assert "name it, too, as 'own_module:Residual=s/model.pt'" in refused.message
+    described = run("describe", "own_module:Residual=s/model.pt", "--json").json
     assert (described["macs"], described["params"]) == (last["macs"], last["params"])
-    by_option = cli("evaluate", "own:Residual", "--weights", "s/model.pt", "--data", "digits",
-                    "--json").json  # fmt: skip
+    weights = ("--weights", "s/model.pt", "--data", "digits", "--json")
+    by_option = run("evaluate", "own_module:Residual", *weights).json
     assert by_option["top1"] == pytest.approx(done.json["test_top1"]["after"])
-    export = ("export", "own:Residual=s/model.pt", "-t", "openvino", "-o", "out", "--json")
-    (artifact,) = cli(*export).json["artifacts"]
+    export = ("export", "own_module:Residual=s/model.pt", "-t", "openvino", "-o", "out", "--json")
+    (artifact,) = run(*export).json["artifacts"]
     assert artifact["agreement"]["passed"]
     contract = json.loads(Path(tmp_path, artifact["contract"]).read_text())
     assert contract["spec"] is None  # nobody could build it without the code
-    other = cli("describe", "own:Concat", "--weights", "s/model.pt")
-    assert "it is a checkpoint of 'own:Residual', adapted" in other.message
+    other = run("describe", "own_module:Concat", "--weights", "s/model.pt")
+    assert "it is a checkpoint of 'own_module:Residual', adapted" in other.message
 
 
 def test_without_the_extra_the_line_that_installs_it_is_told(
     cli: CommandLine, tmp_path: Path
 ) -> None:
     shutil.copy(NETWORKS, tmp_path / "own.py")
-    train = ("train", "own:Concat", "--data", "digits", "--resolution", 32, "--epochs", 1)
-    assert cli(*train, "-o", "run").code == 0
+    model = opened("Concat")
+    file = tmp_path / "model.pt"
+    facts = default(32)
+    labels = tuple("0123456789")
+    save_checkpoint(
+        file, Checkpoint("own:Concat", None, model.module.state_dict(), labels, facts, "digits")
+    )
     (tmp_path / "torch_pruning.py").write_text(
         "raise ModuleNotFoundError('gone', name='torch_pruning')"
     )
-    result = cli("search", "own:Concat=run", "--budget", "macs=0.8x", *SEARCH, "-o", "s")
+    result = cli("search", "own:Concat=model.pt", "--budget", "macs=0.8x", *SEARCH, "-o", "s")
     assert result.code == 5
     assert "pip install 'edgekit[search]'" in result.message
+
+
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
+def test_a_network_of_a_library_is_opened_by_its_path_alone(
+    library: str, run: CommandLine, tmp_path: Path
+) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed", exc_type=Exception)
+    model = discovered(open_model(f"{library}:resnet18", resolution=32, classes=10))
+    kept = {
+        group.name: range(group.channels // 2) for group in groups_of(spec_of(model), model.module)
+    }
+    spec, network = shrunk(spec_of(model), model.module, kept)
+    file, labels = tmp_path / "model.pt", tuple("0123456789")
+    save_checkpoint(
+        file, Checkpoint("adapted", spec, network.state_dict(), labels, default(32), "digits")
+    )
+    params = sum(p.numel() for p in network.parameters())
+    assert run("describe", "model.pt", "--json").json["params"] == params
