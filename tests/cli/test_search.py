@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import fcntl
@@ -14,13 +15,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from command_line import CommandLine
 
+from edgekit.core import Energy
 from edgekit.data.digits import DigitsSource as Digits
 from edgekit.errors import UnavailableError
 from edgekit.measure.comparing import Comparison
@@ -307,6 +310,30 @@ def test_an_energy_budget_needs_a_meter(run: CommandLine, trained_run: Path) -> 
     assert "a budget of energy needs a meter, as an estimate is no measurement" in result.message
 
 
+def test_an_energy_budget_is_kept_by_what_the_meter_shows(
+    run: CommandLine, trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No machine of the tests has a meter: this one shows a millijoule per megabyte."""
+    meter = SimpleNamespace(meter="a meter")
+    monkeypatch.setattr(workshop, "metering", lambda *_, **__: contextlib.nullcontext(meter))
+    monkeypatch.setattr(workshop, "profile", _profile)
+    monkeypatch.setattr(workshop, "Timer", BySize)
+    words = ("--budget", "energy=0.8x", *QUICK, "-o", "s", "--json")
+    found = run("search", trained_run, *words).json
+    before, after = found["baseline"], found["final"]
+    assert before["energy_mj"] == before["size_bytes"] / 1e6
+    # The upper end of the interval counts, one percent above.
+    assert after["energy_mj"] * 1.01 <= 0.8 * before["energy_mj"]
+    assert after["latency_ms"] is None
+
+
+def _profile(subjects: Sequence[Subject], *_: object, **__: object) -> SimpleNamespace:
+    (subject,) = subjects
+    mj = Path(subject.words).stat().st_size / 1e6
+    energy = Energy("measured", meter="m", mj_per_inference=mj, ci95=(0.99 * mj, 1.01 * mj))
+    return SimpleNamespace(measurements=[SimpleNamespace(energy=energy)])
+
+
 class Device:
     """What a comparison gives, or that the device is gone."""
 
@@ -363,17 +390,31 @@ def test_a_device_that_comes_back_is_waited_for(
     assert float(found[-1]["latency_ratio"]) < 0.9
 
 
+class BySize:
+    """Times of parts by the sizes of their files: the same on every machine."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def time(self, path: Path) -> float:
+        return path.stat().st_size / 1e6
+
+    def close(self) -> None:
+        pass
+
+
 def test_noise_makes_measurements_longer_and_steps_larger(
-    run: CommandLine, trained_run: Path, device: Device
+    run: CommandLine, trained_run: Path, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device.half_width = 0.15
-    words = ("--budget", "latency=0.7x", "--rule", "reward", *QUICK, "-o", "s")
+    device.half_width = 0.04
+    monkeypatch.setattr(workshop, "Timer", BySize)
+    words = ("--budget", "latency=0.9x", *QUICK, "--reduction", "0.05", "-o", "s")
     result = run("search", trained_run, *words)
     assert result.code == 0
-    assert "the interval of +-15.0% is wide for a step of" in result.err
+    assert "the interval of +-4.0% is wide for a step of 5.0%" in result.err
     assert "measuring again, for 0.8 s" in result.err
-    assert "measurements are only good to +-15.0%: it takes 30.0% away instead of" in result.err
-    assert float(steps(Path("s"))[-1]["high"]) <= 0.7
+    assert "measurements are only good to +-4.0%: it takes 8.0% away instead of" in result.err
+    assert float(steps(Path("s"))[-1]["high"]) <= 0.9
 
 
 def test_a_plain_state_dict_takes_classes_and_preprocessing_from_the_images(
