@@ -14,6 +14,7 @@ import numpy as np
 from edgekit.core import Scheme
 from edgekit.errors import ModelError
 from exporters._onnx_groups import Dense, leave_out_zeros, make_dense
+from exporters._onnx_squeeze import multiply_pixels
 from exporters._onnx_widths import pad_depthwise
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ FORMS: dict[str, tuple[str, ...]] = {
     "stem": ("int8", "float", "narrow"),
     "widths": ("given", "padded"),
     "groups": ("native", "dense"),
+    "squeeze": ("conv", "matmul"),
     "activations": ("uint8", "int8"),
 }
 """Ways to write a network. ``stem`` is what stays in float at its beginning: the convolution of the
@@ -61,6 +63,7 @@ def write_forms(proto: ModelProto, forms: Mapping[str, str]) -> list[Dense]:
     global average pools, which it computes in integers, too. ``averages=conv``: pools of windows as
     depthwise convolutions, which it computes six times as fast in integers. ``widths=padded``: see
     `exporters._onnx_widths.pad_depthwise`. ``groups=dense``: see `exporters._onnx_groups`.
+    ``squeeze=matmul``: see `exporters._onnx_squeeze`.
 
     Returns:
         Convolutions whose weights `quantize` stores without zeros.
@@ -74,6 +77,8 @@ def write_forms(proto: ModelProto, forms: Mapping[str, str]) -> list[Dense]:
         _convolve_averages(proto)
     if forms.get("widths") == "padded":
         pad_depthwise(proto)
+    if forms.get("squeeze") == "matmul":
+        multiply_pixels(proto, {one.node for one in dense})
     return dense
 
 

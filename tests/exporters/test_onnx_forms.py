@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -57,6 +59,17 @@ class Net(nn.Module):
         return self.classifier(self.swish(self.head(x)).mean((2, 3)))
 
 
+@cache
+def _content(kind: type[nn.Module], *arguments: int) -> bytes:
+    with TemporaryDirectory() as folder:
+        return bytes(exported(kind(*arguments), Path(folder)).SerializeToString())
+
+
+def fresh(kind: type[nn.Module], *arguments: int) -> onnx.ModelProto:
+    """The file of a network that several tests begin with."""
+    return onnx.load_from_string(_content(kind, *arguments))
+
+
 def exported(model: nn.Module, folder: Path) -> onnx.ModelProto:
     path = folder / "net.onnx"
     target = registry.target("onnx")
@@ -80,11 +93,16 @@ def kinds(proto: onnx.ModelProto) -> Counter[str]:
     return Counter(node.op_type for node in proto.graph.node)
 
 
-def test_each_form_computes_the_same(tmp_path: Path) -> None:
-    proto = exported(Net(), tmp_path)
+def test_each_form_computes_the_same() -> None:
+    proto = fresh(Net)
     expected = scores(proto, images(4))
-    gone = {"hardswish": {"HardSwish", "HardSigmoid"}, "mean": {"ReduceMean"}, "widths": set()}
-    for form in ("hardswish", "mean", "widths"):
+    gone = {
+        "hardswish": {"HardSwish", "HardSigmoid"},
+        "mean": {"ReduceMean"},
+        "squeeze": set(),
+        "widths": set(),
+    }
+    for form in gone:
         changed = onnx.ModelProto()
         changed.CopyFrom(proto)
         write_forms(changed, {form: FORMS[form][1]})
@@ -93,15 +111,15 @@ def test_each_form_computes_the_same(tmp_path: Path) -> None:
         np.testing.assert_allclose(scores(changed, images(4)), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_all_forms_together_compute_the_same(tmp_path: Path) -> None:
-    proto = exported(Net(), tmp_path)
+def test_all_forms_together_compute_the_same() -> None:
+    proto = fresh(Net)
     expected = scores(proto, images(4))
     write_forms(proto, {name: values[-1] for name, values in FORMS.items()})
     np.testing.assert_allclose(scores(proto, images(4)), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_depthwise_convolutions_get_whole_vectors(tmp_path: Path) -> None:
-    proto = exported(Net(), tmp_path)
+def test_depthwise_convolutions_get_whole_vectors() -> None:
+    proto = fresh(Net)
     write_forms(proto, {"mean": "pool", "widths": "padded"})
     groups = {
         attribute.i
@@ -161,8 +179,8 @@ def test_a_weight_that_two_layers_share_is_not_padded(tmp_path: Path) -> None:
     np.testing.assert_allclose(scores(proto, images(2)), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_sixths_cost_nothing_and_change_little(tmp_path: Path) -> None:
-    proto = exported(Net(), tmp_path)
+def test_sixths_cost_nothing_and_change_little() -> None:
+    proto = fresh(Net)
     expected = scores(proto, images(16))
     forms = {"hardswish": "clamp", "mean": "pool", "activations": "uint8"}
     scheme = replace(INT8, activations="uint8", forms=forms)
@@ -176,8 +194,8 @@ def test_sixths_cost_nothing_and_change_little(tmp_path: Path) -> None:
     assert 10 * np.log10((spread**2).mean() / (noise**2).mean()) > 15
 
 
-def test_the_stem_is_what_has_few_channels(tmp_path: Path) -> None:
-    proto = exported(Net(), tmp_path)
+def test_the_stem_is_what_has_few_channels() -> None:
+    proto = fresh(Net)
     assert stem_of(proto, {}) == []
     assert stem_of(proto, {"stem": "float"}) == ["stem/Conv"]
     assert stem_of(proto, {"stem": "narrow"}) == ["stem/Conv", "swish/HardSwish"]
@@ -219,8 +237,8 @@ class Shuffled(nn.Module):
 
 
 @pytest.mark.parametrize("groups", [2, 3])
-def test_a_dense_convolution_takes_the_shuffle_in(groups: int, tmp_path: Path) -> None:
-    proto = exported(Shuffled(groups), tmp_path)
+def test_a_dense_convolution_takes_the_shuffle_in(groups: int) -> None:
+    proto = fresh(Shuffled, groups)
     expected = scores(proto, images(4))
     dense = write_forms(proto, {"groups": "dense"})
     assert [(one.node, one.groups) for one in dense] == [
@@ -232,11 +250,11 @@ def test_a_dense_convolution_takes_the_shuffle_in(groups: int, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("widths", ["given", "padded"])
-def test_zeros_of_dense_convolutions_are_not_stored(widths: str, tmp_path: Path) -> None:
+def test_zeros_of_dense_convolutions_are_not_stored(widths: str) -> None:
     scheme = replace(INT8, activations="uint8")
     found = {}
     for form in ("native", "dense"):
-        proto = exported(Shuffled(3), tmp_path)
+        proto = fresh(Shuffled, 3)
         left_out = write_forms(proto, {"groups": form, "widths": widths})
         with captured():
             found[form] = quantize(proto, scheme, images(16), left_out)
@@ -282,3 +300,69 @@ def test_averages_of_whole_windows_are_convolutions(
     write_forms(proto, {"averages": "conv"})
     assert kinds(proto)["AveragePool"] == (becomes == "AveragePool")
     np.testing.assert_allclose(scores(proto, images(4)), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_squeeze_excite_is_two_products_of_matrices() -> None:
+    proto = fresh(Net)
+    write_forms(proto, {"squeeze": "matmul"})
+    added = kinds(proto) - kinds(fresh(Net))
+    assert added == Counter({"Gemm": 2, "Flatten": 1, "Unsqueeze": 1})
+    names = [node.name for node in proto.graph.node if node.op_type == "Gemm"]
+    assert names == ["squeeze.reduce/Conv", "squeeze.expand/Conv", "classifier/Gemm"]
+
+
+def test_squeeze_excite_of_integers_is_as_exact_as_convolutions() -> None:
+    expected = scores(fresh(Net), images(16))
+    spread, found = expected - expected.mean(0), {}
+    for form in FORMS["squeeze"]:
+        proto = fresh(Net)
+        write_forms(proto, {"hardswish": "clamp", "mean": "pool", "squeeze": form})
+        with captured():
+            quantized = quantize(proto, replace(INT8, activations="uint8"), images(16))
+        noise = scores(quantized, images(16)) - expected
+        found[form] = 10 * np.log10((spread**2).mean() / (noise**2).mean())
+    assert found["matmul"] > max(15, found["conv"] - 1)
+
+
+class Pixels(nn.Module):
+    """Convolutions of one pixel, and others like them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.stem, self.pool = nn.Conv2d(3, 8, 1), nn.AdaptiveAvgPool2d(1)
+        self.one, self.shared = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+        self.padded, self.wide = nn.Conv2d(8, 8, 1, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.groups = nn.Conv2d(8, 8, 1, groups=2)
+        self.scale = nn.Parameter(torch.rand(1, 8, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.stem(image)
+        y = self.one(self.pool(x))
+        y = torch.relu(self.groups(y) * self.scale) + self.shared(self.shared(y))
+        y = self.wide(y) + self.padded(y).amax((2, 3), keepdim=True)
+        return torch.cat([(x * y).mean((2, 3)), y.flatten(1)], 1)
+
+
+def test_only_convolutions_of_one_pixel_are_products_of_matrices(tmp_path: Path) -> None:
+    proto = exported(Pixels(), tmp_path)
+    expected = scores(proto, images(2))
+    write_forms(proto, {"squeeze": "matmul"})
+    assert [node.name for node in proto.graph.node if node.op_type == "Gemm"] == ["one/Conv"]
+    np.testing.assert_allclose(scores(proto, images(2)), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_dense_convolution_of_one_pixel_stays_one(tmp_path: Path) -> None:
+    """Its zeros are left out of the file by the places of a convolution's weight."""
+
+    class Small(Shuffled):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.mean((2, 3), keepdim=True))
+
+    proto = exported(Small(3), tmp_path)
+    forms = {"groups": "dense", "squeeze": "matmul"}
+    dense = write_forms(proto, forms)
+    assert {one.node for one in dense} <= {n.name for n in proto.graph.node if n.op_type == "Conv"}
+    with captured():
+        found = quantize(proto, replace(INT8, activations="uint8"), images(16), dense)
+    assert np.isfinite(scores(found, images(1))).all()

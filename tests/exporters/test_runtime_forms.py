@@ -1,0 +1,97 @@
+"""What runtimes make one operator of: shuffles of channels and SiLU, as the files have them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgekit import registry
+from edgekit.core import FLOAT_SCHEMES
+from edgekit.native_output import captured
+
+SHUFFLES = SILUS = 3
+
+
+class Net(nn.Module):
+    """Shuffles and SiLUs, of which one is written by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(8)
+        self.convs = nn.ModuleList(nn.Conv2d(c, 16, 3, padding=1) for c in (3, 16, 16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for groups, conv in zip((2, 4, 8), self.convs, strict=True):
+            x = conv(x)
+            x = x * torch.sigmoid(x) if groups == 4 else F.silu(x)
+            n, c, h, w = x.shape
+            x = x.view(n, groups, c // groups, h, w).transpose(1, 2).reshape(n, c, h, w)
+        return x[:, :5].mean((2, 3))
+
+
+def kinds(target: str, path: Path) -> Counter[str]:
+    """Operators of a file."""
+    if target == "onnx":
+        import onnx
+
+        return Counter(node.op_type for node in onnx.load(str(path)).graph.node)
+    if target == "openvino":
+        import openvino
+
+        ops = openvino.Core().read_model(path).get_ops()
+        return Counter(op.get_type_name() for op in ops)
+    from exporters.tflite.flatbuffer import operator_kind, unpack
+
+    flat = unpack(path.read_bytes())
+    return Counter(operator_kind(flat, one) for one in flat.subgraphs[0].operators)
+
+
+def executed(target: str, path: Path) -> Counter[str]:
+    """Operators that the runtime makes of them, where it says so."""
+    if target == "onnx":
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(path.with_suffix(".optimized"))
+        options.log_severity_level = 3
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return kinds(target, Path(options.optimized_model_filepath))
+    import openvino
+
+    graph = openvino.Core().compile_model(path, "CPU").get_runtime_model()
+    return Counter(op.get_rt_info()["layerType"].astype(str) for op in graph.get_ops())
+
+
+@pytest.mark.parametrize("target", registry.TARGETS)
+def test_shuffles_and_silus_are_what_the_runtime_knows(target: str, tmp_path: Path) -> None:
+    plug, model = registry.target(target), Net().eval()
+    path = tmp_path / f"net{plug.suffix}"
+    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    with captured(), torch.no_grad():
+        expected = model(images).numpy()
+        plug.export(model, images[:1], path, FLOAT_SCHEMES["fp32"])
+    arrays = (images if plug.layout == "NCHW" else images.permute(0, 2, 3, 1)).contiguous().numpy()
+    runner = plug.open(path, 1)
+    found = np.concatenate([runner.run([arrays[i : i + 1]])[0] for i in range(2)])
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    written = kinds(target, path)
+    if target == "onnx":
+        assert (written["Transpose"], written["Sigmoid"], written["Mul"]) == (
+            SHUFFLES,
+            SILUS,
+            SILUS,
+        )
+        assert executed(target, path)["QuickGelu"] == SILUS  # with a factor of 1
+    elif target == "openvino":
+        assert written["Transpose"] + written["ShuffleChannels"] == SHUFFLES
+        assert (written["Swish"], written["Sigmoid"]) == (SILUS, 0)
+        assert executed(target, path)["ShuffleChannels"] == SHUFFLES
+    else:
+        assert written["TRANSPOSE"] <= SHUFFLES
+        assert (written["LOGISTIC"], written["MUL"]) == (SILUS, SILUS)
