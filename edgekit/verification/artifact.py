@@ -331,7 +331,10 @@ def _made_comparable(model: Model, facts: Preprocessing) -> torch.nn.Module:
         for batch in statistics_noise(facts)
     ]
     try:
-        update_bn(batches, module)
+        # Whole blocks are left out by chance in training mode: the same ones every time.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            update_bn(batches, module)
     except Exception as error:  # the user's code may raise anything
         raise ModelError(
             f"the network cannot run in training mode to set its batch-norm statistics: {error}; "

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from edgekit.models.source import open_model
+from edgekit.verification.artifact import make_reference
+
+
+def test_chance_before_an_export_does_not_change_it() -> None:
+    """EfficientNet leaves out blocks by chance while its statistics are taken."""
+    scores = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        state = torch.random.get_rng_state()
+        scores.append(make_reference(open_model("efficientnet-b0@0.35", resolution=32)).scores)
+        assert torch.equal(torch.random.get_rng_state(), state)
+    np.testing.assert_array_equal(*scores)
