@@ -412,7 +412,7 @@ def test_noise_makes_measurements_longer_and_steps_larger(
     result = run("search", trained_run, *words)
     assert result.code == 0
     assert "the interval of +-4.0% is wide for a step of 5.0%" in result.err
-    assert "measuring again, for 0.8 s" in result.err
+    assert "measuring again, for 1 s" in result.err
     assert "measurements are only good to +-4.0%: it takes 8.0% away instead of" in result.err
     assert float(steps(Path("s"))[-1]["high"]) <= 0.9
 
