@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import shutil
 
 from edgekit.core import from_json
 from edgekit.errors import GateError, ModelError
@@ -57,19 +56,7 @@ def _network(shop: Workshop, place: Place, trained_steps: int) -> Step:
         weight=100.0,
         wide=True,
     )
-    at = Place(place.series, place.step, 1)
-    (found,) = shop.candidates(at, {"finished": job}, {"finished": 0})
-    if found.error is not None:
-        raise ModelError(f"the network of method {place.series} failed: {found.error}")
-    step = shop.measured(
-        place,
-        "finished",
-        shop.kept(at, "finished").read_bytes(),
-        scored=found.top1,
-        trained_steps=trained_steps,
-    )
-    shutil.rmtree(shop.folder(place) / "candidates")
-    return step
+    return shop.finished(place, job, trained_steps)
 
 
 def _largest(shop: Workshop, place: Place) -> Scaled:

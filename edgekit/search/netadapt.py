@@ -81,18 +81,7 @@ def finished(shop: Workshop, last: Step, number: int) -> Step:
         weight=100.0,
         wide=True,
     )
-    (found,) = shop.candidates(place, {"finished": job}, {"finished": 0})
-    if found.error is not None:
-        raise ModelError(f"the last network cannot be trained: {found.error}")
-    step = shop.measured(
-        place,
-        "finished",
-        shop.kept(place, "finished").read_bytes(),
-        scored=found.top1,
-        trained_steps=last.trained_steps,
-    )
-    shutil.rmtree(shop.folder(place) / "candidates")
-    return step
+    return shop.finished(place, job, last.trained_steps)
 
 
 def _next(shop: Workshop, last: Step) -> Step:

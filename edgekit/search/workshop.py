@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,6 +57,9 @@ USUAL_CHANGE = 0.04
 
 MEASURING_TRIES = 3
 """A comparison that is too coarse for its step is made again, each time twice as long."""
+
+FINISHING = 9
+"""Round of the journal's candidates in which a network is trained to the end."""
 
 _POLLS_S = (5.0, 10.0, 20.0, 30.0)
 
@@ -369,6 +374,23 @@ class Workshop:
             artifact=str(exported.path.relative_to(self.out)),
         )
         self.journal.finish(place, to_json(step))
+        return step
+
+    def finished(self, place: Place, job: Candidate, trained_steps: int) -> Step:
+        """Trains a network to the end, and measures it.
+
+        Raises:
+            ModelError: the training fails.
+        """
+        at = dataclasses.replace(place, round=FINISHING)
+        (found,) = self.candidates(at, {"finished": job}, {"finished": 0})
+        if found.error is not None:
+            raise ModelError(f"{job.name} failed: {found.error}")
+        network = self.kept(at, "finished").read_bytes()
+        step = self.measured(
+            place, "finished", network, scored=found.top1, trained_steps=trained_steps
+        )
+        shutil.rmtree(self.folder(place) / "candidates")
         return step
 
     def trial(self, place: Place, network: bytes) -> float:

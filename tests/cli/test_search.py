@@ -35,7 +35,7 @@ from edgekit.search import workshop
 
 QUICK = (
     "--target", "tflite", "--reduction", 0.2, "--tune-steps", 2, "--finish-epochs", 0,
-    "--no-distill", "--workers", 1,
+    "--no-distill", "--workers", 1, "--selection-images", 100,
 )  # fmt: skip
 
 
@@ -258,28 +258,29 @@ def test_two_searches_in_one_folder_are_refused(
     assert "another search is at work in s" in result.message
 
 
+@pytest.mark.parametrize(
+    "names", ["uniform", pytest.param("uniform,random", marks=pytest.mark.slow)]
+)
 def test_baselines_join_a_finished_search(
-    run: CommandLine, searched: Path, trained_run: Path, tmp_path: Path
+    names: str, run: CommandLine, searched: Path, trained_run: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(searched, tmp_path / "s")
     found = run(
         "search", trained_run, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume",
-        "--baselines", "uniform,random", "--json",
+        "--baselines", names, "--json",
     ).json  # fmt: skip
     start = found["baseline"]["macs"]
     methods = [one["method"] for one in found["series"]]
-    assert methods == ["netadapt", "uniform", "random"]
-    _, uniform, others = found["series"]
-    assert (len(uniform["steps"]), len(others["steps"])) == (1, 3)
-    for step in (*uniform["steps"], *others["steps"]):
+    assert methods == ["netadapt", *names.split(",")]
+    networks = [step for one in found["series"][1:] for step in one["steps"]]
+    assert len(networks) == (4 if "random" in names else 1)
+    for step in networks:
         # Within the budget, and the largest of its method: the next size is a few percent more.
         assert 0.6 * start < step["macs"] <= 0.85 * start
         assert step["test_top1"] > 0.1
         assert Path(step["artifact"]).exists()
     rows = steps(tmp_path / "s")
-    assert [row["method"] for row in rows if row["kind"] == "finished"] == [
-        "netadapt", "uniform", "random", "random", "random",
-    ]  # fmt: skip
+    assert sum(row["kind"] == "finished" for row in rows) == 1 + len(networks)
 
 
 @pytest.mark.parametrize("method", ["uniform", "compound"])
@@ -406,15 +407,15 @@ class BySize:
 def test_noise_makes_measurements_longer_and_steps_larger(
     run: CommandLine, trained_run: Path, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device.half_width = 0.04
+    device.half_width = 0.03
     monkeypatch.setattr(workshop, "Timer", BySize)
-    words = ("--budget", "latency=0.9x", *QUICK, "--reduction", "0.05", "-o", "s")
+    words = ("--budget", "latency=0.93x", *QUICK, "--reduction", "0.05", "-o", "s")
     result = run("search", trained_run, *words)
     assert result.code == 0
-    assert "the interval of +-4.0% is wide for a step of 5.0%" in result.err
+    assert "the interval of +-3.0% is wide for a step of 5.0%" in result.err
     assert "measuring again, for 1 s" in result.err
-    assert "measurements are only good to +-4.0%: it takes 8.0% away instead of" in result.err
-    assert float(steps(Path("s"))[-1]["high"]) <= 0.9
+    assert "measurements are only good to +-3.0%: it takes 6.0% away instead of" in result.err
+    assert float(steps(Path("s"))[-1]["high"]) <= 0.93
 
 
 def test_a_plain_state_dict_takes_classes_and_preprocessing_from_the_images(
