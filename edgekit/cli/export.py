@@ -53,7 +53,8 @@ if TYPE_CHECKING:
 @click.option(
     "--ranges",
     metavar="HOW",
-    help="How ranges come from them: minmax (the default), percentile, or entropy on ONNX.",
+    help="How ranges come from them: minmax (the default), percentile, entropy (ONNX) or mse "
+    "(TFLite).",
 )
 @click.option(
     "--io",

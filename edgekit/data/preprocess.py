@@ -153,6 +153,8 @@ def check(preprocessing: Preprocessing) -> None:
         p.std,
         "three finite numbers above 0",
     )
+    ends = [(v * p.scale - m) / s for v in (0, 255) for m, s in zip(p.mean, p.std, strict=True)]
+    _require(all(map(_is_float32, ends)), "std", p.std, "numbers that leave pixels finite")
 
 
 def default(resolution: int) -> Preprocessing:

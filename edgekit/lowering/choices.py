@@ -51,8 +51,8 @@ CHOICES = (
             "stem": "narrow",
             "widths": "padded",
         },
-        "signed activations take 2.5 to 3 times as long; MobileNetV3-Small 2.1 instead of 2.4 ms; "
-        "ShuffleNetV1 twice as fast",
+        "signed activations take 2 to 3 times as long; MobileNetV3-Small 2.1 instead of 2.4 ms; "
+        "ShuffleNetV1 twice as fast; the same with AVX-512 VNNI and with AVX2 alone",
     ),
     Choice(
         "onnx",

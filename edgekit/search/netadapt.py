@@ -25,6 +25,9 @@ from edgekit.search.workshop import Workshop
 
 SERIES = "netadapt"
 SMALLEST_STEP = 0.005
+SMALLEST_CHANGE = 0.01
+"""Share of the cost that a step takes away even where hardly anything is missing."""
+
 ROUNDS = (0, 1, 3)
 """Multiples of the short training that candidates have had after each round; the better half of
 them goes into the next one (successive halving, arXiv:1502.07943)."""
@@ -181,11 +184,10 @@ def _proposals(
             f"{2 * noise:.1%} away instead of {share:.1%}",
         )
         share = 2 * noise
-    # A network that was measured just above the bound needs no whole step, but one that can be
-    # told from it; the end of its interval has to be below.
-    aim = bound if current > 1.02 * bound else bound * 0.99
+    # The last step is clipped to the bound, below which the end of the interval has to lie.
+    aim = bound / (1 + noise)
     while True:
-        wanted = max(aim, current * (1 - share)) / current
+        wanted = min(max(aim / current, 1 - share), 1 - SMALLEST_CHANGE)
         widths = _widths(shop, last.spec, shop.costs[worst], wanted)
         if widths:
             record = {"share": share, "wanted": wanted, "resource": resource, "widths": widths}

@@ -32,12 +32,29 @@ def unpack(content: bytes) -> Any:
 
 
 def pack(flat: Any) -> bytes:
-    """The file of a tree."""
+    """The file of a tree. Equal vectors of numbers are stored once, outside of buffers.
+
+    Most are the zero points of weights and biases: eight bytes of zeros for each channel, twice.
+    """
     import flatbuffers
 
+    class Builder(flatbuffers.Builder):  # type: ignore[misc]  # the package is untyped
+        def CreateNumpyVector(self, x: Array) -> int:  # noqa: N802 - its name
+            if x.dtype == np.uint8:  # data of buffers
+                return int(super().CreateNumpyVector(x))
+            key = (x.dtype.str, x.tobytes())
+            if key not in known:
+                known[key] = super().CreateNumpyVector(x)
+            return known[key]
+
+    known: dict[tuple[str, bytes], int] = {}
+    for graph in flat.subgraphs:
+        for tensor in graph.tensors:
+            if tensor.quantization is not None and tensor.quantization.zeroPoint is not None:
+                tensor.quantization.zeroPoint = np.asarray(tensor.quantization.zeroPoint, np.int64)
     # Large enough from the start: it grows by copying all that is there.
     weights = sum(len(b.data) + 32 for b in flat.buffers if b.data is not None)
-    builder = flatbuffers.Builder(min(weights + 2**16, flatbuffers.Builder.MAX_BUFFER_SIZE))
+    builder = Builder(min(weights + 2**16, Builder.MAX_BUFFER_SIZE))
     builder.Finish(flat.Pack(builder), FILE_IDENTIFIER)
     return bytes(memoryview(builder.Bytes)[builder.Head() :])
 

@@ -29,6 +29,7 @@ _STATISTICS: dict[str, tuple[Callable[[Array], Any], Callable[..., Any], Callabl
         np.max,
     ),
 }
+_STATISTICS["mse"] = _STATISTICS["minmax"]  # of activations; see `_add_static`
 RANGES = tuple(_STATISTICS)
 """Ways to find the range of a tensor."""
 
@@ -53,7 +54,7 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
     if scheme.calibration is None:
         recipe.add_dynamic_config(".*", every, _BITS[scheme.weights])
     else:
-        recipe.add_static_config(".*", every, _BITS[scheme.activations], _BITS[scheme.weights])
+        _add_static(recipe, scheme)
     for layer in scheme.float_layers:
         recipe.add_quantization_config(_tensors_of(layer), every, algorithm_key=keep)
     if scheme.interface == "float" and scheme.calibration is not None:
@@ -79,6 +80,21 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
     if scheme.interface == "int8":
         _check_ends(bytes(found))
     return _named(bytes(found))
+
+
+def _add_static(recipe: Any, scheme: Scheme) -> None:
+    """Integers for all operators; with ``mse`` weights at the scale of least squared error.
+
+    The quantizer knows that scale for 8 bits, and for operators with weights only.
+    """
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.qtyping import TFLOperationName as Kind
+
+    bits = (_BITS[scheme.activations], _BITS[scheme.weights])
+    recipe.add_static_config(".*", Kind.ALL_SUPPORTED, *bits)
+    if scheme.calibration == "mse":
+        for kind in (Kind.CONV_2D, Kind.DEPTHWISE_CONV_2D, Kind.FULLY_CONNECTED):
+            recipe.add_static_config(".*", kind, *bits, algorithm_key=AlgorithmName.MSE)
 
 
 def _check_ends(content: bytes) -> None:

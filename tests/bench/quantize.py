@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import EdgekitError
-from edgekit.exporting import Exported, Failed, export
+from edgekit.exporting import Exported, export
 from edgekit.inference import evaluate, open_classifier
 from edgekit.measure.comparing import compare
 from edgekit.measure.session import Effort
@@ -57,7 +57,7 @@ def files(
     return {
         (r.artifact.target, r.artifact.scheme.precision): r
         for r in results
-        if not isinstance(r, Failed)
+        if isinstance(r, Exported)
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import pytest
 from command_line import CommandLine
 from PIL import Image
 from small_networks import network
+
+from edgekit.models.weights import load_checkpoint, save_checkpoint
 
 Module = Callable[[str], str]
 
@@ -116,6 +119,18 @@ def test_images_of_one_colour_are_refused(
     assert "are of one colour all over" in result.message
 
 
+def test_images_that_are_no_numbers_once_prepared_are_refused(
+    run: CommandLine, trained_run: Path, tmp_path: Path
+) -> None:
+    checkpoint = load_checkpoint(trained_run / "model.pt")
+    assert checkpoint.preprocessing is not None
+    facts = dataclasses.replace(checkpoint.preprocessing, std=(1e-39, 1.0, 1.0))
+    save_checkpoint(tmp_path / "odd.pt", dataclasses.replace(checkpoint, preprocessing=facts))
+    result = run("export", "odd.pt", "-t", "tflite", "-p", "int8", "--data", "synthetic", "-o", "o")
+    assert (result.code, result.out) == (3, "")
+    assert "'std' is (1e-39, 1.0, 1.0): expected numbers that leave pixels finite" in result.message
+
+
 def test_too_small_a_number_of_images_is_refused(
     run: CommandLine, module: Module, tmp_path: Path
 ) -> None:
@@ -138,7 +153,7 @@ def test_ranges_that_a_target_lacks_name_those_it_has(run: CommandLine) -> None:
     words = ("export", "mobilenetv3-small", "-t", "tflite", "-p", "int8", "--ranges", "entropy")
     result = run(*words, "--calibration", "synthetic")
     assert result.code == 2
-    assert "target tflite has no ranges 'entropy': expected minmax or percentile" in result.message
+    assert "no ranges 'entropy': expected minmax or percentile or mse" in result.message
 
 
 @pytest.mark.parametrize("drop", ["0", "-1", "nan", "101"])

@@ -239,6 +239,7 @@ def test_an_array_that_is_no_rgb_image_is_refused(image: np.ndarray) -> None:
         ("std", (0.5, 0.0, 0.5)),
         ("std", (0.5, -1.0, 0.5)),
         ("std", (0.5, 1e-60, 0.5)),
+        ("std", (0.5, 1e-39, 0.5)),
         ("std", (0.5, math.nan, 0.5)),
     ],
 )

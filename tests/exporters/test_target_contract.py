@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import getpass
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ from tiny_network import CLASSES, SIDE, arranged, images, ranges, tiny
 import edgekit
 from edgekit import registry
 from edgekit.contract import load
-from edgekit.core import Inspectable, Target
+from edgekit.core import Inspectable, Quantizing, Target
 from edgekit.errors import InputError
 from edgekit.native_output import captured
 from edgekit.verification.agreement import TOLERANCES, compare
@@ -347,3 +348,27 @@ def test_a_trained_network_passes_in_every_precision(
         assert contract.agreement is not None
         assert contract.agreement.passed
     assert 0 < (half.size_bytes or 0) <= 0.56 * (whole.size_bytes or 0)
+
+
+RANGES = [
+    (target.name, how)
+    for target in map(registry.target, registry.TARGETS)
+    if isinstance(target, Quantizing)
+    for how in target.ranges
+]
+
+
+@pytest.mark.parametrize(("name", "how"), RANGES)
+def test_every_way_to_find_ranges_gives_a_file_of_its_own(
+    name: str, how: str, exports: Exports, tmp_path: Path
+) -> None:
+    target = registry.target(name)
+    scheme = dataclasses.replace(target.schemes["int8"], calibration=how)
+    path = tmp_path / f"tiny{target.suffix}"
+    with captured():
+        target.export(tiny(), images(1), path, scheme, ranges(target))
+    batch = images(16, seed=5)
+    found = File(target, "int8", path).scores(batch)
+    assert compare(expected_scores(batch), found, TOLERANCES["int8"]).top1_match > 0.9
+    plain = exports(name, "int8").scores(batch)
+    assert np.array_equal(found, plain) == (how == target.schemes["int8"].calibration)

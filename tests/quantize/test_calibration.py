@@ -11,7 +11,7 @@ from PIL import Image
 from edgekit.core import Preprocessing, TensorSpec
 from edgekit.data import open_source
 from edgekit.data.stored import real_values, stored_values
-from edgekit.errors import DataError, UsageError
+from edgekit.errors import ContractError, DataError, UsageError
 from edgekit.inference import default_split
 from edgekit.lowering.choices import CHOICES, checked_forms, chosen_forms, isa
 from edgekit.quantize import calibration
@@ -50,7 +50,7 @@ def test_a_draw_is_told_by_its_seed() -> None:
 
 def test_what_is_not_finite_is_refused() -> None:
     facts = dataclasses.replace(FACTS, std=(1e-40, 1.0, 1.0))
-    with pytest.raises(DataError, match="values that are not finite once it is prepared"):
+    with pytest.raises(ContractError, match="expected numbers that leave pixels finite"):
         calibration_images("digits", facts, 32)
 
 
