@@ -26,6 +26,9 @@ from edgekit.quantize.calibration import Calibration
 FLOAT_LAYERS = (2, 4, 8)
 """How many of the worst layers are kept in float, one rung after the other."""
 
+CORRECTION = "bias"
+"""The switch of targets whose values take longer to make a file, and no longer to run it."""
+
 LATENCY_SECONDS = 2.0
 
 
@@ -182,9 +185,9 @@ class _Climb:
             for how in target.ranges:
                 if how != plain.calibration:
                     yield f"{how} ranges", dataclasses.replace(plain, calibration=how), None
-            for value in target.forms.get("bias", ())[1:]:
+            for value in target.forms.get(CORRECTION, ())[1:]:
                 so_far = self._scheme()
-                forms = {**so_far.forms, "bias": value}
+                forms = {**so_far.forms, CORRECTION: value}
                 yield f"{value} bias correction", dataclasses.replace(so_far, forms=forms), None
         worst = self._worst()
         for count in FLOAT_LAYERS:

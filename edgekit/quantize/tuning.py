@@ -19,7 +19,7 @@ from edgekit.core import Candidate, Profilable, Quantizing, Scheme, Target
 from edgekit.errors import EdgekitError
 from edgekit.measure.comparing import compare
 from edgekit.measure.session import Effort
-from edgekit.quantize.ladder import Built
+from edgekit.quantize.ladder import CORRECTION, Built
 
 SECONDS = 6.0
 GOAL = 0.01
@@ -91,7 +91,7 @@ def tune(
     journal: Journal,
     notify: Callable[[str], None],
 ) -> Tuned:
-    """Tries the values of each switch.
+    """Tries the values of each switch that changes the speed.
 
     Args:
         scheme: with the forms to begin with.
@@ -110,7 +110,7 @@ def tune(
     first = "first" if why is None else f"first, but {why}"
     candidates = [Candidate(scheme.precision, forms, best.content_sha256, first)]
     for switch, values in switches.items():
-        for value in values:
+        for value in () if switch == CORRECTION else values:
             tried = {**forms, switch: value}
             if value == forms[switch]:
                 continue

@@ -17,6 +17,7 @@ from edgekit import registry
 from edgekit.core import ImageSource, Preprocessing, canonical_json, to_json
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source, resize_and_crop
+from edgekit.devices.host import processor_name
 from edgekit.errors import (
     DataError,
     GateError,
@@ -110,6 +111,7 @@ def search(
         "precision": precision,
         "budget": ",".join(limit.words for limit in limits),
         "threads": str(threads),
+        "processor": processor_name() or "unknown",
         "options": canonical_json(to_json(options)),
     }
     with _open_journal(out, identity, resume=resume) as journal:

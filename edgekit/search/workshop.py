@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from edgekit import registry
 from edgekit.core import ImageSource, ModelSpec, Preprocessing, from_json, to_json
+from edgekit.devices.host import processor_name
 from edgekit.errors import ModelError, UnavailableError
 from edgekit.exporting import Exported, export
 from edgekit.inference import evaluate, open_classifier
@@ -177,6 +178,7 @@ class Workshop:
         )
         conditions: dict[str, object] = {
             "device": "host",
+            "processor": processor_name(),
             "target": self.target.name,
             "versions": {name: _version(name) for name in self.target.packages},
             "scheme": to_json(scheme),

@@ -203,7 +203,7 @@ def accuracy(folder: Path, arguments: argparse.Namespace) -> None:
             arguments.target,
             resolution=arguments.resolution,
             weights=Path(weights) if weights else None,
-            integers=Integers(arguments.data),
+            integers=Integers(arguments.data, max_drop=arguments.max_drop),
         )
         for target in arguments.target:
             values = {
@@ -244,6 +244,7 @@ def main() -> None:
     parser.add_argument("--data", default="synthetic")
     parser.add_argument("--photos", metavar="DIR")
     parser.add_argument("--resolution", type=int)
+    parser.add_argument("--max-drop", type=float, help="of 'edgekit export', for accuracy")
     arguments = parser.parse_args()
     arguments.target = arguments.target or list(TARGETS)
     for part in arguments.parts:

@@ -63,6 +63,22 @@ def test_the_faster_form_is_kept(measured: list[str], tmp_path: Path) -> None:
     assert found.candidates[1].verdict == "faster"
 
 
+def test_what_does_not_change_the_speed_is_not_measured(
+    measured: list[str], tmp_path: Path
+) -> None:
+    target, asked = registry.target("openvino"), []
+
+    def build(name: str, scheme: Scheme) -> Built:
+        asked.append(dict(scheme.forms))
+        return builder(lambda scheme: str(scheme.forms))(name, scheme)
+
+    journal = Journal(tmp_path / "journal.json")
+    tune(target, SCHEME, build, None, lambda built: None, journal, lambda text: None)
+    assert {"activations": "performance", "bias": "fast"} in asked
+    assert {forms["bias"] for forms in asked} == {"fast"}
+    assert len(measured) == len(asked) - 1
+
+
 def test_what_is_not_accepted_is_dropped_however_fast(measured: list[str], tmp_path: Path) -> None:
     found = run(
         tmp_path,
