@@ -30,7 +30,8 @@ bench: $(VENV)/dev.stamp $(TENSORFLOW)/stamp
 	$(BIN)/python tests/bench/throughput.py
 	$(BIN)/python tests/bench/latency.py
 	$(BIN)/python tests/bench/latency.py equal slower absolute --busy
-	$(BIN)/python tests/bench/quantize.py
+	$(BIN)/python tests/bench/quantize.py speed stock floats
+	$(BIN)/python tests/bench/lowerings.py
 	$(BIN)/python tests/bench/tflite.py --tensorflow $(TENSORFLOW)/bin/python
 
 $(VENV)/base.stamp: pyproject.toml constraints.txt

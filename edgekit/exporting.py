@@ -171,6 +171,7 @@ def export(
     chosen, names = _chosen(targets, precisions, converter)
     for target, name in ((t, p) for t in chosen for p in names):
         integers.check(target, name)
+    integers.check_used([target.schemes[name] for target in chosen for name in names])
     if isinstance(model, str):
         notify(f"building {model}")
         model = open_model(model, weights=weights, resolution=resolution)
@@ -184,11 +185,6 @@ def export(
         notify("computing the reference")
         wanted = any(t.schemes[p].calibration is not None for t, p, _ in jobs)
         bounded = any(t.schemes[p].weights == "int8" for t, p, _ in jobs)
-        if integers.max_drop is not None and not bounded:
-            raise UsageError(
-                "--max-drop goes with precisions of integers: expected one of int8, int8-mixed, "
-                "int8-dynamic or w8a16 among --precision"
-            )
         seen = data or (integers.data if wanted and model.data is None else None)
         reference = make_reference(model, seen, skip_corrupt=skip_corrupt)
         integers.check_layers(reference.model)
@@ -318,6 +314,11 @@ def _chosen_file(job: _Job, folder: Path) -> tuple[Built, str | None]:
     if scheme.precision == "int8-mixed" and not scheme.float_layers:
         plain = build("int8", scheme)
         worst = tuple(plain.worst()[:MIXED_LAYERS])
+        if not worst:
+            raise ModelError(
+                f"no layer of '{job.reference.model.words}' stands out as one to keep in float: "
+                f"name some with --float-layers, or export with --precision int8"
+            )
         scheme = dataclasses.replace(scheme, float_layers=worst)
     tuned: Tuned | None = None
     if integers.tune:
@@ -419,6 +420,8 @@ def _with_facts(
 def _build(job: _Job, scheme: Scheme, staged: Path, model: Model | None = None) -> Built:
     """Writes a file, runs it and compares; what it says of agreement need not have passed."""
     target, reference = job.target, job.reference
+    if model is not None:
+        scheme = dataclasses.replace(scheme, trained_epochs=job.integers.epochs)
     model = model or reference.model
     images = torch.from_numpy(reference.images[:1])
     with _conversion(model.words, target), captured():

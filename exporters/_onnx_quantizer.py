@@ -290,7 +290,11 @@ def quantize(
             )
         found = onnx.load(str(path))
     if len(found.graph.node) == before:
-        raise ModelError("the network has no layer that ONNX Runtime's quantizer knows")
+        kinds = sorted({str(node.op_type) for node in proto.graph.node})
+        raise ModelError(
+            f"the network has no layer that ONNX Runtime's quantizer knows: it has "
+            f"{', '.join(kinds)}"
+        )
     _merge_sixths(found)
     leave_out_zeros(found, dense)
     return found

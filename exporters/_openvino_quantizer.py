@@ -56,7 +56,11 @@ def quantize(graph: Any, scheme: Scheme, images: Sequence[Array]) -> Any:
         found, mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=ignored
     )
     if not any(op.get_type_name() == "FakeQuantize" for op in found.get_ordered_ops()):
-        raise ModelError("the network has no layer that NNCF knows how to quantize")
+        ends = ("Constant", "Parameter", "Result")
+        kinds = sorted({op.get_type_name() for op in graph.get_ordered_ops()}.difference(ends))
+        raise ModelError(
+            f"the network has no layer that NNCF knows how to quantize: it has {', '.join(kinds)}"
+        )
     for i, op in enumerate(found.get_ordered_ops()):
         if op.get_type_name() == "Constant" and "/fq_" in op.get_friendly_name():
             op.set_friendly_name(f"c{i}")  # else names take more bytes than some layers' weights

@@ -331,7 +331,8 @@ def _entry(result: Exported | Rejected) -> dict[str, Any]:
         "tuning": to_json(artifact.tuning),
     }
     if isinstance(result, Exported):
-        return {**entry, "seconds": result.seconds, "convert_seconds": result.convert_seconds}
+        seconds = {"seconds": result.seconds, "convert_seconds": result.convert_seconds}
+        return {**entry, **seconds, "warning": result.warning}
     return {
         **entry,
         "reason": result.reason,

@@ -88,6 +88,8 @@ class Scheme:
         float_layers: paths of modules that were kept in float.
         interface: ``float``, or ``int8`` where inputs and outputs are integers with a scale.
         forms: which of several equal forms was written, by switch of the target.
+        trained_epochs: of quantization-aware training that the weights had since the checkpoint;
+            ``None`` where they are the checkpoint's.
     """
 
     precision: str
@@ -100,6 +102,7 @@ class Scheme:
     float_layers: tuple[str, ...] = ()
     interface: str = "float"
     forms: Mapping[str, str] = field(default_factory=dict)
+    trained_epochs: int | None = None
 
 
 FLOAT_SCHEMES: Mapping[str, Scheme] = {

@@ -153,8 +153,18 @@ def check(preprocessing: Preprocessing) -> None:
         p.std,
         "three finite numbers above 0",
     )
-    ends = [(v * p.scale - m) / s for v in (0, 255) for m, s in zip(p.mean, p.std, strict=True)]
-    _require(all(map(_is_float32, ends)), "std", p.std, "numbers that leave pixels finite")
+    # In the steps of `normalize`, each of which must stay within float32.
+    _require(_is_float32(255 * p.scale), "scale", p.scale, "a number that leaves pixels finite")
+    shifted = [(v * p.scale - m, s) for v in (0, 255) for m, s in zip(p.mean, p.std, strict=True)]
+    _require(
+        all(_is_float32(x) for x, _ in shifted), "mean", p.mean, "numbers that leave pixels finite"
+    )
+    _require(
+        all(_is_float32(x / s) for x, s in shifted),
+        "std",
+        p.std,
+        "numbers that leave pixels finite",
+    )
 
 
 def default(resolution: int) -> Preprocessing:

@@ -20,6 +20,9 @@ IMAGES = 128
 LEAST_IMAGES = 16
 """With fewer, one odd image decides the ranges."""
 
+MOST_FLAT = 0.1
+"""Share of images of one colour that may be among the others."""
+
 SEED = 0
 
 
@@ -102,7 +105,7 @@ def calibration_images(
         pixels.add(_digest(image))
     folder = Path(source.name).resolve() if Path(source.name).is_dir() else None
     shows = sum(_shows_something(image) for image in images)
-    if shows < LEAST_IMAGES:
+    if shows < max(LEAST_IMAGES, (1 - MOST_FLAT) * len(images)):
         raise DataError(
             f"{len(images) - shows} of {len(images)} calibration images of {where} are of one "
             f"colour all over: ranges taken from them would be wrong; give images like those that "

@@ -75,6 +75,29 @@ class Integers:
         if self.forms is not None:
             checked_forms(target.forms, self.forms)
 
+    def check_used(self, schemes: Sequence[Scheme]) -> None:
+        """Refuses options that none of the files would have a use for.
+
+        Raises:
+            UsageError: one of them.
+        """
+        names = ", ".join(dict.fromkeys(scheme.precision for scheme in schemes))
+        integers = [scheme for scheme in schemes if scheme.weights == "int8"]
+        if self.max_drop is not None and not integers:
+            raise UsageError(
+                f"--max-drop goes with precisions of integers: expected one of int8, int8-mixed, "
+                f"int8-dynamic or w8a16 among --precision, which is {names}"
+            )
+        if self.float_layers and not integers:
+            raise UsageError(
+                f"--float-layers goes with precisions of integers: all layers of {names} are in "
+                f"float"
+            )
+        if self.ranges is not None and all(scheme.calibration is None for scheme in schemes):
+            raise UsageError(
+                f"--ranges goes with static integer precisions: {names} takes no ranges from images"
+            )
+
     def check_layers(self, model: Model) -> None:
         """Refuses layers that a network does not have.
 

@@ -212,7 +212,8 @@ class _Climb:
             return []
         try:
             worst = self.best_plain.worst()
-        except EdgekitError:  # other rungs need no layers
+        except EdgekitError as error:  # other rungs need no layers
+            self.rungs.append(Rung("layers in float", None, None, None, None, False, str(error)))
             return []
         return [path for path in worst if path not in self._plain.float_layers]
 

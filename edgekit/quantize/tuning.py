@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from edgekit.core import Candidate, Profilable, Quantizing, Scheme, Target
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, OutputError, UnavailableError
 from edgekit.measure.comparing import compare
 from edgekit.measure.session import Effort
 from edgekit.quantize.ladder import CORRECTION, Built
@@ -156,6 +156,8 @@ class _Trial:
         precision, forms = self.scheme.precision, self.scheme.forms
         try:
             built = self.build("candidate", self.scheme)
+        except (OutputError, UnavailableError):
+            raise  # no other candidate would fare better
         except EdgekitError as error:
             return Candidate(precision, forms, None, f"dropped: {error}"), None
         digest = built.content_sha256

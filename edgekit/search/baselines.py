@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import bisect
 import math
 
 from edgekit.core import from_json
@@ -16,6 +16,9 @@ from edgekit.search.workshop import Workshop
 
 RANDOM_NETWORKS = 3
 """One draw says little about random widths."""
+
+NEAR = 0.01
+"""Share of the multiply-accumulates to which the largest network is looked for."""
 
 _POWER = 0.8
 """Of multiply-accumulates that costs follow, before two sizes are known."""
@@ -60,51 +63,54 @@ def _network(shop: Workshop, place: Place, trained_steps: int) -> Step:
 
 
 def _largest(shop: Workshop, place: Place) -> Scaled:
-    """The largest network of a method that keeps the budget when measured.
+    """The largest network of a method that keeps the budget when measured, to `NEAR`.
 
     Costs follow a power of the multiply-accumulates between two measured sizes, so a few
     measurements find it.
     """
-    macs = _Macs(shop, place)
+    plans = _plans(shop, place)
+    costs = Remembered(CountedMacs())
+
+    def macs(number: int) -> float:
+        return costs.of(plans[number].spec)
+
     excess = {0: max(shop.excess(shop.start))}
-    missing, fitting = 0, SIZES
+    missing, fitting = 0, len(plans)
     while fitting - missing > 1:
         power = _POWER
-        if fitting < SIZES and macs.of(missing) > macs.of(fitting):
+        if fitting < len(plans):
+            if macs(missing) <= macs(fitting) * (1 + NEAR):
+                break
             power = math.log(excess[missing] / excess[fitting]) / math.log(
-                macs.of(missing) / macs.of(fitting)
+                macs(missing) / macs(fitting)
             )
         # The share of the work with which it would just keep the budget.
-        wanted = macs.of(missing) * excess[missing] ** (-1 / max(power, 0.1))
+        wanted = macs(missing) * excess[missing] ** (-1 / max(power, 0.1))
         inside = range(missing + 1, fitting)
-        guess = next((size for size in inside if macs.of(size) <= wanted), inside[-1])
-        network = _sliced(shop, place, guess, _plan(shop, place, guess))
-        excess[guess] = shop.trial(place, network)
+        found = bisect.bisect_left(inside, -wanted, key=lambda number: -macs(number))
+        guess = inside[min(found, len(inside) - 1)]
+        excess[guess] = shop.trial(place, _sliced(shop, place, guess, plans[guess]))
         if excess[guess] <= 1:
             fitting = guess
         else:
             missing = guess
-    if fitting == SIZES:
+    if fitting == len(plans):
         raise GateError(
             f"method {place.series}: not even its smallest network keeps the budget when measured"
         )
-    return _plan(shop, place, fitting)
+    return plans[fitting]
 
 
-class _Macs:
-    """Multiply-accumulates of a method's networks by their size."""
-
-    def __init__(self, shop: Workshop, place: Place) -> None:
-        self._costs = Remembered(CountedMacs())
-        self._spec = functools.cache(lambda size: _plan(shop, place, size).spec)
-
-    def of(self, size: int) -> float:
-        return self._costs.of(self._spec(size))
-
-
-def _plan(shop: Workshop, place: Place, size: int) -> Scaled:
+def _plans(shop: Workshop, place: Place) -> list[Scaled]:
+    """A method's networks that differ from the one before, from the start to the smallest."""
     seed = (shop.options.seed, place.step)
-    return scaled(place.series, shop.spec, shop.free, size, seed)
+    every = 8 if place.series == "compound" else 1  # to plan one of them takes a tenth of a second
+    found: list[Scaled] = []
+    for size in (*range(0, SIZES - 1, every), SIZES - 1):
+        plan = scaled(place.series, shop.spec, shop.free, size, seed)
+        if not found or plan.spec != found[-1].spec:
+            found.append(plan)
+    return found
 
 
 def _sliced(shop: Workshop, place: Place, size: int, plan: Scaled) -> bytes:

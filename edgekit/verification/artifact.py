@@ -284,6 +284,7 @@ def verify(
         except Exception as error:  # see `diagnose`
             undiagnosed = reason(error)
     from_files = facts.parent_sha256 is not None or model.parent_sha256 is not None
+    unchanged = facts.parent_sha256 == model.parent_sha256 and facts.scheme.trained_epochs is None
     return Verification(
         agreement,
         divergence,
@@ -291,7 +292,7 @@ def verify(
         reference.data,
         reference.skipped,
         preparation(model),
-        facts.parent_sha256 == model.parent_sha256 if from_files else None,
+        unchanged if from_files else None,
         tuple(layers),
     )
 

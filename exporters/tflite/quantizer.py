@@ -61,7 +61,11 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
         for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
             recipe.add_quantization_config(".*", end, algorithm_key=keep)
     worker = quantizer.Quantizer(content, recipe.get_quantization_recipe())
-    nothing = ModelError("the network has no layer that ai-edge-quantizer knows")
+    flat = unpack(content)
+    kinds = sorted({operator_kind(flat, operator) for operator in flat.subgraphs[0].operators})
+    nothing = ModelError(
+        f"the network has no layer that ai-edge-quantizer knows: it has {', '.join(kinds)}"
+    )
     ranges: dict[str, Any] = {}
     if scheme.calibration is not None:
         ranges = worker.calibrate({SIGNATURE: [{"image": images[0]}]})

@@ -8,13 +8,17 @@ keeps the folder, and goes on with it where it was ended.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sqlite3
 import subprocess
 import sys
 import tempfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from edgekit.search.workshop import MEASURING_SECONDS
 
 HEAD = (
     "| network | target | latency | 95 % interval | test before | after | uniform | its latency | "
@@ -58,24 +62,42 @@ def line(found: dict[str, Any], out: Path) -> str:
         f"{last['latency_ratio']:.3f} | {low:.3f} to {high:.3f} | {test['before']:.2%} | "
         f"{test['after']:.2%} | {uniform['test_top1']:.2%} | {scaled['latency_ratio']:.3f} | "
         f"{found['prediction_error']:.1%} | {1 - inside / whole:.0%} of {whole / 60:.0f} min | "
-        f"{found['candidates']['scored'] / whole * 3600:.0f} | {naive(found, out):.0f} |"
+        f"{rate(found, out):.0f} | {naive(found, out):.0f} |"
     )
 
 
+def rate(found: dict[str, Any], out: Path) -> float:
+    """Candidates an hour, from the first proposal to the last step's measurement."""
+    with contextlib.closing(sqlite3.connect(out / "journal.sqlite")) as connection:
+        moments = [
+            datetime.fromisoformat(at)
+            for (at,) in connection.execute(
+                "SELECT at FROM events WHERE series = 'netadapt' AND step <= "
+                "(SELECT max(step) FROM events WHERE kind = 'proposals') ORDER BY at"
+            )
+        ]
+    hours = (moments[-1] - moments[0]).total_seconds() / 3600
+    return float(found["candidates"]["scored"] / hours)
+
+
 def naive(found: dict[str, Any], out: Path) -> float:
-    """Candidates an hour if each were trained, exported and measured as a whole, one by one.
+    """Candidates an hour if each were trained for all batches, exported and measured, one by one.
 
     From the times of the same run: of its trainings, its exports, and its measurements.
     """
-    connection = sqlite3.connect(out / "journal.sqlite")
-    (training,) = connection.execute(
-        "SELECT avg(seconds) FROM candidates WHERE round = 1 AND series = 'netadapt'"
-    ).fetchone()
-    measured = connection.execute(
-        "SELECT count(*) FROM events WHERE kind = 'measurement'"
-    ).fetchone()[0]
+    with contextlib.closing(sqlite3.connect(out / "journal.sqlite")) as connection:
+        training = sum(
+            seconds
+            for (seconds,) in connection.execute(
+                "SELECT avg(seconds) FROM candidates "
+                "WHERE round IN (1, 2) AND series = 'netadapt' GROUP BY round"
+            )
+        )
+        (measured,) = connection.execute(
+            "SELECT count(*) FROM events WHERE kind = 'measurement'"
+        ).fetchone()
     exporting = found["seconds"]["exporting"] / measured
-    return 3600 / (training + exporting + 6.0)
+    return float(3600 / (training + exporting + MEASURING_SECONDS))
 
 
 if __name__ == "__main__":

@@ -85,6 +85,9 @@ def test_integers_work_in_every_command(
     assert "Most noise is added by: " in text.out
     measured = run("profile", path, "--seconds", 1, "--energy", "off", "--json")
     assert measured.code == 0
+    compared = run("compare", path, path, "--seconds", 1, "--json")
+    assert compared.code == 0
+    assert 0.5 < compared.json["ratio"] < 2
 
 
 def test_a_network_without_images_needs_some(run: CommandLine) -> None:
@@ -170,6 +173,32 @@ def test_an_interface_of_integers_goes_with_integers(run: CommandLine) -> None:
     assert "--io int8 goes with static integer precisions" in result.message
 
 
+@pytest.mark.parametrize(
+    ("precision", "option"),
+    [("fp16", ("--float-layers", "scores")), ("int8-dynamic", ("--ranges", "percentile"))],
+)
+def test_options_that_a_precision_has_no_use_for_are_refused(
+    precision: str, option: tuple[str, str], run: CommandLine
+) -> None:
+    result = run("export", "mobilenetv3-small", "-t", "tflite", "-p", precision, *option)
+    assert result.code == 2
+    assert option[0] in result.message
+    assert precision in result.message
+
+
+def test_a_few_images_of_one_colour_are_no_harm_and_many_are(
+    run: CommandLine, module: Module, tmp_path: Path
+) -> None:
+    words = f"{module(network())}:Net"
+    source = images(tmp_path / "half", 60)
+    for i, path in enumerate(sorted(source.rglob("*.png"))):
+        if i % 2:
+            Image.new("RGB", (40, 40)).save(path)
+    result = calibrated(run, words, source)
+    assert result.code == 3
+    assert "are of one colour all over" in result.message
+
+
 def test_layers_that_do_not_exist_are_refused(
     run: CommandLine, module: Module, tmp_path: Path
 ) -> None:
@@ -199,6 +228,8 @@ class Net(nn.Module):
     assert result.code == 3
     assert "no layer" in result.message
     assert "int8" in result.message
+    kinds = {"onnx": "ReduceMax", "openvino": "ReduceMax", "tflite": "REDUCE_MAX"}
+    assert re.search(rf"it has [^;]*{kinds[target]}", result.message)
 
 
 def test_chosen_layers_stay_in_float(run: CommandLine, trained_run: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import random
 import shlex
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -32,6 +33,7 @@ from edgekit.measure.session import Effort
 from edgekit.measure.subjects import Subject
 from edgekit.models.weights import load_state
 from edgekit.search import workshop
+from edgekit.search.netadapt import CHOICE, SMALLEST_CHANGE
 
 QUICK = (
     "--target", "tflite", "--reduction", 0.2, "--tune-steps", 2, "--finish-epochs", 0,
@@ -87,6 +89,16 @@ def test_every_step_is_a_complete_network(searched: Path, run: CommandLine) -> N
     assert not list(searched.rglob("candidates"))
     assert "<svg" in (searched / "search.html").read_text(encoding="utf-8")
     assert (searched / "pareto.svg").read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_steps_choose_among_several_groups(searched: Path) -> None:
+    with contextlib.closing(sqlite3.connect(searched / "journal.sqlite")) as connection:
+        rows = connection.execute("SELECT record FROM events WHERE kind = 'proposals'").fetchall()
+    proposals = [json.loads(record) for (record,) in rows]
+    assert proposals
+    for one in proposals:
+        assert len(one["widths"]) >= CHOICE or one["share"] < 2 * SMALLEST_CHANGE
+    assert min(one["share"] for one in proposals) <= 0.2
 
 
 def killed(run: Path, folder: Path, moments: list[float]) -> None:

@@ -232,6 +232,7 @@ def test_an_array_that_is_no_rgb_image_is_refused(image: np.ndarray) -> None:
         ("scale", 0.0),
         ("scale", math.nan),
         ("scale", 1e-60),
+        ("scale", 3e38),
         ("mean", (0.5,)),
         ("mean", (0.5, 0.5, math.inf)),
         ("mean", (0.5, 0.5, 1e60)),

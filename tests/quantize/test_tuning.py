@@ -12,6 +12,7 @@ import pytest
 
 from edgekit import registry
 from edgekit.core import Scheme
+from edgekit.errors import UnavailableError
 from edgekit.quantize import tuning
 from edgekit.quantize.ladder import Built
 from edgekit.quantize.tuning import Journal, tune
@@ -101,6 +102,20 @@ def test_a_first_file_that_is_not_accepted_gives_way(measured: list[str], tmp_pa
         "first, but failed verification", "first to be accepted",
     ]  # fmt: skip
     assert found.built.artifact.scheme.forms["mean"] == "pool"
+
+
+def test_a_runtime_that_is_lost_while_a_candidate_is_written_ends_it(
+    measured: list[str], tmp_path: Path
+) -> None:
+    def content(scheme: Scheme) -> str:
+        if scheme.forms["mean"] == "pool":
+            raise UnavailableError("no runtime")
+        return scheme.forms["hardswish"]
+
+    with pytest.raises(UnavailableError, match="no runtime"):
+        run(tmp_path, content)
+    assert measured == ["clamp"]
+    assert (tmp_path / "journal.json").exists()
 
 
 @pytest.mark.parametrize("entry", [[1.0], "x", [1.0, 2.0, 3.0, 4.0], None])

@@ -36,11 +36,16 @@ def test_widths_are_on_the_grid() -> None:
     assert least(1280) == 160
 
 
+SMALL, SMALLER = SIZES // 3, SIZES * 2 // 3
+
+
 @pytest.mark.parametrize("method", ["uniform", "random", "compound"])
 @pytest.mark.parametrize("name", ["mobilenetv1@0.5", "mobilenetv3-small", "efficientnet-lite0"])
 def test_sizes_go_down_from_the_network_as_it_is(method: str, name: str) -> None:
     spec, channels = find_spec(name, classes=5, resolution=64), free(name)
-    plans = [scaled(method, spec, channels, size, (0, 1)) for size in (0, 20, 40, SIZES - 1)]
+    plans = [
+        scaled(method, spec, channels, size, (0, 1)) for size in (0, SMALL, SMALLER, SIZES - 1)
+    ]
     assert macs(plans[0].spec) == macs(spec)
     counts = [macs(plan.spec) for plan in plans]
     assert counts == sorted(counts, reverse=True)
@@ -50,7 +55,7 @@ def test_sizes_go_down_from_the_network_as_it_is(method: str, name: str) -> None
 def test_random_widths_depend_on_the_seed_alone() -> None:
     spec, channels = find_spec("mobilenetv1", classes=5, resolution=64), free("mobilenetv1")
     one, again, other = (
-        scaled("random", spec, channels, 30, seed).sizes for seed in ((0, 1), (0, 1), (0, 2))
+        scaled("random", spec, channels, SMALLER, seed).sizes for seed in ((0, 1), (0, 1), (0, 2))
     )
     assert one == again != other
     shares = {round(n / channels[name], 1) for name, n in one.items()}
@@ -59,12 +64,12 @@ def test_random_widths_depend_on_the_seed_alone() -> None:
 
 def test_compound_scaling_changes_depth_width_and_resolution() -> None:
     spec, channels = find_spec("efficientnet-b0", classes=5, resolution=64), free("efficientnet-b0")
-    plan = scaled("compound", spec, channels, 20, (0,))
+    plan = scaled("compound", spec, channels, SMALL, (0,))
     assert plan.outline is not None
     assert len(plan.outline.rows) < len(spec.rows)
     assert plan.spec.resolution < 64
     assert plan.sizes
-    phi = -12 * 20 / 63
+    phi = -12 * SMALL / (SIZES - 1)
     depth, width, side = 1.2**phi, 1.1**phi, 1.15**phi
     repeats = [1, 2, 2, 3, 3, 4, 1]  # of the stages of EfficientNet-B0
     assert len(plan.outline.rows) == sum(max(1, math.ceil(depth * n)) for n in repeats)
@@ -78,7 +83,7 @@ def test_what_is_left_out_was_only_added_to_the_rest() -> None:
     torch.manual_seed(0)
     spec = find_spec("mobilenetv2@0.35", classes=5, resolution=64)
     module = build(spec).eval()
-    plan = scaled("compound", spec, free("mobilenetv2@0.35"), 20, (0,))
+    plan = scaled("compound", spec, free("mobilenetv2@0.35"), SMALL, (0,))
     assert plan.outline is not None
     gone = [i for i in range(len(spec.rows)) if i not in plan.outline.rows]
     assert gone
