@@ -286,6 +286,30 @@ def test_a_ladder_whose_last_rung_breaks_ends_with_a_rejected_file(
     assert "points of top-1" in json.loads(report.read_text())["reason"]
 
 
+def test_a_network_trained_for_integers_is_published_as_such(
+    run: CommandLine, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit.quantize import ladder
+
+    def score(_: ladder.HeldOut, built: ladder.Built, target: object) -> float:
+        return 1.0 if built.artifact.scheme.trained_epochs else 0.0
+
+    monkeypatch.setattr(ladder.HeldOut, "score", score)
+    monkeypatch.setattr(ladder, "LATENCY_SECONDS", 0.3)
+    monkeypatch.setattr(ladder, "FLOAT_LAYERS", ())
+    words = ("export", trained_run, "-t", "tflite", "-p", "int8", "--max-drop", 0.5, "-o", "out")
+    result = run(*words, "--qat-epochs", 1, "--calibration-images", 32, "--json")
+    assert result.code == 0, result.err
+    (entry,) = result.json["artifacts"]
+    assert entry["ladder"][-1]["name"] == "quantization-aware training"
+    assert entry["ladder"][-1]["passed"]
+    contract = json.loads((tmp_path / entry["contract"]).read_text())
+    assert contract["scheme"]["trained_epochs"] == 1
+    verified = run("verify", entry["path"], "--against", trained_run)
+    assert verified.code == 0
+    assert "was made from other weights" in verified.err
+
+
 def _judge() -> tuple[object, str]:
     from edgekit.data import open_source
 
