@@ -39,6 +39,7 @@ def quantize(graph: Any, scheme: Scheme, images: Sequence[Array]) -> Any:
         if _belongs(op.get_friendly_name(), scheme.float_layers)
     ]
     ignored = nncf.IgnoredScope(names=kept) if kept else None
+    narrow = scheme.forms.get("weights") == "7bit"
     found = nncf.quantize(
         graph,
         nncf.Dataset(list(images)),
@@ -47,6 +48,7 @@ def quantize(graph: Any, scheme: Scheme, images: Sequence[Array]) -> Any:
         fast_bias_correction=scheme.forms.get("bias", "fast") == "fast",
         ignored_scope=ignored,
         advanced_parameters=nncf.AdvancedQuantizationParameters(
+            overflow_fix=nncf.OverflowFix.ENABLE if narrow else nncf.OverflowFix.FIRST_LAYER,
             activations_range_estimator_params=_estimator(scheme.calibration or "minmax"),
         ),
     )

@@ -50,6 +50,7 @@ class OpenVinoTarget:
     forms: Mapping[str, tuple[str, ...]] = {
         "activations": ("mixed", "performance"),
         "bias": ("fast", "accurate"),
+        "weights": ("8bit", "7bit"),
     }
 
     def export(

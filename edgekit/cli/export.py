@@ -68,6 +68,13 @@ if TYPE_CHECKING:
     "--float-layers", metavar="NAME[,NAME]", help="Layers of int8 files that stay in float."
 )
 @click.option(
+    "--isa",
+    "processor",
+    metavar="NAME",
+    help="Processor that int8 files are for: x86, x86-vnni (with dot products of integers) or "
+    "arm; this machine's by default.",
+)
+@click.option(
     "--tune",
     is_flag=True,
     help="Measure which of several equal ways to write the network is fastest here (minutes).",
@@ -106,6 +113,7 @@ def command(
     ranges: str | None,
     interface: str,
     float_layers: str | None,
+    processor: str | None,
     tune: bool,
     max_drop: float | None,
     qat_epochs: int,
@@ -138,6 +146,7 @@ def command(
             max_drop=max_drop,
             tune=tune,
             epochs=qat_epochs,
+            processor=processor,
         )
         opened = open_model(model, weights=weights, resolution=resolution)
         _warn_untrained(opened)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.core import Quantizing, Scheme, Target
 from edgekit.errors import DataError, ModelError, UsageError
-from edgekit.lowering.choices import checked_forms, chosen_forms, isa
+from edgekit.lowering.choices import PROCESSORS, checked_forms, chosen_forms, isa
 from edgekit.quantize.calibration import IMAGES, Calibration, calibration_images
 from edgekit.verification.artifact import arrange
 
@@ -34,6 +34,7 @@ class Integers:
         interface: of the files, see `edgekit.core.Scheme`.
         float_layers: modules to keep in float.
         forms: instead of what the table says; see `edgekit.lowering.choices`.
+        processor: that the table is asked for, one of its `PROCESSORS`; this machine's if ``None``.
         max_drop: points of top-1 that may be lost on held-out images; ``None`` for no bound.
         tune: whether to measure which forms are fastest.
         epochs: of quantization-aware training, the ladder's last rung; 0 leaves it out.
@@ -48,6 +49,7 @@ class Integers:
     max_drop: float | None = None
     tune: bool = False
     epochs: int = EPOCHS
+    processor: str | None = None
 
     def check(self, target: Target, precision: str) -> None:
         """Refuses what a target does not have, before anything is computed.
@@ -56,6 +58,8 @@ class Integers:
             UsageError: a way to find ranges, an interface or a form that it does not have.
         """
         scheme = target.schemes[precision]
+        if self.processor is not None:
+            self._check_processor(self.processor)
         if self.max_drop is not None and not (0 < self.max_drop <= 100):
             raise UsageError(
                 f"--max-drop {self.max_drop:g}: expected points of top-1 above 0, such as 0.5"
@@ -75,6 +79,15 @@ class Integers:
         if self.forms is not None:
             checked_forms(target.forms, self.forms)
 
+    def _check_processor(self, name: str) -> None:
+        if name not in PROCESSORS:
+            raise UsageError(f"--isa {name}: expected {', '.join(PROCESSORS)}")
+        if self.tune and name != isa():
+            raise UsageError(
+                f"--tune measures on this machine, whose processor is {isa()}, not {name}: give "
+                f"--isa or --tune"
+            )
+
     def check_used(self, schemes: Sequence[Scheme]) -> None:
         """Refuses options that none of the files would have a use for.
 
@@ -93,6 +106,8 @@ class Integers:
                 f"--float-layers goes with precisions of integers: all layers of {names} are in "
                 f"float"
             )
+        if self.processor is not None and not integers:
+            raise UsageError(f"--isa goes with precisions of integers: {names} has none")
         if self.ranges is not None and all(scheme.calibration is None for scheme in schemes):
             raise UsageError(
                 f"--ranges goes with static integer precisions: {names} takes no ranges from images"
@@ -136,7 +151,9 @@ class Integers:
         scheme = target.schemes[precision]
         if not isinstance(target, Quantizing):
             return scheme
-        found = chosen_forms(target.name, precision, isa()) if self.forms is None else self.forms
+        found = self.forms
+        if found is None:
+            found = chosen_forms(target.name, precision, self.processor or isa())
         forms = {name: value for name, value in found.items() if name in target.forms}
         if scheme.weights != "int8":
             return dataclasses.replace(scheme, forms=forms)

@@ -29,6 +29,9 @@ FLOAT_LAYERS = (2, 4, 8)
 CORRECTION = "bias"
 """The switch of targets whose values take longer to make a file, and no longer to run it."""
 
+WEIGHTS = "weights"
+"""The switch of targets that bounds weights, so that no sum of products overflows."""
+
 LATENCY_SECONDS = 2.0
 
 
@@ -189,6 +192,10 @@ class _Climb:
                 so_far = self._scheme()
                 forms = {**so_far.forms, CORRECTION: value}
                 yield f"{value} bias correction", dataclasses.replace(so_far, forms=forms), None
+            if plain.forms.get(WEIGHTS) == "7bit":
+                so_far = self._scheme()
+                forms = {**so_far.forms, WEIGHTS: "8bit"}
+                yield "weights of 8 bits", dataclasses.replace(so_far, forms=forms), None
         worst = self._worst()
         for count in FLOAT_LAYERS:
             if len(worst) >= count:

@@ -19,7 +19,7 @@ from edgekit.core import Candidate, Profilable, Quantizing, Scheme, Target
 from edgekit.errors import EdgekitError, OutputError, UnavailableError
 from edgekit.measure.comparing import compare
 from edgekit.measure.session import Effort
-from edgekit.quantize.ladder import CORRECTION, Built
+from edgekit.quantize.ladder import CORRECTION, WEIGHTS, Built
 
 SECONDS = 6.0
 GOAL = 0.01
@@ -110,7 +110,7 @@ def tune(
     first = "first" if why is None else f"first, but {why}"
     candidates = [Candidate(scheme.precision, forms, best.content_sha256, first)]
     for switch, values in switches.items():
-        for value in () if switch == CORRECTION else values:
+        for value in () if switch in (CORRECTION, WEIGHTS) else values:
             tried = {**forms, switch: value}
             if value == forms[switch]:
                 continue

@@ -186,6 +186,33 @@ def test_options_that_a_precision_has_no_use_for_are_refused(
     assert precision in result.message
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("int8", "--isa", "riscv"), "--isa riscv: expected x86, x86-vnni, arm"),
+        (("fp16", "--isa", "arm"), "--isa goes with precisions of integers: fp16 has none"),
+        (("int8", "--isa", "arm", "--tune"), "--tune measures on this machine, whose processor is"),
+    ],
+)
+def test_a_processor_that_makes_no_sense_is_refused(
+    words: tuple[str, ...], expected: str, run: CommandLine
+) -> None:
+    result = run(
+        "export", "mobilenetv3-small", "-t", "onnx", "--calibration", "synthetic", "-p", *words
+    )
+    assert result.code == 2
+    assert expected in result.message
+
+
+def test_files_are_for_the_processor_that_is_named(
+    trained_run: Path, run: CommandLine, tmp_path: Path
+) -> None:
+    words = ("-t", "onnx", "-p", "int8", "--calibration-images", 16, "--isa", "x86", "-o", "out")
+    assert run("export", trained_run, *words).code == 0
+    (path,) = Path("out").glob("*.onnx.json")
+    assert json.loads(path.read_text())["scheme"]["forms"]["weights"] == "7bit"
+
+
 def test_a_few_images_of_one_colour_are_no_harm_and_many_are(
     run: CommandLine, module: Module, tmp_path: Path
 ) -> None:

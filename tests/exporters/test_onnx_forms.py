@@ -23,6 +23,11 @@ from exporters._onnx_widths import VECTOR, pad_depthwise
 
 SIDE = 32
 
+EXACT = {"activations": "uint8", "weights": "7bit"}
+"""With which every processor of the family x86 computes the same."""
+
+UNSIGNED = replace(INT8, activations="uint8", forms=EXACT)
+
 
 class Squeeze(nn.Module):
     """Squeeze-excite with a h-sigmoid."""
@@ -182,8 +187,8 @@ def test_a_weight_that_two_layers_share_is_not_padded(tmp_path: Path) -> None:
 def test_sixths_cost_nothing_and_change_little() -> None:
     proto = fresh(Net)
     expected = scores(proto, images(16))
-    forms = {"hardswish": "clamp", "mean": "pool", "activations": "uint8"}
-    scheme = replace(INT8, activations="uint8", forms=forms)
+    forms = {"hardswish": "clamp", "mean": "pool", **EXACT}
+    scheme = replace(UNSIGNED, forms=forms)
     write_forms(proto, forms)
     with captured():
         found = quantize(proto, scheme, images(16))
@@ -251,7 +256,7 @@ def test_a_dense_convolution_takes_the_shuffle_in(groups: int) -> None:
 
 @pytest.mark.parametrize("widths", ["given", "padded"])
 def test_zeros_of_dense_convolutions_are_not_stored(widths: str) -> None:
-    scheme = replace(INT8, activations="uint8")
+    scheme = UNSIGNED
     found = {}
     for form in ("native", "dense"):
         proto = fresh(Shuffled, 3)
@@ -318,7 +323,7 @@ def test_squeeze_excite_of_integers_is_as_exact_as_convolutions() -> None:
         proto = fresh(Net)
         write_forms(proto, {"hardswish": "clamp", "mean": "pool", "squeeze": form})
         with captured():
-            quantized = quantize(proto, replace(INT8, activations="uint8"), images(16))
+            quantized = quantize(proto, UNSIGNED, images(16))
         noise = scores(quantized, images(16)) - expected
         found[form] = 10 * np.log10((spread**2).mean() / (noise**2).mean())
     assert found["matmul"] > max(15, found["conv"] - 1)
@@ -364,5 +369,5 @@ def test_a_dense_convolution_of_one_pixel_stays_one(tmp_path: Path) -> None:
     dense = write_forms(proto, forms)
     assert {one.node for one in dense} <= {n.name for n in proto.graph.node if n.op_type == "Conv"}
     with captured():
-        found = quantize(proto, replace(INT8, activations="uint8"), images(16), dense)
+        found = quantize(proto, UNSIGNED, images(16), dense)
     assert np.isfinite(scores(found, images(1))).all()

@@ -1,8 +1,9 @@
-"""What runtimes make one operator of: shuffles of channels and SiLU, as the files have them."""
+"""What runtimes make of a file: shuffles of channels and SiLU in one operator, sums that fit."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgekit import registry
-from edgekit.core import FLOAT_SCHEMES
+from edgekit.core import FLOAT_SCHEMES, INT8
 from edgekit.native_output import captured
 
 SHUFFLES = SILUS = 3
@@ -95,3 +96,55 @@ def test_shuffles_and_silus_are_what_the_runtime_knows(target: str, tmp_path: Pa
     else:
         assert written["TRANSPOSE"] <= SHUFFLES
         assert (written["LOGISTIC"], written["MUL"]) == (SILUS, SILUS)
+
+
+def largest_weights(target: str, path: Path) -> list[int]:
+    """The largest absolute value of every tensor of stored 8-bit weights."""
+    if target == "onnx":
+        import onnx
+        from onnx import numpy_helper
+
+        stored = [numpy_helper.to_array(one) for one in onnx.load(str(path)).graph.initializer]
+    else:
+        import openvino
+
+        ops = openvino.Core().read_model(path).get_ops()
+        stored = [op.get_data() for op in ops if op.get_type_name() == "Constant"]
+    return [int(np.abs(a.astype(int)).max()) for a in stored if a.dtype == np.int8 and a.ndim == 4]
+
+
+@pytest.mark.parametrize("bits", [8, 7])
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_weights_of_seven_bits_leave_room_for_sums(target: str, bits: int, tmp_path: Path) -> None:
+    plug, path = registry.target(target), tmp_path / "net"
+    path = path.with_suffix(plug.suffix)
+    scheme = replace(INT8, activations="uint8", forms={"weights": f"{bits}bit"})
+    images = torch.randn(20, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    with captured():
+        plug.export(
+            Net().eval(), images[:1], path, scheme, [one.numpy() for one in images[:, None]]
+        )
+    found = largest_weights(target, path)
+    # Two products with an activation of 255 then fit into 16 bits: 2 * 255 * 64 < 2**15. NNCF keeps
+    # those of the first layer small in any case.
+    assert len(found) == 3
+    assert all(one <= 64 for one in found) == (bits == 7)
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_sums_that_would_overflow_are_right(target: str, tmp_path: Path) -> None:
+    """All weights and pixels at their largest: without dot products of integers the sums of two
+    products pass 16 bits, and a kernel that adds there gives half of what is right."""
+    plug, path = registry.target(target), tmp_path / "net"
+    path = path.with_suffix(plug.suffix)
+    model = nn.Sequential(nn.Conv2d(3, 16, 1), nn.ReLU(), nn.Conv2d(16, 32, 1)).eval()
+    for parameter in model.parameters():
+        nn.init.constant_(parameter, 0.5)
+    images = torch.linspace(0, 1, 20)[:, None, None, None, None].expand(20, 1, 3, 16, 16)
+    scheme = replace(INT8, activations="uint8", forms={"weights": "7bit", "bias": "accurate"})
+    arrays = [one.contiguous().numpy() for one in images]
+    with captured(), torch.no_grad():
+        plug.export(model, images[0], path, scheme, arrays)
+        expected = model(images[-1]).numpy()
+    (found,) = plug.open(path, 1).run([arrays[-1]])
+    np.testing.assert_allclose(found, expected, rtol=0.02)

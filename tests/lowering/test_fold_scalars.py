@@ -262,7 +262,11 @@ def test_integers_are_rounded_no_worse_than_with_constants(target: str, tmp_path
     arrays = (batch if plug.layout == "NCHW" else batch.permute(0, 2, 3, 1)).contiguous().numpy()
     ranges = [arrays[i : i + 1] for i in range(len(arrays))]
     # NNCF's fast way puts an error of 18 to 27 dB into a network as small as this.
-    scheme = replace(INT8, forms={"bias": "accurate"} if target == "openvino" else {})
+    # Weights of seven bits are exact on every processor; their rounding errors are twice as large,
+    # which are 6 dB.
+    forms = {} if target == "tflite" else {"bias": "accurate", "weights": "7bit"}
+    least = 25 - (6 if forms else 0)
+    scheme = replace(INT8, forms=forms)
     with torch.no_grad():
         expected = model(batch).numpy()
     found = {}
@@ -274,4 +278,4 @@ def test_integers_are_rounded_no_worse_than_with_constants(target: str, tmp_path
         noise = np.concatenate([runner.run([image])[0] for image in ranges]) - expected
         spread = expected - expected.mean(0)
         found[name] = 10 * np.log10((spread**2).mean() / (noise**2).mean())
-    assert found["folded"] > max(25, found["given"] - 1)
+    assert found["folded"] > max(least, found["given"] - 1)

@@ -16,6 +16,7 @@ from edgekit.inference import default_split
 from edgekit.lowering.choices import CHOICES, checked_forms, chosen_forms, isa
 from edgekit.quantize import calibration
 from edgekit.quantize.calibration import calibration_images
+from edgekit.quantize.integers import Integers
 from edgekit.registry import target
 
 FACTS = Preprocessing(resize=16, crop=16)
@@ -77,19 +78,40 @@ def test_floats_pass_as_they_are() -> None:
     assert real_values(values, spec) is values
 
 
-@pytest.mark.parametrize("choice", CHOICES, ids=lambda c: f"{c.target}-{c.precision}-{c.isa}")
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda c: "-".join((c.target, c.precision, *c.isa)))
 def test_the_table_names_forms_that_there_are_and_why(choice: object) -> None:
     assert checked_forms(target(choice.target).forms, choice.forms)  # type: ignore[attr-defined]
     assert len(choice.because) > 20  # type: ignore[attr-defined]
 
 
 def test_the_processor_decides() -> None:
-    assert isa("x86_64") == isa("AMD64") == "x86"
+    assert isa("x86_64", ["avx2", "f16c"]) == isa("AMD64", []) == "x86"
+    assert isa("x86_64", ["avx2", "avx_vnni"]) == isa("AMD64", ["avx512_vnni"]) == "x86-vnni"
+    assert isa("x86_64") in ("x86", "x86-vnni")
     assert isa("aarch64") == isa("arm64") == isa("armv7l") == "arm"
     assert isa("riscv64") == "riscv64"
     assert chosen_forms("onnx", "int8", "x86")["activations"] == "uint8"
+    assert chosen_forms("onnx", "int8", "x86-vnni")["activations"] == "uint8"
     assert chosen_forms("onnx", "int8", "arm")["activations"] == "int8"
     assert chosen_forms("tflite", "fp32", "x86") == {}
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-mixed"])
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_weights_leave_room_where_sums_overflow(name: str, precision: str) -> None:
+    assert chosen_forms(name, precision, "x86")["weights"] == "7bit"
+    assert "weights" not in chosen_forms(name, precision, "x86-vnni")
+    assert "weights" not in chosen_forms(name, precision, "arm")
+
+
+def test_files_can_be_for_other_processors() -> None:
+    for processor, activations, weights in (
+        ("x86", "uint8", "7bit"),
+        ("x86-vnni", "uint8", "8bit"),
+        ("arm", "int8", "8bit"),
+    ):
+        forms = Integers(processor=processor).scheme(target("onnx"), "int8", None).forms
+        assert (forms["activations"], forms["weights"]) == (activations, weights)
 
 
 def test_forms_that_there_are_not_are_named() -> None:

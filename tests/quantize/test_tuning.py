@@ -75,7 +75,7 @@ def test_what_does_not_change_the_speed_is_not_measured(
 
     journal = Journal(tmp_path / "journal.json")
     tune(target, SCHEME, build, None, lambda built: None, journal, lambda text: None)
-    assert {"activations": "performance", "bias": "fast"} in asked
+    assert {"activations": "performance", "bias": "fast", "weights": "8bit"} in asked
     assert {forms["bias"] for forms in asked} == {"fast"}
     assert len(measured) == len(asked) - 1
 
