@@ -56,16 +56,16 @@ class Layer:
     moved_bytes: int = 0
 
 
-def layers(module: nn.Module, resolution: int) -> list[Layer]:
-    """The layers of a network in order of computation.
+def layers(module: nn.Module, resolution: int, channels: int = 3) -> list[Layer]:
+    """The layers of a network, or of a part of one, in order of computation.
 
     Args:
-        module: takes (1, 3, resolution, resolution); left as it is.
+        module: takes (1, channels, resolution, resolution); left as it is.
 
     Returns:
         One entry per call of a layer; parameters count at its first call.
     """
-    return layers_of(module, trace(module, resolution))
+    return layers_of(module, trace(module, resolution, channels))
 
 
 def layers_of(module: nn.Module, run: Trace) -> list[Layer]:

@@ -104,13 +104,13 @@ class Trace:
         return [event for event in self.events if isinstance(event, Step)]
 
 
-def trace(module: nn.Module, resolution: int) -> Trace:
-    """Runs a network once on an image of zeros.
+def trace(module: nn.Module, resolution: int, channels: int = 3) -> Trace:
+    """Runs a network, or a part of one, once on an image of zeros.
 
     Args:
-        module: takes (1, 3, resolution, resolution); left as it is.
+        module: takes (1, channels, resolution, resolution); left as it is.
     """
-    image = torch.zeros(1, 3, resolution, resolution)
+    image = torch.zeros(1, channels, resolution, resolution)
     recorder = _Recorder(module, image)
     with torch.no_grad(), _plain_attention(), _followed(module, recorder), recorder:
         scores = module(image)

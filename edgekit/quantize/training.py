@@ -25,6 +25,7 @@ from edgekit.errors import DataError, ModelError
 from edgekit.models.source import Model
 from edgekit.quantize.calibration import Calibration
 from edgekit.training.images import Batches, Loader, augment, normalize, open_splits
+from edgekit.training.layout import fit_for_training
 
 BATCH = 64
 LEARNING_RATE = 1e-4
@@ -63,13 +64,14 @@ def fine_tune(
         raise DataError(f"'{source.name}' has no split 'train' to train for integers on")
     facts = model.preprocessing
     assert facts is not None
-    teacher = model.module.eval()
+    teacher = copy.deepcopy(model.module).eval()
+    fit_for_training(teacher)
     student = _quantized(copy.deepcopy(teacher).requires_grad_(True), calibration, model.words)
     images = open_splits(source, ["train"], facts, lambda done, of: None)["train"]
     batches = Batches(len(images), min(BATCH, len(images)), seed)
     loader = Loader(images, batches, torch.device("cpu"))
     weights = [p for p in student.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, LEARNING_RATE, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(weights, LEARNING_RATE, weight_decay=0.0, fused=True)
     steps = epochs * len(batches)
     for epoch in range(epochs):
         batches.epoch = epoch
@@ -84,7 +86,7 @@ def fine_tune(
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
-    return dataclasses.replace(model, module=_with_weights_of(student, teacher))
+    return dataclasses.replace(model, module=_with_weights_of(student, model.module))
 
 
 class _RoundedWeight(nn.Module):
@@ -145,9 +147,9 @@ def _divergence(student: nn.Module, teacher: nn.Module, images: Tensor) -> Tenso
     return F.kl_div(found, wanted, log_target=True, reduction="batchmean")
 
 
-def _with_weights_of(student: nn.Module, teacher: nn.Module) -> nn.Module:
+def _with_weights_of(student: nn.Module, plain: nn.Module) -> nn.Module:
     """The network without the rounding, with what it learned."""
-    module = copy.deepcopy(teacher)
+    module = copy.deepcopy(plain)
     for layer in student.modules():
         if parametrize.is_parametrized(layer):
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)

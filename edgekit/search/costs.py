@@ -19,10 +19,9 @@ from edgekit.core import ModelSpec, Scheme, Target, canonical_json, to_json
 from edgekit.errors import EdgekitError, ModelError, UnavailableError
 from edgekit.lowering import lower
 from edgekit.models import family_of
-from edgekit.models.count import layers
 from edgekit.models.size import laid_out
 from edgekit.native_output import captured
-from edgekit.search.parts import Part, module_of, parts_of
+from edgekit.search.parts import Part, macs_of, module_of, parts_of
 
 if TYPE_CHECKING:
     from edgekit.core import Array
@@ -80,9 +79,7 @@ class CountedMacs(_Counted):
 
     def of(self, spec: ModelSpec) -> float:
         """Exact."""
-        module = laid_out(spec, family_of(spec).build).eval()
-        with next(module.parameters()).device:
-            return float(sum(layer.macs for layer in layers(module, spec.resolution)))
+        return float(macs_of(spec))
 
 
 class CountedSize(_Counted):

@@ -28,6 +28,7 @@ from edgekit.search.groups import Kept, importances, most_important, shrunk
 from edgekit.search.learning import Learner
 from edgekit.search.parts import Part
 from edgekit.search.scaling import Outline, outlined
+from edgekit.training.layout import fit_for_training
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ class Candidate:
         if self.scratch:
             torch.manual_seed(bench.setup.seed)
             module = build(spec)
+        fit_for_training(module)
         if self.recalibrate:
             learner.recalibrate(module)
         steps = self.steps + self.epochs * learner.epoch_steps

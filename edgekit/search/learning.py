@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from edgekit.core import ImageSource, Preprocessing
 from edgekit.errors import DataError, ModelError
 from edgekit.training.images import Batches, Loader, augment, normalize, open_splits
+from edgekit.training.layout import fit_for_training
 
 BATCH = 64
 STATISTICS_BATCHES = 8
@@ -26,7 +27,7 @@ class Learner:
     Args:
         source: with the splits ``train`` and `SELECTION`.
         facts: how images become inputs.
-        teacher: whose scores are learned, too; ``None`` for labels alone.
+        teacher: whose scores are learned, too; ``None`` for labels alone. It is taken over.
         selection: images that networks are scored on, at most; a part that is drawn once.
 
     Raises:
@@ -48,6 +49,8 @@ class Learner:
                     f"chooses by another"
                 )
         self._facts, self._seed, self._teacher = facts, seed, teacher
+        if teacher is not None:
+            fit_for_training(teacher)
         self._flip = source.flippable
         self._images = open_splits(source, ["train", SELECTION], facts, lambda done, of: None)
         self.epoch_steps = max(1, len(self._images["train"]) // BATCH)
@@ -93,7 +96,7 @@ class Learner:
             ModelError: the loss is no longer finite.
         """
         module.train()
-        optimizer = torch.optim.AdamW(module.parameters(), rate, weight_decay=1e-4)
+        optimizer = torch.optim.AdamW(module.parameters(), rate, weight_decay=1e-4, fused=True)
         done = 0
         torch.manual_seed(self._seed)
         while done < steps:

@@ -7,6 +7,7 @@ may go any way, every convolution and linear layer, once for each time that it i
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,6 +18,7 @@ from edgekit.core import ModelSpec, canonical_json
 from edgekit.models import build, family_of
 from edgekit.models.adapted import is_adapted
 from edgekit.models.blocks import ConvNet
+from edgekit.models.count import layers
 from edgekit.models.size import laid_out
 
 Shape = tuple[int, int, int]
@@ -45,14 +47,36 @@ def parts_of(spec: ModelSpec) -> tuple[Part, ...]:
     if is_adapted(spec):
         return _layers(module, spec.resolution)
     assert isinstance(module, ConvNet)
+    return tuple(part for part, _ in _walk(module, spec.resolution))
+
+
+def macs_of(spec: ModelSpec) -> int:
+    """Multiply-accumulates of a network for one image; what it shares with others counts once."""
+    module = laid_out(spec, family_of(spec).build)
+    if is_adapted(spec):
+        return sum(layer.macs for layer in layers(module.eval(), spec.resolution))
+    assert isinstance(module, ConvNet)
+    count = 0
+    for part, own in _walk(module, spec.resolution):
+        if part.key not in _macs:
+            channels, side, _ = part.shape
+            with torch.device("meta"):
+                _macs[part.key] = sum(layer.macs for layer in layers(own, side, channels))
+        count += _macs[part.key]
+    return count
+
+
+_macs: dict[str, int] = {}
+
+
+def _walk(module: ConvNet, resolution: int) -> Iterator[tuple[Part, nn.Module]]:
     module.eval()
-    shape: Shape = (3, spec.resolution, spec.resolution)
-    found = []
-    for name, part in _modules(module):
-        found.append(Part(name, shape, _key(part, shape)))
+    shape: Shape = (3, resolution, resolution)
+    for name, own in _modules(module):
+        part = Part(name, shape, _key(own, shape))
+        yield part, own
         if name != "tail":
-            shape = _shape_behind(found[-1].key, part, shape)
-    return tuple(found)
+            shape = _shape_behind(part.key, own, shape)
 
 
 _behind: dict[str, Shape] = {}

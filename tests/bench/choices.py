@@ -20,11 +20,12 @@ from torch.optim.swa_utils import update_bn
 from edgekit.data import preprocess
 from edgekit.models import build, find_spec, with_resolution
 from edgekit.models.blocks import stabilize
-from edgekit.training.trainer import _to_channels_last
+from edgekit.training.layout import fit_for_training
 from edgekit.verification.agreement import compare
 from edgekit.verification.samples import noise, reference_scores, statistics_noise
 
 NETWORK, SIDE, BATCH = "mobilenetv3-small", 32, 64
+SIDES = (32, 64)
 ROUNDS, STEPS = 8, 5
 SPINS = ("", "20000", "0")  # "": OpenMP's own choice
 SPIN_ROUNDS, SPIN_SECONDS = 5, 5.0
@@ -50,31 +51,42 @@ def step(model: torch.nn.Module, images: torch.Tensor, amp: bool) -> Callable[[]
 
 
 def layouts() -> None:
-    """Images per second of three ways to train, interleaved."""
-    plain = network(NETWORK, SIDE)[0].train()
-    last = copy.deepcopy(plain)
-    _to_channels_last(last)
-    images = torch.randn(BATCH, 3, SIDE, SIDE)
+    """Images per second of four ways to train, interleaved."""
+    for side in SIDES:
+        ways = training_ways(side)
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(ROUNDS):
+            for name, run in ways.items():
+                run()
+                begin = time.perf_counter()
+                for _ in range(STEPS):
+                    run()
+                seconds[name].append((time.perf_counter() - begin) / STEPS)
+        print(
+            f"\n{NETWORK}, {side} px, batch {BATCH}, forward and backward, median of {ROUNDS} "
+            f"rounds\n"
+        )
+        print("| what | images/s |\n|---|---|")
+        for name, values in seconds.items():
+            print(f"| {name} | {BATCH / statistics.median(values):.0f} |", flush=True)
+
+
+def training_ways(side: int) -> dict[str, Callable[[], None]]:
+    """Steps of training by what is done for speed."""
+    plain = network(NETWORK, side)[0].train()
+    last, fit = copy.deepcopy(plain), copy.deepcopy(plain)
+    fit_for_training(fit)
+    for module in last.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+    images = torch.randn(BATCH, 3, side, side)
     images_last = images.contiguous(memory_format=torch.channels_last)
-    ways = {
-        "channels last": step(last, images_last, amp=False),
+    return {
+        "as edgekit trains": step(fit, images_last, amp=False),
+        "channels last alone": step(last, images_last, amp=False),
         "PyTorch's default layout": step(plain, images, amp=False),
         "channels last, bfloat16 autocast": step(last, images_last, amp=True),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):
-        for name, run in ways.items():
-            run()
-            begin = time.perf_counter()
-            for _ in range(STEPS):
-                run()
-            seconds[name].append((time.perf_counter() - begin) / STEPS)
-    print(
-        f"\n{NETWORK}, {SIDE} px, batch {BATCH}, forward and backward, median of {ROUNDS} rounds\n"
-    )
-    print("| what | images/s |\n|---|---|")
-    for name, values in seconds.items():
-        print(f"| {name} | {BATCH / statistics.median(values):.0f} |", flush=True)
 
 
 def depthwise() -> None:
@@ -130,7 +142,7 @@ def rate_beside(others: int, spins: str) -> float:
 def rate() -> None:
     """Prints the images per second of this process."""
     model = network(NETWORK, SIDE)[0].train()
-    _to_channels_last(model)
+    fit_for_training(model)
     images = torch.randn(32, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
     run = step(model, images, amp=False)
     run()

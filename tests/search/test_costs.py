@@ -127,8 +127,15 @@ def test_parts_are_written_in_the_precision_of_the_search(
     assert len(outputs[0].shape) == 2
 
 
-def test_counts_are_those_of_the_network() -> None:
-    spec = small("mobilenetv3-small")
+COUNTED = (
+    "mobilenetv1", "mobilenetv3-small", "mobilenetv4-conv-small", "mnasnet-a1", "efficientnet-b0",
+    "efficientnetv2-b0", "shufflenetv1-g3", "shufflenetv2", "shufflenetv2plus-small",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_counts_are_those_of_the_network(name: str) -> None:
+    spec = small(name)
     module = build(spec)
     macs = sum(layer.macs for layer in layers(module.eval(), 64))
     assert CountedMacs().of(spec) == macs
