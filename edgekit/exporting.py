@@ -27,6 +27,7 @@ from edgekit.contract import (
     rejected_path,
 )
 from edgekit.core import Agreement, Artifact, Quantizing, Rung, Scheme, Target, TensorSpec, to_json
+from edgekit.devices import host
 from edgekit.errors import EdgekitError, GateError, ModelError, UsageError
 from edgekit.lowering import lower
 from edgekit.models.source import Model, open_model
@@ -377,7 +378,7 @@ def _tuned(job: _Job, scheme: Scheme, build: Callable[[str, Scheme], Built]) -> 
     Raises:
         EdgekitError: it was ended early; the message says how to go on.
     """
-    journal = Journal(journal_path(job.path))
+    journal = Journal(journal_path(job.path), host.conditions(job.target.packages))
     floats = job.target.schemes["fp32"]
     other = (lambda: build("fp32", floats)) if scheme.weights == "int8" else None
     try:

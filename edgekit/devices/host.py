@@ -11,6 +11,7 @@ import os
 import platform
 import re
 from collections import Counter
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -92,6 +93,16 @@ def _processors(root: Path) -> list[dict[str, str]]:
             sections.append({})
         sections[-1][key.strip()] = value.strip()
     return [section for section in sections if "processor" in section]
+
+
+def conditions(packages: Iterable[str]) -> dict[str, object]:
+    """What a latency on this machine depends on beside the file that is run.
+
+    Args:
+        packages: distributions that run it.
+    """
+    versions = {name: metadata.version(name) for name in packages}
+    return {"processor": processor_name(), "versions": versions}
 
 
 def processor_name(root: Path = Path("/")) -> str | None:

@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from edgekit.core import Candidate, Profilable, Quantizing, Scheme, Target
+from edgekit.core import (
+    Candidate,
+    Profilable,
+    Quantizing,
+    Scheme,
+    Target,
+    canonical_json,
+    to_json,
+)
 from edgekit.errors import EdgekitError, OutputError, UnavailableError
 from edgekit.measure.comparing import compare
 from edgekit.measure.session import Effort
@@ -24,7 +33,10 @@ from edgekit.quantize.ladder import CORRECTION, WEIGHTS, Built
 SECONDS = 6.0
 GOAL = 0.01
 
-SCHEMA = "edgekit.tuning/1"
+SHARE_TOLD = 0.01
+"""Of a file's time; what takes longer by less is not told."""
+
+SCHEMA = "edgekit.tuning/2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +57,22 @@ class Tuned:
 class Journal:
     """Comparisons that were made, in a file.
 
-    A file that cannot be read is of no use, and is begun anew.
+    A file that cannot be read, or was written under other conditions, is of no use, and is begun
+    anew.
+
+    Args:
+        conditions: that measurements depend on, as plain data.
 
     Attributes:
         path: of the file; there once something was measured.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, conditions: Mapping[str, object]) -> None:
+        self.path, self._conditions = path, canonical_json(to_json(conditions))
         self._found: dict[str, list[float]] = {}
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            if data["schema"] == SCHEMA:
+            if (data["schema"], data["conditions"]) == (SCHEMA, self._conditions):
                 ratios = {str(k): [float(x) for x in v] for k, v in data["ratios"].items()}
                 self._found = {k: v for k, v in ratios.items() if len(v) == 3}
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
@@ -69,7 +85,7 @@ class Journal:
         key = f"{one.content_sha256}/{other.content_sha256}"
         if key not in self._found:
             self._found[key] = list(measure())
-            data = {"schema": SCHEMA, "ratios": self._found}
+            data = {"schema": SCHEMA, "conditions": self._conditions, "ratios": self._found}
             beside = self.path.with_name(f"{self.path.name}.new")
             beside.write_text(json.dumps(data), encoding="utf-8")
             beside.replace(self.path)
@@ -132,7 +148,7 @@ def tune(
             warning = (
                 f"fp32 is faster than {scheme.precision} on {target.runtime} here: "
                 f"{ratio:.2f} times its latency ({low:.2f} to {high:.2f}); "
-                f"{_slow_operators(target, best)}"
+                f"{_slow_operators(target, best, other)}"
             )
     return Tuned(best, tuple(candidates), warning)
 
@@ -188,17 +204,28 @@ def _verdict(low: float, high: float) -> str:
     return "slower" if low > 1 else "indistinguishable"
 
 
-def _slow_operators(target: Target, built: Built) -> str:
-    """The kinds of operators that take most of the time, in words."""
+def _slow_operators(target: Target, built: Built, floats: Built) -> str:
+    """The kinds of operators that take longer than in the float file, in words."""
     if not isinstance(target, Profilable):
         return "its runtime does not tell which operators take the time"
-    inputs = [np.zeros(spec.shape, spec.dtype) for spec in built.artifact.inputs]
-    totals: dict[str, float] = {}
     try:
-        operators = target.operators(built.path, inputs, threads=1, runs=20)
+        totals, before = (_times_by_kind(target, one) for one in (built, floats))
     except EdgekitError as error:
         return f"which operators take the time cannot be told: {error}"
-    for operator in operators:
-        totals[operator.kind] = totals.get(operator.kind, 0.0) + operator.ms
-    most = sorted(totals.items(), key=lambda item: -item[1])[:3]
-    return "most time goes to " + ", ".join(f"{kind} ({ms:.2f} ms)" for kind, ms in most)
+    longer = {kind: ms - before.get(kind, 0.0) for kind, ms in totals.items()}
+    most = sorted(longer.items(), key=lambda item: -item[1])[:3]
+    told = [f"{kind} (+{ms:.2f} ms)" for kind, ms in most if ms > SHARE_TOLD * sum(totals.values())]
+    if not told:
+        return "no kind of operator takes longer by itself"
+    return "more time goes to " + ", ".join(told)
+
+
+def _times_by_kind(target: Profilable, built: Built) -> dict[str, float]:
+    """Milliseconds by kind of operator, the same for integers and floats."""
+    inputs = [np.zeros(spec.shape, spec.dtype) for spec in built.artifact.inputs]
+    totals: dict[str, float] = {}
+    for operator in target.operators(built.path, inputs, threads=1, runs=20):
+        # ONNX Runtime: QLinearConv, QGemm and FusedConv are what Conv and Gemm became.
+        kind = re.sub("^(QLinear|Fused|Q(?=[A-Z]))", "", operator.kind)
+        totals[kind] = totals.get(kind, 0.0) + operator.ms
+    return totals

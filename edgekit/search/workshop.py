@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from edgekit import registry
 from edgekit.core import ImageSource, ModelSpec, Preprocessing, from_json, to_json
-from edgekit.devices.host import processor_name
+from edgekit.devices import host
 from edgekit.errors import ModelError, UnavailableError
 from edgekit.exporting import Exported, export
 from edgekit.inference import evaluate, open_classifier
@@ -177,10 +177,9 @@ class Workshop:
             Integers().scheme(self.target, registry.precision(self.precision), None)
         )
         conditions: dict[str, object] = {
+            **host.conditions(self.target.packages),
             "device": "host",
-            "processor": processor_name(),
             "target": self.target.name,
-            "versions": {name: _version(name) for name in self.target.packages},
             "scheme": to_json(scheme),
             "threads": self.threads,
         }
@@ -575,9 +574,3 @@ def _write(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_bytes(data)
     temporary.replace(path)
-
-
-def _version(package: str) -> str:
-    from importlib import metadata
-
-    return metadata.version(package)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from small_artifacts import Artifacts
 
 from edgekit import registry
-from edgekit.core import Scheme
+from edgekit.contract import load
+from edgekit.core import OperatorTime, Scheme
 from edgekit.errors import UnavailableError
 from edgekit.quantize import tuning
 from edgekit.quantize.ladder import Built
@@ -19,6 +21,7 @@ from edgekit.quantize.tuning import Journal, tune
 
 TARGET = registry.target("onnx")
 SCHEME = TARGET.schemes["int8"]
+MACHINE = {"processor": "one"}
 
 
 def builder(content: Callable[[Scheme], str]) -> Callable[[str, Scheme], Built]:
@@ -33,8 +36,9 @@ def run(
     folder: Path,
     content: Callable[[Scheme], str],
     accepts: Callable[[Built], str | None] = lambda built: None,
+    conditions: Mapping[str, object] = MACHINE,
 ) -> tuning.Tuned:
-    journal = Journal(folder / "journal.json")
+    journal = Journal(folder / "journal.json", conditions)
     return tune(TARGET, SCHEME, builder(content), None, accepts, journal, lambda text: None)
 
 
@@ -64,6 +68,12 @@ def test_the_faster_form_is_kept(measured: list[str], tmp_path: Path) -> None:
     assert found.candidates[1].verdict == "faster"
 
 
+def test_measurements_of_other_conditions_are_no_use(measured: list[str], tmp_path: Path) -> None:
+    for conditions in (MACHINE, MACHINE, {"processor": "another"}):
+        run(tmp_path, lambda scheme: scheme.forms["hardswish"], conditions=conditions)
+    assert measured == ["clamp", "clamp"]
+
+
 def test_what_does_not_change_the_speed_is_not_measured(
     measured: list[str], tmp_path: Path
 ) -> None:
@@ -73,7 +83,7 @@ def test_what_does_not_change_the_speed_is_not_measured(
         asked.append(dict(scheme.forms))
         return builder(lambda scheme: str(scheme.forms))(name, scheme)
 
-    journal = Journal(tmp_path / "journal.json")
+    journal = Journal(tmp_path / "journal.json", MACHINE)
     tune(target, SCHEME, build, None, lambda built: None, journal, lambda text: None)
     assert {"activations": "performance", "bias": "fast", "weights": "8bit"} in asked
     assert {forms["bias"] for forms in asked} == {"fast"}
@@ -143,3 +153,54 @@ def test_a_measurement_that_is_cut_short_is_not_noted(
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, lambda scheme: scheme.forms["hardswish"])
     assert not (tmp_path / "journal.json").exists()
+
+
+class Told:
+    """A target whose runtime tells what operators take; by name of the file."""
+
+    name, runtime, forms = "onnx", "ONNX Runtime", {"hardswish": ("native",)}
+
+    def __init__(self, times: Mapping[str, Mapping[str, float]]) -> None:
+        self.times = times
+
+    def operators(self, path: Path, *_: object, **__: object) -> list[OperatorTime]:
+        return [OperatorTime(kind, kind, ms) for kind, ms in self.times[path.name].items()]
+
+
+def test_a_faster_float_file_is_told_with_what_takes_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "_measured", lambda one, other: (0.8, 0.7, 0.9))
+    monkeypatch.setattr(tuning, "Profilable", Told)
+    target: Any = Told(
+        {
+            "fp32": {"FusedConv": 2.0, "Conv": 1.0, "HardSwish": 0.3},
+            "int8": {"QLinearConv": 1.0, "HardSwish": 0.5, "DequantizeLinear": 0.9, "Add": 0.001},
+        }
+    )
+
+    def build(name: str, scheme: Scheme) -> Built:
+        artifact: Any = SimpleNamespace(scheme=scheme, inputs=())
+        return Built(Path(scheme.precision), artifact, scheme.precision, 0.0, list)
+
+    floats = TARGET.schemes["fp32"]
+    found = tune(
+        target, SCHEME, build, lambda: build("fp32", floats), lambda built: None,
+        Journal(tmp_path / "journal.json", MACHINE), lambda text: None,
+    )  # fmt: skip
+    assert found.candidates[-1].precision == "fp32"
+    assert found.warning is not None
+    assert "fp32 is faster than int8 on ONNX Runtime here: 0.80 times its latency" in found.warning
+    told = found.warning.partition("; ")[2]
+    assert told == "more time goes to DequantizeLinear (+0.90 ms), HardSwish (+0.20 ms)"
+
+
+@pytest.mark.parametrize("name", registry.TARGETS)
+def test_runtimes_tell_times_by_kind(name: str, artifacts: Artifacts) -> None:
+    target: Any = registry.target(name)
+    path = artifacts[name, "fp32"]
+    built: Any = SimpleNamespace(path=path, artifact=load(path))
+    times = tuning._times_by_kind(target, built)
+    assert any("conv" in kind.lower() for kind in times)
+    assert all(ms >= 0 for ms in times.values())
+    assert sum(times.values()) > 0
