@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import platform
 import signal
@@ -34,7 +35,7 @@ from edgekit.models.source import Model, open_model
 from edgekit.native_output import captured
 from edgekit.quantize.calibration import Calibration
 from edgekit.quantize.integers import Integers, inputs_of
-from edgekit.quantize.ladder import Built, HeldOut, climb, held_out
+from edgekit.quantize.ladder import SMALL_WEIGHTS, WEIGHTS, Built, HeldOut, climb, held_out
 from edgekit.quantize.tuning import Journal, Tuned, journal_path, tune
 from edgekit.staging import (
     WRITING_FAILED,
@@ -198,11 +199,12 @@ def export(
             judge = held_out(
                 reference.model, data or own, calibration=calibration, skip_corrupt=skip_corrupt
             )
+        retrain = _retraining(reference.model, integers, calibration, skip_corrupt, notify)
         for target, name, path in jobs:
             notify(f"{target.name} {name}")
             scheme = integers.scheme(target, name, calibration)
             job = _Job(
-                reference, target, scheme, path, integers, calibration, judge, skip_corrupt, notify
+                reference, target, scheme, path, integers, calibration, judge, retrain, notify
             )
             results.append(_attempt(job))
     failure = _failure(results)
@@ -261,6 +263,7 @@ class _Job:
     Attributes:
         scheme: to begin with; a ladder may end with another one.
         judge: what its accuracy is judged on, where there is a bound.
+        retrain: trains the network for a scheme; ``None`` where there is nothing to train it on.
     """
 
     reference: Reference
@@ -270,7 +273,7 @@ class _Job:
     integers: Integers
     calibration: Calibration | None
     judge: HeldOut | None
-    skip_corrupt: bool
+    retrain: Callable[[Scheme], Model] | None
     notify: Notify
 
 
@@ -329,7 +332,7 @@ def _chosen_file(job: _Job, folder: Path) -> tuple[Built, str | None]:
         built = build(scheme.precision, scheme) if tuned is None else tuned.built
         return _with_facts(job, built, tuned=tuned), None
     best, rungs = climb(
-        job.target, scheme, build, job.judge, integers.max_drop, _retrain(job), job.notify
+        job.target, scheme, build, job.judge, integers.max_drop, job.retrain, job.notify
     )
     if best is None:
         raise ModelError(f"none of {len(rungs)} ways could be built: {rungs[0].error}")
@@ -343,14 +346,20 @@ def _chosen_file(job: _Job, folder: Path) -> tuple[Built, str | None]:
     )
 
 
-def _retrain(job: _Job) -> Callable[[], Model] | None:
-    """Trains the network for integers, where there is something to train it on."""
-    model, calibration, epochs = job.reference.model, job.calibration, job.integers.epochs
-    words = model.data or job.integers.data
-    if words is None or calibration is None or not epochs or not model.trained:
+def _retraining(
+    model: Model,
+    integers: Integers,
+    calibration: Calibration | None,
+    skip_corrupt: bool,
+    notify: Notify,
+) -> Callable[[Scheme], Model] | None:
+    """Trains a network for integers, once for all files whose weights have as many bits."""
+    words = model.data or integers.data
+    if words is None or calibration is None or not integers.epochs or not model.trained:
         return None
 
-    def retrain() -> Model:
+    @functools.cache
+    def trained(limit: int) -> Model:
         from edgekit.quantize.training import fine_tune
 
         try:
@@ -358,9 +367,10 @@ def _retrain(job: _Job) -> Callable[[], Model] | None:
                 model,
                 words,
                 calibration,
-                epochs=epochs,
-                skip_corrupt=job.skip_corrupt,
-                notify=job.notify,
+                epochs=integers.epochs,
+                limit=limit,
+                skip_corrupt=skip_corrupt,
+                notify=notify,
             )
         except EdgekitError:
             raise
@@ -369,7 +379,7 @@ def _retrain(job: _Job) -> Callable[[], Model] | None:
                 f"'{model.words}' cannot be trained for integers: {reason(error)}"
             ) from error
 
-    return retrain
+    return lambda scheme: trained(63 if scheme.forms.get(WEIGHTS) == SMALL_WEIGHTS else 127)
 
 
 def _tuned(job: _Job, scheme: Scheme, build: Callable[[str, Scheme], Built]) -> Tuned:

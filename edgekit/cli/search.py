@@ -145,6 +145,7 @@ def command(
             resume=resume,
             draw=_drawn,
             notify=notify,
+            say=console.note,
         )
     show(result, out)
     if console.wants_json():
@@ -203,8 +204,6 @@ def show(result: SearchResult, out: Path) -> None:
     )  # fmt: skip
     for group in result.frozen:
         console.note(f"{group.name} was left alone: {group.frozen}")
-    for text in result.notes:
-        console.note(text)
     first, last = result.steps[0], result.steps[-1]
     if last.ratio is not None and last.ci95:
         low, high = last.ci95

@@ -195,7 +195,8 @@ class Candidate:
     Attributes:
         precision: of the file; the last candidate of integers is the float file.
         forms: values by switch of the target; see `edgekit.core.Quantizing`.
-        sha256: of the file; ``None`` where none could be made.
+        sha256: of the file before the contract was put into it, so that equal networks have equal
+            ones; ``None`` where none could be made.
         ratio: latency over that of the fastest one before it, measured in turns; ``None`` for the
             first one.
         verdict: ``faster``, ``slower``, ``indistinguishable``, ``first``, or why it was dropped.

@@ -32,6 +32,9 @@ CORRECTION = "bias"
 WEIGHTS = "weights"
 """The switch of targets that bounds weights, so that no sum of products overflows."""
 
+SMALL_WEIGHTS = "7bit"
+"""Its value for processors whose sums would overflow."""
+
 LATENCY_SECONDS = 2.0
 
 
@@ -120,7 +123,7 @@ def climb(
     build: Build,
     judge: HeldOut,
     max_drop: float,
-    retrain: Callable[[], Model] | None,
+    retrain: Callable[[Scheme], Model] | None,
     notify: Callable[[str], None],
 ) -> tuple[Built | None, tuple[Rung, ...]]:
     """Tries rung after rung.
@@ -128,7 +131,7 @@ def climb(
     Args:
         plain: the scheme of the first rung.
         max_drop: points of top-1 that may be lost.
-        retrain: trains the network with quantization in mind; ``None`` where there is no data.
+        retrain: trains the network for the integers of a scheme; ``None`` where there is no data.
 
     Returns:
         The file of the last rung that could be made, and all rungs; whether the last one
@@ -138,7 +141,7 @@ def climb(
     for name, scheme, model in climbing.steps():
         notify(f"{target.name} {plain.precision}: {name}")
         try:
-            built = build(name, scheme, model() if model is not None else None)
+            built = build(name, scheme, model(scheme) if model is not None else None)
             top1 = judge.score(built, target)
         except (OutputError, UnavailableError):
             raise  # no other rung would fare better
@@ -164,7 +167,9 @@ class _Climb:
         best_plain: the same among those of the precision that was asked for.
     """
 
-    def __init__(self, target: Target, plain: Scheme, retrain: Callable[[], Model] | None) -> None:
+    def __init__(
+        self, target: Target, plain: Scheme, retrain: Callable[[Scheme], Model] | None
+    ) -> None:
         self._target, self._plain, self._retrain = target, plain, retrain
         self.rungs: list[Rung] = []
         self.best: Built | None = None
@@ -179,8 +184,8 @@ class _Climb:
         if same and top1 > self._top1_plain:
             self.best_plain, self._top1_plain = built, top1
 
-    def steps(self) -> Iterator[tuple[str, Scheme, Callable[[], Model] | None]]:
-        """Name, scheme and retrained network of each rung; later ones build on the best so far."""
+    def steps(self) -> Iterator[tuple[str, Scheme, Callable[[Scheme], Model] | None]]:
+        """Name, scheme and training of each rung; later ones build on the best so far."""
         plain, target = self._plain, self._target
         ranges = "" if plain.calibration is None else f", {plain.calibration}"
         yield f"{plain.precision}{ranges}", plain, None
@@ -192,7 +197,7 @@ class _Climb:
                 so_far = self._scheme()
                 forms = {**so_far.forms, CORRECTION: value}
                 yield f"{value} bias correction", dataclasses.replace(so_far, forms=forms), None
-            if plain.forms.get(WEIGHTS) == "7bit":
+            if plain.forms.get(WEIGHTS) == SMALL_WEIGHTS:
                 so_far = self._scheme()
                 forms = {**so_far.forms, WEIGHTS: "8bit"}
                 yield "weights of 8 bits", dataclasses.replace(so_far, forms=forms), None

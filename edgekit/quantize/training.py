@@ -41,6 +41,7 @@ def fine_tune(
     calibration: Calibration,
     *,
     epochs: int,
+    limit: int = 127,
     seed: int = 0,
     skip_corrupt: bool = False,
     notify: Notify = lambda stage: None,
@@ -51,6 +52,7 @@ def fine_tune(
         model: trained; stays as it is.
         data: SRC, whose split ``train`` is used.
         calibration: images that the ranges start from.
+        limit: the largest integer of weights.
 
     Returns:
         The network with other weights.
@@ -66,7 +68,8 @@ def fine_tune(
     assert facts is not None
     teacher = copy.deepcopy(model.module).eval()
     fit_for_training(teacher)
-    student = _quantized(copy.deepcopy(teacher).requires_grad_(True), calibration, model.words)
+    student = copy.deepcopy(teacher).requires_grad_(True)
+    student = _quantized(student, calibration, model.words, limit)
     images = open_splits(source, ["train"], facts, lambda done, of: None)["train"]
     batches = Batches(len(images), min(BATCH, len(images)), seed)
     loader = Loader(images, batches, torch.device("cpu"))
@@ -90,12 +93,19 @@ def fine_tune(
 
 
 class _RoundedWeight(nn.Module):
-    """Weights of 8 bits, symmetric, with a scale for each output channel (axis 0)."""
+    """Integers of weights, symmetric, with a scale for each output channel (axis 0)."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
 
     def forward(self, weight: Tensor) -> Tensor:
         largest = weight.detach().abs().flatten(1).amax(1).clamp(min=_SMALLEST)
         zeros = torch.zeros_like(largest, dtype=torch.int32)
-        return torch.fake_quantize_per_channel_affine(weight, largest / 127, zeros, 0, -127, 127)
+        limit = self._limit
+        return torch.fake_quantize_per_channel_affine(
+            weight, largest / limit, zeros, 0, -limit, limit
+        )
 
 
 class _RoundedInput:
@@ -116,7 +126,9 @@ class _RoundedInput:
         return (torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, 255), *others)
 
 
-def _quantized(module: nn.Module, calibration: Calibration, words: str) -> nn.Module:
+def _quantized(
+    module: nn.Module, calibration: Calibration, words: str, limit: int = 127
+) -> nn.Module:
     """Makes a network round as integers do. Its batch norms keep their statistics."""
     layers = [
         layer for layer in module.eval().modules() if isinstance(layer, nn.Conv2d | nn.Linear)
@@ -130,7 +142,7 @@ def _quantized(module: nn.Module, calibration: Calibration, words: str) -> nn.Mo
     for layer in layers:
         hooks.append(_RoundedInput())
         layer.register_forward_pre_hook(hooks[-1])
-        parametrize.register_parametrization(layer, "weight", _RoundedWeight())
+        parametrize.register_parametrization(layer, "weight", _RoundedWeight(limit))
     with torch.no_grad():
         for image in torch.from_numpy(calibration.images):
             module(image[None])

@@ -12,7 +12,7 @@ from edgekit.search.jobs import Candidate
 from edgekit.search.journal import Place
 from edgekit.search.records import Step
 from edgekit.search.scaling import SIZES, Scaled, scaled
-from edgekit.search.workshop import Workshop
+from edgekit.search.workshop import DRIFT, Workshop
 
 RANDOM_NETWORKS = 3
 """One draw says little about random widths."""
@@ -74,6 +74,9 @@ def _largest(shop: Workshop, place: Place) -> Scaled:
     def macs(number: int) -> float:
         return costs.of(plans[number].spec)
 
+    # It is measured once more when it has been trained.
+    measured = any(limit.resource in ("latency", "energy") for limit in shop.limits)
+    bound = 1 / (1 + DRIFT) if measured else 1.0
     excess = {0: max(shop.excess(shop.start))}
     missing, fitting = 0, len(plans)
     while fitting - missing > 1:
@@ -85,12 +88,12 @@ def _largest(shop: Workshop, place: Place) -> Scaled:
                 macs(missing) / macs(fitting)
             )
         # The share of the work with which it would just keep the budget.
-        wanted = macs(missing) * excess[missing] ** (-1 / max(power, 0.1))
+        wanted = macs(missing) * (excess[missing] / bound) ** (-1 / max(power, 0.1))
         inside = range(missing + 1, fitting)
         found = bisect.bisect_left(inside, -wanted, key=lambda number: -macs(number))
         guess = inside[min(found, len(inside) - 1)]
         excess[guess] = shop.trial(place, _sliced(shop, place, guess, plans[guess]))
-        if excess[guess] <= 1:
+        if excess[guess] <= bound:
             fitting = guess
         else:
             missing = guess

@@ -126,6 +126,13 @@ class Journal:
             ),
         )  # fmt: skip
 
+    def forget_failures(self, place: Place) -> None:
+        """Lets candidates of a round that failed be tried once more by a search that goes on."""
+        self._connection.execute(
+            "DELETE FROM candidates WHERE series = ? AND step = ? AND round = ? AND error NOTNULL",
+            (place.series, place.step, place.round),
+        )
+
     def candidates(self) -> list[tuple[Place, Scored]]:
         """All candidates, in the order of steps."""
         rows = self._connection.execute(

@@ -21,16 +21,12 @@ from edgekit.search.jobs import Candidate
 from edgekit.search.journal import Place, Scored
 from edgekit.search.records import Step
 from edgekit.search.scaling import GRID, least
-from edgekit.search.workshop import Workshop
+from edgekit.search.workshop import DRIFT, Workshop
 
 SERIES = "netadapt"
 SMALLEST_STEP = 0.005
 SMALLEST_CHANGE = 0.01
 """Share of the cost that a step takes away even where hardly anything is missing."""
-
-DRIFT = 0.01
-"""Share by which a latency that is measured anew may differ beyond its interval; the network is
-measured once more after the long training."""
 
 CHOICE = 4
 """Groups that a step chooses among at least: where fewer of them can take away so much by
@@ -69,7 +65,8 @@ def adapt(shop: Workshop, report: Callable[[list[Step]], None]) -> list[Step]:
             # A finished network that misses the budget, when measured once more, goes on, too.
             steps.append(_next(shop, last))
         elif (width := _clipped(shop, steps[-2], last)) is not None:
-            steps.append(_widened(shop, steps[-2], last, width))
+            wider = _widened(shop, steps[-2], last, width)
+            steps.append(wider or finished(shop, last, last.step + 1))
         else:
             steps.append(finished(shop, last, last.step + 1))
         report(steps)
@@ -110,7 +107,7 @@ def _next(shop: Workshop, last: Step) -> Step:
         "adapted",
         network,
         changed=(chosen.channels, chosen.width),
-        predicted=shop.relative(spec, last, worst),
+        predicted=shop.relative(spec, last, 0),
         scored=chosen.top1,
         trained_steps=last.trained_steps + ROUNDS[-1] * shop.options.tune_steps,
         expected_change=share,
@@ -138,8 +135,8 @@ def _clipped(shop: Workshop, before: Step, last: Step) -> int | None:
     return width if last.width < width < now else None
 
 
-def _widened(shop: Workshop, before: Step, last: Step, width: int) -> Step:
-    """The last step once more with a larger width."""
+def _widened(shop: Workshop, before: Step, last: Step, width: int) -> Step | None:
+    """The last step once more with a larger width; ``None`` where that fails."""
     name, place = last.changed, Place(SERIES, last.step + 1)
     assert name is not None
     job = Candidate(
@@ -156,7 +153,7 @@ def _widened(shop: Workshop, before: Step, last: Step, width: int) -> Step:
     )
     (found,) = shop.candidates(place, {name: job}, {name: width})
     if found.error is not None:
-        raise ModelError(f"step {place.step} failed: {found.error}")
+        return None
     step = shop.measured(
         place,
         "widened",
@@ -305,6 +302,7 @@ def _choose(
             reverse=True,
         )
         if not ranked:
+            shop.journal.forget_failures(at)
             raise ModelError(f"every candidate of step {place.step} failed: {found[0].error}")
         alive = [one.channels for one in ranked[: max(FEWEST, len(ranked) // 2)]]
     record = {one.channels: _merit(shop, one, last, worst)[0] for one in ranked}

@@ -22,6 +22,9 @@ from edgekit.measure.worker import die_with
 
 TRIES = 2
 
+LEAVING_S = 10.0
+"""For a process to come to its end."""
+
 Report = Callable[[int, "Outcome"], None]
 """Is told the number of a job that has ended and how."""
 
@@ -131,6 +134,8 @@ class Processes:
     def close(self) -> None:
         """See `Executor`."""
         for worker in self._workers:
+            worker.dismiss()
+        for worker in self._workers:
             worker.end()
 
 
@@ -141,6 +146,7 @@ class _Worker:
         self._work = work
         self._process: multiprocessing.process.BaseProcess | None = None
         self._why: str | None = None
+        self._works = False
 
     def begin(self, job: Any) -> None:
         if self._process is None or not self._process.is_alive():
@@ -152,7 +158,7 @@ class _Worker:
             )
             self._process.start()
             other.close()
-        self._why = None
+        self._why, self._works = None, True
         with contextlib.suppress(OSError):  # it died just now, as the wait for its answer finds
             self.pipe.send(job)
 
@@ -172,6 +178,7 @@ class _Worker:
                 answer = self.pipe.recv()
             except (EOFError, OSError):
                 answer = None
+            self._works = answer is None
             if isinstance(answer, EdgekitError):
                 raise answer
             if isinstance(answer, Outcome):
@@ -182,8 +189,15 @@ class _Worker:
         self.end()
         return Outcome(None, seconds, why, crashed=True)
 
+    def dismiss(self) -> None:
+        """Lets a process without work come to its end by itself, which frees its semaphores."""
+        if self._process is not None and not self._works:
+            self.pipe.close()
+
     def end(self) -> None:
         if self._process is not None:
+            if self.pipe.closed:
+                self._process.join(LEAVING_S)
             self._process.kill()
             self._process.join()
             self.pipe.close()

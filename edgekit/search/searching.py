@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,10 @@ from torch import nn
 
 import edgekit
 from edgekit import registry
-from edgekit.core import ImageSource, Preprocessing, canonical_json, to_json
+from edgekit.core import ImageSource, Preprocessing, canonical_json, from_json, to_json
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source, resize_and_crop
-from edgekit.devices.host import processor_name
+from edgekit.devices import host
 from edgekit.errors import (
     DataError,
     GateError,
@@ -39,6 +41,7 @@ from edgekit.search.learning import SELECTION
 from edgekit.search.netadapt import ROUNDS, adapt
 from edgekit.search.processes import Executor
 from edgekit.search.records import Conduct, Failure, SearchOptions, SearchResult, Step
+from edgekit.search.scaling import scaled
 from edgekit.search.workshop import Notify, Workshop
 from edgekit.training.images import normalize
 
@@ -57,6 +60,7 @@ def search(
     resume: bool = False,
     draw: Draw = lambda document: {},
     notify: Notify = lambda text: None,
+    say: Notify = lambda text: None,
 ) -> SearchResult:
     """Adapts a trained network to a budget.
 
@@ -67,6 +71,8 @@ def search(
         threads: that latencies are measured with.
         resume: go on with the search in ``out``.
         draw: makes further files of the search's document, whenever there is a step more.
+        notify: told what is being done.
+        say: told what has to be known, such as measurements too coarse for a step.
 
     Raises:
         UsageError: options that do not go together, or a budget out of reach.
@@ -110,10 +116,19 @@ def search(
         "target": found.name,
         "precision": precision,
         "budget": ",".join(limit.words for limit in limits),
+        "resolution": str(model.spec.resolution),
+        "preprocessing": canonical_json(to_json(model.preprocessing)),
         "threads": str(threads),
-        "processor": processor_name() or "unknown",
+        **{
+            name: value if isinstance(value, str) else canonical_json(to_json(value))
+            for name, value in host.conditions(found.packages).items()
+        },
+        "meter": conduct.meter if any(limit.resource == "energy" for limit in limits) else "none",
         "options": canonical_json(to_json(options)),
     }
+    for method in (options.method, *conduct.baselines):
+        if method == "compound":
+            scaled(method, model.spec, {}, 0, (0,))  # refuses what it cannot take
     with _open_journal(out, identity, resume=resume) as journal:
         notify("checking groups of channels")
         groups = checked(model.spec, model.module.eval(), _images(source, model.preprocessing))
@@ -125,7 +140,7 @@ def search(
             )
         shop = Workshop(
             model, model.spec, limits, found.name, precision, source, words, out, options, conduct,
-            threads, journal, free, functools.partial(_executor, conduct, notify), notify,
+            threads, journal, free, functools.partial(_executor, conduct, say), notify, say,
         )  # fmt: skip
         try:
             return _run(shop, model, groups, draw)
@@ -153,35 +168,65 @@ def _complete(model: Model, source: ImageSource) -> Model:
 
 def _run(shop: Workshop, model: Model, groups: Sequence[Group], draw: Draw) -> SearchResult:
     shop.open()
-    _check_budget(shop)
+    try:
+        _check_budget(shop)
+    except UsageError:
+        _forget(shop)
+        raise
     facts = _facts(shop, model)
     result = functools.partial(_result, shop, groups, facts)
-    keep(shop.out, result((shop.start,), {}), draw)
+    whole = shop.out / "model.pt"
+    if not whole.exists():
+        known = [from_json(Step, record) for record in shop.journal.steps(shop.options.method)]
+        keep(shop.out, result((shop.start, *known), {}), draw)
     if shop.options.method == "netadapt":
         steps = adapt(shop, lambda steps: keep(shop.out, result(tuple(steps), {}), draw))
     else:
-        steps = [shop.start, *baseline(shop, shop.options.method, 0)]
+        found = baseline(shop, shop.options.method, 0)
+        steps = [shop.start, *sorted(found, key=lambda step: (shop.fits(step), step.top1))]
     last = next(step for step in reversed(steps) if step.kind == "finished")
     _check_kept(shop, last)
-    others = {
-        method: tuple(baseline(shop, method, last.trained_steps))
-        for method in shop.conduct.baselines
-        if method != shop.options.method
-    }
     steps = [_tested(shop, step) if step in (shop.start, last) else step for step in steps]
-    others = {name: tuple(_tested(shop, step) for step in found) for name, found in others.items()}
     checkpoint = load_checkpoint(shop.out / last.checkpoint)
     name = f"{shop.spec.name}-adapted"
     assert checkpoint.spec is not None
     save_checkpoint(
-        shop.out / "model.pt",
+        whole,
         dataclasses.replace(
             checkpoint, model=name, spec=dataclasses.replace(checkpoint.spec, name=name)
         ),
     )
-    finished = result(tuple(steps), others, shop.out / "model.pt")
+    others: dict[str, tuple[Step, ...]] = {}
+    finished = result(tuple(steps), others, whole)
     keep(shop.out, finished, draw)
+    for method in shop.conduct.baselines:
+        if method == shop.options.method:
+            continue
+        try:
+            scaled_ones = baseline(shop, method, last.trained_steps)
+        except (GateError, ModelError) as error:  # the network that was found is none the worse
+            shop.say(Place(method, 0), f"baseline {method}: {error}")
+        else:
+            others[method] = tuple(_tested(shop, step) for step in scaled_ones)
+        finished = result(tuple(steps), others, whole)
+        keep(shop.out, finished, draw)
     return finished
+
+
+def _forget(shop: Workshop) -> None:
+    """Takes away what a search has left that was refused before its first step."""
+    shop.close()
+    shop.journal.close()
+    for path in (shop.out / name for name in _FIRST):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it holds something else
+        shop.out.rmdir()
+
+
+_FIRST = ("journal.sqlite", ".journal.sqlite.lock", "start.pt", "step-00")
 
 
 def _check_budget(shop: Workshop) -> None:
@@ -275,6 +320,13 @@ def _open_journal(out: Path, identity: Mapping[str, str], *, resume: bool) -> Jo
         raise UsageError(f"{out} holds a search: go on with --resume, or give another -o")
     if resume and not path.exists():
         raise UsageError(f"{out} holds no search to go on with")
+    if not resume:
+        for name in ("model.pt", "start.pt", "step-00"):
+            if (out / name).exists():
+                raise UsageError(
+                    f"{out} holds {name} of something else: give a folder of the search's own "
+                    f"with -o"
+                )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

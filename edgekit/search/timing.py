@@ -7,6 +7,8 @@ this process and not the search.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import statistics
 import time
 from collections.abc import Callable
@@ -16,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from edgekit import registry
-from edgekit.errors import EdgekitError, UnavailableError
+from edgekit.errors import EdgekitError, ModelError
+from edgekit.measure.worker import die_with
 
 ROUNDS = 15
 BLOCK_S = 0.006
@@ -42,7 +45,7 @@ class Timer:
         """Milliseconds of one inference, at the speed that the machine had at first.
 
         Raises:
-            UnavailableError: the runtime crashes or hangs, twice.
+            ModelError: the runtime crashes or hangs, twice.
             EdgekitError: the runtime cannot load the file.
         """
         for _ in range(2):
@@ -57,7 +60,7 @@ class Timer:
             except (EOFError, OSError):
                 pass
             self.close()
-        raise UnavailableError(
+        raise ModelError(
             f"{self._arguments[0]} crashed or hung twice while a part was timed ({path.name})"
         )
 
@@ -72,7 +75,7 @@ class Timer:
             context = multiprocessing.get_context("spawn")
             self._pipe, other = context.Pipe()
             self._process = context.Process(
-                target=_serve, args=(other, *self._arguments), daemon=True
+                target=_serve, args=(other, os.getpid(), *self._arguments), daemon=True
             )
             self._process.start()
             other.close()
@@ -88,7 +91,9 @@ class Timer:
         self._process = self._pipe = None
 
 
-def _serve(pipe: Connection, target: str, reference: str, threads: int) -> None:
+def _serve(pipe: Connection, parent: int, target: str, reference: str, threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the search, which ends this one
+    die_with(parent)
     ready = _prepared(target, Path(reference), threads)
     while True:
         try:

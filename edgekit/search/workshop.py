@@ -53,6 +53,10 @@ from edgekit.search.scaling import least
 from edgekit.search.timing import Timer
 
 MEASURING_SECONDS = 6.0
+DRIFT = 0.01
+"""Share by which a latency that is measured anew may differ beyond its interval; a network is
+measured once more after the long training."""
+
 USUAL_CHANGE = 0.04
 """Share of a latency that has to be told apart, where nothing says more."""
 
@@ -103,6 +107,7 @@ class Workshop:
         free: Mapping[str, int],
         executor: Callable[[Setup], Executor],
         notify: Notify,
+        say: Notify,
     ) -> None:
         assert model.labels is not None
         assert model.preprocessing is not None
@@ -111,7 +116,7 @@ class Workshop:
             registry.target(target), precision, threads,
         )  # fmt: skip
         self.source, self.words, self.out, self.journal = source, words, out, journal
-        self.free, self.notify = free, notify
+        self.free, self.notify, self._say = free, notify, say
         self.facts: Preprocessing = model.preprocessing
         self._labels, self._words = model.labels, model.words
         self._timer: Timer | None = None
@@ -386,6 +391,7 @@ class Workshop:
         at = dataclasses.replace(place, round=FINISHING)
         (found,) = self.candidates(at, {"finished": job}, {"finished": 0})
         if found.error is not None:
+            self.journal.forget_failures(at)
             raise ModelError(f"{job.name} failed: {found.error}")
         network = self.kept(at, "finished").read_bytes()
         step = self.measured(
@@ -492,17 +498,16 @@ class Workshop:
         Raises:
             UnavailableError: the meter cannot be read.
         """
-        energy = (
-            profile(
-                [Subject(str(path), threads=self.threads)],
-                Effort(MEASURING_SECONDS / 2),
-                energy=self.conduct.meter,
-                progress=lambda what, done, total: self.notify(what),
-                root=self.conduct.root,
-            )
-            .measurements[0]
-            .energy
+        found = profile(
+            [Subject(str(path), threads=self.threads)],
+            Effort(MEASURING_SECONDS / 2),
+            energy=self.conduct.meter,
+            progress=lambda what, done, total: self.notify(what),
+            root=self.conduct.root,
         )
+        if found.interrupted:
+            raise KeyboardInterrupt
+        energy = found.measurements[0].energy
         if energy.kind != "measured" or energy.mj_per_inference is None:
             raise UnavailableError(f"energy cannot be measured: {energy.reason}")
         return energy.mj_per_inference, tuple(energy.ci95 or ())
@@ -530,7 +535,7 @@ class Workshop:
 
     def say(self, place: Place, text: str) -> None:
         """Says something that has to be known, and keeps it."""
-        self.notify(text)
+        self._say(text)
         self.journal.note("said", place, {"text": text})
 
     def patiently(self, call: Callable[[], T]) -> T:

@@ -36,6 +36,7 @@ from edgekit.verification.agreement import TOLERANCES, check_reference, compare
 from edgekit.verification.divergence import (
     Divergence,
     LayerAgreement,
+    averaged,
     first_divergence,
     layer_agreements,
 )
@@ -197,33 +198,44 @@ def find_divergence(
     if not isinstance(target, Inspectable):
         return None
     least_db = TOLERANCES[precision]["sqnr_db"]
-    image = torch.from_numpy(reference.images[:1])
+    image = reference.images[:1]
     return first_divergence(
-        reference.model.module, image, _tensors(reference, target, path), least_db
+        reference.model.module, torch.from_numpy(image), _tensors(image, target, path), least_db
     )
 
 
+LAYER_IMAGES = 4
+"""What layers are looked at with; each takes a run with every tensor as an output."""
+
+
 def layers_of(reference: Reference, target: Target, path: Path) -> list[LayerAgreement]:
-    """How closely an artifact follows each layer, on the first image of the reference.
+    """How closely an artifact follows each layer, on the first images of the reference.
 
     Raises:
         UnavailableError: the target's runtime does not show what flows between layers.
     """
     if not isinstance(target, Inspectable):
         raise UnavailableError(f"{target.runtime} does not show what flows between layers")
-    image = torch.from_numpy(reference.images[:1])
-    return layer_agreements(reference.model.module, image, _tensors(reference, target, path))
+    images = [reference.images[i : i + 1] for i in range(min(LAYER_IMAGES, len(reference.images)))]
+    return averaged(
+        [
+            layer_agreements(
+                reference.model.module, torch.from_numpy(image), _tensors(image, target, path)
+            )
+            for image in images
+        ]
+    )
 
 
 def _tensors(
-    reference: Reference, target: Inspectable, path: Path
+    image: Images, target: Inspectable, path: Path
 ) -> list[tuple[str, NDArray[np.generic]]]:
-    """What the file computes for the first image."""
+    """What the file computes for an image (1, 3, H, W)."""
     format_ = cast(Target, target)
     with captured():
         (given,), _ = format_.open(path, torch.get_num_threads()).tensors()
-        image = stored_values(arrange(reference.images[:1], format_.layout), given)
-        return list(target.activations(path, [image]))
+        stored = stored_values(arrange(image, format_.layout), given)
+        return list(target.activations(path, [stored]))
 
 
 def verify(

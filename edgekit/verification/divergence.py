@@ -8,6 +8,7 @@ is; past the point of divergence nothing is found any more.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -109,6 +110,22 @@ def layer_agreements(
     for path, kind, value in layer_outputs(module, image):
         sqnr, name = _closest(value, by_size.get(value.size, []))
         found.append(LayerAgreement(path, kind, sqnr if np.isfinite(sqnr) else None, name))
+    return found
+
+
+def averaged(images: Sequence[Sequence[LayerAgreement]]) -> list[LayerAgreement]:
+    """The layers of several images as one: the mean of noise over signal of each layer.
+
+    Args:
+        images: what `layer_agreements` gives for each. The closest tensor is that of the first
+            with one.
+    """
+    found = []
+    for layers in zip(*images, strict=True):
+        shares = [10 ** (-one.sqnr_db / 10) for one in layers if one.sqnr_db is not None]
+        sqnr = -10 * float(np.log10(np.mean(shares))) if shares else None
+        named = next((one for one in layers if one.closest is not None), layers[0])
+        found.append(dataclasses.replace(named, sqnr_db=sqnr))
     return found
 
 

@@ -23,16 +23,21 @@ from types import SimpleNamespace
 import pytest
 import torch
 from command_line import CommandLine
+from small_artifacts import once, shared_folder
 
 from edgekit.core import Energy
+from edgekit.data import open_source
 from edgekit.data.digits import DigitsSource as Digits
+from edgekit.data.preprocess import for_source
 from edgekit.errors import UnavailableError
 from edgekit.measure.comparing import Comparison
 from edgekit.measure.metering import discover
 from edgekit.measure.session import Effort
 from edgekit.measure.subjects import Subject
-from edgekit.models.weights import load_state
+from edgekit.models import build, find_spec
+from edgekit.models.weights import Checkpoint, load_state, save_checkpoint
 from edgekit.search import workshop
+from edgekit.search.learning import Learner
 from edgekit.search.netadapt import CHOICE, SMALLEST_CHANGE
 
 QUICK = (
@@ -42,10 +47,36 @@ QUICK = (
 
 
 @pytest.fixture(scope="module")
-def searched(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained checkpoint of five of MobileNetV3-Small's blocks, as a search has many. Read-only."""
+    path = shared_folder(tmp_path_factory) / "short.pt"
+    with once(path) as mine:
+        if mine:
+            save_checkpoint(path, _short())
+    return path
+
+
+def _short() -> Checkpoint:
+    whole = find_spec("mobilenetv3-small", classes=10, resolution=32)
+    spec = dataclasses.replace(whole, rows=(*whole.rows[:4], whole.rows[8]))
+    digits = open_source("digits")
+    facts = for_source(digits, spec.resolution)
+    torch.manual_seed(0)
+    module = build(spec)
+    Learner(digits, facts, 0, None).tune(module, 120, 3e-3)
+    return Checkpoint(spec.name, spec, module.state_dict(), tuple(digits.classes), facts, "digits")
+
+
+@pytest.fixture(scope="module")
+def searched(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished search. Read-only."""
-    folder = tmp_path_factory.mktemp("search")
-    _run(folder, trained_run, "s")
+    folder = shared_folder(tmp_path_factory) / "search"
+    folder.mkdir(exist_ok=True)
+    with once(folder / "s") as mine:
+        if mine:
+            (folder / "part").mkdir()
+            _run(folder / "part", trained, "s")
+            (folder / "part" / "s").rename(folder / "s")
     return folder / "s"
 
 
@@ -101,64 +132,89 @@ def test_steps_choose_among_several_groups(searched: Path) -> None:
     assert min(one["share"] for one in proposals) <= 0.2
 
 
-def killed(run: Path, folder: Path, moments: list[float]) -> None:
-    """A search that was killed after so many seconds, again and again, and then went on."""
+def killed(run: Path, folder: Path, moments: Sequence[int]) -> None:
+    """A search that was killed after so many candidates, again and again, and then went on."""
+    journal = folder / "s" / "journal.sqlite"
     for moment in moments:
-        more = ("--resume",) if (folder / "s" / "journal.sqlite").exists() else ()
+        more = ("--resume",) if journal.exists() else ()
         process = subprocess.Popen(
             _command(run, "s", *more), cwd=folder,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        time.sleep(moment)
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-        if process.wait() == 0:
-            return
+        while _candidates(journal) < moment:
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
     _run(folder, run, "s", "--resume")
 
 
+def _candidates(journal: Path) -> int:
+    with contextlib.suppress(sqlite3.Error):
+        address = f"{journal.as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
+            return int(connection.execute("SELECT count(*) FROM candidates").fetchone()[0])
+    return -1
+
+
 def test_a_search_that_is_killed_goes_on_to_the_same_network(
-    searched: Path, trained_run: Path, tmp_path: Path
+    searched: Path, trained: Path, tmp_path: Path
 ) -> None:
-    killed(trained_run, tmp_path, [14.0])
+    killed(trained, tmp_path, [12])
     assert steps(tmp_path / "s") == steps(searched)
 
 
 @pytest.mark.slow
-def test_it_does_so_at_twenty_moments(searched: Path, trained_run: Path, tmp_path: Path) -> None:
+def test_it_does_so_at_twenty_moments(searched: Path, trained: Path, tmp_path: Path) -> None:
     rng = random.Random(7)
+    count = _candidates(searched / "journal.sqlite")
     for trial in range(5):
         folder = tmp_path / str(trial)
         folder.mkdir()
-        killed(trained_run, folder, [rng.uniform(6, 20) for _ in range(4)])
+        killed(trained, folder, sorted(rng.sample(range(count), 4)))
         assert steps(folder / "s") == steps(searched)
 
 
-def test_a_budget_that_is_kept_already_is_refused(run: CommandLine, trained_run: Path) -> None:
-    result = run("search", trained_run, "--budget", "macs=900M", *QUICK, "-o", "s")
+def test_a_budget_that_is_kept_already_is_refused(run: CommandLine, trained: Path) -> None:
+    result = run("search", trained, "--budget", "macs=900M", *QUICK, "-o", "s")
     assert result.code == 2
     assert "the network keeps it already" in result.message
+    assert not Path("s").exists()  # so that another budget can be tried
 
 
-def test_a_budget_out_of_reach_names_the_least(run: CommandLine, trained_run: Path) -> None:
-    result = run("search", trained_run, "--budget", "macs=0.001x", *QUICK, "-o", "s")
+def test_a_budget_out_of_reach_names_the_least(run: CommandLine, trained: Path) -> None:
+    result = run("search", trained, "--budget", "macs=0.001x", *QUICK, "-o", "s")
     assert result.code == 2
     assert "out of reach: with all groups at an eighth of their channels" in result.message
 
 
 def test_a_folder_with_a_search_is_not_begun_anew(
-    run: CommandLine, searched: Path, trained_run: Path, tmp_path: Path
+    run: CommandLine, searched: Path, trained: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(searched, tmp_path / "s")
-    result = run("search", trained_run, "--budget", "macs=0.85x", *QUICK, "-o", "s")
+    result = run("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "s")
     assert result.code == 2
     assert "go on with --resume" in result.message
-    result = run("search", trained_run, "--budget", "macs=0.5x", *QUICK, "-o", "s", "--resume")
+    result = run("search", trained, "--budget", "macs=0.5x", *QUICK, "-o", "s", "--resume")
     assert result.code == 2
     assert "its budget is macs=0.85x, now it is macs=0.5x" in result.message
-    result = run("search", trained_run, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume")
+    result = run("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume")
     assert result.code == 0
     assert steps(tmp_path / "s") == steps(searched)
+
+
+def test_a_folder_of_something_else_is_left_alone(
+    run: CommandLine, trained: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    shutil.copy(trained, tmp_path / "run" / "model.pt")
+    before = (tmp_path / "run" / "model.pt").read_bytes()
+    result = run("search", "run", "--budget", "macs=0.85x", *QUICK, "-o", "run")
+    assert result.code in (2, 3)
+    assert (tmp_path / "run" / "model.pt").read_bytes() == before
+    result = run("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "run")
+    assert result.code == 2
+    assert "run holds model.pt of something else" in result.message
 
 
 def test_an_untrained_network_is_refused(run: CommandLine) -> None:
@@ -167,29 +223,29 @@ def test_an_untrained_network_is_refused(run: CommandLine) -> None:
     assert "expected a run folder or checkpoint" in result.message
 
 
-def test_a_precision_that_there_is_not_is_refused(run: CommandLine, trained_run: Path) -> None:
+def test_a_precision_that_there_is_not_is_refused(run: CommandLine, trained: Path) -> None:
     result = run(
-        "search", trained_run, "--budget", "macs=0.85x", "-t", "openvino", "-p", "w8a16", "-o", "s"
+        "search", trained, "--budget", "macs=0.85x", "-t", "openvino", "-p", "w8a16", "-o", "s"
     )
     assert result.code == 2
     assert "target openvino has no precision w8a16" in result.message
 
 
 def test_a_folder_that_cannot_be_made_is_named(
-    run: CommandLine, trained_run: Path, tmp_path: Path
+    run: CommandLine, trained: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("x")
-    result = run("search", trained_run, "--budget", "macs=0.85x", *QUICK, "-o", "file/s")
+    result = run("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "file/s")
     assert result.code == 3
     assert "cannot make the folder file/s" in result.message
 
 
 def test_images_that_changed_are_named(
-    run: CommandLine, searched: Path, trained_run: Path, tmp_path: Path, relabel: Relabel
+    run: CommandLine, searched: Path, trained: Path, tmp_path: Path, relabel: Relabel
 ) -> None:
     shutil.copytree(searched, tmp_path / "s")
     relabel("validation")
-    result = run("search", trained_run, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume")
+    result = run("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume")
     assert result.code == 2
     assert "s/journal.sqlite is of another search: its images is 1" in result.message
 
@@ -214,10 +270,10 @@ def relabel(monkeypatch: pytest.MonkeyPatch) -> Relabel:
 
 
 def test_labels_of_test_images_change_nothing_but_the_test(
-    run: CommandLine, searched: Path, trained_run: Path, relabel: Relabel
+    run: CommandLine, searched: Path, trained: Path, relabel: Relabel
 ) -> None:
     relabel("test")
-    found = run("search", trained_run, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--json").json
+    found = run("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--json").json
     assert found["test_top1"]["after"] < 0.2
     before = json.loads((searched / "search.json").read_text())
     assert before["test_top1"]["after"] > 0.5
@@ -227,10 +283,10 @@ def test_labels_of_test_images_change_nothing_but_the_test(
 
 
 def test_a_worker_that_is_killed_changes_nothing(
-    searched: Path, trained_run: Path, tmp_path: Path
+    searched: Path, trained: Path, tmp_path: Path
 ) -> None:
     process = subprocess.Popen(
-        _command(trained_run, "s", "--workers", "2"), cwd=tmp_path,
+        _command(trained, "s", "--workers", "2"), cwd=tmp_path,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     ended = 0
@@ -259,12 +315,12 @@ def _workers(parent: int) -> list[int]:
 
 
 def test_two_searches_in_one_folder_are_refused(
-    run: CommandLine, searched: Path, trained_run: Path, tmp_path: Path
+    run: CommandLine, searched: Path, trained: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(searched, tmp_path / "s")
     with open(tmp_path / "s" / ".journal.sqlite.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        words = ("search", trained_run, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume")
+        words = ("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume")
         result = run(*words)
     assert result.code == 2
     assert "another search is at work in s" in result.message
@@ -274,11 +330,11 @@ def test_two_searches_in_one_folder_are_refused(
     "names", ["uniform", pytest.param("uniform,random", marks=pytest.mark.slow)]
 )
 def test_baselines_join_a_finished_search(
-    names: str, run: CommandLine, searched: Path, trained_run: Path, tmp_path: Path
+    names: str, run: CommandLine, searched: Path, trained: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(searched, tmp_path / "s")
     found = run(
-        "search", trained_run, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume",
+        "search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume",
         "--baselines", names, "--json",
     ).json  # fmt: skip
     start = found["baseline"]["macs"]
@@ -296,9 +352,9 @@ def test_baselines_join_a_finished_search(
 
 
 @pytest.mark.parametrize("method", ["uniform", "compound"])
-def test_methods_stand_on_their_own(method: str, run: CommandLine, trained_run: Path) -> None:
+def test_methods_stand_on_their_own(method: str, run: CommandLine, trained: Path) -> None:
     words = ("--budget", "macs=0.6x", "--method", method, *QUICK, "-o", "s", "--json")
-    found = run("search", trained_run, *words).json
+    found = run("search", trained, *words).json
     assert [step["kind"] for step in found["steps"]] == ["start", "finished"]
     assert found["final"]["macs"] <= 0.6 * found["baseline"]["macs"]
     assert found["test_top1"]["after"] > 0.1
@@ -306,25 +362,25 @@ def test_methods_stand_on_their_own(method: str, run: CommandLine, trained_run: 
     assert evaluated["top1"] == pytest.approx(found["test_top1"]["after"], abs=0.005)
 
 
-def test_baselines_that_there_are_not_are_refused(run: CommandLine, trained_run: Path) -> None:
+def test_baselines_that_there_are_not_are_refused(run: CommandLine, trained: Path) -> None:
     words = ("--budget", "macs=0.6x", "--baselines", "uniform,best", "-o", "s")
-    result = run("search", trained_run, *words)
+    result = run("search", trained, *words)
     assert result.code == 2
     assert "--baselines best: expected uniform, random, compound" in result.message
 
 
-def test_an_energy_budget_needs_a_meter(run: CommandLine, trained_run: Path) -> None:
+def test_an_energy_budget_needs_a_meter(run: CommandLine, trained: Path) -> None:
     meter, _ = discover(Path("/"))
     if meter is not None:
         meter.close()
         pytest.skip("this machine has a meter")
-    result = run("search", trained_run, "--budget", "energy=0.8x", *QUICK, "-o", "s")
+    result = run("search", trained, "--budget", "energy=0.8x", *QUICK, "-o", "s")
     assert result.code == 5
     assert "a budget of energy needs a meter, as an estimate is no measurement" in result.message
 
 
 def test_an_energy_budget_is_kept_by_what_the_meter_shows(
-    run: CommandLine, trained_run: Path, monkeypatch: pytest.MonkeyPatch
+    run: CommandLine, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No machine of the tests has a meter: this one shows a millijoule per megabyte."""
     meter = SimpleNamespace(meter="a meter")
@@ -332,7 +388,7 @@ def test_an_energy_budget_is_kept_by_what_the_meter_shows(
     monkeypatch.setattr(workshop, "profile", _profile)
     monkeypatch.setattr(workshop, "Timer", BySize)
     words = ("--budget", "energy=0.8x", *QUICK, "-o", "s", "--json")
-    found = run("search", trained_run, *words).json
+    found = run("search", trained, *words).json
     before, after = found["baseline"], found["final"]
     assert before["energy_mj"] == before["size_bytes"] / 1e6
     # The upper end of the interval counts, one percent above.
@@ -344,7 +400,7 @@ def _profile(subjects: Sequence[Subject], *_: object, **__: object) -> SimpleNam
     (subject,) = subjects
     mj = Path(subject.words).stat().st_size / 1e6
     energy = Energy("measured", meter="m", mj_per_inference=mj, ci95=(0.99 * mj, 1.01 * mj))
-    return SimpleNamespace(measurements=[SimpleNamespace(energy=energy)])
+    return SimpleNamespace(interrupted=False, measurements=[SimpleNamespace(energy=energy)])
 
 
 class Device:
@@ -383,10 +439,10 @@ SCALED = ("--budget", "latency=0.8x", "--method", "uniform", *QUICK, "-o", "s")
 
 
 def test_a_device_that_is_lost_ends_with_the_way_to_go_on(
-    run: CommandLine, trained_run: Path, device: Device
+    run: CommandLine, trained: Path, device: Device
 ) -> None:
     device.gone = 10**6
-    result = run("search", trained_run, *SCALED, "--wait", "0.05")
+    result = run("search", trained, *SCALED, "--wait", "0.05")
     assert result.code == 5
     assert "the device is gone; all that was done is kept in s: go on with" in result.message
     words = shlex.split(result.message.partition("go on with ")[2])
@@ -398,10 +454,10 @@ def test_a_device_that_is_lost_ends_with_the_way_to_go_on(
 
 
 def test_a_device_that_comes_back_is_waited_for(
-    run: CommandLine, trained_run: Path, device: Device
+    run: CommandLine, trained: Path, device: Device
 ) -> None:
     device.gone = 2
-    result = run("search", trained_run, *SCALED)
+    result = run("search", trained, *SCALED)
     assert result.code == 0
     assert "the device is gone; waiting, 300 s left" in result.err
     found = steps(Path("s"))
@@ -422,12 +478,12 @@ class BySize:
 
 
 def test_noise_makes_measurements_longer_and_steps_larger(
-    run: CommandLine, trained_run: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+    run: CommandLine, trained: Path, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device.half_width = 0.03
     monkeypatch.setattr(workshop, "Timer", BySize)
     words = ("--budget", "latency=0.93x", *QUICK, "--reduction", "0.05", "-o", "s")
-    result = run("search", trained_run, *words)
+    result = run("search", trained, *words)
     assert result.code == 0
     assert "the interval of +-3.0% is wide for a step of 5.0%" in result.err
     assert "measuring again, for 1 s" in result.err

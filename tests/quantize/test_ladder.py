@@ -67,7 +67,7 @@ def int8(target: str, **changes: Any) -> Scheme:
 
 
 def test_all_rungs_in_order(climbed: Callable[..., Any]) -> None:
-    (best, rungs), tried = climbed("onnx", int8("onnx"), retrain=lambda: None)
+    (best, rungs), tried = climbed("onnx", int8("onnx"), retrain=lambda scheme: None)
     assert [rung.name for rung in rungs] == [
         "int8, minmax", "percentile ranges", "entropy ranges", "2 layers in float",
         "4 layers in float", "8 layers in float", "w8a16", "quantization-aware training",
@@ -93,7 +93,7 @@ def test_an_interface_of_8_bits_has_no_activations_of_16(climbed: Callable[..., 
 def test_training_for_8_bits_ends_with_8_bits(climbed: Callable[..., Any]) -> None:
     wide = {"w8a16": 0.88, "int8": 0.6}
     (best, rungs), tried = climbed(
-        "tflite", int8("tflite"), lambda s: wide[s.precision], retrain=lambda: None
+        "tflite", int8("tflite"), lambda s: wide[s.precision], retrain=lambda scheme: None
     )
     assert rungs[-1].name == "quantization-aware training"
     assert tried[-1].precision == "int8"

@@ -57,12 +57,13 @@ def test_the_network_learns_to_be_rounded(model: Model, calibration: Calibration
     assert new < 0.8 * old, (old, new)
 
 
-def test_rounding_is_that_of_integers(model: Model, calibration: Calibration) -> None:
-    rounded = _quantized(copy.deepcopy(model.module), calibration, model.words)
+@pytest.mark.parametrize("limit", [127, 63])
+def test_rounding_is_that_of_integers(model: Model, calibration: Calibration, limit: int) -> None:
+    rounded = _quantized(copy.deepcopy(model.module), calibration, model.words, limit)
     layer = next(m for m in rounded.modules() if isinstance(m, nn.Conv2d))
     weight = layer.weight.detach()
     for channel in weight:
-        steps = 127 * channel / channel.abs().max()
+        steps = limit * channel / channel.abs().max()
         torch.testing.assert_close(steps, steps.round(), atol=1e-3, rtol=0)
     seen: list[Tensor] = []
     layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))

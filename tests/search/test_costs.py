@@ -11,7 +11,7 @@ from torch import nn
 
 from edgekit import registry
 from edgekit.core import ModelSpec
-from edgekit.errors import InputError, UnavailableError
+from edgekit.errors import InputError, ModelError, UnavailableError
 from edgekit.exporting import export
 from edgekit.models import build, find_spec
 from edgekit.models.count import layers
@@ -194,6 +194,6 @@ def test_a_process_that_is_killed_is_started_anew(networks: dict[str, Path]) -> 
 def test_what_hangs_is_ended(networks: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "TIME_LIMIT_S", 0.05)
     timer = Timer("tflite", networks["narrow"], 1)
-    with pytest.raises(UnavailableError, match="crashed or hung twice"):
+    with pytest.raises(ModelError, match="crashed or hung twice"):
         timer.time(networks["wide"])
     assert timer._process is None

@@ -14,7 +14,14 @@ from edgekit import registry
 from edgekit.core import Inspectable
 from edgekit.lowering import lower
 from edgekit.native_output import captured
-from edgekit.verification.divergence import Divergence, first_divergence, layer_outputs
+from edgekit.verification.divergence import (
+    Divergence,
+    LayerAgreement,
+    averaged,
+    first_divergence,
+    layer_outputs,
+    worst_layers,
+)
 
 SIDE = 16
 
@@ -200,3 +207,17 @@ def test_values_that_are_not_finite_are_found_nowhere() -> None:
     found = first_divergence(network(), image(), tensors, LEAST_DB)
     assert found is not None
     assert found.layer == "block.project"
+
+
+def test_layers_are_judged_by_the_noise_of_all_images() -> None:
+    def seen(*sqnrs: float | None) -> list[LayerAgreement]:
+        return [
+            LayerAgreement(path, "Conv2d", sqnr, None if sqnr is None else f"t{path}")
+            for path, sqnr in zip("abc", sqnrs, strict=True)
+        ]
+
+    found = averaged([seen(40.0, None, 20.0), seen(20.0, 30.0, 20.0)])
+    # One part in 10,000 and one in 100 are 50.5 in 10,000.
+    assert [one.sqnr_db for one in found] == [pytest.approx(22.967, abs=1e-3), 30.0, 20.0]
+    assert [one.closest for one in found] == ["ta", "tb", "tc"]
+    assert worst_layers(found)[0] == "c"
