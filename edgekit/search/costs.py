@@ -1,6 +1,6 @@
 """What networks cost: counted, or measured part by part in the runtime that they are meant for.
 
-A sum of parts is 2 to 34 % off the whole (docs/search.md), so it only proposes. The search corrects
+A sum of parts is not the whole (docs/benchmarks.md), so it only proposes. The search corrects
 it at each step by a measurement of the whole network, and decides by such measurements alone.
 """
 
