@@ -65,8 +65,12 @@ if TYPE_CHECKING:
     "--selection-images", type=click.IntRange(1), default=2000, show_default=True, metavar="N",
     help="Images that candidates are scored on, at most.",
 )  # fmt: skip
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, metavar="N",
-              help="Of the runtime whose latency counts.")  # fmt: skip
+@click.option("--device", default="host", show_default=True, metavar="D",
+              help="Device that is measured on.")  # fmt: skip
+@click.option(
+    "--threads", type=click.IntRange(1), metavar="N",
+    help="Of the runtime whose latency counts. [default: what the device suggests, else 1]",
+)  # fmt: skip
 @click.option(
     "--workers", type=click.IntRange(1, 256), metavar="N",
     help="Processes that train candidates. [default: cores, 4 at most]",
@@ -98,7 +102,8 @@ def command(
     weights: Path | None,
     resolution: int | None,
     data: str | None,
-    threads: int,
+    device: str,
+    threads: int | None,
     out: Path,
     resume: bool,
     baselines: str | None,
@@ -115,9 +120,12 @@ def command(
     trains in between. DIR holds a complete network for every step, the page
     search.html, and model.pt, which is a MODEL for every other command.
     """
+    from edgekit.cli.measuring import local_device, thread_counts
     from edgekit.search.budget import parse_budget
     from edgekit.search.records import Conduct, SearchOptions
 
+    profile = local_device(device)
+    (count,) = thread_counts(None if threads is None else str(threads), profile)
     limits = parse_budget(budget)
     conduct = Conduct(
         baselines=_methods(baselines),
@@ -141,7 +149,8 @@ def command(
             out=out,
             options=SearchOptions(**options),
             conduct=conduct,
-            threads=threads,
+            device=profile.name,
+            threads=count,
             resume=resume,
             draw=_drawn,
             notify=notify,

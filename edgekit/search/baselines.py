@@ -6,7 +6,7 @@ import bisect
 import math
 
 from edgekit.core import from_json
-from edgekit.errors import GateError, ModelError
+from edgekit.errors import GateError
 from edgekit.search.costs import CountedMacs, Remembered
 from edgekit.search.jobs import Candidate
 from edgekit.search.journal import Place
@@ -92,7 +92,7 @@ def _largest(shop: Workshop, place: Place) -> Scaled:
         inside = range(missing + 1, fitting)
         found = bisect.bisect_left(inside, -wanted, key=lambda number: -macs(number))
         guess = inside[min(found, len(inside) - 1)]
-        excess[guess] = shop.trial(place, _sliced(shop, place, guess, plans[guess]))
+        excess[guess] = max(shop.excess(shop.trial(place, plans[guess].spec)))
         if excess[guess] <= bound:
             fitting = guess
         else:
@@ -114,19 +114,3 @@ def _plans(shop: Workshop, place: Place) -> list[Scaled]:
         if not found or plan.spec != found[-1].spec:
             found.append(plan)
     return found
-
-
-def _sliced(shop: Workshop, place: Place, size: int, plan: Scaled) -> bytes:
-    job = Candidate(
-        f"{place.series}: a network to measure",
-        shop.first,
-        sizes=plan.sizes,
-        outline=plan.outline,
-        criterion="l2",
-        keep=True,
-    )
-    name = f"size{size}"
-    (found,) = shop.candidates(place, {name: job}, {name: size})
-    if found.error is not None:
-        raise ModelError(f"method {place.series} fails at size {size}: {found.error}")
-    return shop.kept(place, name).read_bytes()

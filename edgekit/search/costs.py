@@ -7,8 +7,9 @@ it at each step by a measurement of the whole network, and decides by such measu
 from __future__ import annotations
 
 import dataclasses
+import math
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 
 from edgekit.core import ModelSpec, Scheme, Target, canonical_json, to_json
-from edgekit.errors import EdgekitError, ModelError, UnavailableError
+from edgekit.errors import EdgekitError, ModelError, OutputError, UnavailableError
 from edgekit.lowering import lower
 from edgekit.models import family_of
 from edgekit.models.size import laid_out
@@ -40,7 +41,10 @@ class Costs(Protocol):
     resource: str
 
     def of(self, spec: ModelSpec) -> float:
-        """The cost, up to a factor that all networks of a search share."""
+        """The cost, up to a factor that all networks of a search share.
+
+        It is infinite where some of the network cannot be written or run.
+        """
 
     def prepare(self, specs: Sequence[ModelSpec]) -> None:
         """Finds out at once what the costs of these networks rest on."""
@@ -98,7 +102,8 @@ class MeasuredLatency:
 
     Args:
         table: where times are kept; see `CostTable`.
-        measure: takes parts, each of the network beside it, and gives the milliseconds of each.
+        measure: takes parts, each of the network beside it, and gives the milliseconds of each, in
+            order; infinite ones where a part cannot be written or run.
         resource: ``latency``, or ``energy``, of which this is the proposal, too: what runs longer
             takes more.
     """
@@ -106,16 +111,20 @@ class MeasuredLatency:
     def __init__(
         self,
         table: CostTable,
-        measure: Callable[[Sequence[tuple[ModelSpec, Part]]], Sequence[float]],
+        measure: Callable[[Sequence[tuple[ModelSpec, Part]]], Iterable[float]],
         resource: str = "latency",
     ) -> None:
         self.resource, self._table, self._measure = resource, table, measure
         self._parts: dict[str, tuple[Part, ...]] = {}
+        self._failed: set[str] = set()  # another sitting may fare better
 
     def of(self, spec: ModelSpec) -> float:
         """Milliseconds, the sum of the parts; measures those that are not known yet."""
         self.prepare([spec])
-        return sum(self._table.get(part.key) or 0.0 for part in self._parts_of(spec))
+        parts = self._parts_of(spec)
+        if not self._failed.isdisjoint(part.key for part in parts):
+            return math.inf
+        return sum(self._table.get(part.key) or 0.0 for part in parts)
 
     def prepare(self, specs: Sequence[ModelSpec]) -> None:
         """See `Costs`."""
@@ -123,12 +132,15 @@ class MeasuredLatency:
             part.key: (spec, part)
             for spec in specs
             for part in self._parts_of(spec)
-            if self._table.get(part.key) is None
+            if part.key not in self._failed and self._table.get(part.key) is None
         }
         if missing:
             values = self._measure(list(missing.values()))
             for (_, part), value in zip(missing.values(), values, strict=True):
-                self._table.put(part, value)
+                if math.isinf(value):
+                    self._failed.add(part.key)
+                else:
+                    self._table.put(part, value)
 
     def _parts_of(self, spec: ModelSpec) -> tuple[Part, ...]:
         key = canonical_json(to_json(spec))
@@ -172,7 +184,7 @@ class CostTable:
     """
 
     def __init__(self, path: Path, conditions: dict[str, object]) -> None:
-        self.conditions = canonical_json(to_json(conditions))
+        self.conditions, self._path = canonical_json(to_json(conditions)), path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=30, isolation_level=None)
@@ -188,7 +200,7 @@ class CostTable:
 
     def get(self, part: str) -> float | None:
         """Milliseconds; ``None`` where they are not known."""
-        row = self._connection.execute(
+        row = self._execute(
             "SELECT latency_ms FROM parts WHERE conditions = ? AND part = ?",
             (self.conditions, part),
         ).fetchone()
@@ -197,10 +209,19 @@ class CostTable:
     def put(self, part: Part, latency_ms: float) -> None:
         """Keeps a time; the first one stays."""
         shape = "x".join(map(str, part.shape))
-        self._connection.execute(
+        self._execute(
             "INSERT OR IGNORE INTO parts VALUES (?, ?, ?, ?, ?)",
             (self.conditions, part.key, part.name, shape, latency_ms),
         )
+
+    def _execute(self, words: str, values: tuple[object, ...]) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(words, values)
+        except sqlite3.Error as error:
+            raise OutputError(
+                f"{self._path} cannot hold the times of parts ({error}): is the disk full? Name "
+                f"another folder with EDGEKIT_HOME"
+            ) from error
 
     def close(self) -> None:
         """Closes the file."""

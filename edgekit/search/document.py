@@ -17,10 +17,10 @@ SCHEMA = "edgekit.search/1"
 
 
 def pareto(result: SearchResult) -> list[Step]:
-    """The steps that no other one beats in accuracy and cost at once."""
+    """The steps that no other one beats in accuracy and the budget's first resource at once."""
 
     def cost(step: Step) -> float:
-        return step.costs.get("latency", step.costs["macs"])
+        return step.costs[result.facts["resource"]]
 
     return [
         step
@@ -38,8 +38,7 @@ def document(out: Path, result: SearchResult) -> dict[str, Any]:
     """A search as plain data, without its schema."""
     facts, first, last = result.facts, result.steps[0], result.steps[-1]
     tested = first.test_top1 is not None and last.test_top1 is not None
-    spent = result.seconds
-    hours = sum(spent.get(what, 0.0) for what in ("scoring", "training")) / 3600
+    hours = result.candidate_hours
     return {
         **{name: facts[name] for name in _FACTS},
         "seed": int(facts["seed"]),
@@ -60,7 +59,7 @@ def document(out: Path, result: SearchResult) -> dict[str, Any]:
             for name, (before, after) in result.groups.items()
         ],
         "frozen": {group.name: group.frozen for group in result.frozen},
-        "seconds": dict(spent),
+        "seconds": dict(result.seconds),
         "candidates": {
             "scored": result.scored,
             "trained": result.trained,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import InputError, UsageError
+from edgekit.errors import InputError, OutputError, UsageError
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -73,6 +73,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, facts: Mapping[str, str]) -> None:
+        self._path = path
         self._lock = open(path.with_name(f".{path.name}.lock"), "w", encoding="utf-8")  # noqa: SIM115
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,7 +110,7 @@ class Journal:
 
     def candidate(self, place: Place, channels: str) -> Scored | None:
         """What is known of a candidate."""
-        row = self._connection.execute(
+        row = self._execute(
             "SELECT channels, width, top1, loss, seconds, error FROM candidates "
             "WHERE series = ? AND step = ? AND round = ? AND channels = ?",
             (place.series, place.step, place.round, channels),
@@ -118,7 +119,7 @@ class Journal:
 
     def add(self, place: Place, found: Scored) -> None:
         """Notes a candidate."""
-        self._connection.execute(
+        self._execute(
             "INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 place.series, place.step, place.round, found.channels, found.width, found.top1,
@@ -128,14 +129,14 @@ class Journal:
 
     def forget_failures(self, place: Place) -> None:
         """Lets candidates of a round that failed be tried once more by a search that goes on."""
-        self._connection.execute(
+        self._execute(
             "DELETE FROM candidates WHERE series = ? AND step = ? AND round = ? AND error NOTNULL",
             (place.series, place.step, place.round),
         )
 
     def candidates(self) -> list[tuple[Place, Scored]]:
         """All candidates, in the order of steps."""
-        rows = self._connection.execute(
+        rows = self._execute(
             "SELECT series, step, round, channels, width, top1, loss, seconds, error "
             "FROM candidates ORDER BY step, round, rowid"
         ).fetchall()
@@ -143,14 +144,14 @@ class Journal:
 
     def finish(self, place: Place, record: Mapping[str, Any]) -> None:
         """Notes a step that is done."""
-        self._connection.execute(
+        self._execute(
             "INSERT OR REPLACE INTO steps VALUES (?, ?, ?)",
             (place.series, place.step, json.dumps(record)),
         )
 
     def steps(self, series: str) -> list[dict[str, Any]]:
         """The records of all steps of a method that are done, in order."""
-        rows = self._connection.execute(
+        rows = self._execute(
             "SELECT record FROM steps WHERE series = ? ORDER BY step", (series,)
         ).fetchall()
         return [json.loads(row[0]) for row in rows]
@@ -158,28 +159,37 @@ class Journal:
     def note(self, kind: str, place: Place, record: Mapping[str, Any]) -> None:
         """Notes a measurement, a decision, or something that happened."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._connection.execute(
+        self._execute(
             "INSERT INTO events VALUES (?, ?, ?, ?, ?)",
             (at, kind, place.series, place.step, json.dumps(record)),
         )
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """All records of one kind, in order."""
-        rows = self._connection.execute(
+        rows = self._execute(
             "SELECT record FROM events WHERE kind = ? ORDER BY rowid", (kind,)
         ).fetchall()
         return [json.loads(row[0]) for row in rows]
 
     def spend(self, what: str, seconds: float) -> None:
         """Adds to the time that something took."""
-        self._connection.execute(
+        self._execute(
             "INSERT INTO seconds VALUES (?, ?) ON CONFLICT (what) DO UPDATE SET value = value + ?",
             (what, seconds, seconds),
         )
 
     def seconds(self) -> dict[str, float]:
         """Wall time by what it was spent on."""
-        return dict(self._connection.execute("SELECT what, value FROM seconds").fetchall())
+        return dict(self._execute("SELECT what, value FROM seconds").fetchall())
+
+    def _execute(self, words: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(words, values)
+        except sqlite3.Error as error:
+            raise OutputError(
+                f"{self._path} cannot be used ({error}): is the disk full? What it holds is kept; "
+                f"make room, and go on with --resume"
+            ) from error
 
     def __enter__(self) -> Journal:
         return self

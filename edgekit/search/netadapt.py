@@ -10,6 +10,7 @@ the start, and only that decides.
 from __future__ import annotations
 
 import itertools
+import math
 import shutil
 from collections.abc import Callable, Generator, Mapping
 
@@ -98,22 +99,27 @@ def _next(shop: Workshop, last: Step) -> Step:
     excess = shop.excess(last)
     worst = excess.index(max(excess))
     widths, share = _proposals(shop, place, last, worst)
-    chosen = _choose(shop, place, last, worst, widths)
-    spec = resized(last.spec, {chosen.channels: chosen.width})
     at = Place(place.series, place.step, len(ROUNDS) - 1)
-    network = shop.kept(at, chosen.channels).read_bytes()
-    step = shop.measured(
-        place,
-        "adapted",
-        network,
-        changed=(chosen.channels, chosen.width),
-        predicted=shop.relative(spec, last, 0),
-        scored=chosen.top1,
-        trained_steps=last.trained_steps + ROUNDS[-1] * shop.options.tune_steps,
-        expected_change=share,
-    )
-    shutil.rmtree(shop.folder(place) / "candidates")
-    return step
+    for chosen in _ranked(shop, place, last, worst, widths):
+        spec = resized(last.spec, {chosen.channels: chosen.width})
+        try:
+            step = shop.measured(
+                place,
+                "adapted",
+                shop.kept(at, chosen.channels).read_bytes(),
+                changed=(chosen.channels, chosen.width),
+                predicted=shop.relative(spec, last, 0),
+                scored=chosen.top1,
+                trained_steps=last.trained_steps + ROUNDS[-1] * shop.options.tune_steps,
+                expected_change=share,
+            )
+        except (GateError, ModelError) as error:
+            why = f"{chosen.channels} with {chosen.width} channels has no file that holds: {error}"
+            shop.say(place, f"step {place.step}: {why}")
+            continue
+        shutil.rmtree(shop.folder(place) / "candidates")
+        return step
+    raise GateError(f"no candidate of step {place.step} can be used; the last one: {why}")
 
 
 def _clipped(shop: Workshop, before: Step, last: Step) -> int | None:
@@ -154,14 +160,18 @@ def _widened(shop: Workshop, before: Step, last: Step, width: int) -> Step | Non
     (found,) = shop.candidates(place, {name: job}, {name: width})
     if found.error is not None:
         return None
-    step = shop.measured(
-        place,
-        "widened",
-        shop.kept(place, name).read_bytes(),
-        changed=(name, width),
-        scored=found.top1,
-        trained_steps=last.trained_steps,
-    )
+    try:
+        step = shop.measured(
+            place,
+            "widened",
+            shop.kept(place, name).read_bytes(),
+            changed=(name, width),
+            scored=found.top1,
+            trained_steps=last.trained_steps,
+        )
+    except (GateError, ModelError) as error:
+        shop.say(place, f"step {place.step}: {name} with {width} channels is left: {error}")
+        return None
     shutil.rmtree(shop.folder(place) / "candidates")
     return step
 
@@ -181,8 +191,9 @@ def _proposals(
     bound, current = shop.bounds[worst], last.costs[resource]
     share = options.reduction * options.decay**last.step
     noise = 0.0
-    if resource == "latency" and last.ratio is not None and last.ci95:
-        noise = (last.ci95[1] - last.ci95[0]) / 2 / last.ratio
+    interval = {"latency": last.latency_ci95, "energy": last.energy_ci95}.get(resource)
+    if interval and last.kind != "start":
+        noise = (interval[1] - interval[0]) / 2 / current
     if share < 2 * noise:
         shop.say(
             place,
@@ -208,14 +219,14 @@ def _proposals(
             )
 
 
-_Asking = Generator[list[ModelSpec], None, int | None]
+Asking = Generator[list[ModelSpec], None, int | None]
 """Yields networks whose costs it needs next, and returns a width."""
 
 
 def _widths(shop: Workshop, spec: ModelSpec, costs: Costs, wanted: float) -> dict[str, int]:
     now = widths_of(spec)
-    asking: dict[str, _Asking] = {
-        name: _width(spec, name, now[name], least(channels), costs, wanted)
+    asking: dict[str, Asking] = {
+        name: largest_width(spec, name, now[name], least(channels), costs, wanted)
         for name, channels in shop.free.items()
     }
     found: dict[str, int] = {}
@@ -233,29 +244,40 @@ def _widths(shop: Workshop, spec: ModelSpec, costs: Costs, wanted: float) -> dic
     return {name: found[name] for name in shop.free if name in found}
 
 
-def _width(
+def largest_width(
     spec: ModelSpec, name: str, now: int, fewest: int, costs: Costs, wanted: float
-) -> _Asking:
+) -> Asking:
     """The largest measured width on the grid with at most ``wanted`` of the network's cost.
 
-    Costs are nearly straight lines of one width, with steps: the line through what is measured
+    Costs are nearly straight lines of one width, with stairs: the line through what is measured
     says where to measure next, until that is nothing new.
     """
     grid = [n for n in range(GRID, now, GRID) if n >= fewest]
-    if not grid:
-        return None
     with_width = {n: resized(spec, {name: n}) for n in grid}
-    yield [spec, with_width[grid[0]]]
-    whole = costs.of(spec)
-    shares = {grid[0]: costs.of(with_width[grid[0]]) / whole, now: 1.0}
-    if shares[grid[0]] > wanted:
+    shares = {now: 1.0}
+    while grid:  # from the narrowest one that can be written
+        yield [spec, with_width[grid[0]]]
+        share = costs.of(with_width[grid[0]]) / costs.of(spec)
+        if math.isfinite(share):
+            break
+        del grid[0]
+    if not grid or share > wanted:
         return None
+    shares[grid[0]] = share
     while True:
         guess = max(n for n in grid if _between(shares, n) <= wanted or n == grid[0])
         if guess in shares:
-            return guess
+            # Costs go up in stairs: the next width may be on the same one.
+            wider = min((n for n in grid if n > guess), default=guess)
+            if wider in shares:
+                return guess
+            guess = wider
         yield [with_width[guess]]
-        shares[guess] = costs.of(with_width[guess]) / whole
+        share = costs.of(with_width[guess]) / costs.of(spec)
+        if math.isfinite(share):
+            shares[guess] = share
+        else:
+            grid.remove(guess)
 
 
 def _between(shares: Mapping[int, float], width: int) -> float:
@@ -269,10 +291,10 @@ def _between(shares: Mapping[int, float], width: int) -> float:
 # Candidates
 
 
-def _choose(
+def _ranked(
     shop: Workshop, place: Place, last: Step, worst: int, widths: Mapping[str, int]
-) -> Scored:
-    """The best of the candidates, which get fewer and better from round to round."""
+) -> list[Scored]:
+    """The best candidates, best first; they get fewer and better from round to round."""
     options = shop.options
     network = (shop.out / last.checkpoint).read_bytes()
     alive = list(widths)
@@ -307,7 +329,7 @@ def _choose(
         alive = [one.channels for one in ranked[: max(FEWEST, len(ranked) // 2)]]
     record = {one.channels: _merit(shop, one, last, worst)[0] for one in ranked}
     shop.journal.note("decision", place, {"chosen": alive[0], "merits": record})
-    return ranked[0]
+    return ranked
 
 
 def _merit(shop: Workshop, one: Scored, last: Step, worst: int) -> tuple[float, float]:

@@ -41,6 +41,15 @@ class Part:
     key: str
 
 
+WHOLE = "whole network"
+"""Name of the part that is all of them."""
+
+
+def whole_of(spec: ModelSpec) -> Part:
+    """A network as one part; it is in no table, so its key says nothing."""
+    return Part(WHOLE, (3, spec.resolution, spec.resolution), "")
+
+
 def parts_of(spec: ModelSpec) -> tuple[Part, ...]:
     """The parts of a network, in order; nothing is computed but shapes, where that is enough."""
     module = laid_out(spec, family_of(spec).build)
@@ -128,6 +137,8 @@ def module_of(spec: ModelSpec, name: str) -> nn.Module:
     in the order of axes, and an image at the end would be turned around.
     """
     module = build(spec)
+    if name == WHOLE:
+        return module.eval()
     if is_adapted(spec):
         layer = module.get_submodule(name)
         return (_OfTokens(layer) if isinstance(layer, nn.Linear) else _pooled(layer)).eval()

@@ -17,7 +17,7 @@ from typing import Any
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError
 
 from edgekit.errors import EdgekitError
 from edgekit.search.processes import TRIES, Doable, Outcome, Report, Worker, in_a_line
@@ -108,7 +108,7 @@ class RayCluster:
 def _outcome(reference: Any, seconds: float) -> Outcome:
     try:
         answer = ray.get(reference)
-    except (RayActorError, RayTaskError) as error:
+    except RayError as error:  # it crashed, was killed for memory, or its machine is gone
         return Outcome(None, seconds, f"its worker is gone: {in_a_line(error)}", crashed=True)
     if isinstance(answer, EdgekitError):
         raise answer

@@ -96,6 +96,7 @@ class Step:
         ratio: latency over that of the start, measured in turns; ``None`` where it was not asked
             for.
         ci95: interval of ``ratio``.
+        latency_ci95: interval of the latency in ms; of all but the start that of ``ratio``.
         energy_ci95: interval of the energy in mJ.
         predicted: what was predicted for the first resource of the budget.
         top1: of the exported file in its runtime, on the images that candidates are chosen by.
@@ -116,6 +117,7 @@ class Step:
     costs: Mapping[str, float]
     ratio: float | None
     ci95: tuple[float, ...]
+    latency_ci95: tuple[float, ...]
     energy_ci95: tuple[float, ...]
     predicted: float | None
     top1: float
@@ -147,7 +149,8 @@ class SearchResult:
         groups: channels by name, before and after.
         frozen: groups that were left alone, with the reason.
         seconds: wall time by what it was spent on, of all sittings together.
-        scored: candidates that were scored, and how many of them were trained.
+        scored: candidates of the method itself that were scored, and how many of them were trained.
+        candidate_hours: that the workers took for them, as wall time.
         notes: what was said on the way: noise, waiting, crashes.
         model: the finished network; ``None`` before there is one.
     """
@@ -159,6 +162,7 @@ class SearchResult:
     seconds: Mapping[str, float]
     scored: int
     trained: int
+    candidate_hours: float
     failures: tuple[Failure, ...]
     notes: tuple[str, ...]
     model: Path | None

@@ -38,11 +38,12 @@ from edgekit.search.groups import Group, checked, widths_of
 from edgekit.search.jobs import Bench, Setup
 from edgekit.search.journal import Journal, Place
 from edgekit.search.learning import SELECTION
+from edgekit.search.measuring import Notify
 from edgekit.search.netadapt import ROUNDS, adapt
 from edgekit.search.processes import Executor
 from edgekit.search.records import Conduct, Failure, SearchOptions, SearchResult, Step
 from edgekit.search.scaling import scaled
-from edgekit.search.workshop import Notify, Workshop
+from edgekit.search.workshop import FINISHING, Appraisal, Workshop
 from edgekit.training.images import normalize
 
 
@@ -56,6 +57,7 @@ def search(
     out: Path,
     options: SearchOptions | None = None,
     conduct: Conduct | None = None,
+    device: str = "host",
     threads: int = 1,
     resume: bool = False,
     draw: Draw = lambda document: {},
@@ -68,6 +70,7 @@ def search(
         limits: of `edgekit.search.budget.parse_budget`.
         data: SRC; that of the training if ``None``.
         out: folder of the search.
+        device: name of its profile, which the times of parts are kept under; it is this machine.
         threads: that latencies are measured with.
         resume: go on with the search in ``out``.
         draw: makes further files of the search's document, whenever there is a step more.
@@ -118,6 +121,7 @@ def search(
         "budget": ",".join(limit.words for limit in limits),
         "resolution": str(model.spec.resolution),
         "preprocessing": canonical_json(to_json(model.preprocessing)),
+        "device": device,
         "threads": str(threads),
         **{
             name: value if isinstance(value, str) else canonical_json(to_json(value))
@@ -140,7 +144,7 @@ def search(
             )
         shop = Workshop(
             model, model.spec, limits, found.name, precision, source, words, out, options, conduct,
-            threads, journal, free, functools.partial(_executor, conduct, say), notify, say,
+            device, threads, journal, free, functools.partial(_executor, conduct, say), notify, say,
         )  # fmt: skip
         try:
             return _run(shop, model, groups, draw)
@@ -167,11 +171,15 @@ def _complete(model: Model, source: ImageSource) -> Model:
 
 
 def _run(shop: Workshop, model: Model, groups: Sequence[Group], draw: Draw) -> SearchResult:
-    shop.open()
     try:
+        shop.open()
         _check_budget(shop)
     except UsageError:
-        _forget(shop)
+        _forget(shop)  # so that another budget can be tried
+        raise
+    except (UnavailableError, ModelError):
+        if not shop.journal.steps("start"):
+            _forget(shop)
         raise
     facts = _facts(shop, model)
     result = functools.partial(_result, shop, groups, facts)
@@ -231,19 +239,35 @@ _FIRST = ("journal.sqlite", ".journal.sqlite.lock", "start.pt", "step-00")
 
 def _check_budget(shop: Workshop) -> None:
     """Refuses a budget that is kept already or out of reach, before any training."""
-    for limit, bound in zip(shop.limits, shop.bounds, strict=True):
-        start = shop.start.costs[limit.resource]
-        if start <= bound:
+    start, place = shop.start.costs, Place("narrowest", 0)
+    kept = [
+        (limit, bound)
+        for limit, bound in zip(shop.limits, shop.bounds, strict=True)
+        if start[limit.resource] <= bound
+    ]
+    for limit, _ in kept:
+        words = f"budget {limit.words}: the network keeps it already"
+        text = f"{words} ({amount(limit.resource, start[limit.resource])})"
+        if len(kept) == len(shop.limits):
+            raise UsageError(text)
+        shop.say(place, text)
+    shop.notify("measuring the narrowest network")
+    least = shop.trial(place, shop.narrowest())
+    for limit, excess in zip(shop.limits, shop.excess(least), strict=True):
+        if excess > 1:
+            cost = least.costs[limit.resource]
             raise UsageError(
-                f"budget {limit.words}: the network keeps it already "
-                f"({amount(limit.resource, start)})"
+                f"budget {limit.words} is out of reach: with all groups at an eighth of their "
+                f"channels the network has {amount(limit.resource, cost)} "
+                f"({cost / start[limit.resource]:.2f}x{_half(least, limit)}); expected more than "
+                f"that"
             )
-    for limit, cost, start in shop.reachable():
-        raise UsageError(
-            f"budget {limit.words} is out of reach: with all groups at an eighth of their channels "
-            f"the network has about {amount(limit.resource, cost)} ({cost / start:.2f}x); expected "
-            f"more than that"
-        )
+
+
+def _half(found: Appraisal, limit: Limit) -> str:
+    if limit.resource != "latency" or not found.ci95:
+        return ""
+    return f" +-{(found.ci95[1] - found.ci95[0]) / 2:.2f}"
 
 
 def _check_kept(shop: Workshop, last: Step) -> None:
@@ -273,7 +297,12 @@ def _result(
     model: Path | None = None,
 ) -> SearchResult:
     shop.settle()
-    candidates = shop.journal.candidates()
+    everything = shop.journal.candidates()
+    candidates = [
+        (place, one)
+        for place, one in everything
+        if place.series == "netadapt" and place.round != FINISHING
+    ]
     after = widths_of(steps[-1].spec)
     return SearchResult(
         steps=steps,
@@ -285,9 +314,10 @@ def _result(
         seconds=shop.journal.seconds(),
         scored=sum(place.round == 0 for place, _ in candidates),
         trained=sum(place.round == len(ROUNDS) - 2 for place, _ in candidates),
+        candidate_hours=sum(one.seconds for _, one in candidates) / shop.conduct.workers / 3600,
         failures=tuple(
             Failure(place.step, one.channels, one.width, one.error)
-            for place, one in candidates
+            for place, one in everything
             if one.error is not None
         ),
         notes=tuple(record["text"] for record in shop.journal.events("said")),
@@ -303,7 +333,7 @@ def _facts(shop: Workshop, model: Model) -> dict[str, str]:
         "network": shop.spec.name,
         "target": shop.target.name,
         "precision": shop.precision,
-        "device": "host",
+        "device": shop.device,
         "budget": ",".join(limit.words for limit in shop.limits),
         "resource": shop.limits[0].resource,
         "method": options.method,
@@ -359,14 +389,21 @@ def _digest(module: nn.Module) -> str:
     return found.hexdigest()[:12]
 
 
+SAMPLED = 32
+"""Images of a split whose pixels are compared, spread over it, besides the number of all."""
+
+
 def _fingerprint(source: ImageSource) -> str:
-    """Numbers of images and their labels, of what is trained on and chosen by."""
+    """What is trained on and chosen by: numbers of images, labels, and pixels of some of them."""
     found = hashlib.sha256()
     sizes = []
     for split in ("train", SELECTION):
         size = source.size(split)
         sizes.append(f"{size} in {split}")
         found.update(bytes(str([source.label(split, i) for i in range(size)]), "ascii"))
+        for i in range(0, size, max(1, size // SAMPLED)):
+            with contextlib.suppress(DataError):  # one that cannot be decoded is told of later
+                found.update(source.image(split, i).tobytes())
     return f"{', '.join(sizes)} ({found.hexdigest()[:12]})"
 
 

@@ -39,10 +39,9 @@ class Timer:
         self._arguments = (target, str(reference), threads)
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
-        self._nominal: float | None = None
 
-    def time(self, path: Path) -> float:
-        """Milliseconds of one inference, at the speed that the machine had at first.
+    def time(self, path: Path) -> tuple[float, float]:
+        """Milliseconds of one inference of a file and of the reference, at the same speed.
 
         Raises:
             ModelError: the runtime crashes or hangs, twice.
@@ -53,10 +52,7 @@ class Timer:
             try:
                 pipe.send(str(path))
                 if pipe.poll(TIME_LIMIT_S):
-                    own, reference = self._checked(pipe.recv())
-                    if self._nominal is None:
-                        self._nominal = reference
-                    return own / reference * self._nominal
+                    return self._checked(pipe.recv())
             except (EOFError, OSError):
                 pass
             self.close()

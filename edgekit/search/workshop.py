@@ -5,27 +5,29 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import math
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from edgekit import registry
-from edgekit.core import ImageSource, ModelSpec, Preprocessing, from_json, to_json
+from edgekit.core import (
+    ImageSource,
+    ModelSpec,
+    Preprocessing,
+    Scheme,
+    canonical_json,
+    from_json,
+    to_json,
+)
 from edgekit.devices import host
-from edgekit.errors import ModelError, UnavailableError
+from edgekit.errors import ModelError
 from edgekit.exporting import Exported, export
 from edgekit.inference import evaluate, open_classifier
-from edgekit.measure.comparing import compare
-from edgekit.measure.metering import metering
-from edgekit.measure.profiling import profile
-from edgekit.measure.session import Effort
-from edgekit.measure.statistics import summary
 from edgekit.measure.store import data_folder
-from edgekit.measure.subjects import Subject
 from edgekit.models import family_of
 from edgekit.models.size import laid_out
 from edgekit.models.source import Model
@@ -46,13 +48,13 @@ from edgekit.search.groups import resized
 from edgekit.search.jobs import Candidate, Found, PartFile, Setup
 from edgekit.search.journal import Journal, Place, Scored
 from edgekit.search.learning import SELECTION
-from edgekit.search.parts import Part
+from edgekit.search.measuring import Measurer, Notify
+from edgekit.search.parts import whole_of
+from edgekit.search.pricing import PartTimes
 from edgekit.search.processes import Executor, Outcome
 from edgekit.search.records import Conduct, SearchOptions, Step
 from edgekit.search.scaling import least
-from edgekit.search.timing import Timer
 
-MEASURING_SECONDS = 6.0
 DRIFT = 0.01
 """Share by which a latency that is measured anew may differ beyond its interval; a network is
 measured once more after the long training."""
@@ -60,16 +62,19 @@ measured once more after the long training."""
 USUAL_CHANGE = 0.04
 """Share of a latency that has to be told apart, where nothing says more."""
 
-MEASURING_TRIES = 3
-"""A comparison that is too coarse for its step is made again, each time twice as long."""
-
 FINISHING = 9
 """Round of the journal's candidates in which a network is trained to the end."""
 
-_POLLS_S = (5.0, 10.0, 20.0, 30.0)
 
-Notify = Callable[[str], None]
-T = TypeVar("T")
+@dataclasses.dataclass(frozen=True, slots=True)
+class Appraisal:
+    """What a network costs; see `Step` for the attributes."""
+
+    costs: Mapping[str, float]
+    ratio: float | None = None
+    ci95: tuple[float, ...] = ()
+    latency_ci95: tuple[float, ...] = ()
+    energy_ci95: tuple[float, ...] = ()
 
 
 class Workshop:
@@ -102,6 +107,7 @@ class Workshop:
         out: Path,
         options: SearchOptions,
         conduct: Conduct,
+        device: str,
         threads: int,
         journal: Journal,
         free: Mapping[str, int],
@@ -112,14 +118,14 @@ class Workshop:
         assert model.labels is not None
         assert model.preprocessing is not None
         self.spec, self.limits, self.options, self.conduct = spec, limits, options, conduct
-        self.target, self.precision, self.threads = (
-            registry.target(target), precision, threads,
-        )  # fmt: skip
+        self.target, self.precision = registry.target(target), precision
+        self.device, self.threads = device, threads
         self.source, self.words, self.out, self.journal = source, words, out, journal
         self.free, self.notify, self._say = free, notify, say
         self.facts: Preprocessing = model.preprocessing
         self._labels, self._words = model.labels, model.words
-        self._timer: Timer | None = None
+        self._measurer = Measurer(self.target, threads, conduct, journal, notify, self.say)
+        self._part_times: PartTimes | None = None
         self._settled, self._spent = time.perf_counter(), 0.0
         self._file = out / "start.pt"
         if not self._file.exists():
@@ -147,15 +153,10 @@ class Workshop:
 
         Raises:
             UnavailableError: something that the budget is about cannot be measured here.
+            ModelError: a part of the network cannot be.
         """
         if any(limit.resource == "energy" for limit in self.limits):
-            with metering(self.conduct.meter, root=self.conduct.root) as found:
-                if found.meter is None:
-                    raise UnavailableError(
-                        f"a budget of energy needs a meter, as an estimate is no measurement, and "
-                        f"--meter {self.conduct.meter} finds none: see 'edgekit list meters' and "
-                        f"'edgekit doctor'"
-                    )
+            self._measurer.check_meter()
         place = Place("start", 0)
         known = self.journal.steps(place.series)
         if known:
@@ -163,13 +164,26 @@ class Workshop:
         else:
             self.start = self.measured(place, "start", self.first)
         self.costs = [Remembered(self._costs(limit.resource)) for limit in self.limits]
-        self.bounds = [limit.absolute(self.start.costs[limit.resource]) for limit in self.limits]
+        self.bounds = [self._bound(limit) for limit in self.limits]
+        if any(math.isinf(costs.of(self.spec)) for costs in self.costs):
+            raise ModelError(
+                f"parts of '{self.spec.name}' cannot be written or run for {self.target.name}: a "
+                f"search by its latency needs all of them"
+            )
+
+    def _bound(self, limit: Limit) -> float:
+        bound = limit.absolute(self.start.costs[limit.resource])
+        if limit.resource == "latency" and not limit.relative:
+            # Milliseconds of other networks are ratios to the start's, which has an interval, too.
+            bound *= self.start.costs["latency"] / self.start.latency_ci95[1]
+        return bound
 
     def close(self) -> None:
         """Ends all processes."""
         self._executor.close()
-        if self._timer is not None:
-            self._timer.close()
+        self._measurer.close()
+        if self._part_times is not None:
+            self._part_times.close()
 
     # What things cost
 
@@ -178,50 +192,27 @@ class Workshop:
             return CountedMacs()
         if resource == "size":
             return CountedSize()
-        scheme = search_scheme(
-            Integers().scheme(self.target, registry.precision(self.precision), None)
-        )
+        scheme = self._scheme
         conditions: dict[str, object] = {
             **host.conditions(self.target.packages),
-            "device": "host",
+            "device": self.device,
             "target": self.target.name,
             "scheme": to_json(scheme),
             "threads": self.threads,
         }
+        table = CostTable(cost_file(data_folder(), self.device), conditions)
+        self._part_times = PartTimes(
+            table, self.target, scheme, self._executor, self._measurer, self.notify, self.say,
+            self.spending,
+        )  # fmt: skip
+        return MeasuredLatency(table, self._part_times, resource)
 
-        def measure(parts: Sequence[tuple[ModelSpec, Part]]) -> list[float]:
-            return self._part_times(parts, scheme)
-
-        table = CostTable(cost_file(data_folder(), "host"), conditions)
-        return MeasuredLatency(table, measure, resource)
-
-    def _part_times(self, parts: Sequence[tuple[ModelSpec, Part]], scheme: Any) -> list[float]:
-        """Writes parts in parallel, and times them one by one."""
-        jobs = [PartFile(part.name, spec, part, self.target.name, scheme) for spec, part in parts]
-        files: list[dict[str, bytes]] = [{} for _ in jobs]
-
-        def written(i: int, outcome: Outcome) -> None:
-            if outcome.error is not None:
-                raise ModelError(f"{jobs[i].name} of '{jobs[i].spec.name}': {outcome.error}")
-            files[i] = outcome.value
-            self.notify(f"writing parts of networks, {sum(map(bool, files))} of {len(jobs)}")
-
-        with self.spending("writing parts"):
-            self._executor.run(jobs, written)
-        times = []
-        with self.spending("measuring"), tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-            for i, found in enumerate(files):
-                self.notify(f"measuring parts of networks, {i + 1} of {len(files)}")
-                for name, data in found.items():
-                    (Path(folder) / name).write_bytes(data)
-                path = Path(folder) / next(iter(found))
-                times.append(self.patiently(functools.partial(self._timed, path)))
-        return times
-
-    def _timed(self, path: Path) -> float:
-        if self._timer is None:
-            self._timer = Timer(self.target.name, self.out / self.start.artifact, self.threads)
-        return self._timer.time(path)
+    @functools.cached_property
+    def _scheme(self) -> Scheme:
+        """How parts and networks of which only the costs count are written."""
+        return search_scheme(
+            Integers().scheme(self.target, registry.precision(self.precision), None)
+        )
 
     def relative(self, spec: ModelSpec, other: Step, which: int) -> float:
         """Predicted cost of a network, by what is known of a measured one.
@@ -236,41 +227,26 @@ class Workshop:
         """The spec with all groups as narrow as they may become."""
         return resized(self.spec, {name: least(n) for name, n in self.free.items()})
 
-    def reachable(self) -> list[tuple[Limit, float, float]]:
-        """Limits that not even the narrowest network keeps, with its cost and the start's."""
-        spec = self.narrowest()
-        found = []
-        for i, limit in enumerate(self.limits):
-            cost = self.relative(spec, self.start, i)
-            if cost > self.bounds[i]:
-                found.append((limit, cost, self.start.costs[limit.resource]))
-        return found
-
-    def excess(self, step: Step) -> list[float]:
+    def excess(self, found: Step | Appraisal) -> list[float]:
         """By limit: what a network costs over its bound; the upper end of an interval counts."""
-        return self._excess(step.costs, step.ci95, step.energy_ci95)
-
-    def _excess(
-        self, costs: Mapping[str, float], ci95: Sequence[float], energy_ci95: Sequence[float]
-    ) -> list[float]:
-        found = []
+        shares = []
         for limit, bound in zip(self.limits, self.bounds, strict=True):
-            cost = costs[limit.resource]
-            if limit.resource == "latency" and ci95:
-                cost = ci95[1] * self.start.costs["latency"]
-            elif limit.resource == "energy" and energy_ci95:
-                cost = energy_ci95[1]
-            found.append(cost / bound)
-        return found
+            cost = found.costs[limit.resource]
+            if limit.resource == "latency" and found.ci95:
+                cost = found.ci95[1] * self.start.costs["latency"]
+            elif limit.resource == "energy" and found.energy_ci95:
+                cost = found.energy_ci95[1]
+            shares.append(cost / bound)
+        return shares
 
-    def fits(self, step: Step) -> bool:
+    def fits(self, found: Step | Appraisal) -> bool:
         """Whether a network keeps all bounds when measured."""
-        return max(self.excess(step)) <= 1 + 1e-9
+        return max(self.excess(found)) <= 1 + 1e-9
 
-    def told(self, step: Step) -> str:
+    def told(self, found: Step | Appraisal) -> str:
         """What a network costs, in words."""
         return ", ".join(
-            f"{limit.resource} {amount(limit.resource, step.costs[limit.resource])}"
+            f"{limit.resource} {amount(limit.resource, found.costs[limit.resource])}"
             for limit in self.limits
         )
 
@@ -352,8 +328,8 @@ class Workshop:
             GateError: the exported file does not agree with the network.
         """
         file, spec, exported = self._filed(place, network)
-        costs, ratio, ci95, energy_ci95 = self._appraised(
-            place, kind, spec, exported, expected_change
+        found = self._appraised(
+            place, spec, exported.path, exported.artifact.size_bytes or 0, expected_change
         )
         self.notify(f"{place.series} {place.step}: evaluating")
         with self.spending("scoring"):
@@ -367,10 +343,11 @@ class Workshop:
             spec=spec,
             changed=None if changed is None else changed[0],
             width=None if changed is None else changed[1],
-            costs=costs,
-            ratio=ratio,
-            ci95=ci95,
-            energy_ci95=energy_ci95,
+            costs=found.costs,
+            ratio=found.ratio,
+            ci95=found.ci95,
+            latency_ci95=found.latency_ci95,
+            energy_ci95=found.energy_ci95,
             predicted=predicted,
             top1=top1,
             network_top1=scored,
@@ -400,23 +377,39 @@ class Workshop:
         shutil.rmtree(self.folder(place) / "candidates")
         return step
 
-    def trial(self, place: Place, network: bytes) -> float:
-        """How much a network exceeds the budget when measured: the largest share of a bound.
+    def trial(self, place: Place, spec: ModelSpec) -> Appraisal:
+        """What a network would cost, whatever its weights, which are random here.
 
-        Latencies do not depend on weights, so it needs no training.
+        Raises:
+            ModelError: the target's converter cannot take it.
         """
-        digest = hashlib.sha256(network).hexdigest()
+        if all(limit.resource == "macs" for limit in self.limits):
+            return Appraisal({"macs": CountedMacs().of(spec)})
+        digest = hashlib.sha256(canonical_json(to_json(spec)).encode()).hexdigest()
         for record in self.journal.events("trial"):
             if record["network"] == digest:
-                return float(record["excess"])
-        _, spec, exported = self._filed(place, network)
-        costs, ratio, ci95, energy_ci95 = self._appraised(
-            place, "trial", spec, exported, USUAL_CHANGE
-        )
-        found = max(self._excess(costs, ci95, energy_ci95))
-        record = {"network": digest, "excess": found, "ratio": ratio, "costs": costs}
-        self.journal.note("trial", place, record)
+                return from_json(Appraisal, record["found"])
+        folder = self.folder(place) / "trial"
+        path = self._laid(folder, spec)
+        size_bytes = sum(file.stat().st_size for file in folder.iterdir())
+        found = self._appraised(place, spec, path, size_bytes, USUAL_CHANGE)
+        self.journal.note("trial", place, {"network": digest, "found": to_json(found)})
+        shutil.rmtree(folder)
         return found
+
+    def _laid(self, folder: Path, spec: ModelSpec) -> Path:
+        """Writes a network with random weights in the format of the search."""
+        outcomes: list[Outcome] = []
+        job = PartFile(spec.name, spec, whole_of(spec), self.target.name, self._scheme)
+        with self.spending("exporting"):
+            self._executor.run([job], lambda _, outcome: outcomes.append(outcome))
+        if outcomes[0].error is not None:
+            raise ModelError(f"a network cannot be written: {outcomes[0].error}")
+        files: Mapping[str, bytes] = outcomes[0].value
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            _write(folder / name, data)
+        return folder / next(iter(files))
 
     def _filed(self, place: Place, network: bytes) -> tuple[Path, ModelSpec, Exported]:
         """Writes, exports and verifies a network."""
@@ -436,81 +429,30 @@ class Workshop:
         return file, spec, exported
 
     def _appraised(
-        self, place: Place, kind: str, spec: ModelSpec, exported: Exported, expected: float
-    ) -> tuple[dict[str, float], float | None, tuple[float, ...], tuple[float, ...]]:
-        """Costs by resource, the ratio of latencies and its interval, the interval of energy."""
-        costs = {
-            "macs": CountedMacs().of(spec),
-            "size": float(exported.artifact.size_bytes or 0),
-        }
+        self, place: Place, spec: ModelSpec, path: Path, size_bytes: int, expected: float
+    ) -> Appraisal:
+        """Counts and measures what the budget is about, and counts the rest."""
+        costs = {"macs": CountedMacs().of(spec), "size": float(size_bytes)}
         ratio: float | None = None
         ci95: tuple[float, ...] = ()
+        latency_ci95: tuple[float, ...] = ()
         energy_ci95: tuple[float, ...] = ()
         asked = {limit.resource for limit in self.limits}
         with self.spending("measuring"):
-            if "latency" in asked:
+            if "latency" in asked and place.series == "start":
+                self.notify("measuring the start")
+                costs["latency"], latency_ci95 = self._measurer.start(place, path)
+                ratio = 1.0
+            elif "latency" in asked:
                 self.notify(f"{place.series} {place.step}: measuring against the start")
-                ratio, ci95, costs["latency"] = self._latency(place, kind, exported.path, expected)
+                start, ms = self.out / self.start.artifact, self.start.costs["latency"]
+                found = self._measurer.latency(place, path, start, ms, expected)
+                ratio, ci95, costs["latency"] = found.ratio, found.ci95, found.ms
+                latency_ci95 = (ci95[0] * ms, ci95[1] * ms)
             if "energy" in asked:
                 self.notify(f"{place.series} {place.step}: measuring energy")
-                costs["energy"], energy_ci95 = self.patiently(lambda: self._energy(exported.path))
-        return costs, ratio, ci95, energy_ci95
-
-    def _latency(
-        self, place: Place, kind: str, path: Path, expected: float
-    ) -> tuple[float, tuple[float, ...], float]:
-        """Latency over the start's, its interval, and milliseconds at the start's speed."""
-        begun = kind == "start"
-        first = path if begun else self.out / self.start.artifact
-        seconds = MEASURING_SECONDS
-        for attempt in range(MEASURING_TRIES):
-            found = self.patiently(
-                functools.partial(
-                    compare,
-                    Subject(str(path), threads=self.threads),
-                    Subject(str(first), threads=self.threads),
-                    Effort(seconds, 0.005),
-                )
-            )
-            if found.interrupted:
-                raise KeyboardInterrupt
-            if begun:
-                ms = summary(found.b.blocks).p50_ms
-                self.journal.note("measurement", place, {"latency_ms": ms})
-                return 1.0, (), ms
-            ratio = found.ratio
-            half = (ratio.ci95[1] - ratio.ci95[0]) / 2 / ratio.ratio
-            record = {"ratio": ratio.ratio, "ci95": list(ratio.ci95), "seconds": seconds}
-            self.journal.note("measurement", place, record)
-            if half <= expected / 2 or attempt + 1 == MEASURING_TRIES:
-                break
-            seconds *= 2
-            self.say(
-                place,
-                f"{place.series} {place.step}: the interval of +-{half:.1%} is wide for a step of "
-                f"{expected:.1%}: measuring again, for {seconds:.0f} s",
-            )
-        return ratio.ratio, ratio.ci95, ratio.ratio * self.start.costs["latency"]
-
-    def _energy(self, path: Path) -> tuple[float, tuple[float, ...]]:
-        """Millijoule of an inference and their interval.
-
-        Raises:
-            UnavailableError: the meter cannot be read.
-        """
-        found = profile(
-            [Subject(str(path), threads=self.threads)],
-            Effort(MEASURING_SECONDS / 2),
-            energy=self.conduct.meter,
-            progress=lambda what, done, total: self.notify(what),
-            root=self.conduct.root,
-        )
-        if found.interrupted:
-            raise KeyboardInterrupt
-        energy = found.measurements[0].energy
-        if energy.kind != "measured" or energy.mj_per_inference is None:
-            raise UnavailableError(f"energy cannot be measured: {energy.reason}")
-        return energy.mj_per_inference, tuple(energy.ci95 or ())
+                costs["energy"], energy_ci95 = self._measurer.energy(path)
+        return Appraisal(costs, ratio, ci95, latency_ci95, energy_ci95)
 
     def _top1(self, path: Path, split: str) -> float:
         return evaluate(open_classifier(path), self.source, split=split).top1
@@ -537,25 +479,6 @@ class Workshop:
         """Says something that has to be known, and keeps it."""
         self._say(text)
         self.journal.note("said", place, {"text": text})
-
-    def patiently(self, call: Callable[[], T]) -> T:
-        """Calls something that needs the device, and waits for the device where it is gone.
-
-        Raises:
-            UnavailableError: it does not come back.
-        """
-        begun = time.monotonic()
-        for attempt in range(10**6):
-            try:
-                return call()
-            except UnavailableError as error:
-                left = self.conduct.patience_s - (time.monotonic() - begun)
-                if left <= 0:
-                    raise
-                pause = min(left, _POLLS_S[min(attempt, len(_POLLS_S) - 1)])
-                self.say(Place("device", 0), f"{error}; waiting, {left:.0f} s left")
-                time.sleep(pause)
-        raise AssertionError
 
     @contextmanager
     def spending(self, what: str) -> Iterator[None]:

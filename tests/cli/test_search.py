@@ -36,7 +36,7 @@ from edgekit.measure.session import Effort
 from edgekit.measure.subjects import Subject
 from edgekit.models import build, find_spec
 from edgekit.models.weights import Checkpoint, load_state, save_checkpoint
-from edgekit.search import workshop
+from edgekit.search import measuring
 from edgekit.search.learning import Learner
 from edgekit.search.netadapt import CHOICE, SMALLEST_CHANGE
 
@@ -384,9 +384,9 @@ def test_an_energy_budget_is_kept_by_what_the_meter_shows(
 ) -> None:
     """No machine of the tests has a meter: this one shows a millijoule per megabyte."""
     meter = SimpleNamespace(meter="a meter")
-    monkeypatch.setattr(workshop, "metering", lambda *_, **__: contextlib.nullcontext(meter))
-    monkeypatch.setattr(workshop, "profile", _profile)
-    monkeypatch.setattr(workshop, "Timer", BySize)
+    monkeypatch.setattr(measuring, "metering", lambda *_, **__: contextlib.nullcontext(meter))
+    monkeypatch.setattr(measuring, "profile", _profile)
+    monkeypatch.setattr(measuring, "Timer", BySize)
     words = ("--budget", "energy=0.8x", *QUICK, "-o", "s", "--json")
     found = run("search", trained, *words).json
     before, after = found["baseline"], found["final"]
@@ -412,11 +412,11 @@ class Device:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.gone, self.half_width, self.calls = 0, 0.001, 0
-        self.real = workshop.compare
-        monkeypatch.setattr(workshop, "compare", self)
-        monkeypatch.setattr(workshop, "MEASURING_SECONDS", 0.4)
-        monkeypatch.setattr(workshop, "_POLLS_S", (0.01,))
-        monkeypatch.setattr(workshop, "MEASURING_TRIES", 2)
+        self.real = measuring.compare
+        monkeypatch.setattr(measuring, "compare", self)
+        monkeypatch.setattr(measuring, "MEASURING_SECONDS", 0.4)
+        monkeypatch.setattr(measuring, "_POLLS_S", (0.01,))
+        monkeypatch.setattr(measuring, "MEASURING_TRIES", 2)
 
     def __call__(self, a: Subject, b: Subject, effort: Effort) -> Comparison:
         self.calls += 1
@@ -470,8 +470,8 @@ class BySize:
     def __init__(self, *_: object) -> None:
         pass
 
-    def time(self, path: Path) -> float:
-        return path.stat().st_size / 1e6
+    def time(self, path: Path) -> tuple[float, float]:
+        return path.stat().st_size / 1e6, 1.0
 
     def close(self) -> None:
         pass
@@ -481,7 +481,7 @@ def test_noise_makes_measurements_longer_and_steps_larger(
     run: CommandLine, trained: Path, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device.half_width = 0.03
-    monkeypatch.setattr(workshop, "Timer", BySize)
+    monkeypatch.setattr(measuring, "Timer", BySize)
     words = ("--budget", "latency=0.93x", *QUICK, "--reduction", "0.05", "-o", "s")
     result = run("search", trained, *words)
     assert result.code == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from torch import nn
 
 from edgekit import registry
 from edgekit.core import ModelSpec
-from edgekit.errors import InputError, ModelError, UnavailableError
+from edgekit.errors import InputError, ModelError, OutputError, UnavailableError
 from edgekit.exporting import export
 from edgekit.models import build, find_spec
 from edgekit.models.count import layers
@@ -111,6 +113,45 @@ def test_many_networks_are_prepared_at_once(tmp_path: Path) -> None:
     assert clock.calls == 1
 
 
+def test_a_part_that_cannot_be_measured_makes_its_networks_infinite(tmp_path: Path) -> None:
+    spec = small("mobilenetv1")
+    wide = resized(spec, {"block3.out": 16})
+    bad = {part.key for part in parts_of(wide)} - {part.key for part in parts_of(spec)}
+    calls: list[str] = []
+
+    def measure(parts: Sequence[tuple[ModelSpec, Part]]) -> Iterator[float]:
+        calls.extend(part.key for _, part in parts)
+        return (math.inf if part.key in bad else 1.0 for _, part in parts)
+
+    table = CostTable(tmp_path / "parts.sqlite", {})
+    found = MeasuredLatency(table, measure)
+    assert found.of(spec) == len(parts_of(spec))
+    assert math.isinf(found.of(wide))
+    assert math.isinf(found.of(wide))
+    assert len(calls) == len(set(calls))  # not tried again in this sitting
+    assert all(table.get(key) is None for key in bad)
+
+
+def test_what_was_measured_before_an_error_is_kept(tmp_path: Path) -> None:
+    def measure(parts: Sequence[tuple[ModelSpec, Part]]) -> Iterator[float]:
+        yield 1.0
+        raise UnavailableError("the device is gone")
+
+    table, spec = CostTable(tmp_path / "parts.sqlite", {}), small("mobilenetv1")
+    with pytest.raises(UnavailableError):
+        MeasuredLatency(table, measure).of(spec)
+    assert table.get(parts_of(spec)[0].key) == 1.0
+
+
+def test_a_full_disk_is_told_of(tmp_path: Path) -> None:
+    table = CostTable(tmp_path / "parts.sqlite", {})
+    table._connection.execute("PRAGMA max_page_count = 3")  # as if the disk were full
+    part = parts_of(small("mobilenetv1"))[0]
+    large = dataclasses.replace(part, key=part.key * 1000)
+    with pytest.raises(OutputError, match=r"parts\.sqlite cannot hold .* full"):
+        table.put(large, 1.0)
+
+
 @pytest.mark.parametrize(
     ("target", "precision"), [("tflite", "int8"), ("onnx", "int8"), ("openvino", "fp32")]
 )
@@ -161,7 +202,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_a_wider_network_takes_longer(networks: dict[str, Path]) -> None:
     timer = Timer("tflite", networks["narrow"], 1)
     try:
-        narrow, wide = (timer.time(networks[key]) for key in ("narrow", "wide"))
+        narrow, wide = (timer.time(networks[key])[0] for key in ("narrow", "wide"))
     finally:
         timer.close()
     assert 0 < narrow < wide
@@ -174,7 +215,7 @@ def test_what_cannot_be_loaded_is_named(networks: dict[str, Path], tmp_path: Pat
     try:
         with pytest.raises(InputError, match=r"broken\.tflite"):
             timer.time(broken)
-        assert timer.time(networks["narrow"]) > 0
+        assert timer.time(networks["narrow"])[0] > 0
     finally:
         timer.close()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.errors import InputError, UsageError
+from edgekit.errors import InputError, OutputError, UsageError
 from edgekit.search.journal import Journal, Place, Scored
 
 FACTS = {"network": "a (123)", "data": "digits"}
@@ -56,3 +56,14 @@ def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "j.sqlite").write_text("no database at all, but a text")
     with pytest.raises(InputError, match=r"j\.sqlite is no journal of a search"):
         Journal(tmp_path / "j.sqlite", FACTS)
+
+
+def test_a_full_disk_leaves_what_there_is(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j.sqlite", FACTS) as journal:
+        journal.note("said", Place("start", 0), {"text": "a"})
+        pages = journal._connection.execute("PRAGMA page_count").fetchone()[0]
+        journal._connection.execute(f"PRAGMA max_page_count = {pages}")  # as if the disk were full
+        with pytest.raises(OutputError, match=r"j\.sqlite cannot be used .* go on with --resume"):
+            journal.note("said", Place("start", 0), {"text": "b" * 10**5})
+    with Journal(tmp_path / "j.sqlite", FACTS) as journal:
+        assert journal.events("said") == [{"text": "a"}]

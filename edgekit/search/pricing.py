@@ -1,0 +1,142 @@
+"""Times of parts of networks: written as files by workers, then measured one by one."""
+
+from __future__ import annotations
+
+import functools
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from edgekit.core import ModelSpec, Scheme, Target
+from edgekit.errors import InputError, ModelError
+from edgekit.models import find_spec
+from edgekit.search.costs import CostTable
+from edgekit.search.jobs import PartFile
+from edgekit.search.journal import Place
+from edgekit.search.measuring import Measurer, Notify, Say
+from edgekit.search.parts import Part, parts_of
+from edgekit.search.processes import Executor, Outcome
+
+REFERENCE = ("mobilenetv3-small", "block2")
+"""What every part is measured in turns with: the same for all searches and sittings, so that the
+times in a table are those of one speed of the machine. It is a plain inverted bottleneck."""
+
+
+class PartTimes:
+    """Measures parts; see `edgekit.search.costs.MeasuredLatency`.
+
+    Args:
+        table: that the reference's time is kept in.
+        spending: accounts for the time of a block.
+    """
+
+    def __init__(
+        self,
+        table: CostTable,
+        target: Target,
+        scheme: Scheme,
+        executor: Executor,
+        measurer: Measurer,
+        notify: Notify,
+        say: Say,
+        spending: Callable[[str], AbstractContextManager[None]],
+    ) -> None:
+        self._table, self._target, self._scheme = table, target, scheme
+        self._executor, self._measurer = executor, measurer
+        self._notify, self._say, self._spending = notify, say, spending
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __call__(self, parts: Sequence[tuple[ModelSpec, Part]]) -> Iterator[float]:
+        """Milliseconds of each part; infinite ones where it cannot be written or run."""
+        reference = self._reference()
+        for (spec, part), files in zip(parts, self._written(parts), strict=True):
+            if not files:
+                yield math.inf
+                continue
+            try:
+                with (
+                    self._spending("measuring"),
+                    tempfile.TemporaryDirectory(prefix="edgekit-") as folder,
+                ):
+                    self._notify(f"measuring parts of networks: {part.name} of {spec.name}")
+                    own, other = self._measurer.part(_laid(files, Path(folder)), reference)
+            except InputError as error:
+                self._tell(spec, part, str(error))
+                yield math.inf
+            else:
+                yield own / other * self._nominal(other)
+
+    def _written(self, parts: Sequence[tuple[ModelSpec, Part]]) -> list[Mapping[str, bytes]]:
+        """Files of parts by name; none where a part cannot be written."""
+        files: list[Mapping[str, bytes]] = [{} for _ in parts]
+        done = 0
+
+        def ended(i: int, outcome: Outcome) -> None:
+            nonlocal done
+            done += 1
+            if outcome.error is None:
+                files[i] = outcome.value
+            else:
+                self._tell(*parts[i], outcome.error)
+            self._notify(f"writing parts of networks, {done} of {len(parts)}")
+
+        with self._spending("writing parts"):
+            self._executor.run(
+                [PartFile(part.name, spec, part, self._target.name, self._scheme)
+                 for spec, part in parts],
+                ended,
+            )  # fmt: skip
+        return files
+
+    def _tell(self, spec: ModelSpec, part: Part, why: str) -> None:
+        self._say(
+            Place("parts", 0),
+            f"{part.name} of '{spec.name}' cannot be measured, so no network with it is proposed: "
+            f"{why}",
+        )
+
+    def _reference(self) -> Path:
+        """The file that others are measured in turns with, written once.
+
+        Raises:
+            ModelError: it cannot be written.
+        """
+        if self._folder is None:
+            (files,) = self._written([_reference_part()])
+            if not files:
+                raise ModelError(
+                    f"{self._target.name} cannot write what parts are measured in turns with "
+                    f"({' of '.join(reversed(REFERENCE))})"
+                )
+            self._folder = tempfile.TemporaryDirectory(prefix="edgekit-")
+            _laid(files, Path(self._folder.name))
+        return Path(self._folder.name) / f"part{self._target.suffix}"
+
+    def _nominal(self, reference_ms: float) -> float:
+        """What the reference took when the table was begun."""
+        _, part = _reference_part()
+        known = self._table.get(part.key)
+        if known is None:
+            self._table.put(part, reference_ms)
+        return known or reference_ms
+
+    def close(self) -> None:
+        """Removes its files."""
+        if self._folder is not None:
+            self._folder.cleanup()
+
+
+@functools.cache
+def _reference_part() -> tuple[ModelSpec, Part]:
+    name, block = REFERENCE
+    spec = find_spec(name)
+    return spec, next(part for part in parts_of(spec) if part.name == block)
+
+
+def _laid(files: Mapping[str, bytes], folder: Path) -> Path:
+    """Writes files; gives the path of the first one, which is the artifact."""
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder / next(iter(files))
