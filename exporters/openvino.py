@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +36,13 @@ _MOVING = {
     "Broadcast", "Concatenation", "Const", "Convert", "Gather", "Input", "Output", "Pad", "Reorder",
     "Reshape", "ShuffleChannels", "Split", "StridedSlice", "Transpose",
 }  # fmt: skip
+
+
+MAX_ISA = "AVX512_CORE_VNNI"
+"""The most that oneDNN, whose kernels OpenVINO runs, makes use of; what the environment says about
+``ONEDNN_MAX_CPU_ISA`` comes first. Multiplying tiles (AMX), which it would take otherwise, makes
+mobile networks of integers slower at one image, and it has no way to lay out the weights of some
+grouped convolutions for them: it refuses ShuffleNetV1 (docs/quantize.md)."""
 
 
 class OpenVinoTarget:
@@ -314,12 +322,13 @@ def _number_names(graph: Any) -> None:
 
 
 def _openvino() -> ModuleType:
-    """Imports OpenVINO without its usage reports.
+    """Imports OpenVINO without its usage reports, and without kernels for tiles of AMX.
 
     The package sends an event to its maker on import wherever `openvino_telemetry` can be
     imported; with that name blocked it takes its own no-op instead.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", MAX_ISA)
     import openvino
 
     module: ModuleType = openvino

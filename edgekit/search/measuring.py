@@ -53,6 +53,21 @@ class Latency:
     ms: float
 
 
+def check_meter(conduct: Conduct) -> None:
+    """Looks for a meter of energy.
+
+    Raises:
+        UnavailableError: there is none.
+    """
+    with metering(conduct.meter, root=conduct.root) as found:
+        if found.meter is None:
+            raise UnavailableError(
+                f"a budget of energy needs a meter, as an estimate is no measurement, and "
+                f"--meter {conduct.meter} finds none: see 'edgekit list meters' and "
+                f"'edgekit doctor'"
+            )
+
+
 class Measurer:
     """All that a search measures; one process at a time uses the device.
 
@@ -73,20 +88,6 @@ class Measurer:
         self._target, self._threads, self._conduct = target, threads, conduct
         self._journal, self._notify, self._say = journal, notify, say
         self._timer: Timer | None = None
-
-    def check_meter(self) -> None:
-        """Looks for a meter of energy.
-
-        Raises:
-            UnavailableError: there is none.
-        """
-        with metering(self._conduct.meter, root=self._conduct.root) as found:
-            if found.meter is None:
-                raise UnavailableError(
-                    f"a budget of energy needs a meter, as an estimate is no measurement, and "
-                    f"--meter {self._conduct.meter} finds none: see 'edgekit list meters' and "
-                    f"'edgekit doctor'"
-                )
 
     def start(self, place: Place, path: Path) -> tuple[float, tuple[float, float]]:
         """Milliseconds of the start, and their interval."""

@@ -19,8 +19,11 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import ray
 from ray.exceptions import RayError
 
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, UnavailableError
 from edgekit.search.processes import TRIES, Doable, Outcome, Report, Worker, in_a_line
+
+STARTING_S = 120
+"""For workers to be there: a cluster may have to fetch packages, or a machine."""
 
 
 class RayCluster:
@@ -71,7 +74,7 @@ class RayCluster:
                 )
                 if outcome.crashed:
                     ray.kill(self._actors[at])
-                    self._actors[at] = self._actor()
+                    (self._actors[at],) = self._started(1)
                 idle.append(at)
                 if outcome.crashed and tries < TRIES:
                     self._notify(f"{jobs[i].name}: {outcome.error}; once more")
@@ -91,10 +94,23 @@ class RayCluster:
                 log_to_driver=False,
                 runtime_env={"env_vars": {"PYTHONPATH": path}},
             )
-        self._actors = [self._actor() for _ in range(self._count)]
+        self._actors = self._started(self._count)
 
-    def _actor(self) -> Any:
-        return ray.remote(num_cpus=1, max_restarts=0)(Worker).remote(self._work)
+    def _started(self, count: int) -> list[Any]:
+        """Workers that are there, so that the time limit is that of their jobs alone."""
+        kind: Any = ray.remote(num_cpus=1, max_restarts=0)(Worker)
+        actors = [kind.remote(self._work) for _ in range(count)]
+        try:
+            ray.get([actor.__ray_ready__.remote() for actor in actors], timeout=STARTING_S)
+        except RayError as error:
+            for actor in actors:
+                ray.kill(actor)
+            raise UnavailableError(
+                f"Ray did not start {count} workers of one core each within {STARTING_S} s "
+                f"({in_a_line(error)}): expected as many free cores in the cluster; give fewer "
+                f"--workers"
+            ) from error
+        return actors
 
     def close(self) -> None:
         """See `edgekit.search.processes.Executor`."""

@@ -38,7 +38,7 @@ from edgekit.search.groups import Group, checked, widths_of
 from edgekit.search.jobs import Bench, Setup
 from edgekit.search.journal import Journal, Place
 from edgekit.search.learning import SELECTION
-from edgekit.search.measuring import Notify
+from edgekit.search.measuring import Notify, check_meter
 from edgekit.search.netadapt import ROUNDS, adapt
 from edgekit.search.processes import Executor
 from edgekit.search.records import Conduct, Failure, SearchOptions, SearchResult, Step
@@ -133,6 +133,8 @@ def search(
     for method in (options.method, *conduct.baselines):
         if method == "compound":
             scaled(method, model.spec, {}, 0, (0,))  # refuses what it cannot take
+    if any(limit.resource == "energy" for limit in limits):
+        check_meter(conduct)
     with _open_journal(out, identity, resume=resume) as journal:
         notify("checking groups of channels")
         groups = checked(model.spec, model.module.eval(), _images(source, model.preprocessing))
@@ -176,10 +178,6 @@ def _run(shop: Workshop, model: Model, groups: Sequence[Group], draw: Draw) -> S
         _check_budget(shop)
     except UsageError:
         _forget(shop)  # so that another budget can be tried
-        raise
-    except (UnavailableError, ModelError):
-        if not shop.journal.steps("start"):
-            _forget(shop)
         raise
     facts = _facts(shop, model)
     result = functools.partial(_result, shop, groups, facts)

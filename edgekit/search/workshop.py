@@ -155,8 +155,6 @@ class Workshop:
             UnavailableError: something that the budget is about cannot be measured here.
             ModelError: a part of the network cannot be.
         """
-        if any(limit.resource == "energy" for limit in self.limits):
-            self._measurer.check_meter()
         place = Place("start", 0)
         known = self.journal.steps(place.series)
         if known:

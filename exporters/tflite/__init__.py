@@ -58,6 +58,7 @@ FORMS: Mapping[str, tuple[str, ...]] = {
     "mean": ("mean", "pool"),
     "pointwise": ("conv", "dense"),
     "grouped": ("native", "split"),
+    "stem": ("int8", "narrow"),
 }
 """Values of `exporters.tflite.lowering.Forms`, the default one first."""
 

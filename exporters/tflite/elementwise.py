@@ -182,7 +182,7 @@ def clamp_max(low: Lowering, x: Value, highest: float) -> Operand:
 @operator("hardswish.default", "hardswish_.default")
 def hardswish(low: Lowering, x: Value) -> Operand:
     """``x * relu6(x + 3) / 6``, in one of two forms."""
-    if low.forms.hardswish == "native":
+    if low.forms.hardswish == "native" or low.in_float:
         return low.unary("HARD_SWISH", x)
     gate = hardsigmoid(low, x)
     shape = low.graph.tensors[x.tensor].shape

@@ -36,12 +36,20 @@ class Forms:
         mean: of all pixels: ``mean`` or ``pool``, an average pooling.
         pointwise: 1x1 convolutions of one pixel: ``conv`` or ``dense``.
         grouped: convolutions in groups: ``native``, or ``split`` for one convolution a group.
+        stem: of a network that is to become integers: ``int8``, or ``narrow`` where all up to the
+            first tensor of more than `NARROW` channels will stay in float, with its native forms.
     """
 
     hardswish: str = "native"
     mean: str = "mean"
     pointwise: str = "conv"
     grouped: str = "native"
+    stem: str = "int8"
+
+
+NARROW = 32
+"""Channels up to which convolutions take longer in integers than in float32: few of them fill no
+vector, let alone a tile of a processor that multiplies matrices."""
 
 
 Operand = Any
@@ -98,6 +106,13 @@ class Lowering:
         assert self.node is not None
         found = self.node.meta["val"]
         return tuple((found[0] if isinstance(found, list | tuple) else found).shape)
+
+    @property
+    def in_float(self) -> bool:
+        """Whether all that was computed so far stays in float; see `Forms.stem`."""
+        return self.forms.stem == "narrow" and all(
+            is_narrow(entry.shape) for entry in self.graph.tensors if entry.data is None
+        )
 
     def stored(self, value: Operand, order: Sequence[int] | None = None) -> int:
         """A tensor in which a value's dimensions lie in some order.
@@ -171,6 +186,11 @@ class Lowering:
     def refuse(self, what: str) -> ModelError:
         """The error for an operator, or a use of one, that cannot be written."""
         return refusal(self.node, what)
+
+
+def is_narrow(shape: Sequence[int]) -> bool:
+    """Whether a tensor, whose channels are last, has few of them."""
+    return len(shape) == 4 and shape[-1] <= NARROW
 
 
 def canonical(rank: int) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from edgekit.core import Scheme
 from edgekit.errors import ModelError
 from exporters.tflite.converter import SIGNATURE
 from exporters.tflite.flatbuffer import constant, operator_kind, pack, schema, unpack
+from exporters.tflite.lowering import is_narrow
+from exporters.tflite.rescaling import merge_factors
 
 if TYPE_CHECKING:
     from edgekit.core import Array
@@ -55,13 +58,14 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
         recipe.add_dynamic_config(".*", every, _BITS[scheme.weights])
     else:
         _add_static(recipe, scheme)
-    for layer in scheme.float_layers:
-        recipe.add_quantization_config(_tensors_of(layer), every, algorithm_key=keep)
+    flat = unpack(content)
+    stem = _stem(flat) if scheme.forms.get("stem") == "narrow" else []
+    for pattern in (*map(_tensors_of, scheme.float_layers), *map(_tensor, stem)):
+        recipe.add_quantization_config(pattern, every, algorithm_key=keep)
     if scheme.interface == "float" and scheme.calibration is not None:
         for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
             recipe.add_quantization_config(".*", end, algorithm_key=keep)
     worker = quantizer.Quantizer(content, recipe.get_quantization_recipe())
-    flat = unpack(content)
     kinds = sorted({operator_kind(flat, operator) for operator in flat.subgraphs[0].operators})
     nothing = ModelError(
         f"the network has no layer that ai-edge-quantizer knows: it has {', '.join(kinds)}"
@@ -81,9 +85,59 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
         raise ModelError(f"ai-edge-quantizer: {error}") from error
     if found is None or not _has_integers(bytes(found)):
         raise nothing
+    flat = unpack(bytes(found))
+    merge_factors(flat)
     if scheme.interface == "int8":
-        _check_ends(bytes(found))
-    return _named(bytes(found))
+        if stem:
+            _take_integers(flat, images)
+        _check_ends(flat)
+    _name_output(flat)
+    return pack(flat)
+
+
+def _stem(flat: Any) -> list[str]:
+    """Names of the tensors of few channels at the beginning, which depend on no others."""
+    (graph,) = flat.subgraphs
+    begun, names = {int(i) for i in graph.inputs}, []
+    for operator in graph.operators:
+        given = [int(i) for i in operator.inputs if i >= 0 and not constant(flat, i)]
+        made = [graph.tensors[i] for i in operator.outputs]
+        if begun.issuperset(given) and all(is_narrow(tensor.shape) for tensor in made):
+            begun.update(int(i) for i in operator.outputs)
+            names += [tensor.name.decode() for tensor in made]
+    return names
+
+
+def _take_integers(flat: Any, images: Sequence[Array]) -> None:
+    """Gives a file whose first layers are in float an input of integers."""
+    (graph,) = flat.subgraphs
+    (index,) = graph.inputs
+    if _scaled(graph.tensors[index]):
+        return
+    low = min(0.0, *(float(image.min()) for image in images))
+    high = max(0.0, *(float(image.max()) for image in images))
+    image, table = copy.copy(graph.tensors[index]), schema().QuantizationParametersT()
+    scale = np.float32((high - low) / 255)
+    table.scale = np.array([scale])
+    table.zeroPoint = np.array([round(-128 - low / float(scale))], np.int64)
+    image.type, image.quantization = schema().TensorType.INT8, table
+    graph.tensors[index].name = b"image#real"
+    graph.tensors.append(image)
+    widening = schema().OperatorT()
+    widening.inputs, widening.outputs = [len(graph.tensors) - 1], [index]
+    kind = schema().BuiltinOperator.DEQUANTIZE
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in flat.operatorCodes]
+    if kind not in codes:
+        code = schema().OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = kind
+        code.version = 2
+        flat.operatorCodes.append(code)
+        codes.append(kind)
+    widening.opcodeIndex = codes.index(kind)
+    graph.operators.insert(0, widening)
+    graph.inputs = [len(graph.tensors) - 1]
+    for signature in flat.signatureDefs or []:
+        signature.inputs[0].tensorIndex = len(graph.tensors) - 1
 
 
 def _add_static(recipe: Any, scheme: Scheme) -> None:
@@ -101,9 +155,9 @@ def _add_static(recipe: Any, scheme: Scheme) -> None:
             recipe.add_static_config(".*", kind, *bits, algorithm_key=AlgorithmName.MSE)
 
 
-def _check_ends(content: bytes) -> None:
+def _check_ends(flat: Any) -> None:
     """Refuses a file whose input or output is no integer with a scale."""
-    (graph,) = unpack(content).subgraphs
+    (graph,) = flat.subgraphs
     for what, (index,) in (("input", graph.inputs), ("output", graph.outputs)):
         if not _scaled(graph.tensors[index]):
             raise ModelError(
@@ -112,9 +166,8 @@ def _check_ends(content: bytes) -> None:
             )
 
 
-def _named(content: bytes) -> bytes:
-    """A file whose output has its name again, where a conversion to float was put behind it."""
-    flat = unpack(content)
+def _name_output(flat: Any) -> None:
+    """Gives the output its name again, where a conversion to float was put behind it."""
     (graph,) = flat.subgraphs
     (output,) = graph.outputs
     if graph.tensors[output].name != b"scores":
@@ -122,7 +175,6 @@ def _named(content: bytes) -> bytes:
             if tensor.name == b"scores":
                 tensor.name = b"scores#integers"
         graph.tensors[output].name = b"scores"
-    return pack(flat)
 
 
 def _has_integers(content: bytes) -> bool:
@@ -166,6 +218,11 @@ def _scaled(tensor: Any) -> bool:
 def _tensors_of(layer: str) -> str:
     """A pattern of the tensors that a module computes."""
     return rf"(^|;){re.escape(layer)}([.#/;]|$)"
+
+
+def _tensor(name: str) -> str:
+    """A pattern of one tensor."""
+    return rf"(^|;){re.escape(name)}(;|$)"
 
 
 def _found(content: bytes, images: Sequence[Array], how: str) -> list[tuple[str, float, float]]:

@@ -1,0 +1,160 @@
+"""Products with a constant that a file of integers need not compute: its scales say the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from exporters.tflite.flatbuffer import constant, operator_kind, schema
+
+# What a factor of their input goes through, as the integers stay the same.
+_THROUGH = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN", "MUL", "PAD", "RESHAPE")
+# What takes a factor of its input into the scale of its weights.
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+@dataclasses.dataclass
+class _Change:
+    """Factors of scales by tensor, as far as they are known."""
+
+    factors: dict[int, float] = dataclasses.field(default_factory=dict)
+    weights: dict[int, float] = dataclasses.field(default_factory=dict)
+
+
+def merge_factors(flat: Any) -> int:
+    """Takes products with one number out of a file of integers; gives how many.
+
+    A h-swish is ``x * relu6(x + 3) / 6``. Without the division all integers behind it are the
+    same, and stand for six times as much, up to the next layer with weights, which then stand for
+    a sixth. A product whose output reaches anything else, such as a sum, stays.
+    """
+    (graph,) = flat.subgraphs
+    merged = 0
+    for product in list(graph.operators):
+        factor = _factor(flat, product)
+        if factor is None:
+            continue
+        source, (output,) = _given(flat, product), product.outputs
+        if not _same_integers(graph.tensors[source], graph.tensors[output], factor):
+            continue
+        change = _Change({output: 1 / factor})
+        if not _follow(flat, output, change):
+            continue
+        for index, by in change.factors.items():
+            _scale(graph.tensors[index], by)
+        for index, by in change.weights.items():
+            _scale(graph.tensors[index], by)
+        graph.operators.remove(product)
+        for operator in graph.operators:
+            operator.inputs = [source if i == output else i for i in operator.inputs]
+        merged += 1
+    if merged:
+        _drop_unread(flat)
+    return merged
+
+
+def _factor(flat: Any, operator: Any) -> float | None:
+    """The number that a product multiplies by; ``None`` if it is another operator."""
+    if operator_kind(flat, operator) != "MUL" or operator.builtinOptions.fusedActivationFunction:
+        return None
+    known = [i for i in operator.inputs if constant(flat, i)]
+    if len(known) != 1:
+        return None
+    tensor = flat.subgraphs[0].tensors[known[0]]
+    scales = _scales(tensor)
+    data = flat.buffers[tensor.buffer].data
+    if tensor.type != schema().TensorType.INT8 or scales is None or len(data) != 1:
+        return None
+    value = (float(np.asarray(data).view(np.int8)[0]) - _zero(tensor)) * float(scales[0])
+    return value if value > 0 else None
+
+
+def _given(flat: Any, operator: Any) -> int:
+    return int(next(i for i in operator.inputs if not constant(flat, i)))
+
+
+def _same_integers(source: Any, output: Any, factor: float) -> bool:
+    """Whether a product gives the integers that it takes."""
+    one, other = _scales(source), _scales(output)
+    return (
+        one is not None
+        and other is not None
+        and len(one) == len(other) == 1
+        and source.type == output.type
+        and _zero(source) == _zero(output)
+        and abs(float(one[0]) * factor / float(other[0]) - 1) < 1e-3
+    )
+
+
+def _follow(flat: Any, start: int, change: _Change) -> bool:
+    """Finds the scales that change with that of a tensor; whether they all can."""
+    (graph,) = flat.subgraphs
+    if start in graph.outputs:
+        return False
+    uses = Counter(int(i) for operator in graph.operators for i in operator.inputs)
+    for operator in graph.operators:  # in the order in which they are computed
+        by = [change.factors[i] for i in map(int, operator.inputs) if i in change.factors]
+        if not by:
+            continue
+        kind = operator_kind(flat, operator)
+        if kind in _THROUGH and not _clamps(operator):
+            (output,) = operator.outputs
+            if output in graph.outputs or _scales(graph.tensors[output]) is None:
+                return False
+            change.factors[int(output)] = float(np.prod(by))
+        elif kind in _WEIGHTED and int(operator.inputs[0]) in change.factors:
+            weights = int(operator.inputs[1])
+            if uses[weights] != 1 or _scales(graph.tensors[weights]) is None:
+                return False
+            change.weights[weights] = 1 / by[0]
+        else:
+            return False
+    return True
+
+
+def _clamps(operator: Any) -> bool:
+    """Whether an activation is part of an operator: its bounds would have to move, too."""
+    return bool(getattr(operator.builtinOptions, "fusedActivationFunction", 0))
+
+
+def _scales(tensor: Any) -> Any:
+    return None if tensor.quantization is None else tensor.quantization.scale
+
+
+def _zero(tensor: Any) -> int:
+    zeros = tensor.quantization.zeroPoint
+    return 0 if zeros is None or not len(zeros) else int(zeros[0])
+
+
+def _scale(tensor: Any, by: float) -> None:
+    # A new table: the quantizer lets tensors share theirs.
+    table = schema().QuantizationParametersT()
+    table.__dict__.update(vars(tensor.quantization))
+    table.scale = (np.asarray(tensor.quantization.scale, np.float64) * by).astype(np.float32)
+    tensor.quantization = table
+
+
+def _drop_unread(flat: Any) -> None:
+    """Takes tensors that no operator has any more out of the file, and their values."""
+    (graph,) = flat.subgraphs
+    read = {int(i) for op in graph.operators for i in (*op.inputs, *op.outputs) if i >= 0}
+    read |= {int(i) for i in (*graph.inputs, *graph.outputs)}
+    numbers: Mapping[int, int] = {old: new for new, old in enumerate(sorted(read))} | {-1: -1}
+    graph.tensors = [graph.tensors[i] for i in sorted(read)]
+    for operator in graph.operators:
+        operator.inputs = [numbers[int(i)] for i in operator.inputs]
+        operator.outputs = [numbers[int(i)] for i in operator.outputs]
+    graph.inputs = [numbers[int(i)] for i in graph.inputs]
+    graph.outputs = [numbers[int(i)] for i in graph.outputs]
+    for signature in flat.signatureDefs or []:
+        for entry in (*signature.inputs, *signature.outputs):
+            entry.tensorIndex = numbers[int(entry.tensorIndex)]
+    used = sorted({0, *(t.buffer for t in graph.tensors), *(m.buffer for m in flat.metadata or [])})
+    places = {old: new for new, old in enumerate(used)}
+    flat.buffers = [flat.buffers[i] for i in used]
+    for holder in (*graph.tensors, *(flat.metadata or [])):
+        holder.buffer = places[holder.buffer]
