@@ -135,6 +135,10 @@ LOWERINGS = {
     "fold-batchnorm": Entry(
         "edgekit.lowering.fold_batchnorm:LOWERING", "batch norm folded into the convolution"
     ),
+    "order-channels": Entry(
+        "edgekit.lowering.order_channels:LOWERING",
+        "shuffles of channels taken into the weights behind them",
+    ),
 }
 
 SOURCES = {

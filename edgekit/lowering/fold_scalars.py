@@ -21,7 +21,15 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgekit.core import Scheme
-from edgekit.lowering.layers import FOLDABLE, Tracer, is_layer, is_norm, module_calls, with_affine
+from edgekit.lowering.layers import (
+    FOLDABLE,
+    Tracer,
+    is_layer,
+    is_norm,
+    is_same,
+    module_calls,
+    with_affine,
+)
 
 _KINDS: dict[Any, str] = {
     operator.mul: "mul", torch.mul: "mul", torch.multiply: "mul", "mul": "mul",
@@ -69,20 +77,10 @@ class FoldScalars:
             except Exception:  # see above
                 return model
             # What code asks of a proxy may send it another way than a tensor would.
-            if not _is_same(expected, traced) or not _fold(program, constants):
+            if not is_same(expected, traced) or not _fold(program, constants):
                 return model
             program.recompile()
-            return program if _is_same(expected, program(example)) else model
-
-
-def _is_same(expected: Any, found: Any) -> bool:
-    """Whether two outputs differ by rounding only."""
-    if not isinstance(expected, Tensor) or not isinstance(found, Tensor):
-        return False
-    if expected.shape != found.shape or expected.dtype != found.dtype:
-        return False
-    bound = 1e-3 * float(expected.abs().max())
-    return bool((expected - found).abs().max() <= bound)
+            return program if is_same(expected, program(example)) else model
 
 
 def _kind(node: fx.Node) -> str | None:

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from edgekit.search.workshop import MEASURING_SECONDS
+from edgekit.search.measuring import MEASURING_SECONDS
 
 HEAD = (
     "| network | target | latency | 95 % interval | test before | after | uniform | its latency | "

@@ -1,0 +1,260 @@
+"""Shuffles of channels that no runtime need compute: the weights behind them are reordered.
+
+Concatenating, shuffling and splitting only say where channels lie. A convolution of all channels
+takes them in any order, and one of each channel by itself gives them in that order. What is left
+of the shuffles of ShuffleNetV2 are slices and concatenations; see `docs/quantize.md`.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import operator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from edgekit.core import Scheme
+from edgekit.lowering.layers import Tracer, is_layer, is_same, module_calls
+from edgekit.models.blocks import ChannelShuffle
+
+# What moves channels, or says where they are, and computes nothing.
+_MOVING: set[Any] = {
+    torch.cat, torch.concat, torch.chunk, torch.split, torch.reshape, torch.transpose,
+    torch.permute, torch.flatten, torch.narrow, operator.getitem, getattr,
+    operator.floordiv, operator.mul, operator.add, operator.sub,
+    "reshape", "view", "transpose", "permute", "flatten", "contiguous", "chunk", "split", "narrow",
+    "size", "swapaxes",
+}  # fmt: skip
+
+
+class OrderChannels:
+    """Reorders the weights of convolutions behind a shuffle, so that it is not needed."""
+
+    name = "order-channels"
+
+    def applies(self, model: nn.Module, target: str, scheme: Scheme) -> bool:
+        """Not for TFLite: edgekit's converter does so while it writes."""
+        return target in ("onnx", "openvino")
+
+    def rewrite(self, model: nn.Module, example: Tensor) -> nn.Module:
+        """The program of the network without its shuffles; paths of its layers stay.
+
+        A network that cannot be traced, or has no shuffles, stays as it is.
+        """
+        try:
+            found = copy.deepcopy(model)
+            graph = _Tracer().trace(found)
+        except Exception:  # the network's own code runs on proxies here and may raise anything
+            return model
+        if not any(_joins(node) for node in graph.nodes):
+            return model
+        program = fx.GraphModule(found, graph, type(model).__name__)
+        with torch.no_grad():
+            try:
+                expected = model(example)
+                places = _Places(program)
+                traced = places.run(example)
+            except Exception:  # see above
+                return model
+            if not is_same(expected, traced) or not _reorder(program, places):
+                return model
+            program.recompile()
+            return program if is_same(expected, program(example)) else model
+
+
+class _Tracer(Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        # It asks how its input lies in memory.
+        return isinstance(m, ChannelShuffle) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _joins(node: fx.Node) -> bool:
+    return node.op == "call_function" and node.target in (torch.cat, torch.concat)
+
+
+Owner = tuple[fx.Node, int]
+"""What computes a channel, and its place there."""
+
+
+class _Places(fx.Interpreter):
+    """Runs a network, and follows its channels through what only moves them.
+
+    Attributes:
+        images: of nodes that give (N, C, H, W), the number of each channel.
+        owners: by number of a channel.
+    """
+
+    def __init__(self, program: fx.GraphModule) -> None:
+        super().__init__(program)
+        self.images: dict[fx.Node, list[int]] = {}
+        self.owners: list[Owner] = []
+        self._marks: dict[fx.Node, Any] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Computes a node, and the same with numbers of channels in place of values."""
+        value = super().run_node(n)
+        marks = self._moved(n, value)
+        if marks is None and isinstance(value, Tensor) and value.ndim == 4:
+            count, first = value.shape[1], len(self.owners)
+            self.owners += [(n, i) for i in range(count)]
+            numbers = torch.arange(first, first + count, dtype=torch.float64)
+            marks = numbers.reshape(1, -1, 1, 1).expand(value.shape)
+        self._marks[n] = value if marks is None else marks
+        if isinstance(marks, Tensor) and marks.ndim == 4:
+            self.images[n] = [int(i) for i in marks[0, :, 0, 0]]
+        return value
+
+    def of(self, node: Any) -> list[Owner]:
+        """Owners of the channels of a node; none where it gives no image."""
+        return [self.owners[i] for i in self.images.get(node, ())]
+
+    def _moved(self, node: fx.Node, value: Any) -> Any:
+        """Marks of what a node gives; ``None`` where it does more than move channels."""
+        module = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
+        if node.target not in _MOVING and not isinstance(module, ChannelShuffle | nn.Identity):
+            return None
+        args = fx.node.map_arg(node.args, lambda n: self._marks[n])
+        kwargs = fx.node.map_arg(node.kwargs, lambda n: self._marks[n])
+        call: Callable[..., Any]
+        if module is not None:
+            call = module
+        elif node.op == "call_method":
+            return _whole(getattr(args[0], str(node.target))(*args[1:], **kwargs), value)
+        else:
+            call = node.target  # type: ignore[assignment]
+        return _whole(call(*args, **kwargs), value)
+
+
+def _whole(marks: Any, value: Any) -> Any:
+    """Marks, where every plane of them has one number still; ``None`` else."""
+    if isinstance(marks, Tensor):
+        if marks.ndim < 4 or marks.shape != value.shape:
+            return None
+        same = (marks == marks[:1, ..., :1, :1]).all()
+        return marks if bool(same) else None
+    if isinstance(marks, tuple | list) and any(isinstance(one, Tensor) for one in marks):
+        parts = [_whole(one, other) for one, other in zip(marks, value, strict=True)]
+        return None if any(part is None for part in parts) else tuple(parts)
+    return marks
+
+
+Run = tuple[fx.Node, int, int]
+"""Neighbouring channels of what a node gives: the first one, and their number."""
+
+
+def _reorder(program: fx.GraphModule, places: _Places) -> bool:
+    """Makes convolutions read channels as they lie; whether there were any to change."""
+    calls = module_calls(program.graph)
+    times = Counter(calls.values())
+    wanted: dict[fx.Node, list[Run]] = {}
+    for node in program.graph.nodes:
+        path = calls.get(node)
+        layer = None if path is None or times[path] != 1 else program.get_submodule(path)
+        if not isinstance(layer, nn.Conv2d) or not is_layer(layer) or len(node.args) != 1:
+            continue
+        owners = places.of(node.args[0])
+        if not owners or _lie(owners) or len(set(owners)) != len(owners):
+            continue
+        order = _as_they_lie(owners)
+        if layer.groups == 1:
+            layer.weight.data = layer.weight.data[:, order].contiguous()
+        elif layer.groups == layer.in_channels == layer.out_channels and all(
+            _is_dense(program, user, calls, times) for user in _readers(program, node)
+        ):
+            layer.weight.data = layer.weight.data[order].contiguous()
+            if layer.bias is not None:
+                layer.bias.data = layer.bias.data[order].contiguous()
+            for new, old in enumerate(order):
+                places.owners[places.images[node][old]] = (node, new)
+        else:
+            continue
+        wanted[node] = _runs([owners[i] for i in order])
+    if wanted:
+        _read(program.graph, wanted, places)
+        program.graph.eliminate_dead_code()
+        program.delete_all_unused_submodules()
+    return bool(wanted)
+
+
+def _readers(program: fx.GraphModule, node: fx.Node) -> Iterator[fx.Node]:
+    """What reads a node; what was folded away leaves nodes that do nothing."""
+    for user in node.users:
+        if user.op == "call_module" and isinstance(
+            program.get_submodule(str(user.target)), nn.Identity
+        ):
+            yield from _readers(program, user)
+        else:
+            yield user
+
+
+def _is_dense(
+    program: fx.GraphModule, node: fx.Node, calls: Mapping[fx.Node, str], times: Mapping[str, int]
+) -> bool:
+    """Whether a node is a convolution of all channels, whose weights can be reordered."""
+    path = calls.get(node)
+    if path is None or times[path] != 1 or len(node.args) != 1:
+        return False
+    layer = program.get_submodule(path)
+    return isinstance(layer, nn.Conv2d) and layer.groups == 1 and is_layer(layer)
+
+
+def _as_they_lie(owners: Sequence[Owner]) -> list[int]:
+    """An order of channels in which those of the same node follow one another."""
+    turn: dict[fx.Node, int] = {}
+    for node, _ in owners:
+        turn.setdefault(node, len(turn))
+    return sorted(range(len(owners)), key=lambda i: (turn[owners[i][0]], owners[i][1]))
+
+
+def _lie(owners: Sequence[Owner]) -> bool:
+    """Whether channels lie in order already, those of each node side by side."""
+    return len(_runs(owners)) == len({node for node, _ in owners})
+
+
+def _runs(owners: Sequence[Owner]) -> list[Run]:
+    runs: list[Run] = []
+    for node, place in owners:
+        if runs and runs[-1][0] is node and runs[-1][1] + runs[-1][2] == place:
+            runs[-1] = (node, runs[-1][1], runs[-1][2] + 1)
+        else:
+            runs.append((node, place, 1))
+    return runs
+
+
+def _read(graph: fx.Graph, wanted: Mapping[fx.Node, Sequence[Run]], places: _Places) -> None:
+    """Makes nodes read channels side by side; what is read in parts is split once."""
+    ends: dict[fx.Node, set[int]] = {}
+    for runs in wanted.values():
+        for node, first, count in runs:
+            ends.setdefault(node, {0, len(places.images[node])}).update((first, first + count))
+    parts: dict[tuple[fx.Node, int], fx.Node] = {}
+    for node, found in ends.items():
+        cuts = sorted(found)
+        sizes = [b - a for a, b in itertools.pairwise(cuts)]
+        if len(sizes) == 1:
+            parts[node, 0] = node
+            continue
+        with graph.inserting_after(node):
+            split = graph.call_function(torch.split, (node, sizes, 1))
+        for i in reversed(range(len(sizes))):
+            with graph.inserting_after(split):
+                parts[node, cuts[i]] = graph.call_function(operator.getitem, (split, i))
+    joined: dict[tuple[fx.Node, ...], fx.Node] = {}
+    for node, runs in wanted.items():
+        pieces = tuple(
+            parts[source, place]
+            for source, first, count in runs
+            for place in sorted(ends[source])
+            if first <= place < first + count
+        )
+        if len(pieces) > 1 and pieces not in joined:
+            with graph.inserting_before(node):
+                joined[pieces] = graph.call_function(torch.cat, (list(pieces), 1))
+        node.args = (joined.get(pieces, pieces[0]),)
+
+
+LOWERING = OrderChannels()
