@@ -136,8 +136,12 @@ LOWERINGS = {
         "edgekit.lowering.fold_batchnorm:LOWERING", "batch norm folded into the convolution"
     ),
     "order-channels": Entry(
-        "edgekit.lowering.order_channels:LOWERING",
+        "edgekit.lowering.order_channels:CHANNELS",
         "shuffles of channels taken into the weights behind them",
+    ),
+    "order-groups": Entry(
+        "edgekit.lowering.order_channels:GROUPS",
+        "the same, in front of grouped convolutions, too",
     ),
 }
 

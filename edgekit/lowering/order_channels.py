@@ -12,6 +12,7 @@ import itertools
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,14 +32,23 @@ _MOVING: set[Any] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
 class OrderChannels:
-    """Reorders the weights of convolutions behind a shuffle, so that it is not needed."""
+    """Reorders the weights of convolutions behind a shuffle, so that it is not needed.
 
-    name = "order-channels"
+    Attributes:
+        targets: that it is for. Not TFLite, where edgekit's converter does so while it writes.
+        grouped: whether to do so in front of grouped convolutions, too, where as many slices as
+            the square of the groups take the shuffle's place.
+    """
+
+    name: str
+    targets: tuple[str, ...]
+    grouped: bool = False
 
     def applies(self, model: nn.Module, target: str, scheme: Scheme) -> bool:
-        """Not for TFLite: edgekit's converter does so while it writes."""
-        return target in ("onnx", "openvino")
+        """Wherever channels may be put together."""
+        return target in self.targets
 
     def rewrite(self, model: nn.Module, example: Tensor) -> nn.Module:
         """The program of the network without its shuffles; paths of its layers stay.
@@ -60,7 +70,7 @@ class OrderChannels:
                 traced = places.run(example)
             except Exception:  # see above
                 return model
-            if not is_same(expected, traced) or not _reorder(program, places):
+            if not is_same(expected, traced) or not _reorder(program, places, self.grouped):
                 return model
             program.recompile()
             return program if is_same(expected, program(example)) else model
@@ -146,28 +156,35 @@ Run = tuple[fx.Node, int, int]
 """Neighbouring channels of what a node gives: the first one, and their number."""
 
 
-def _reorder(program: fx.GraphModule, places: _Places) -> bool:
+def _reorder(program: fx.GraphModule, places: _Places, grouped: bool) -> bool:
     """Makes convolutions read channels as they lie; whether there were any to change."""
     calls = module_calls(program.graph)
     times = Counter(calls.values())
+    layers = {
+        node: layer
+        for node, path in calls.items()
+        if times[path] == 1
+        and len(node.args) == 1
+        and isinstance(layer := program.get_submodule(path), nn.Conv2d)
+        and is_layer(layer)
+    }
+    # Those that can take their channels in another order; of each channel by itself, none else can.
+    taking = {
+        node
+        for node, layer in layers.items()
+        if layer.groups == 1 or (grouped and layer.groups < layer.in_channels)
+    }
     wanted: dict[fx.Node, list[Run]] = {}
-    for node in program.graph.nodes:
-        path = calls.get(node)
-        layer = None if path is None or times[path] != 1 else program.get_submodule(path)
-        if not isinstance(layer, nn.Conv2d) or not is_layer(layer) or len(node.args) != 1:
-            continue
+    for node, layer in layers.items():
         owners = places.of(node.args[0])
         if not owners or _lie(owners) or len(set(owners)) != len(owners):
             continue
-        order = _as_they_lie(owners)
-        if layer.groups == 1:
-            layer.weight.data = layer.weight.data[:, order].contiguous()
-        elif layer.groups == layer.in_channels == layer.out_channels and all(
-            _is_dense(program, user, calls, times) for user in _readers(program, node)
+        if node in taking:
+            order = _take(layer, owners)
+        elif layer.groups == layer.in_channels == layer.out_channels and taking.issuperset(
+            _readers(program, node)
         ):
-            layer.weight.data = layer.weight.data[order].contiguous()
-            if layer.bias is not None:
-                layer.bias.data = layer.bias.data[order].contiguous()
+            order = _hand_on(layer, owners)
             for new, old in enumerate(order):
                 places.owners[places.images[node][old]] = (node, new)
         else:
@@ -180,6 +197,27 @@ def _reorder(program: fx.GraphModule, places: _Places) -> bool:
     return bool(wanted)
 
 
+def _take(layer: nn.Conv2d, owners: Sequence[Owner]) -> list[int]:
+    """Reorders what a convolution takes, within its groups; gives the order."""
+    order, size = [], layer.in_channels // layer.groups
+    weights = []
+    for group, weight in enumerate(layer.weight.data.chunk(layer.groups)):
+        own = _as_they_lie(owners[group * size : (group + 1) * size])
+        weights.append(weight[:, own])
+        order += [group * size + i for i in own]
+    layer.weight.data = torch.cat(weights).contiguous()
+    return order
+
+
+def _hand_on(layer: nn.Conv2d, owners: Sequence[Owner]) -> list[int]:
+    """Reorders what a convolution of each channel by itself takes and gives."""
+    order = _as_they_lie(owners)
+    layer.weight.data = layer.weight.data[order].contiguous()
+    if layer.bias is not None:
+        layer.bias.data = layer.bias.data[order].contiguous()
+    return order
+
+
 def _readers(program: fx.GraphModule, node: fx.Node) -> Iterator[fx.Node]:
     """What reads a node; what was folded away leaves nodes that do nothing."""
     for user in node.users:
@@ -189,17 +227,6 @@ def _readers(program: fx.GraphModule, node: fx.Node) -> Iterator[fx.Node]:
             yield from _readers(program, user)
         else:
             yield user
-
-
-def _is_dense(
-    program: fx.GraphModule, node: fx.Node, calls: Mapping[fx.Node, str], times: Mapping[str, int]
-) -> bool:
-    """Whether a node is a convolution of all channels, whose weights can be reordered."""
-    path = calls.get(node)
-    if path is None or times[path] != 1 or len(node.args) != 1:
-        return False
-    layer = program.get_submodule(path)
-    return isinstance(layer, nn.Conv2d) and layer.groups == 1 and is_layer(layer)
 
 
 def _as_they_lie(owners: Sequence[Owner]) -> list[int]:
@@ -257,4 +284,7 @@ def _read(graph: fx.Graph, wanted: Mapping[fx.Node, Sequence[Run]], places: _Pla
         node.args = (joined.get(pieces, pieces[0]),)
 
 
-LOWERING = OrderChannels()
+CHANNELS = OrderChannels("order-channels", ("onnx",))
+"""Not in front of grouped convolutions: ``groups=dense`` takes those shuffles in."""
+
+GROUPS = OrderChannels("order-groups", ("openvino",), grouped=True)
