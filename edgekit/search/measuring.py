@@ -99,25 +99,31 @@ class Measurer:
         return times.p50_ms, times.ci95_ms
 
     def latency(
-        self, place: Place, path: Path, start: Path, start_ms: float, expected: float
+        self, place: Place, path: Path, start: Path, start_ms: float, expected: float, bound: float
     ) -> Latency:
         """Measures a file in turns with that of the start.
 
         Args:
             expected: share of the latency by which it should differ from what it is told from.
+            bound: ratio on one side of which the interval should lie.
         """
         seconds = MEASURING_SECONDS
         for attempt in range(MEASURING_TRIES):
             ratio = self._compared(path, start, seconds).ratio
             record = {"ratio": ratio.ratio, "ci95": list(ratio.ci95), "seconds": seconds}
             self._journal.note("measurement", place, record)
-            if ratio.precision <= expected / 2 or attempt + 1 == MEASURING_TRIES:
+            wide, undecided = ratio.precision > expected / 2, ratio.ratio <= bound < ratio.ci95[1]
+            if not (wide or undecided) or attempt + 1 == MEASURING_TRIES:
                 break
             seconds *= 2
+            why = (
+                f"the interval of +-{ratio.precision:.1%} is wide for a step of {expected:.1%}"
+                if wide
+                else f"{ratio.ratio:.3f} +-{ratio.precision:.1%} may keep the budget or not"
+            )
             self._say(
                 place,
-                f"{place.series} {place.step}: the interval of +-{ratio.precision:.1%} is wide for "
-                f"a step of {expected:.1%}: measuring again, for {seconds:.0f} s",
+                f"{place.series} {place.step}: {why}: measuring again, for {seconds:.0f} s",
             )
         return Latency(ratio.ratio, ratio.ci95, ratio.ratio * start_ms)
 

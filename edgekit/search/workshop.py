@@ -444,7 +444,8 @@ class Workshop:
             elif "latency" in asked:
                 self.notify(f"{place.series} {place.step}: measuring against the start")
                 start, ms = self.out / self.start.artifact, self.start.costs["latency"]
-                found = self._measurer.latency(place, path, start, ms, expected)
+                bound = self.bounds[[one.resource for one in self.limits].index("latency")] / ms
+                found = self._measurer.latency(place, path, start, ms, expected, bound)
                 ratio, ci95, costs["latency"] = found.ratio, found.ci95, found.ms
                 latency_ci95 = (ci95[0] * ms, ci95[1] * ms)
             if "energy" in asked:

@@ -35,7 +35,7 @@ from edgekit.measure.metering import discover
 from edgekit.measure.session import Effort
 from edgekit.measure.subjects import Subject
 from edgekit.models import build, find_spec
-from edgekit.models.weights import Checkpoint, load_state, save_checkpoint
+from edgekit.models.weights import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from edgekit.search import measuring
 from edgekit.search.learning import Learner
 from edgekit.search.netadapt import CHOICE, SMALLEST_CHANGE
@@ -44,6 +44,12 @@ QUICK = (
     "--target", "tflite", "--reduction", 0.2, "--tune-steps", 2, "--finish-epochs", 0,
     "--no-distill", "--workers", 1, "--selection-images", 100,
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times of parts that a test makes up stay its own."""
+    monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture(scope="module")
@@ -132,8 +138,10 @@ def test_steps_choose_among_several_groups(searched: Path) -> None:
     assert min(one["share"] for one in proposals) <= 0.2
 
 
-def killed(run: Path, folder: Path, moments: Sequence[int]) -> None:
-    """A search that was killed after so many candidates, again and again, and then went on."""
+def killed(
+    run: Path, folder: Path, moments: Sequence[int], by: signal.Signals = signal.SIGKILL
+) -> None:
+    """A search that was ended after so many candidates, again and again, and then went on."""
     journal = folder / "s" / "journal.sqlite"
     for moment in moments:
         more = ("--resume",) if journal.exists() else ()
@@ -144,8 +152,8 @@ def killed(run: Path, folder: Path, moments: Sequence[int]) -> None:
         while _candidates(journal) < moment:
             assert process.poll() is None
             time.sleep(0.02)
-        os.kill(process.pid, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        os.kill(process.pid, by)
+        assert process.wait() == (130 if by is signal.SIGINT else -by)
     _run(folder, run, "s", "--resume")
 
 
@@ -157,10 +165,13 @@ def _candidates(journal: Path) -> int:
     return -1
 
 
+@pytest.mark.parametrize(
+    "by", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_search_that_is_killed_goes_on_to_the_same_network(
-    searched: Path, trained: Path, tmp_path: Path
+    by: signal.Signals, searched: Path, trained: Path, tmp_path: Path
 ) -> None:
-    killed(trained, tmp_path, [12])
+    killed(trained, tmp_path, [12], by)
     assert steps(tmp_path / "s") == steps(searched)
 
 
@@ -238,6 +249,52 @@ def test_a_folder_that_cannot_be_made_is_named(
     result = run("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "file/s")
     assert result.code == 3
     assert "cannot make the folder file/s" in result.message
+
+
+def test_another_network_or_version_is_named(
+    run: CommandLine, searched: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(searched, tmp_path / "s")
+    checkpoint = load_checkpoint(trained)
+    state = {name: value.clone() for name, value in checkpoint.state.items()}
+    state["stem.conv.weight"] *= 2
+    save_checkpoint(tmp_path / "other.pt", dataclasses.replace(checkpoint, state=state))
+    words = ("--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume")
+    result = run("search", "other.pt", *words)
+    assert result.code == 2
+    assert "s/journal.sqlite is of another search: its network is mobilenetv3" in result.message
+    monkeypatch.setattr("edgekit.__version__", "9.9")
+    result = run("search", trained, *words)
+    assert result.code == 2
+    assert "its version of edgekit is" in result.message
+    assert "now it is 9.9" in result.message
+
+
+def test_workers_that_hang_are_ended_and_the_search_goes_on_later(
+    run: CommandLine, trained: Path
+) -> None:
+    words = ("search", trained, "--budget", "macs=0.9x", *QUICK, "-o", "s")
+    result = run(*words, "--time-limit", "0.01")
+    assert result.code == 3
+    assert "every candidate of step 1 failed: no answer within 0 s" in result.message
+    assert "no answer within 0 s; once more" in result.err
+    assert run(*words, "--resume").code == 0
+
+
+def test_groups_that_are_left_alone_are_named(run: CommandLine, tmp_path: Path) -> None:
+    spec = find_spec("shufflenetv2@0.5", classes=10, resolution=32)
+    digits = open_source("digits")
+    facts, labels = for_source(digits, 32), tuple(digits.classes)
+    torch.manual_seed(0)
+    state = build(spec).state_dict()
+    save_checkpoint(
+        tmp_path / "net.pt", Checkpoint(spec.name, spec, state, labels, facts, "digits")
+    )
+    words = ("--budget", "macs=0.9x", "--method", "uniform", *QUICK, "-o", "s")
+    result = run("search", "net.pt", *words)
+    assert result.code == 0
+    assert "stage2.half was left alone: " in result.err
+    assert "stage2.half" in json.loads(Path("s/search.json").read_text())["frozen"]
 
 
 def test_images_that_changed_are_named(
@@ -351,11 +408,14 @@ def test_baselines_join_a_finished_search(
     assert sum(row["kind"] == "finished" for row in rows) == 1 + len(networks)
 
 
-@pytest.mark.parametrize("method", ["uniform", "compound"])
+@pytest.mark.parametrize(
+    "method", ["uniform", "compound", pytest.param("random", marks=pytest.mark.slow)]
+)
 def test_methods_stand_on_their_own(method: str, run: CommandLine, trained: Path) -> None:
     words = ("--budget", "macs=0.6x", "--method", method, *QUICK, "-o", "s", "--json")
     found = run("search", trained, *words).json
-    assert [step["kind"] for step in found["steps"]] == ["start", "finished"]
+    finished = 3 if method == "random" else 1
+    assert [step["kind"] for step in found["steps"]] == ["start", *["finished"] * finished]
     assert found["final"]["macs"] <= 0.6 * found["baseline"]["macs"]
     assert found["test_top1"]["after"] > 0.1
     evaluated = run("evaluate", "s/model.pt", "--data", "digits", "--json").json
@@ -411,7 +471,7 @@ class Device:
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.gone, self.half_width, self.calls = 0, 0.001, 0
+        self.gone, self.after, self.half_width, self.power, self.calls = 0, 0, 0.001, 1, 0
         self.real = measuring.compare
         monkeypatch.setattr(measuring, "compare", self)
         monkeypatch.setattr(measuring, "MEASURING_SECONDS", 0.4)
@@ -420,11 +480,11 @@ class Device:
 
     def __call__(self, a: Subject, b: Subject, effort: Effort) -> Comparison:
         self.calls += 1
-        if self.gone:
+        if self.gone and self.calls > self.after:
             self.gone -= 1
             raise UnavailableError("the device is gone")
         found = self.real(a, b, effort)
-        ratio = Path(a.words).stat().st_size / Path(b.words).stat().st_size
+        ratio = (Path(a.words).stat().st_size / Path(b.words).stat().st_size) ** self.power
         half = self.half_width * ratio
         changed = dataclasses.replace(found.ratio, ratio=ratio, ci95=(ratio - half, ratio + half))
         return dataclasses.replace(found, ratio=changed)
@@ -438,19 +498,25 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
 SCALED = ("--budget", "latency=0.8x", "--method", "uniform", *QUICK, "-o", "s")
 
 
+@pytest.mark.parametrize("after", [0, 3])
 def test_a_device_that_is_lost_ends_with_the_way_to_go_on(
-    run: CommandLine, trained: Path, device: Device
+    after: int, run: CommandLine, trained: Path, device: Device
 ) -> None:
-    device.gone = 10**6
+    device.gone, device.after = 10**6, after
     result = run("search", trained, *SCALED, "--wait", "0.05")
     assert result.code == 5
     assert "the device is gone; all that was done is kept in s: go on with" in result.message
     words = shlex.split(result.message.partition("go on with ")[2])
     assert words[:2] == ["edgekit", "search"]
     assert words[-1] == "--resume"
-    assert device.calls > 2
-    device.gone = 0
+    assert device.calls > after + 2
+    device.gone = device.calls = 0
     assert run(*words[1:]).code == 0
+    with contextlib.closing(sqlite3.connect("s/journal.sqlite")) as connection:
+        (measured,) = connection.execute(
+            "SELECT count(*) FROM events WHERE kind = 'measurement'"
+        ).fetchone()
+    assert measured == device.calls + after  # nothing was measured twice
 
 
 def test_a_device_that_comes_back_is_waited_for(
@@ -489,6 +555,58 @@ def test_noise_makes_measurements_longer_and_steps_larger(
     assert "measuring again, for 1 s" in result.err
     assert "measurements are only good to +-3.0%: it takes 6.0% away instead of" in result.err
     assert float(steps(Path("s"))[-1]["high"]) <= 0.93
+
+
+def test_a_step_that_went_too_far_gets_channels_back(
+    run: CommandLine, trained: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.power = 3  # of what the parts say
+    monkeypatch.setattr(measuring, "Timer", BySize)
+    words = ("--budget", "latency=0.85x", *QUICK, "--reduction", "0.4", "-o", "s", "--json")
+    found = run("search", trained, *words).json
+    *_, far, wider, last = found["steps"]
+    assert [step["kind"] for step in (far, wider, last)] == ["adapted", "widened", "finished"]
+    assert wider["changed"] == far["changed"]
+    assert wider["width"] > far["width"]
+    assert last["ci95"][1] <= 0.85
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("-t", "tflite", "-p", "int8", "--rule", "accuracy", "--criterion", "norm", "--scratch"),
+        pytest.param(("-t", "onnx", "-p", "int8", "--rule", "reward"), marks=pytest.mark.slow),
+        pytest.param(("-t", "openvino", "--criterion", "taylor"), marks=pytest.mark.slow),
+    ],
+    ids=lambda words: "-".join(words[1::2]),
+)
+def test_latencies_of_the_runtime_steer_it(
+    more: tuple[str, ...], run: CommandLine, trained: Path, device: Device, tmp_path: Path
+) -> None:
+    """Parts are really timed here; whole networks take as long as their files are large."""
+    budget = "latency=0.85x,macs=0.98x,size=900MB"
+    words = ("--budget", budget, *QUICK[2:], *more, "--distill", "--json")
+    result = run("search", trained, *words, "-o", "s")
+    found = result.json
+    assert "budget size=900MB: the network keeps it already" in result.err
+    assert found["final"]["ci95"][1] <= 0.85
+    assert found["final"]["macs"] <= 0.98 * found["baseline"]["macs"]
+    assert found["seconds"]["writing parts"] > 0
+    assert found["prediction_error"] < 0.5
+    contract = json.loads(Path(f"{found['final']['artifact']}.json").read_text())
+    precision = more[3] if "-p" in more else "fp32"
+    assert contract["scheme"]["precision"] == precision
+    # The times are there now.
+    again = run("search", trained, *words, "-o", "t").json
+    assert again["seconds"].get("writing parts", 0) < found["seconds"]["writing parts"]
+    assert [step["width"] for step in again["steps"]] == [step["width"] for step in found["steps"]]
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_finds_the_same(searched: Path, trained: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    _run(tmp_path, trained, "s", "--executor", "ray")
+    assert steps(tmp_path / "s") == steps(searched)
 
 
 def test_a_plain_state_dict_takes_classes_and_preprocessing_from_the_images(
