@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.core import Scheme
+from edgekit.core import NARROW, Scheme
 from edgekit.errors import ModelError
 from exporters._onnx_groups import Dense, leave_out_zeros, make_dense
 from exporters._onnx_squeeze import multiply_pixels
@@ -51,8 +51,6 @@ image, or all up to the first tensor of more than `NARROW` channels. Few channel
 integers: the first convolution of MobileNetV3 takes 2.4 times as long as in float32. ``weights`` of
 seven bits keep the kernels of x86 without dot products of integers exact: they add two products of
 unsigned activations and weights in 16 bits, and cut off what does not fit."""
-
-NARROW = 32
 
 _SIXTH = "/sixth"  # ends the names of multiplications that `_merge_sixths` takes away
 

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from edgekit.core import FLOAT_SCHEMES, INT8, MIXED, OperatorTime, Runner, Scheme, TensorSpec
-from edgekit.errors import InputError
+from edgekit.errors import InputError, ModelError
 from exporters._inputs import Size, closed, fixed_batch, number_of, numbers_only, type_name
 from exporters._openvino_operators import time_operators
 from exporters._openvino_quantizer import RANGES, quantize, with_integer_interface
@@ -38,11 +38,26 @@ _MOVING = {
 }  # fmt: skip
 
 
-MAX_ISA = "AVX512_CORE_VNNI"
-"""The most that oneDNN, whose kernels OpenVINO runs, makes use of; what the environment says about
-``ONEDNN_MAX_CPU_ISA`` comes first. Multiplying tiles (AMX), which it would take otherwise, makes
-mobile networks of integers slower at one image, and it has no way to lay out the weights of some
-grouped convolutions for them: it refuses ShuffleNetV1 (docs/quantize.md)."""
+ISA_VARIABLE, WITHOUT_TILES = "ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI"
+
+
+def leave_tiles_out(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
+    """Keeps oneDNN, whose kernels OpenVINO runs, from multiplying tiles (AMX).
+
+    With them, which it would take by itself, mobile networks of integers are slower at one image,
+    and it has no way to lay out the weights of some grouped convolutions: it refuses ShuffleNetV1
+    (docs/quantize.md). What the environment says comes first. Processors without tiles are left
+    alone: the bound would take instructions away from some that have no AVX-512.
+    """
+    try:
+        flags = cpuinfo.read_text(encoding="utf-8", errors="replace").split()
+    except OSError:
+        return
+    if "amx_tile" in flags:
+        os.environ.setdefault(ISA_VARIABLE, WITHOUT_TILES)
+
+
+leave_tiles_out()  # now, as it has to be before OpenVINO is imported
 
 
 class OpenVinoTarget:
@@ -292,8 +307,8 @@ def _request(graph: Any, path: Path, threads: int | None, counters: bool = False
         raise _not_compiled(path, error) from error
 
 
-def _not_compiled(path: Path, error: RuntimeError) -> InputError:
-    return InputError(f"{path} cannot be compiled by OpenVINO: {_reason(error)}")
+def _not_compiled(path: Path, error: RuntimeError) -> ModelError:
+    return ModelError(f"{path} cannot be compiled by OpenVINO: {_reason(error)}")
 
 
 def _tensor_spec(port: Any, layout: str) -> TensorSpec:
@@ -322,13 +337,12 @@ def _number_names(graph: Any) -> None:
 
 
 def _openvino() -> ModuleType:
-    """Imports OpenVINO without its usage reports, and without kernels for tiles of AMX.
+    """Imports OpenVINO without its usage reports.
 
     The package sends an event to its maker on import wherever `openvino_telemetry` can be
     imported; with that name blocked it takes its own no-op instead.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", MAX_ISA)
     import openvino
 
     module: ModuleType = openvino

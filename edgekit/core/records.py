@@ -112,6 +112,11 @@ FLOAT_SCHEMES: Mapping[str, Scheme] = {
 """The schemes without scales, which every format has. ``fp16`` halves the file: a runtime on a CPU
 widens the weights when it loads them, one with float16 units may compute in float16."""
 
+NARROW = 32
+"""Channels up to which convolutions take longer in integers than in float32, which is what the
+form ``stem=narrow`` is about: few of them fill no vector, let alone a tile of a processor that
+multiplies matrices."""
+
 INT8 = Scheme("int8", "int8", "int8", per_channel=True, calibration="minmax")
 """Weights and activations of 8 bits, with ranges from images."""
 

@@ -102,7 +102,17 @@ def conditions(packages: Iterable[str]) -> dict[str, object]:
         packages: distributions that run it.
     """
     versions = {name: metadata.version(name) for name in packages}
-    return {"processor": processor_name(), "versions": versions}
+    variables = {
+        name: os.environ[name]
+        for package in versions
+        for name in _VARIABLES.get(package, ())
+        if name in os.environ
+    }
+    return {"processor": processor_name(), "versions": versions, "environment": variables}
+
+
+_VARIABLES = {"openvino": ("ONEDNN_MAX_CPU_ISA",)}
+"""What of the environment chooses a runtime's kernels, by package."""
 
 
 def processor_name(root: Path = Path("/")) -> str | None:

@@ -11,7 +11,7 @@ import copy
 import itertools
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,6 @@ from edgekit.models.blocks import ChannelShuffle
 _MOVING: set[Any] = {
     torch.cat, torch.concat, torch.chunk, torch.split, torch.reshape, torch.transpose,
     torch.permute, torch.flatten, torch.narrow, operator.getitem, getattr,
-    operator.floordiv, operator.mul, operator.add, operator.sub,
     "reshape", "view", "transpose", "permute", "flatten", "contiguous", "chunk", "split", "narrow",
     "size", "swapaxes",
 }  # fmt: skip
@@ -55,25 +54,21 @@ class OrderChannels:
 
         A network that cannot be traced, or has no shuffles, stays as it is.
         """
-        try:
-            found = copy.deepcopy(model)
-            graph = _Tracer().trace(found)
-        except Exception:  # the network's own code runs on proxies here and may raise anything
-            return model
-        if not any(_joins(node) for node in graph.nodes):
-            return model
-        program = fx.GraphModule(found, graph, type(model).__name__)
-        with torch.no_grad():
-            try:
+        try:  # the network's own code runs on proxies and numbers here, and may raise anything
+            graph = _Tracer().trace(model)
+            if not any(_joins(node) for node in graph.nodes):
+                return model
+            program = fx.GraphModule(copy.deepcopy(model), graph, type(model).__name__)
+            with torch.no_grad():
                 expected = model(example)
                 places = _Places(program)
                 traced = places.run(example)
-            except Exception:  # see above
-                return model
-            if not is_same(expected, traced) or not _reorder(program, places, self.grouped):
-                return model
-            program.recompile()
-            return program if is_same(expected, program(example)) else model
+                if not is_same(expected, traced) or not _reorder(program, places, self.grouped):
+                    return model
+                program.recompile()
+                return program if is_same(expected, program(example)) else model
+        except Exception:  # it stays as it is, which is right, if slower
+            return model
 
 
 class _Tracer(Tracer):
@@ -88,6 +83,10 @@ def _joins(node: fx.Node) -> bool:
 
 Owner = tuple[fx.Node, int]
 """What computes a channel, and its place there."""
+
+
+class _Unknown:
+    """In place of the numbers of channels, where there are none."""
 
 
 class _Places(fx.Interpreter):
@@ -108,12 +107,12 @@ class _Places(fx.Interpreter):
         """Computes a node, and the same with numbers of channels in place of values."""
         value = super().run_node(n)
         marks = self._moved(n, value)
-        if marks is None and isinstance(value, Tensor) and value.ndim == 4:
+        if marks is _Unknown and isinstance(value, Tensor) and value.ndim == 4:
             count, first = value.shape[1], len(self.owners)
             self.owners += [(n, i) for i in range(count)]
             numbers = torch.arange(first, first + count, dtype=torch.float64)
             marks = numbers.reshape(1, -1, 1, 1).expand(value.shape)
-        self._marks[n] = value if marks is None else marks
+        self._marks[n] = marks
         if isinstance(marks, Tensor) and marks.ndim == 4:
             self.images[n] = [int(i) for i in marks[0, :, 0, 0]]
         return value
@@ -123,33 +122,39 @@ class _Places(fx.Interpreter):
         return [self.owners[i] for i in self.images.get(node, ())]
 
     def _moved(self, node: fx.Node, value: Any) -> Any:
-        """Marks of what a node gives; ``None`` where it does more than move channels."""
+        """Marks of what a node gives; `_Unknown` where it does more than move channels."""
+        if not _has_tensors(value) and node.op != "call_module":
+            return value  # a size, or a number
         module = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
-        if node.target not in _MOVING and not isinstance(module, ChannelShuffle | nn.Identity):
-            return None
+        given = [self._marks[one] for one in node.all_input_nodes]
+        moves = node.target in _MOVING or type(module) in (ChannelShuffle, nn.Identity)
+        if not moves or any(one is _Unknown for one in given):
+            return _Unknown
         args = fx.node.map_arg(node.args, lambda n: self._marks[n])
         kwargs = fx.node.map_arg(node.kwargs, lambda n: self._marks[n])
-        call: Callable[..., Any]
         if module is not None:
-            call = module
-        elif node.op == "call_method":
+            return _whole(module(*args, **kwargs), value)
+        if node.op == "call_method":
             return _whole(getattr(args[0], str(node.target))(*args[1:], **kwargs), value)
-        else:
-            call = node.target  # type: ignore[assignment]
-        return _whole(call(*args, **kwargs), value)
+        assert callable(node.target)
+        return _whole(node.target(*args, **kwargs), value)
+
+
+def _has_tensors(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return any(isinstance(one, Tensor) for one in value)
+    return isinstance(value, Tensor)
 
 
 def _whole(marks: Any, value: Any) -> Any:
-    """Marks, where every plane of them has one number still; ``None`` else."""
+    """Marks, where every plane of them has one number still; `_Unknown` else."""
     if isinstance(marks, Tensor):
         if marks.ndim < 4 or marks.shape != value.shape:
-            return None
+            return _Unknown
         same = (marks == marks[:1, ..., :1, :1]).all()
-        return marks if bool(same) else None
-    if isinstance(marks, tuple | list) and any(isinstance(one, Tensor) for one in marks):
-        parts = [_whole(one, other) for one, other in zip(marks, value, strict=True)]
-        return None if any(part is None for part in parts) else tuple(parts)
-    return marks
+        return marks if bool(same) else _Unknown
+    parts = [_whole(one, other) for one, other in zip(marks, value, strict=True)]
+    return _Unknown if any(part is _Unknown for part in parts) else tuple(parts)
 
 
 Run = tuple[fx.Node, int, int]

@@ -104,17 +104,16 @@ class MeasuredLatency:
         table: where times are kept; see `CostTable`.
         measure: takes parts, each of the network beside it, and gives the milliseconds of each, in
             order; infinite ones where a part cannot be written or run.
-        resource: ``latency``, or ``energy``, of which this is the proposal, too: what runs longer
-            takes more.
     """
+
+    resource = "latency"
 
     def __init__(
         self,
         table: CostTable,
         measure: Callable[[Sequence[tuple[ModelSpec, Part]]], Iterable[float]],
-        resource: str = "latency",
     ) -> None:
-        self.resource, self._table, self._measure = resource, table, measure
+        self._table, self._measure = table, measure
         self._parts: dict[str, tuple[Part, ...]] = {}
         self._failed: set[str] = set()  # another sitting may fare better
 
@@ -155,6 +154,8 @@ def write_part(spec: ModelSpec, part: Part, target: Target, scheme: Scheme, path
     Raises:
         ModelError: the target's converter cannot take it.
     """
+    if "stem" in scheme.forms and not part.begins:
+        scheme = dataclasses.replace(scheme, forms={**scheme.forms, "stem": "int8"})
     rng = np.random.default_rng(0)
     images = rng.standard_normal((RANGE_IMAGES, *part.shape)).astype(np.float32)
     example = torch.from_numpy(images[:1])

@@ -102,13 +102,14 @@ def _next(shop: Workshop, last: Step) -> Step:
     at = Place(place.series, place.step, len(ROUNDS) - 1)
     for chosen in _ranked(shop, place, last, worst, widths):
         spec = resized(last.spec, {chosen.channels: chosen.width})
+        predicted = shop.relative(spec, last, 0)
         try:
             step = shop.measured(
                 place,
                 "adapted",
                 shop.kept(at, chosen.channels).read_bytes(),
                 changed=(chosen.channels, chosen.width),
-                predicted=shop.relative(spec, last, 0),
+                predicted=predicted if math.isfinite(predicted) else None,
                 scored=chosen.top1,
                 trained_steps=last.trained_steps + ROUNDS[-1] * shop.options.tune_steps,
                 expected_change=share,
@@ -203,6 +204,7 @@ def _proposals(
         share = 2 * noise
     # The last step is clipped to the bound, below which the end of the interval has to lie.
     aim = bound if resource in ("macs", "size") else bound / (1 + noise + DRIFT)
+    shop.check_known(shop.costs[worst], last.spec)
     while True:
         wanted = min(max(aim / current, 1 - share), 1 - SMALLEST_CHANGE)
         widths = _widths(shop, last.spec, shop.costs[worst], wanted)

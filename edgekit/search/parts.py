@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from edgekit.core import ModelSpec, canonical_json
+from edgekit.core import NARROW, ModelSpec, canonical_json
 from edgekit.models import build, family_of
 from edgekit.models.adapted import is_adapted
 from edgekit.models.blocks import ConvNet
@@ -34,11 +34,14 @@ class Part:
             zoo.
         shape: of its input, (C, H, W); (C, tokens, 1) and (C, 1, 1) of linear layers.
         key: digest of all that its cost depends on; the same for equal parts of other networks.
+        begins: whether nothing before it has more than `NARROW` channels: the beginning of a
+            network of integers may be written in another way.
     """
 
     name: str
     shape: Shape
     key: str
+    begins: bool
 
 
 WHOLE = "whole network"
@@ -47,7 +50,7 @@ WHOLE = "whole network"
 
 def whole_of(spec: ModelSpec) -> Part:
     """A network as one part; it is in no table, so its key says nothing."""
-    return Part(WHOLE, (3, spec.resolution, spec.resolution), "")
+    return Part(WHOLE, (3, spec.resolution, spec.resolution), "", begins=True)
 
 
 def parts_of(spec: ModelSpec) -> tuple[Part, ...]:
@@ -81,11 +84,19 @@ _macs: dict[str, int] = {}
 def _walk(module: ConvNet, resolution: int) -> Iterator[tuple[Part, nn.Module]]:
     module.eval()
     shape: Shape = (3, resolution, resolution)
+    begins = True
     for name, own in _modules(module):
-        part = Part(name, shape, _key(own, shape))
+        part = Part(name, shape, _key(own, shape, begins), begins)
         yield part, own
+        begins = begins and _is_narrow(own)
         if name != "tail":
             shape = _shape_behind(part.key, own, shape)
+
+
+def _is_narrow(module: nn.Module) -> bool:
+    """Whether none of its convolutions gives more than a few channels."""
+    convs = (one for one in module.modules() if isinstance(one, nn.Conv2d))
+    return all(conv.out_channels <= NARROW for conv in convs)
 
 
 _behind: dict[str, Shape] = {}
@@ -102,6 +113,7 @@ def _shape_behind(key: str, part: nn.Module, shape: Shape) -> Shape:
 
 def _layers(module: nn.Module, resolution: int) -> tuple[Part, ...]:
     found: list[Part] = []
+    last: list[nn.Module] = []
     paths = {layer: path for path, layer in module.named_modules()}
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -111,7 +123,9 @@ def _layers(module: nn.Module, resolution: int) -> tuple[Part, ...]:
             shape = (int(x.shape[-1]), int(x[0, ..., 0].numel()), 1)
         else:
             shape = (int(x.shape[1]), int(x.shape[2]), int(x.shape[3]))
-        found.append(Part(paths[layer], shape, _key(layer, shape)))
+        begins = all(part.begins for part in found) and (not found or _is_narrow(last[0]))
+        last[:] = [layer]
+        found.append(Part(paths[layer], shape, _key(layer, shape, begins), begins))
 
     hooks = [
         layer.register_forward_pre_hook(note)
@@ -125,8 +139,8 @@ def _layers(module: nn.Module, resolution: int) -> tuple[Part, ...]:
     return tuple(found)
 
 
-def _key(part: nn.Module, shape: Shape) -> str:
-    text = canonical_json({"part": _text(part), "shape": list(shape)})
+def _key(part: nn.Module, shape: Shape, begins: bool) -> str:
+    text = canonical_json({"part": _text(part), "shape": list(shape), "begins": begins})
     return hashlib.sha256(text.encode()).hexdigest()
 
 

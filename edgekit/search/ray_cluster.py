@@ -17,7 +17,7 @@ from typing import Any
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import GetTimeoutError, RayError
 
 from edgekit.errors import EdgekitError, UnavailableError
 from edgekit.search.processes import TRIES, Doable, Outcome, Report, Worker, in_a_line
@@ -105,10 +105,11 @@ class RayCluster:
         except RayError as error:
             for actor in actors:
                 ray.kill(actor)
+            if not isinstance(error, GetTimeoutError):
+                raise UnavailableError(f"Ray cannot start workers: {in_a_line(error)}") from error
             raise UnavailableError(
-                f"Ray did not start {count} workers of one core each within {STARTING_S} s "
-                f"({in_a_line(error)}): expected as many free cores in the cluster; give fewer "
-                f"--workers"
+                f"Ray did not start {count} workers of one core each within {STARTING_S} s: "
+                f"expected as many free cores in the cluster; give fewer --workers"
             ) from error
         return actors
 

@@ -232,7 +232,7 @@ def _forget(shop: Workshop) -> None:
         shop.out.rmdir()
 
 
-_FIRST = ("journal.sqlite", ".journal.sqlite.lock", "start.pt", "step-00")
+_FIRST = ("journal.sqlite", ".journal.sqlite.lock", "start.pt", "step-00", "narrowest-00")
 
 
 def _check_budget(shop: Workshop) -> None:
@@ -248,7 +248,8 @@ def _check_budget(shop: Workshop) -> None:
         text = f"{words} ({amount(limit.resource, start[limit.resource])})"
         if len(kept) == len(shop.limits):
             raise UsageError(text)
-        shop.say(place, text)
+        if {"text": text} not in shop.journal.events("said"):
+            shop.say(place, text)
     shop.notify("measuring the narrowest network")
     least = shop.trial(place, shop.narrowest())
     for limit, excess in zip(shop.limits, shop.excess(least), strict=True):

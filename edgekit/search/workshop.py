@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -61,6 +62,9 @@ measured once more after the long training."""
 
 USUAL_CHANGE = 0.04
 """Share of a latency that has to be told apart, where nothing says more."""
+
+PARTS = 2
+"""Version of how parts are written and timed: older times say something else."""
 
 FINISHING = 9
 """Round of the journal's candidates in which a network is trained to the end."""
@@ -126,6 +130,7 @@ class Workshop:
         self._labels, self._words = model.labels, model.words
         self._measurer = Measurer(self.target, threads, conduct, journal, notify, self.say)
         self._part_times: PartTimes | None = None
+        self._table: CostTable | None = None
         self._settled, self._spent = time.perf_counter(), 0.0
         self._file = out / "start.pt"
         if not self._file.exists():
@@ -161,12 +166,21 @@ class Workshop:
             self.start = from_json(Step, known[0])
         else:
             self.start = self.measured(place, "start", self.first)
-        self.costs = [Remembered(self._costs(limit.resource)) for limit in self.limits]
+        self.costs = [self._costs(limit.resource) for limit in self.limits]
         self.bounds = [self._bound(limit) for limit in self.limits]
-        if any(math.isinf(costs.of(self.spec)) for costs in self.costs):
+        for costs in self.costs:
+            self.check_known(costs, self.spec)
+
+    def check_known(self, costs: Costs, spec: ModelSpec) -> None:
+        """Refuses a network of which something cannot be priced.
+
+        Raises:
+            ModelError: a part of it cannot be written or run.
+        """
+        if math.isinf(costs.of(spec)):
             raise ModelError(
-                f"parts of '{self.spec.name}' cannot be written or run for {self.target.name}: a "
-                f"search by its latency needs all of them"
+                f"parts of '{spec.name}' cannot be written or run for {self.target.name}: a search "
+                f"by its latency needs all of them"
             )
 
     def _bound(self, limit: Limit) -> float:
@@ -182,28 +196,37 @@ class Workshop:
         self._measurer.close()
         if self._part_times is not None:
             self._part_times.close()
+        if self._table is not None:
+            self._table.close()
 
     # What things cost
 
     def _costs(self, resource: str) -> Costs:
         if resource == "macs":
-            return CountedMacs()
+            return Remembered(CountedMacs())
         if resource == "size":
-            return CountedSize()
-        scheme = self._scheme
+            return Remembered(CountedSize())
+        return self._measured_costs
+
+    @functools.cached_property
+    def _measured_costs(self) -> Costs:
+        """Of latency, and of energy, of which it is the proposal, too: what runs longer takes
+        more.
+        """
         conditions: dict[str, object] = {
             **host.conditions(self.target.packages),
+            "parts": PARTS,
             "device": self.device,
             "target": self.target.name,
-            "scheme": to_json(scheme),
+            "scheme": to_json(self._scheme),
             "threads": self.threads,
         }
-        table = CostTable(cost_file(data_folder(), self.device), conditions)
+        self._table = CostTable(cost_file(data_folder(), self.device), conditions)
         self._part_times = PartTimes(
-            table, self.target, scheme, self._executor, self._measurer, self.notify, self.say,
-            self.spending,
+            self._table, self.target, self._scheme, self._executor, self._measurer, self.notify,
+            self.say, self.spending,
         )  # fmt: skip
-        return MeasuredLatency(table, self._part_times, resource)
+        return Remembered(MeasuredLatency(self._table, self._part_times))
 
     @functools.cached_property
     def _scheme(self) -> Scheme:
@@ -389,10 +412,15 @@ class Workshop:
                 return from_json(Appraisal, record["found"])
         folder = self.folder(place) / "trial"
         path = self._laid(folder, spec)
+        contract = self.target.extract(self.out / self.start.artifact)
+        if contract is not None:  # a file without one would be smaller than what it stands for
+            self.target.embed(path, contract)
         size_bytes = sum(file.stat().st_size for file in folder.iterdir())
         found = self._appraised(place, spec, path, size_bytes, USUAL_CHANGE)
         self.journal.note("trial", place, {"network": digest, "found": to_json(found)})
         shutil.rmtree(folder)
+        with contextlib.suppress(OSError):  # a candidate lies there
+            folder.parent.rmdir()
         return found
 
     def _laid(self, folder: Path, spec: ModelSpec) -> Path:

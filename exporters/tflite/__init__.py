@@ -16,7 +16,8 @@ from edgekit.core import DYNAMIC, FLOAT_SCHEMES, INT8, MIXED, OperatorTime, Runn
 from exporters._inputs import numbers_only
 from exporters.tflite.flatbuffer import pack, schema, set_batch, unpack
 from exporters.tflite.profiler import time_operators
-from exporters.tflite.quantizer import RANGES, float_operators, quantize
+from exporters.tflite.quantizer import RANGES, float_operators, quantize, stem_of
+from exporters.tflite.rescaling import factors_of
 from exporters.tflite.runtime import (
     TfliteRunner,
     batched,
@@ -63,6 +64,13 @@ FORMS: Mapping[str, tuple[str, ...]] = {
 """Values of `exporters.tflite.lowering.Forms`, the default one first."""
 
 
+def _whole(scheme: Scheme) -> Scheme:
+    """The scheme of a network that is of integers from its first layer on."""
+    if "stem" not in scheme.forms:
+        return scheme
+    return replace(scheme, forms={**scheme.forms, "stem": "int8"})
+
+
 class TfliteTarget:
     """One ``.tflite`` file with one signature, ``image`` to ``scores``.
 
@@ -104,7 +112,13 @@ class TfliteTarget:
         calibration: Sequence[Array] | None = None,
     ) -> Scheme:
         """Writes the model; `edgekit.core.Target.export` describes the arguments."""
+        if scheme.interface == "int8":
+            # Integers at both ends are for hardware that has nothing else.
+            scheme = _whole(scheme)
         content = CONVERTERS[self.converter](model, example, scheme)
+        if scheme.forms.get("stem") == "narrow" and not stem_of(unpack(content)):
+            scheme = _whole(scheme)
+            content = CONVERTERS[self.converter](model, example, scheme)
         if scheme.weights == "int8":
             content = quantize(content, scheme, calibration or ())
         path.write_bytes(content)
@@ -157,13 +171,15 @@ class TfliteTarget:
             experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         )
         TfliteRunner(interpreter).run(inputs)
-        computed = computed_tensors(content_of(path))
+        content = content_of(path)
+        computed, factors = computed_tensors(content), factors_of(unpack(content))
         for tensor in interpreter.get_tensor_details():
             scale, zero = tensor["quantization"]
             if tensor["index"] not in computed or not (scale or tensor["dtype"] is np.float32):
                 continue
             values = interpreter.get_tensor(tensor["index"])
             if scale:
+                scale *= factors.get(tensor["name"], 1.0)
                 values = (values.astype(np.float32) - zero) * np.float32(scale)
             yield tensor["name"], values
 

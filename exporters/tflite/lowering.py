@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from edgekit.core import NARROW
 from edgekit.errors import ModelError
 from exporters.tflite.channels import Channels, packed, whole
 from exporters.tflite.graph import Graph
@@ -45,11 +46,6 @@ class Forms:
     pointwise: str = "conv"
     grouped: str = "native"
     stem: str = "int8"
-
-
-NARROW = 32
-"""Channels up to which convolutions take longer in integers than in float32: few of them fill no
-vector, let alone a tile of a processor that multiplies matrices."""
 
 
 Operand = Any

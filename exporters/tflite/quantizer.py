@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -59,7 +58,7 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
     else:
         _add_static(recipe, scheme)
     flat = unpack(content)
-    stem = _stem(flat) if scheme.forms.get("stem") == "narrow" else []
+    stem = stem_of(flat) if scheme.forms.get("stem") == "narrow" else []
     for pattern in (*map(_tensors_of, scheme.float_layers), *map(_tensor, stem)):
         recipe.add_quantization_config(pattern, every, algorithm_key=keep)
     if scheme.interface == "float" and scheme.calibration is not None:
@@ -88,56 +87,35 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
     flat = unpack(bytes(found))
     merge_factors(flat)
     if scheme.interface == "int8":
-        if stem:
-            _take_integers(flat, images)
         _check_ends(flat)
     _name_output(flat)
     return pack(flat)
 
 
-def _stem(flat: Any) -> list[str]:
-    """Names of the tensors of few channels at the beginning, which depend on no others."""
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D")
+
+
+def stem_of(flat: Any) -> list[str]:
+    """Names of the tensors of few channels at the beginning, which depend on no others.
+
+    There are none where that would be all, or most of the weights: then the file would be one of
+    float under another name.
+    """
     (graph,) = flat.subgraphs
-    begun, names = {int(i) for i in graph.inputs}, []
+    begun, names, kinds = {int(i) for i in graph.inputs}, [], set()
+    weights = {True: 0, False: 0}
     for operator in graph.operators:
+        kind = operator_kind(flat, operator)
         given = [int(i) for i in operator.inputs if i >= 0 and not constant(flat, i)]
         made = [graph.tensors[i] for i in operator.outputs]
-        if begun.issuperset(given) and all(is_narrow(tensor.shape) for tensor in made):
+        narrow = begun.issuperset(given) and all(is_narrow(tensor.shape) for tensor in made)
+        if narrow:
             begun.update(int(i) for i in operator.outputs)
             names += [tensor.name.decode() for tensor in made]
-    return names
-
-
-def _take_integers(flat: Any, images: Sequence[Array]) -> None:
-    """Gives a file whose first layers are in float an input of integers."""
-    (graph,) = flat.subgraphs
-    (index,) = graph.inputs
-    if _scaled(graph.tensors[index]):
-        return
-    low = min(0.0, *(float(image.min()) for image in images))
-    high = max(0.0, *(float(image.max()) for image in images))
-    image, table = copy.copy(graph.tensors[index]), schema().QuantizationParametersT()
-    scale = np.float32((high - low) / 255)
-    table.scale = np.array([scale])
-    table.zeroPoint = np.array([round(-128 - low / float(scale))], np.int64)
-    image.type, image.quantization = schema().TensorType.INT8, table
-    graph.tensors[index].name = b"image#real"
-    graph.tensors.append(image)
-    widening = schema().OperatorT()
-    widening.inputs, widening.outputs = [len(graph.tensors) - 1], [index]
-    kind = schema().BuiltinOperator.DEQUANTIZE
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in flat.operatorCodes]
-    if kind not in codes:
-        code = schema().OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = kind
-        code.version = 2
-        flat.operatorCodes.append(code)
-        codes.append(kind)
-    widening.opcodeIndex = codes.index(kind)
-    graph.operators.insert(0, widening)
-    graph.inputs = [len(graph.tensors) - 1]
-    for signature in flat.signatureDefs or []:
-        signature.inputs[0].tensorIndex = len(graph.tensors) - 1
+            kinds.add(kind)
+        if len(operator.inputs) > 1 and constant(flat, operator.inputs[1]):
+            weights[narrow] += int(np.prod(graph.tensors[operator.inputs[1]].shape))
+    return names if kinds.intersection(_WEIGHTED) and weights[True] < weights[False] else []
 
 
 def _add_static(recipe: Any, scheme: Scheme) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def merge_factors(flat: Any) -> int:
     a sixth. A product whose output reaches anything else, such as a sum, stays.
     """
     (graph,) = flat.subgraphs
-    merged = 0
+    merged, totals = 0, dict[str, float]()
     for product in list(graph.operators):
         factor = _factor(flat, product)
         if factor is None:
@@ -46,6 +47,8 @@ def merge_factors(flat: Any) -> int:
             continue
         for index, by in change.factors.items():
             _scale(graph.tensors[index], by)
+            name = graph.tensors[index].name.decode()
+            totals[name] = totals.get(name, 1.0) / by
         for index, by in change.weights.items():
             _scale(graph.tensors[index], by)
         graph.operators.remove(product)
@@ -54,7 +57,34 @@ def merge_factors(flat: Any) -> int:
         merged += 1
     if merged:
         _drop_unread(flat)
+        _note(flat, {t.name.decode() for t in graph.tensors}, totals)
     return merged
+
+
+KEY = "edgekit.factors"
+"""Of what a file says about tensors that stand for a multiple of what the network has there."""
+
+
+def factors_of(flat: Any) -> dict[str, float]:
+    """By name of a tensor what makes the network's numbers of its own."""
+    for entry in flat.metadata or []:
+        if entry.name == KEY.encode():
+            found = json.loads(bytes(flat.buffers[entry.buffer].data))
+            return {name: float(by) for by, names in found.items() for name in names}
+    return {}
+
+
+def _note(flat: Any, there: Collection[str], factors: Mapping[str, float]) -> None:
+    names: dict[str, list[str]] = {}
+    for name, by in factors.items():
+        if name in there:
+            names.setdefault(f"{by:.6g}", []).append(name)
+    text = json.dumps(names, separators=(",", ":"))
+    entry, buffer = schema().MetadataT(), schema().BufferT()
+    buffer.data = np.frombuffer(text.encode(), np.uint8)
+    flat.buffers.append(buffer)
+    entry.name, entry.buffer = KEY.encode(), len(flat.buffers) - 1
+    flat.metadata = [*(flat.metadata or []), entry]
 
 
 def _factor(flat: Any, operator: Any) -> float | None:

@@ -1,0 +1,46 @@
+"""OpenVINO without tiles: only where there are some, and only where nobody says otherwise."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edgekit.devices import host
+from exporters.openvino import ISA_VARIABLE, WITHOUT_TILES, leave_tiles_out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said", "expected"),
+    [
+        ("avx2 avx512_vnni amx_tile amx_int8", None, WITHOUT_TILES),
+        ("avx2 avx512_vnni amx_tile amx_int8", "DEFAULT", "DEFAULT"),
+        ("avx2 avx_vnni", None, None),
+    ],
+)
+def test_tiles_are_left_out(
+    flags: str,
+    said: str | None,
+    expected: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(ISA_VARIABLE, said or "")
+    if said is None:
+        monkeypatch.delenv(ISA_VARIABLE)
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
+    leave_tiles_out(tmp_path / "cpuinfo")
+    assert os.environ.get(ISA_VARIABLE) == expected
+    found = host.conditions(["openvino"])["environment"]
+    assert found == ({} if expected is None else {ISA_VARIABLE: expected})
+    assert host.conditions(["onnx"])["environment"] == {}
+
+
+def test_a_machine_that_tells_nothing_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ISA_VARIABLE, "")
+    monkeypatch.delenv(ISA_VARIABLE)
+    leave_tiles_out(tmp_path / "none")
+    assert ISA_VARIABLE not in os.environ
