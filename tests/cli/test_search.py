@@ -29,14 +29,14 @@ from edgekit.core import Energy
 from edgekit.data import open_source
 from edgekit.data.digits import DigitsSource as Digits
 from edgekit.data.preprocess import for_source
-from edgekit.errors import UnavailableError
+from edgekit.errors import GateError, UnavailableError
 from edgekit.measure.comparing import Comparison
 from edgekit.measure.metering import discover
 from edgekit.measure.session import Effort
 from edgekit.measure.subjects import Subject
 from edgekit.models import build, find_spec
 from edgekit.models.weights import Checkpoint, load_checkpoint, load_state, save_checkpoint
-from edgekit.search import measuring
+from edgekit.search import measuring, workshop
 from edgekit.search.learning import Learner
 from edgekit.search.netadapt import CHOICE, SMALLEST_CHANGE
 
@@ -420,6 +420,36 @@ def test_methods_stand_on_their_own(method: str, run: CommandLine, trained: Path
     assert found["test_top1"]["after"] > 0.1
     evaluated = run("evaluate", "s/model.pt", "--data", "digits", "--json").json
     assert evaluated["top1"] == pytest.approx(found["test_top1"]["after"], abs=0.005)
+
+
+def test_a_scaled_network_keeps_a_budget_of_bytes(run: CommandLine, trained: Path) -> None:
+    words = ("--budget", "size=0.6x", "--method", "uniform", *QUICK, "-o", "s", "--json")
+    found = run("search", trained, *words).json
+    assert found["final"]["size_bytes"] <= 0.6 * found["baseline"]["size_bytes"]
+    # The files were as large when they were tried, without any training.
+    assert found["final"]["size_bytes"] > 0.5 * found["baseline"]["size_bytes"]
+    assert not Path("s/narrowest-00").exists()
+
+
+def test_the_next_candidate_takes_the_place_of_one_whose_file_fails(
+    run: CommandLine, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = workshop.export, 0
+
+    def export(*words: object, **options: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # the first is the start's
+            raise GateError("the file does not agree with the network")
+        return real(*words, **options)
+
+    monkeypatch.setattr(workshop, "export", export)
+    words = ("--budget", "macs=0.93x", *QUICK, "-o", "s", "--json")
+    result = run("search", trained, *words)
+    (note,) = result.json["notes"]
+    assert "has no file that holds: the file does not agree with the network" in note
+    assert note in result.err
+    assert result.json["steps"][1]["changed"] not in note
 
 
 def test_baselines_that_there_are_not_are_refused(run: CommandLine, trained: Path) -> None:
