@@ -51,6 +51,8 @@ def merge_factors(flat: Any) -> int:
             totals[name] = totals.get(name, 1.0) / by
         for index, by in change.weights.items():
             _scale(graph.tensors[index], by)
+        # What is left of the product: shown as what the network has there.
+        totals[graph.tensors[source].name.decode()] = factor
         graph.operators.remove(product)
         for operator in graph.operators:
             operator.inputs = [source if i == output else i for i in operator.inputs]

@@ -273,11 +273,11 @@ def test_another_network_or_version_is_named(
 def test_workers_that_hang_are_ended_and_the_search_goes_on_later(
     run: CommandLine, trained: Path
 ) -> None:
-    words = ("search", trained, "--budget", "macs=0.9x", *QUICK, "-o", "s")
+    words = ("search", trained, "--budget", "macs=0.95x", *QUICK, "-o", "s")
     result = run(*words, "--time-limit", "0.01")
     assert result.code == 3
-    assert "every candidate of step 1 failed: no answer within 0 s" in result.message
-    assert "no answer within 0 s; once more" in result.err
+    assert "the network cannot be scored: no answer within 0 s" in result.message
+    assert "scoring: no answer within 0 s; once more" in result.err
     assert run(*words, "--resume").code == 0
 
 
@@ -590,7 +590,7 @@ def test_noise_makes_measurements_longer_and_steps_larger(
 def test_a_step_that_went_too_far_gets_channels_back(
     run: CommandLine, trained: Path, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device.power = 3  # of what the parts say
+    device.power = 6  # of what the parts say
     monkeypatch.setattr(measuring, "Timer", BySize)
     words = ("--budget", "latency=0.85x", *QUICK, "--reduction", "0.4", "-o", "s", "--json")
     found = run("search", trained, *words).json
@@ -622,7 +622,6 @@ def test_latencies_of_the_runtime_steer_it(
     assert found["final"]["ci95"][1] <= 0.85
     assert found["final"]["macs"] <= 0.98 * found["baseline"]["macs"]
     assert found["seconds"]["writing parts"] > 0
-    assert found["prediction_error"] < 0.5
     contract = json.loads(Path(f"{found['final']['artifact']}.json").read_text())
     precision = more[3] if "-p" in more else "fp32"
     assert contract["scheme"]["precision"] == precision
