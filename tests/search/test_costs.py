@@ -20,7 +20,7 @@ from edgekit.models.count import layers
 from edgekit.search import timing
 from edgekit.search.costs import CostTable, CountedMacs, CountedSize, MeasuredLatency, write_part
 from edgekit.search.groups import resized
-from edgekit.search.parts import Part, module_of, parts_of
+from edgekit.search.parts import WHOLE, Part, module_of, parts_of
 from edgekit.search.timing import Timer
 
 NAMES = ("mobilenetv1", "mobilenetv3-small", "shufflenetv2", "shufflenetv2plus-small")
@@ -70,6 +70,19 @@ def test_every_part_is_a_network_of_its_own(name: str) -> None:
         module = module_of(spec, part.name)
         assert module(torch.randn(2, *part.shape)).ndim == 2
         assert not any(isinstance(m, nn.BatchNorm2d) and m.training for m in module.modules())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_whole_network_keeps_its_numbers_of_ordinary_size(name: str) -> None:
+    spec = resized(small(name), {})
+    module = module_of(spec, WHOLE)
+    smallest = []
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(lambda _, __, y: smallest.append(float(y.abs().max())))
+    with torch.no_grad():
+        module(torch.randn(1, 3, 64, 64))
+    assert min(smallest) > 1e-3
 
 
 def test_equal_parts_have_equal_keys_and_others_do_not() -> None:
