@@ -134,7 +134,8 @@ def test_networks_of_the_zoo_keep_their_scores(lowering: object, name: str) -> N
     found = lowering.rewrite(model, images(1))  # type: ignore[attr-defined]
     check(model, found, images())
     left = [module for module in found.modules() if isinstance(module, ChannelShuffle)]
-    assert bool(left) == (lowering is CHANNELS and name.startswith("shufflenetv1"))
+    many = name == "shufflenetv1-g8"  # too many slices
+    assert bool(left) == (many or (lowering is CHANNELS and name == "shufflenetv1-g3"))
     assert {path for path, _ in found.named_parameters()} == {
         path for path, _ in model.named_parameters()
     }
