@@ -104,7 +104,8 @@ class Measurer:
         """Measures a file in turns with that of the start.
 
         Args:
-            expected: share of the latency by which it should differ from what it is told from.
+            expected: share of the latency by which it should differ from what it is told from;
+                infinite where only the bound counts.
             bound: ratio on one side of which the interval should lie.
         """
         seconds = MEASURING_SECONDS

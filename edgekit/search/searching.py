@@ -16,7 +16,14 @@ from torch import nn
 
 import edgekit
 from edgekit import registry
-from edgekit.core import ImageSource, Preprocessing, canonical_json, from_json, to_json
+from edgekit.core import (
+    ImageSource,
+    Preprocessing,
+    Target,
+    canonical_json,
+    from_json,
+    to_json,
+)
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source, resize_and_crop
 from edgekit.devices import host
@@ -111,30 +118,14 @@ def search(
         model = discovered(model)
     assert model.spec is not None
     assert model.preprocessing is not None
-    identity = {
-        "version of edgekit": edgekit.__version__,
-        "network": f"{model.spec.name} ({_digest(model.module)})",
-        "data": words,
-        "images": _fingerprint(source),
-        "target": found.name,
-        "precision": precision,
-        "budget": ",".join(limit.words for limit in limits),
-        "resolution": str(model.spec.resolution),
-        "preprocessing": canonical_json(to_json(model.preprocessing)),
-        "device": device,
-        "threads": str(threads),
-        **{
-            name: value if isinstance(value, str) else canonical_json(to_json(value))
-            for name, value in host.conditions(found.packages).items()
-        },
-        "meter": conduct.meter if any(limit.resource == "energy" for limit in limits) else "none",
-        "options": canonical_json(to_json(options)),
-    }
     for method in (options.method, *conduct.baselines):
         if method == "compound":
             scaled(method, model.spec, {}, 0, (0,))  # refuses what it cannot take
     if any(limit.resource == "energy" for limit in limits):
         check_meter(conduct)
+    identity = _identity(
+        model, words, source, limits, found, precision, options, conduct, device, threads
+    )
     with _open_journal(out, identity, resume=resume) as journal:
         notify("checking groups of channels")
         groups = checked(model.spec, model.module.eval(), _images(source, model.preprocessing))
@@ -158,6 +149,43 @@ def search(
             raise
         finally:
             shop.close()
+
+
+def _identity(
+    model: Model,
+    words: str,
+    source: ImageSource,
+    limits: Sequence[Limit],
+    target: Target,
+    precision: str,
+    options: SearchOptions,
+    conduct: Conduct,
+    device: str,
+    threads: int,
+) -> dict[str, str]:
+    """What a search has to have in common with the one that it goes on with."""
+    assert model.spec is not None
+    assert model.preprocessing is not None
+    metered = any(limit.resource == "energy" for limit in limits)
+    return {
+        "version of edgekit": edgekit.__version__,
+        "network": f"{model.spec.name} ({_digest(model.module)})",
+        "data": words,
+        "images": _fingerprint(source),
+        "target": target.name,
+        "precision": precision,
+        "budget": ",".join(limit.words for limit in limits),
+        "resolution": str(model.spec.resolution),
+        "preprocessing": canonical_json(to_json(model.preprocessing)),
+        "device": device,
+        "threads": str(threads),
+        **{
+            name: value if isinstance(value, str) else canonical_json(to_json(value))
+            for name, value in host.conditions(target.packages).items()
+        },
+        "meter": conduct.meter if metered else "none",
+        "options": canonical_json(to_json(options)),
+    }
 
 
 def _complete(model: Model, source: ImageSource) -> Model:

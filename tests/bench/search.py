@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.search.measuring import MEASURING_SECONDS
+from edgekit.search.workshop import FINISHING
 
 HEAD = (
     "| network | target | latency | 95 % interval | test before | after | uniform | its latency | "
@@ -67,7 +68,10 @@ def line(found: dict[str, Any], out: Path) -> str:
 
 
 def rate(found: dict[str, Any], out: Path) -> float:
-    """Candidates an hour, from the first proposal to the last step's measurement."""
+    """Candidates an hour, from the first proposal to the last step's measurement.
+
+    Long training is left out: a finished network that misses its budget is in the middle of them.
+    """
     with contextlib.closing(sqlite3.connect(out / "journal.sqlite")) as connection:
         moments = [
             datetime.fromisoformat(at)
@@ -76,7 +80,12 @@ def rate(found: dict[str, Any], out: Path) -> float:
                 "(SELECT max(step) FROM events WHERE kind = 'proposals') ORDER BY at"
             )
         ]
-    hours = (moments[-1] - moments[0]).total_seconds() / 3600
+        (finishing,) = connection.execute(
+            "SELECT coalesce(sum(seconds), 0) FROM candidates WHERE series = 'netadapt' AND "
+            "round = ? AND step < (SELECT max(step) FROM events WHERE kind = 'proposals')",
+            (FINISHING,),
+        ).fetchone()
+    hours = ((moments[-1] - moments[0]).total_seconds() - finishing) / 3600
     return float(found["candidates"]["scored"] / hours)
 
 

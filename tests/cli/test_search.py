@@ -583,6 +583,7 @@ def test_noise_makes_measurements_longer_and_steps_larger(
     assert result.code == 0
     assert "the interval of +-3.0% is wide for a step of 5.0%" in result.err
     assert "measuring again, for 1 s" in result.err
+    assert "narrowest 0" not in result.err  # far below the bound, however wide the interval
     assert "measurements are only good to +-3.0%: it takes 6.0% away instead of" in result.err
     assert float(steps(Path("s"))[-1]["high"]) <= 0.93
 
