@@ -22,7 +22,7 @@ from edgekit.lowering import lower
 from edgekit.models import family_of
 from edgekit.models.size import laid_out
 from edgekit.native_output import captured
-from edgekit.search.parts import Part, macs_of, module_of, parts_of
+from edgekit.search.parts import WHOLE, Part, is_narrow, macs_of, module_of, parts_of
 
 if TYPE_CHECKING:
     from edgekit.core import Array
@@ -46,6 +46,9 @@ class Costs(Protocol):
         It is infinite where some of the network cannot be written or run.
         """
 
+    def at_least(self, spec: ModelSpec) -> float:
+        """A cost that it does not go below, by what is known already: nothing is found out."""
+
     def prepare(self, specs: Sequence[ModelSpec]) -> None:
         """Finds out at once what the costs of these networks rest on."""
 
@@ -64,6 +67,10 @@ class Remembered:
             self._found[key] = self._costs.of(spec)
         return self._found[key]
 
+    def at_least(self, spec: ModelSpec) -> float:
+        """See `Costs`."""
+        return self._costs.at_least(spec)
+
     def prepare(self, specs: Sequence[ModelSpec]) -> None:
         """See `Costs`."""
         self._costs.prepare([s for s in specs if canonical_json(to_json(s)) not in self._found])
@@ -71,6 +78,13 @@ class Remembered:
 
 class _Counted:
     """Costs that need no measuring."""
+
+    def of(self, spec: ModelSpec) -> float:
+        raise NotImplementedError
+
+    def at_least(self, spec: ModelSpec) -> float:
+        """The cost."""
+        return self.of(spec)
 
     def prepare(self, specs: Sequence[ModelSpec]) -> None:
         """Nothing to be found out."""
@@ -123,7 +137,11 @@ class MeasuredLatency:
         parts = self._parts_of(spec)
         if not self._failed.isdisjoint(part.key for part in parts):
             return math.inf
-        return sum(self._table.get(part.key) or 0.0 for part in parts)
+        return self.at_least(spec)
+
+    def at_least(self, spec: ModelSpec) -> float:
+        """See `Costs`: the sum of the parts that have been measured."""
+        return sum(self._table.get(part.key) or 0.0 for part in self._parts_of(spec))
 
     def prepare(self, specs: Sequence[ModelSpec]) -> None:
         """See `Costs`."""
@@ -154,8 +172,12 @@ def write_part(spec: ModelSpec, part: Part, target: Target, scheme: Scheme, path
     Raises:
         ModelError: the target's converter cannot take it.
     """
-    if "stem" in scheme.forms and not part.begins:
-        scheme = dataclasses.replace(scheme, forms={**scheme.forms, "stem": "int8"})
+    module = module_of(spec, part.name)
+    if scheme.forms.get("stem") == "narrow" and part.name != WHOLE:
+        if part.begins and is_narrow(module):
+            scheme = target.schemes["fp32"]  # which by itself it would not be
+        elif not part.begins:
+            scheme = dataclasses.replace(scheme, forms={**scheme.forms, "stem": "int8"})
     rng = np.random.default_rng(0)
     images = rng.standard_normal((RANGE_IMAGES, *part.shape)).astype(np.float32)
     example = torch.from_numpy(images[:1])
@@ -163,7 +185,6 @@ def write_part(spec: ModelSpec, part: Part, target: Target, scheme: Scheme, path
     if scheme.calibration is not None:
         turned = images if target.layout == "NCHW" else images.transpose(0, 2, 3, 1)
         ranges = [np.ascontiguousarray(turned[i : i + 1]) for i in range(len(turned))]
-    module = module_of(spec, part.name)
     try:
         with captured():
             lowered, _ = lower(module, example, target.name, scheme)

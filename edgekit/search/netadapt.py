@@ -257,8 +257,11 @@ def largest_width(
     grid = [n for n in range(GRID, now, GRID) if n >= fewest]
     with_width = {n: resized(spec, {name: n}) for n in grid}
     shares = {now: 1.0}
+    yield [spec]
+    if grid and costs.at_least(with_width[grid[0]]) > wanted * costs.of(spec):
+        return None  # whatever its own parts may take: the others take too much
     while grid:  # from the narrowest one that can be written
-        yield [spec, with_width[grid[0]]]
+        yield [with_width[grid[0]]]
         share = costs.of(with_width[grid[0]]) / costs.of(spec)
         if math.isfinite(share):
             break

@@ -89,13 +89,13 @@ def _walk(module: ConvNet, resolution: int) -> Iterator[tuple[Part, nn.Module]]:
     for name, own in _modules(module):
         part = Part(name, shape, _key(own, shape, begins), begins)
         yield part, own
-        begins = begins and _is_narrow(own)
+        begins = begins and is_narrow(own)
         if name != "tail":
             shape = _shape_behind(part.key, own, shape)
 
 
-def _is_narrow(module: nn.Module) -> bool:
-    """Whether none of its convolutions gives more than a few channels."""
+def is_narrow(module: nn.Module) -> bool:
+    """Whether none of its convolutions gives more than `NARROW` channels."""
     convs = (one for one in module.modules() if isinstance(one, nn.Conv2d))
     return all(conv.out_channels <= NARROW for conv in convs)
 
@@ -124,7 +124,7 @@ def _layers(module: nn.Module, resolution: int) -> tuple[Part, ...]:
             shape = (int(x.shape[-1]), int(x[0, ..., 0].numel()), 1)
         else:
             shape = (int(x.shape[1]), int(x.shape[2]), int(x.shape[3]))
-        begins = all(part.begins for part in found) and (not found or _is_narrow(last[0]))
+        begins = all(part.begins for part in found) and (not found or is_narrow(last[0]))
         last[:] = [layer]
         found.append(Part(paths[layer], shape, _key(layer, shape, begins), begins))
 

@@ -5,6 +5,7 @@ The image input is NHWC, as mobile apps feed it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from edgekit.core import DYNAMIC, FLOAT_SCHEMES, INT8, MIXED, OperatorTime, Runner, Scheme
 from exporters._inputs import numbers_only
 from exporters.tflite.flatbuffer import pack, schema, set_batch, unpack
+from exporters.tflite.lowering import STEMS
 from exporters.tflite.profiler import time_operators
 from exporters.tflite.quantizer import RANGES, float_operators, quantize, stem_of
 from exporters.tflite.rescaling import factors_of
@@ -59,16 +61,20 @@ FORMS: Mapping[str, tuple[str, ...]] = {
     "mean": ("mean", "pool"),
     "pointwise": ("conv", "dense"),
     "grouped": ("native", "split"),
-    "stem": ("int8", "narrow"),
+    "stem": ("int8", *STEMS),
 }
 """Values of `exporters.tflite.lowering.Forms`, the default one first."""
 
 
-def _whole(scheme: Scheme) -> Scheme:
-    """The scheme of a network that is of integers from its first layer on."""
+_SHORTER = dict(itertools.pairwise((*STEMS, "int8")))
+"""What is tried instead of a form ``stem`` that would leave most of the weights in float."""
+
+
+def _with_stem(scheme: Scheme, stem: str) -> Scheme:
+    """The scheme of a network that begins in another way, where there is a choice."""
     if "stem" not in scheme.forms:
         return scheme
-    return replace(scheme, forms={**scheme.forms, "stem": "int8"})
+    return replace(scheme, forms={**scheme.forms, "stem": stem})
 
 
 class TfliteTarget:
@@ -114,10 +120,10 @@ class TfliteTarget:
         """Writes the model; `edgekit.core.Target.export` describes the arguments."""
         if scheme.interface == "int8":
             # Integers at both ends are for hardware that has nothing else.
-            scheme = _whole(scheme)
+            scheme = _with_stem(scheme, "int8")
         content = CONVERTERS[self.converter](model, example, scheme)
-        if scheme.forms.get("stem") == "narrow" and not stem_of(unpack(content)):
-            scheme = _whole(scheme)
+        while (stem := scheme.forms.get("stem")) in _SHORTER and not stem_of(unpack(content), stem):
+            scheme = _with_stem(scheme, _SHORTER[stem])
             content = CONVERTERS[self.converter](model, example, scheme)
         if scheme.weights == "int8":
             content = quantize(content, scheme, calibration or ())

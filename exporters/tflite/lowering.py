@@ -37,8 +37,8 @@ class Forms:
         mean: of all pixels: ``mean`` or ``pool``, an average pooling.
         pointwise: 1x1 convolutions of one pixel: ``conv`` or ``dense``.
         grouped: convolutions in groups: ``native``, or ``split`` for one convolution a group.
-        stem: of a network that is to become integers: ``int8``, or ``narrow`` where all up to the
-            first tensor of more than `NARROW` channels will stay in float, with its native forms.
+        stem: of a network that is to become integers: ``int8``, or a key of `STEMS` where all up to
+            the first tensor of more channels than that will stay in float, with its native forms.
     """
 
     hardswish: str = "native"
@@ -46,6 +46,11 @@ class Forms:
     pointwise: str = "conv"
     grouped: str = "native"
     stem: str = "int8"
+
+
+STEMS: Mapping[str, int] = {"narrow": NARROW, "narrow16": NARROW // 2, "narrow8": NARROW // 4}
+"""Channels up to which a network's beginning stays in float, by the form ``stem``. Narrow networks
+would be in float as a whole by the first."""
 
 
 Operand = Any
@@ -106,9 +111,8 @@ class Lowering:
     @property
     def in_float(self) -> bool:
         """Whether all that was computed so far stays in float; see `Forms.stem`."""
-        return self.forms.stem == "narrow" and all(
-            is_narrow(entry.shape) for entry in self.graph.tensors if entry.data is None
-        )
+        most = STEMS.get(self.forms.stem, 0)
+        return all(is_narrow(one.shape, most) for one in self.graph.tensors if one.data is None)
 
     def stored(self, value: Operand, order: Sequence[int] | None = None) -> int:
         """A tensor in which a value's dimensions lie in some order.
@@ -184,9 +188,9 @@ class Lowering:
         return refusal(self.node, what)
 
 
-def is_narrow(shape: Sequence[int]) -> bool:
-    """Whether a tensor, whose channels are last, has few of them."""
-    return len(shape) == 4 and shape[-1] <= NARROW
+def is_narrow(shape: Sequence[int], most: int) -> bool:
+    """Whether a tensor, whose channels are last, has at most so many of them."""
+    return len(shape) == 4 and shape[-1] <= most
 
 
 def canonical(rank: int) -> tuple[int, ...]:

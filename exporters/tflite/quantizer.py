@@ -12,7 +12,7 @@ from edgekit.core import Scheme
 from edgekit.errors import ModelError
 from exporters.tflite.converter import SIGNATURE
 from exporters.tflite.flatbuffer import constant, operator_kind, pack, schema, unpack
-from exporters.tflite.lowering import is_narrow
+from exporters.tflite.lowering import STEMS, is_narrow
 from exporters.tflite.rescaling import merge_factors
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
     else:
         _add_static(recipe, scheme)
     flat = unpack(content)
-    stem = stem_of(flat) if scheme.forms.get("stem") == "narrow" else []
+    stem = stem_of(flat, scheme.forms.get("stem"))
     for pattern in (*map(_tensors_of, scheme.float_layers), *map(_tensor, stem)):
         recipe.add_quantization_config(pattern, every, algorithm_key=keep)
     if scheme.interface == "float" and scheme.calibration is not None:
@@ -95,20 +95,24 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
-def stem_of(flat: Any) -> list[str]:
+def stem_of(flat: Any, form: str | None) -> list[str]:
     """Names of the tensors of few channels at the beginning, which depend on no others.
+
+    Args:
+        form: see `exporters.tflite.lowering.Forms`.
 
     There are none where that would be all, or most of the weights: then the file would be one of
     float under another name.
     """
     (graph,) = flat.subgraphs
+    most = STEMS.get(form or "", 0)
     begun, names, kinds = {int(i) for i in graph.inputs}, [], set()
     weights = {True: 0, False: 0}
     for operator in graph.operators:
         kind = operator_kind(flat, operator)
         given = [int(i) for i in operator.inputs if i >= 0 and not constant(flat, i)]
         made = [graph.tensors[i] for i in operator.outputs]
-        narrow = begun.issuperset(given) and all(is_narrow(tensor.shape) for tensor in made)
+        narrow = begun.issuperset(given) and all(is_narrow(tensor.shape, most) for tensor in made)
         if narrow:
             begun.update(int(i) for i in operator.outputs)
             names += [tensor.name.decode() for tensor in made]

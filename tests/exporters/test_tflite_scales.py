@@ -161,6 +161,28 @@ class Narrow(nn.Module):
         return self.classifier(x.mean((2, 3)))
 
 
+class Growing(nn.Module):
+    """A network of few channels, and of fewer where it begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.convs = nn.ModuleList(nn.Conv2d(c, d, 3) for c, d in ((3, 12), (12, 32)))
+        self.classifier = nn.Linear(32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.convs:
+            x = F.hardswish(conv(x))
+        return self.classifier(x.mean((2, 3)))
+
+
+def test_where_most_weights_have_few_channels_fewer_count_as_few(tmp_path: Path) -> None:
+    path = written(tmp_path, Growing, {**CLAMPED, "stem": "narrow"})
+    assert kinds(path.read_bytes())[:4] == ["CONV_2D", "HARD_SWISH", "QUANTIZE", "CONV_2D"]
+    assert registry.target("tflite").float_operators(path) == ("CONV_2D", "HARD_SWISH")
+    assert agreement(scores(path), expected(Growing)) > 20
+
+
 class Wide(nn.Module):
     """A network whose first layer has many channels, behind zeros around the image."""
 

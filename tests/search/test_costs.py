@@ -196,6 +196,20 @@ def test_counts_are_those_of_the_network(name: str) -> None:
     assert CountedSize().of(spec) == sum(v.numel() for v in module.state_dict().values())
 
 
+def test_parts_at_the_beginning_are_written_as_the_network_keeps_them(tmp_path: Path) -> None:
+    target, spec = registry.target("tflite"), small("mobilenetv1")
+    scheme = dataclasses.replace(target.schemes["int8"], forms={"stem": "narrow"})
+    found = {}
+    for part in parts_of(spec):
+        path = tmp_path / f"{part.name}.tflite"
+        write_part(spec, part, target, scheme, path)
+        found[part.name] = target.float_operators(path)
+    assert found.pop("stem")[0] == "CONV_2D"
+    assert "DEPTHWISE_CONV_2D" in found.pop("block0")
+    assert found.pop("block1") == ("DEPTHWISE_CONV_2D",)  # on few channels, which it makes more
+    assert not any(found.values())
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UnavailableError, match="EDGEKIT_HOME"):

@@ -23,12 +23,16 @@ class Priced:
 
     def __init__(self, price: Callable[[int], float]) -> None:
         self._price = price
+        self.least = 0.0
         self.asked: set[int] = set()
 
     def of(self, spec: ModelSpec) -> float:
         width = widths_of(spec)[NAME]
         assert width in self.asked
         return self._price(width)
+
+    def at_least(self, spec: ModelSpec) -> float:
+        return self.least
 
     def prepare(self, specs: Sequence[ModelSpec]) -> None:
         self.asked |= {widths_of(spec)[NAME] for spec in specs}
@@ -70,6 +74,15 @@ def test_it_is_the_largest_one(price: Callable[[int], float], wanted: float) -> 
 
 def test_there_may_be_none() -> None:
     assert found(Priced(line), 0.2) is None
+
+
+def test_a_group_that_cannot_take_so_much_is_not_measured() -> None:
+    now = widths_of(find_spec("mobilenetv2"))[NAME]
+    costs = Priced(line)
+    costs.least = 0.85 * line(now)
+    assert found(costs, 0.8) is None
+    assert costs.asked == {now}
+    assert found(costs, 0.9) == expected(line, 0.9)
 
 
 def test_widths_that_cannot_be_measured_are_not_proposed() -> None:
