@@ -54,7 +54,7 @@ from edgekit.search.parts import whole_of
 from edgekit.search.pricing import PartTimes
 from edgekit.search.processes import Executor, Outcome
 from edgekit.search.records import Conduct, SearchOptions, Step
-from edgekit.search.scaling import least
+from edgekit.search.scaling import on_grid
 
 DRIFT = 0.01
 """Share by which a latency that is measured anew may differ beyond its interval; a network is
@@ -244,9 +244,9 @@ class Workshop:
         known = other.costs[self.limits[which].resource]
         return known * self.costs[which].of(spec) / self.costs[which].of(other.spec)
 
-    def narrowest(self) -> ModelSpec:
-        """The spec with all groups as narrow as they may become."""
-        return resized(self.spec, {name: least(n) for name, n in self.free.items()})
+    def narrowed(self, share: float) -> ModelSpec:
+        """The spec with so much of the channels of all groups."""
+        return resized(self.spec, {name: on_grid(n, share) for name, n in self.free.items()})
 
     def excess(self, found: Step | Appraisal) -> list[float]:
         """By limit: what a network costs over its bound; the upper end of an interval counts."""

@@ -196,7 +196,8 @@ def test_a_budget_that_is_kept_already_is_refused(run: CommandLine, trained: Pat
 def test_a_budget_out_of_reach_names_the_least(run: CommandLine, trained: Path) -> None:
     result = run("search", trained, "--budget", "macs=0.001x", *QUICK, "-o", "s")
     assert result.code == 2
-    assert "out of reach: with all groups at an eighth of their channels" in result.message
+    assert "out of reach: of the networks with 0.125, 0.25, 0.5 of the channels" in result.message
+    assert "the least has" in result.message
 
 
 def test_a_folder_with_a_search_is_not_begun_anew(
@@ -502,6 +503,7 @@ class Device:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.gone, self.after, self.half_width, self.power, self.calls = 0, 0, 0.001, 1, 0
+        self.smallest = 0.0  # share of the start's size below which a file takes as long
         self.real = measuring.compare
         monkeypatch.setattr(measuring, "compare", self)
         monkeypatch.setattr(measuring, "MEASURING_SECONDS", 0.4)
@@ -514,7 +516,8 @@ class Device:
             self.gone -= 1
             raise UnavailableError("the device is gone")
         found = self.real(a, b, effort)
-        ratio = (Path(a.words).stat().st_size / Path(b.words).stat().st_size) ** self.power
+        share = Path(a.words).stat().st_size / Path(b.words).stat().st_size
+        ratio = share**self.power if share > self.smallest else 1.0
         half = self.half_width * ratio
         changed = dataclasses.replace(found.ratio, ratio=ratio, ci95=(ratio - half, ratio + half))
         return dataclasses.replace(found, ratio=changed)
@@ -586,6 +589,22 @@ def test_noise_makes_measurements_longer_and_steps_larger(
     assert "narrowest 0" not in result.err  # far below the bound, however wide the interval
     assert "measurements are only good to +-3.0%: it takes 6.0% away instead of" in result.err
     assert float(steps(Path("s"))[-1]["high"]) <= 0.93
+
+
+def test_a_budget_that_only_wider_networks_keep_is_not_refused(
+    run: CommandLine, trained: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels may make little use of few channels."""
+    monkeypatch.setattr(measuring, "Timer", BySize)
+    device.smallest = 0.2
+    words = ("--budget", "latency=0.9x", *QUICK, "-o", "s")
+    assert run("search", trained, *words).code == 0
+    assert float(steps(Path("s"))[-1]["high"]) <= 0.9
+    device.smallest = 1.0
+    result = run("search", trained, *words[:-1], "t")
+    assert result.code == 2
+    assert "latency=0.9x is out of reach: of the networks with 0.125, 0.25, 0.5" in result.message
+    assert "(1.00x +-0.00)" in result.message
 
 
 def test_a_step_that_went_too_far_gets_channels_back(
