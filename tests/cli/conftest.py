@@ -26,7 +26,7 @@ ELSEWHERE = re.compile(
 OPTION = re.compile(r"(?<![\w-])(?:--[a-z][\w-]*|-[a-z]\b)")
 COMMANDS = (
     "compare", "demo", "describe", "evaluate", "export", "export-profiles", "history", "predict",
-    "profile", "report", "train", "verify",
+    "profile", "report", "search", "train", "verify",
 )  # fmt: skip
 _numbers = itertools.count()
 

@@ -1,0 +1,196 @@
+"""``edgekit search``: what it gives, its methods and baselines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import CommandLine
+from small_searches import QUICK, steps
+
+from edgekit.data import open_source
+from edgekit.data.digits import DigitsSource as Digits
+from edgekit.data.preprocess import for_source
+from edgekit.errors import GateError
+from edgekit.models import build, find_spec
+from edgekit.models.weights import Checkpoint, load_state, save_checkpoint
+from edgekit.search import workshop
+from edgekit.search.netadapt import CHOICE, SMALLEST_CHANGE
+
+
+def test_every_step_is_a_complete_network(searched: Path, run: CommandLine) -> None:
+    rows = steps(searched)
+    assert len(rows) >= 3
+    macs = [float(row["macs"]) for row in rows]
+    assert macs[-1] <= 0.85 * macs[0]
+    assert macs == sorted(macs, reverse=True)
+    for row in rows:
+        artifact = searched / row["artifact"]
+        contract = json.loads((artifact.parent / f"{artifact.name}.json").read_text())
+        assert contract["agreement"]["passed"]
+    first, last = (run("evaluate", searched / row["artifact"], "--data", "digits", "--json").json
+                   for row in (rows[0], rows[-1]))  # fmt: skip
+    assert 0.5 < last["top1"] <= 1
+    assert first["n"] == last["n"]
+    described = run("describe", searched / "model.pt", "--json").json
+    assert described["macs"] == macs[-1]
+    assert run("export", searched / "model.pt", "-t", "onnx", "-o", "again").code == 0
+    assert not list(searched.rglob("candidates"))
+    assert "<svg" in (searched / "search.html").read_text(encoding="utf-8")
+    assert (searched / "pareto.svg").read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_steps_choose_among_several_groups(searched: Path) -> None:
+    with contextlib.closing(sqlite3.connect(searched / "journal.sqlite")) as connection:
+        rows = connection.execute("SELECT record FROM events WHERE kind = 'proposals'").fetchall()
+    proposals = [json.loads(record) for (record,) in rows]
+    assert proposals
+    for one in proposals:
+        assert len(one["widths"]) >= CHOICE or one["share"] < 2 * SMALLEST_CHANGE
+    assert min(one["share"] for one in proposals) <= 0.2
+
+
+def test_groups_that_are_left_alone_are_named(run: CommandLine, tmp_path: Path) -> None:
+    spec = find_spec("shufflenetv2@0.5", classes=10, resolution=32)
+    digits = open_source("digits")
+    facts, labels = for_source(digits, 32), tuple(digits.classes)
+    torch.manual_seed(0)
+    state = build(spec).state_dict()
+    save_checkpoint(
+        tmp_path / "net.pt", Checkpoint(spec.name, spec, state, labels, facts, "digits")
+    )
+    words = ("--budget", "macs=0.9x", "--method", "uniform", *QUICK, "-o", "s")
+    result = run("search", "net.pt", *words)
+    assert result.code == 0
+    assert "stage2.half was left alone: " in result.err
+    assert "stage2.half" in json.loads(Path("s/search.json").read_text())["frozen"]
+
+
+Relabel = Callable[[str], None]
+
+
+@pytest.fixture
+def relabel(monkeypatch: pytest.MonkeyPatch) -> Relabel:
+    """Permutes the labels of a split of digits in this process."""
+
+    def change(split: str) -> None:
+        label = Digits.label
+
+        def permuted(self: Digits, name: str, index: int) -> int:
+            found = label(self, name, index)
+            return (found + 3) % 10 if name == split else found
+
+        monkeypatch.setattr(Digits, "label", permuted)
+
+    return change
+
+
+def test_labels_of_test_images_change_nothing_but_the_test(
+    run: CommandLine, searched: Path, trained: Path, relabel: Relabel
+) -> None:
+    relabel("test")
+    found = run("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--json").json
+    assert found["test_top1"]["after"] < 0.2
+    before = json.loads((searched / "search.json").read_text())
+    assert before["test_top1"]["after"] > 0.5
+    for step, other in zip(found["steps"], before["steps"], strict=True):
+        for key in ("changed", "width", "top1", "spec"):
+            assert step[key] == other[key]
+
+
+def test_images_that_changed_are_named(
+    run: CommandLine, searched: Path, trained: Path, tmp_path: Path, relabel: Relabel
+) -> None:
+    shutil.copytree(searched, tmp_path / "s")
+    relabel("validation")
+    result = run("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume")
+    assert result.code == 2
+    assert "s/journal.sqlite is of another search: its images is 1" in result.message
+
+
+@pytest.mark.parametrize(
+    "names", ["uniform", pytest.param("uniform,random", marks=pytest.mark.slow)]
+)
+def test_baselines_join_a_finished_search(
+    names: str, run: CommandLine, searched: Path, trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(searched, tmp_path / "s")
+    found = run(
+        "search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume",
+        "--baselines", names, "--json",
+    ).json  # fmt: skip
+    start = found["baseline"]["macs"]
+    methods = [one["method"] for one in found["series"]]
+    assert methods == ["netadapt", *names.split(",")]
+    networks = [step for one in found["series"][1:] for step in one["steps"]]
+    assert len(networks) == (4 if "random" in names else 1)
+    for step in networks:
+        # Within the budget, and the largest of its method: the next size is a few percent more.
+        assert 0.6 * start < step["macs"] <= 0.85 * start
+        assert step["test_top1"] > 0.1
+        assert Path(step["artifact"]).exists()
+    rows = steps(tmp_path / "s")
+    assert sum(row["kind"] == "finished" for row in rows) == 1 + len(networks)
+
+
+@pytest.mark.parametrize(
+    "method", ["uniform", "compound", pytest.param("random", marks=pytest.mark.slow)]
+)
+def test_methods_stand_on_their_own(method: str, run: CommandLine, trained: Path) -> None:
+    words = ("--budget", "macs=0.6x", "--method", method, *QUICK, "-o", "s", "--json")
+    found = run("search", trained, *words).json
+    finished = 3 if method == "random" else 1
+    assert [step["kind"] for step in found["steps"]] == ["start", *["finished"] * finished]
+    assert found["final"]["macs"] <= 0.6 * found["baseline"]["macs"]
+    assert found["test_top1"]["after"] > 0.1
+    evaluated = run("evaluate", "s/model.pt", "--data", "digits", "--json").json
+    assert evaluated["top1"] == pytest.approx(found["test_top1"]["after"], abs=0.005)
+
+
+def test_a_scaled_network_keeps_a_budget_of_bytes(run: CommandLine, trained: Path) -> None:
+    words = ("--budget", "size=0.6x", "--method", "uniform", *QUICK, "-o", "s", "--json")
+    found = run("search", trained, *words).json
+    assert found["final"]["size_bytes"] <= 0.6 * found["baseline"]["size_bytes"]
+    # The files were as large when they were tried, without any training.
+    assert found["final"]["size_bytes"] > 0.5 * found["baseline"]["size_bytes"]
+    assert not Path("s/narrowest-00").exists()
+
+
+def test_the_next_candidate_takes_the_place_of_one_whose_file_fails(
+    run: CommandLine, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = workshop.export, 0
+
+    def export(*words: object, **options: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # the first is the start's
+            raise GateError("the file does not agree with the network")
+        return real(*words, **options)
+
+    monkeypatch.setattr(workshop, "export", export)
+    words = ("--budget", "macs=0.93x", *QUICK, "-o", "s", "--json")
+    result = run("search", trained, *words)
+    (note,) = result.json["notes"]
+    assert "has no file that holds: the file does not agree with the network" in note
+    assert note in result.err
+    assert result.json["steps"][1]["changed"] not in note
+
+
+def test_a_plain_state_dict_takes_classes_and_preprocessing_from_the_images(
+    run: CommandLine, trained_run: Path, tmp_path: Path
+) -> None:
+    torch.save(load_state(trained_run), tmp_path / "plain.pt")
+    words = ("mobilenetv3-small", "--weights", "plain.pt", "--resolution", "32", "--data", "digits")
+    more = ("--budget", "macs=0.9x", "--method", "uniform", *QUICK, "-o", "s", "--json")
+    found = run("search", *words, *more).json
+    assert found["test_top1"]["before"] > 0.5
+    result = run("search", *words[:-1], "synthetic", *more[:-3], "-o", "t")
+    assert result.code == 3
+    assert "'mobilenetv3-small' has 10 outputs, and 'synthetic' has" in result.message

@@ -1,0 +1,115 @@
+"""``edgekit search`` when it or a worker of it is ended, and on a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine
+from small_searches import QUICK, command, complete, steps
+
+
+def killed(
+    run: Path, folder: Path, moments: Sequence[int], by: signal.Signals = signal.SIGKILL
+) -> None:
+    """A search that was ended after so many candidates, again and again, and then went on."""
+    journal = folder / "s" / "journal.sqlite"
+    for moment in moments:
+        more = ("--resume",) if journal.exists() else ()
+        process = subprocess.Popen(
+            command(run, "s", *more), cwd=folder,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        while _candidates(journal) < moment:
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.kill(process.pid, by)
+        assert process.wait() == (130 if by is signal.SIGINT else -by)
+    complete(folder, run, "s", "--resume")
+
+
+def _candidates(journal: Path) -> int:
+    with contextlib.suppress(sqlite3.Error):
+        address = f"{journal.as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
+            return int(connection.execute("SELECT count(*) FROM candidates").fetchone()[0])
+    return -1
+
+
+@pytest.mark.parametrize(
+    "by", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
+def test_a_search_that_is_killed_goes_on_to_the_same_network(
+    by: signal.Signals, searched: Path, trained: Path, tmp_path: Path
+) -> None:
+    killed(trained, tmp_path, [12], by)
+    assert steps(tmp_path / "s") == steps(searched)
+
+
+@pytest.mark.slow
+def test_it_does_so_at_twenty_moments(searched: Path, trained: Path, tmp_path: Path) -> None:
+    rng = random.Random(7)
+    count = _candidates(searched / "journal.sqlite")
+    for trial in range(5):
+        folder = tmp_path / str(trial)
+        folder.mkdir()
+        killed(trained, folder, sorted(rng.sample(range(count), 4)))
+        assert steps(folder / "s") == steps(searched)
+
+
+def test_workers_that_hang_are_ended_and_the_search_goes_on_later(
+    run: CommandLine, trained: Path
+) -> None:
+    words = ("search", trained, "--budget", "macs=0.95x", *QUICK, "-o", "s")
+    result = run(*words, "--time-limit", "0.01")
+    assert result.code == 3
+    assert "the network cannot be scored: no answer within 0 s" in result.message
+    assert "scoring: no answer within 0 s; once more" in result.err
+    assert run(*words, "--resume").code == 0
+
+
+def test_a_worker_that_is_killed_changes_nothing(
+    searched: Path, trained: Path, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        command(trained, "s", "--workers", "2"), cwd=tmp_path,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    ended = 0
+    for _ in range(600):
+        time.sleep(0.1)
+        workers = _workers(process.pid)
+        if len(workers) == 2 and (tmp_path / "s" / "step-01").exists() and not ended:
+            os.kill(workers[0], signal.SIGKILL)
+            ended += 1
+        if process.poll() is not None:
+            break
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert ended == 1
+    assert steps(tmp_path / "s") == steps(searched)
+
+
+def _workers(parent: int) -> list[int]:
+    """Processes that train candidates."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [
+        int(child)
+        for child in children
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_finds_the_same(searched: Path, trained: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    complete(tmp_path, trained, "s", "--executor", "ray")
+    assert steps(tmp_path / "s") == steps(searched)

@@ -1,0 +1,204 @@
+"""``edgekit search`` by latency and energy, with devices that are noisy or go away."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import shlex
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from command_line import CommandLine
+from small_searches import QUICK, steps
+
+from edgekit.core import Energy
+from edgekit.errors import UnavailableError
+from edgekit.measure.comparing import Comparison
+from edgekit.measure.session import Effort
+from edgekit.measure.subjects import Subject
+from edgekit.search import measuring
+
+
+def test_an_energy_budget_is_kept_by_what_the_meter_shows(
+    run: CommandLine, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No machine of the tests has a meter: this one shows a millijoule per megabyte."""
+    meter = SimpleNamespace(meter="a meter")
+    monkeypatch.setattr(measuring, "metering", lambda *_, **__: contextlib.nullcontext(meter))
+    monkeypatch.setattr(measuring, "profile", _profile)
+    monkeypatch.setattr(measuring, "Timer", BySize)
+    words = ("--budget", "energy=0.8x", *QUICK, "-o", "s", "--json")
+    found = run("search", trained, *words).json
+    before, after = found["baseline"], found["final"]
+    assert before["energy_mj"] == before["size_bytes"] / 1e6
+    # The upper end of the interval counts, one percent above.
+    assert after["energy_mj"] * 1.01 <= 0.8 * before["energy_mj"]
+    assert after["latency_ms"] is None
+
+
+def _profile(subjects: Sequence[Subject], *_: object, **__: object) -> SimpleNamespace:
+    (subject,) = subjects
+    mj = Path(subject.words).stat().st_size / 1e6
+    energy = Energy("measured", meter="m", mj_per_inference=mj, ci95=(0.99 * mj, 1.01 * mj))
+    return SimpleNamespace(interrupted=False, measurements=[SimpleNamespace(energy=energy)])
+
+
+class Device:
+    """What a comparison gives, or that the device is gone.
+
+    Ratios are those of the files' sizes: a latency of 0.4 s of measuring differs by several percent
+    from the next one, and with it whether a network keeps its budget.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gone, self.after, self.half_width, self.power, self.calls = 0, 0, 0.001, 1, 0
+        self.smallest = 0.0  # share of the start's size below which a file takes as long
+        self.real = measuring.compare
+        monkeypatch.setattr(measuring, "compare", self)
+        monkeypatch.setattr(measuring, "MEASURING_SECONDS", 0.4)
+        monkeypatch.setattr(measuring, "_POLLS_S", (0.01,))
+        monkeypatch.setattr(measuring, "MEASURING_TRIES", 2)
+
+    def __call__(self, a: Subject, b: Subject, effort: Effort) -> Comparison:
+        self.calls += 1
+        if self.gone and self.calls > self.after:
+            self.gone -= 1
+            raise UnavailableError("the device is gone")
+        found = self.real(a, b, effort)
+        share = Path(a.words).stat().st_size / Path(b.words).stat().st_size
+        ratio = share**self.power if share > self.smallest else 1.0
+        half = self.half_width * ratio
+        changed = dataclasses.replace(found.ratio, ratio=ratio, ci95=(ratio - half, ratio + half))
+        return dataclasses.replace(found, ratio=changed)
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Device:
+    return Device(monkeypatch)
+
+
+SCALED = ("--budget", "latency=0.8x", "--method", "uniform", *QUICK, "-o", "s")
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_device_that_is_lost_ends_with_the_way_to_go_on(
+    after: int, run: CommandLine, trained: Path, device: Device
+) -> None:
+    device.gone, device.after = 10**6, after
+    result = run("search", trained, *SCALED, "--wait", "0.05")
+    assert result.code == 5
+    assert "the device is gone; all that was done is kept in s: go on with" in result.message
+    words = shlex.split(result.message.partition("go on with ")[2])
+    assert words[:2] == ["edgekit", "search"]
+    assert words[-1] == "--resume"
+    assert device.calls > after + 2
+    device.gone = device.calls = 0
+    assert run(*words[1:]).code == 0
+    with contextlib.closing(sqlite3.connect("s/journal.sqlite")) as connection:
+        (measured,) = connection.execute(
+            "SELECT count(*) FROM events WHERE kind = 'measurement'"
+        ).fetchone()
+    assert measured == device.calls + after  # nothing was measured twice
+
+
+def test_a_device_that_comes_back_is_waited_for(
+    run: CommandLine, trained: Path, device: Device
+) -> None:
+    device.gone = 2
+    result = run("search", trained, *SCALED)
+    assert result.code == 0
+    assert "the device is gone; waiting, 300 s left" in result.err
+    found = steps(Path("s"))
+    assert float(found[-1]["latency_ratio"]) < 0.9
+
+
+class BySize:
+    """Times of parts by the sizes of their files: the same on every machine."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def time(self, path: Path) -> tuple[float, float]:
+        return path.stat().st_size / 1e6, 1.0
+
+    def close(self) -> None:
+        pass
+
+
+def test_noise_makes_measurements_longer_and_steps_larger(
+    run: CommandLine, trained: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.half_width = 0.03
+    monkeypatch.setattr(measuring, "Timer", BySize)
+    words = ("--budget", "latency=0.93x", *QUICK, "--reduction", "0.05", "-o", "s")
+    result = run("search", trained, *words)
+    assert result.code == 0
+    assert "the interval of +-3.0% is wide for a step of 5.0%" in result.err
+    assert "measuring again, for 1 s" in result.err
+    assert "narrowest 0" not in result.err  # far below the bound, however wide the interval
+    assert "measurements are only good to +-3.0%: it takes 6.0% away instead of" in result.err
+    assert float(steps(Path("s"))[-1]["high"]) <= 0.93
+
+
+def test_a_budget_that_only_wider_networks_keep_is_not_refused(
+    run: CommandLine, trained: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels may make little use of few channels."""
+    monkeypatch.setattr(measuring, "Timer", BySize)
+    device.smallest = 0.2
+    words = ("--budget", "latency=0.9x", *QUICK, "-o", "s")
+    assert run("search", trained, *words).code == 0
+    assert float(steps(Path("s"))[-1]["high"]) <= 0.9
+    device.smallest = 1.0
+    result = run("search", trained, *words[:-1], "t")
+    assert result.code == 2
+    assert "latency=0.9x is out of reach: of the networks with 0.125, 0.25, 0.5" in result.message
+    assert "(1.00x +-0.00)" in result.message
+
+
+def test_a_step_that_went_too_far_gets_channels_back(
+    run: CommandLine, trained: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.power = 6  # of what the parts say
+    monkeypatch.setattr(measuring, "Timer", BySize)
+    words = ("--budget", "latency=0.85x", *QUICK, "--reduction", "0.4", "-o", "s", "--json")
+    found = run("search", trained, *words).json
+    *_, far, wider, last = found["steps"]
+    assert [step["kind"] for step in (far, wider, last)] == ["adapted", "widened", "finished"]
+    assert wider["changed"] == far["changed"]
+    assert wider["width"] > far["width"]
+    assert last["ci95"][1] <= 0.85
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("-t", "tflite", "-p", "int8", "--rule", "accuracy", "--criterion", "norm", "--scratch"),
+        pytest.param(("-t", "onnx", "-p", "int8", "--rule", "reward"), marks=pytest.mark.slow),
+        pytest.param(("-t", "openvino", "--criterion", "taylor"), marks=pytest.mark.slow),
+    ],
+    ids=lambda words: "-".join(words[1::2]),
+)
+def test_latencies_of_the_runtime_steer_it(
+    more: tuple[str, ...], run: CommandLine, trained: Path, device: Device, tmp_path: Path
+) -> None:
+    """Parts are really timed here; whole networks take as long as their files are large."""
+    budget = "latency=0.85x,macs=0.98x,size=900MB"
+    words = ("--budget", budget, *QUICK[2:], *more, "--distill", "--json")
+    result = run("search", trained, *words, "-o", "s")
+    found = result.json
+    assert "budget size=900MB: the network keeps it already" in result.err
+    assert found["final"]["ci95"][1] <= 0.85
+    assert found["final"]["macs"] <= 0.98 * found["baseline"]["macs"]
+    assert found["seconds"]["writing parts"] > 0
+    contract = json.loads(Path(f"{found['final']['artifact']}.json").read_text())
+    precision = more[3] if "-p" in more else "fp32"
+    assert contract["scheme"]["precision"] == precision
+    # The times are there now.
+    again = run("search", trained, *words, "-o", "t").json
+    assert again["seconds"].get("writing parts", 0) < found["seconds"]["writing parts"]
+    assert [step["width"] for step in again["steps"]] == [step["width"] for step in found["steps"]]

@@ -1,0 +1,129 @@
+"""What ``edgekit search`` refuses before it begins, and why."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import shutil
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine
+from small_searches import QUICK, steps
+
+from edgekit.measure.metering import discover
+from edgekit.models.weights import load_checkpoint, save_checkpoint
+
+
+def test_a_budget_that_is_kept_already_is_refused(run: CommandLine, trained: Path) -> None:
+    result = run("search", trained, "--budget", "macs=900M", *QUICK, "-o", "s")
+    assert result.code == 2
+    assert "the network keeps it already" in result.message
+    assert not Path("s").exists()  # so that another budget can be tried
+
+
+def test_a_budget_out_of_reach_names_the_least(run: CommandLine, trained: Path) -> None:
+    result = run("search", trained, "--budget", "macs=0.001x", *QUICK, "-o", "s")
+    assert result.code == 2
+    assert "out of reach: of the networks with 0.125, 0.25, 0.5 of the channels" in result.message
+    assert "the least has" in result.message
+
+
+def test_a_folder_with_a_search_is_not_begun_anew(
+    run: CommandLine, searched: Path, trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(searched, tmp_path / "s")
+    result = run("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "s")
+    assert result.code == 2
+    assert "go on with --resume" in result.message
+    result = run("search", trained, "--budget", "macs=0.5x", *QUICK, "-o", "s", "--resume")
+    assert result.code == 2
+    assert "its budget is macs=0.85x, now it is macs=0.5x" in result.message
+    result = run("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume")
+    assert result.code == 0
+    assert steps(tmp_path / "s") == steps(searched)
+
+
+def test_a_folder_of_something_else_is_left_alone(
+    run: CommandLine, trained: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    shutil.copy(trained, tmp_path / "run" / "model.pt")
+    before = (tmp_path / "run" / "model.pt").read_bytes()
+    result = run("search", "run", "--budget", "macs=0.85x", *QUICK, "-o", "run")
+    assert result.code in (2, 3)
+    assert (tmp_path / "run" / "model.pt").read_bytes() == before
+    result = run("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "run")
+    assert result.code == 2
+    assert "run holds model.pt of something else" in result.message
+
+
+def test_an_untrained_network_is_refused(run: CommandLine) -> None:
+    result = run("search", "mobilenetv3-small", "--budget", "macs=0.85x", *QUICK, "-o", "s")
+    assert result.code == 3
+    assert "expected a run folder or checkpoint" in result.message
+
+
+def test_a_precision_that_there_is_not_is_refused(run: CommandLine, trained: Path) -> None:
+    result = run(
+        "search", trained, "--budget", "macs=0.85x", "-t", "openvino", "-p", "w8a16", "-o", "s"
+    )
+    assert result.code == 2
+    assert "target openvino has no precision w8a16" in result.message
+
+
+def test_a_folder_that_cannot_be_made_is_named(
+    run: CommandLine, trained: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    result = run("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "file/s")
+    assert result.code == 3
+    assert "cannot make the folder file/s" in result.message
+
+
+def test_another_network_or_version_is_named(
+    run: CommandLine, searched: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(searched, tmp_path / "s")
+    checkpoint = load_checkpoint(trained)
+    state = {name: value.clone() for name, value in checkpoint.state.items()}
+    state["stem.conv.weight"] *= 2
+    save_checkpoint(tmp_path / "other.pt", dataclasses.replace(checkpoint, state=state))
+    words = ("--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume")
+    result = run("search", "other.pt", *words)
+    assert result.code == 2
+    assert "s/journal.sqlite is of another search: its network is mobilenetv3" in result.message
+    monkeypatch.setattr("edgekit.__version__", "9.9")
+    result = run("search", trained, *words)
+    assert result.code == 2
+    assert "its version of edgekit is" in result.message
+    assert "now it is 9.9" in result.message
+
+
+def test_two_searches_in_one_folder_are_refused(
+    run: CommandLine, searched: Path, trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(searched, tmp_path / "s")
+    with open(tmp_path / "s" / ".journal.sqlite.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        words = ("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume")
+        result = run(*words)
+    assert result.code == 2
+    assert "another search is at work in s" in result.message
+
+
+def test_baselines_that_there_are_not_are_refused(run: CommandLine, trained: Path) -> None:
+    words = ("--budget", "macs=0.6x", "--baselines", "uniform,best", "-o", "s")
+    result = run("search", trained, *words)
+    assert result.code == 2
+    assert "--baselines best: expected uniform, random, compound" in result.message
+
+
+def test_an_energy_budget_needs_a_meter(run: CommandLine, trained: Path) -> None:
+    meter, _ = discover(Path("/"))
+    if meter is not None:
+        meter.close()
+        pytest.skip("this machine has a meter")
+    result = run("search", trained, "--budget", "energy=0.8x", *QUICK, "-o", "s")
+    assert result.code == 5
+    assert "a budget of energy needs a meter, as an estimate is no measurement" in result.message
