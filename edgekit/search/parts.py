@@ -95,9 +95,9 @@ def _walk(module: ConvNet, resolution: int) -> Iterator[tuple[Part, nn.Module]]:
 
 
 def is_narrow(module: nn.Module) -> bool:
-    """Whether none of its convolutions gives more than `NARROW` channels."""
-    convs = (one for one in module.modules() if isinstance(one, nn.Conv2d))
-    return all(conv.out_channels <= NARROW for conv in convs)
+    """Whether it has convolutions, of which none gives more than `NARROW` channels."""
+    channels = [one.out_channels for one in module.modules() if isinstance(one, nn.Conv2d)]
+    return max(channels, default=NARROW + 1) <= NARROW
 
 
 _behind: dict[str, Shape] = {}
