@@ -208,7 +208,8 @@ def _proposals(
     while True:
         wanted = min(max(aim / current, 1 - share), 1 - SMALLEST_CHANGE)
         widths = _widths(shop, last.spec, shop.costs[worst], wanted)
-        smaller = share / 2 >= max(2 * noise, SMALLEST_CHANGE)
+        # To choose is worth more rounds of the next measurement, which has to tell it apart.
+        smaller = share / 2 >= max(noise, SMALLEST_CHANGE)
         if len(widths) >= min(CHOICE, len(shop.free)) or (widths and not smaller):
             record = {"share": share, "wanted": wanted, "resource": resource, "widths": widths}
             shop.journal.note("proposals", place, record)
