@@ -10,7 +10,7 @@ import pytest
 from edgekit.core import ModelSpec
 from edgekit.models import find_spec
 from edgekit.search.groups import widths_of
-from edgekit.search.netadapt import largest_width
+from edgekit.search.netadapt import largest_width, told_apart
 from edgekit.search.scaling import GRID, least
 
 NAME = "block3.expand"
@@ -96,3 +96,11 @@ def test_widths_that_cannot_be_measured_are_not_proposed() -> None:
 def test_a_group_of_which_nothing_can_be_measured_is_left_alone() -> None:
     now = widths_of(find_spec("mobilenetv2"))[NAME]
     assert found(Priced(lambda width: 1.0 if width == now else math.inf), 0.9) is None
+
+
+def test_steps_may_be_finer_where_every_group_would_lose_half_of_its_channels() -> None:
+    spec = find_spec("mobilenetv2", classes=10, resolution=32)
+    now = widths_of(spec)
+    drastic = {NAME: now[NAME] // 2, "block5.expand": 16}
+    assert told_apart(spec, drastic) == 1
+    assert told_apart(spec, {**drastic, "head": now["head"] - 8}) == 2
