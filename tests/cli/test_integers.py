@@ -416,13 +416,14 @@ def test_what_stays_in_float_is_named(run: CommandLine, module: Module) -> None:
     )
     result = run("export", words, *options)
     assert result.code == 0
-    assert "Net-int8.tflite computes in float: 1 ELU." in result.out
+    # Few channels at the beginning stay in float on x86.
+    assert re.search(r"Net-int8\.tflite computes in float: (1 CONV_2D, )?1 ELU\.", result.out)
     again = run("export", words, *options, "--overwrite", "--json").json["artifacts"]
     kinds = {entry["target"]: entry["float_operators"] for entry in again}
     assert "Elu" in kinds["onnx"]
-    assert kinds["tflite"] == ["ELU"]
+    assert set(kinds["tflite"]) - {"CONV_2D"} == {"ELU"}
     contract = json.loads(Path("out/Net-int8.tflite.json").read_text())
-    assert contract["float_operators"] == ["ELU"]
+    assert contract["float_operators"] == kinds["tflite"]
 
 
 def float_weights(run: CommandLine, words: str, target: str, layer: str) -> set[str]:
