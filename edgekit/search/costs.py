@@ -76,11 +76,8 @@ class Remembered:
         self._costs.prepare([s for s in specs if canonical_json(to_json(s)) not in self._found])
 
 
-class _Counted:
+class _Counted(Costs):
     """Costs that need no measuring."""
-
-    def of(self, spec: ModelSpec) -> float:
-        raise NotImplementedError
 
     def at_least(self, spec: ModelSpec) -> float:
         """The cost."""

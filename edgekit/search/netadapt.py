@@ -225,7 +225,8 @@ def told_apart(spec: ModelSpec, widths: Mapping[str, int]) -> int:
     """How many times the half width of the last interval a step has to take away at least.
 
     Where every group would lose half of its channels, smaller steps are worth the longer
-    measurements that they need: MobileNetV1 lost four to six points of top-1 at each such step.
+    measurements that they need: MobileNetV1 in int8 lost two to six points of top-1 at each such
+    step (docs/benchmarks.md).
     """
     now = widths_of(spec)
     drastic = all(2 * width <= now[name] for name, width in widths.items())

@@ -5,28 +5,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-import edgekit
 from edgekit import registry
 from edgekit.core import (
     ImageSource,
     Preprocessing,
-    Target,
     canonical_json,
     from_json,
     to_json,
 )
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source, resize_and_crop
-from edgekit.devices import host
 from edgekit.errors import (
     DataError,
     GateError,
@@ -42,6 +37,7 @@ from edgekit.search.budget import Limit, amount
 from edgekit.search.discovery import discovered
 from edgekit.search.document import Draw, keep
 from edgekit.search.groups import Group, checked, widths_of
+from edgekit.search.identity import identity_of
 from edgekit.search.jobs import Bench, Setup
 from edgekit.search.journal import Journal, Place
 from edgekit.search.learning import SELECTION
@@ -123,7 +119,7 @@ def search(
             scaled(method, model.spec, {}, 0, (0,))  # refuses what it cannot take
     if any(limit.resource == "energy" for limit in limits):
         check_meter(conduct)
-    identity = _identity(
+    identity = identity_of(
         model, words, source, limits, found, precision, options, conduct, device, threads
     )
     with _open_journal(out, identity, resume=resume) as journal:
@@ -149,43 +145,6 @@ def search(
             raise
         finally:
             shop.close()
-
-
-def _identity(
-    model: Model,
-    words: str,
-    source: ImageSource,
-    limits: Sequence[Limit],
-    target: Target,
-    precision: str,
-    options: SearchOptions,
-    conduct: Conduct,
-    device: str,
-    threads: int,
-) -> dict[str, str]:
-    """What a search has to have in common with the one that it goes on with."""
-    assert model.spec is not None
-    assert model.preprocessing is not None
-    metered = any(limit.resource == "energy" for limit in limits)
-    return {
-        "version of edgekit": edgekit.__version__,
-        "network": f"{model.spec.name} ({_digest(model.module)})",
-        "data": words,
-        "images": _fingerprint(source),
-        "target": target.name,
-        "precision": precision,
-        "budget": ",".join(limit.words for limit in limits),
-        "resolution": str(model.spec.resolution),
-        "preprocessing": canonical_json(to_json(model.preprocessing)),
-        "device": device,
-        "threads": str(threads),
-        **{
-            name: value if isinstance(value, str) else canonical_json(to_json(value))
-            for name, value in host.conditions(target.packages).items()
-        },
-        "meter": conduct.meter if metered else "none",
-        "options": canonical_json(to_json(options)),
-    }
 
 
 def _complete(model: Model, source: ImageSource) -> Model:
@@ -419,32 +378,6 @@ def _images(source: ImageSource, facts: Preprocessing) -> torch.Tensor:
     """Two images of the training as the network takes them."""
     pixels = [torch.from_numpy(resize_and_crop(source.image("train", i), facts)) for i in (0, 1)]
     return normalize(torch.stack(pixels), facts)
-
-
-def _digest(module: nn.Module) -> str:
-    found = hashlib.sha256()
-    for name, value in module.state_dict().items():
-        found.update(name.encode())
-        found.update(value.cpu().numpy().tobytes())
-    return found.hexdigest()[:12]
-
-
-SAMPLED = 32
-"""Images of a split whose pixels are compared, spread over it, besides the number of all."""
-
-
-def _fingerprint(source: ImageSource) -> str:
-    """What is trained on and chosen by: numbers of images, labels, and pixels of some of them."""
-    found = hashlib.sha256()
-    sizes = []
-    for split in ("train", SELECTION):
-        size = source.size(split)
-        sizes.append(f"{size} in {split}")
-        found.update(bytes(str([source.label(split, i) for i in range(size)]), "ascii"))
-        for i in range(0, size, max(1, size // SAMPLED)):
-            with contextlib.suppress(DataError):  # one that cannot be decoded is told of later
-                found.update(source.image(split, i).tobytes())
-    return f"{', '.join(sizes)} ({found.hexdigest()[:12]})"
 
 
 def _resuming(command: str) -> str:

@@ -98,11 +98,11 @@ _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D")
 def stem_of(flat: Any, form: str | None) -> list[str]:
     """Names of the tensors of few channels at the beginning, which depend on no others.
 
-    Args:
-        form: see `exporters.tflite.lowering.Forms`.
-
     There are none where that would be all, or most of the weights: then the file would be one of
     float under another name.
+
+    Args:
+        form: see `exporters.tflite.lowering.Forms.stem`.
     """
     (graph,) = flat.subgraphs
     most = STEMS.get(form or "", 0)

@@ -15,18 +15,41 @@ from edgekit.measure.metering import discover
 from edgekit.models.weights import load_checkpoint, save_checkpoint
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("-t", "openvino", "-p", "w8a16"), "target openvino has no precision w8a16"),
+        (
+            ("--baselines", "uniform,best"),
+            "--baselines best: expected uniform, random, compound",
+        ),
+        (
+            ("--budget", "macs=0.001x"),
+            "out of reach: of the networks with 0.125, 0.25, 0.5 of the channels of all groups the "
+            "least has",
+        ),
+    ],
+    ids=["precision", "baseline", "budget"],
+)
+def test_what_there_is_not_is_refused(
+    more: tuple[str, ...], message: str, run: CommandLine, trained: Path
+) -> None:
+    result = run("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "s", *more)
+    assert result.code == 2
+    assert message in result.message
+
+
+def test_an_untrained_network_is_refused(run: CommandLine) -> None:
+    result = run("search", "mobilenetv3-small", "--budget", "macs=0.85x", *QUICK, "-o", "s")
+    assert result.code == 3
+    assert "expected a run folder or checkpoint" in result.message
+
+
 def test_a_budget_that_is_kept_already_is_refused(run: CommandLine, trained: Path) -> None:
     result = run("search", trained, "--budget", "macs=900M", *QUICK, "-o", "s")
     assert result.code == 2
     assert "the network keeps it already" in result.message
     assert not Path("s").exists()  # so that another budget can be tried
-
-
-def test_a_budget_out_of_reach_names_the_least(run: CommandLine, trained: Path) -> None:
-    result = run("search", trained, "--budget", "macs=0.001x", *QUICK, "-o", "s")
-    assert result.code == 2
-    assert "out of reach: of the networks with 0.125, 0.25, 0.5 of the channels" in result.message
-    assert "the least has" in result.message
 
 
 def test_a_folder_with_a_search_is_not_begun_anew(
@@ -56,20 +79,6 @@ def test_a_folder_of_something_else_is_left_alone(
     result = run("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "run")
     assert result.code == 2
     assert "run holds model.pt of something else" in result.message
-
-
-def test_an_untrained_network_is_refused(run: CommandLine) -> None:
-    result = run("search", "mobilenetv3-small", "--budget", "macs=0.85x", *QUICK, "-o", "s")
-    assert result.code == 3
-    assert "expected a run folder or checkpoint" in result.message
-
-
-def test_a_precision_that_there_is_not_is_refused(run: CommandLine, trained: Path) -> None:
-    result = run(
-        "search", trained, "--budget", "macs=0.85x", "-t", "openvino", "-p", "w8a16", "-o", "s"
-    )
-    assert result.code == 2
-    assert "target openvino has no precision w8a16" in result.message
 
 
 def test_a_folder_that_cannot_be_made_is_named(
@@ -110,13 +119,6 @@ def test_two_searches_in_one_folder_are_refused(
         result = run(*words)
     assert result.code == 2
     assert "another search is at work in s" in result.message
-
-
-def test_baselines_that_there_are_not_are_refused(run: CommandLine, trained: Path) -> None:
-    words = ("--budget", "macs=0.6x", "--baselines", "uniform,best", "-o", "s")
-    result = run("search", trained, *words)
-    assert result.code == 2
-    assert "--baselines best: expected uniform, random, compound" in result.message
 
 
 def test_an_energy_budget_needs_a_meter(run: CommandLine, trained: Path) -> None:

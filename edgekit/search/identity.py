@@ -1,0 +1,86 @@
+"""What decides in a search, which a journal has to have in common with the one that goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+
+from torch import nn
+
+import edgekit
+from edgekit.core import ImageSource, Target, canonical_json, to_json
+from edgekit.devices import host
+from edgekit.errors import DataError
+from edgekit.models.source import Model
+from edgekit.search.budget import Limit
+from edgekit.search.learning import SELECTION
+from edgekit.search.records import Conduct, SearchOptions
+
+
+def identity_of(
+    model: Model,
+    words: str,
+    source: ImageSource,
+    limits: Sequence[Limit],
+    target: Target,
+    precision: str,
+    options: SearchOptions,
+    conduct: Conduct,
+    device: str,
+    threads: int,
+) -> dict[str, str]:
+    """What a search has to have in common with the one that it goes on with, by its name.
+
+    Args:
+        model: with its spec and preprocessing.
+        words: SRC, whose images are ``source``.
+    """
+    assert model.spec is not None
+    assert model.preprocessing is not None
+    metered = any(limit.resource == "energy" for limit in limits)
+    return {
+        "version of edgekit": edgekit.__version__,
+        "network": f"{model.spec.name} ({_digest(model.module)})",
+        "data": words,
+        "images": _fingerprint(source),
+        "target": target.name,
+        "precision": precision,
+        "budget": ",".join(limit.words for limit in limits),
+        "resolution": str(model.spec.resolution),
+        "preprocessing": canonical_json(to_json(model.preprocessing)),
+        "device": device,
+        "threads": str(threads),
+        **{
+            name: value if isinstance(value, str) else canonical_json(to_json(value))
+            for name, value in host.conditions(target.packages).items()
+        },
+        "meter": conduct.meter if metered else "none",
+        "options": canonical_json(to_json(options)),
+    }
+
+
+def _digest(module: nn.Module) -> str:
+    found = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        found.update(name.encode())
+        found.update(value.cpu().numpy().tobytes())
+    return found.hexdigest()[:12]
+
+
+SAMPLED = 32
+"""Images of a split whose pixels are compared, spread over it, besides the number of all."""
+
+
+def _fingerprint(source: ImageSource) -> str:
+    """What is trained on and chosen by: numbers of images, labels, and pixels of some of them."""
+    found = hashlib.sha256()
+    sizes = []
+    for split in ("train", SELECTION):
+        size = source.size(split)
+        sizes.append(f"{size} in {split}")
+        found.update(bytes(str([source.label(split, i) for i in range(size)]), "ascii"))
+        for i in range(0, size, max(1, size // SAMPLED)):
+            with contextlib.suppress(DataError):  # one that cannot be decoded is told of later
+                found.update(source.image(split, i).tobytes())
+    return f"{', '.join(sizes)} ({found.hexdigest()[:12]})"
