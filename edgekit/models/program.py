@@ -8,6 +8,7 @@ a graph of PyTorch's operators is refused.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import zipfile
 from collections.abc import Iterator
@@ -78,11 +79,13 @@ def open_program(path: Path, resolution: int | None) -> tuple[Program, int]:
             exported in training mode.
     """
     _check_archive(path)
+    logged = _Withheld()
     try:
-        with _tensors_only():
+        with _tensors_only(), logged:
             program = torch.export.load(path)
     except Exception as error:  # the reader raises everything there is on damaged files
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        cause = logged.error or error
+        reason = next(iter(str(cause).splitlines()), type(cause).__name__)
         raise CheckpointError(
             f"{path} cannot be read as an exported program ({reason}): export it again with "
             f"torch.export.save and this PyTorch, {torch.__version__}"
@@ -200,6 +203,32 @@ def _tensors_only() -> Iterator[None]:
         yield
     finally:
         torch.load = load
+
+
+class _Withheld(logging.Filter):
+    """Keeps the reader's log of the block from the terminal.
+
+    It logs the traceback of what was wrong, and then raises an error that sends to that log.
+
+    Attributes:
+        error: what was logged first, if anything was.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.error: BaseException | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if self.error is None and record.exc_info:
+            self.error = record.exc_info[1]
+        return False
+
+    def __enter__(self) -> _Withheld:
+        logging.getLogger("torch.export").addFilter(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("torch.export").removeFilter(self)
 
 
 def _check_archive(path: Path) -> None:
