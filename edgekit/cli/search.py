@@ -234,5 +234,5 @@ def show(result: SearchResult, out: Path) -> None:
 def _what(step: Step, result: SearchResult) -> str:
     """What a row of the table is."""
     if step.changed is not None:
-        return f"{step.changed} to {step.width}"
+        return step.changed if step.width is None else f"{step.changed} to {step.width}"
     return step.kind if step in result.steps else step.series

@@ -169,7 +169,10 @@ def failures(s: Searched) -> Section | None:
     failed = s.candidates.failed
     if not failed:
         return None
-    rows = [[str(one.step), one.channels, str(one.width), one.error] for one in failed]
+    rows = [
+        [str(one.step), one.channels, UNKNOWN if one.width is None else str(one.width), one.error]
+        for one in failed
+    ]
     columns = ["step", "group", "width", "error"]
     return Section("failures", "Failed candidates", table("What could not be tried", columns, rows))
 

@@ -24,7 +24,7 @@ class Network:
 
     Attributes:
         changed: the group that was made narrower; ``None`` for the start and the end.
-        width: what is left of it.
+        width: what is left of it, where it is one group.
         top1: on the images that a search chooses by.
         latency_ratio: over the start's, measured in turns with it.
         ci95: interval of the ratio; empty where there is none.
@@ -101,7 +101,7 @@ class Failure:
 
     step: int
     channels: str
-    width: int
+    width: int | None
     error: str
 
 

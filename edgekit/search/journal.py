@@ -45,15 +45,15 @@ class Scored:
     """A candidate and how good it is.
 
     Attributes:
-        channels: name of the group that was made smaller.
-        width: what is left of it.
+        channels: name of what was made smaller.
+        width: what is left of it, where it is one group.
         top1: on the images that candidates are chosen by; ``None`` where it failed.
         seconds: that training and scoring took.
         error: why it failed.
     """
 
     channels: str
-    width: int
+    width: int | None
     top1: float | None
     loss: float | None
     seconds: float

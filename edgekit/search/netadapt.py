@@ -1,8 +1,9 @@
 """NetAdapt: a trained network is made to fit a budget, group by group, by measured costs.
 
 Yang et al. 2018, arXiv:1804.03230, with the choice of MobileNetV3, arXiv:1905.02244 section 4. At
-each step every group of channels is made as narrow as the step's target needs, by itself; the
-candidates are trained shortly and scored on images kept apart for it, and the best one goes on.
+each step every group of channels is made as narrow as the step's target needs, by itself, and all
+of them together to the same share; the candidates are trained shortly and scored on images kept
+apart for it, and the best one goes on.
 Costs of parts propose the widths; what the whole network takes is measured at every step against
 the start, and only that decides.
 """
@@ -21,13 +22,21 @@ from edgekit.search.groups import resized, widths_of
 from edgekit.search.jobs import Candidate
 from edgekit.search.journal import Place, Scored
 from edgekit.search.records import Step
-from edgekit.search.scaling import GRID, least
+from edgekit.search.scaling import GRID, least, on_grid
 from edgekit.search.workshop import DRIFT, Workshop
 
 SERIES = "netadapt"
 SMALLEST_STEP = 0.005
 SMALLEST_CHANGE = 0.01
 """Share of the cost that a step takes away even where hardly anything is missing."""
+
+TOGETHER = "every group"
+"""Name of the candidate that leaves all groups at most the same share of what they had at the
+start, as uniform scaling does; no group is called so. Where hardly any group can take away so much
+by itself, little of each costs less accuracy than much of one (docs/benchmarks.md)."""
+
+FACTORS = 32
+"""Shares that it chooses among."""
 
 CHOICE = 4
 """Groups that a step chooses among at least: where fewer of them can take away so much by
@@ -65,8 +74,8 @@ def adapt(shop: Workshop, report: Callable[[list[Step]], None]) -> list[Step]:
         elif last.kind != "adapted" or not shop.fits(last):
             # A finished network that misses the budget, when measured once more, goes on, too.
             steps.append(_next(shop, last))
-        elif (width := _clipped(shop, steps[-2], last)) is not None:
-            wider = _widened(shop, steps[-2], last, width)
+        elif (sizes := _clipped(shop, steps[-2], last)) is not None:
+            wider = _widened(shop, steps[-2], last, sizes)
             steps.append(wider or finished(shop, last, last.step + 1))
         else:
             steps.append(finished(shop, last, last.step + 1))
@@ -98,10 +107,10 @@ def _next(shop: Workshop, last: Step) -> Step:
     place = Place(SERIES, last.step + 1)
     excess = shop.excess(last)
     worst = excess.index(max(excess))
-    widths, share = _proposals(shop, place, last, worst)
+    proposals, share = _proposals(shop, place, last, worst)
     at = Place(place.series, place.step, len(ROUNDS) - 1)
-    for chosen in _ranked(shop, place, last, worst, widths):
-        spec = resized(last.spec, {chosen.channels: chosen.width})
+    for chosen in _ranked(shop, place, last, worst, proposals):
+        spec = resized(last.spec, proposals[chosen.channels])
         predicted = shop.relative(spec, last, 0)
         try:
             step = shop.measured(
@@ -115,7 +124,8 @@ def _next(shop: Workshop, last: Step) -> Step:
                 expected_change=share,
             )
         except (GateError, ModelError) as error:
-            why = f"{chosen.channels} with {chosen.width} channels has no file that holds: {error}"
+            narrower = _told(chosen.channels, chosen.width)
+            why = f"{narrower} has no file that holds: {error}"
             shop.say(place, f"step {place.step}: {why}")
             continue
         shutil.rmtree(shop.folder(place) / "candidates")
@@ -123,33 +133,41 @@ def _next(shop: Workshop, last: Step) -> Step:
     raise GateError(f"no candidate of step {place.step} can be used; the last one: {why}")
 
 
-def _clipped(shop: Workshop, before: Step, last: Step) -> int | None:
-    """A larger width for the last step, where that went far below the budget.
+def _told(name: str, width: int | None) -> str:
+    return f"{name} with fewer channels" if width is None else f"{name} with {width} channels"
 
-    Predictions are a few percent off; with both widths measured the line between them is better.
+
+def _clipped(shop: Workshop, before: Step, last: Step) -> dict[str, int] | None:
+    """Larger widths for the last step, where that went far below the budget.
+
+    Predictions are a few percent off; with both networks measured the line between them is better.
     """
-    assert last.changed is not None
-    assert last.width is not None
     excess = shop.excess(last)
     worst = excess.index(max(excess))
     if excess[worst] > 1 - SLACK:
         return None
     resource = shop.limits[worst].resource
     low, high = last.costs[resource], before.costs[resource]
-    now = widths_of(before.spec)[last.changed]
     share = (shop.bounds[worst] * (1 - SLACK / 2) - low) / max(high - low, 1e-12)
-    width = (last.width + round((now - last.width) * share)) // GRID * GRID
-    return width if last.width < width < now else None
+    now, then = widths_of(last.spec), widths_of(before.spec)
+    changed = [name for name in shop.free if now[name] < then[name]]
+    sizes = {
+        name: min(then[name], (now[name] + round((then[name] - now[name]) * share)) // GRID * GRID)
+        for name in changed
+    }
+    wider = {name: max(now[name], n) for name, n in sizes.items()}
+    return wider if wider not in ({n: w[n] for n in changed} for w in (now, then)) else None
 
 
-def _widened(shop: Workshop, before: Step, last: Step, width: int) -> Step | None:
-    """The last step once more with a larger width; ``None`` where that fails."""
+def _widened(shop: Workshop, before: Step, last: Step, sizes: Mapping[str, int]) -> Step | None:
+    """The last step once more with larger widths; ``None`` where that fails."""
     name, place = last.changed, Place(SERIES, last.step + 1)
     assert name is not None
+    width = sizes.get(name)
     job = Candidate(
-        f"step {place.step}: training {name} with {width} channels instead of {last.width}",
+        f"step {place.step}: training {_told(name, width)} instead of {last.width or 'fewer'}",
         (shop.out / before.checkpoint).read_bytes(),
-        sizes={name: width},
+        sizes=sizes,
         criterion=shop.options.criterion,
         steps=ROUNDS[-1] * shop.options.tune_steps,
         epoch=len(ROUNDS) * place.step,
@@ -171,7 +189,7 @@ def _widened(shop: Workshop, before: Step, last: Step, width: int) -> Step | Non
             trained_steps=last.trained_steps,
         )
     except (GateError, ModelError) as error:
-        shop.say(place, f"step {place.step}: {name} with {width} channels is left: {error}")
+        shop.say(place, f"step {place.step}: {_told(name, width)} is left: {error}")
         return None
     shutil.rmtree(shop.folder(place) / "candidates")
     return step
@@ -180,10 +198,14 @@ def _widened(shop: Workshop, before: Step, last: Step, width: int) -> Step | Non
 # Widths
 
 
+Sizes = Mapping[str, int]
+"""Channels that stay, by group."""
+
+
 def _proposals(
     shop: Workshop, place: Place, last: Step, worst: int
-) -> tuple[dict[str, int], float]:
-    """By group the largest width with which the network costs what the step is to reach.
+) -> tuple[dict[str, Sizes], float]:
+    """By candidate the largest widths with which the network costs what the step is to reach.
 
     Returns:
         The widths, and the share of the cost that the step is to take away.
@@ -205,47 +227,74 @@ def _proposals(
     # The last step is clipped to the bound, below which the end of the interval has to lie.
     aim = bound if resource in ("macs", "size") else bound / (1 + noise + DRIFT)
     shop.check_known(shop.costs[worst], last.spec)
+    choices = ladders(last.spec, shop.free)
     while True:
         wanted = min(max(aim / current, 1 - share), 1 - SMALLEST_CHANGE)
-        widths = _widths(shop, last.spec, shop.costs[worst], wanted)
-        smaller = share / 2 >= max(told_apart(last.spec, widths) * noise, SMALLEST_CHANGE)
-        if len(widths) >= min(CHOICE, len(shop.free)) or (widths and not smaller):
-            record = {"share": share, "wanted": wanted, "resource": resource, "widths": widths}
+        found = _largest(last.spec, choices, shop.costs[worst], wanted)
+        alone = len(found) - (TOGETHER in found)
+        smaller = share / 2 >= max(2 * noise, SMALLEST_CHANGE)
+        if alone >= min(CHOICE, len(shop.free)) or (found and not smaller):
+            record = {"share": share, "wanted": wanted, "resource": resource, "sizes": found}
             shop.journal.note("proposals", place, record)
-            return widths, 1 - wanted
+            return found, 1 - wanted
         share /= 2
         if share < SMALLEST_STEP:
             raise GateError(
-                f"no single group makes the network smaller any more at {shop.told(last)}; what "
-                f"was found is kept in {shop.out}"
+                f"nothing makes the network smaller any more at {shop.told(last)}; what was found "
+                f"is kept in {shop.out}"
             )
 
 
-def told_apart(spec: ModelSpec, widths: Mapping[str, int]) -> int:
-    """How many times the half width of the last interval a step has to take away at least.
+def ladders(spec: ModelSpec, free: Mapping[str, int]) -> dict[str, dict[int, Sizes]]:
+    """By candidate the widths to choose from, each under a number that costs rise with.
 
-    Where every group would lose half of its channels, smaller steps are worth the longer
-    measurements that they need: MobileNetV1 in int8 lost two to six points of top-1 at each such
-    step (docs/benchmarks.md).
+    The last ones are those that there are.
+
+    Args:
+        free: channels at the start of the groups that may be made narrower.
     """
     now = widths_of(spec)
-    drastic = all(2 * width <= now[name] for name, width in widths.items())
-    return 1 if drastic else 2
+    found: dict[str, dict[int, Sizes]] = {
+        name: {
+            **{n: {name: n} for n in range(GRID, now[name], GRID) if n >= least(channels)},
+            now[name]: {},
+        }
+        for name, channels in free.items()
+    }
+    if len(free) > 1:
+        found[TOGETHER] = {**together(now, free), FACTORS: {}}
+    return found
+
+
+def together(now: Mapping[str, int], free: Mapping[str, int]) -> dict[int, Sizes]:
+    """All groups with at most the same share of their channels, under the number of the share.
+
+    The share is one of `FACTORS`, of the channels at the start: rounded anew at every step, narrow
+    groups would lose nothing and wide ones all.
+    """
+    found: dict[int, Sizes] = {}
+    for i in range(1, FACTORS):
+        sizes = {name: on_grid(n, i / FACTORS) for name, n in free.items()}
+        sizes = {name: n for name, n in sizes.items() if n < now[name]}
+        if sizes and sizes not in found.values():
+            found[i] = sizes
+    return found
 
 
 Asking = Generator[list[ModelSpec], None, int | None]
-"""Yields networks whose costs it needs next, and returns a width."""
+"""Yields networks whose costs it needs next, and returns the number of one."""
 
 
-def _widths(shop: Workshop, spec: ModelSpec, costs: Costs, wanted: float) -> dict[str, int]:
-    now = widths_of(spec)
+def _largest(
+    spec: ModelSpec, choices: Mapping[str, Mapping[int, Sizes]], costs: Costs, wanted: float
+) -> dict[str, Sizes]:
     asking: dict[str, Asking] = {
-        name: largest_width(spec, name, now[name], least(channels), costs, wanted)
-        for name, channels in shop.free.items()
+        name: largest({n: resized(spec, sizes) for n, sizes in ladder.items()}, costs, wanted)
+        for name, ladder in choices.items()
     }
-    found: dict[str, int] = {}
+    found: dict[str, Sizes] = {}
     while asking:
-        # All groups ask at once, so that parts of networks are written in parallel.
+        # All ask at once, so that parts of networks are written in parallel.
         needed = []
         for name, generator in list(asking.items()):
             try:
@@ -253,28 +302,28 @@ def _widths(shop: Workshop, spec: ModelSpec, costs: Costs, wanted: float) -> dic
             except StopIteration as stop:
                 del asking[name]
                 if stop.value is not None:
-                    found[name] = stop.value
+                    found[name] = choices[name][stop.value]
         costs.prepare(needed)
-    return {name: found[name] for name in shop.free if name in found}
+    return {name: found[name] for name in choices if name in found}
 
 
-def largest_width(
-    spec: ModelSpec, name: str, now: int, fewest: int, costs: Costs, wanted: float
-) -> Asking:
-    """The largest measured width on the grid with at most ``wanted`` of the network's cost.
+def largest(ladder: Mapping[int, ModelSpec], costs: Costs, wanted: float) -> Asking:
+    """The largest measured network with at most ``wanted`` of the last one's cost.
 
     Costs are nearly straight lines of one width, with stairs: the line through what is measured
     says where to measure next, until that is nothing new.
+
+    Args:
+        ladder: networks by numbers that costs rise with.
     """
-    grid = [n for n in range(GRID, now, GRID) if n >= fewest]
-    with_width = {n: resized(spec, {name: n}) for n in grid}
-    shares = {now: 1.0}
+    *grid, now = sorted(ladder)
+    spec, shares = ladder[now], {now: 1.0}
     yield [spec]
-    if grid and costs.at_least(with_width[grid[0]]) > wanted * costs.of(spec):
+    if grid and costs.at_least(ladder[grid[0]]) > wanted * costs.of(spec):
         return None  # whatever its own parts may take: the others take too much
     while grid:  # from the narrowest one that can be written
-        yield [with_width[grid[0]]]
-        share = costs.of(with_width[grid[0]]) / costs.of(spec)
+        yield [ladder[grid[0]]]
+        share = costs.of(ladder[grid[0]]) / costs.of(spec)
         if math.isfinite(share):
             break
         del grid[0]
@@ -284,13 +333,13 @@ def largest_width(
     while True:
         guess = max(n for n in grid if _between(shares, n) <= wanted or n == grid[0])
         if guess in shares:
-            # Costs go up in stairs: the next width may be on the same one.
+            # Costs go up in stairs: the next one may be on the same one.
             wider = min((n for n in grid if n > guess), default=guess)
             if wider in shares:
                 return guess
             guess = wider
-        yield [with_width[guess]]
-        share = costs.of(with_width[guess]) / costs.of(spec)
+        yield [ladder[guess]]
+        share = costs.of(ladder[guess]) / costs.of(spec)
         if math.isfinite(share):
             shares[guess] = share
         else:
@@ -309,12 +358,13 @@ def _between(shares: Mapping[int, float], width: int) -> float:
 
 
 def _ranked(
-    shop: Workshop, place: Place, last: Step, worst: int, widths: Mapping[str, int]
+    shop: Workshop, place: Place, last: Step, worst: int, proposals: Mapping[str, Sizes]
 ) -> list[Scored]:
     """The best candidates, best first; they get fewer and better from round to round."""
     options = shop.options
     network = (shop.out / last.checkpoint).read_bytes()
-    alive = list(widths)
+    alive = list(proposals)
+    widths = {name: sizes.get(name) for name, sizes in proposals.items()}
     for number, multiple in enumerate(ROUNDS):
         at = Place(place.series, place.step, number)
         before = Place(place.series, place.step, number - 1)
@@ -324,7 +374,7 @@ def _ranked(
             jobs[name] = Candidate(
                 f"step {place.step}: {'training' if multiple else 'scoring'} candidates",
                 network if fresh else shop.kept(before, name).read_bytes(),
-                sizes={name: widths[name]} if fresh else {},
+                sizes=proposals[name] if fresh else {},
                 criterion=options.criterion,
                 steps=(multiple - ROUNDS[max(0, number - 1)]) * options.tune_steps,
                 rate=options.rate,
@@ -337,22 +387,24 @@ def _ranked(
         found = shop.candidates(at, jobs, widths)
         ranked = sorted(
             (one for one in found if one.top1 is not None),
-            key=lambda one: _merit(shop, one, last, worst),
+            key=lambda one: _merit(shop, one, last, worst, proposals),
             reverse=True,
         )
         if not ranked:
             shop.journal.forget_failures(at)
             raise ModelError(f"every candidate of step {place.step} failed: {found[0].error}")
         alive = [one.channels for one in ranked[: max(FEWEST, len(ranked) // 2)]]
-    record = {one.channels: _merit(shop, one, last, worst)[0] for one in ranked}
+    record = {one.channels: _merit(shop, one, last, worst, proposals)[0] for one in ranked}
     shop.journal.note("decision", place, {"chosen": alive[0], "merits": record})
     return ranked
 
 
-def _merit(shop: Workshop, one: Scored, last: Step, worst: int) -> tuple[float, float]:
+def _merit(
+    shop: Workshop, one: Scored, last: Step, worst: int, proposals: Mapping[str, Sizes]
+) -> tuple[float, float]:
     assert one.top1 is not None
     assert one.loss is not None
-    predicted = shop.relative(resized(last.spec, {one.channels: one.width}), last, worst)
+    predicted = shop.relative(resized(last.spec, proposals[one.channels]), last, worst)
     current = last.costs[shop.limits[worst].resource]
     if shop.options.rule == "accuracy":
         merit = one.top1

@@ -90,8 +90,8 @@ class Step:
         step: its number in the series; the start is 0.
         kind: ``start``, ``adapted``, ``widened`` where a step went too far and was made again, or
             ``finished`` after the long training.
-        changed: name of the group that was made narrower, where it was one.
-        width: what is left of it.
+        changed: name of the group that was made narrower, or ``every group``.
+        width: what is left of it, where it is one group.
         costs: by resource: ms, bytes, multiply-accumulates, mJ.
         ratio: latency over that of the start, measured in turns; ``None`` where it was not asked
             for.
@@ -135,7 +135,7 @@ class Failure:
 
     step: int
     channels: str
-    width: int
+    width: int | None
     error: str
 
 

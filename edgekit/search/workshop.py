@@ -274,7 +274,7 @@ class Workshop:
     # Candidates
 
     def candidates(
-        self, place: Place, jobs: Mapping[str, Candidate], widths: Mapping[str, int]
+        self, place: Place, jobs: Mapping[str, Candidate], widths: Mapping[str, int | None]
     ) -> list[Scored]:
         """Scores candidates that are not in the journal yet; keeps networks that were asked for.
 
@@ -332,7 +332,7 @@ class Workshop:
         kind: str,
         network: bytes,
         *,
-        changed: tuple[str, int] | None = None,
+        changed: tuple[str, int | None] | None = None,
         predicted: float | None = None,
         scored: float | None = None,
         trained_steps: int = 0,
@@ -387,7 +387,7 @@ class Workshop:
             ModelError: the training fails.
         """
         at = dataclasses.replace(place, round=FINISHING)
-        (found,) = self.candidates(at, {"finished": job}, {"finished": 0})
+        (found,) = self.candidates(at, {"finished": job}, {"finished": None})
         if found.error is not None:
             self.journal.forget_failures(at)
             raise ModelError(f"{job.name} failed: {found.error}")

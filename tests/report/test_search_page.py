@@ -176,6 +176,8 @@ def small_documents() -> list[Document]:
         "model": None,
     }
     one = network(1, 0.8, changed="hidden", width=64, predicted=0.35)
+    all_groups = network(1, 0.8, changed="every group", width=None)
+    failed = {"step": 2, "channels": "every group", "width": None, "error": "killed"}
     more: Document = {**nothing, "final": one, "steps": [start, one]}
     return [
         search_document(**nothing),
@@ -185,6 +187,8 @@ def small_documents() -> list[Document]:
         search_document(**{**nothing, "groups": [{"name": "a", "before": 8, "after": 8}]}),
         search_document(**{**nothing, "seconds": {"training": 0.0}}),
         search_document(**more, **{"budget": ""}),
+        search_document(**{**more, "final": all_groups, "steps": [start, all_groups]}),
+        search_document(**{**more, "candidates": {**nothing["candidates"], "failed": [failed]}}),
         search_document(**{**more, "series": [{**own, "steps": [start, one]}]}),
         search_document(**{**more, "baseline": network(0, macs=0.0, params=0)}),
     ]

@@ -9,8 +9,8 @@ import pytest
 
 from edgekit.core import ModelSpec
 from edgekit.models import find_spec
-from edgekit.search.groups import widths_of
-from edgekit.search.netadapt import largest_width, told_apart
+from edgekit.search.groups import resized, widths_of
+from edgekit.search.netadapt import FACTORS, largest, together
 from edgekit.search.scaling import GRID, least
 
 NAME = "block3.expand"
@@ -41,7 +41,8 @@ class Priced:
 def found(costs: Priced, wanted: float) -> int | None:
     spec = find_spec("mobilenetv2", classes=10, resolution=32)
     now = widths_of(spec)[NAME]
-    asking = largest_width(spec, NAME, now, least(now), costs, wanted)
+    widths = list(range(least(now), now, GRID))
+    asking = largest({n: resized(spec, {NAME: n}) for n in (*widths, now)}, costs, wanted)
     while True:
         try:
             costs.prepare(next(asking))
@@ -98,9 +99,30 @@ def test_a_group_of_which_nothing_can_be_measured_is_left_alone() -> None:
     assert found(Priced(lambda width: 1.0 if width == now else math.inf), 0.9) is None
 
 
-def test_steps_may_be_finer_where_every_group_would_lose_half_of_its_channels() -> None:
-    spec = find_spec("mobilenetv2", classes=10, resolution=32)
-    now = widths_of(spec)
-    drastic = {NAME: now[NAME] // 2, "block5.expand": 16}
-    assert told_apart(spec, drastic) == 1
-    assert told_apart(spec, {**drastic, "head": now["head"] - 8}) == 2
+def test_all_groups_together_lose_about_the_same_share() -> None:
+    now = widths_of(find_spec("mobilenetv2", classes=10, resolution=32))
+    free = {name: n for name, n in now.items() if name != "head"}
+    found = together(now, free)
+    for number, sizes in found.items():
+        assert "head" not in sizes
+        for name, n in free.items():
+            width = sizes.get(name, n)
+            assert least(n) <= width <= n
+            assert width % GRID == 0 or width == n
+            assert abs(width - n * number / FACTORS) <= GRID / 2 or width == least(n)
+    before = {}
+    for number in sorted(found, reverse=True):  # ever narrower, and never the same again
+        widths = {**now, **found[number]}
+        assert widths != before
+        assert not before or all(widths[name] <= before[name] for name in now)
+        before = widths
+    assert before == {**now, **{name: least(n) for name, n in free.items()}}
+
+
+def test_what_is_narrow_already_stays_until_the_others_are() -> None:
+    free = {"a": 64, "b": 128, "c": 64}
+    found = list(together({"a": 16, "b": 96, "c": 64}, free).values())
+    assert found[-1] == {"c": 56}
+    assert {"c": 48} in found
+    assert {"b": 64, "c": 32} in found
+    assert found[0] == {"a": 8, "b": 16, "c": 8}

@@ -20,8 +20,8 @@ from edgekit.data.preprocess import for_source
 from edgekit.errors import GateError
 from edgekit.models import build, find_spec
 from edgekit.models.weights import Checkpoint, load_state, save_checkpoint
-from edgekit.search import workshop
-from edgekit.search.netadapt import CHOICE, SMALLEST_CHANGE
+from edgekit.search import netadapt, workshop
+from edgekit.search.netadapt import CHOICE, SMALLEST_CHANGE, TOGETHER
 
 
 def test_every_step_is_a_complete_network(searched: Path, run: CommandLine) -> None:
@@ -52,8 +52,31 @@ def test_steps_choose_among_several_groups(searched: Path) -> None:
     proposals = [json.loads(record) for (record,) in rows]
     assert proposals
     for one in proposals:
-        assert len(one["widths"]) >= CHOICE or one["share"] < 2 * SMALLEST_CHANGE
+        alone = [name for name, sizes in one["sizes"].items() if list(sizes) == [name]]
+        assert len(alone) >= CHOICE or one["share"] < 2 * SMALLEST_CHANGE
+        # One candidate more makes several groups narrower.
+        (together,) = (name for name in one["sizes"] if name not in alone)
+        assert together == TOGETHER
+        assert len(one["sizes"][together]) > 1
     assert min(one["share"] for one in proposals) <= 0.2
+
+
+def test_all_groups_can_become_narrower_in_one_step(
+    run: CommandLine, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = netadapt.ladders
+    monkeypatch.setattr(netadapt, "ladders", lambda *a: {TOGETHER: real(*a)[TOGETHER]})
+    words = ("--budget", "macs=0.7x", *QUICK, "-o", "s")
+    result = run("search", trained, *words)
+    assert result.code == 0, result.err
+    assert f" {TOGETHER} " in result.out
+    found = json.loads(Path("s/search.json").read_text())
+    assert found["final"]["macs"] <= 0.7 * found["baseline"]["macs"]
+    changed = [step for step in found["steps"] if step["changed"]]
+    assert {(step["changed"], step["width"]) for step in changed} == {(TOGETHER, None)}
+    narrower = [one["name"] for one in found["groups"] if one["after"] < one["before"]]
+    assert len(narrower) > 5
+    assert TOGETHER in Path("s/search.html").read_text(encoding="utf-8")
 
 
 def test_groups_that_are_left_alone_are_named(run: CommandLine, tmp_path: Path) -> None:
