@@ -59,6 +59,10 @@ if TYPE_CHECKING:
     "--finish-epochs", type=click.IntRange(0), default=10, show_default=True, metavar="N",
     help="Epochs that the last network is trained for.",
 )  # fmt: skip
+@click.option(
+    "--finish-rate", type=Number(0, 1, above=True), default=0.0025, show_default=True, metavar="X",
+    help="Learning rate of that.",
+)  # fmt: skip
 @click.option("--scratch", is_flag=True, help="Train the last network from fresh weights.")
 @click.option("--distill/--no-distill", default=True, help="Learn from the start network, too.")
 @click.option(

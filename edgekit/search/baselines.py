@@ -52,7 +52,7 @@ def _network(shop: Workshop, place: Place, trained_steps: int) -> Step:
         criterion=options.criterion,
         steps=trained_steps,
         epochs=options.finish_epochs,
-        rate=options.rate * 3,
+        rate=options.finish_rate,
         distill=options.distill,
         scratch=options.scratch,
         keep=True,

