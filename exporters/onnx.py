@@ -69,16 +69,16 @@ class OnnxTarget:
         import onnx
         import torch
 
-        _list_operators_once()
-        program = torch.onnx.export(
-            model,
-            (example,),
-            dynamo=True,
-            input_names=["image"],
-            output_names=["scores"],
-            external_data=False,
-            verbose=False,
-        )
+        with _operators_listed_once():
+            program = torch.onnx.export(
+                model,
+                (example,),
+                dynamo=True,
+                input_names=["image"],
+                output_names=["scores"],
+                external_data=False,
+                verbose=False,
+            )
         if program is None:
             raise ModelError("torch.onnx gave no program")
         proto: ModelProto = program.model_proto
@@ -159,16 +159,31 @@ class OnnxTarget:
         return time_operators(proto, path, content, inputs, threads, runs)
 
 
-def _list_operators_once() -> None:
-    """Keeps torch.onnx from having onnxscript list all operators at every export.
+@contextlib.contextmanager
+def _operators_listed_once() -> Iterator[None]:
+    """Keeps torch.onnx from listing all operators anew at every export of the block.
 
-    That parses the source of 500 functions, nearly half the time that a small network takes, and
-    there is no public way to keep the list. A version without these names does as ever.
+    It parses the source of 500 functions and the types of their arguments, over half the time that
+    a small network takes, and there is no public way to keep the list. A version without these
+    names does as ever.
     """
-    with contextlib.suppress(ImportError, AttributeError):
-        apis: Any = importlib.import_module("torch.onnx._internal._lazy_import").onnxscript_apis
-        if not hasattr(apis.get_torchlib_ops, "cache_info"):
-            apis.get_torchlib_ops = functools.cache(apis.get_torchlib_ops)
+    try:
+        place: Any = importlib.import_module("torch.onnx._internal.exporter._registration")
+        registry, ever = place.ONNXRegistry, place.ONNXRegistry.__dict__["from_torchlib"]
+    except (ImportError, AttributeError, KeyError):
+        yield
+        return
+    registry.from_torchlib = staticmethod(_listed(registry))
+    try:
+        yield
+    finally:
+        registry.from_torchlib = ever  # others may add operators to their list
+
+
+@functools.cache
+def _listed(registry: Any) -> Any:
+    """The function that lists operators, which does it once."""
+    return functools.cache(registry.from_torchlib)
 
 
 def _read(path: Path) -> ModelProto:

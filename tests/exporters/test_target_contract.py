@@ -281,23 +281,30 @@ def test_nothing_in_the_file_tells_where_it_was_made(file: File) -> None:
         assert [word for word in words if word.encode() in content] == []
 
 
-def test_an_export_in_another_process_gives_the_same_bytes(file: File, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", registry.TARGETS)
+def test_an_export_in_another_process_gives_the_same_bytes(
+    name: str, exports: Exports, tmp_path: Path
+) -> None:
+    files = [exports(target, precision) for target, precision in PAIRS if target == name]
+    others = [tmp_path / file.precision / file.path.name for file in files]
     code = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from tiny_network import images, ranges, tiny
 from edgekit import registry
-target = registry.target({file.target.name!r})
-path = Path({str(tmp_path / file.path.name)!r})
-target.export(tiny(), images(1), path, target.schemes[{file.precision!r}], ranges(target))
+target = registry.target({name!r})
+for other in map(Path, {list(map(str, others))!r}):
+    other.parent.mkdir()
+    target.export(tiny(), images(1), other, target.schemes[other.parent.name], ranges(target))
 """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(edgekit.__file__).parents[1], capture_output=True
     )
     assert done.returncode == 0, done.stderr.decode()
-    for one in file.target.files(file.path):
-        assert one.read_bytes() == (tmp_path / one.name).read_bytes(), one.name
+    for file, other in zip(files, others, strict=True):
+        for one in file.target.files(file.path):
+            assert one.read_bytes() == other.with_name(one.name).read_bytes(), one
 
 
 @pytest.mark.parametrize("name", registry.TARGETS)
@@ -372,3 +379,10 @@ def test_every_way_to_find_ranges_gives_a_file_of_its_own(
     assert compare(expected_scores(batch), found, TOLERANCES["int8"]).top1_match > 0.9
     plain = exports(name, "int8").scores(batch)
     assert np.array_equal(found, plain) == (how == target.schemes["int8"].calibration)
+
+
+def test_others_get_a_list_of_onnx_operators_of_their_own(exports: Exports) -> None:
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    exports("onnx", "fp32")
+    assert ONNXRegistry.from_torchlib() is not ONNXRegistry.from_torchlib()
