@@ -75,7 +75,7 @@ def test_all_groups_can_become_narrower_in_one_step(
     changed = [step for step in found["steps"] if step["changed"]]
     assert {(step["changed"], step["width"]) for step in changed} == {(TOGETHER, None)}
     narrower = [one["name"] for one in found["groups"] if one["after"] < one["before"]]
-    assert len(narrower) > 5
+    assert len(narrower) > len(found["groups"]) / 2
     assert TOGETHER in Path("s/search.html").read_text(encoding="utf-8")
 
 
