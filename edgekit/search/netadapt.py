@@ -38,6 +38,10 @@ by itself, little of each costs less accuracy than much of one (docs/benchmarks.
 FACTORS = 32
 """Shares that it chooses among."""
 
+MANY = 8
+"""Groups that are enough to choose among without that candidate, which loses against them and needs
+all parts of a network measured anew."""
+
 CHOICE = 4
 """Groups that a step chooses among at least: where fewer of them can take away so much by
 themselves, it takes away less. With 10 % of MobileNetV1's latency at 64 px only the first block
@@ -227,16 +231,19 @@ def _proposals(
     # The last step is clipped to the bound, below which the end of the interval has to lie.
     aim = bound if resource in ("macs", "size") else bound / (1 + noise + DRIFT)
     shop.check_known(shop.costs[worst], last.spec)
-    choices = ladders(last.spec, shop.free)
+    alone = ladders(last.spec, shop.free)
+    every = {TOGETHER: alone.pop(TOGETHER)} if TOGETHER in alone else {}
     while True:
         wanted = min(max(aim / current, 1 - share), 1 - SMALLEST_CHANGE)
-        found = _largest(last.spec, choices, shop.costs[worst], wanted)
-        alone = len(found) - (TOGETHER in found)
+        found = _largest(last.spec, alone, shop.costs[worst], wanted)
         smaller = share / 2 >= max(2 * noise, SMALLEST_CHANGE)
-        if alone >= min(CHOICE, len(shop.free)) or (found and not smaller):
-            record = {"share": share, "wanted": wanted, "resource": resource, "sizes": found}
-            shop.journal.note("proposals", place, record)
-            return found, 1 - wanted
+        if len(found) >= min(CHOICE, len(shop.free)) or not smaller:
+            if len(found) < MANY:
+                found |= _largest(last.spec, every, shop.costs[worst], wanted)
+            if found:
+                record = {"share": share, "wanted": wanted, "resource": resource, "sizes": found}
+                shop.journal.note("proposals", place, record)
+                return found, 1 - wanted
         share /= 2
         if share < SMALLEST_STEP:
             raise GateError(
