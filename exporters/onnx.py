@@ -6,6 +6,7 @@ import ast
 import contextlib
 import functools
 import importlib
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -173,7 +174,7 @@ def _operators_listed_once() -> Iterator[None]:
     except (ImportError, AttributeError, KeyError):
         yield
         return
-    registry.from_torchlib = staticmethod(_listed(registry))
+    registry.from_torchlib = staticmethod(_listed(registry, "torchvision" in sys.modules))
     try:
         yield
     finally:
@@ -181,8 +182,8 @@ def _operators_listed_once() -> Iterator[None]:
 
 
 @functools.cache
-def _listed(registry: Any) -> Any:
-    """The function that lists operators, which does it once."""
+def _listed(registry: Any, with_torchvision: bool) -> Any:
+    """The function that lists operators, which does it once: those of libraries that are there."""
     return functools.cache(registry.from_torchlib)
 
 

@@ -173,7 +173,7 @@ def failures(s: Searched) -> Section | None:
         [str(one.step), one.channels, UNKNOWN if one.width is None else str(one.width), one.error]
         for one in failed
     ]
-    columns = ["step", "group", "width", "error"]
+    columns = ["step", "channels", "width", "error"]
     return Section("failures", "Failed candidates", table("What could not be tried", columns, rows))
 
 

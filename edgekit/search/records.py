@@ -35,7 +35,7 @@ class SearchOptions:
         rule: one of `RULES`.
         criterion: which channels stay; one of `edgekit.search.groups.CRITERIA`.
         finish_epochs: that the last network is trained for.
-        finish_rate: learning rate of that.
+        finish_rate: learning rate of that; a third of it brought back less (docs/benchmarks.md).
         scratch: train it from fresh weights instead of from those that it inherited.
         distill: whether trainings learn from the start network's scores, too.
         selection_images: that candidates are scored on, at most.

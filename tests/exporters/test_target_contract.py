@@ -381,8 +381,34 @@ def test_every_way_to_find_ranges_gives_a_file_of_its_own(
     assert np.array_equal(found, plain) == (how == target.schemes["int8"].calibration)
 
 
-def test_others_get_a_list_of_onnx_operators_of_their_own(exports: Exports) -> None:
+def test_onnx_operators_are_listed_once_and_for_edgekit_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-    exports("onnx", "fp32")
-    assert ONNXRegistry.from_torchlib() is not ONNXRegistry.from_torchlib()
+    from exporters import onnx
+
+    real, listed = ONNXRegistry.__dict__["from_torchlib"].__func__, 0
+
+    def counted(*words: object, **options: object) -> object:
+        nonlocal listed
+        listed += 1
+        return real(*words, **options)
+
+    def export() -> None:
+        target = registry.target("onnx")
+        target.export(tiny(), images(1), tmp_path / "tiny.onnx", target.schemes["fp32"])
+
+    monkeypatch.setattr(ONNXRegistry, "from_torchlib", classmethod(counted))
+    ours = ONNXRegistry.__dict__["from_torchlib"]
+    onnx._listed.cache_clear()
+    try:
+        export()
+        export()
+        assert listed == 1
+        monkeypatch.delattr(torch.onnx, "export")
+        with pytest.raises(AttributeError):
+            export()
+    finally:
+        onnx._listed.cache_clear()
+    assert ONNXRegistry.__dict__["from_torchlib"] is ours

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from edgekit.core import ModelSpec
 from edgekit.models import find_spec
 from edgekit.search.groups import resized, widths_of
-from edgekit.search.netadapt import FACTORS, largest, together
+from edgekit.search.journal import Place
+from edgekit.search.netadapt import between
+from edgekit.search.proposals import SHARES, largest, proposals, together
 from edgekit.search.scaling import GRID, least
 
 NAME = "block3.expand"
@@ -99,17 +103,28 @@ def test_a_group_of_which_nothing_can_be_measured_is_left_alone() -> None:
     assert found(Priced(lambda width: 1.0 if width == now else math.inf), 0.9) is None
 
 
+def test_a_step_that_goes_on_has_the_candidates_that_were_noted() -> None:
+    noted = {"step": 3, "wanted": 0.9, "sizes": {"stem": {"stem": 8}}}
+    others = {"step": 2, "wanted": 0.8, "sizes": {}}
+    shop: Any = SimpleNamespace(journal=SimpleNamespace(events=lambda kind: [others, noted]))
+    last: Any = None  # nothing of it is asked for, and nothing is measured
+    sizes, share = proposals(shop, Place("netadapt", 3), last, 0)
+    assert sizes == {"stem": {"stem": 8}}
+    assert share == pytest.approx(0.1)
+
+
 def test_all_groups_together_lose_about_the_same_share() -> None:
     now = widths_of(find_spec("mobilenetv2", classes=10, resolution=32))
     free = {name: n for name, n in now.items() if name != "head"}
     found = together(now, free)
     for number, sizes in found.items():
         assert "head" not in sizes
+        assert len(sizes) > 1
         for name, n in free.items():
             width = sizes.get(name, n)
             assert least(n) <= width <= n
             assert width % GRID == 0 or width == n
-            assert abs(width - n * number / FACTORS) <= GRID / 2 or width == least(n)
+            assert abs(width - n * number / SHARES) <= GRID / 2 or width == least(n)
     before = {}
     for number in sorted(found, reverse=True):  # ever narrower, and never the same again
         widths = {**now, **found[number]}
@@ -122,7 +137,21 @@ def test_all_groups_together_lose_about_the_same_share() -> None:
 def test_what_is_narrow_already_stays_until_the_others_are() -> None:
     free = {"a": 64, "b": 128, "c": 64}
     found = list(together({"a": 16, "b": 96, "c": 64}, free).values())
-    assert found[-1] == {"c": 56}
-    assert {"c": 48} in found
+    assert found[-1] == {"b": 88, "c": 48}  # c alone has a candidate of its own
     assert {"b": 64, "c": 32} in found
     assert found[0] == {"a": 8, "b": 16, "c": 8}
+
+
+def test_a_step_that_went_too_far_gets_its_share_back_in_whole_steps_of_the_grid() -> None:
+    assert between({"a": (64, 128)}, 0.6) == {"a": 96}
+    assert between({"a": (64, 128)}, 0.1) == {"a": 64}
+    many = {str(i): (16, 24) for i in range(8)}
+    found = between(many, 0.6)
+    assert sorted(found.values()) == [16] * 4 + [24] * 4
+    assert between(many, 1.0) == dict.fromkeys(many, 24)
+    mixed = {"a": (8, 18), "b": (16, 32), "c": (40, 64)}
+    for share in (0.2, 0.5, 0.8):
+        widths = between(mixed, share)
+        given = sum(widths[name] - low for name, (low, _) in mixed.items())
+        assert abs(given - share * 50) < GRID
+        assert all(low <= widths[name] <= high for name, (low, high) in mixed.items())
