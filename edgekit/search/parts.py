@@ -1,7 +1,8 @@
 """A network as the parts that cost time one by one.
 
-Of a network of the zoo these are the stem, the blocks, and what follows them; of others, whose code
-may go any way, every convolution and linear layer, once for each time that it is run.
+Of a network of the zoo these are the stem, the blocks, the convolution behind them, and the rest;
+of others, whose code may go any way, every convolution and linear layer, once for each time that it
+is run.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class Part:
     """A part of a network.
 
     Attributes:
-        name: ``stem``, ``block3``, ``tail``; the path of a layer in networks that are not of the
-            zoo.
+        name: ``stem``, ``block3``, ``head``, ``tail``; the path of a layer in networks that are
+            not of the zoo.
         shape: of its input, (C, H, W); (C, tokens, 1) and (C, 1, 1) of linear layers.
         key: digest of all that its cost depends on; the same for equal parts of other networks.
         begins: whether nothing before it has more than `NARROW` channels: the beginning of a
@@ -195,10 +196,12 @@ class _OfTokens(nn.Module):
 
 
 def _modules(module: ConvNet) -> list[tuple[str, nn.Module]]:
-    tail = [module.head, module.pool, module.neck, module.flatten, module.classifier]
+    head = [] if isinstance(module.head, nn.Identity) else [("head", module.head)]
+    tail = [module.pool, module.neck, module.flatten, module.classifier]
     return [
         ("stem", module.stem),
         *((f"block{i}", block) for i, block in enumerate(module.blocks)),
+        *head,  # by itself, since the layers behind it do not depend on what is before it
         ("tail", nn.Sequential(*(layer for layer in tail if layer is not None))),
     ]
 

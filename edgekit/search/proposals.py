@@ -71,29 +71,35 @@ def proposals(
     # The last step is clipped to the bound, below which the end of the interval has to lie.
     aim = bound if resource in ("macs", "size") else bound / (1 + noise + DRIFT)
     shop.check_known(shop.costs[worst], last.spec)
-    now = widths_of(last.spec)
+    now, costs, first = widths_of(last.spec), shop.costs[worst], share
+
+    def wanted() -> float:
+        return min(max(aim / current, 1 - share), 1 - SMALLEST_CHANGE)
+
     alone = ladders(now, shop.free)
-    every = {TOGETHER: {**together(now, shop.free), SHARES: {}}}
     while True:
-        wanted = min(max(aim / current, 1 - share), 1 - SMALLEST_CHANGE)
-        found = _largest(last.spec, alone, shop.costs[worst], wanted)
+        found = _largest(last.spec, alone, costs, wanted())
         smaller = share / 2 >= max(2 * noise, SMALLEST_CHANGE)
-        if len(found) >= min(CHOICE, len(shop.free)) or not smaller:
-            if all(is_drastic(now, sizes) for sizes in found.values()):
-                found |= _largest(last.spec, every, shop.costs[worst], wanted)
-            if found:
-                record = {
-                    "step": place.step, "share": share, "wanted": wanted, "resource": resource,
-                    "sizes": found,
-                }  # fmt: skip
-                shop.journal.note("proposals", place, record)
-                return found, 1 - wanted
+        if len(found) >= min(CHOICE, len(shop.free)) or (found and not smaller):
+            break
         share /= 2
         if share < SMALLEST_STEP:
-            raise GateError(
-                f"nothing makes the network smaller any more at {shop.told(last)}; what was found "
-                f"is kept in {shop.out}"
-            )
+            share = first
+            break
+    if all(is_drastic(now, sizes) for sizes in found.values()):
+        every = {**together(now, shop.free), SHARES: {}}
+        found |= _largest(last.spec, {TOGETHER: every}, costs, wanted())
+    if not found:
+        raise GateError(
+            f"nothing makes the network smaller any more at {shop.told(last)}; what was found is "
+            f"kept in {shop.out}"
+        )
+    record = {
+        "step": place.step, "share": share, "wanted": wanted(), "resource": resource,
+        "sizes": found,
+    }  # fmt: skip
+    shop.journal.note("proposals", place, record)
+    return found, 1 - wanted()
 
 
 def is_drastic(now: Mapping[str, int], sizes: Sizes) -> bool:

@@ -63,7 +63,7 @@ measured once more after the long training."""
 USUAL_CHANGE = 0.04
 """Share of a latency that has to be told apart, where nothing says more."""
 
-PARTS = 3
+PARTS = 4
 """Version of how parts are written and timed: older times say something else."""
 
 FINISHING = 9
