@@ -13,7 +13,7 @@ from edgekit.search.groups import resized, widths_of
 from edgekit.search.journal import Place
 from edgekit.search.records import Step
 from edgekit.search.scaling import GRID, least, on_grid
-from edgekit.search.workshop import DRIFT, Workshop
+from edgekit.search.workshop import DRIFT, USUAL_CHANGE, Workshop
 
 SMALLEST_STEP = 0.005
 SMALLEST_CHANGE = 0.01
@@ -69,7 +69,8 @@ def proposals(
         )
         share = 2 * noise
     # The last step is clipped to the bound, below which the end of the interval has to lie.
-    aim = bound if resource in ("macs", "size") else bound / (1 + noise + DRIFT)
+    exact = resource in ("macs", "size")
+    aim = bound if exact else bound / (1 + noise + DRIFT)
     shop.check_known(shop.costs[worst], last.spec)
     now, costs, first = widths_of(last.spec), shop.costs[worst], share
 
@@ -79,7 +80,7 @@ def proposals(
     alone = ladders(now, shop.free)
     while True:
         found = _largest(last.spec, alone, costs, wanted())
-        smaller = share / 2 >= max(2 * noise, SMALLEST_CHANGE)
+        smaller = share / 2 >= max(2 * noise, SMALLEST_CHANGE if exact else USUAL_CHANGE)
         if len(found) >= min(CHOICE, len(shop.free)) or (found and not smaller):
             break
         share /= 2

@@ -55,10 +55,13 @@ def test_the_parts_of_a_network_are_the_network(name: str) -> None:
     module = build(spec).eval()
     x = torch.randn(1, 3, 64, 64)
     expected = module(x)
-    for part, layer in zip(parts_of(spec)[:-1], [module.stem, *module.blocks], strict=True):
+    head = [] if isinstance(module.head, nn.Identity) else [module.head]
+    *parts, tail = parts_of(spec)
+    for part, layer in zip(parts, [module.stem, *module.blocks, *head], strict=True):
         assert tuple(x.shape[1:]) == part.shape
         x = layer(x)
-    x = module.pool(module.head(x))
+    assert tuple(x.shape[1:]) == tail.shape
+    x = module.pool(x)
     x = x if module.neck is None else module.neck(x)
     torch.testing.assert_close(module.classifier(module.flatten(x)), expected)
 
