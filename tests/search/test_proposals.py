@@ -14,7 +14,7 @@ from edgekit.models import find_spec
 from edgekit.search.groups import resized, widths_of
 from edgekit.search.journal import Place
 from edgekit.search.netadapt import between
-from edgekit.search.proposals import SHARES, largest, proposals, together
+from edgekit.search.proposals import SHARES, is_drastic, largest, proposals, together
 from edgekit.search.scaling import GRID, least
 
 NAME = "block3.expand"
@@ -111,6 +111,14 @@ def test_a_step_that_goes_on_has_the_candidates_that_were_noted() -> None:
     sizes, share = proposals(shop, Place("netadapt", 3), last, 0)
     assert sizes == {"stem": {"stem": 8}}
     assert share == pytest.approx(0.1)
+
+
+def test_half_of_the_channels_of_each_group_is_drastic() -> None:
+    now = {"a": 64, "b": 128}
+    assert is_drastic(now, {"a": 32})
+    assert not is_drastic(now, {"a": 40})
+    assert is_drastic(now, {"a": 8, "b": 64})
+    assert not is_drastic(now, {"a": 8, "b": 72})
 
 
 def test_all_groups_together_lose_about_the_same_share() -> None:
