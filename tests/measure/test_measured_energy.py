@@ -98,7 +98,10 @@ def network(tmp_path: Path) -> Path:
 
 
 def test_a_whole_measurement_gives_what_the_network_adds(tmp_path: Path, network: Path) -> None:
-    energy = Package(tmp_path, wrapped).energy(network)
+    for attempt in range(4):  # on a busy machine the package may draw by fits and starts
+        energy = Package(tmp_path / f"{attempt}", wrapped).energy(network)
+        if energy.kind == "measured":
+            break
     assert energy.kind == "measured", energy.reason
     assert (energy.meter, energy.detail, energy.windows) == ("rapl", "package-0", 5)
     assert energy.mj_per_inference is not None
