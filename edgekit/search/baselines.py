@@ -7,12 +7,13 @@ import math
 
 from edgekit.core import from_json
 from edgekit.errors import GateError
+from edgekit.search.bounds import DRIFT
 from edgekit.search.costs import CountedMacs, Remembered
 from edgekit.search.jobs import Candidate
 from edgekit.search.journal import Place
 from edgekit.search.records import Step
 from edgekit.search.scaling import SIZES, Scaled, scaled
-from edgekit.search.workshop import DRIFT, Workshop
+from edgekit.search.workshop import Workshop
 
 RANDOM_NETWORKS = 3
 """One draw says little about random widths."""
@@ -75,9 +76,9 @@ def _largest(shop: Workshop, place: Place) -> Scaled:
         return costs.of(plans[number].spec)
 
     # It is measured once more when it has been trained.
-    measured = any(limit.resource in ("latency", "energy") for limit in shop.limits)
+    measured = not {"latency", "energy"}.isdisjoint(shop.task.resources)
     bound = 1 / (1 + DRIFT) if measured else 1.0
-    excess = {0: max(shop.excess(shop.start))}
+    excess = {0: max(shop.bounds.excess(shop.start))}
     missing, fitting = 0, len(plans)
     while fitting - missing > 1:
         power = _POWER
@@ -92,7 +93,7 @@ def _largest(shop: Workshop, place: Place) -> Scaled:
         inside = range(missing + 1, fitting)
         found = bisect.bisect_left(inside, -wanted, key=lambda number: -macs(number))
         guess = inside[min(found, len(inside) - 1)]
-        excess[guess] = max(shop.excess(shop.trial(place, plans[guess].spec)))
+        excess[guess] = max(shop.bounds.excess(shop.trial(place, plans[guess].spec)))
         if excess[guess] <= bound:
             fitting = guess
         else:
@@ -110,7 +111,7 @@ def _plans(shop: Workshop, place: Place) -> list[Scaled]:
     every = 8 if place.series == "compound" else 1  # to plan one of them takes a tenth of a second
     found: list[Scaled] = []
     for size in (*range(0, SIZES - 1, every), SIZES - 1):
-        plan = scaled(place.series, shop.spec, shop.free, size, seed)
+        plan = scaled(place.series, shop.task.spec, shop.free, size, seed)
         if not found or plan.spec != found[-1].spec:
             found.append(plan)
     return found

@@ -4,59 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
 
 from torch import nn
 
 import edgekit
-from edgekit.core import ImageSource, Target, canonical_json, to_json
+from edgekit.core import ImageSource, canonical_json, to_json
 from edgekit.devices import host
 from edgekit.errors import DataError
-from edgekit.models.source import Model
-from edgekit.search.budget import Limit
 from edgekit.search.learning import SELECTION
-from edgekit.search.records import Conduct, SearchOptions
+from edgekit.search.task import Task
 
 
-def identity_of(
-    model: Model,
-    words: str,
-    source: ImageSource,
-    limits: Sequence[Limit],
-    target: Target,
-    precision: str,
-    options: SearchOptions,
-    conduct: Conduct,
-    device: str,
-    threads: int,
-) -> dict[str, str]:
-    """What a search has to have in common with the one that it goes on with, by its name.
-
-    Args:
-        model: with its spec and preprocessing.
-        words: SRC, whose images are ``source``.
-    """
-    assert model.spec is not None
-    assert model.preprocessing is not None
-    metered = any(limit.resource == "energy" for limit in limits)
+def identity_of(task: Task) -> dict[str, str]:
+    """What a search has to have in common with the one that it goes on with, by its name."""
     return {
         "version of edgekit": edgekit.__version__,
-        "network": f"{model.spec.name} ({_digest(model.module)})",
-        "data": words,
-        "images": _fingerprint(source),
-        "target": target.name,
-        "precision": precision,
-        "budget": ",".join(limit.words for limit in limits),
-        "resolution": str(model.spec.resolution),
-        "preprocessing": canonical_json(to_json(model.preprocessing)),
-        "device": device,
-        "threads": str(threads),
+        "network": f"{task.spec.name} ({_digest(task.model.module)})",
+        "data": task.words,
+        "images": _fingerprint(task.source),
+        "target": task.target.name,
+        "precision": task.precision,
+        "budget": ",".join(limit.words for limit in task.limits),
+        "resolution": str(task.spec.resolution),
+        "preprocessing": canonical_json(to_json(task.facts)),
+        "device": task.device,
+        "threads": str(task.threads),
         **{
             name: value if isinstance(value, str) else canonical_json(to_json(value))
-            for name, value in host.conditions(target.packages).items()
+            for name, value in host.conditions(task.target.packages).items()
         },
-        "meter": conduct.meter if metered else "none",
-        "options": canonical_json(to_json(options)),
+        "meter": task.conduct.meter if "energy" in task.resources else "none",
+        "options": canonical_json(to_json(task.options)),
     }
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import sqlite3
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,6 +76,7 @@ class Journal:
 
     def __init__(self, path: Path, facts: Mapping[str, str]) -> None:
         self._path = path
+        self._settled, self._spent = time.perf_counter(), 0.0
         self._lock = open(path.with_name(f".{path.name}.lock"), "w", encoding="utf-8")  # noqa: SIM115
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -171,8 +174,24 @@ class Journal:
         ).fetchall()
         return [json.loads(row[0]) for row in rows]
 
-    def spend(self, what: str, seconds: float) -> None:
-        """Adds to the time that something took."""
+    @contextmanager
+    def spending(self, what: str) -> Iterator[None]:
+        """Accounts for wall time; accounts do not lie within one another."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - begin
+            self._spent += spent
+            self._spend(what, spent)
+
+    def settle(self) -> None:
+        """Accounts for the time since it was last called that nothing else accounts for."""
+        now = time.perf_counter()
+        self._spend("other", now - self._settled - self._spent)
+        self._settled, self._spent = now, 0.0
+
+    def _spend(self, what: str, seconds: float) -> None:
         self._execute(
             "INSERT INTO seconds VALUES (?, ?) ON CONFLICT (what) DO UPDATE SET value = value + ?",
             (what, seconds, seconds),

@@ -51,11 +51,12 @@ def adapt(shop: Workshop, report: Callable[[list[Step]], None]) -> list[Step]:
         GateError: nothing makes the network smaller any more, and it does not keep the budget.
     """
     steps = [shop.start, *(from_json(Step, record) for record in shop.journal.steps(SERIES))]
-    while not (steps[-1].kind == "finished" and shop.fits(steps[-1])):
+    while not (steps[-1].kind == "finished" and shop.bounds.fits(steps[-1])):
         last = steps[-1]
         if last.kind == "widened":
-            steps.append(finished(shop, last if shop.fits(last) else steps[-2], last.step + 1))
-        elif last.kind != "adapted" or not shop.fits(last):
+            kept = last if shop.bounds.fits(last) else steps[-2]
+            steps.append(finished(shop, kept, last.step + 1))
+        elif last.kind != "adapted" or not shop.bounds.fits(last):
             # A finished network that misses the budget, when measured once more, goes on, too.
             steps.append(_next(shop, last))
         elif (sizes := _clipped(shop, steps[-2], last)) is not None:
@@ -89,13 +90,12 @@ def finished(shop: Workshop, last: Step, number: int) -> Step:
 
 def _next(shop: Workshop, last: Step) -> Step:
     place = Place(SERIES, last.step + 1)
-    excess = shop.excess(last)
-    worst = excess.index(max(excess))
+    worst = shop.bounds.worst(last)
     proposed, share = proposals(shop, place, last, worst)
     at = Place(place.series, place.step, len(ROUNDS) - 1)
     for chosen in _ranked(shop, place, last, worst, proposed):
         spec = resized(last.spec, proposed[chosen.channels])
-        predicted = shop.relative(spec, last, 0)
+        predicted = shop.bounds.predicted(spec, last, 0)
         try:
             step = shop.measured(
                 place,
@@ -122,13 +122,12 @@ def _clipped(shop: Workshop, before: Step, last: Step) -> dict[str, int] | None:
 
     Predictions are a few percent off; with both networks measured the line between them is better.
     """
-    excess = shop.excess(last)
-    worst = excess.index(max(excess))
-    if excess[worst] > 1 - SLACK:
+    worst = shop.bounds.worst(last)
+    if shop.bounds.excess(last)[worst] > 1 - SLACK:
         return None
-    resource = shop.limits[worst].resource
+    resource = shop.task.resources[worst]
     low, high = last.costs[resource], before.costs[resource]
-    share = (shop.bounds[worst] * (1 - SLACK / 2) - low) / max(high - low, 1e-12)
+    share = (shop.bounds.values[worst] * (1 - SLACK / 2) - low) / max(high - low, 1e-12)
     now, then = widths_of(last.spec), widths_of(before.spec)
     taken = {name: (now[name], then[name]) for name in shop.free if now[name] < then[name]}
     sizes = between(taken, share)
@@ -237,12 +236,12 @@ def _merit(
 ) -> tuple[float, float]:
     assert one.top1 is not None
     assert one.loss is not None
-    predicted = shop.relative(resized(last.spec, proposed[one.channels]), last, worst)
-    current = last.costs[shop.limits[worst].resource]
+    predicted = shop.bounds.predicted(resized(last.spec, proposed[one.channels]), last, worst)
+    current = last.costs[shop.task.resources[worst]]
     if shop.options.rule == "accuracy":
         merit = one.top1
     elif shop.options.rule == "reward":
-        merit = one.top1 * (predicted / shop.bounds[worst]) ** REWARD_EXPONENT
+        merit = one.top1 * (predicted / shop.bounds.values[worst]) ** REWARD_EXPONENT
     else:
         merit = (one.top1 - last.network_top1) / max(1 - predicted / current, 1e-9)
     return merit, -one.loss

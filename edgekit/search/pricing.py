@@ -9,19 +9,38 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from edgekit.core import ModelSpec, Scheme, Target
+from edgekit.core import ModelSpec, Scheme, Target, to_json
+from edgekit.devices import host
 from edgekit.errors import InputError, ModelError
+from edgekit.measure.store import data_folder
 from edgekit.models import find_spec
-from edgekit.search.costs import CostTable
+from edgekit.search.costs import CostTable, cost_file
 from edgekit.search.jobs import PartFile
 from edgekit.search.journal import Place
 from edgekit.search.measuring import Measurer, Notify, Say
 from edgekit.search.parts import Part, parts_of
 from edgekit.search.processes import Executor, Outcome
+from edgekit.search.task import Task
 
 REFERENCE = ("mobilenetv3-small", "block2")
 """What every part is measured in turns with: the same for all searches and sittings, so that the
 times in a table are those of one speed of the machine. It is a plain inverted bottleneck."""
+
+PARTS = 4
+"""Version of how parts are written and timed: older times say something else."""
+
+
+def cost_table(task: Task) -> CostTable:
+    """Times of parts that were measured under a search's conditions, by it or by others."""
+    conditions: dict[str, object] = {
+        **host.conditions(task.target.packages),
+        "parts": PARTS,
+        "device": task.device,
+        "target": task.target.name,
+        "scheme": to_json(task.scheme),
+        "threads": task.threads,
+    }
+    return CostTable(cost_file(data_folder(), task.device), conditions)
 
 
 class PartTimes:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 
 from edgekit.core import ModelSpec
 from edgekit.errors import GateError
+from edgekit.search.bounds import DRIFT, USUAL_CHANGE
 from edgekit.search.costs import Costs
 from edgekit.search.groups import resized, widths_of
 from edgekit.search.journal import Place
 from edgekit.search.records import Step
 from edgekit.search.scaling import GRID, least, on_grid
-from edgekit.search.workshop import DRIFT, USUAL_CHANGE, Workshop
+from edgekit.search.workshop import Workshop
 
 SMALLEST_STEP = 0.005
 SMALLEST_CHANGE = 0.01
@@ -54,8 +56,58 @@ def proposals(
     for record in shop.journal.events("proposals"):
         if record["step"] == place.step:  # its candidates may be in the journal already
             return record["sizes"], 1 - record["wanted"]
-    options, resource = shop.options, shop.limits[worst].resource
-    bound, current = shop.bounds[worst], last.costs[resource]
+    reach = _reach(shop, place, last, worst)
+    costs, share = shop.bounds.costs[worst], reach.share
+    shop.bounds.check_known(worst, last.spec)
+    now = widths_of(last.spec)
+    alone = ladders(now, shop.free)
+    while True:
+        found = _largest(last.spec, alone, costs, reach.left(share))
+        if len(found) >= min(CHOICE, len(shop.free)) or (found and share / 2 < reach.least):
+            break
+        share /= 2
+        if share < SMALLEST_STEP:
+            share = reach.share
+            break
+    wanted = reach.left(share)
+    if all(is_drastic(now, sizes) for sizes in found.values()):
+        every = {**together(now, shop.free), SHARES: {}}
+        found |= _largest(last.spec, {TOGETHER: every}, costs, wanted)
+    if not found:
+        raise GateError(
+            f"nothing makes the network smaller any more at {shop.bounds.told(last)}; what was "
+            f"found is kept in {shop.out}"
+        )
+    record = {
+        "step": place.step, "share": share, "wanted": wanted,
+        "resource": shop.task.resources[worst], "sizes": found,
+    }  # fmt: skip
+    shop.journal.note("proposals", place, record)
+    return found, 1 - wanted
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """How far a step is to go.
+
+    Attributes:
+        share: of the cost that it takes away.
+        least: share that it takes away even if few groups can do so by themselves.
+        enough: what is left of the cost where the budget is kept.
+    """
+
+    share: float
+    least: float
+    enough: float
+
+    def left(self, share: float) -> float:
+        """What is left of the cost without that share: the last step is clipped to the budget."""
+        return min(max(self.enough, 1 - share), 1 - SMALLEST_CHANGE)
+
+
+def _reach(shop: Workshop, place: Place, last: Step, worst: int) -> _Reach:
+    options, resource = shop.options, shop.task.resources[worst]
+    current = last.costs[resource]
     share = options.reduction * options.decay**last.step
     noise = 0.0
     interval = {"latency": last.latency_ci95, "energy": last.energy_ci95}.get(resource)
@@ -68,39 +120,10 @@ def proposals(
             f"{2 * noise:.1%} away instead of {share:.1%}",
         )
         share = 2 * noise
-    # The last step is clipped to the bound, below which the end of the interval has to lie.
-    exact = resource in ("macs", "size")
-    aim = bound if exact else bound / (1 + noise + DRIFT)
-    shop.check_known(shop.costs[worst], last.spec)
-    now, costs, first = widths_of(last.spec), shop.costs[worst], share
-
-    def wanted() -> float:
-        return min(max(aim / current, 1 - share), 1 - SMALLEST_CHANGE)
-
-    alone = ladders(now, shop.free)
-    while True:
-        found = _largest(last.spec, alone, costs, wanted())
-        smaller = share / 2 >= max(2 * noise, SMALLEST_CHANGE if exact else USUAL_CHANGE)
-        if len(found) >= min(CHOICE, len(shop.free)) or (found and not smaller):
-            break
-        share /= 2
-        if share < SMALLEST_STEP:
-            share = first
-            break
-    if all(is_drastic(now, sizes) for sizes in found.values()):
-        every = {**together(now, shop.free), SHARES: {}}
-        found |= _largest(last.spec, {TOGETHER: every}, costs, wanted())
-    if not found:
-        raise GateError(
-            f"nothing makes the network smaller any more at {shop.told(last)}; what was found is "
-            f"kept in {shop.out}"
-        )
-    record = {
-        "step": place.step, "share": share, "wanted": wanted(), "resource": resource,
-        "sizes": found,
-    }  # fmt: skip
-    shop.journal.note("proposals", place, record)
-    return found, 1 - wanted()
+    enough, exact = shop.bounds.values[worst] / current, resource in ("macs", "size")
+    if not exact:  # the end of the interval has to lie below the bound
+        enough /= 1 + noise + DRIFT
+    return _Reach(share, max(2 * noise, SMALLEST_CHANGE if exact else USUAL_CHANGE), enough)
 
 
 def is_drastic(now: Mapping[str, int], sizes: Sizes) -> bool:

@@ -13,17 +13,9 @@ from typing import Any
 import torch
 
 from edgekit import registry
-from edgekit.core import (
-    ImageSource,
-    Preprocessing,
-    canonical_json,
-    from_json,
-    to_json,
-)
-from edgekit.data import open_source
-from edgekit.data.preprocess import for_source, resize_and_crop
+from edgekit.core import canonical_json, from_json, to_json
+from edgekit.data.preprocess import resize_and_crop
 from edgekit.errors import (
-    DataError,
     GateError,
     ModelError,
     OutputError,
@@ -33,20 +25,20 @@ from edgekit.errors import (
 from edgekit.models.source import Model
 from edgekit.models.weights import load_checkpoint, save_checkpoint
 from edgekit.search.baselines import baseline
+from edgekit.search.bounds import Appraisal
 from edgekit.search.budget import Limit, amount
-from edgekit.search.discovery import discovered
 from edgekit.search.document import Draw, keep
 from edgekit.search.groups import Group, checked, widths_of
 from edgekit.search.identity import identity_of
 from edgekit.search.jobs import Bench, Setup
 from edgekit.search.journal import Journal, Place
-from edgekit.search.learning import SELECTION
-from edgekit.search.measuring import Notify, check_meter
+from edgekit.search.measuring import Notify
 from edgekit.search.netadapt import ROUNDS, adapt
 from edgekit.search.processes import Executor
 from edgekit.search.records import Conduct, Failure, SearchOptions, SearchResult, Step
-from edgekit.search.scaling import LEAST_SHARE, scaled
-from edgekit.search.workshop import FINISHING, Appraisal, Workshop
+from edgekit.search.scaling import LEAST_SHARE
+from edgekit.search.task import Task, task_of
+from edgekit.search.workshop import FINISHING, Workshop
 from edgekit.training.images import normalize
 
 
@@ -87,87 +79,41 @@ def search(
         GateError: no network of the search keeps the budget.
         UnavailableError: the device is gone; what was done is kept.
     """
-    options, conduct = options or SearchOptions(), conduct or Conduct()
-    words = data or model.data
-    if not model.trained or not words:
-        raise ModelError(
-            f"'{model.words}' is untrained, or does not say what it was trained on: expected a "
-            f"run folder or checkpoint of 'edgekit train', or --weights and --data"
-        )
-    found = registry.target(target)
-    precision = registry.precision(precision)
-    if precision not in found.schemes:
-        raise UsageError(
-            f"target {found.name} has no precision {precision}: expected one of "
-            f"{', '.join(found.schemes)}"
-        )
-    source = open_source(words)
-    for split in ("train", SELECTION):
-        if split not in source.splits:
-            raise DataError(
-                f"'{source.name}' has no split '{split}': a search trains on one part and chooses "
-                f"by another"
-            )
-    model = _complete(model, source)
-    if model.spec is None:
-        notify("discovering groups of channels")
-        model = discovered(model)
-    assert model.spec is not None
-    assert model.preprocessing is not None
-    for method in (options.method, *conduct.baselines):
-        if method == "compound":
-            scaled(method, model.spec, {}, 0, (0,))  # refuses what it cannot take
-    if any(limit.resource == "energy" for limit in limits):
-        check_meter(conduct)
-    identity = identity_of(
-        model, words, source, limits, found, precision, options, conduct, device, threads
-    )
-    with _open_journal(out, identity, resume=resume) as journal:
+    task = task_of(
+        model, limits, target, precision, data=data, out=out, options=options or SearchOptions(),
+        conduct=conduct or Conduct(), device=device, threads=threads, notify=notify,
+    )  # fmt: skip
+    with _open_journal(out, identity_of(task), resume=resume) as journal:
         notify("checking groups of channels")
-        groups = checked(model.spec, model.module.eval(), _images(source, model.preprocessing))
+        groups = checked(task.spec, task.model.module.eval(), _images(task))
         free = {group.name: group.channels for group in groups if group.frozen is None}
         if not free:
             raise ModelError(
                 f"no channels of '{model.words}' can be taken out: {groups[0].name}: "
                 f"{groups[0].frozen}"
             )
-        shop = Workshop(
-            model, model.spec, limits, found.name, precision, source, words, out, options, conduct,
-            device, threads, journal, free, functools.partial(_executor, conduct, say), notify, say,
-        )  # fmt: skip
+        workers = functools.partial(_executor, task.conduct, say)
+        shop = Workshop(task, journal, free, workers, notify, say)
         try:
-            return _run(shop, model, groups, draw)
+            return _run(shop, groups, draw)
         except UnavailableError as error:
             error.args = (
                 f"{error}; all that was done is kept in {out}: go on with "
-                f"{_resuming(conduct.command)}",
+                f"{_resuming(task.conduct.command)}",
             )
             raise
         finally:
             shop.close()
 
 
-def _complete(model: Model, source: ImageSource) -> Model:
-    """A network from a plain state dict, with the labels and the preprocessing of the images."""
-    labels = model.labels or source.classes
-    if len(labels) != model.classes:
-        raise ModelError(
-            f"'{model.words}' has {model.classes} outputs, and '{source.name}' has "
-            f"{len(labels)} classes: expected as many"
-        )
-    facts = model.preprocessing or for_source(source, model.resolution)
-    return dataclasses.replace(model, labels=labels, preprocessing=facts)
-
-
-def _run(shop: Workshop, model: Model, groups: Sequence[Group], draw: Draw) -> SearchResult:
+def _run(shop: Workshop, groups: Sequence[Group], draw: Draw) -> SearchResult:
     try:
         shop.open()
         _check_budget(shop)
     except UsageError:
         _forget(shop)  # so that another budget can be tried
         raise
-    facts = _facts(shop, model)
-    result = functools.partial(_result, shop, groups, facts)
+    result = functools.partial(_result, shop, groups)
     whole = shop.out / "model.pt"
     if not whole.exists():
         known = [from_json(Step, record) for record in shop.journal.steps(shop.options.method)]
@@ -176,12 +122,12 @@ def _run(shop: Workshop, model: Model, groups: Sequence[Group], draw: Draw) -> S
         steps = adapt(shop, lambda steps: keep(shop.out, result(tuple(steps), {}), draw))
     else:
         found = baseline(shop, shop.options.method, 0)
-        steps = [shop.start, *sorted(found, key=lambda step: (shop.fits(step), step.top1))]
+        steps = [shop.start, *sorted(found, key=lambda step: (shop.bounds.fits(step), step.top1))]
     last = next(step for step in reversed(steps) if step.kind == "finished")
     _check_kept(shop, last)
     steps = [_tested(shop, step) if step in (shop.start, last) else step for step in steps]
     checkpoint = load_checkpoint(shop.out / last.checkpoint)
-    name = f"{shop.spec.name}-adapted"
+    name = f"{shop.task.spec.name}-adapted"
     assert checkpoint.spec is not None
     save_checkpoint(
         whole,
@@ -192,7 +138,7 @@ def _run(shop: Workshop, model: Model, groups: Sequence[Group], draw: Draw) -> S
     others: dict[str, tuple[Step, ...]] = {}
     finished = result(tuple(steps), others, whole)
     keep(shop.out, finished, draw)
-    for method in shop.conduct.baselines:
+    for method in shop.task.conduct.baselines:
         if method == shop.options.method:
             continue
         try:
@@ -227,13 +173,13 @@ def _check_budget(shop: Workshop) -> None:
     start, place = shop.start.costs, Place("narrowest", 0)
     kept = [
         (limit, bound)
-        for limit, bound in zip(shop.limits, shop.bounds, strict=True)
+        for limit, bound in zip(shop.task.limits, shop.bounds.values, strict=True)
         if start[limit.resource] <= bound
     ]
     for limit, _ in kept:
         words = f"budget {limit.words}: the network keeps it already"
         text = f"{words} ({amount(limit.resource, start[limit.resource])})"
-        if len(kept) == len(shop.limits):
+        if len(kept) == len(shop.task.limits):
             raise UsageError(text)
         if {"text": text} not in shop.journal.events("said"):
             shop.say(place, text)
@@ -241,11 +187,11 @@ def _check_budget(shop: Workshop) -> None:
     for share in _NARROW:
         shop.notify(f"measuring with {share:g} of all channels")
         measured.append(shop.trial(place, shop.narrowed(share)))
-        if shop.fits(measured[-1]):
+        if shop.bounds.fits(measured[-1]):
             return
-    for i, limit in enumerate(shop.limits):
+    for i, limit in enumerate(shop.task.limits):
         excess, least = min(
-            ((shop.excess(found)[i], found) for found in measured), key=lambda pair: pair[0]
+            ((shop.bounds.excess(found)[i], found) for found in measured), key=lambda pair: pair[0]
         )
         if excess > 1:
             cost = least.costs[limit.resource]
@@ -270,10 +216,10 @@ def _half(found: Appraisal, limit: Limit) -> str:
 
 
 def _check_kept(shop: Workshop, last: Step) -> None:
-    if not shop.fits(last):
+    if not shop.bounds.fits(last):
         raise GateError(
             f"the network was adapted, but does not keep the budget when measured at last "
-            f"({shop.told(last)}); it is kept in {shop.out}"
+            f"({shop.bounds.told(last)}); it is kept in {shop.out}"
         )
 
 
@@ -290,18 +236,18 @@ def _tested(shop: Workshop, step: Step) -> Step:
 def _result(
     shop: Workshop,
     groups: Sequence[Group],
-    facts: Mapping[str, str],
     steps: tuple[Step, ...],
     baselines: Mapping[str, tuple[Step, ...]],
     model: Path | None = None,
 ) -> SearchResult:
-    shop.settle()
+    shop.journal.settle()
     everything = shop.journal.candidates()
     candidates = [
         (place, one)
         for place, one in everything
         if place.series == "netadapt" and place.round != FINISHING
     ]
+    worked_s = sum(one.seconds for _, one in candidates)
     after = widths_of(steps[-1].spec)
     return SearchResult(
         steps=steps,
@@ -313,7 +259,7 @@ def _result(
         seconds=shop.journal.seconds(),
         scored=sum(place.round == 0 for place, _ in candidates),
         trained=sum(place.round == len(ROUNDS) - 2 for place, _ in candidates),
-        candidate_hours=sum(one.seconds for _, one in candidates) / shop.conduct.workers / 3600,
+        candidate_hours=worked_s / shop.task.conduct.workers / 3600,
         failures=tuple(
             Failure(place.step, one.channels, one.width, one.error)
             for place, one in everything
@@ -321,25 +267,25 @@ def _result(
         ),
         notes=tuple(record["text"] for record in shop.journal.events("said")),
         model=model,
-        facts=facts,
+        facts=_facts(shop.task),
     )
 
 
-def _facts(shop: Workshop, model: Model) -> dict[str, str]:
-    options = shop.options
+def _facts(task: Task) -> dict[str, str]:
+    options = task.options
     return {
-        "words": model.words,
-        "network": shop.spec.name,
-        "target": shop.target.name,
-        "precision": shop.precision,
-        "device": shop.device,
-        "budget": ",".join(limit.words for limit in shop.limits),
-        "resource": shop.limits[0].resource,
+        "words": task.model.words,
+        "network": task.spec.name,
+        "target": task.target.name,
+        "precision": task.precision,
+        "device": task.device,
+        "budget": ",".join(limit.words for limit in task.limits),
+        "resource": task.resources[0],
         "method": options.method,
         "rule": options.rule,
         "seed": str(options.seed),
         "options": canonical_json(to_json(options)),
-        "command": shop.conduct.command,
+        "command": task.conduct.command,
     }
 
 
@@ -374,10 +320,12 @@ def _work(setup: Setup) -> Callable[[Any], Any]:
     return lambda job: job.do(bench)
 
 
-def _images(source: ImageSource, facts: Preprocessing) -> torch.Tensor:
+def _images(task: Task) -> torch.Tensor:
     """Two images of the training as the network takes them."""
-    pixels = [torch.from_numpy(resize_and_crop(source.image("train", i), facts)) for i in (0, 1)]
-    return normalize(torch.stack(pixels), facts)
+    pixels = [
+        torch.from_numpy(resize_and_crop(task.source.image("train", i), task.facts)) for i in (0, 1)
+    ]
+    return normalize(torch.stack(pixels), task.facts)
 
 
 def _resuming(command: str) -> str:

@@ -8,138 +8,80 @@ import functools
 import hashlib
 import math
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekit import registry
-from edgekit.core import (
-    ImageSource,
-    ModelSpec,
-    Preprocessing,
-    Scheme,
-    canonical_json,
-    from_json,
-    to_json,
-)
-from edgekit.devices import host
+from edgekit.core import ModelSpec, Preprocessing, canonical_json, from_json, to_json
 from edgekit.errors import ModelError
 from edgekit.exporting import Exported, export
 from edgekit.inference import evaluate, open_classifier
-from edgekit.measure.store import data_folder
 from edgekit.models import family_of
 from edgekit.models.size import laid_out
-from edgekit.models.source import Model
 from edgekit.models.weights import Checkpoint, load_checkpoint, save_checkpoint
 from edgekit.quantize.integers import Integers
-from edgekit.search.budget import Limit, amount
-from edgekit.search.costs import (
-    Costs,
-    CostTable,
-    CountedMacs,
-    CountedSize,
-    MeasuredLatency,
-    Remembered,
-    cost_file,
-    search_scheme,
-)
+from edgekit.search.bounds import USUAL_CHANGE, Appraisal, Bounds
+from edgekit.search.costs import Costs, CountedMacs, CountedSize, MeasuredLatency, Remembered
 from edgekit.search.groups import resized
 from edgekit.search.jobs import Candidate, Found, PartFile, Setup
 from edgekit.search.journal import Journal, Place, Scored
 from edgekit.search.learning import SELECTION
 from edgekit.search.measuring import Measurer, Notify
 from edgekit.search.parts import whole_of
-from edgekit.search.pricing import PartTimes
+from edgekit.search.pricing import PartTimes, cost_table
 from edgekit.search.processes import Executor, Outcome
-from edgekit.search.records import Conduct, SearchOptions, Step
+from edgekit.search.records import Step
 from edgekit.search.scaling import on_grid
-
-DRIFT = 0.01
-"""Share by which a latency that is measured anew may differ beyond its interval; a network is
-measured once more after the long training."""
-
-USUAL_CHANGE = 0.04
-"""Share of a latency that has to be told apart, where nothing says more."""
-
-PARTS = 4
-"""Version of how parts are written and timed: older times say something else."""
+from edgekit.search.task import Task
 
 FINISHING = 9
 """Round of the journal's candidates in which a network is trained to the end."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Appraisal:
-    """What a network costs; see `Step` for the attributes."""
-
-    costs: Mapping[str, float]
-    ratio: float | None = None
-    ci95: tuple[float, ...] = ()
-    latency_ci95: tuple[float, ...] = ()
-    energy_ci95: tuple[float, ...] = ()
 
 
 class Workshop:
     """A search under way.
 
     Args:
-        model: trained network of the start.
-        source: images of ``words``.
         free: channels of each group that may be made narrower.
         executor: takes a `Setup`; gives what does jobs.
+        say: told what has to be known.
 
     Attributes:
-        start: the network that it began with, measured.
-        bounds: in the units of `edgekit.search.budget.UNITS`.
+        first: checkpoint of the start, as the bytes of its file.
+        start: the network that it began with, measured; there once it is open.
+        bounds: what networks may cost; there once it is open.
     """
 
     start: Step
-    bounds: Sequence[float]
-    costs: Sequence[Costs]
+    bounds: Bounds
 
     def __init__(
         self,
-        model: Model,
-        spec: ModelSpec,
-        limits: Sequence[Limit],
-        target: str,
-        precision: str,
-        source: ImageSource,
-        words: str,
-        out: Path,
-        options: SearchOptions,
-        conduct: Conduct,
-        device: str,
-        threads: int,
+        task: Task,
         journal: Journal,
         free: Mapping[str, int],
         executor: Callable[[Setup], Executor],
         notify: Notify,
         say: Notify,
     ) -> None:
-        assert model.labels is not None
-        assert model.preprocessing is not None
-        self.spec, self.limits, self.options, self.conduct = spec, limits, options, conduct
-        self.target, self.precision = registry.target(target), precision
-        self.device, self.threads = device, threads
-        self.source, self.words, self.out, self.journal = source, words, out, journal
-        self.free, self.notify, self._say = free, notify, say
-        self.facts: Preprocessing = model.preprocessing
-        self._labels, self._words = model.labels, model.words
-        self._measurer = Measurer(self.target, threads, conduct, journal, notify, self.say)
-        self._part_times: PartTimes | None = None
-        self._table: CostTable | None = None
-        self._settled, self._spent = time.perf_counter(), 0.0
-        self._file = out / "start.pt"
-        if not self._file.exists():
-            save_checkpoint(
-                self._file, self._checkpoint(spec, model.module.state_dict(), self.facts)
-            )
-        self.first = self._file.read_bytes()
-        setup = Setup(words, options.seed, self.first, options.selection_images, model.code)
+        self.task, self.options, self.out = task, task.options, task.out
+        self.journal, self.free, self.notify, self._say = journal, free, notify, say
+        file = self.out / "start.pt"
+        if not file.exists():
+            state = task.model.module.state_dict()
+            save_checkpoint(file, self._checkpoint(task.spec, state, task.facts))
+        self.first = file.read_bytes()
+        setup = Setup(
+            task.words, self.options.seed, self.first, self.options.selection_images,
+            task.model.code,
+        )  # fmt: skip
+        self._closing = contextlib.ExitStack()
         self._executor = executor(setup)
+        self._measurer = Measurer(
+            task.target, task.threads, task.conduct, journal, notify, self.say
+        )
+        self._closing.callback(self._measurer.close)
+        self._closing.callback(self._executor.close)
 
     def _checkpoint(
         self, spec: ModelSpec, state: Mapping[str, Any], facts: Preprocessing
@@ -148,9 +90,9 @@ class Workshop:
             model=spec.name,
             spec=spec,
             state=state,
-            labels=self._labels,
+            labels=self.task.labels,
             preprocessing=facts,
-            data=self.words,
+            data=self.task.words,
         )
 
     def open(self) -> None:
@@ -166,40 +108,10 @@ class Workshop:
             self.start = from_json(Step, known[0])
         else:
             self.start = self.measured(place, "start", self.first)
-        self.costs = [self._costs(limit.resource) for limit in self.limits]
-        self.bounds = [self._bound(limit) for limit in self.limits]
-        for costs in self.costs:
-            self.check_known(costs, self.spec)
-
-    def check_known(self, costs: Costs, spec: ModelSpec) -> None:
-        """Refuses a network of which something cannot be priced.
-
-        Raises:
-            ModelError: a part of it cannot be written or run.
-        """
-        if math.isinf(costs.of(spec)):
-            raise ModelError(
-                f"parts of '{spec.name}' cannot be written or run for {self.target.name}: a search "
-                f"by its latency needs all of them"
-            )
-
-    def _bound(self, limit: Limit) -> float:
-        bound = limit.absolute(self.start.costs[limit.resource])
-        if limit.resource == "latency" and not limit.relative:
-            # Milliseconds of other networks are ratios to the start's, which has an interval, too.
-            bound *= self.start.costs["latency"] / self.start.latency_ci95[1]
-        return bound
-
-    def close(self) -> None:
-        """Ends all processes."""
-        self._executor.close()
-        self._measurer.close()
-        if self._part_times is not None:
-            self._part_times.close()
-        if self._table is not None:
-            self._table.close()
-
-    # What things cost
+        costs = [self._costs(resource) for resource in self.task.resources]
+        self.bounds = Bounds(self.task.limits, self.start, costs)
+        for which in range(len(costs)):
+            self.bounds.check_known(which, self.task.spec)
 
     def _costs(self, resource: str) -> Costs:
         if resource == "macs":
@@ -213,63 +125,22 @@ class Workshop:
         """Of latency, and of energy, of which it is the proposal, too: what runs longer takes
         more.
         """
-        conditions: dict[str, object] = {
-            **host.conditions(self.target.packages),
-            "parts": PARTS,
-            "device": self.device,
-            "target": self.target.name,
-            "scheme": to_json(self._scheme),
-            "threads": self.threads,
-        }
-        self._table = CostTable(cost_file(data_folder(), self.device), conditions)
-        self._part_times = PartTimes(
-            self._table, self.target, self._scheme, self._executor, self._measurer, self.notify,
-            self.say, self.spending,
+        table = cost_table(self.task)
+        self._closing.callback(table.close)
+        times = PartTimes(
+            table, self.task.target, self.task.scheme, self._executor, self._measurer, self.notify,
+            self.say, self.journal.spending,
         )  # fmt: skip
-        return Remembered(MeasuredLatency(self._table, self._part_times))
+        self._closing.callback(times.close)
+        return Remembered(MeasuredLatency(table, times))
 
-    @functools.cached_property
-    def _scheme(self) -> Scheme:
-        """How parts and networks of which only the costs count are written."""
-        return search_scheme(
-            Integers().scheme(self.target, registry.precision(self.precision), None)
-        )
-
-    def relative(self, spec: ModelSpec, other: Step, which: int) -> float:
-        """Predicted cost of a network, by what is known of a measured one.
-
-        Args:
-            which: number of the limit.
-        """
-        known = other.costs[self.limits[which].resource]
-        return known * self.costs[which].of(spec) / self.costs[which].of(other.spec)
+    def close(self) -> None:
+        """Ends all processes."""
+        self._closing.close()
 
     def narrowed(self, share: float) -> ModelSpec:
         """The spec with so much of the channels of all groups."""
-        return resized(self.spec, {name: on_grid(n, share) for name, n in self.free.items()})
-
-    def excess(self, found: Step | Appraisal) -> list[float]:
-        """By limit: what a network costs over its bound; the upper end of an interval counts."""
-        shares = []
-        for limit, bound in zip(self.limits, self.bounds, strict=True):
-            cost = found.costs[limit.resource]
-            if limit.resource == "latency" and found.ci95:
-                cost = found.ci95[1] * self.start.costs["latency"]
-            elif limit.resource == "energy" and found.energy_ci95:
-                cost = found.energy_ci95[1]
-            shares.append(cost / bound)
-        return shares
-
-    def fits(self, found: Step | Appraisal) -> bool:
-        """Whether a network keeps all bounds when measured."""
-        return max(self.excess(found)) <= 1 + 1e-9
-
-    def told(self, found: Step | Appraisal) -> str:
-        """What a network costs, in words."""
-        return ", ".join(
-            f"{limit.resource} {amount(limit.resource, found.costs[limit.resource])}"
-            for limit in self.limits
-        )
+        return resized(self.task.spec, {name: on_grid(n, share) for name, n in self.free.items()})
 
     # Candidates
 
@@ -309,7 +180,7 @@ class Workshop:
         if missing:
             training = any(jobs[name].steps or jobs[name].epochs for name in missing)
             self.notify(f"{jobs[missing[0]].name}, 1 of {len(missing)}")
-            with self.spending("training" if training else "scoring"):
+            with self.journal.spending("training" if training else "scoring"):
                 self._executor.run([jobs[name] for name in missing], ended)
         return [one for name in jobs if (one := known[name]) is not None]
 
@@ -353,7 +224,7 @@ class Workshop:
             place, spec, exported.path, exported.artifact.size_bytes or 0, expected_change
         )
         self.notify(f"{place.series} {place.step}: evaluating")
-        with self.spending("scoring"):
+        with self.journal.spending("scoring"):
             top1 = self._top1(exported.path, SELECTION)
             if scored is None:
                 scored = self._network_top1(network)
@@ -404,7 +275,7 @@ class Workshop:
         Raises:
             ModelError: the target's converter cannot take it.
         """
-        if all(limit.resource == "macs" for limit in self.limits):
+        if set(self.task.resources) == {"macs"}:
             return Appraisal({"macs": CountedMacs().of(spec)})
         digest = hashlib.sha256(canonical_json(to_json(spec)).encode()).hexdigest()
         for record in self.journal.events("trial"):
@@ -412,9 +283,9 @@ class Workshop:
                 return from_json(Appraisal, record["found"])
         folder = self.folder(place) / "trial"
         path = self._laid(folder, spec)
-        contract = self.target.extract(self.out / self.start.artifact)
+        contract = self.task.target.extract(self.out / self.start.artifact)
         if contract is not None:  # a file without one would be smaller than what it stands for
-            self.target.embed(path, contract)
+            self.task.target.embed(path, contract)
         size_bytes = sum(file.stat().st_size for file in folder.iterdir())
         found = self._appraised(place, spec, path, size_bytes, math.inf)  # which side of the bound
         self.journal.note("trial", place, {"network": digest, "found": to_json(found)})
@@ -426,8 +297,8 @@ class Workshop:
     def _laid(self, folder: Path, spec: ModelSpec) -> Path:
         """Writes a network with random weights in the format of the search."""
         outcomes: list[Outcome] = []
-        job = PartFile(spec.name, spec, whole_of(spec), self.target.name, self._scheme)
-        with self.spending("exporting"):
+        job = PartFile(spec.name, spec, whole_of(spec), self.task.target.name, self.task.scheme)
+        with self.journal.spending("exporting"):
             self._executor.run([job], lambda _, outcome: outcomes.append(outcome))
         if outcomes[0].error is not None:
             raise ModelError(f"a network cannot be written: {outcomes[0].error}")
@@ -446,12 +317,16 @@ class Workshop:
         spec = load_checkpoint(file).spec
         assert spec is not None
         self.notify(f"{place.series} {place.step}: exporting and verifying")
-        scheme = self.target.schemes[self.precision]
-        with self.spending("exporting"):
+        scheme = self.task.target.schemes[self.task.precision]
+        with self.journal.spending("exporting"):
             (exported,) = export(
-                str(file), [self.target.name], [self.precision], out=folder, overwrite=True,
-                integers=Integers(self.words) if scheme.calibration is not None else None,
-            )  # fmt: skip
+                str(file),
+                [self.task.target.name],
+                [self.task.precision],
+                out=folder,
+                overwrite=True,
+                integers=Integers(self.task.words) if scheme.calibration is not None else None,
+            )
         return file, spec, exported
 
     def _appraised(
@@ -463,8 +338,8 @@ class Workshop:
         ci95: tuple[float, ...] = ()
         latency_ci95: tuple[float, ...] = ()
         energy_ci95: tuple[float, ...] = ()
-        asked = {limit.resource for limit in self.limits}
-        with self.spending("measuring"):
+        asked = self.task.resources
+        with self.journal.spending("measuring"):
             if "latency" in asked and place.series == "start":
                 self.notify("measuring the start")
                 costs["latency"], latency_ci95 = self._measurer.start(place, path)
@@ -472,7 +347,7 @@ class Workshop:
             elif "latency" in asked:
                 self.notify(f"{place.series} {place.step}: measuring against the start")
                 start, ms = self.out / self.start.artifact, self.start.costs["latency"]
-                bound = self.bounds[[one.resource for one in self.limits].index("latency")] / ms
+                bound = self.bounds.values[asked.index("latency")] / ms
                 found = self._measurer.latency(place, path, start, ms, expected, bound)
                 ratio, ci95, costs["latency"] = found.ratio, found.ci95, found.ms
                 latency_ci95 = (ci95[0] * ms, ci95[1] * ms)
@@ -482,14 +357,14 @@ class Workshop:
         return Appraisal(costs, ratio, ci95, latency_ci95, energy_ci95)
 
     def _top1(self, path: Path, split: str) -> float:
-        return evaluate(open_classifier(path), self.source, split=split).top1
+        return evaluate(open_classifier(path), self.task.source, split=split).top1
 
     def tested(self, step: Step) -> float | None:
         """Top-1 of a network's file on test images; ``None`` where there are none."""
-        if "test" not in self.source.splits:
+        if "test" not in self.task.source.splits:
             return None
         self.notify(f"{step.series} {step.step}: testing")
-        with self.spending("scoring"):
+        with self.journal.spending("scoring"):
             return self._top1(self.out / step.artifact, "test")
 
     def _network_top1(self, network: bytes) -> float:
@@ -506,23 +381,6 @@ class Workshop:
         """Says something that has to be known, and keeps it."""
         self._say(text)
         self.journal.note("said", place, {"text": text})
-
-    @contextmanager
-    def spending(self, what: str) -> Iterator[None]:
-        """Accounts for wall time; accounts do not lie within one another."""
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - begin
-            self._spent += spent
-            self.journal.spend(what, spent)
-
-    def settle(self) -> None:
-        """Accounts for the time since it was last called that nothing else accounts for."""
-        now = time.perf_counter()
-        self.journal.spend("other", now - self._settled - self._spent)
-        self._settled, self._spent = now, 0.0
 
 
 def _write(path: Path, data: bytes) -> None:

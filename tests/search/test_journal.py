@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +14,9 @@ from edgekit.search.journal import Journal, Place, Scored
 FACTS = {"network": "a (123)", "data": "digits"}
 
 
-def test_what_was_noted_is_there_again(tmp_path: Path) -> None:
+def test_what_was_noted_is_there_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
     first, second = Place("netadapt", 1), Place("netadapt", 1, round=1)
     found = Scored("block1.expand", 24, 0.9, 0.4, 1.5)
     failed = Scored("head", 64, None, None, 0.1, "the loss")
@@ -23,8 +27,12 @@ def test_what_was_noted_is_there_again(tmp_path: Path) -> None:
         journal.finish(first, {"a": []})
         journal.finish(Place("uniform", 0), {"a": [3]})
         journal.note("decision", first, {"chosen": "head"})
-        journal.spend("training", 2.0)
-        journal.spend("training", 1.5)
+        for seconds in (2.0, 1.5):
+            with journal.spending("training"):
+                clock.now += seconds
+        clock.now += 4.0
+        journal.settle()
+        journal.settle()
     with Journal(tmp_path / "j.sqlite", FACTS) as journal:
         assert journal.candidate(second, "block1.expand") == found
         assert journal.candidate(first, "block1.expand") is None
@@ -35,7 +43,7 @@ def test_what_was_noted_is_there_again(tmp_path: Path) -> None:
         assert journal.steps("uniform") == [{"a": [3]}]
         assert journal.events("decision") == [{"chosen": "head"}]
         assert journal.events("said") == []
-        assert journal.seconds() == {"training": 3.5}
+        assert journal.seconds() == {"training": 3.5, "other": 4.0}
 
 
 def test_the_difference_to_another_search_is_named(tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from small_artifacts import once, shared_folder
-from small_searches import complete
+from small_searches import Inline, complete
 
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
 from edgekit.models import build, find_spec
 from edgekit.models.weights import Checkpoint, save_checkpoint
+from edgekit.search import searching
 from edgekit.search.learning import Learner
 
 
@@ -21,6 +22,12 @@ from edgekit.search.learning import Learner
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Times of parts that a test makes up stay its own."""
     monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches of this process need no workers."""
+    monkeypatch.setattr(searching.registry, "executor", lambda name: Inline)
 
 
 @pytest.fixture(scope="module")

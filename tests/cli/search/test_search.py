@@ -27,6 +27,8 @@ from edgekit.search.journal import Place
 from edgekit.search.proposals import CHOICE, SMALLEST_CHANGE, TOGETHER
 from edgekit.search.records import SearchOptions
 
+pytestmark = pytest.mark.usefixtures("inline")
+
 
 def test_every_step_is_a_complete_network(searched: Path, run: CommandLine) -> None:
     rows = steps(searched)

@@ -23,6 +23,8 @@ from edgekit.measure.session import Effort
 from edgekit.measure.subjects import Subject
 from edgekit.search import measuring
 
+pytestmark = pytest.mark.usefixtures("inline")
+
 
 def test_an_energy_budget_is_kept_by_what_the_meter_shows(
     run: CommandLine, trained: Path, monkeypatch: pytest.MonkeyPatch
