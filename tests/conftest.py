@@ -13,7 +13,7 @@ from typing import TextIO
 
 import pytest
 from command_line import CommandLine, Result
-from small_artifacts import Artifacts, copy_artifact, shared_folder, train_run
+from small_artifacts import Artifacts, copy_artifact, shared_folder, short_network, train_run
 
 import edgekit
 
@@ -89,6 +89,12 @@ def run(
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run folder: mobilenetv3-small on digits at 32 px. Read-only."""
     return train_run(shared_folder(tmp_path_factory))
+
+
+@pytest.fixture(scope="session", name="short_network")
+def _short_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained checkpoint of three of MobileNetV3-Small's blocks; it has eight groups. Read-only."""
+    return short_network(shared_folder(tmp_path_factory))
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,33 @@ def train_run(folder: Path) -> Path:
     return run
 
 
+def short_network(folder: Path) -> Path:
+    """Checkpoint of the first three blocks, trained for seconds: fewer layers take less time."""
+    import dataclasses
+
+    import torch
+
+    from edgekit.data import open_source
+    from edgekit.data.preprocess import for_source
+    from edgekit.models import build, find_spec
+    from edgekit.models.weights import Checkpoint, save_checkpoint
+    from edgekit.search.learning import Learner
+
+    path = folder / "short.pt"
+    with once(path) as mine:
+        if mine:
+            whole = find_spec(MODEL, classes=10, resolution=RESOLUTION)
+            spec = dataclasses.replace(whole, rows=whole.rows[:3])
+            digits = open_source(DATA)
+            facts, labels = for_source(digits, RESOLUTION), tuple(digits.classes)
+            torch.manual_seed(0)
+            module = build(spec)
+            Learner(digits, facts, 0, None).tune(module, 120, 3e-3)
+            state = module.state_dict()
+            save_checkpoint(path, Checkpoint(spec.name, spec, state, labels, facts, DATA))
+    return path
+
+
 class Artifacts(Mapping[tuple[str, str], Path]):
     """Exported files of a run by (target, precision); each target is exported when first asked for.
 

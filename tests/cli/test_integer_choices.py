@@ -10,8 +10,10 @@ import pytest
 from command_line import CommandLine
 
 
-def test_the_ladder_stops_at_the_first_rung_that_holds(run: CommandLine, trained_run: Path) -> None:
-    words = ("export", trained_run, "-t", "tflite", "-p", "int8", "--max-drop", 50, "-o", "out")
+def test_the_ladder_stops_at_the_first_rung_that_holds(
+    run: CommandLine, short_network: Path
+) -> None:
+    words = ("export", short_network, "-t", "tflite", "-p", "int8", "--max-drop", 50, "-o", "out")
     result = run(*words, "--json")
     assert result.code == 0
     (entry,) = result.json["artifacts"]
@@ -22,7 +24,7 @@ def test_the_ladder_stops_at_the_first_rung_that_holds(run: CommandLine, trained
 
 
 def test_a_ladder_whose_last_rung_breaks_ends_with_a_rejected_file(
-    run: CommandLine, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: CommandLine, short_network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgekit.quantize import ladder
 
@@ -30,7 +32,7 @@ def test_a_ladder_whose_last_rung_breaks_ends_with_a_rejected_file(
     monkeypatch.setattr(ladder, "held_out", lambda *_, **__: ladder.HeldOut(*_judge(), top1=1.5))
     monkeypatch.setattr("edgekit.exporting.held_out", ladder.held_out)
     monkeypatch.setattr(ladder, "LATENCY_SECONDS", 0.3)
-    words = ("export", trained_run, "-t", "tflite", "-p", "int8", "--max-drop", 0.5, "-o", "out")
+    words = ("export", short_network, "-t", "tflite", "-p", "int8", "--max-drop", 0.5, "-o", "out")
     result = run(*words, "--qat-epochs", 1, "--calibration-images", 32, "--json")
     assert result.code == 4
     assert "ways loses at most 0.5 points of top-1 on 'digits', validation" in result.message
@@ -44,7 +46,7 @@ def test_a_ladder_whose_last_rung_breaks_ends_with_a_rejected_file(
 
 
 def test_a_network_trained_for_integers_is_published_as_such(
-    run: CommandLine, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: CommandLine, short_network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgekit.quantize import ladder
 
@@ -54,7 +56,7 @@ def test_a_network_trained_for_integers_is_published_as_such(
     monkeypatch.setattr(ladder.HeldOut, "score", score)
     monkeypatch.setattr(ladder, "LATENCY_SECONDS", 0.3)
     monkeypatch.setattr(ladder, "FLOAT_LAYERS", ())
-    words = ("export", trained_run, "-t", "tflite", "-p", "int8", "--max-drop", 0.5, "-o", "out")
+    words = ("export", short_network, "-t", "tflite", "-p", "int8", "--max-drop", 0.5, "-o", "out")
     result = run(*words, "--qat-epochs", 1, "--calibration-images", 32, "--json")
     assert result.code == 0, result.err
     (entry,) = result.json["artifacts"]
@@ -62,7 +64,7 @@ def test_a_network_trained_for_integers_is_published_as_such(
     assert entry["ladder"][-1]["passed"]
     contract = json.loads((tmp_path / entry["contract"]).read_text())
     assert contract["scheme"]["trained_epochs"] == 1
-    verified = run("verify", entry["path"], "--against", trained_run)
+    verified = run("verify", entry["path"], "--against", short_network)
     assert verified.code == 0
     assert "was made from other weights" in verified.err
 
@@ -74,11 +76,11 @@ def _judge() -> tuple[object, str]:
 
 
 def test_accuracy_is_judged_on_the_data_of_the_training(
-    run: CommandLine, trained_run: Path, image_folder: Callable[..., Path]
+    run: CommandLine, short_network: Path, image_folder: Callable[..., Path]
 ) -> None:
     source = image_folder("photos", "a", "b", count=50)
     result = run(
-        "export", trained_run, "-t", "tflite", "-p", "int8", "--calibration", source,
+        "export", short_network, "-t", "tflite", "-p", "int8", "--calibration", source,
         "--max-drop", 90, "-o", "out",
     )  # fmt: skip
     assert result.code in (0, 4), result.err
@@ -86,12 +88,12 @@ def test_accuracy_is_judged_on_the_data_of_the_training(
 
 
 def test_tuning_records_what_it_measured(
-    run: CommandLine, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: CommandLine, short_network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgekit.quantize import tuning
 
     monkeypatch.setattr(tuning, "SECONDS", 0.5)
-    words = ("export", trained_run, "-t", "tflite", "-p", "int8", "--tune", "-o", "out")
+    words = ("export", short_network, "-t", "tflite", "-p", "int8", "--tune", "-o", "out")
     result = run(*words, "--calibration-images", 32, "--json")
     assert result.code == 0, result.err
     (entry,) = result.json["artifacts"]
@@ -109,7 +111,7 @@ def test_tuning_records_what_it_measured(
 
 
 def test_an_interrupted_tuning_goes_on_where_it_was(
-    run: CommandLine, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: CommandLine, short_network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgekit.errors import UnavailableError
     from edgekit.quantize import tuning
@@ -123,7 +125,7 @@ def test_an_interrupted_tuning_goes_on_where_it_was(
         return 1.1, 1.05, 1.15
 
     monkeypatch.setattr(tuning, "_measured", gone)
-    words = ("export", trained_run, "-t", "tflite", "-p", "int8", "--tune", "-o", "out")
+    words = ("export", short_network, "-t", "tflite", "-p", "int8", "--tune", "-o", "out")
     result = run(*words, "--calibration-images", 32)
     assert result.code == 5
     assert "the device is gone" in result.message

@@ -63,9 +63,9 @@ def test_images_of_one_colour_are_refused(
 
 
 def test_images_that_are_no_numbers_once_prepared_are_refused(
-    run: CommandLine, trained_run: Path, tmp_path: Path
+    run: CommandLine, short_network: Path, tmp_path: Path
 ) -> None:
-    checkpoint = load_checkpoint(trained_run / "model.pt")
+    checkpoint = load_checkpoint(short_network)
     assert checkpoint.preprocessing is not None
     facts = dataclasses.replace(checkpoint.preprocessing, std=(1e-39, 1.0, 1.0))
     save_checkpoint(tmp_path / "odd.pt", dataclasses.replace(checkpoint, preprocessing=facts))
@@ -107,8 +107,8 @@ def test_a_bound_that_is_none_is_refused(drop: str, run: CommandLine) -> None:
     assert f"--max-drop {drop}: expected points of top-1 above 0" in result.message
 
 
-def test_a_bound_needs_integers(run: CommandLine, trained_run: Path) -> None:
-    result = run("export", trained_run, "-t", "onnx", "-p", "fp16", "--max-drop", 0.5)
+def test_a_bound_needs_integers(run: CommandLine, short_network: Path) -> None:
+    result = run("export", short_network, "-t", "onnx", "-p", "fp16", "--max-drop", 0.5)
     assert result.code == 2
     assert "--max-drop goes with precisions of integers" in result.message
 

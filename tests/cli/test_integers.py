@@ -19,7 +19,7 @@ TARGETS = {"onnx": ".onnx", "openvino": ".xml", "tflite": ".tflite"}
 
 
 @pytest.fixture(scope="session")
-def int8_files(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def int8_files(short_network: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """int8 files of the trained network for all targets, float and int8 interface. Read-only."""
     from edgekit.exporting import export
     from edgekit.quantize.integers import Integers
@@ -30,7 +30,7 @@ def int8_files(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         if mine:
             for interface in ("float", "int8"):
                 export(
-                    str(trained_run), tuple(TARGETS), ["int8"], out=staged / interface,
+                    str(short_network), tuple(TARGETS), ["int8"], out=staged / interface,
                     integers=Integers(images=64, interface=interface),
                 )  # fmt: skip
             staged.rename(folder)
@@ -43,7 +43,7 @@ def test_integers_work_in_every_command(
     target: str,
     interface: str,
     int8_files: Path,
-    trained_run: Path,
+    short_network: Path,
     run: CommandLine,
     png: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
@@ -63,16 +63,16 @@ def test_integers_work_in_every_command(
     assert all((end["scale"] is None) == (interface == "float") for end in ends)
 
     accuracy = run("evaluate", path, "--data", "digits", "--json").json["top1"]
-    exact = run("evaluate", trained_run, "--data", "digits", "--json").json["top1"]
+    exact = run("evaluate", short_network, "--data", "digits", "--json").json["top1"]
     assert accuracy >= exact - 0.02
     assert run("predict", path, png()).code == 0
-    verified = run("verify", path, "--against", trained_run, "--per-layer", "--json")
+    verified = run("verify", path, "--against", short_network, "--per-layer", "--json")
     assert verified.code == 0
     assert verified.json["agreement"]["sqnr_db"] > 10
     layers = verified.json["layers"]
     assert layers[-1]["sqnr_db"] > 8
     if (target, interface) == ("tflite", "float"):
-        text = run("verify", path, "--against", trained_run, "--per-layer")
+        text = run("verify", path, "--against", short_network, "--per-layer")
         assert "Most noise is added by: " in text.out
     measured = run("profile", path, "--seconds", 1, "--energy", "off", "--json")
     assert measured.code == 0
@@ -82,20 +82,20 @@ def test_integers_work_in_every_command(
 
 
 def test_files_are_for_the_processor_that_is_named(
-    trained_run: Path, run: CommandLine, tmp_path: Path
+    short_network: Path, run: CommandLine, tmp_path: Path
 ) -> None:
     words = ("-t", "onnx", "-p", "int8", "--calibration-images", 16, "--isa", "x86", "-o", "out")
-    assert run("export", trained_run, *words).code == 0
+    assert run("export", short_network, *words).code == 0
     (path,) = Path("out").glob("*.onnx.json")
     assert json.loads(path.read_text())["scheme"]["forms"]["weights"] == "7bit"
 
 
-def test_chosen_layers_stay_in_float(run: CommandLine, trained_run: Path, tmp_path: Path) -> None:
+def test_chosen_layers_stay_in_float(run: CommandLine, short_network: Path, tmp_path: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     result = run(
-        "export", trained_run, "-t", "tflite", "-p", "int8,int8-mixed,w8a16,int8-dynamic",
-        "--calibration-images", 32, "--float-layers", "blocks.2", "-o", "out", "--json",
+        "export", short_network, "-t", "tflite", "-p", "int8,int8-mixed,w8a16,int8-dynamic",
+        "--calibration-images", 32, "--float-layers", "blocks.1", "-o", "out", "--json",
     )  # fmt: skip
     assert result.code == 0, result.err
     kinds = {}
@@ -106,8 +106,8 @@ def test_chosen_layers_stay_in_float(run: CommandLine, trained_run: Path, tmp_pa
             t["name"]: t["dtype"] for t in interpreter.get_tensor_details()
         }
     floats = [n for n, kind in kinds["int8"].items() if kind is np.float32]
-    assert any(name.startswith("blocks.2.") for name in floats)
-    assert not any(name.startswith("blocks.3.") for name in floats)
+    assert any(name.startswith("blocks.1.") for name in floats)
+    assert not any(name.startswith("blocks.2.") for name in floats)
     assert np.int16 in kinds["w8a16"].values()
 
 

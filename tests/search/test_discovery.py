@@ -212,6 +212,7 @@ def test_groups_beyond_the_widths_have_their_axes_left() -> None:
 
 SEARCH = (
     "-t", "tflite", "--tune-steps", 1, "--finish-epochs", 0, "--no-distill", "--reduction", 0.2,
+    "--workers", 1, "--selection-images", 100,
 )  # fmt: skip
 
 

@@ -14,6 +14,8 @@ from small_searches import QUICK, steps
 from edgekit.measure.metering import discover
 from edgekit.models.weights import load_checkpoint, save_checkpoint
 
+pytestmark = pytest.mark.usefixtures("inline")
+
 
 @pytest.mark.parametrize(
     ("more", "message"),
