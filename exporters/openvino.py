@@ -88,10 +88,13 @@ class OpenVinoTarget:
         ov = _openvino()
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-        # Traced once only: what a second trace would check, the verification of the file does.
+        # Traced once only: what a second trace would check, an export's verification does.
         once = {"check_trace": False}
-        decoder = TorchScriptPythonDecoder(model, example_input=example, trace_kwargs=once)
-        graph = ov.convert_model(decoder, input=list(example.shape))
+        graph = ov.convert_model(
+            TorchScriptPythonDecoder(model, example_input=example, trace_kwargs=once),
+            example_input=example,
+            input=list(example.shape),
+        )
         for port, name in ((graph.inputs[0], "image"), (graph.outputs[0], "scores")):
             port.get_tensor().set_names({name})
             port.get_node().set_friendly_name(name)

@@ -93,7 +93,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", name="short_network")
 def _short_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trained checkpoint of three of MobileNetV3-Small's blocks; it has eight groups. Read-only."""
+    """Trained checkpoint of three blocks of MobileNetV3-Small. Read-only."""
     return short_network(shared_folder(tmp_path_factory))
 
 

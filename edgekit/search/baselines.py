@@ -25,11 +25,14 @@ _POWER = 0.8
 """Of multiply-accumulates that costs follow, before two sizes are known."""
 
 
-def baseline(shop: Workshop, method: str, trained_steps: int) -> list[Step]:
+def baseline(
+    shop: Workshop, method: str, trained_steps: int = 0, long_trainings: int = 1
+) -> list[Step]:
     """Finished networks of a method, trained as long as the search has trained its own.
 
     Args:
-        trained_steps: batches of training before the long one.
+        trained_steps: batches of training before the long ones.
+        long_trainings: that the search's network had: more than one where it had to go on.
 
     Raises:
         GateError: no network of the method keeps the budget.
@@ -39,10 +42,13 @@ def baseline(shop: Workshop, method: str, trained_steps: int) -> list[Step]:
         for step in (from_json(Step, record) for record in shop.journal.steps(method))
     }
     count = RANDOM_NETWORKS if method == "random" else 1
-    return [known.get(i) or _network(shop, Place(method, i), trained_steps) for i in range(count)]
+    return [
+        known.get(i) or _network(shop, Place(method, i), trained_steps, long_trainings)
+        for i in range(count)
+    ]
 
 
-def _network(shop: Workshop, place: Place, trained_steps: int) -> Step:
+def _network(shop: Workshop, place: Place, trained_steps: int, long_trainings: int) -> Step:
     options = shop.options
     plan = _largest(shop, place)
     job = Candidate(
@@ -52,7 +58,7 @@ def _network(shop: Workshop, place: Place, trained_steps: int) -> Step:
         outline=plan.outline,
         criterion=options.criterion,
         steps=trained_steps,
-        epochs=options.finish_epochs,
+        epochs=options.finish_epochs * long_trainings,
         rate=options.finish_rate,
         distill=options.distill,
         scratch=options.scratch,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgekit.core import ModelSpec
-from edgekit.errors import ModelError
 from edgekit.search.budget import Limit, amount
 from edgekit.search.costs import Costs
 from edgekit.search.records import Step
@@ -32,15 +30,15 @@ class Appraisal:
 
 
 class Bounds:
-    """A budget in units, for one start.
+    """A budget in the units of `edgekit.search.budget.UNITS`, for one start.
 
     Args:
-        limits: of the budget.
         start: the network that it is relative to, measured.
-        costs: by limit, what predicts it.
 
     Attributes:
-        values: by limit, in the units of `edgekit.search.budget.UNITS`.
+        limits: of the budget.
+        costs: by limit, what predicts it.
+        values: by limit, what a network may cost.
     """
 
     def __init__(self, limits: Sequence[Limit], start: Step, costs: Sequence[Costs]) -> None:
@@ -53,21 +51,6 @@ class Bounds:
             # Milliseconds of other networks are ratios to the start's, which has an interval, too.
             bound *= self._start.costs["latency"] / self._start.latency_ci95[1]
         return bound
-
-    def check_known(self, which: int, spec: ModelSpec) -> None:
-        """Refuses a network of which something cannot be priced.
-
-        Args:
-            which: number of the limit.
-
-        Raises:
-            ModelError: a part of it cannot be written or run.
-        """
-        if math.isinf(self.costs[which].of(spec)):
-            raise ModelError(
-                f"parts of '{spec.name}' cannot be written or run: a search by its latency needs "
-                f"all of them"
-            )
 
     def predicted(self, spec: ModelSpec, other: Step, which: int) -> float:
         """Cost of a network, by what is known of a measured one.

@@ -186,7 +186,7 @@ class Journal:
             self._spend(what, spent)
 
     def settle(self) -> None:
-        """Accounts for the time since it was last called that nothing else accounts for."""
+        """Accounts for what nothing else does of the time since it was last called, or opened."""
         now = time.perf_counter()
         self._spend("other", now - self._settled - self._spent)
         self._settled, self._spent = now, 0.0

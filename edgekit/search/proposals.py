@@ -58,7 +58,7 @@ def proposals(
             return record["sizes"], 1 - record["wanted"]
     reach = _reach(shop, place, last, worst)
     costs, share = shop.bounds.costs[worst], reach.share
-    shop.bounds.check_known(worst, last.spec)
+    shop.check_known(worst, last.spec)
     now = widths_of(last.spec)
     alone = ladders(now, shop.free)
     while True:
@@ -91,8 +91,8 @@ class _Reach:
     """How far a step is to go.
 
     Attributes:
-        share: of the cost that it takes away.
-        least: share that it takes away even if few groups can do so by themselves.
+        share: of the cost that it is to take away; less where few groups can by themselves.
+        least: share below which it is not made smaller once a group can take it away.
         enough: what is left of the cost where the budget is kept.
     """
 
@@ -101,7 +101,7 @@ class _Reach:
     enough: float
 
     def left(self, share: float) -> float:
-        """What is left of the cost without that share: the last step is clipped to the budget."""
+        """What is left of the cost without a share: the last step is clipped to the budget."""
         return min(max(self.enough, 1 - share), 1 - SMALLEST_CHANGE)
 
 

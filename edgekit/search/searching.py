@@ -121,7 +121,7 @@ def _run(shop: Workshop, groups: Sequence[Group], draw: Draw) -> SearchResult:
     if shop.options.method == "netadapt":
         steps = adapt(shop, lambda steps: keep(shop.out, result(tuple(steps), {}), draw))
     else:
-        found = baseline(shop, shop.options.method, 0)
+        found = baseline(shop, shop.options.method)
         steps = [shop.start, *sorted(found, key=lambda step: (shop.bounds.fits(step), step.top1))]
     last = next(step for step in reversed(steps) if step.kind == "finished")
     _check_kept(shop, last)
@@ -142,7 +142,8 @@ def _run(shop: Workshop, groups: Sequence[Group], draw: Draw) -> SearchResult:
         if method == shop.options.method:
             continue
         try:
-            scaled_ones = baseline(shop, method, last.trained_steps)
+            long_trainings = sum(step.kind == "finished" for step in steps)
+            scaled_ones = baseline(shop, method, last.trained_steps, long_trainings)
         except (GateError, ModelError) as error:  # the network that was found is none the worse
             shop.say(Place(method, 0), f"baseline {method}: {error}")
         else:

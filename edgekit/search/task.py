@@ -83,7 +83,8 @@ def task_of(
         UsageError: options that do not go together.
         ModelError: the network cannot be adapted.
         DataError: images that cannot be used.
-        UnavailableError: a budget of energy, and no meter.
+        UnavailableError: a budget of energy and no meter, or a network that is not of the zoo and
+            no Torch-Pruning.
     """
     words = data or model.data
     if not model.trained or not words:
@@ -116,9 +117,21 @@ def task_of(
     if any(limit.resource == "energy" for limit in limits):
         check_meter(conduct)
     return Task(
-        model, model.spec, labels, facts, words, source, tuple(limits), found, precision, out,
-        options, conduct, device, threads,
-    )  # fmt: skip
+        model=model,
+        spec=model.spec,
+        labels=labels,
+        facts=facts,
+        words=words,
+        source=source,
+        limits=tuple(limits),
+        target=found,
+        precision=precision,
+        out=out,
+        options=options,
+        conduct=conduct,
+        device=device,
+        threads=threads,
+    )
 
 
 def _labels(model: Model, source: ImageSource) -> tuple[str, ...]:

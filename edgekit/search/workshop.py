@@ -111,7 +111,22 @@ class Workshop:
         costs = [self._costs(resource) for resource in self.task.resources]
         self.bounds = Bounds(self.task.limits, self.start, costs)
         for which in range(len(costs)):
-            self.bounds.check_known(which, self.task.spec)
+            self.check_known(which, self.task.spec)
+
+    def check_known(self, which: int, spec: ModelSpec) -> None:
+        """Refuses a network of which something cannot be priced.
+
+        Args:
+            which: number of the limit.
+
+        Raises:
+            ModelError: a part of it cannot be written or run.
+        """
+        if math.isinf(self.bounds.costs[which].of(spec)):
+            raise ModelError(
+                f"parts of '{spec.name}' cannot be written or run for {self.task.target.name}: a "
+                f"search by its latency needs all of them"
+            )
 
     def _costs(self, resource: str) -> Costs:
         if resource == "macs":

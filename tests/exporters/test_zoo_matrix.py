@@ -35,10 +35,17 @@ NARROW = (
 )
 RESOLUTION = 64
 
-# These have between them each operation and each kind of padding; the second list all activations
-# and all kinds of blocks, too.
+# The first have between them each kind of padding and of joining channels; all of them have each
+# activation and each class of blocks.
 CHOSEN = ("mobilenetv3-small@0.5", "shufflenetv1-g3@0.5", "shufflenetv2@0.5")
-VARIED = (*CHOSEN, "efficientnet-b0@0.35", "efficientnetv2-b0@0.35", "mobilenetv1@0.25")
+VARIED = (
+    *CHOSEN,
+    "efficientnet-b0@0.35",
+    "efficientnetv2-b0@0.35",
+    "mobilenetv1@0.25",
+    "mobilenetv4-conv-small@0.35",
+    "shufflenetv2plus-small@0.5",
+)
 
 
 def quick(name: str, target: str) -> list[str]:

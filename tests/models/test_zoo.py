@@ -178,7 +178,7 @@ def test_multiplied_networks_name_themselves(name: str, width: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_wider_networks_run_and_have_more_of_everything(name: str) -> None:
     sizes = []
-    for width in ("0.1", "2"):
+    for width in ("0.1", "0.75", "2"):
         found = counted(f"{name}@{width}", 32)
         assert found[-1].output_shape == (1, 1000)
         sizes.append((sum(f.params for f in found), sum(f.macs for f in found)))

@@ -32,7 +32,7 @@ NAMES = (
 )  # fmt: skip
 
 # Their groups are like those of others; each is checked by itself, for up to ten seconds.
-SIMILAR = ("mobilenetv3-large", "efficientnet-b0", "efficientnet-lite0", "shufflenetv2plus-small")
+SIMILAR = ("mobilenetv3-large", "efficientnet-b0", "efficientnet-lite0")
 
 
 def small(name: str) -> tuple[ModelSpec, nn.Module]:

@@ -97,9 +97,10 @@ def test_the_last_training_has_a_rate_of_its_own(
     monkeypatch.setattr(baselines, "_largest", lambda *_: plan)
     jobs: list[Any] = [
         netadapt.finished(shop, last, 1),
-        baselines._network(shop, Place("uniform", 0), 0),
+        baselines._network(shop, Place("uniform", 0), 0, 1),
+        baselines._network(shop, Place("uniform", 0), 0, 2),
     ]
-    assert [(job.rate, job.epochs) for job in jobs] == [(0.2, 3)] * 2
+    assert [(job.rate, job.epochs) for job in jobs] == [(0.2, 3), (0.2, 3), (0.2, 6)]
 
 
 def test_groups_that_are_left_alone_are_named(run: CommandLine, tmp_path: Path) -> None:

@@ -23,9 +23,10 @@ from edgekit.measure.session import Effort
 from edgekit.measure.subjects import Subject
 from edgekit.search import measuring
 
-pytestmark = pytest.mark.usefixtures("inline")
+inline = pytest.mark.usefixtures("inline")
 
 
+@inline
 def test_an_energy_budget_is_kept_by_what_the_meter_shows(
     run: CommandLine, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +96,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
 SCALED = ("--budget", "latency=0.8x", "--method", "uniform", *QUICK, "-o", "s")
 
 
+@inline
 @pytest.mark.parametrize("after", [0, 3])
 def test_a_device_that_is_lost_ends_with_the_way_to_go_on(
     after: int, run: CommandLine, trained: Path, device: Device
@@ -116,6 +118,7 @@ def test_a_device_that_is_lost_ends_with_the_way_to_go_on(
     assert measured == device.calls + after  # nothing was measured twice
 
 
+@inline
 def test_a_device_that_comes_back_is_waited_for(
     run: CommandLine, trained: Path, device: Device
 ) -> None:
@@ -140,6 +143,7 @@ class BySize:
         pass
 
 
+@inline
 def test_noise_makes_measurements_longer_and_steps_larger(
     run: CommandLine, trained: Path, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +159,7 @@ def test_noise_makes_measurements_longer_and_steps_larger(
     assert float(steps(Path("s"))[-1]["high"]) <= 0.93
 
 
+@inline
 def test_a_budget_that_only_wider_networks_keep_is_not_refused(
     run: CommandLine, trained: Path, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +176,7 @@ def test_a_budget_that_only_wider_networks_keep_is_not_refused(
     assert "(1.00x +-0.00)" in result.message
 
 
+@inline
 def test_a_step_that_went_too_far_gets_channels_back(
     run: CommandLine, trained: Path, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,7 +203,8 @@ def test_a_step_that_went_too_far_gets_channels_back(
 def test_latencies_of_the_runtime_steer_it(
     more: tuple[str, ...], run: CommandLine, trained: Path, device: Device, tmp_path: Path
 ) -> None:
-    """Parts are really timed here; whole networks take as long as their files are large."""
+    """Parts are really timed here, and written by workers; whole networks take as long as their
+    files are large."""
     budget = "latency=0.85x,macs=0.98x,size=900MB"
     words = ("--budget", budget, *QUICK[2:], *more, "--distill", "--json")
     result = run("search", trained, *words, "-o", "s")
