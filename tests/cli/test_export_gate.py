@@ -70,6 +70,17 @@ def test_the_report_of_a_rejected_file_names_the_layer(
     assert Path(entry["path"]).name == file.name.removesuffix(".json")
 
 
+def test_a_network_that_computes_something_else_each_time_fails_the_gate(
+    run: CommandLine, module: Module
+) -> None:
+    """A file holds one of its computations: OpenVINO traces it once."""
+    counts = "self.count = getattr(self, 'count', 0) + 1; x = x + self.count"
+    words = f"{module(network(counts))}:Net"
+    result = run("export", words, "-t", "openvino", "--resolution", 32, "-o", "out")
+    assert result.code == 4
+    assert "out/Net-fp32.xml.rejected failed verification" in result.message
+
+
 def test_a_rejected_export_leaves_an_earlier_good_file_alone(
     run: CommandLine, module: Module, tmp_path: Path
 ) -> None:
