@@ -17,6 +17,7 @@ import numpy as np
 
 from edgekit.core import DYNAMIC, FLOAT_SCHEMES, INT8, MIXED, OperatorTime, Runner, Scheme
 from edgekit.errors import InputError, ModelError
+from exporters._onnx_graphs import KeptGraphs
 from exporters._onnx_operators import float_operators, time_operators
 from exporters._onnx_quantizer import (
     FORMS,
@@ -58,6 +59,9 @@ class OnnxTarget:
     ranges = RANGES
     forms: Mapping[str, tuple[str, ...]] = FORMS
 
+    def __init__(self) -> None:
+        self._graphs = KeptGraphs(_exported)
+
     def export(
         self,
         model: nn.Module,
@@ -68,23 +72,8 @@ class OnnxTarget:
     ) -> Scheme:
         """Writes the model; `edgekit.core.Target.export` describes the arguments."""
         import onnx
-        import torch
 
-        with _operators_listed_once():
-            program = torch.onnx.export(
-                model,
-                (example,),
-                dynamo=True,
-                input_names=["image"],
-                output_names=["scores"],
-                external_data=False,
-                verbose=False,
-            )
-        if program is None:
-            raise ModelError("torch.onnx gave no program")
-        proto: ModelProto = program.model_proto
-        _clean(proto)
-        _keep_pads(proto)
+        proto = self._graphs.of(model, example)
         if scheme.weights == "float16":
             _store_as_float16(proto)
         dense = write_forms(proto, scheme.forms)
@@ -158,6 +147,30 @@ class OnnxTarget:
         if batch is not None and not OnnxRunner(path, threads).takes_any_batch:
             content = rebatched(proto, batch)
         return time_operators(proto, path, content, inputs, threads, runs)
+
+
+def _exported(model: nn.Module, example: Tensor) -> ModelProto:
+    """The graph of a network, in float32."""
+    import onnx
+    import torch
+
+    with _operators_listed_once():
+        program = torch.onnx.export(
+            model,
+            (example,),
+            dynamo=True,
+            input_names=["image"],
+            output_names=["scores"],
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:
+        raise ModelError("torch.onnx gave no program")
+    proto: ModelProto = program.model_proto
+    _clean(proto)
+    _keep_pads(proto)
+    del proto.graph.value_info[:]  # in the order and form in which onnx itself finds them
+    return onnx.shape_inference.infer_shapes(proto)
 
 
 @contextlib.contextmanager

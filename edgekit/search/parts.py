@@ -7,6 +7,7 @@ is run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,6 +82,14 @@ def macs_of(spec: ModelSpec) -> int:
 
 
 _macs: dict[str, int] = {}
+
+
+def sides_of(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+    """Height and width of what each layer gives, by its path; empty for vectors."""
+    module = laid_out(spec, family_of(spec).build).eval()
+    with contextlib.nullcontext() if is_adapted(spec) else torch.device("meta"):
+        found = layers(module, spec.resolution)
+    return {layer.name: layer.output_shape[2:] for layer in reversed(found)}
 
 
 def _walk(module: ConvNet, resolution: int) -> Iterator[tuple[Part, nn.Module]]:

@@ -1,4 +1,4 @@
-"""Which widths a step proposes: of every group by itself, and of all of them together."""
+"""Which widths a step proposes: of every group by itself, of stages, and of all groups together."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from dataclasses import dataclass
 
 from edgekit.core import ModelSpec
 from edgekit.errors import GateError
+from edgekit.models import family_of
+from edgekit.models.size import laid_out
 from edgekit.search.bounds import DRIFT, USUAL_CHANGE
 from edgekit.search.costs import Costs
-from edgekit.search.groups import resized, widths_of
+from edgekit.search.groups import groups_of, resized, widths_of
 from edgekit.search.journal import Place
+from edgekit.search.parts import sides_of
 from edgekit.search.records import Step
 from edgekit.search.scaling import GRID, least, on_grid
 from edgekit.search.workshop import Workshop
@@ -28,9 +31,10 @@ could, at a third of the accuracy."""
 
 TOGETHER = "every group"
 """Name of the candidate that leaves all groups at most the same share of what they had at the
-start, as uniform scaling does; no group is called so. It is for steps that no group can take by
-itself without losing half of its channels, as all parts of a network have to be measured anew for
-it; where some could, it was sieved out untrained (MobileNetV1@0.5 in int8, eight steps)."""
+start, as uniform scaling does; no group is called so. It is for steps that nothing else can take
+without losing half of the channels of a group, as all parts of a network have to be measured anew
+for it; where something could, it was sieved out untrained (MobileNetV1@0.5 in int8, eight
+steps)."""
 
 SHARES = 128
 """Shares that it chooses among: neighbours differ by what rounding to `GRID` makes of them."""
@@ -60,9 +64,11 @@ def proposals(
     costs, share = shop.bounds.costs[worst], reach.share
     shop.check_known(worst, last.spec)
     now = widths_of(last.spec)
-    alone = ladders(now, shop.free)
+    choices = ladders(now, shop.free)
+    for name, free in stages(shop.task.spec, shop.free).items():
+        choices[name] = {**together(now, free), SHARES: {}}
     while True:
-        found = _largest(last.spec, alone, costs, reach.left(share))
+        found = _largest(last.spec, choices, costs, reach.left(share))
         if len(found) >= min(CHOICE, len(shop.free)) or (found and share / 2 < reach.least):
             break
         share /= 2
@@ -146,6 +152,27 @@ def ladders(now: Mapping[str, int], free: Mapping[str, int]) -> dict[str, dict[i
         }
         for name, channels in free.items()
     }
+
+
+def stages(spec: ModelSpec, free: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """The groups that may be made narrower, by the size of the maps that they are computed on.
+
+    Together they take from a stage what one of them could by losing most of its channels only:
+    networks of such bottlenecks do well after a short training, and worse after a long one
+    (docs/benchmarks.md). Stages of one group are left out, and one of all groups.
+
+    Args:
+        spec: of the start.
+        free: channels at the start of the groups that may be made narrower.
+    """
+    sides = sides_of(spec)
+    found: dict[str, dict[str, int]] = {}
+    for group in groups_of(spec, laid_out(spec, family_of(spec).build)):
+        side = next((sides[layer] for layer in group.layers if layer in sides), ())
+        if group.name in free:
+            name = f"maps of {'x'.join(map(str, side))}" if side else "vectors"
+            found.setdefault(name, {})[group.name] = free[group.name]
+    return {name: own for name, own in found.items() if 1 < len(own) < len(free)}
 
 
 def together(now: Mapping[str, int], free: Mapping[str, int]) -> dict[int, Sizes]:

@@ -14,7 +14,7 @@ from edgekit.models import find_spec
 from edgekit.search.groups import resized, widths_of
 from edgekit.search.journal import Place
 from edgekit.search.netadapt import between
-from edgekit.search.proposals import SHARES, is_drastic, largest, proposals, together
+from edgekit.search.proposals import SHARES, is_drastic, largest, proposals, stages, together
 from edgekit.search.scaling import GRID, least
 
 NAME = "block3.expand"
@@ -163,3 +163,28 @@ def test_a_step_that_went_too_far_gets_its_share_back_in_whole_steps_of_the_grid
         given = sum(widths[name] - low for name, (low, _) in mixed.items())
         assert abs(given - share * 50) < GRID
         assert all(low <= widths[name] <= high for name, (low, high) in mixed.items())
+
+
+def test_stages_hold_the_groups_on_maps_of_one_size() -> None:
+    spec = find_spec("mobilenetv1@0.5", classes=10, resolution=64)
+    free = {name: n for name, n in widths_of(spec).items() if name != "block9.out"}
+    found = stages(spec, free)
+    assert list(found) == [f"maps of {n}x{n}" for n in (32, 16, 8, 4, 2)]
+    assert found["maps of 32x32"] == {"stem": 16, "block0.out": 32}
+    assert list(found["maps of 4x4"]) == [f"block{i}.out" for i in (5, 6, 7, 8, 10)]
+    assert {name: n for own in found.values() for name, n in own.items()} == free
+
+
+def test_a_stage_is_more_than_one_group_and_not_all_of_them() -> None:
+    spec = find_spec("mobilenetv1@0.5", classes=10, resolution=64)
+    assert stages(spec, {"stem": 16, "block0.out": 32}) == {}
+    assert stages(spec, {"stem": 16, "block1.out": 64, "block3.out": 128}) == {}
+    both = {"stem": 16, "block0.out": 32}
+    assert stages(spec, {**both, "block1.out": 64}) == {"maps of 32x32": both}
+
+
+def test_expansions_and_sums_of_one_stage_go_together() -> None:
+    spec = find_spec("mobilenetv3-small", classes=10, resolution=64)
+    found = stages(spec, widths_of(spec))
+    assert found["maps of 16x16"] == {"stage0.out": 16, "block1.expand": 72}
+    assert all("squeeze" in name for name in found["maps of 1x1"])

@@ -59,15 +59,19 @@ def test_steps_choose_among_several_groups(searched: Path) -> None:
     assert steps
     for one in steps:
         alone = [name for name, sizes in one["sizes"].items() if list(sizes) == [name]]
-        assert len(alone) >= CHOICE or one["share"] < 2 * SMALLEST_CHANGE
-        assert set(one["sizes"]) - set(alone) <= {TOGETHER}
+        assert len(one["sizes"]) >= CHOICE or one["share"] < 2 * SMALLEST_CHANGE
+        more = set(one["sizes"]) - set(alone)
+        assert all(name.startswith("maps of ") for name in more - {TOGETHER})
+        assert all(len(one["sizes"][name]) > 1 for name in more)
+    assert any(len(sizes) > 1 for one in steps for sizes in one["sizes"].values())
     assert min(one["share"] for one in steps) <= 0.2
 
 
 def test_all_groups_can_become_narrower_in_one_step(
     run: CommandLine, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proposals, "ladders", lambda *_: {})  # no group by itself
+    monkeypatch.setattr(proposals, "ladders", lambda *_: {})  # no group by itself,
+    monkeypatch.setattr(proposals, "stages", lambda *_: {})  # and no stage
     words = ("--budget", "macs=0.7x", *QUICK, "-o", "s")
     result = run("search", trained, *words)
     assert result.code == 0, result.err

@@ -1,0 +1,202 @@
+"""Graphs of torch.onnx, taken over for networks that differ in their widths and weights only.
+
+torch.onnx needs a second for a block of a network whatever its size, and a search writes hundreds
+of blocks that are alike. A graph is taken over where the modules, their settings and the names of
+their tensors are the same; it is kept only if ONNX Runtime then computes what the network does.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from onnx import ModelProto, TensorProto
+    from torch import Tensor, nn
+
+KEPT = 64
+"""Graphs, without their weights; a search's network has some ten kinds of blocks."""
+
+CLOSE = 1e-4
+"""Largest relative difference of the outputs: float32's rounding is a hundredth of it."""
+
+
+class KeptGraphs:
+    """Graphs that were exported in this process.
+
+    Args:
+        export: gives a network's graph; its initializers bear the names of the network's tensors.
+    """
+
+    def __init__(self, export: Callable[[nn.Module, Tensor], ModelProto]) -> None:
+        self._export = export
+        self._graphs: OrderedDict[str, ModelProto] = OrderedDict()
+
+    def of(self, model: nn.Module, example: Tensor) -> ModelProto:
+        """The graph of a network.
+
+        Args:
+            model: takes ``example``, which has batch 1.
+        """
+        key = _structure(model, example)
+        if key is None:
+            return self._export(model, example)
+        if key in self._graphs:
+            self._graphs.move_to_end(key)
+            proto = _with_tensors(self._graphs[key], model, example)
+            if proto is not None and _agrees(proto, model, example):
+                return proto
+        proto = self._export(model, example)
+        self._graphs[key] = _without_tensors(proto, model)
+        if len(self._graphs) > KEPT:
+            self._graphs.popitem(last=False)
+        return proto
+
+
+def _structure(model: nn.Module, example: Tensor) -> str | None:
+    """All that a graph depends on, but for widths; ``None`` where that is not known."""
+    found: list[object] = [tuple(example.shape[2:]), str(example.dtype)]
+    for path, module in model.named_modules(remove_duplicate=False):
+        settings = _settings(module)
+        if settings is None:
+            return None
+        found.append((path, type(module).__module__, type(module).__qualname__, settings))
+    places: dict[int, int] = {}
+    for name, value in model.state_dict(keep_vars=True).items():
+        # torch.onnx keeps one of equal tensors, and leaves biases of zeros out.
+        place = places.setdefault(value.data_ptr(), len(places))
+        found.append((name, str(value.dtype), value.ndim, place, not value.detach().any()))
+    return repr(found)
+
+
+def _settings(module: nn.Module) -> tuple[object, ...] | None:
+    """What a module's code may look at, but for widths; ``None`` where that cannot be compared."""
+    from torch import fx, nn
+
+    if isinstance(module, fx.GraphModule):
+        return (module.code,)
+    own = {name: value for name, value in vars(module).items() if name not in vars(nn.Module())}
+    for kind, names in _widths().items():
+        if isinstance(module, kind):
+            own = {name: value for name, value in own.items() if name not in names}
+    if isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels:
+        own["groups"] = "depthwise"
+    # What edgekit notes about widths, which no code looks at that is exported.
+    own = {name: value for name, value in own.items() if not hasattr(value, "n")}
+    if not all(_is_plain(value) for value in own.values()):
+        return None
+    return (id(type(module)), *own.items())
+
+
+def _widths() -> dict[type[nn.Module], tuple[str, ...]]:
+    """Attributes that say how many channels a layer has, as its tensors do."""
+    from torch import nn
+
+    return {
+        nn.Conv2d: ("in_channels", "out_channels"),
+        nn.Linear: ("in_features", "out_features"),
+        nn.BatchNorm2d: ("num_features",),
+    }
+
+
+def _is_plain(value: object) -> bool:
+    """Whether values with the same text are equal."""
+    if isinstance(value, tuple):
+        return all(_is_plain(one) for one in value)
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _without_tensors(proto: ModelProto, model: nn.Module) -> ModelProto:
+    """A copy without the values of the network's own tensors."""
+    from onnx import ModelProto
+
+    kept, names = ModelProto(), set(model.state_dict())
+    kept.CopyFrom(proto)
+    for tensor in kept.graph.initializer:
+        if tensor.name in names:
+            tensor.ClearField("raw_data")
+    del kept.graph.value_info[:]
+    return kept
+
+
+def _with_tensors(graph: ModelProto, model: nn.Module, example: Tensor) -> ModelProto | None:
+    """A kept graph with a network's tensors; ``None`` where its shapes do not go together."""
+    import onnx
+    from onnx import numpy_helper, shape_inference
+
+    proto = onnx.ModelProto()
+    proto.CopyFrom(graph)
+    state = model.state_dict()
+    for node in proto.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "group" and attribute.i > 1 and node.input[1] in state:
+                filters = state[node.input[1]]
+                if filters.shape[1] == 1:  # depthwise: a group for each channel
+                    attribute.i = filters.shape[0]
+    for tensor in proto.graph.initializer:
+        if tensor.name in state:
+            values = state[tensor.name].detach().contiguous().numpy()
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    shape = proto.graph.input[0].type.tensor_type.shape
+    for dim, n in zip(shape.dim, example.shape, strict=True):
+        dim.dim_value = n
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    rows = _rows(proto)
+    for tensor, _ in rows:
+        tensor.CopyFrom(numpy_helper.from_array(np.array([1, -1]), tensor.name))
+    try:
+        found = shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
+    except shape_inference.InferenceError:
+        return None
+    lengths = {
+        value.name: value.type.tensor_type.shape.dim[-1].dim_value
+        for value in (*found.graph.value_info, *found.graph.output)
+        if value.type.tensor_type.shape.dim
+    }
+    for tensor, outputs in _rows(found):
+        own = {lengths.get(name) for name in outputs}
+        if len(own) > 1 or None in own:
+            return None
+        tensor.CopyFrom(numpy_helper.from_array(np.array([1, *own]), tensor.name))
+    return found
+
+
+def _rows(proto: ModelProto) -> list[tuple[TensorProto, list[str]]]:
+    """Shapes that only turn tensors into rows, (1, n), and the names of the rows."""
+    from onnx import numpy_helper
+
+    found = []
+    for tensor in proto.graph.initializer:
+        users = [node for node in proto.graph.node if tensor.name in node.input]
+        only = users and all(
+            node.op_type == "Reshape" and node.input[1] == tensor.name for node in users
+        )
+        if only and list(tensor.dims) == [2] and numpy_helper.to_array(tensor)[0] == 1:
+            found.append((tensor, [node.output[0] for node in users]))
+    return found
+
+
+def _agrees(proto: ModelProto, model: nn.Module, example: Tensor) -> bool:
+    """Whether ONNX Runtime computes from the graph what the network gives."""
+    import onnxruntime as ort
+    import torch
+
+    images = torch.randn(example.shape, generator=torch.Generator().manual_seed(0))
+    options = ort.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 4, 1
+    try:
+        session = ort.InferenceSession(
+            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        (found,) = session.run(None, {proto.graph.input[0].name: images.numpy()})
+    except Exception:  # the runtime raises all kinds of them; the network is exported anew then
+        return False
+    with torch.no_grad():
+        wanted = model(images).numpy()
+    if found.shape != wanted.shape:
+        return False
+    return bool(np.linalg.norm(found - wanted) <= CLOSE * np.linalg.norm(wanted))
