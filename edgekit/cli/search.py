@@ -56,6 +56,10 @@ if TYPE_CHECKING:
     help="Batches that a candidate is trained for at first.",
 )  # fmt: skip
 @click.option(
+    "--tune-rate", type=Number(0, 1, above=True), default=0.001, show_default=True, metavar="X",
+    help="Learning rate of that.",
+)  # fmt: skip
+@click.option(
     "--finish-epochs", type=click.IntRange(0), default=10, show_default=True, metavar="N",
     help="Epochs that the last network is trained for.",
 )  # fmt: skip

@@ -162,7 +162,7 @@ def _widened(shop: Workshop, before: Step, last: Step, sizes: Mapping[str, int])
         criterion=shop.options.criterion,
         steps=ROUNDS[-1] * shop.options.tune_steps,
         epoch=len(ROUNDS) * place.step,
-        rate=shop.options.rate,
+        rate=shop.options.tune_rate,
         distill=shop.options.distill,
         keep=True,
         weight=max(1.0, shop.options.tune_steps / 100),
@@ -209,7 +209,7 @@ def _ranked(
                 sizes=proposed[name] if fresh else {},
                 criterion=options.criterion,
                 steps=(multiple - ROUNDS[max(0, number - 1)]) * options.tune_steps,
-                rate=options.rate,
+                rate=options.tune_rate,
                 distill=options.distill,
                 recalibrate=fresh,
                 epoch=len(ROUNDS) * place.step + number,  # other images each time

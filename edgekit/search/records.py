@@ -31,7 +31,7 @@ class SearchOptions:
         decay: factor of that share from step to step.
         tune_steps: batches that a candidate is trained for at first; what is left of them at the
             end of a step has been trained for three times as many.
-        rate: learning rate of that.
+        tune_rate: learning rate of that; 0.0003 and 0.0025 brought back less (docs/benchmarks.md).
         rule: one of `RULES`.
         criterion: which channels stay; one of `edgekit.search.groups.CRITERIA`.
         finish_epochs: that the last network is trained for.
@@ -46,7 +46,7 @@ class SearchOptions:
     reduction: float = 0.1
     decay: float = 0.97
     tune_steps: int = 10
-    rate: float = 3e-4
+    tune_rate: float = 1e-3
     rule: str = "ratio"
     criterion: str = "l2"
     finish_epochs: int = 10

@@ -90,7 +90,7 @@ def test_the_last_training_has_a_rate_of_its_own(
 ) -> None:
     (tmp_path / "net.pt").touch()
     shop: Any = SimpleNamespace(
-        options=SearchOptions(rate=0.1, finish_rate=0.2, finish_epochs=3),
+        options=SearchOptions(tune_rate=0.1, finish_rate=0.2, finish_epochs=3),
         out=tmp_path,
         first=b"",
         notify=lambda text: None,
