@@ -1,8 +1,9 @@
 """Graphs of torch.onnx, taken over for networks that differ in their widths and weights only.
 
-torch.onnx needs a second for a block of a network whatever its size, and a search writes hundreds
-of blocks that are alike. A graph is taken over where the modules, their settings and the names of
-their tensors are the same; it is kept only if ONNX Runtime then computes what the network does.
+torch.onnx needs half a second for a block of a network whatever its size, and a search writes
+hundreds of blocks that are alike. A graph is taken over where the modules, their settings and the
+names of their tensors are the same, and all code is edgekit's or torch's; it is used only if ONNX
+Runtime then computes what the network does.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from onnx import ModelProto, TensorProto
     from torch import Tensor, nn
@@ -22,7 +23,10 @@ KEPT = 64
 """Graphs, without their weights; a search's network has some ten kinds of blocks."""
 
 CLOSE = 1e-4
-"""Largest relative difference of the outputs: float32's rounding is a hundredth of it."""
+"""Largest relative difference of the outputs: a hundred times that of the exports in the tests."""
+
+SMALL = 1024
+"""Numbers of a tensor up to which torch.onnx looks for an equal one."""
 
 
 class KeptGraphs:
@@ -51,48 +55,76 @@ class KeptGraphs:
             if proto is not None and _agrees(proto, model, example):
                 return proto
         proto = self._export(model, example)
-        self._graphs[key] = _without_tensors(proto, model)
-        if len(self._graphs) > KEPT:
-            self._graphs.popitem(last=False)
+        if _holds(proto, model):
+            self._graphs[key] = _without_tensors(proto, model)
+            if len(self._graphs) > KEPT:
+                self._graphs.popitem(last=False)
         return proto
 
 
 def _structure(model: nn.Module, example: Tensor) -> str | None:
     """All that a graph depends on, but for widths; ``None`` where that is not known."""
-    found: list[object] = [tuple(example.shape[2:]), str(example.dtype)]
+    import torch
+
+    found: list[object] = [tuple(example.shape[2:])]
+    ours, inner, widths = _ours(), set(vars(torch.nn.Module())), _widths()
     for path, module in model.named_modules(remove_duplicate=False):
-        settings = _settings(module)
-        if settings is None:
+        trains = module.training and not isinstance(module, torch.nn.Identity)
+        if not ours(module) or trains or module._forward_hooks:
+            return None
+        if module._forward_pre_hooks or module._non_persistent_buffers_set:
+            return None
+        own = {name: value for name, value in vars(module).items() if name not in inner}
+        settings = _settings(module, own, widths)
+        if not all(_is_plain(value) for _, value in settings):
             return None
         found.append((path, type(module).__module__, type(module).__qualname__, settings))
-    places: dict[int, int] = {}
-    for name, value in model.state_dict(keep_vars=True).items():
-        # torch.onnx keeps one of equal tensors, and leaves biases of zeros out.
-        place = places.setdefault(value.data_ptr(), len(places))
-        found.append((name, str(value.dtype), value.ndim, place, not value.detach().any()))
+    state = model.state_dict(keep_vars=True)
+    if any(value.dtype != torch.float32 for value in (*state.values(), example)):
+        return None
+    places: dict[object, int] = {}
+    for name, value in state.items():
+        # torch.onnx keeps one of small tensors that are equal, and leaves biases of zeros out.
+        values = value.detach().contiguous().numpy()
+        small = values.size <= SMALL
+        same: object = (values.shape, values.tobytes()) if small else value.data_ptr()
+        found.append((name, value.ndim, places.setdefault(same, len(places)), not values.any()))
     return repr(found)
 
 
-def _settings(module: nn.Module) -> tuple[object, ...] | None:
-    """What a module's code may look at, but for widths; ``None`` where that cannot be compared."""
+def _ours() -> Callable[[nn.Module], bool]:
+    """Whether a module's code is torch's or edgekit's, which does the same at all widths."""
+    from torch import fx
+
+    def found(module: nn.Module) -> bool:
+        owner = type(module).__module__
+        return isinstance(module, fx.GraphModule) or owner.startswith(("torch.nn.", "edgekit."))
+
+    return found
+
+
+def _settings(
+    module: nn.Module, own: Mapping[str, object], widths: Mapping[type, tuple[str, ...]]
+) -> tuple[tuple[str, object], ...]:
+    """What a module's code may look at, but for widths."""
     from torch import fx, nn
 
     if isinstance(module, fx.GraphModule):
-        return (module.code,)
-    own = {name: value for name, value in vars(module).items() if name not in vars(nn.Module())}
-    for kind, names in _widths().items():
-        if isinstance(module, kind):
-            own = {name: value for name, value in own.items() if name not in names}
-    if isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels:
-        own["groups"] = "depthwise"
-    # What edgekit notes about widths, which no code looks at that is exported.
-    own = {name: value for name, value in own.items() if not hasattr(value, "n")}
-    if not all(_is_plain(value) for value in own.values()):
-        return None
-    return (id(type(module)), *own.items())
+        return (("code", module.code),)
+    hidden = {name for kind, names in widths.items() if isinstance(module, kind) for name in names}
+    kept = {
+        name: value
+        for name, value in own.items()
+        # edgekit's layers know the names of their widths, which no code looks at that is exported.
+        if name not in hidden and type(value).__qualname__ != "Width"
+    }
+    if isinstance(module, nn.Conv2d):
+        many = 1 < module.groups == module.in_channels == module.out_channels
+        kept["groups"] = "depthwise" if many else module.groups
+    return tuple(kept.items())
 
 
-def _widths() -> dict[type[nn.Module], tuple[str, ...]]:
+def _widths() -> dict[type, tuple[str, ...]]:
     """Attributes that say how many channels a layer has, as its tensors do."""
     from torch import nn
 
@@ -105,9 +137,27 @@ def _widths() -> dict[type[nn.Module], tuple[str, ...]]:
 
 def _is_plain(value: object) -> bool:
     """Whether values with the same text are equal."""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return all(_is_plain(one) for one in value)
     return value is None or isinstance(value, bool | int | float | str)
+
+
+def _holds(proto: ModelProto, model: nn.Module) -> bool:
+    """Whether all numbers of a graph are the network's own tensors, or do not depend on them.
+
+    torch.onnx may fold what it computes from tensors: such a graph is no other network's.
+    """
+    from onnx import TensorProto, numpy_helper
+
+    state = model.state_dict()
+    for tensor in proto.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if tensor.name in state:
+            if not np.array_equal(values, state[tensor.name].numpy()):
+                return False
+        elif tensor.data_type == TensorProto.FLOAT and values.size > 1:
+            return False
+    return not any(value.ndim == 0 for value in state.values())  # may be one of the graph's numbers
 
 
 def _without_tensors(proto: ModelProto, model: nn.Module) -> ModelProto:
@@ -120,7 +170,7 @@ def _without_tensors(proto: ModelProto, model: nn.Module) -> ModelProto:
         if tensor.name in names:
             tensor.ClearField("raw_data")
     del kept.graph.value_info[:]
-    return kept
+    return ModelProto.FromString(kept.SerializeToString())  # a cleared field keeps its memory
 
 
 def _with_tensors(graph: ModelProto, model: nn.Module, example: Tensor) -> ModelProto | None:
@@ -131,11 +181,12 @@ def _with_tensors(graph: ModelProto, model: nn.Module, example: Tensor) -> Model
     proto = onnx.ModelProto()
     proto.CopyFrom(graph)
     state = model.state_dict()
+    kept = {tensor.name: tensor.dims[0] for tensor in proto.graph.initializer if tensor.dims}
     for node in proto.graph.node:
         for attribute in node.attribute:
             if attribute.name == "group" and attribute.i > 1 and node.input[1] in state:
                 filters = state[node.input[1]]
-                if filters.shape[1] == 1:  # depthwise: a group for each channel
+                if filters.shape[1] == 1 and attribute.i == kept[node.input[1]]:  # depthwise
                     attribute.i = filters.shape[0]
     for tensor in proto.graph.initializer:
         if tensor.name in state:

@@ -124,7 +124,7 @@ def command(
 ) -> None:
     """Adapt a trained MODEL to a budget (NetAdapt).
 
-    Takes channels away group by group, by costs measured in the runtime, and
+    Takes channels away step by step, by costs measured in the runtime, and
     trains in between. DIR holds a complete network for every step, the page
     search.html, and model.pt, which is a MODEL for every other command.
     """

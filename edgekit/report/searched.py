@@ -23,8 +23,8 @@ class Network:
     """A network that was exported and measured.
 
     Attributes:
-        changed: the group that was made narrower, or ``every group``; ``None`` for the start and
-            the end.
+        changed: the group or stage that was made narrower, or ``every group``; ``None`` for the
+            start and the end.
         width: what is left of it, where it is one group.
         top1: on the images that a search chooses by.
         latency_ratio: over the start's, measured in turns with it.

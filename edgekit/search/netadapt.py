@@ -1,9 +1,9 @@
 """NetAdapt: a trained network is made to fit a budget, group by group, by measured costs.
 
 Yang et al. 2018, arXiv:1804.03230, with the choice of MobileNetV3, arXiv:1905.02244 section 4. At
-each step every group of channels is made as narrow as the step's target needs, by itself; where
-each would lose half of its channels, all of them together are, too. The candidates are trained
-shortly and scored on images kept apart for it, and the best one goes on.
+each step every group of channels is made as narrow as the step's target needs, by itself, and so
+are the groups of every stage together, and all groups where nothing else would do. The candidates
+are trained shortly and scored on images kept apart for it, and the best one goes on.
 
 Costs of parts propose the widths; what the whole network takes is measured at every step against
 the start, and only that decides.

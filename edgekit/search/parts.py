@@ -8,6 +8,7 @@ is run.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -84,12 +85,40 @@ def macs_of(spec: ModelSpec) -> int:
 _macs: dict[str, int] = {}
 
 
-def sides_of(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
-    """Height and width of what each layer gives, by its path; empty for vectors."""
+def sides_of(spec: ModelSpec) -> dict[str, tuple[int, int]]:
+    """Height and width of the maps that each layer works on, by its path.
+
+    They are those of its output; of a layer inside a gate those that the gate multiplies.
+    """
     module = laid_out(spec, family_of(spec).build).eval()
-    with contextlib.nullcontext() if is_adapted(spec) else torch.device("meta"):
-        found = layers(module, spec.resolution)
-    return {layer.name: layer.output_shape[2:] for layer in reversed(found)}
+    found: dict[str, tuple[int, int]] = {}
+    hooks = [
+        own.register_forward_hook(functools.partial(note_sides, found, path))
+        for path, own in module.named_modules()
+    ]
+    with (
+        torch.no_grad(),
+        contextlib.nullcontext() if is_adapted(spec) else torch.device("meta"),
+    ):
+        module(torch.zeros(1, 3, spec.resolution, spec.resolution))
+    for hook in hooks:
+        hook.remove()
+    return {
+        path: found.get(path.rpartition(".")[0], sides) if sides == (1, 1) else sides
+        for path, sides in found.items()
+    }
+
+
+def note_sides(
+    found: dict[str, tuple[int, int]], path: str, layer: nn.Module, _: object, output: object
+) -> None:
+    """Notes the height and width of a layer's first output; a hook."""
+    if not isinstance(output, Tensor) or path in found:
+        return
+    # (N, C, H, W), or with the channels at the end: (N, H, W, C), (N, tokens, C), (N, C).
+    last = isinstance(layer, nn.Linear) or output.ndim != 4
+    sides = output.shape[1:-1] if last else output.shape[2:]
+    found[path] = (*sides, 1, 1)[:2]
 
 
 def _walk(module: ConvNet, resolution: int) -> Iterator[tuple[Part, nn.Module]]:

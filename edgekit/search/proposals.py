@@ -25,16 +25,15 @@ SMALLEST_CHANGE = 0.01
 """Share of the cost that a step takes away even where hardly anything is missing."""
 
 CHOICE = 4
-"""Groups that a step chooses among at least: where fewer of them can take away so much by
-themselves, it takes away less. With 10 % of MobileNetV1's latency at 64 px only the first block
-could, at a third of the accuracy."""
+"""Candidates that a step chooses among at least: where fewer groups and stages can take away so
+much, it takes away less. With 10 % of MobileNetV1's latency at 64 px only the first block could by
+itself, at a third of the accuracy."""
 
 TOGETHER = "every group"
 """Name of the candidate that leaves all groups at most the same share of what they had at the
 start, as uniform scaling does; no group is called so. It is for steps that nothing else can take
-without losing half of the channels of a group, as all parts of a network have to be measured anew
-for it; where something could, it was sieved out untrained (MobileNetV1@0.5 in int8, eight
-steps)."""
+without losing half of the channels of a group; where something could, it was sieved out untrained
+(MobileNetV1@0.5 in int8, eight steps)."""
 
 SHARES = 128
 """Shares that it chooses among: neighbours differ by what rounding to `GRID` makes of them."""
@@ -97,8 +96,8 @@ class _Reach:
     """How far a step is to go.
 
     Attributes:
-        share: of the cost that it is to take away; less where few groups can by themselves.
-        least: share below which it is not made smaller once a group can take it away.
+        share: of the cost that it is to take away; less where few candidates can.
+        least: share below which it is not made smaller once a candidate can take it away.
         enough: what is left of the cost where the budget is kept.
     """
 
@@ -133,8 +132,8 @@ def _reach(shop: Workshop, place: Place, last: Step, worst: int) -> _Reach:
 
 
 def is_drastic(now: Mapping[str, int], sizes: Sizes) -> bool:
-    """Whether half of the channels or more go."""
-    return all(2 * n <= now[name] for name, n in sizes.items())
+    """Whether half of the channels of a group or more go."""
+    return any(2 * n <= now[name] for name, n in sizes.items())
 
 
 def ladders(now: Mapping[str, int], free: Mapping[str, int]) -> dict[str, dict[int, Sizes]]:
@@ -168,9 +167,9 @@ def stages(spec: ModelSpec, free: Mapping[str, int]) -> dict[str, dict[str, int]
     sides = sides_of(spec)
     found: dict[str, dict[str, int]] = {}
     for group in groups_of(spec, laid_out(spec, family_of(spec).build)):
-        side = next((sides[layer] for layer in group.layers if layer in sides), ())
-        if group.name in free:
-            name = f"maps of {'x'.join(map(str, side))}" if side else "vectors"
+        side = next((sides[layer] for layer in group.layers if layer in sides), None)
+        if side is not None and group.name in free:
+            name = f"maps of {side[0]}x{side[1]}"  # no layer is called so
             found.setdefault(name, {})[group.name] = free[group.name]
     return {name: own for name, own in found.items() if 1 < len(own) < len(free)}
 

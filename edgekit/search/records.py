@@ -92,7 +92,7 @@ class Step:
         step: its number in the series; the start is 0.
         kind: ``start``, ``adapted``, ``widened`` where a step went too far and was made again, or
             ``finished`` after the long training.
-        changed: name of the group that was made narrower, or ``every group``.
+        changed: name of the group or stage that was made narrower, or ``every group``.
         width: what is left of it, where it is one group.
         costs: by resource: ms, bytes, multiply-accumulates, mJ.
         ratio: latency over that of the start, measured in turns; ``None`` where it was not asked

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from onnx import ModelProto
+from tiny_network import images, ranges, tiny
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from edgekit import registry
 from edgekit.lowering import lower
 from edgekit.models import find_spec
 from edgekit.search.groups import resized, widths_of
 from edgekit.search.parts import module_of, parts_of
+from exporters import _onnx_graphs
 from exporters._onnx_graphs import KeptGraphs
-from exporters.onnx import _exported
+from exporters.onnx import OnnxTarget, _exported
 
 
 class Counting:
@@ -70,61 +72,109 @@ def with_numbers(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
-class Own(nn.Module):
-    """Somebody's network, whose code goes by more than its layers."""
+class Scaled(nn.Module):
+    """Somebody's network, whose code may go by anything."""
 
-    def __init__(self, channels: int = 4, **settings: object) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        torch.manual_seed(0)
-        self.conv = nn.Conv2d(3, channels, 3)
-        self.scores = nn.Linear(channels, 5)
-        self.settings_of_mine = tuple(sorted(settings.items()))
+        self.inner = plain()
 
     def forward(self, x: Tensor) -> Tensor:
-        settings = dict(self.settings_of_mine)
-        x = self.conv(x)
-        if settings.get("relu"):
-            x = F.relu(x)
-        if self.conv.out_channels > 6:  # the width itself says what is done
-            x = x * 2
-        scores: Tensor = self.scores(x.mean((2, 3)))
-        return scores
+        scores: Tensor = self.inner(x)
+        return scores * 2
+
+
+def plain(channels: int = 4, **settings: Any) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(3, channels, 3, **settings), nn.ReLU6(), nn.Flatten()).eval()
+
+
+def equal(first: nn.Sequential, value: float) -> nn.Sequential:
+    for one in (first[0].weight, first[0].bias):
+        nn.init.constant_(one, value)
+    return first
+
+
+def changed(network: nn.Sequential, change: Callable[[nn.Module], object]) -> nn.Module:
+    change(network)
+    return network
 
 
 @pytest.mark.parametrize(
     ("networks", "exports"),
     [
-        ([Own(), Own()], 1),
-        ([Own(4), Own(6)], 1),
-        ([Own(4), Own(8)], 2),
-        ([Own(), Own(relu=True)], 2),
-        ([Own(), Own(relu=True), Own(5)], 2),
-        ([Own(size=np.ones(1)), Own(size=np.ones(1))], 2),  # cannot be compared
+        ([plain(), plain()], 1),
+        ([plain(4), plain(6)], 1),
+        ([plain(6, groups=3), plain(3, groups=3)], 2),
+        ([plain(6, groups=3), plain(12, groups=3)], 1),
+        ([plain(), plain(stride=2)], 2),
+        ([plain(), plain(bias=False), plain(5), plain(5, bias=False)], 2),
+        ([plain(), equal(plain(), 0.0), plain()], 2),  # biases of zeros are left out
+        ([plain(), nn.Sequential(plain()).eval()], 2),
+        ([Scaled().eval(), Scaled().eval()], 2),
+        ([changed(plain(), lambda net: net.register_forward_hook(print))] * 2, 2),
+        ([changed(plain(), lambda net: net.train())] * 2, 2),
+        ([changed(plain(), lambda net: net.register_buffer("b", torch.ones(1), False))] * 2, 2),
     ],
-    ids=["same", "wider", "code by width", "setting", "one of two", "odd setting"],
-)
-def test_what_differs_in_more_is_exported_anew(networks: Sequence[Own], exports: int) -> None:
+    ids=[
+        "same", "wider", "depthwise", "groups", "stride", "bias", "zeros", "deeper", "own code",
+        "hook", "training", "hidden buffer",
+    ],
+)  # fmt: skip
+def test_what_differs_in_more_is_exported_anew(networks: Sequence[nn.Module], exports: int) -> None:
     counting = Counting()
     graphs = KeptGraphs(counting)
     example = torch.randn(1, 3, 8, 8)
     for network in networks:
-        found = graphs.of(network.eval(), example)
+        found = graphs.of(network, example)
         assert content(found) == content(_exported(network, example))
     assert counting.count == exports
 
 
-def test_zeros_and_shared_tensors_are_told_apart() -> None:
-    plain, without, shared = ((nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)) for _ in range(3))
-    assert without[0].bias is not None
-    nn.init.zeros_(without[0].bias)  # torch.onnx leaves it out
+def test_equal_and_shared_tensors_are_told_apart() -> None:
+    def two() -> tuple[nn.Conv2d, nn.Conv2d]:
+        return nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+    other, shared, same = two(), two(), two()
     shared[1].weight = shared[0].weight
+    same[1].load_state_dict(same[0].state_dict())
     counting = Counting()
     graphs = KeptGraphs(counting)
     example = torch.randn(1, 3, 4, 4)
-    models = [nn.Sequential(*one, nn.Flatten()).eval() for one in (plain, without, shared)]
+    models = [nn.Sequential(*one, nn.Flatten()).eval() for one in (other, shared, same)]
     for model in models * 2:
         assert content(graphs.of(model, example)) == content(_exported(model, example))
     assert counting.count == len(models)
+
+
+def test_what_is_kept_has_no_weights() -> None:
+    graphs = KeptGraphs(_exported)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 64)).eval()
+    graphs.of(model, torch.randn(1, 3, 64, 64))
+    (kept,) = graphs._graphs.values()
+    assert kept.ByteSize() < 10_000
+
+
+def test_the_oldest_graphs_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_onnx_graphs, "KEPT", 2)
+    counting = Counting()
+    graphs = KeptGraphs(counting)
+    sizes = (4, 5, 6, 5, 4)
+    for side in sizes:
+        graphs.of(plain(), torch.randn(1, 3, side, side))
+    assert counting.count == 4
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_precisions_leave_a_kept_graph_as_it_is(precision: str, tmp_path: Path) -> None:
+    target = OnnxTarget()
+    model, example = tiny(), images(1)
+    found = ranges(target)
+    files = []
+    for name in ("fp32", precision, "fp32", precision):
+        path = tmp_path / "tiny.onnx"
+        target.export(model, example, path, target.schemes[name], found)
+        files.append(path.read_bytes())
+    assert files[:2] == files[2:]
 
 
 def test_images_of_another_size_are_another_graph() -> None:

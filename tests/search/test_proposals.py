@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from edgekit.core import ModelSpec
 from edgekit.models import find_spec
 from edgekit.search.groups import resized, widths_of
 from edgekit.search.journal import Place
 from edgekit.search.netadapt import between
+from edgekit.search.parts import note_sides
 from edgekit.search.proposals import SHARES, is_drastic, largest, proposals, stages, together
 from edgekit.search.scaling import GRID, least
 
@@ -113,12 +117,13 @@ def test_a_step_that_goes_on_has_the_candidates_that_were_noted() -> None:
     assert share == pytest.approx(0.1)
 
 
-def test_half_of_the_channels_of_each_group_is_drastic() -> None:
+def test_half_of_the_channels_of_a_group_is_drastic() -> None:
     now = {"a": 64, "b": 128}
     assert is_drastic(now, {"a": 32})
     assert not is_drastic(now, {"a": 40})
     assert is_drastic(now, {"a": 8, "b": 64})
-    assert not is_drastic(now, {"a": 8, "b": 72})
+    assert is_drastic(now, {"a": 8, "b": 72})
+    assert not is_drastic(now, {"a": 40, "b": 72})
 
 
 def test_all_groups_together_lose_about_the_same_share() -> None:
@@ -183,8 +188,40 @@ def test_a_stage_is_more_than_one_group_and_not_all_of_them() -> None:
     assert stages(spec, {**both, "block1.out": 64}) == {"maps of 32x32": both}
 
 
-def test_expansions_and_sums_of_one_stage_go_together() -> None:
-    spec = find_spec("mobilenetv3-small", classes=10, resolution=64)
-    found = stages(spec, widths_of(spec))
-    assert found["maps of 16x16"] == {"stage0.out": 16, "block1.expand": 72}
-    assert all("squeeze" in name for name in found["maps of 1x1"])
+def test_all_groups_of_a_block_are_of_one_stage() -> None:
+    found = {}
+    for resolution in (32, 64):
+        spec = find_spec("mobilenetv3-small", classes=10, resolution=resolution)
+        found[resolution] = stages(spec, widths_of(spec))
+    assert list(found[64]) == [f"maps of {n}x{n}" for n in (16, 8, 4, 2)]
+    assert list(found[64]["maps of 16x16"]) == ["block0.squeeze", "stage0.out", "block1.expand"]
+    for i in range(4, 8):
+        assert {f"block{i}.expand", f"block{i}.squeeze"} <= set(found[64]["maps of 4x4"])
+    # With images half as large the last maps are vectors, which the classifier works on, too.
+    last = found[32].pop("maps of 1x1")
+    assert last.pop("hidden")
+    assert [*found[32].values(), last] == list(found[64].values())
+
+
+class Tokens(nn.Module):
+    """Works on (N, H, W, C) and on tokens, as other people's networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide = nn.Linear(8, 16)
+        self.mixed = nn.Linear(16, 12)
+        self.scores = nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, 8, H, W) to (N, 5)."""
+        x = self.wide(x.permute(0, 2, 3, 1))
+        return torch.as_tensor(self.scores(self.mixed(x.flatten(1, 2)).mean(1)))
+
+
+def test_maps_are_found_wherever_channels_lie() -> None:
+    found: dict[str, tuple[int, int]] = {}
+    network = Tokens()
+    for name, layer in network.named_children():
+        layer.register_forward_hook(functools.partial(note_sides, found, name))
+    network(torch.zeros(1, 8, 4, 6))
+    assert found == {"wide": (4, 6), "mixed": (24, 1), "scores": (1, 1)}
