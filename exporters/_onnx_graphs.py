@@ -170,7 +170,9 @@ def _without_tensors(proto: ModelProto, model: nn.Module) -> ModelProto:
         if tensor.name in names:
             tensor.ClearField("raw_data")
     del kept.graph.value_info[:]
-    return ModelProto.FromString(kept.SerializeToString())  # a cleared field keeps its memory
+    anew = ModelProto()
+    anew.ParseFromString(kept.SerializeToString())  # a cleared field keeps its memory
+    return anew
 
 
 def _with_tensors(graph: ModelProto, model: nn.Module, example: Tensor) -> ModelProto | None:

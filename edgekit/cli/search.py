@@ -60,6 +60,11 @@ if TYPE_CHECKING:
     help="Learning rate of that.",
 )  # fmt: skip
 @click.option(
+    "--contest/--no-contest",
+    default=True,
+    help="Let networks scaled as a whole compete for the long training.",
+)
+@click.option(
     "--finish-epochs", type=click.IntRange(0), default=10, show_default=True, metavar="N",
     help="Epochs that the last network is trained for.",
 )  # fmt: skip

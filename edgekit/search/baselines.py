@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Sequence
 
 from edgekit.core import from_json
 from edgekit.errors import GateError
@@ -50,7 +51,7 @@ def baseline(
 
 def _network(shop: Workshop, place: Place, trained_steps: int, long_trainings: int) -> Step:
     options = shop.options
-    plan = _largest(shop, place)
+    plan = largest_fitting(shop, place, plans_of(shop, place))
     job = Candidate(
         f"{place.series}: training",
         shop.first,
@@ -69,13 +70,19 @@ def _network(shop: Workshop, place: Place, trained_steps: int, long_trainings: i
     return shop.finished(place, job, trained_steps)
 
 
-def _largest(shop: Workshop, place: Place) -> Scaled:
-    """The largest network of a method that keeps the budget when measured, to `NEAR`.
+def largest_fitting(shop: Workshop, place: Place, plans: Sequence[Scaled]) -> Scaled:
+    """The largest network that keeps the budget when measured, to `NEAR`.
 
     Costs follow a power of the multiply-accumulates between two measured sizes, so a few
     measurements find it.
+
+    Args:
+        place: for the record.
+        plans: ever smaller networks, of which the first one is the start.
+
+    Raises:
+        GateError: none of them keeps it.
     """
-    plans = _plans(shop, place)
     costs = Remembered(CountedMacs())
 
     def macs(number: int) -> float:
@@ -105,14 +112,16 @@ def _largest(shop: Workshop, place: Place) -> Scaled:
         else:
             missing = guess
     if fitting == len(plans):
-        raise GateError(
-            f"method {place.series}: not even its smallest network keeps the budget when measured"
-        )
+        raise GateError("not even the smallest of its networks keeps the budget when measured")
     return plans[fitting]
 
 
-def _plans(shop: Workshop, place: Place) -> list[Scaled]:
-    """A method's networks that differ from the one before, from the start to the smallest."""
+def plans_of(shop: Workshop, place: Place) -> list[Scaled]:
+    """A method's networks that differ from the one before, from the start to the smallest.
+
+    Args:
+        place: its series is the method, and its step the number of the network.
+    """
     seed = (shop.options.seed, place.step)
     every = 8 if place.series == "compound" else 1  # to plan one of them takes a tenth of a second
     found: list[Scaled] = []

@@ -21,6 +21,11 @@ SELECTION = "validation"
 """The split that candidates are chosen by: nothing is trained or tested on it."""
 
 
+def epoch_steps(images: int) -> int:
+    """Batches of one epoch over so many images."""
+    return max(1, images // BATCH)
+
+
 class Learner:
     """Trains and scores networks of one search; equal arguments give equal results.
 
@@ -53,7 +58,7 @@ class Learner:
             fit_for_training(teacher)
         self._flip = source.flippable
         self._images = open_splits(source, ["train", SELECTION], facts, lambda done, of: None)
-        self.epoch_steps = max(1, len(self._images["train"]) // BATCH)
+        self.epoch_steps = epoch_steps(len(self._images["train"]))
         count = len(self._images[SELECTION])
         order = np.random.default_rng(seed).permutation(count)
         self._selection = np.sort(order[: min(count, selection)]).tolist()

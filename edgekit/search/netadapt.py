@@ -12,11 +12,11 @@ the start, and only that decides.
 from __future__ import annotations
 
 import math
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from edgekit.core import from_json
 from edgekit.errors import GateError, ModelError
+from edgekit.search.contest import contest
 from edgekit.search.groups import resized, widths_of
 from edgekit.search.jobs import Candidate
 from edgekit.search.journal import Place, Scored
@@ -51,21 +51,30 @@ def adapt(shop: Workshop, report: Callable[[list[Step]], None]) -> list[Step]:
         GateError: nothing makes the network smaller any more, and it does not keep the budget.
     """
     steps = [shop.start, *(from_json(Step, record) for record in shop.journal.steps(SERIES))]
-    while not (steps[-1].kind == "finished" and shop.bounds.fits(steps[-1])):
+    fits = shop.bounds.fits
+    while not (steps[-1].kind == "finished" and fits(steps[-1])):
         last = steps[-1]
-        if last.kind == "widened":
-            kept = last if shop.bounds.fits(last) else steps[-2]
-            steps.append(finished(shop, kept, last.step + 1))
-        elif last.kind != "adapted" or not shop.bounds.fits(last):
+        if last.kind in ("start", "finished") or (last.kind == "adapted" and not fits(last)):
             # A finished network that misses the budget, when measured once more, goes on, too.
             steps.append(_next(shop, last))
-        elif (sizes := _clipped(shop, steps[-2], last)) is not None:
+        elif last.kind == "adapted" and (sizes := _clipped(shop, steps[-2], last)) is not None:
             wider = _widened(shop, steps[-2], last, sizes)
-            steps.append(wider or finished(shop, last, last.step + 1))
+            steps.append(wider or _ended(shop, steps))
         else:
-            steps.append(finished(shop, last, last.step + 1))
+            steps.append(_ended(shop, steps))
         report(steps)
     return steps
+
+
+def _ended(shop: Workshop, steps: Sequence[Step]) -> Step:
+    """What follows the last network that keeps the budget: the contest, and the long training."""
+    last = next(step for step in reversed(steps) if shop.bounds.fits(step))
+    number = steps[-1].step + 1
+    options = shop.options
+    held = any(step.kind == "contest" for step in steps)
+    if options.contest and options.finish_epochs and not held:
+        return contest(shop, last, number)
+    return finished(shop, last, number)
 
 
 def finished(shop: Workshop, last: Step, number: int) -> Step:
@@ -112,7 +121,7 @@ def _next(shop: Workshop, last: Step) -> Step:
             why = f"{chosen.channels} with {width} channels has no file that holds: {error}"
             shop.say(place, f"step {place.step}: {why}")
             continue
-        shutil.rmtree(shop.folder(place) / "candidates")
+        shop.remove_candidates(place)
         return step
     raise GateError(f"no candidate of step {place.step} can be used; the last one: {why}")
 
@@ -182,7 +191,7 @@ def _widened(shop: Workshop, before: Step, last: Step, sizes: Mapping[str, int])
     except (GateError, ModelError) as error:
         shop.say(place, f"step {place.step}: {told} is left: {error}")
         return None
-    shutil.rmtree(shop.folder(place) / "candidates")
+    shop.remove_candidates(place)
     return step
 
 

@@ -34,6 +34,8 @@ class SearchOptions:
         tune_rate: learning rate of that; 0.0003 and 0.0025 brought back less (docs/benchmarks.md).
         rule: one of `RULES`.
         criterion: which channels stay; one of `edgekit.search.groups.CRITERIA`.
+        contest: whether scaled networks compete for the long training; see
+            `edgekit.search.contest`.
         finish_epochs: that the last network is trained for.
         finish_rate: learning rate of that; a third of it brought back less (docs/benchmarks.md).
         scratch: train it from fresh weights instead of from those that it inherited.
@@ -49,6 +51,7 @@ class SearchOptions:
     tune_rate: float = 1e-3
     rule: str = "ratio"
     criterion: str = "l2"
+    contest: bool = True
     finish_epochs: int = 10
     finish_rate: float = 2.5e-3
     scratch: bool = False
@@ -90,9 +93,10 @@ class Step:
     Attributes:
         series: the method that found it.
         step: its number in the series; the start is 0.
-        kind: ``start``, ``adapted``, ``widened`` where a step went too far and was made again, or
-            ``finished`` after the long training.
-        changed: name of the group or stage that was made narrower, or ``every group``.
+        kind: ``start``, ``adapted``, ``widened`` where a step went too far and was made again,
+            ``contest`` for the network that won it, or ``finished`` after the long training.
+        changed: name of the group or stage that was made narrower, or ``every group``; of a
+            contest which network has won.
         width: what is left of it, where it is one group.
         costs: by resource: ms, bytes, multiply-accumulates, mJ.
         ratio: latency over that of the start, measured in turns; ``None`` where it was not asked

@@ -37,6 +37,9 @@ from edgekit.search.task import Task
 FINISHING = 9
 """Round of the journal's candidates in which a network is trained to the end."""
 
+CONTEST = 8
+"""Round in which networks compete for that."""
+
 
 class Workshop:
     """A search under way.
@@ -281,8 +284,12 @@ class Workshop:
         step = self.measured(
             place, "finished", network, scored=found.top1, trained_steps=trained_steps
         )
-        shutil.rmtree(self.folder(place) / "candidates")
+        self.remove_candidates(place)
         return step
+
+    def remove_candidates(self, place: Place) -> None:
+        """Removes the networks of a step's candidates."""
+        shutil.rmtree(self.folder(place) / "candidates")
 
     def trial(self, place: Place, spec: ModelSpec) -> Appraisal:
         """What a network would cost, whatever its weights, which are random here.

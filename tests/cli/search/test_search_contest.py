@@ -1,0 +1,113 @@
+"""Before the long training the search's network has to beat scaled ones of the same cost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from command_line import CommandLine
+from small_searches import QUICK, steps
+
+from edgekit.errors import GateError
+from edgekit.models import find_spec
+from edgekit.search import contest
+from edgekit.search.contest import HALFWAY, ITSELF, UNIFORM, _between
+from edgekit.search.groups import resized, widths_of
+from edgekit.search.scaling import Scaled
+from edgekit.search.workshop import CONTEST, Workshop
+
+pytestmark = pytest.mark.usefixtures("inline")
+
+WORDS = ("--budget", "macs=0.7x", *QUICK, "--finish-epochs", 2)
+
+
+def trained_in_it(folder: Path) -> dict[str, tuple[float, float]]:
+    """Top-1 and loss of the networks of a contest, by name."""
+    with contextlib.closing(sqlite3.connect(folder / "journal.sqlite")) as connection:
+        return {
+            name: (top1, loss)
+            for name, top1, loss in connection.execute(
+                "SELECT channels, top1, loss FROM candidates WHERE round = ?", (CONTEST,)
+            )
+        }
+
+
+def test_the_best_network_of_the_same_cost_goes_on(run: CommandLine, trained: Path) -> None:
+    result = run("search", trained, *WORDS, "--baselines", "uniform", "-o", "s")
+    assert result.code == 0, result.err
+    found = trained_in_it(Path("s"))
+    assert set(found) == {ITSELF, UNIFORM, HALFWAY}
+    best = max(found, key=lambda name: (found[name][0], -found[name][1]))
+    *_, held, last = (row for row in steps(Path("s")) if row["method"] == "netadapt")
+    assert (held["kind"], held["changed"], last["kind"]) == ("contest", best, "finished")
+    assert held["macs"] == last["macs"]
+    start = steps(Path("s"))[0]
+    assert float(held["macs"]) <= 0.7 * float(start["macs"])
+    assert f" {best} " in result.out
+    assert best in Path("s/search.html").read_text(encoding="utf-8")
+    with contextlib.closing(sqlite3.connect("s/journal.sqlite")) as connection:
+        records = [json.loads(row) for (row,) in connection.execute("SELECT record FROM steps")]
+    trainings = {
+        one["series"]: one["trained_steps"] for one in records if one["kind"] == "finished"
+    }
+    assert trainings["uniform"] == trainings["netadapt"] > 0
+
+
+def test_there_may_be_none(run: CommandLine, trained: Path) -> None:
+    assert run("search", trained, *WORDS, "--no-contest", "-o", "s").code == 0
+    assert not trained_in_it(Path("s"))
+    assert "contest" not in {row["kind"] for row in steps(Path("s"))}
+
+
+def test_a_search_goes_on_with_its_contest(
+    run: CommandLine, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Workshop.measured
+
+    def interrupted(shop: Workshop, place: Any, kind: str, *words: Any, **more: Any) -> Any:
+        if kind == "contest":
+            raise KeyboardInterrupt
+        return real(shop, place, kind, *words, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workshop, "measured", interrupted)
+        assert run("search", trained, *WORDS, "-o", "s").code == 130
+    found = trained_in_it(Path("s"))
+    assert set(found) == {ITSELF, UNIFORM, HALFWAY}
+    assert run("search", trained, *WORDS, "-o", "s", "--resume").code == 0
+    assert trained_in_it(Path("s")) == found
+    assert run("search", trained, *WORDS, "-o", "whole").code == 0
+    shared = ("kind", "changed", "top1", "macs")
+    assert [[row[one] for one in shared] for row in steps(Path("s"))] == [
+        [row[one] for one in shared] for row in steps(Path("whole"))
+    ]
+
+
+def test_without_rivals_the_network_goes_on_itself(
+    run: CommandLine, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> Scaled:
+        raise GateError("not even the smallest of its networks keeps the budget when measured")
+
+    monkeypatch.setattr(contest, "largest_fitting", none)
+    result = run("search", trained, *WORDS, "-o", "s")
+    assert result.code == 0, result.err
+    assert set(trained_in_it(Path("s"))) == {ITSELF}
+    assert f"no network with {UNIFORM} is in the contest" in result.err
+
+
+def test_halfway_are_the_geometric_means_of_widths() -> None:
+    spec = find_spec("mobilenetv1", classes=10, resolution=32)
+    free = {"block3.out": 256, "block4.out": 256, "block5.out": 512}
+    shop: Any = SimpleNamespace(free=free, task=SimpleNamespace(spec=spec))
+    uniform = {name: n // 2 for name, n in free.items()}
+    plan = Scaled(resized(spec, uniform), uniform, None)
+    own = {**widths_of(spec), "block4.out": 32, "block5.out": 256}
+    found = _between(shop, own, plan)
+    assert found.sizes == {"block3.out": 184, "block4.out": 64, "block5.out": 256}
+    assert {name: widths_of(found.spec)[name] for name in free} == found.sizes
