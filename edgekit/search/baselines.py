@@ -58,7 +58,7 @@ def _network(shop: Workshop, place: Place, trained_steps: int, long_trainings: i
         sizes=plan.sizes,
         outline=plan.outline,
         criterion=options.criterion,
-        steps=trained_steps,
+        steps=0 if options.scratch else trained_steps,  # which would be forgotten
         epochs=options.finish_epochs * long_trainings,
         rate=options.finish_rate,
         distill=options.distill,

@@ -9,79 +9,113 @@ network has been, and all of them for a part of the long training. The best one 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from edgekit.errors import GateError, ModelError
 from edgekit.search.baselines import largest_fitting, plans_of
 from edgekit.search.groups import resized, widths_of
 from edgekit.search.jobs import Candidate
-from edgekit.search.journal import Place
+from edgekit.search.journal import Place, Scored
 from edgekit.search.learning import epoch_steps
 from edgekit.search.records import Step
 from edgekit.search.scaling import Scaled, on_grid
 from edgekit.search.workshop import CONTEST, Workshop
 
 PART = 4
-"""A contest takes one in so many epochs of the long training, which follows it whole."""
+"""A contest takes one in so many epochs of the long training, which follows it whole; a choice, as
+networks of 120 batches were in the order of those of 350 already (docs/benchmarks.md)."""
 
 ITSELF, UNIFORM, HALFWAY = "as it was", "uniform widths", "halfway to uniform"
 
 
-def contest(shop: Workshop, last: Step, number: int) -> Step:
-    """The best of the networks that keep the budget, trained a while, as a step of that number.
+def held(shop: Workshop, last: Step, number: int, tried: Sequence[Step]) -> Step | None:
+    """The best network of a contest, trained a while and measured, as a step of that number.
 
     Args:
-        last: the search's own, which keeps it.
+        last: the search's own network that keeps the budget.
+        tried: better ones of the same contest that did not keep it when measured.
 
-    Raises:
-        ModelError: every training fails.
-        GateError: no file agrees with its network.
+    Returns:
+        ``None`` where there is nothing to choose from, or nothing left.
     """
-    options, place = shop.options, Place(last.series, number, CONTEST)
-    epochs, images = math.ceil(options.finish_epochs / PART), shop.task.source.size("train")
-    plans: dict[str, Scaled | None] = {ITSELF: None, **_rivals(shop, place, last)}
+    place = Place(last.series, tried[0].step if tried else number, CONTEST)
+    if any(one["step"] == place.step for one in shop.journal.events("contest over")):
+        return None
+    plans = {ITSELF: None, **_rivals(shop, place, last)}
+    if len(plans) > 1:
+        names = {step.changed for step in tried}
+        for one in _ranked(shop, place, last, plans):
+            changed = f"contest: {one.channels}"
+            if changed in names:
+                continue
+            step = _measured(shop, Place(last.series, number), changed, place, one, last)
+            if step is not None:
+                if shop.bounds.fits(step):
+                    shop.remove_candidates(place)
+                return step
+    shop.journal.note("contest over", place, {"step": place.step})
+    shop.remove_candidates(place)
+    return None
+
+
+def _ranked(
+    shop: Workshop, place: Place, last: Step, plans: Mapping[str, Scaled | None]
+) -> list[Scored]:
+    """Networks of a contest after their training, best first."""
+    options = shop.options
     jobs = {}
     for name, plan in plans.items():
         itself = plan is None
         jobs[name] = Candidate(
-            f"step {number}: training {len(plans)} networks for the contest",
+            f"step {place.step}: training for the contest, {name}",
             (shop.out / last.checkpoint).read_bytes() if plan is None else shop.first,
             sizes={} if plan is None else plan.sizes,
             criterion=options.criterion,
-            steps=0 if itself else last.trained_steps,
-            epochs=epochs,
+            steps=0 if itself or options.scratch else last.trained_steps,
+            epochs=_epochs(shop),
             rate=options.finish_rate,
             distill=options.distill,
             scratch=options.scratch,
             recalibrate=not itself or options.scratch,
             keep=True,
             weight=100.0,
+            wide=shop.task.conduct.workers == 1,
         )
     found = shop.candidates(place, jobs, dict.fromkeys(jobs))
-    scored = [one for one in found if one.top1 is not None and one.loss is not None]
-    if not scored:
-        shop.journal.forget_failures(place)
-        raise ModelError(f"every network of the contest failed: {found[0].error}")
-    scored.sort(key=lambda one: (one.top1 or 0.0, -(one.loss or 0.0)), reverse=True)
-    scores = {one.channels: one.top1 for one in scored}
-    shop.journal.note("decision", place, {"chosen": scored[0].channels, "merits": scores})
-    for best in scored:
-        try:
-            step = shop.measured(
-                Place(place.series, place.step),
-                "contest",
-                shop.kept(place, best.channels).read_bytes(),
-                changed=(best.channels, None),
-                scored=best.top1,
-                trained_steps=last.trained_steps + epochs * epoch_steps(images),
-            )
-        except (GateError, ModelError) as error:
-            why = f"the network of the contest {best.channels} has no file that holds: {error}"
-            shop.say(place, f"step {number}: {why}")
-            continue
-        shop.remove_candidates(place)
-        return step
-    raise GateError(f"no network of the contest can be used; the last one: {why}")
+    scored = [(one.top1, -(one.loss or 0.0), one) for one in found if one.top1 is not None]
+    scored.sort(key=lambda entry: entry[:2], reverse=True)
+    merits = {one.channels: top1 for top1, _, one in scored}
+    if merits:
+        shop.journal.note("decision", place, {"chosen": next(iter(merits)), "merits": merits})
+    return [one for *_, one in scored]
+
+
+def _epochs(shop: Workshop) -> int:
+    return math.ceil(shop.options.finish_epochs / PART)
+
+
+def _measured(
+    shop: Workshop, at: Place, changed: str, place: Place, one: Scored, last: Step
+) -> Step | None:
+    """A network of a contest as a step; ``None`` where it has no file that holds.
+
+    Args:
+        at: of the step.
+        place: of the contest.
+    """
+    batches = _epochs(shop) * epoch_steps(shop.task.source.size("train"))
+    try:
+        return shop.measured(
+            at,
+            "contest",
+            shop.kept(place, one.channels).read_bytes(),
+            changed=(changed, None),
+            scored=one.top1,
+            trained_steps=last.trained_steps + batches,
+        )
+    except (GateError, ModelError) as error:
+        shop.say(at, f"step {at.step}: {changed} has no file that holds: {error}")
+        return None
 
 
 def _rivals(shop: Workshop, place: Place, last: Step) -> dict[str, Scaled]:
@@ -93,8 +127,10 @@ def _rivals(shop: Workshop, place: Place, last: Step) -> dict[str, Scaled]:
     for name, plans in ((UNIFORM, uniform), (HALFWAY, halfway)):
         try:
             plan = largest_fitting(shop, place, plans)
-        except GateError as error:
-            shop.say(place, f"step {place.step}: no network with {name} is in the contest: {error}")
+        except (GateError, ModelError) as error:
+            text = f"step {place.step}: no network with {name} is in the contest: {error}"
+            if {"text": text} not in shop.journal.events("said"):
+                shop.say(place, text)
             continue
         if plan.spec not in (last.spec, *(other.spec for other in found.values())):
             found[name] = plan

@@ -5,6 +5,8 @@ each step every group of channels is made as narrow as the step's target needs, 
 are the groups of every stage together, and all groups where nothing else would do. The candidates
 are trained shortly and scored on images kept apart for it, and the best one goes on.
 
+The last network has to win a contest before it is trained to the end (`edgekit.search.contest`).
+
 Costs of parts propose the widths; what the whole network takes is measured at every step against
 the start, and only that decides.
 """
@@ -16,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from edgekit.core import from_json
 from edgekit.errors import GateError, ModelError
-from edgekit.search.contest import contest
+from edgekit.search import contest
 from edgekit.search.groups import resized, widths_of
 from edgekit.search.jobs import Candidate
 from edgekit.search.journal import Place, Scored
@@ -70,10 +72,12 @@ def _ended(shop: Workshop, steps: Sequence[Step]) -> Step:
     """What follows the last network that keeps the budget: the contest, and the long training."""
     last = next(step for step in reversed(steps) if shop.bounds.fits(step))
     number = steps[-1].step + 1
-    options = shop.options
-    held = any(step.kind == "contest" for step in steps)
-    if options.contest and options.finish_epochs and not held:
-        return contest(shop, last, number)
+    tried = [step for step in steps if step.kind == "contest"]
+    over = any(step.kind == "finished" for step in steps) or any(map(shop.bounds.fits, tried))
+    if shop.options.contest and shop.options.finish_epochs and not over:
+        step = contest.held(shop, last, number, tried)
+        if step is not None:
+            return step
     return finished(shop, last, number)
 
 

@@ -38,7 +38,7 @@ from edgekit.search.processes import Executor
 from edgekit.search.records import Conduct, Failure, SearchOptions, SearchResult, Step
 from edgekit.search.scaling import LEAST_SHARE
 from edgekit.search.task import Task, task_of
-from edgekit.search.workshop import FINISHING, Workshop
+from edgekit.search.workshop import CONTEST, FINISHING, Workshop
 from edgekit.training.images import normalize
 
 
@@ -246,7 +246,7 @@ def _result(
     candidates = [
         (place, one)
         for place, one in everything
-        if place.series == "netadapt" and place.round != FINISHING
+        if place.series == "netadapt" and place.round not in (CONTEST, FINISHING)
     ]
     worked_s = sum(one.seconds for _, one in candidates)
     after = widths_of(steps[-1].spec)

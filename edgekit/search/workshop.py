@@ -289,7 +289,7 @@ class Workshop:
 
     def remove_candidates(self, place: Place) -> None:
         """Removes the networks of a step's candidates."""
-        shutil.rmtree(self.folder(place) / "candidates")
+        shutil.rmtree(self.folder(place) / "candidates", ignore_errors=True)
 
     def trial(self, place: Place, spec: ModelSpec) -> Appraisal:
         """What a network would cost, whatever its weights, which are random here.

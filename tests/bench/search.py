@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.search.measuring import MEASURING_SECONDS
-from edgekit.search.workshop import FINISHING
+from edgekit.search.workshop import CONTEST, FINISHING
 
 HEAD = (
     "| network | target | latency | 95 % interval | test before | after | uniform | its latency | "
@@ -70,7 +70,8 @@ def line(found: dict[str, Any], out: Path) -> str:
 def rate(found: dict[str, Any], out: Path) -> float:
     """Candidates an hour, from the first proposal to the last step's measurement.
 
-    Long training is left out: a finished network that misses its budget is in the middle of them.
+    Contest and long training are left out: they are in the middle of candidates where a finished
+    network misses its budget.
     """
     with contextlib.closing(sqlite3.connect(out / "journal.sqlite")) as connection:
         moments = [
@@ -82,8 +83,8 @@ def rate(found: dict[str, Any], out: Path) -> float:
         ]
         (finishing,) = connection.execute(
             "SELECT coalesce(sum(seconds), 0) FROM candidates WHERE series = 'netadapt' AND "
-            "round = ? AND step < (SELECT max(step) FROM events WHERE kind = 'proposals')",
-            (FINISHING,),
+            "round IN (?, ?) AND step < (SELECT max(step) FROM events WHERE kind = 'proposals')",
+            (CONTEST, FINISHING),
         ).fetchone()
     hours = ((moments[-1] - moments[0]).total_seconds() - finishing) / 3600
     return float(found["candidates"]["scored"] / hours)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from onnx import ModelProto
 from tiny_network import images, ranges, tiny
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from edgekit import registry
 from edgekit.lowering import lower
@@ -128,6 +128,41 @@ def test_what_differs_in_more_is_exported_anew(networks: Sequence[nn.Module], ex
         found = graphs.of(network, example)
         assert content(found) == content(_exported(network, example))
     assert counting.count == exports
+
+
+def test_what_is_folded_is_exported_anew() -> None:
+    class Folded(nn.Module):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(4, 3, 1, 1))
+            self.factor = nn.Parameter(torch.full((1,), factor))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.conv2d(x, self.weight * self.factor).flatten(1)
+
+    counting = Counting()
+    graphs = KeptGraphs(counting)
+    example = torch.randn(1, 3, 4, 4)
+    for factor in (2.0, 3.0):
+        traced = fx.symbolic_trace(Folded(factor).eval())
+        assert content(graphs.of(traced, example)) == content(_exported(traced, example))
+
+
+def test_a_graph_that_gives_something_else_is_not_used() -> None:
+    def wrong(model: nn.Module, example: Tensor) -> ModelProto:
+        proto = _exported(model, example)
+        for node in proto.graph.node:
+            if node.op_type == "Relu":
+                node.op_type = "Neg"
+        return proto
+
+    graphs, counting = KeptGraphs(wrong), Counting()
+    example = torch.randn(1, 3, 4, 4)
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten()).eval()
+    graphs.of(model, example)
+    graphs._export = counting
+    assert content(graphs.of(model, example)) == content(_exported(model, example))
+    assert counting.count == 1
 
 
 def test_equal_and_shared_tensors_are_told_apart() -> None:

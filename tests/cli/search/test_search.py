@@ -98,7 +98,8 @@ def test_the_last_training_has_a_rate_of_its_own(
     )
     last: Any = SimpleNamespace(checkpoint="net.pt", trained_steps=0)
     plan = SimpleNamespace(sizes={}, outline=None)
-    monkeypatch.setattr(baselines, "_largest", lambda *_: plan)
+    monkeypatch.setattr(baselines, "plans_of", lambda *_: [])
+    monkeypatch.setattr(baselines, "largest_fitting", lambda *_: plan)
     jobs: list[Any] = [
         netadapt.finished(shop, last, 1),
         baselines._network(shop, Place("uniform", 0), 0, 1),

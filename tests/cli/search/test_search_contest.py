@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +14,12 @@ import pytest
 from command_line import CommandLine
 from small_searches import QUICK, steps
 
-from edgekit.errors import GateError
+from edgekit.errors import GateError, ModelError
 from edgekit.models import find_spec
 from edgekit.search import contest
 from edgekit.search.contest import HALFWAY, ITSELF, UNIFORM, _between
 from edgekit.search.groups import resized, widths_of
+from edgekit.search.records import Step
 from edgekit.search.scaling import Scaled
 from edgekit.search.workshop import CONTEST, Workshop
 
@@ -44,12 +46,13 @@ def test_the_best_network_of_the_same_cost_goes_on(run: CommandLine, trained: Pa
     assert set(found) == {ITSELF, UNIFORM, HALFWAY}
     best = max(found, key=lambda name: (found[name][0], -found[name][1]))
     *_, held, last = (row for row in steps(Path("s")) if row["method"] == "netadapt")
-    assert (held["kind"], held["changed"], last["kind"]) == ("contest", best, "finished")
+    assert (held["kind"], held["changed"]) == ("contest", f"contest: {best}")
+    assert last["kind"] == "finished"
     assert held["macs"] == last["macs"]
     start = steps(Path("s"))[0]
     assert float(held["macs"]) <= 0.7 * float(start["macs"])
-    assert f" {best} " in result.out
-    assert best in Path("s/search.html").read_text(encoding="utf-8")
+    assert f" contest: {best} " in result.out
+    assert f"contest: {best}" in Path("s/search.html").read_text(encoding="utf-8")
     with contextlib.closing(sqlite3.connect("s/journal.sqlite")) as connection:
         records = [json.loads(row) for (row,) in connection.execute("SELECT record FROM steps")]
     trainings = {
@@ -88,17 +91,47 @@ def test_a_search_goes_on_with_its_contest(
     ]
 
 
-def test_without_rivals_the_network_goes_on_itself(
-    run: CommandLine, trained: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", [GateError, ModelError])
+def test_without_rivals_there_is_none(
+    kind: type[Exception], run: CommandLine, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none(*_: object) -> Scaled:
-        raise GateError("not even the smallest of its networks keeps the budget when measured")
+        raise kind("no room for it")
 
     monkeypatch.setattr(contest, "largest_fitting", none)
     result = run("search", trained, *WORDS, "-o", "s")
     assert result.code == 0, result.err
-    assert set(trained_in_it(Path("s"))) == {ITSELF}
-    assert f"no network with {UNIFORM} is in the contest" in result.err
+    assert not trained_in_it(Path("s"))
+    assert f"no network with {UNIFORM} is in the contest: no room for it" in result.err
+    assert not list(Path("s").rglob("candidates"))
+
+
+@pytest.mark.parametrize("misses", [1, 3])
+def test_a_winner_that_misses_the_budget_gives_way(
+    misses: int, run: CommandLine, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = Workshop.measured, misses
+
+    def measured(shop: Workshop, place: Any, kind: str, *words: Any, **more: Any) -> Step:
+        nonlocal left
+        step = real(shop, place, kind, *words, **more)
+        if kind != "contest" or not left:
+            return step
+        left -= 1
+        return replace(step, costs={**step.costs, "macs": shop.start.costs["macs"]})
+
+    monkeypatch.setattr(Workshop, "measured", measured)
+    result = run("search", trained, *WORDS, "-o", "s")
+    assert result.code == 0, result.err
+    found = trained_in_it(Path("s"))
+    order = sorted(found, key=lambda name: (-found[name][0], found[name][1]))
+    rows = [row for row in steps(Path("s")) if row["method"] == "netadapt"]
+    held = [row["changed"] for row in rows if row["kind"] == "contest"]
+    assert held == [f"contest: {name}" for name in order[: misses + 1]]
+    assert rows[-1]["kind"] == "finished"
+    goes_on = rows[-2] if misses < len(order) else rows[-2 - len(order)]
+    assert rows[-1]["macs"] == goes_on["macs"]
+    assert not list(Path("s").rglob("candidates"))
 
 
 def test_halfway_are_the_geometric_means_of_widths() -> None:
