@@ -20,7 +20,7 @@ RANDOM_NETWORKS = 3
 """One draw says little about random widths."""
 
 NEAR = 0.01
-"""Share of the multiply-accumulates to which the largest network is looked for."""
+"""To which the largest network of a baseline is looked for."""
 
 _POWER = 0.8
 """Of multiply-accumulates that costs follow, before two sizes are known."""
@@ -70,8 +70,10 @@ def _network(shop: Workshop, place: Place, trained_steps: int, long_trainings: i
     return shop.finished(place, job, trained_steps)
 
 
-def largest_fitting(shop: Workshop, place: Place, plans: Sequence[Scaled]) -> Scaled:
-    """The largest network that keeps the budget when measured, to `NEAR`.
+def largest_fitting(
+    shop: Workshop, place: Place, plans: Sequence[Scaled], near: float = NEAR
+) -> Scaled:
+    """The largest network that keeps the budget when measured.
 
     Costs follow a power of the multiply-accumulates between two measured sizes, so a few
     measurements find it.
@@ -79,6 +81,8 @@ def largest_fitting(shop: Workshop, place: Place, plans: Sequence[Scaled]) -> Sc
     Args:
         place: for the record.
         plans: ever smaller networks, of which the first one is the start.
+        near: share of the multiply-accumulates, or of the budget, that it may be smaller. If that
+            is more than `NEAR`, each network is measured once.
 
     Raises:
         GateError: none of them keeps it.
@@ -96,7 +100,7 @@ def largest_fitting(shop: Workshop, place: Place, plans: Sequence[Scaled]) -> Sc
     while fitting - missing > 1:
         power = _POWER
         if fitting < len(plans):
-            if macs(missing) <= macs(fitting) * (1 + NEAR):
+            if macs(missing) <= macs(fitting) * (1 + near) or excess[fitting] >= bound - near:
                 break
             power = math.log(excess[missing] / excess[fitting]) / math.log(
                 macs(missing) / macs(fitting)
@@ -104,9 +108,10 @@ def largest_fitting(shop: Workshop, place: Place, plans: Sequence[Scaled]) -> Sc
         # The share of the work with which it would just keep the budget.
         wanted = macs(missing) * (excess[missing] / bound) ** (-1 / max(power, 0.1))
         inside = range(missing + 1, fitting)
-        found = bisect.bisect_left(inside, -wanted, key=lambda number: -macs(number))
-        guess = inside[min(found, len(inside) - 1)]
-        excess[guess] = max(shop.bounds.excess(shop.trial(place, plans[guess].spec)))
+        first = bisect.bisect_left(inside, -wanted, key=lambda number: -macs(number))
+        guess = inside[min(first, len(inside) - 1)]
+        found = shop.trial(place, plans[guess].spec, once=near > NEAR)
+        excess[guess] = max(shop.bounds.excess(found))
         if excess[guess] <= bound:
             fitting = guess
         else:

@@ -25,6 +25,10 @@ PART = 4
 """A contest takes one in so many epochs of the long training, which follows it whole; a choice, as
 networks of 120 batches were in the order of those of 350 already (docs/benchmarks.md)."""
 
+NEAR = 0.04
+"""To which the largest rivals are looked for; to 1 % that took three minutes for a network that is
+trained in one."""
+
 ITSELF, UNIFORM, HALFWAY = "as it was", "uniform widths", "halfway to uniform"
 
 
@@ -126,7 +130,7 @@ def _rivals(shop: Workshop, place: Place, last: Step) -> dict[str, Scaled]:
     found: dict[str, Scaled] = {}
     for name, plans in ((UNIFORM, uniform), (HALFWAY, halfway)):
         try:
-            plan = largest_fitting(shop, place, plans)
+            plan = largest_fitting(shop, place, plans, NEAR)
         except (GateError, ModelError) as error:
             text = f"step {place.step}: no network with {name} is in the contest: {error}"
             if {"text": text} not in shop.journal.events("said"):
