@@ -116,6 +116,7 @@ def _measured(
             changed=(changed, None),
             scored=one.top1,
             trained_steps=last.trained_steps + batches,
+            expected_change=math.inf,  # it only has to keep the budget
         )
     except (GateError, ModelError) as error:
         shop.say(at, f"step {at.step}: {changed} has no file that holds: {error}")
