@@ -1,0 +1,68 @@
+"""The largest scaled network that keeps a budget is found with few measurements."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edgekit.errors import GateError
+from edgekit.models import find_spec
+from edgekit.search.baselines import NEAR, largest_fitting, plans_of
+from edgekit.search.bounds import DRIFT
+from edgekit.search.costs import CountedMacs, Remembered
+from edgekit.search.groups import widths_of
+from edgekit.search.journal import Place
+from edgekit.search.scaling import Scaled
+
+
+MACS = Remembered(CountedMacs())
+
+
+class Shop:
+    """Networks cost a power of their multiply-accumulates; keeps what it is asked."""
+
+    def __init__(self, budget: float, power: float = 0.7) -> None:
+        spec = find_spec("mobilenetv1@0.5", classes=10, resolution=32)
+        self.power, self.budget = power, budget
+        self.free = {name: n for name, n in widths_of(spec).items() if name != "stem"}
+        self.task = SimpleNamespace(spec=spec, resources=("latency",))
+        self.options = SimpleNamespace(seed=0)
+        self.start, self.bounds = spec, SimpleNamespace(excess=lambda spec: [self.cost(spec)])
+        self.trials: list[bool] = []
+
+    def cost(self, spec: Any) -> float:
+        share = MACS.of(spec) / MACS.of(self.task.spec)
+        return float(share**self.power) / self.budget
+
+    def trial(self, place: Place, spec: Any, *, once: bool) -> Any:
+        self.trials.append(once)
+        return spec
+
+
+@pytest.fixture(scope="module")
+def plans() -> list[Scaled]:
+    shop: Any = Shop(0.5)
+    return plans_of(shop, Place("uniform", 0))
+
+
+@pytest.mark.parametrize("near", [NEAR, 0.04])
+@pytest.mark.parametrize("budget", [0.8, 0.5])
+def test_it_keeps_the_budget_and_hardly_less(
+    budget: float, near: float, plans: list[Scaled]
+) -> None:
+    shop: Any = Shop(budget)
+    found = largest_fitting(shop, Place("uniform", 0), plans, near)
+    bound = 1 / (1 + DRIFT)
+    assert shop.cost(found.spec) <= bound
+    larger = [plan for plan in plans if shop.cost(found.spec) < shop.cost(plan.spec) <= bound]
+    assert not larger or shop.cost(found.spec) >= bound - 2 * near
+    assert len(shop.trials) <= 5
+    assert set(shop.trials) == {near > NEAR}
+
+
+def test_none_may_be_small_enough(plans: list[Scaled]) -> None:
+    shop: Any = Shop(0.001)
+    with pytest.raises(GateError, match="not even the smallest"):
+        largest_fitting(shop, Place("uniform", 0), plans)
