@@ -16,7 +16,6 @@ from edgekit.search.groups import widths_of
 from edgekit.search.journal import Place
 from edgekit.search.scaling import Scaled
 
-
 MACS = Remembered(CountedMacs())
 
 
