@@ -91,7 +91,7 @@ def test_a_search_goes_on_with_its_contest(
     ]
 
 
-@pytest.mark.parametrize("kind", [GateError, ModelError])
+@pytest.mark.parametrize("kind", [pytest.param(GateError, marks=pytest.mark.slow), ModelError])
 def test_without_rivals_there_is_none(
     kind: type[Exception], run: CommandLine, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +106,7 @@ def test_without_rivals_there_is_none(
     assert not list(Path("s").rglob("candidates"))
 
 
-@pytest.mark.parametrize("misses", [1, 3])
+@pytest.mark.parametrize("misses", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_winner_that_misses_the_budget_gives_way(
     misses: int, run: CommandLine, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
