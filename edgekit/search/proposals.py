@@ -156,9 +156,8 @@ def ladders(now: Mapping[str, int], free: Mapping[str, int]) -> dict[str, dict[i
 def stages(spec: ModelSpec, free: Mapping[str, int]) -> dict[str, dict[str, int]]:
     """The groups that may be made narrower, by the size of the maps that they are computed on.
 
-    Together they take from a stage what one of them could by losing most of its channels only:
-    networks of such bottlenecks do well after a short training, and worse after a long one
-    (docs/benchmarks.md). Stages of one group are left out, and one of all groups.
+    Together they take from a stage what one of them could by losing most of its channels only: a
+    network of such bottlenecks is worse than one of uniform widths (docs/benchmarks.md). Stages of one group are left out, and one of all groups.
 
     Args:
         spec: of the start.
