@@ -23,7 +23,8 @@ KEPT = 64
 """Graphs, without their weights; a search's network has some ten kinds of blocks."""
 
 CLOSE = 1e-4
-"""Largest relative difference of the outputs: a hundred times that of the exports in the tests."""
+"""Largest relative difference of the outputs: exported parts of MobileNetV3-Small and V1 differed by
+2.5e-7 at most."""
 
 SMALL = 1024
 """Numbers of a tensor up to which torch.onnx looks for an equal one."""
@@ -67,10 +68,10 @@ def _structure(model: nn.Module, example: Tensor) -> str | None:
     import torch
 
     found: list[object] = [tuple(example.shape[2:])]
-    ours, inner, widths = _ours(), set(vars(torch.nn.Module())), _widths()
+    inner, widths = set(vars(torch.nn.Module())), _widths()
     for path, module in model.named_modules(remove_duplicate=False):
         trains = module.training and not isinstance(module, torch.nn.Identity)
-        if not ours(module) or trains or module._forward_hooks:
+        if not _is_ours(module) or trains or module._forward_hooks:
             return None
         if module._forward_pre_hooks or module._non_persistent_buffers_set:
             return None
@@ -92,15 +93,12 @@ def _structure(model: nn.Module, example: Tensor) -> str | None:
     return repr(found)
 
 
-def _ours() -> Callable[[nn.Module], bool]:
+def _is_ours(module: nn.Module) -> bool:
     """Whether a module's code is torch's or edgekit's, which does the same at all widths."""
     from torch import fx
 
-    def found(module: nn.Module) -> bool:
-        owner = type(module).__module__
-        return isinstance(module, fx.GraphModule) or owner.startswith(("torch.nn.", "edgekit."))
-
-    return found
+    owner = type(module).__module__
+    return isinstance(module, fx.GraphModule) or owner.startswith(("torch.nn.", "edgekit."))
 
 
 def _settings(

@@ -1,9 +1,9 @@
 """The contest for the long training: the search's network against scaled ones of the same cost.
 
-A search goes by short trainings, after which late layers seem to be worth little; what they were
-worth shows in the long one (docs/benchmarks.md). So it does not rely on its own way: the start
-scaled uniformly to the budget, and what lies halfway between both, are trained as long as its
-network has been, and all of them for a part of the long training. The best one goes on.
+A search changes a little at a time and goes by short trainings: where that leads can be worse than
+plain scaling (docs/benchmarks.md). So it does not rely on its own way: the start scaled uniformly
+to the budget, and what lies halfway between both, are trained as long as its network has been, and
+all of them for a part of the long training. The best one goes on.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ PART = 4
 networks of 120 batches were in the order of those of 350 already (docs/benchmarks.md)."""
 
 NEAR = 0.04
-"""To which the largest rivals are looked for; to 1 % that took three minutes for a network that is
-trained in one."""
+"""To which the largest rivals are looked for; to 1 % that took 220 s of a search of 700
+(docs/benchmarks.md)."""
 
 ITSELF, UNIFORM, HALFWAY = "as it was", "uniform widths", "halfway to uniform"
 

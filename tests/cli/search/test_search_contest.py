@@ -19,9 +19,10 @@ from edgekit.models import find_spec
 from edgekit.search import contest
 from edgekit.search.contest import HALFWAY, ITSELF, UNIFORM, _between
 from edgekit.search.groups import resized, widths_of
+from edgekit.search.journal import Scored
 from edgekit.search.records import Step
 from edgekit.search.scaling import Scaled
-from edgekit.search.workshop import CONTEST, Workshop
+from edgekit.search.workshop import CONTEST, FINISHING, Workshop
 
 pytestmark = pytest.mark.usefixtures("inline")
 
@@ -61,8 +62,19 @@ def test_the_best_network_of_the_same_cost_goes_on(run: CommandLine, trained: Pa
     assert trainings["uniform"] == trainings["netadapt"] > 0
 
 
-def test_there_may_be_none(run: CommandLine, trained: Path) -> None:
-    assert run("search", trained, *WORDS, "--no-contest", "-o", "s").code == 0
+def test_there_may_be_none(
+    run: CommandLine, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, rates = Workshop.candidates, set()
+
+    def noted(shop: Workshop, place: Any, jobs: Any, widths: Any) -> list[Scored]:
+        rates.update((place.round == FINISHING, job.rate) for job in jobs.values())
+        return real(shop, place, jobs, widths)
+
+    monkeypatch.setattr(Workshop, "candidates", noted)
+    words = (*WORDS, "--no-contest", "--tune-rate", 0.002, "--finish-rate", 0.003)
+    assert run("search", trained, *words, "-o", "s").code == 0
+    assert rates == {(False, 0.002), (True, 0.003)}
     assert not trained_in_it(Path("s"))
     assert "contest" not in {row["kind"] for row in steps(Path("s"))}
 
