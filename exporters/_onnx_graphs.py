@@ -23,8 +23,8 @@ KEPT = 64
 """Graphs, without their weights; a search's network has some ten kinds of blocks."""
 
 CLOSE = 1e-4
-"""Largest relative difference of the outputs: exported parts of MobileNetV3-Small and V1 differed by
-2.5e-7 at most."""
+"""Largest relative difference of the outputs: exported parts of MobileNetV3-Small and V1
+differed by 2.5e-7 at most."""
 
 SMALL = 1024
 """Numbers of a tensor up to which torch.onnx looks for an equal one."""
