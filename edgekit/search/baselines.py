@@ -71,7 +71,11 @@ def _network(shop: Workshop, place: Place, trained_steps: int, long_trainings: i
 
 
 def largest_fitting(
-    shop: Workshop, place: Place, plans: Sequence[Scaled], near: float = NEAR
+    shop: Workshop,
+    place: Place,
+    plans: Sequence[Scaled],
+    near: float = NEAR,
+    trials: int | None = None,
 ) -> Scaled:
     """The largest network that keeps the budget when measured.
 
@@ -81,8 +85,9 @@ def largest_fitting(
     Args:
         place: for the record.
         plans: ever smaller networks, of which the first one is the start.
-        near: share of the multiply-accumulates, or of the budget, that it may be smaller. If that
-            is more than `NEAR`, each network is measured once.
+        near: share of the multiply-accumulates, or of the budget, that it may be smaller.
+        trials: after so many measurements, each of them made once, the largest one that has been
+            found is enough.
 
     Raises:
         GateError: none of them keeps it.
@@ -96,11 +101,12 @@ def largest_fitting(
     measured = not {"latency", "energy"}.isdisjoint(shop.task.resources)
     bound = 1 / (1 + DRIFT) if measured else 1.0
     excess = {0: max(shop.bounds.excess(shop.start))}
-    missing, fitting = 0, len(plans)
+    missing, fitting, count = 0, len(plans), 0
     while fitting - missing > 1:
         power = _POWER
         if fitting < len(plans):
-            if macs(missing) <= macs(fitting) * (1 + near) or excess[fitting] >= bound - near:
+            close = macs(missing) <= macs(fitting) * (1 + near) or excess[fitting] >= bound - near
+            if close or (trials is not None and count >= trials):
                 break
             power = math.log(excess[missing] / excess[fitting]) / math.log(
                 macs(missing) / macs(fitting)
@@ -110,7 +116,7 @@ def largest_fitting(
         inside = range(missing + 1, fitting)
         first = bisect.bisect_left(inside, -wanted, key=lambda number: -macs(number))
         guess = inside[min(first, len(inside) - 1)]
-        found = shop.trial(place, plans[guess].spec, once=near > NEAR)
+        found, count = shop.trial(place, plans[guess].spec, once=trials is not None), count + 1
         excess[guess] = max(shop.bounds.excess(found))
         if excess[guess] <= bound:
             fitting = guess

@@ -113,7 +113,9 @@ class Measurer:
             ratio = self._compared(path, start, seconds).ratio
             record = {"ratio": ratio.ratio, "ci95": list(ratio.ci95), "seconds": seconds}
             self._journal.note("measurement", place, record)
-            wide, undecided = ratio.precision > expected / 2, ratio.ci95[0] < bound < ratio.ci95[1]
+            # What keeps the bound is told apart from nothing any more.
+            wide = ratio.precision > expected / 2 and ratio.ci95[1] >= bound
+            undecided = ratio.ci95[0] < bound < ratio.ci95[1]
             if not (wide or undecided) or attempt + 1 == MEASURING_TRIES:
                 break
             seconds *= 2

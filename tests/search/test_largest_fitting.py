@@ -46,19 +46,27 @@ def plans() -> list[Scaled]:
     return plans_of(shop, Place("uniform", 0))
 
 
-@pytest.mark.parametrize("near", [NEAR, 0.04])
+@pytest.mark.parametrize(("near", "trials"), [(NEAR, None), (0.04, 3)])
 @pytest.mark.parametrize("budget", [0.8, 0.5])
 def test_it_keeps_the_budget_and_hardly_less(
-    budget: float, near: float, plans: list[Scaled]
+    budget: float, near: float, trials: int | None, plans: list[Scaled]
 ) -> None:
     shop: Any = Shop(budget)
-    found = largest_fitting(shop, Place("uniform", 0), plans, near)
+    found = largest_fitting(shop, Place("uniform", 0), plans, near, trials)
     bound = 1 / (1 + DRIFT)
     assert shop.cost(found.spec) <= bound
     larger = [plan for plan in plans if shop.cost(found.spec) < shop.cost(plan.spec) <= bound]
     assert not larger or shop.cost(found.spec) >= bound - 2 * near
-    assert len(shop.trials) <= 5
-    assert set(shop.trials) == {near > NEAR}
+    assert len(shop.trials) <= (trials or 5)
+    assert set(shop.trials) == {trials is not None}
+
+
+def test_a_few_trials_may_be_enough(plans: list[Scaled]) -> None:
+    shop: Any = Shop(0.5, power=2.5)  # the first guess is far smaller than it has to be
+    place = Place("uniform", 0)
+    first, best = (largest_fitting(shop, place, plans, 0.0, trials) for trials in (1, None))
+    assert shop.cost(first.spec) < shop.cost(best.spec) <= 1 / (1 + DRIFT)
+    assert shop.trials[:2] == [True, False]
 
 
 def test_none_may_be_small_enough(plans: list[Scaled]) -> None:

@@ -19,6 +19,7 @@ from edgekit.models import find_spec
 from edgekit.search import contest
 from edgekit.search.contest import HALFWAY, ITSELF, UNIFORM, _between
 from edgekit.search.groups import resized, widths_of
+from edgekit.search.jobs import Candidate
 from edgekit.search.journal import Scored
 from edgekit.search.records import Step
 from edgekit.search.scaling import Scaled
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("inline")
 WORDS = ("--budget", "macs=0.7x", *QUICK, "--finish-epochs", 2)
 
 
-def trained_in_it(folder: Path) -> dict[str, tuple[float, float]]:
+def trained_in_it(folder: Path) -> dict[str, tuple[Any, Any]]:
     """Top-1 and loss of the networks of a contest, by name."""
     with contextlib.closing(sqlite3.connect(folder / "journal.sqlite")) as connection:
         return {
@@ -116,6 +117,27 @@ def test_without_rivals_there_is_none(
     assert not trained_in_it(Path("s"))
     assert f"no network with {UNIFORM} is in the contest: no room for it" in result.err
     assert not list(Path("s").rglob("candidates"))
+
+
+def test_a_rival_whose_training_fails_is_left_out(
+    run: CommandLine, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Candidate.do
+
+    def failing(job: Candidate, bench: Any) -> Any:
+        if job.name.endswith(UNIFORM):
+            raise RuntimeError("not enough memory")
+        return real(job, bench)
+
+    monkeypatch.setattr(Candidate, "do", failing)
+    result = run("search", trained, *WORDS, "-o", "s")
+    assert result.code == 0, result.err
+    assert f"contest, {UNIFORM} was given up: " in result.err
+    assert "not enough memory" in result.err
+    found = trained_in_it(Path("s"))
+    assert found[UNIFORM] == (None, None)
+    held = next(row for row in steps(Path("s")) if row["kind"] == "contest")
+    assert held["changed"] in (f"contest: {ITSELF}", f"contest: {HALFWAY}")
 
 
 @pytest.mark.parametrize("misses", [1, pytest.param(3, marks=pytest.mark.slow)])

@@ -18,22 +18,32 @@ from small_searches import QUICK, command, complete, steps
 
 
 def killed(
-    run: Path, folder: Path, moments: Sequence[int], by: signal.Signals = signal.SIGKILL
+    run: Path,
+    folder: Path,
+    moments: Sequence[tuple[int, float]],
+    by: signal.Signals = signal.SIGKILL,
+    words: Sequence[str] = (),
 ) -> None:
-    """A search that was ended after so many candidates, again and again, and then went on."""
+    """A search that was ended again and again, and then went on.
+
+    Args:
+        moments: candidates after which it is ended, and so many seconds later.
+        words: more of its options.
+    """
     journal = folder / "s" / "journal.sqlite"
-    for moment in moments:
+    for count, seconds in moments:
         more = ("--resume",) if journal.exists() else ()
         process = subprocess.Popen(
-            command(run, "s", *more), cwd=folder,
+            command(run, "s", *words, *more), cwd=folder,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        while _candidates(journal) < moment:
+        while _candidates(journal) < count:
             assert process.poll() is None
             time.sleep(0.02)
+        time.sleep(seconds)
         os.kill(process.pid, by)
         assert process.wait() == (130 if by is signal.SIGINT else -by)
-    complete(folder, run, "s", "--resume")
+    complete(folder, run, "s", *words, "--resume")
 
 
 def _candidates(journal: Path) -> int:
@@ -50,19 +60,23 @@ def _candidates(journal: Path) -> int:
 def test_a_search_that_is_killed_goes_on_to_the_same_network(
     by: signal.Signals, searched: Path, trained: Path, tmp_path: Path
 ) -> None:
-    killed(trained, tmp_path, [12], by)
+    killed(trained, tmp_path, [(12, 0.0)], by)
     assert steps(tmp_path / "s") == steps(searched)
 
 
 @pytest.mark.slow
-def test_it_does_so_at_twenty_moments(searched: Path, trained: Path, tmp_path: Path) -> None:
+def test_it_does_so_at_twenty_moments(trained: Path, tmp_path: Path) -> None:
+    """Of all that a search does: steps, the contest, the long training, a baseline."""
+    words = ("--finish-epochs", "1", "--baselines", "uniform")
+    complete(tmp_path, trained, "whole", *words)
+    count = _candidates(tmp_path / "whole" / "journal.sqlite")
     rng = random.Random(7)
-    count = _candidates(searched / "journal.sqlite")
     for trial in range(5):
         folder = tmp_path / str(trial)
         folder.mkdir()
-        killed(trained, folder, sorted(rng.sample(range(count), 4)))
-        assert steps(folder / "s") == steps(searched)
+        moments = [(n, rng.uniform(0, 0.5)) for n in sorted(rng.sample(range(count), 4))]
+        killed(trained, folder, moments, words=words)
+        assert steps(folder / "s") == steps(tmp_path / "whole")
 
 
 def test_workers_that_hang_are_ended_and_the_search_goes_on_later(

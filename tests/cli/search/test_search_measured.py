@@ -21,7 +21,7 @@ from edgekit.errors import UnavailableError
 from edgekit.measure.comparing import Comparison
 from edgekit.measure.session import Effort
 from edgekit.measure.subjects import Subject
-from edgekit.search import measuring
+from edgekit.search import contest, measuring
 
 inline = pytest.mark.usefixtures("inline")
 
@@ -157,6 +157,15 @@ def test_noise_makes_measurements_longer_and_steps_larger(
     assert "narrowest 0" not in result.err  # far below the bound, however wide the interval
     assert "measurements are only good to +-3.0%: it takes 6.0% away instead of" in result.err
     assert float(steps(Path("s"))[-1]["high"]) <= 0.8
+    with contextlib.closing(sqlite3.connect("s/journal.sqlite")) as connection:
+        found = [
+            json.loads(record)
+            for (record,) in connection.execute(
+                "SELECT record FROM events WHERE kind = 'measurement' AND series != 'start'"
+            )
+        ]
+    # What keeps the budget however wide its interval is not measured again.
+    assert {one["seconds"] for one in found if one["ci95"][1] < 0.8} == {0.4}
 
 
 @inline
@@ -189,6 +198,25 @@ def test_a_step_that_went_too_far_gets_channels_back(
     assert wider["changed"] == far["changed"]
     assert far["macs"] < wider["macs"] < before["macs"]
     assert last["ci95"][1] <= 0.85
+
+
+@inline
+def test_rivals_of_a_contest_are_measured(
+    run: CommandLine, trained: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "Timer", BySize)
+    words = ("--budget", "latency=0.7x,size=0.9x", *QUICK, "--finish-epochs", 1, "-o", "s")
+    result = run("search", trained, *words, "--reduction", 0.4)
+    assert result.code == 0, result.err
+    start, *_, held, last = steps(Path("s"))
+    assert (held["kind"], last["kind"]) == ("contest", "finished")
+    assert float(last["high"]) <= 0.7
+    assert float(last["size_bytes"]) <= 0.9 * float(start["size_bytes"])
+    with contextlib.closing(sqlite3.connect("s/journal.sqlite")) as connection:
+        (trials,) = connection.execute(
+            "SELECT count(*) FROM events WHERE kind = 'trial' AND series = 'netadapt'"
+        ).fetchone()
+    assert 2 <= trials <= 2 * contest.TRIALS
 
 
 @pytest.mark.parametrize(
