@@ -160,15 +160,21 @@ class Measurer:
             raise UnavailableError(f"energy cannot be measured: {energy.reason}")
         return energy.mj_per_inference, tuple(energy.ci95 or ())
 
-    def part(self, path: Path, reference: Path) -> tuple[float, float]:
+    def part(
+        self, path: Path, reference: Path, between: int, *, whole: bool
+    ) -> tuple[float, float]:
         """Milliseconds of a part and of what it was measured in turns with.
+
+        Args:
+            between: bytes of all parts of the network; the same for all calls.
+            whole: whether it is the whole network.
 
         Raises:
             InputError: the runtime cannot load it, or crashes or hangs.
         """
         if self._timer is None:
-            self._timer = Timer(self._target.name, reference, self._threads)
-        return self.patiently(functools.partial(self._timer.time, path))
+            self._timer = Timer(self._target.name, reference, self._threads, between)
+        return self.patiently(functools.partial(self._timer.time, path, whole=whole))
 
     def patiently(self, call: Callable[[], T]) -> T:
         """Calls something that needs the device, and waits for the device where it is gone.

@@ -56,6 +56,7 @@ def adapt(shop: Workshop, report: Callable[[list[Step]], None]) -> list[Step]:
     fits = shop.bounds.fits
     while not (steps[-1].kind == "finished" and fits(steps[-1])):
         last = steps[-1]
+        shop.bounds.learn(steps)
         if last.kind in ("start", "finished") or (last.kind == "adapted" and not fits(last)):
             # A finished network that misses the budget, when measured once more, goes on, too.
             steps.append(_next(shop, last))

@@ -51,10 +51,15 @@ class Part:
 WHOLE = "whole network"
 """Name of the part that is all of them."""
 
+TAIL = "tail"
+"""Name of the part that gives the scores, of networks of the zoo."""
+
 
 def whole_of(spec: ModelSpec) -> Part:
-    """A network as one part; it is in no table, so its key says nothing."""
-    return Part(WHOLE, (3, spec.resolution, spec.resolution), "", begins=True)
+    """A network as one part."""
+    keys = "\n".join(part.key for part in parts_of(spec))
+    key = hashlib.sha256(f"{WHOLE}\n{keys}".encode()).hexdigest()
+    return Part(WHOLE, (3, spec.resolution, spec.resolution), key, begins=True)
 
 
 def parts_of(spec: ModelSpec) -> tuple[Part, ...]:
@@ -129,7 +134,7 @@ def _walk(module: ConvNet, resolution: int) -> Iterator[tuple[Part, nn.Module]]:
         part = Part(name, shape, _key(own, shape, begins), begins)
         yield part, own
         begins = begins and is_narrow(own)
-        if name != "tail":
+        if name != TAIL:
             shape = _shape_behind(part.key, own, shape)
 
 
@@ -187,18 +192,19 @@ def _key(part: nn.Module, shape: Shape, begins: bool) -> str:
 def module_of(spec: ModelSpec, name: str) -> nn.Module:
     """A part as a network of its own, with fresh weights.
 
-    What is no end of the network gets a pool behind it, so that all give (N, C): formats differ
-    in the order of axes, and an image at the end would be turned around.
+    Of what is no end of the network only a corner of the map is given, so that all give (N, C):
+    formats differ in the order of axes, and a map at the end would be turned around. A pool there
+    took up to a third of a part's time in integers, and more the wider it was.
     """
     module = build(spec)
     if name == WHOLE:
         return _settled(module, spec.resolution)
     if is_adapted(spec):
         layer = module.get_submodule(name)
-        return (_OfTokens(layer) if isinstance(layer, nn.Linear) else _pooled(layer)).eval()
+        return (_OfTokens(layer) if isinstance(layer, nn.Linear) else _cornered(layer)).eval()
     assert isinstance(module, ConvNet)
     part = dict(_modules(module))[name]
-    return (part if name == "tail" else _pooled(part)).eval()
+    return (part if name == TAIL else _cornered(part)).eval()
 
 
 def _settled(module: nn.Module, resolution: int) -> nn.Module:
@@ -215,8 +221,16 @@ def _settled(module: nn.Module, resolution: int) -> nn.Module:
     return module.eval()
 
 
-def _pooled(part: nn.Module) -> nn.Module:
-    return nn.Sequential(part, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+def _cornered(part: nn.Module) -> nn.Module:
+    return nn.Sequential(part, _Corner())
+
+
+class _Corner(nn.Module):
+    """One position of a map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to (N, C)."""
+        return x[:, :, :1, :1].flatten(1)
 
 
 class _OfTokens(nn.Module):
@@ -230,7 +244,7 @@ class _OfTokens(nn.Module):
         """Maps (N, C, tokens, 1) to (N, outputs)."""
         if x.shape[2] == 1:
             return cast("Tensor", self.layer(x.flatten(1)))
-        return cast("Tensor", self.layer(x.flatten(2).transpose(1, 2))).mean(1)
+        return cast("Tensor", self.layer(x.flatten(2).transpose(1, 2)))[:, :1].flatten(1)
 
 
 def _modules(module: ConvNet) -> list[tuple[str, nn.Module]]:
@@ -240,7 +254,7 @@ def _modules(module: ConvNet) -> list[tuple[str, nn.Module]]:
         ("stem", module.stem),
         *((f"block{i}", block) for i, block in enumerate(module.blocks)),
         *head,  # by itself, since the layers behind it do not depend on what is before it
-        ("tail", nn.Sequential(*(layer for layer in tail if layer is not None))),
+        (TAIL, nn.Sequential(*(layer for layer in tail if layer is not None))),
     ]
 
 

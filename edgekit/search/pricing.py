@@ -18,7 +18,7 @@ from edgekit.search.costs import CostTable, cost_file
 from edgekit.search.jobs import PartFile
 from edgekit.search.journal import Place
 from edgekit.search.measuring import Measurer, Notify, Say
-from edgekit.search.parts import Part, parts_of
+from edgekit.search.parts import WHOLE, Part, parts_of
 from edgekit.search.processes import Executor, Outcome
 from edgekit.search.task import Task
 
@@ -26,15 +26,28 @@ REFERENCE = ("mobilenetv3-small", "block2")
 """What every part is measured in turns with: the same for all searches and sittings, so that the
 times in a table are those of one speed of the machine. It is a plain inverted bottleneck."""
 
-PARTS = 4
+PARTS = 5
 """Version of how parts are written and timed: older times say something else."""
 
 
-def cost_table(task: Task) -> CostTable:
+MOST_BETWEEN = 2**24
+"""Bytes that are read between two runs of a part at most: caches of one core are smaller."""
+
+
+def between_runs(size_bytes: float) -> int:
+    """Bytes that are read between two runs of a part, of a network of that size.
+
+    A power of two, so that networks of about the same size share times.
+    """
+    return min(int(2 ** round(math.log2(max(size_bytes, 1)))), MOST_BETWEEN)
+
+
+def cost_table(task: Task, between: int) -> CostTable:
     """Times of parts that were measured under a search's conditions, by it or by others."""
     conditions: dict[str, object] = {
         **host.conditions(task.target.packages),
         "parts": PARTS,
+        "between_bytes": between,
         "device": task.device,
         "target": task.target.name,
         "scheme": to_json(task.scheme),
@@ -48,12 +61,14 @@ class PartTimes:
 
     Args:
         table: that the reference's time is kept in.
+        between: bytes that are read between two runs of a part.
         spending: accounts for the time of a block.
     """
 
     def __init__(
         self,
         table: CostTable,
+        between: int,
         target: Target,
         scheme: Scheme,
         executor: Executor,
@@ -62,7 +77,7 @@ class PartTimes:
         say: Say,
         spending: Callable[[str], AbstractContextManager[None]],
     ) -> None:
-        self._table, self._target, self._scheme = table, target, scheme
+        self._table, self._between, self._target, self._scheme = table, between, target, scheme
         self._executor, self._measurer = executor, measurer
         self._notify, self._say, self._spending = notify, say, spending
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -80,7 +95,10 @@ class PartTimes:
                     tempfile.TemporaryDirectory(prefix="edgekit-") as folder,
                 ):
                     self._notify(f"measuring parts of networks: {part.name} of {spec.name}")
-                    own, other = self._measurer.part(_laid(files, Path(folder)), reference)
+                    own, other = self._measurer.part(
+                        _laid(files, Path(folder)), reference, self._between,
+                        whole=part.name == WHOLE,
+                    )  # fmt: skip
             except InputError as error:
                 self._tell(spec, part, str(error))
                 yield math.inf

@@ -66,8 +66,12 @@ def proposals(
     choices = ladders(now, shop.free)
     for name, free in stages(shop.task.spec, shop.free).items():
         choices[name] = {**together(now, free), SHARES: {}}
+
+    def largest_at(sizes: Mapping[str, Mapping[int, Sizes]], left: float) -> dict[str, Sizes]:
+        return _largest(last.spec, sizes, costs, shop.bounds.left_of_parts(last, worst, left))
+
     while True:
-        found = _largest(last.spec, choices, costs, reach.left(share))
+        found = largest_at(choices, reach.left(share))
         if len(found) >= min(CHOICE, len(shop.free)) or (found and share / 2 < reach.least):
             break
         share /= 2
@@ -77,7 +81,7 @@ def proposals(
     wanted = reach.left(share)
     if all(is_drastic(now, sizes) for sizes in found.values()):
         every = {**together(now, shop.free), SHARES: {}}
-        found |= _largest(last.spec, {TOGETHER: every}, costs, wanted)
+        found |= largest_at({TOGETHER: every}, wanted)
     if not found:
         raise GateError(
             f"nothing makes the network smaller any more at {shop.bounds.told(last)}; what was "

@@ -1,5 +1,10 @@
 """A process that times small files, one after the other, against a reference that stays loaded.
 
+In a network the other layers run between two runs of a part, and the caches hold theirs then. So
+as many bytes as the network has are read between two runs: without that, sums of parts had slopes
+of 0.6 of the network's, and layers with many weights on small maps took too little
+(docs/benchmarks.md).
+
 Only it measures: the search itself may compute meanwhile. A file that makes it crash or hang ends
 this process and not the search.
 """
@@ -16,6 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekit import registry
 from edgekit.errors import EdgekitError, ModelError
@@ -23,6 +29,9 @@ from edgekit.measure.worker import die_with
 
 ROUNDS = 15
 BLOCK_S = 0.006
+CACHE_LINE = 64
+MOST_RUNS = 12
+"""Of a block, where something is read between two of them."""
 WARM_UP = 4
 TIME_LIMIT_S = 60.0
 
@@ -33,15 +42,19 @@ class Timer:
     Args:
         reference: a file that every other one is measured in turns with: the machine's own changes
             of speed drop out.
+        between: bytes that are read between two runs of a part.
     """
 
-    def __init__(self, target: str, reference: Path, threads: int) -> None:
-        self._arguments = (target, str(reference), threads)
+    def __init__(self, target: str, reference: Path, threads: int, between: int = 0) -> None:
+        self._arguments = (target, str(reference), threads, between)
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
 
-    def time(self, path: Path) -> tuple[float, float]:
+    def time(self, path: Path, *, whole: bool = False) -> tuple[float, float]:
         """Milliseconds of one inference of a file and of the reference, at the same speed.
+
+        Args:
+            whole: it is a whole network, of which nothing runs between two runs.
 
         Raises:
             ModelError: the runtime crashes or hangs, twice.
@@ -50,7 +63,7 @@ class Timer:
         for _ in range(2):
             pipe = self._started()
             try:
-                pipe.send(str(path))
+                pipe.send((str(path), whole))
                 if pipe.poll(TIME_LIMIT_S):
                     return self._checked(pipe.recv())
             except (EOFError, OSError):
@@ -87,17 +100,21 @@ class Timer:
         self._process = self._pipe = None
 
 
-def _serve(pipe: Connection, parent: int, target: str, reference: str, threads: int) -> None:
+def _serve(
+    pipe: Connection, parent: int, target: str, reference: str, threads: int, between: int
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the search, which ends this one
     die_with(parent)
     ready = _prepared(target, Path(reference), threads)
+    others = np.ones(between // 8)[:: CACHE_LINE // 8]
     while True:
         try:
-            path = pipe.recv()
+            path, whole = pipe.recv()
         except EOFError:
             return
         try:
-            pipe.send(_ratio(_prepared(target, Path(path), threads), ready))
+            own = _prepared(target, Path(path), threads)
+            pipe.send(_ratio(own, ready, others[:0] if whole else others))
         except EdgekitError as error:
             pipe.send(error)
 
@@ -116,14 +133,22 @@ def _prepared(target: str, path: Path, threads: int) -> Callable[[], None]:
     )
 
 
-def _ratio(own: Callable[[], None], reference: Callable[[], None]) -> tuple[float, float]:
+Numbers = NDArray[np.float64]
+
+
+def _ratio(
+    own: Callable[[], None], reference: Callable[[], None], others: Numbers
+) -> tuple[float, float]:
     """Milliseconds of both, from blocks in turns."""
     runs = [max(3, round(BLOCK_S / _once(call))) for call in (own, reference)]
+    if others.size:
+        runs[0] = min(runs[0], MOST_RUNS)
     found: tuple[list[float], list[float]] = ([], [])
     for i in range(ROUNDS):
         pair = ((0, own), (1, reference)) if i % 2 else ((1, reference), (0, own))
         for which, call in pair:
-            found[which].append(_block(call, runs[which]))
+            # The reference tells the speed of the machine, and stays in the caches for that.
+            found[which].append(_block(call, runs[which], others if which == 0 else others[:0]))
     ratios = [one / other for one, other in zip(*found, strict=True)]
     reference_ms = statistics.median(found[1])
     return statistics.median(ratios) * reference_ms, reference_ms
@@ -137,10 +162,15 @@ def _once(call: Callable[[], None]) -> float:
     return max(time.perf_counter() - begin, 1e-6)
 
 
-def _block(call: Callable[[], None], runs: int) -> float:
-    """Milliseconds: the lower quartile of a block, whose first runs fill caches."""
+def _block(call: Callable[[], None], runs: int, others: Numbers) -> float:
+    """Milliseconds: the lower quartile of a block, whose first runs fill caches.
+
+    Args:
+        others: numbers that are read before each run.
+    """
     times = []
     for _ in range(runs + 2):
+        others.sum()
         begin = time.perf_counter()
         call()
         times.append(time.perf_counter() - begin)

@@ -28,7 +28,7 @@ from edgekit.search.journal import Journal, Place, Scored
 from edgekit.search.learning import SELECTION
 from edgekit.search.measuring import Measurer, Notify
 from edgekit.search.parts import whole_of
-from edgekit.search.pricing import PartTimes, cost_table
+from edgekit.search.pricing import PartTimes, between_runs, cost_table
 from edgekit.search.processes import Executor, Outcome
 from edgekit.search.records import Step
 from edgekit.search.scaling import on_grid
@@ -113,8 +113,13 @@ class Workshop:
             self.start = self.measured(place, "start", self.first)
         costs = [self._costs(resource) for resource in self.task.resources]
         self.bounds = Bounds(self.task.limits, self.start, costs)
-        for which in range(len(costs)):
+        for which, cost in enumerate(costs):
             self.check_known(which, self.task.spec)
+            if math.isinf(cost.whole(self.task.spec)):
+                raise ModelError(
+                    f"'{self.task.spec.name}' with fresh weights cannot be written or run for "
+                    f"{self.task.target.name}: a search by its latency compares its parts to that"
+                )
 
     def check_known(self, which: int, spec: ModelSpec) -> None:
         """Refuses a network of which something cannot be priced.
@@ -143,11 +148,12 @@ class Workshop:
         """Of latency, and of energy, of which it is the proposal, too: what runs longer takes
         more.
         """
-        table = cost_table(self.task)
+        between = between_runs(self.start.costs["size"])
+        table = cost_table(self.task, between)
         self._closing.callback(table.close)
         times = PartTimes(
-            table, self.task.target, self.task.scheme, self._executor, self._measurer, self.notify,
-            self.say, self.journal.spending,
+            table, between, self.task.target, self.task.scheme, self._executor, self._measurer,
+            self.notify, self.say, self.journal.spending,
         )  # fmt: skip
         self._closing.callback(times.close)
         return Remembered(MeasuredLatency(table, times))
