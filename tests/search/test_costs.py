@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +22,8 @@ from edgekit.models.count import layers
 from edgekit.search import timing
 from edgekit.search.costs import CostTable, CountedMacs, CountedSize, MeasuredLatency, write_part
 from edgekit.search.groups import resized
-from edgekit.search.parts import WHOLE, Part, module_of, parts_of
+from edgekit.search.parts import TAIL, WHOLE, Part, module_of, parts_of, whole_of
+from edgekit.search.pricing import between_runs
 from edgekit.search.timing import Timer
 
 NAMES = ("mobilenetv1", "mobilenetv3-small", "shufflenetv2", "shufflenetv2plus-small")
@@ -100,6 +103,27 @@ def test_equal_parts_have_equal_keys_and_others_do_not() -> None:
     assert set(changed) == {"block3", "block4", "block5", "block6"}
     smaller = find_spec("mobilenetv3-small", resolution=32)
     assert not set(keys.values()) & {part.key for part in parts_of(smaller)}
+
+
+def test_a_corner_stands_for_what_a_part_gives() -> None:
+    spec = small("mobilenetv1")
+    (part,) = (part for part in parts_of(spec) if part.name == "block3")
+    module, x = module_of(spec, part.name), torch.randn(2, *part.shape)
+    block = next(iter(module.children()))
+    assert block(x).shape[2] > 1
+    torch.testing.assert_close(module(x), block(x)[:, :, 0, 0])
+
+
+def test_a_network_in_one_piece_is_measured_once(tmp_path: Path) -> None:
+    spec, clock = small("mobilenetv1"), Clock()
+    first = costs(tmp_path, clock)
+    whole = first.whole(spec)
+    assert clock.measured == [whole_of(spec).key]
+    assert whole not in (0, first.of(spec))
+    assert costs(tmp_path, clock).whole(spec) == whole
+    assert first.whole(resized(spec, {"block3.out": 16})) != whole
+    assert clock.measured.count(whole_of(spec).key) == 1
+    assert CountedMacs().whole(spec) == CountedMacs().of(spec)
 
 
 def test_parts_are_measured_once(tmp_path: Path) -> None:
@@ -184,6 +208,24 @@ def test_parts_are_written_in_the_precision_of_the_search(
     assert len(outputs[0].shape) == 2
 
 
+@pytest.mark.parametrize("target", ["tflite", "onnx", "openvino"])
+def test_parts_inside_a_network_of_integers_take_and_give_integers(
+    target: str, tmp_path: Path
+) -> None:
+    found, spec = registry.target(target), small("mobilenetv3-small")
+    parts = {part.name: part for part in parts_of(spec)}
+    kinds = {}
+    for name in ("stem", "block5", TAIL):
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / f"part{found.suffix}"
+        write_part(spec, parts[name], found, found.schemes["int8"], path)
+        inputs, outputs = found.open(path, 1).tensors()
+        kinds[name] = {end.dtype for end in (*inputs, *outputs)}
+    assert kinds["stem"] == kinds[TAIL] == {"float32"}
+    assert len(kinds["block5"]) == 1
+    assert kinds["block5"] <= {"int8", "uint8"}
+
+
 COUNTED = (
     "mobilenetv1", "mobilenetv3-small", "mobilenetv4-conv-small", "mnasnet-a1", "efficientnet-b0",
     "efficientnetv2-b0", "shufflenetv1-g3", "shufflenetv2", "shufflenetv2plus-small",
@@ -236,6 +278,42 @@ def test_a_wider_network_takes_longer(networks: dict[str, Path]) -> None:
     finally:
         timer.close()
     assert 0 < narrow < wide
+
+
+@pytest.mark.parametrize(("between", "size"), [(0, 0), (2**20, 2**14)])
+def test_as_much_as_the_network_has_is_read_between_two_runs(
+    between: int, size: int, networks: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    block = timing._block
+
+    def noted(call: Callable[[], None], runs: int, others: timing.Numbers) -> float:
+        read.append(others.size)
+        assert not others.size or runs <= timing.MOST_RUNS
+        return block(call, runs, others)
+
+    path, answers = str(networks["narrow"]), []
+    asked = iter([(path, False), (path, True)])
+
+    def recv() -> tuple[str, bool]:
+        for one in asked:
+            return one
+        raise EOFError
+
+    pipe: Any = SimpleNamespace(recv=recv, send=answers.append)
+    monkeypatch.setattr(timing, "_block", noted)
+    monkeypatch.setattr(timing, "die_with", lambda parent: None)
+    monkeypatch.setattr(timing.signal, "signal", lambda *_: None)
+    timing._serve(pipe, 0, "tflite", path, 1, between)
+    assert len(answers) == 2
+    part, whole = read[: len(read) // 2], read[len(read) // 2 :]
+    assert sorted(set(part)) == sorted({0, size})
+    assert set(whole) == {0}
+
+
+def test_networks_of_about_the_same_size_share_times() -> None:
+    assert between_runs(1_000_000) == between_runs(1_200_000) == 2**20
+    assert between_runs(4e9) == between_runs(1e8) == 2**24
 
 
 def test_what_cannot_be_loaded_is_named(networks: dict[str, Path], tmp_path: Path) -> None:
