@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgekit.core import ModelSpec
@@ -29,8 +30,8 @@ MOST_OFF = 3.0
 LEAST_PREDICTED = 0.01
 """Share of a cost that is predicted at least: lines go below nothing."""
 
-VISITED = ("start", "adapted", "widened")
-"""Kinds of steps whose networks are made from the one before."""
+MADE = ("adapted", "widened")
+"""Kinds of steps whose networks are made from the one before: rates are learned from these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Bounds:
 
     Args:
         start: the network that it is relative to, measured.
+        whole: what the start costs in one piece, by limit, in the units of ``costs``.
 
     Attributes:
         limits: of the budget.
@@ -56,9 +58,16 @@ class Bounds:
         values: by limit, what a network may cost.
     """
 
-    def __init__(self, limits: Sequence[Limit], start: Step, costs: Sequence[Costs]) -> None:
+    def __init__(
+        self,
+        limits: Sequence[Limit],
+        start: Step,
+        costs: Sequence[Costs],
+        whole: Callable[[int], float],
+    ) -> None:
         self.limits, self.costs, self._start = limits, costs, start
-        self._visited: list[Step] = [start]
+        self._whole = functools.cache(whole)
+        self._visited: Sequence[Step] = [start]
         self._rates: dict[int, float] = {}
         self.values = [self._value(limit) for limit in limits]
 
@@ -70,7 +79,7 @@ class Bounds:
         return bound
 
     def predicted(self, spec: ModelSpec, other: Step, which: int) -> float:
-        """Cost of a network, by what is known of a measured one.
+        """Cost of a network, by what is known of a measured one; infinite where it is not known.
 
         What lies between both is what their parts differ by, at the `rate`: a part has its own
         overhead besides, so that the share of its sum that a step takes away is not the network's.
@@ -79,8 +88,10 @@ class Bounds:
             which: number of the limit.
         """
         known, costs = other.costs[self.limits[which].resource], self.costs[which]
-        found = known + self.rate(which) * (costs.of(spec) - costs.of(other.spec))
-        return max(found, LEAST_PREDICTED * known)
+        here, there = costs.of(other.spec), costs.of(spec)
+        if math.isinf(here) or math.isinf(there):
+            return math.inf
+        return max(known + self.rate(which) * (there - here), LEAST_PREDICTED * known)
 
     def left_of_parts(self, other: Step, which: int, left: float) -> float:
         """Share of a measured network's sum of parts with which so much of its cost is left."""
@@ -90,27 +101,26 @@ class Bounds:
     def rate(self, which: int) -> float:
         """Cost of a whole network per cost of parts, by what the visited networks differ by.
 
-        Before there are any, it is the start's cost over what it took among the parts.
+        Before there are any, it is the start's cost over what it takes in one piece among the
+        parts.
         """
         if which not in self._rates:
             resource, costs = self.limits[which].resource, self.costs[which]
-            plain = self._start.costs[resource] / costs.whole(self._start.spec)
-            sums = [costs.of(step.spec) for step in self._visited]
+            plain = self._start.costs[resource] / self._whole(which)
             pairs = [
-                (there - here, (b.costs[resource] - a.costs[resource]) / plain)
-                for (here, there), (a, b) in zip(
-                    itertools.pairwise(sums), itertools.pairwise(self._visited), strict=True
-                )
-                if math.isfinite(there - here)
+                (costs.of(b.spec) - costs.of(a.spec), (b.costs[resource] - a.costs[resource]))
+                for a, b in itertools.pairwise(self._visited)
+                if b.kind in MADE
             ]
+            known = [(x, y / plain) for x, y in pairs if math.isfinite(x)]
             prior = (PRIOR_SHARE * costs.of(self._start.spec)) ** 2
-            slope = (prior + sum(x * y for x, y in pairs)) / (prior + sum(x * x for x, _ in pairs))
+            slope = (prior + sum(x * y for x, y in known)) / (prior + sum(x * x for x, _ in known))
             self._rates[which] = plain * min(max(slope, 1 / MOST_OFF), MOST_OFF)
         return self._rates[which]
 
     def learn(self, visited: Sequence[Step]) -> None:
-        """Takes note of networks that have been measured, one made from the other each."""
-        self._visited = [step for step in visited if step.kind in VISITED]
+        """Takes note of the networks that have been measured, in order."""
+        self._visited = visited
         self._rates.clear()
 
     def excess(self, found: Step | Appraisal) -> list[float]:

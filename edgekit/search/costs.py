@@ -6,6 +6,7 @@ it at each step by a measurement of the whole network, and decides by such measu
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import sqlite3
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
+from torch import nn
 
 from edgekit.core import ModelSpec, Scheme, Target, canonical_json, to_json
 from edgekit.errors import EdgekitError, ModelError, OutputError, UnavailableError
@@ -22,19 +24,15 @@ from edgekit.lowering import lower
 from edgekit.models import family_of
 from edgekit.models.size import laid_out
 from edgekit.native_output import captured
-from edgekit.search.parts import (
-    TAIL,
-    WHOLE,
-    Part,
-    is_narrow,
-    macs_of,
-    module_of,
-    parts_of,
-    whole_of,
-)
+from edgekit.search.parts import WHOLE, Part, is_narrow, macs_of, module_of, parts_of
 
 if TYPE_CHECKING:
     from edgekit.core import Array
+
+FLOAT_ENDS = ("openvino",)
+"""Targets whose parts take and give floats inside networks of integers, too: what stands at the
+ends of its files of integers takes as long. In the others turning floats into integers and back
+took a tenth of all parts of MobileNetV1 in TFLite, and a third of one in ONNX."""
 
 RANGE_IMAGES = 16
 """Random inputs that the ranges of integers come from: times do not depend on them."""
@@ -58,9 +56,6 @@ class Costs(Protocol):
     def at_least(self, spec: ModelSpec) -> float:
         """A cost that it does not go below, by what is known already: nothing is found out."""
 
-    def whole(self, spec: ModelSpec) -> float:
-        """The cost of a network as one piece, in the units of `of`."""
-
     def prepare(self, specs: Sequence[ModelSpec]) -> None:
         """Finds out at once what the costs of these networks rest on."""
 
@@ -83,10 +78,6 @@ class Remembered:
         """See `Costs`."""
         return self._costs.at_least(spec)
 
-    def whole(self, spec: ModelSpec) -> float:
-        """See `Costs`."""
-        return self._costs.whole(spec)
-
     def prepare(self, specs: Sequence[ModelSpec]) -> None:
         """See `Costs`."""
         self._costs.prepare([s for s in specs if canonical_json(to_json(s)) not in self._found])
@@ -96,10 +87,6 @@ class _Counted(Costs):
     """Costs that need no measuring."""
 
     def at_least(self, spec: ModelSpec) -> float:
-        """The cost."""
-        return self.of(spec)
-
-    def whole(self, spec: ModelSpec) -> float:
         """The cost."""
         return self.of(spec)
 
@@ -148,12 +135,6 @@ class MeasuredLatency:
         self._parts: dict[str, tuple[Part, ...]] = {}
         self._failed: set[str] = set()  # another sitting may fare better
 
-    def whole(self, spec: ModelSpec) -> float:
-        """Milliseconds, measured in one piece: it is less or more than the sum of the parts."""
-        part = whole_of(spec)
-        self._find([(spec, part)])
-        return self._table.get(part.key) or math.inf
-
     def of(self, spec: ModelSpec) -> float:
         """Milliseconds, the sum of the parts; measures those that are not known yet."""
         self.prepare([spec])
@@ -168,12 +149,10 @@ class MeasuredLatency:
 
     def prepare(self, specs: Sequence[ModelSpec]) -> None:
         """See `Costs`."""
-        self._find([(spec, part) for spec in specs for part in self._parts_of(spec)])
-
-    def _find(self, parts: Sequence[tuple[ModelSpec, Part]]) -> None:
         missing = {
             part.key: (spec, part)
-            for spec, part in parts
+            for spec in specs
+            for part in self._parts_of(spec)
             if part.key not in self._failed and self._table.get(part.key) is None
         }
         if missing:
@@ -198,15 +177,24 @@ def write_part(spec: ModelSpec, part: Part, target: Target, scheme: Scheme, path
         ModelError: the target's converter cannot take it.
     """
     module = module_of(spec, part.name)
-    if scheme.calibration is not None and not part.begins:
-        # Between two layers in integers nothing is turned into floats and back: that took a tenth
-        # of what the parts of MobileNetV1 took in all.
-        scheme = dataclasses.replace(scheme, interface="float" if part.name == TAIL else "int8")
     if scheme.forms.get("stem") == "narrow" and part.name != WHOLE:
         if part.begins and is_narrow(module):
             scheme = target.schemes["fp32"]  # which by itself it would not be
         elif not part.begins:
             scheme = dataclasses.replace(scheme, forms={**scheme.forms, "stem": "int8"})
+    inside = scheme.calibration is not None and not (part.begins or part.ends)
+    if inside and target.name not in FLOAT_ENDS:
+        # A part whose last layer computes in floats has no such ends, in the network neither.
+        with contextlib.suppress(ModelError):
+            integers = dataclasses.replace(scheme, interface="int8")
+            _write_module(module, spec, part, target, integers, path)
+            return
+    _write_module(module, spec, part, target, scheme, path)
+
+
+def _write_module(
+    module: nn.Module, spec: ModelSpec, part: Part, target: Target, scheme: Scheme, path: Path
+) -> None:
     rng = np.random.default_rng(0)
     images = rng.standard_normal((RANGE_IMAGES, *part.shape)).astype(np.float32)
     example = torch.from_numpy(images[:1])

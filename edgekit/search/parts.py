@@ -8,6 +8,7 @@ is run.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Iterator
@@ -40,26 +41,26 @@ class Part:
         key: digest of all that its cost depends on; the same for equal parts of other networks.
         begins: whether nothing before it has more than `NARROW` channels: the beginning of a
             network of integers may be written in another way.
+        ends: whether it gives the scores.
     """
 
     name: str
     shape: Shape
     key: str
     begins: bool
+    ends: bool = False
 
 
 WHOLE = "whole network"
 """Name of the part that is all of them."""
 
 TAIL = "tail"
-"""Name of the part that gives the scores, of networks of the zoo."""
+"""Name of the last part of networks of the zoo."""
 
 
 def whole_of(spec: ModelSpec) -> Part:
-    """A network as one part."""
-    keys = "\n".join(part.key for part in parts_of(spec))
-    key = hashlib.sha256(f"{WHOLE}\n{keys}".encode()).hexdigest()
-    return Part(WHOLE, (3, spec.resolution, spec.resolution), key, begins=True)
+    """A network as one part; it is in no table, so its key says nothing."""
+    return Part(WHOLE, (3, spec.resolution, spec.resolution), "", begins=True, ends=True)
 
 
 def parts_of(spec: ModelSpec) -> tuple[Part, ...]:
@@ -131,7 +132,8 @@ def _walk(module: ConvNet, resolution: int) -> Iterator[tuple[Part, nn.Module]]:
     shape: Shape = (3, resolution, resolution)
     begins = True
     for name, own in _modules(module):
-        part = Part(name, shape, _key(own, shape, begins), begins)
+        ends = name == TAIL
+        part = Part(name, shape, _key(own, shape, begins, ends), begins, ends)
         yield part, own
         begins = begins and is_narrow(own)
         if name != TAIL:
@@ -170,7 +172,8 @@ def _layers(module: nn.Module, resolution: int) -> tuple[Part, ...]:
             shape = (int(x.shape[1]), int(x.shape[2]), int(x.shape[3]))
         begins = all(part.begins for part in found) and (not found or is_narrow(last[0]))
         last[:] = [layer]
-        found.append(Part(paths[layer], shape, _key(layer, shape, begins), begins))
+        key = _key(layer, shape, begins, ends=False)
+        found.append(Part(paths[layer], shape, key, begins))
 
     hooks = [
         layer.register_forward_pre_hook(note)
@@ -181,11 +184,15 @@ def _layers(module: nn.Module, resolution: int) -> tuple[Part, ...]:
         module.eval()(torch.zeros(1, 3, resolution, resolution))
     for hook in hooks:
         hook.remove()
+    if found:
+        key = _key(last[0], found[-1].shape, found[-1].begins, ends=True)
+        found[-1] = dataclasses.replace(found[-1], key=key, ends=True)
     return tuple(found)
 
 
-def _key(part: nn.Module, shape: Shape, begins: bool) -> str:
-    text = canonical_json({"part": _text(part), "shape": list(shape), "begins": begins})
+def _key(part: nn.Module, shape: Shape, begins: bool, ends: bool) -> str:
+    facts = {"part": _text(part), "shape": list(shape), "begins": begins, "ends": ends}
+    text = canonical_json(facts)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

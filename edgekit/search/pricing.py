@@ -18,7 +18,7 @@ from edgekit.search.costs import CostTable, cost_file
 from edgekit.search.jobs import PartFile
 from edgekit.search.journal import Place
 from edgekit.search.measuring import Measurer, Notify, Say
-from edgekit.search.parts import WHOLE, Part, parts_of
+from edgekit.search.parts import WHOLE, Part, parts_of, whole_of
 from edgekit.search.processes import Executor, Outcome
 from edgekit.search.task import Task
 
@@ -31,13 +31,14 @@ PARTS = 5
 
 
 MOST_BETWEEN = 2**24
-"""Bytes that are read between two runs of a part at most: caches of one core are smaller."""
+"""Bytes that are read between two runs of a part at most: it takes 2 ms, and the caches of a core
+are smaller on most machines."""
 
 
 def between_runs(size_bytes: float) -> int:
     """Bytes that are read between two runs of a part, of a network of that size.
 
-    A power of two, so that networks of about the same size share times.
+    The nearest power of two, so that networks of about the same size share times.
     """
     return min(int(2 ** round(math.log2(max(size_bytes, 1)))), MOST_BETWEEN)
 
@@ -57,7 +58,7 @@ def cost_table(task: Task, between: int) -> CostTable:
 
 
 class PartTimes:
-    """Measures parts; see `edgekit.search.costs.MeasuredLatency`.
+    """Measures parts, see `edgekit.search.costs.MeasuredLatency`, and whole networks among them.
 
     Args:
         table: that the reference's time is kept in.
@@ -105,6 +106,20 @@ class PartTimes:
             else:
                 yield own / other * self._nominal(other)
 
+    def whole(self, spec: ModelSpec) -> float:
+        """Milliseconds of a network in one piece, at the speed that its parts are measured at.
+
+        Raises:
+            ModelError: it cannot be written or run.
+        """
+        (found,) = self([(spec, whole_of(spec))])
+        if math.isinf(found):
+            raise ModelError(
+                f"'{spec.name}' with fresh weights cannot be written or run for "
+                f"{self._target.name}: a search by its latency compares its parts to that"
+            )
+        return found
+
     def _written(self, parts: Sequence[tuple[ModelSpec, Part]]) -> list[Mapping[str, bytes]]:
         """Files of parts by name; none where a part cannot be written."""
         files: list[Mapping[str, bytes]] = [{} for _ in parts]
@@ -128,11 +143,8 @@ class PartTimes:
         return files
 
     def _tell(self, spec: ModelSpec, part: Part, why: str) -> None:
-        self._say(
-            Place("parts", 0),
-            f"{part.name} of '{spec.name}' cannot be measured, so no network with it is proposed: "
-            f"{why}",
-        )
+        so = "" if part.name == WHOLE else ", so no network with it is proposed"
+        self._say(Place("parts", 0), f"{part.name} of '{spec.name}' cannot be measured{so}: {why}")
 
     def _reference(self) -> Path:
         """The file that others are measured in turns with, written once.

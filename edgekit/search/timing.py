@@ -1,8 +1,8 @@
 """A process that times small files, one after the other, against a reference that stays loaded.
 
 In a network the other layers run between two runs of a part, and the caches hold theirs then. So
-as many bytes as the network has are read between two runs: without that, sums of parts had slopes
-of 0.6 of the network's, and layers with many weights on small maps took too little
+about as many bytes as the network has are read between two runs: without that, layers with many
+weights on small maps take too little, and networks change by more than their parts
 (docs/benchmarks.md).
 
 Only it measures: the search itself may compute meanwhile. A file that makes it crash or hang ends
@@ -32,6 +32,11 @@ BLOCK_S = 0.006
 CACHE_LINE = 64
 MOST_RUNS = 12
 """Of a block, where something is read between two of them."""
+
+SLOW_S = 0.05
+FEW_ROUNDS = 5
+"""Of files that take longer: large networks have to be done within the limit, too."""
+
 WARM_UP = 4
 TIME_LIMIT_S = 60.0
 
@@ -140,11 +145,15 @@ def _ratio(
     own: Callable[[], None], reference: Callable[[], None], others: Numbers
 ) -> tuple[float, float]:
     """Milliseconds of both, from blocks in turns."""
-    runs = [max(3, round(BLOCK_S / _once(call))) for call in (own, reference)]
+    once_s = [_once(call) for call in (own, reference)]
+    runs = [max(3, round(BLOCK_S / seconds)) for seconds in once_s]
     if others.size:
         runs[0] = min(runs[0], MOST_RUNS)
+    slow = once_s[0] > SLOW_S
+    if slow:
+        runs[0] = 1
     found: tuple[list[float], list[float]] = ([], [])
-    for i in range(ROUNDS):
+    for i in range(FEW_ROUNDS if slow else ROUNDS):
         pair = ((0, own), (1, reference)) if i % 2 else ((1, reference), (0, own))
         for which, call in pair:
             # The reference tells the speed of the machine, and stays in the caches for that.

@@ -21,7 +21,14 @@ from edgekit.models.size import laid_out
 from edgekit.models.weights import Checkpoint, load_checkpoint, save_checkpoint
 from edgekit.quantize.integers import Integers
 from edgekit.search.bounds import USUAL_CHANGE, Appraisal, Bounds
-from edgekit.search.costs import Costs, CountedMacs, CountedSize, MeasuredLatency, Remembered
+from edgekit.search.costs import (
+    Costs,
+    CostTable,
+    CountedMacs,
+    CountedSize,
+    MeasuredLatency,
+    Remembered,
+)
 from edgekit.search.groups import resized
 from edgekit.search.jobs import Candidate, Found, PartFile, Setup
 from edgekit.search.journal import Journal, Place, Scored
@@ -112,14 +119,23 @@ class Workshop:
         else:
             self.start = self.measured(place, "start", self.first)
         costs = [self._costs(resource) for resource in self.task.resources]
-        self.bounds = Bounds(self.task.limits, self.start, costs)
-        for which, cost in enumerate(costs):
+        self.bounds = Bounds(self.task.limits, self.start, costs, self._whole)
+        for which in range(len(costs)):
             self.check_known(which, self.task.spec)
-            if math.isinf(cost.whole(self.task.spec)):
-                raise ModelError(
-                    f"'{self.task.spec.name}' with fresh weights cannot be written or run for "
-                    f"{self.task.target.name}: a search by its latency compares its parts to that"
-                )
+
+    def _whole(self, which: int) -> float:
+        """What the start costs in one piece, in the units of its parts; measured once.
+
+        Raises:
+            ModelError: it cannot be written or run with fresh weights.
+        """
+        if self.task.resources[which] in ("macs", "size"):
+            return self.bounds.costs[which].of(self.task.spec)
+        for record in self.journal.events("whole"):
+            return float(record["latency_ms"])
+        latency_ms = self._part_times.whole(self.task.spec)
+        self.journal.note("whole", Place("parts", 0), {"latency_ms": latency_ms})
+        return latency_ms
 
     def check_known(self, which: int, spec: ModelSpec) -> None:
         """Refuses a network of which something cannot be priced.
@@ -148,15 +164,23 @@ class Workshop:
         """Of latency, and of energy, of which it is the proposal, too: what runs longer takes
         more.
         """
-        between = between_runs(self.start.costs["size"])
-        table = cost_table(self.task, between)
+        return Remembered(MeasuredLatency(self._table, self._part_times))
+
+    @functools.cached_property
+    def _table(self) -> CostTable:
+        table = cost_table(self.task, between_runs(self.start.costs["size"]))
         self._closing.callback(table.close)
+        return table
+
+    @functools.cached_property
+    def _part_times(self) -> PartTimes:
         times = PartTimes(
-            table, between, self.task.target, self.task.scheme, self._executor, self._measurer,
-            self.notify, self.say, self.journal.spending,
+            self._table, between_runs(self.start.costs["size"]), self.task.target,
+            self.task.scheme, self._executor, self._measurer, self.notify, self.say,
+            self.journal.spending,
         )  # fmt: skip
         self._closing.callback(times.close)
-        return Remembered(MeasuredLatency(table, times))
+        return times
 
     def close(self) -> None:
         """Ends all processes."""

@@ -42,9 +42,6 @@ class Priced:
     def at_least(self, spec: ModelSpec) -> float:
         return self.least
 
-    def whole(self, spec: ModelSpec) -> float:
-        raise AssertionError
-
     def prepare(self, specs: Sequence[ModelSpec]) -> None:
         self.asked |= {widths_of(spec)[NAME] for spec in specs}
 
