@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from command_line import CommandLine
@@ -133,8 +134,10 @@ def test_a_device_that_comes_back_is_waited_for(
 class BySize:
     """Times of parts by the sizes of their files: the same on every machine."""
 
-    def __init__(self, *_: object) -> None:
-        pass
+    between: ClassVar[set[int]] = set()
+
+    def __init__(self, target: str, reference: Path, threads: int, between: int) -> None:
+        self.between.add(between)
 
     def time(self, path: Path, *, whole: bool) -> tuple[float, float]:
         return path.stat().st_size / 1e6, 1.0
@@ -166,6 +169,49 @@ def test_noise_makes_measurements_longer_and_steps_larger(
         ]
     # What keeps the budget however wide its interval is not measured again.
     assert {one["seconds"] for one in found if one["ci95"][1] < 0.8} == {0.4}
+
+
+@inline
+def test_networks_correct_what_is_predicted_and_how_far_steps_go(
+    run: CommandLine, trained: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.power = 2  # of what the parts say
+    BySize.between.clear()
+    monkeypatch.setattr(measuring, "Timer", BySize)
+    words = ("--budget", "latency=0.7x", *QUICK, "--reduction", "0.1", "-o", "s", "--json")
+    found = run("search", trained, *words).json
+    (between,) = BySize.between
+    assert 0.7 < between / found["baseline"]["size_bytes"] < 1.42
+    ratios, errors = [1.0], []
+    for one in found["steps"][1:]:
+        if one["kind"] == "adapted":
+            errors.append(one["predicted"] / one["latency_ms"] - 1)
+            ratios.append(one["latency_ratio"])
+    assert len(errors) >= 3
+    assert 0 < errors[-2] < errors[0]
+    with contextlib.closing(sqlite3.connect("s/journal.sqlite")) as connection:
+        wanted = [
+            json.loads(record)["wanted"]
+            for (record,) in connection.execute(
+                "SELECT record FROM events WHERE kind = 'proposals' ORDER BY step"
+            )
+        ]
+    # Steps take more than they should, but less and less so.
+    more = [
+        (1 - after / before) / (1 - share)
+        for before, after, share in zip(ratios, ratios[1:], wanted, strict=False)
+    ]
+    assert more[0] > 1.3
+    assert more[-2] < more[0]
+    (whole,) = wholes()
+    assert whole > 0
+
+
+def wholes() -> list[float]:
+    """What the start took in one piece, as often as that was measured."""
+    with contextlib.closing(sqlite3.connect("s/journal.sqlite")) as connection:
+        rows = connection.execute("SELECT record FROM events WHERE kind = 'whole'").fetchall()
+    return [json.loads(record)["latency_ms"] for (record,) in rows]
 
 
 @inline
