@@ -166,7 +166,7 @@ class Measurer:
         """Milliseconds of a part and of what it was measured in turns with.
 
         Args:
-            between: bytes of all parts of the network; the same for all calls.
+            between: bytes that are read between two runs of a part; the same for all calls.
             whole: whether it is the whole network.
 
         Raises:
