@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 FLOAT_ENDS = ("openvino",)
 """Targets whose parts take and give floats inside networks of integers, too: what stands at the
 ends of its files of integers takes as long. In the others turning floats into integers and back
-took a tenth of all parts of MobileNetV1 in TFLite, and a third of one in ONNX."""
+took a tenth of all parts of MobileNetV1 in TFLite, and a third of one in ONNX
+(docs/benchmarks.md)."""
 
 RANGE_IMAGES = 16
 """Random inputs that the ranges of integers come from: times do not depend on them."""
