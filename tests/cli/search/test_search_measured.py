@@ -18,7 +18,7 @@ from small_searches import QUICK, steps
 
 from edgekit.contract import target_by_suffix
 from edgekit.core import Energy
-from edgekit.errors import UnavailableError
+from edgekit.errors import InputError, UnavailableError
 from edgekit.measure.comparing import Comparison
 from edgekit.measure.session import Effort
 from edgekit.measure.subjects import Subject
@@ -205,6 +205,24 @@ def test_networks_correct_what_is_predicted_and_how_far_steps_go(
     assert more[-2] < more[0]
     (whole,) = wholes()
     assert whole > 0
+
+
+@inline
+def test_a_start_that_cannot_be_timed_in_one_piece_is_named(
+    run: CommandLine, trained: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PartsOnly(BySize):
+        def time(self, path: Path, *, whole: bool) -> tuple[float, float]:
+            if whole:
+                raise InputError("it is too large")
+            return super().time(path, whole=whole)
+
+    monkeypatch.setattr(measuring, "Timer", PartsOnly)
+    result = run("search", trained, "--budget", "latency=0.8x", *QUICK, "-o", "s")
+    assert result.code == 3
+    assert "with fresh weights cannot be written or run for tflite" in result.message
+    assert "whole network of " in result.err
+    assert "it is too large" in result.err
 
 
 def wholes() -> list[float]:
