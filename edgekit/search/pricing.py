@@ -31,8 +31,8 @@ PARTS = 5
 
 
 MOST_BETWEEN = 2**24
-"""Bytes that are read between two runs of a part at most: it takes 0.7 ms here, and the caches of a core
-are smaller on most machines."""
+"""Bytes that are read between two runs of a part at most: it takes 0.7 ms here, and the caches of
+a core are smaller on most machines."""
 
 
 def between_runs(size_bytes: float) -> int:
