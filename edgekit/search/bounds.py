@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgekit.core import ModelSpec
@@ -50,7 +49,6 @@ class Bounds:
 
     Args:
         start: the network that it is relative to, measured.
-        whole: what the start costs in one piece, by limit, in the units of ``costs``.
 
     Attributes:
         limits: of the budget.
@@ -58,15 +56,8 @@ class Bounds:
         values: by limit, what a network may cost.
     """
 
-    def __init__(
-        self,
-        limits: Sequence[Limit],
-        start: Step,
-        costs: Sequence[Costs],
-        whole: Callable[[int], float],
-    ) -> None:
+    def __init__(self, limits: Sequence[Limit], start: Step, costs: Sequence[Costs]) -> None:
         self.limits, self.costs, self._start = limits, costs, start
-        self._whole = functools.cache(whole)
         self._visited: Sequence[Step] = [start]
         self._rates: dict[int, float] = {}
         self.values = [self._value(limit) for limit in limits]
@@ -103,10 +94,13 @@ class Bounds:
 
         Before there are any, it is the start's cost over what it takes in one piece among the
         parts.
+
+        Raises:
+            ModelError: the start cannot be measured in one piece.
         """
         if which not in self._rates:
             resource, costs = self.limits[which].resource, self.costs[which]
-            plain = self._start.costs[resource] / self._whole(which)
+            plain = self._start.costs[resource] / costs.whole(self._start.spec)
             pairs = [
                 (costs.of(b.spec) - costs.of(a.spec), (b.costs[resource] - a.costs[resource]))
                 for a, b in itertools.pairwise(self._visited)

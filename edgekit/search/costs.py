@@ -24,7 +24,7 @@ from edgekit.lowering import lower
 from edgekit.models import family_of
 from edgekit.models.size import laid_out
 from edgekit.native_output import captured
-from edgekit.search.parts import WHOLE, Part, is_narrow, macs_of, module_of, parts_of
+from edgekit.search.parts import WHOLE, Part, is_narrow, macs_of, module_of, parts_of, whole_of
 
 if TYPE_CHECKING:
     from edgekit.core import Array
@@ -54,6 +54,13 @@ class Costs(Protocol):
         It is infinite where some of the network cannot be written or run.
         """
 
+    def whole(self, spec: ModelSpec) -> float:
+        """The cost in one piece, in the units of `of`, which may add up parts.
+
+        Raises:
+            ModelError: it cannot be written or run in one piece.
+        """
+
     def at_least(self, spec: ModelSpec) -> float:
         """A cost that it does not go below, by what is known already: nothing is found out."""
 
@@ -75,6 +82,10 @@ class Remembered:
             self._found[key] = self._costs.of(spec)
         return self._found[key]
 
+    def whole(self, spec: ModelSpec) -> float:
+        """See `Costs`."""
+        return self._costs.whole(spec)
+
     def at_least(self, spec: ModelSpec) -> float:
         """See `Costs`."""
         return self._costs.at_least(spec)
@@ -86,6 +97,10 @@ class Remembered:
 
 class _Counted(Costs):
     """Costs that need no measuring."""
+
+    def whole(self, spec: ModelSpec) -> float:
+        """The cost."""
+        return self.of(spec)
 
     def at_least(self, spec: ModelSpec) -> float:
         """The cost."""
@@ -117,7 +132,7 @@ class CountedSize(_Counted):
 
 
 class MeasuredLatency:
-    """Sums of parts, each measured once as a small file.
+    """Sums of parts, each measured once as a small file; whole networks are measured alike.
 
     Args:
         table: where times are kept; see `CostTable`.
@@ -144,16 +159,31 @@ class MeasuredLatency:
             return math.inf
         return self.at_least(spec)
 
+    def whole(self, spec: ModelSpec) -> float:
+        """See `Costs`: milliseconds, measured as the parts are."""
+        part = whole_of(spec)
+        self._find([(spec, part)])
+        found = self._table.get(part.key)
+        if found is None:
+            raise ModelError(
+                f"'{spec.name}' with fresh weights cannot be written or run in one piece: a search "
+                f"by its latency compares its parts to that"
+            )
+        return found
+
     def at_least(self, spec: ModelSpec) -> float:
         """See `Costs`: the sum of the parts that have been measured."""
         return sum(self._table.get(part.key) or 0.0 for part in self._parts_of(spec))
 
     def prepare(self, specs: Sequence[ModelSpec]) -> None:
         """See `Costs`."""
+        self._find([(spec, part) for spec in specs for part in self._parts_of(spec)])
+
+    def _find(self, parts: Sequence[tuple[ModelSpec, Part]]) -> None:
+        """Measures those that are not known."""
         missing = {
             part.key: (spec, part)
-            for spec in specs
-            for part in self._parts_of(spec)
+            for spec, part in parts
             if part.key not in self._failed and self._table.get(part.key) is None
         }
         if missing:

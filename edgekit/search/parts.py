@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from edgekit.core import NARROW, ModelSpec, canonical_json
+from edgekit.core import NARROW, ModelSpec, canonical_json, to_json
 from edgekit.models import build, family_of
 from edgekit.models.adapted import is_adapted
 from edgekit.models.blocks import ConvNet, stabilize
@@ -59,8 +59,9 @@ TAIL = "tail"
 
 
 def whole_of(spec: ModelSpec) -> Part:
-    """A network as one part; it is in no table, so its key says nothing."""
-    return Part(WHOLE, (3, spec.resolution, spec.resolution), "", begins=True, ends=True)
+    """A network as one part."""
+    key = _digest({"network": to_json(spec)})
+    return Part(WHOLE, (3, spec.resolution, spec.resolution), key, begins=True, ends=True)
 
 
 def parts_of(spec: ModelSpec) -> tuple[Part, ...]:
@@ -191,9 +192,11 @@ def _layers(module: nn.Module, resolution: int) -> tuple[Part, ...]:
 
 
 def _key(part: nn.Module, shape: Shape, begins: bool, ends: bool) -> str:
-    facts = {"part": _text(part), "shape": list(shape), "begins": begins, "ends": ends}
-    text = canonical_json(facts)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return _digest({"part": _text(part), "shape": list(shape), "begins": begins, "ends": ends})
+
+
+def _digest(facts: dict[str, object]) -> str:
+    return hashlib.sha256(canonical_json(facts).encode()).hexdigest()
 
 
 def module_of(spec: ModelSpec, name: str) -> nn.Module:

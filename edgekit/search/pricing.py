@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import tempfile
@@ -9,16 +10,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from edgekit.core import ModelSpec, Scheme, Target, to_json
+from edgekit.core import ModelSpec, to_json
 from edgekit.devices import host
 from edgekit.errors import InputError, ModelError
 from edgekit.measure.store import data_folder
 from edgekit.models import find_spec
-from edgekit.search.costs import CostTable, cost_file
+from edgekit.search.costs import (
+    Costs,
+    CostTable,
+    CountedMacs,
+    CountedSize,
+    MeasuredLatency,
+    Remembered,
+    cost_file,
+)
 from edgekit.search.jobs import PartFile
 from edgekit.search.journal import Place
 from edgekit.search.measuring import Measurer, Notify, Say
-from edgekit.search.parts import WHOLE, Part, parts_of, whole_of
+from edgekit.search.parts import WHOLE, Part, parts_of
 from edgekit.search.processes import Executor, Outcome
 from edgekit.search.task import Task
 
@@ -57,28 +66,77 @@ def cost_table(task: Task, between: int) -> CostTable:
     return CostTable(cost_file(data_folder(), task.device), conditions)
 
 
-class PartTimes:
-    """Measures parts, see `edgekit.search.costs.MeasuredLatency`, and whole networks among them.
+class Pricing:
+    """What networks of a search are predicted to cost.
 
     Args:
-        table: that the reference's time is kept in.
-        between: bytes that are read between two runs of a part.
+        size_bytes: of the start's file.
         spending: accounts for the time of a block.
+
+    Attributes:
+        costs: by limit of the budget.
     """
 
     def __init__(
         self,
-        table: CostTable,
-        between: int,
-        target: Target,
-        scheme: Scheme,
+        task: Task,
+        size_bytes: float,
         executor: Executor,
         measurer: Measurer,
         notify: Notify,
         say: Say,
         spending: Callable[[str], AbstractContextManager[None]],
     ) -> None:
-        self._table, self._between, self._target, self._scheme = table, between, target, scheme
+        self._between, self._task = between_runs(size_bytes), task
+        self._helpers = (executor, measurer, notify, say, spending)
+        self._closing = contextlib.ExitStack()
+        self.costs: Sequence[Costs] = [self._of(resource) for resource in task.resources]
+
+    def _of(self, resource: str) -> Costs:
+        if resource == "macs":
+            return Remembered(CountedMacs())
+        if resource == "size":
+            return Remembered(CountedSize())
+        return self._measured
+
+    @functools.cached_property
+    def _measured(self) -> Costs:
+        """Of latency, and of energy, of which it is the proposal, too: what runs longer takes
+        more.
+        """
+        table = cost_table(self._task, self._between)
+        times = PartTimes(table, self._between, self._task, *self._helpers)
+        self._closing.callback(table.close)
+        self._closing.callback(times.close)
+        return Remembered(MeasuredLatency(table, times))
+
+    def close(self) -> None:
+        """Closes the table and removes files."""
+        self._closing.close()
+
+
+class PartTimes:
+    """Measures parts, and whole networks among them, see `edgekit.search.costs.MeasuredLatency`.
+
+    Args:
+        table: that the reference's time is kept in.
+        between: bytes that are read between two runs of a part.
+        spending: see `Pricing`.
+    """
+
+    def __init__(
+        self,
+        table: CostTable,
+        between: int,
+        task: Task,
+        executor: Executor,
+        measurer: Measurer,
+        notify: Notify,
+        say: Say,
+        spending: Callable[[str], AbstractContextManager[None]],
+    ) -> None:
+        self._table, self._between = table, between
+        self._target, self._scheme = task.target, task.scheme
         self._executor, self._measurer = executor, measurer
         self._notify, self._say, self._spending = notify, say, spending
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -105,20 +163,6 @@ class PartTimes:
                 yield math.inf
             else:
                 yield own / other * self._nominal(other)
-
-    def whole(self, spec: ModelSpec) -> float:
-        """Milliseconds of a network in one piece, at the speed that its parts are measured at.
-
-        Raises:
-            ModelError: it cannot be written or run.
-        """
-        (found,) = self([(spec, whole_of(spec))])
-        if math.isinf(found):
-            raise ModelError(
-                f"'{spec.name}' with fresh weights cannot be written or run for "
-                f"{self._target.name}: a search by its latency compares its parts to that"
-            )
-        return found
 
     def _written(self, parts: Sequence[tuple[ModelSpec, Part]]) -> list[Mapping[str, bytes]]:
         """Files of parts by name; none where a part cannot be written."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import math
 import shutil
@@ -21,21 +20,14 @@ from edgekit.models.size import laid_out
 from edgekit.models.weights import Checkpoint, load_checkpoint, save_checkpoint
 from edgekit.quantize.integers import Integers
 from edgekit.search.bounds import USUAL_CHANGE, Appraisal, Bounds
-from edgekit.search.costs import (
-    Costs,
-    CostTable,
-    CountedMacs,
-    CountedSize,
-    MeasuredLatency,
-    Remembered,
-)
+from edgekit.search.costs import CountedMacs
 from edgekit.search.groups import resized
 from edgekit.search.jobs import Candidate, Found, PartFile, Setup
 from edgekit.search.journal import Journal, Place, Scored
 from edgekit.search.learning import SELECTION
 from edgekit.search.measuring import Measurer, Notify
 from edgekit.search.parts import whole_of
-from edgekit.search.pricing import PartTimes, between_runs, cost_table
+from edgekit.search.pricing import Pricing
 from edgekit.search.processes import Executor, Outcome
 from edgekit.search.records import Step
 from edgekit.search.scaling import on_grid
@@ -118,24 +110,14 @@ class Workshop:
             self.start = from_json(Step, known[0])
         else:
             self.start = self.measured(place, "start", self.first)
-        costs = [self._costs(resource) for resource in self.task.resources]
-        self.bounds = Bounds(self.task.limits, self.start, costs, self._whole)
-        for which in range(len(costs)):
+        pricing = Pricing(
+            self.task, self.start.costs["size"], self._executor, self._measurer, self.notify,
+            self.say, self.journal.spending,
+        )  # fmt: skip
+        self._closing.callback(pricing.close)
+        self.bounds = Bounds(self.task.limits, self.start, pricing.costs)
+        for which in range(len(self.task.limits)):
             self.check_known(which, self.task.spec)
-
-    def _whole(self, which: int) -> float:
-        """What the start costs in one piece, in the units of its parts; measured once.
-
-        Raises:
-            ModelError: it cannot be written or run with fresh weights.
-        """
-        if self.task.resources[which] in ("macs", "size"):
-            return self.bounds.costs[which].of(self.task.spec)
-        for record in self.journal.events("whole"):
-            return float(record["latency_ms"])
-        latency_ms = self._part_times.whole(self.task.spec)
-        self.journal.note("whole", Place("parts", 0), {"latency_ms": latency_ms})
-        return latency_ms
 
     def check_known(self, which: int, spec: ModelSpec) -> None:
         """Refuses a network of which something cannot be priced.
@@ -151,36 +133,6 @@ class Workshop:
                 f"parts of '{spec.name}' cannot be written or run for {self.task.target.name}: a "
                 f"search by its latency needs all of them"
             )
-
-    def _costs(self, resource: str) -> Costs:
-        if resource == "macs":
-            return Remembered(CountedMacs())
-        if resource == "size":
-            return Remembered(CountedSize())
-        return self._measured_costs
-
-    @functools.cached_property
-    def _measured_costs(self) -> Costs:
-        """Of latency, and of energy, of which it is the proposal, too: what runs longer takes
-        more.
-        """
-        return Remembered(MeasuredLatency(self._table, self._part_times))
-
-    @functools.cached_property
-    def _table(self) -> CostTable:
-        table = cost_table(self.task, between_runs(self.start.costs["size"]))
-        self._closing.callback(table.close)
-        return table
-
-    @functools.cached_property
-    def _part_times(self) -> PartTimes:
-        times = PartTimes(
-            self._table, between_runs(self.start.costs["size"]), self.task.target,
-            self.task.scheme, self._executor, self._measurer, self.notify, self.say,
-            self.journal.spending,
-        )  # fmt: skip
-        self._closing.callback(times.close)
-        return times
 
     def close(self) -> None:
         """Ends all processes."""

@@ -94,11 +94,7 @@ def timed(target: Target, reference: Path, files: Sequence[Path], between: int =
 
 
 class Sums:
-    """Costs of networks by their parts, over the start's latency.
-
-    Attributes:
-        whole: of the start in one piece, with fresh weights.
-    """
+    """Costs of networks by their parts, over the start's latency."""
 
     resource = "latency"
 
@@ -122,12 +118,16 @@ class Sums:
             times = timed(target, start, files, between)
             path = Path(folder) / f"whole{target.suffix}"
             write_part(specs[0], whole_of(specs[0]), target, scheme, path)
-            self.whole = statistics.median(timed(target, start, [path] * TIMES))
+            self._whole = statistics.median(timed(target, start, [path] * TIMES))
         self._times: Mapping[str, float] = dict(zip(parts, times, strict=True))
 
     def of(self, spec: ModelSpec) -> float:
         """See `edgekit.search.costs.Costs`, as all that follows."""
         return sum(self._times[part.key] for part in parts_of(spec))
+
+    def whole(self, spec: ModelSpec) -> float:
+        """Of the start; there is no other."""
+        return self._whole
 
     def at_least(self, spec: ModelSpec) -> float:
         """All are known."""
@@ -139,7 +139,7 @@ class Sums:
 
 def as_searches(steps: Sequence[Step], sums: Sums) -> list[float]:
     """Relative errors of what searches predict of each network from the one before."""
-    bounds = Bounds(parse_budget("latency=0.5x"), steps[0], [sums], lambda which: sums.whole)
+    bounds = Bounds(parse_budget("latency=0.5x"), steps[0], [sums])
     errors = []
     for number in range(1, len(steps)):
         bounds.learn(steps[:number])

@@ -32,7 +32,7 @@ from edgekit.search.costs import (
     write_part,
 )
 from edgekit.search.groups import resized
-from edgekit.search.parts import TAIL, WHOLE, Part, module_of, parts_of
+from edgekit.search.parts import TAIL, WHOLE, Part, module_of, parts_of, whole_of
 from edgekit.search.pricing import between_runs
 from edgekit.search.timing import Timer
 
@@ -395,3 +395,13 @@ def test_what_hangs_is_ended(networks: dict[str, Path], monkeypatch: pytest.Monk
     with pytest.raises(ModelError, match="crashed or hung twice"):
         timer.time(networks["wide"])
     assert timer._process is None
+
+
+def test_a_whole_network_is_measured_once_as_its_parts_are(tmp_path: Path) -> None:
+    spec, clock = small("mobilenetv1"), Clock()
+    found = costs(tmp_path, clock).whole(spec)
+    assert clock.measured == [whole_of(spec).key]
+    assert costs(tmp_path, clock).whole(spec) == found
+    assert clock.calls == 1
+    costs(tmp_path, clock).whole(resized(spec, {"block3.out": 16}))
+    assert clock.calls == 2

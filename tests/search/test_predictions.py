@@ -26,12 +26,20 @@ def narrow(width: int) -> ModelSpec:
 
 
 class Parts:
-    """Parts that take as many units as a group has channels, and some that are always there."""
+    """Parts that take as many units as a group has channels, and some that are always there.
+
+    Args:
+        whole: of the start in one piece.
+    """
 
     resource = "latency"
 
-    def __init__(self, others: float) -> None:
-        self._others = others
+    def __init__(self, others: float, whole: float) -> None:
+        self._others, self._whole = others, whole
+
+    def whole(self, spec: ModelSpec) -> float:
+        assert spec == SPEC
+        return self._whole
 
     def of(self, spec: ModelSpec) -> float:
         return self._others + widths_of(spec)[NAME]
@@ -43,17 +51,17 @@ def step(width: int, costs: Mapping[str, float], kind: str = "adapted") -> Step:
     return step
 
 
-def bounds(costs: Any, start: Step, whole: float) -> Bounds:
+def bounds(costs: Any, start: Step) -> Bounds:
     limit: Any = SimpleNamespace(
         resource=costs.resource, relative=True, absolute=lambda cost: cost / 2
     )
-    return Bounds([limit], start, [costs], lambda which: whole)
+    return Bounds([limit], start, [costs])
 
 
 def test_what_is_counted_is_exact() -> None:
     macs = CountedMacs()
     start = step(START, {"macs": macs.of(SPEC)}, "start")
-    found = bounds(macs, start, macs.of(SPEC))
+    found = bounds(macs, start)
     found.learn([start, step(64, {"macs": macs.of(narrow(64))})])
     assert found.predicted(narrow(32), start, 0) == pytest.approx(macs.of(narrow(32)))
 
@@ -61,7 +69,7 @@ def test_what_is_counted_is_exact() -> None:
 def test_overhead_of_parts_is_not_taken_away_with_channels() -> None:
     """The network takes 100 at the start; its parts have an overhead of 200 in all."""
     start = step(START, {"latency": 100.0}, "start")
-    found = bounds(Parts(200.0), start, 100.0)
+    found = bounds(Parts(200.0, 100.0), start)
     assert found.predicted(narrow(START - 32), start, 0) == pytest.approx(68.0)
     share = found.left_of_parts(start, 0, 0.68)
     assert share * (200 + START) == pytest.approx(200 + START - 32)
@@ -69,14 +77,14 @@ def test_overhead_of_parts_is_not_taken_away_with_channels() -> None:
 
 def test_the_machine_may_be_faster_than_when_its_parts_were_measured() -> None:
     start = step(START, {"latency": 50.0}, "start")
-    found = bounds(Parts(0.0), start, 100.0)
+    found = bounds(Parts(0.0, 100.0), start)
     assert found.predicted(narrow(START - 32), start, 0) == pytest.approx(50 - 16)
 
 
 def test_visited_networks_correct_the_rate() -> None:
     """Each channel takes half as much again as in the parts."""
     start = step(START, {"latency": 300.0}, "start")
-    found = bounds(Parts(44.0), start, 300.0)
+    found = bounds(Parts(44.0, 300.0), start)
     visited, errors = [start], []
     for width in range(START - 32, 32, -32):
         now = 300 - 1.5 * (START - width)
@@ -96,14 +104,14 @@ def test_visited_networks_correct_the_rate() -> None:
 
 def test_what_is_not_known_is_infinite() -> None:
     start = step(START, {"latency": 300.0}, "start")
-    found = bounds(Parts(math.inf), start, 300.0)
+    found = bounds(Parts(math.inf, 300.0), start)
     assert math.isinf(found.predicted(narrow(64), start, 0))
 
 
 @pytest.mark.parametrize("after", [0.0, 500.0])
 def test_noise_does_not_turn_it_over(after: float) -> None:
     start = step(START, {"latency": 300.0}, "start")
-    found = bounds(Parts(0.0), start, 300.0)
+    found = bounds(Parts(0.0, 300.0), start)
     found.learn([start, step(64, {"latency": after})])
     assert 1 / MOST_OFF <= found.rate(0) <= MOST_OFF
     assert found.predicted(narrow(8), step(64, {"latency": 10.0}), 0) == 10 * LEAST_PREDICTED

@@ -23,6 +23,7 @@ from edgekit.measure.comparing import Comparison
 from edgekit.measure.session import Effort
 from edgekit.measure.subjects import Subject
 from edgekit.search import contest, measuring
+from edgekit.search.parts import WHOLE
 
 inline = pytest.mark.usefixtures("inline")
 
@@ -173,7 +174,11 @@ def test_noise_makes_measurements_longer_and_steps_larger(
 
 @inline
 def test_networks_correct_what_is_predicted_and_how_far_steps_go(
-    run: CommandLine, trained: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+    run: CommandLine,
+    trained: Path,
+    device: Device,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     device.power = 2  # of what the parts say
     BySize.between.clear()
@@ -203,8 +208,7 @@ def test_networks_correct_what_is_predicted_and_how_far_steps_go(
     ]
     assert more[0] > 1.3
     assert more[-2] < more[0]
-    (whole,) = wholes()
-    assert whole > 0
+    assert len(wholes(tmp_path)) == 1
 
 
 @inline
@@ -220,16 +224,17 @@ def test_a_start_that_cannot_be_timed_in_one_piece_is_named(
     monkeypatch.setattr(measuring, "Timer", PartsOnly)
     result = run("search", trained, "--budget", "latency=0.8x", *QUICK, "-o", "s")
     assert result.code == 3
-    assert "with fresh weights cannot be written or run for tflite" in result.message
+    assert "with fresh weights cannot be written or run in one piece" in result.message
     assert "whole network of " in result.err
     assert "it is too large" in result.err
 
 
-def wholes() -> list[float]:
-    """What the start took in one piece, as often as that was measured."""
-    with contextlib.closing(sqlite3.connect("s/journal.sqlite")) as connection:
-        rows = connection.execute("SELECT record FROM events WHERE kind = 'whole'").fetchall()
-    return [json.loads(record)["latency_ms"] for (record,) in rows]
+def wholes(folder: Path) -> list[float]:
+    """Times of whole networks in the table of parts."""
+    (table,) = folder.glob("home/profiles/*/parts.sqlite")
+    with contextlib.closing(sqlite3.connect(table)) as connection:
+        rows = connection.execute("SELECT latency_ms FROM parts WHERE name = ?", (WHOLE,))
+        return [float(latency_ms) for (latency_ms,) in rows]
 
 
 @inline
@@ -309,7 +314,8 @@ def test_latencies_of_the_runtime_steer_it(
     contract = json.loads(Path(f"{found['final']['artifact']}.json").read_text())
     precision = more[3] if "-p" in more else "fp32"
     assert contract["scheme"]["precision"] == precision
-    # The times are there now.
+    # The times are there now, that of the start in one piece, too.
+    assert len(wholes(tmp_path)) == 1
     again = run("search", trained, *words, "-o", "t").json
     assert again["seconds"].get("writing parts", 0) < found["seconds"]["writing parts"]
     assert [step["width"] for step in again["steps"]] == [step["width"] for step in found["steps"]]
