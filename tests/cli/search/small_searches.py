@@ -15,7 +15,7 @@ from edgekit.search.jobs import Candidate
 from edgekit.search.processes import Doable, Outcome, Report, Worker
 
 QUICK = (
-    "--target", "tflite", "--reduction", 0.2, "--tune-steps", 2, "--finish-epochs", 0,
+    "--target", "tflite", "--reduction", 0.2, "--tune-steps", 1, "--finish-epochs", 0,
     "--no-distill", "--workers", 1, "--selection-images", 100,
 )  # fmt: skip
 
