@@ -106,6 +106,7 @@ class Candidate:
         epoch: whose order of images comes first.
         scratch: forget the weights first.
         keep: whether the network is wanted.
+        thorough: score it on all images of the split, whatever `Setup.selection_images` says.
         weight: how many times the time limit it may take.
         wide: whether it may use all cores, as it runs alone.
     """
@@ -123,6 +124,7 @@ class Candidate:
     scratch: bool = False
     recalibrate: bool = True
     keep: bool = False
+    thorough: bool = False
     weight: float = 1.0
     wide: bool = False
 
@@ -151,7 +153,7 @@ class Candidate:
         steps = self.steps + self.epochs * learner.epoch_steps
         if steps:
             learner.tune(module, steps, self.rate, self.epoch)
-        top1, loss = learner.score(module)
+        top1, loss = learner.score(module, thorough=self.thorough)
         kept = None
         if self.keep:
             kept = _saved(

@@ -33,7 +33,7 @@ class Learner:
         source: with the splits ``train`` and `SELECTION`.
         facts: how images become inputs.
         teacher: whose scores are learned, too; ``None`` for labels alone. It is taken over.
-        selection: images that networks are scored on, at most; a part that is drawn once.
+        selection: images that networks are usually scored on, at most; a part that is drawn once.
 
     Raises:
         DataError: a split is missing, or an image cannot be decoded.
@@ -132,12 +132,18 @@ class Learner:
         return (loss + F.kl_div(found, wanted, log_target=True, reduction="batchmean")) / 2
 
     @torch.no_grad()
-    def score(self, module: nn.Module) -> tuple[float, float]:
-        """Top-1, a fraction, and mean loss on the images that candidates are chosen by."""
+    def score(self, module: nn.Module, *, thorough: bool = False) -> tuple[float, float]:
+        """Top-1, a fraction, and mean loss on the images that candidates are chosen by.
+
+        Args:
+            thorough: take all images of the split.
+        """
         module.eval()
-        right, loss, count = 0, 0.0, len(self._selection)
+        images = self._images[SELECTION]
+        chosen = list(range(len(images))) if thorough else self._selection
+        right, loss, count = 0, 0.0, len(chosen)
         for start in range(0, count, 256):
-            pixels, labels = self._images[SELECTION].fetch(self._selection[start : start + 256])
+            pixels, labels = images.fetch(chosen[start : start + 256])
             scores = module(self.inputs(pixels))
             right += int((scores.argmax(1) == labels).sum())
             loss += float(F.cross_entropy(scores, labels, reduction="sum"))

@@ -33,8 +33,9 @@ ROUNDS = (0, 1, 3)
 """Multiples of the short training that candidates have had after each round; the better half of
 them goes into the next one (successive halving, arXiv:1502.07943)."""
 
-SLACK = 0.04
-"""A network that is further than this share below its budget gets channels back."""
+SLACK = 0.02
+"""A network that is further than this share below its budget gets channels back; the upper end of
+an interval counts."""
 
 FEWEST = 3
 """Candidates that are trained at least."""
@@ -137,11 +138,13 @@ def _clipped(shop: Workshop, before: Step, last: Step) -> dict[str, int] | None:
     Predictions are a few percent off; with both networks measured the line between them is better.
     """
     worst = shop.bounds.worst(last)
-    if shop.bounds.excess(last)[worst] > 1 - SLACK:
+    excess = shop.bounds.excess(last)[worst]
+    if excess > 1 - SLACK:
         return None
     resource = shop.task.resources[worst]
     low, high = last.costs[resource], before.costs[resource]
-    share = (shop.bounds.values[worst] * (1 - SLACK / 2) - low) / max(high - low, 1e-12)
+    wanted = (1 - SLACK / 2) / excess * low  # its interval will be about as wide
+    share = (wanted - low) / max(high - low, 1e-12)
     now, then = widths_of(last.spec), widths_of(before.spec)
     taken = {name: (now[name], then[name]) for name in shop.free if now[name] < then[name]}
     sizes = between(taken, share)

@@ -255,10 +255,16 @@ def test_a_budget_that_only_wider_networks_keep_is_not_refused(
 
 
 @inline
+@pytest.mark.parametrize("half_width", [0.001, 0.02])
 def test_a_step_that_went_too_far_gets_channels_back(
-    run: CommandLine, trained: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+    half_width: float,
+    run: CommandLine,
+    trained: Path,
+    device: Device,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    device.power = 6  # of what the parts say
+    """As many as fit with the interval that is measured."""
+    device.power, device.half_width = 6, half_width  # power: of what the parts say
     monkeypatch.setattr(measuring, "Timer", BySize)
     words = ("--budget", "latency=0.85x", *QUICK, "--reduction", "0.4", "-o", "s", "--json")
     found = run("search", trained, *words).json
