@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from edgekit import registry
 from edgekit.contract import contract_path, target_by_suffix
+from edgekit.core import ModelSpec
 
 MODEL, DATA, RESOLUTION, EPOCHS = "mobilenetv3-small", "digits", 32, 5
 PRECISIONS = ("fp32", "fp16")
@@ -35,39 +38,45 @@ def once(done: Path) -> Iterator[bool]:
 
 
 def train_run(folder: Path) -> Path:
-    """The folder of a short training that is good enough to tell the digits apart."""
-    from edgekit.training.loop import train
+    """The folder of a training of `short_spec` that is good enough to tell the digits apart."""
+    from edgekit.training import loop
     from edgekit.training.options import TrainingOptions
 
     run, staged = folder / "run", folder / "run.part"
-    with once(run) as mine:
+    with once(run) as mine, mock.patch.object(loop, "find_spec", short_spec):
         if mine:
             options = TrainingOptions(epochs=EPOCHS, resolution=RESOLUTION, threads=1)
-            train(MODEL, DATA, options=options, out=staged, overwrite=True)
+            loop.train(MODEL, DATA, options=options, out=staged, overwrite=True)
             staged.rename(run)
     return run
 
 
-def short_network(folder: Path) -> Path:
-    """Checkpoint of three blocks of `MODEL`, trained for seconds: fewer layers take less time.
+def short_spec(name: str, **details: int) -> ModelSpec:
+    """Three blocks of a network, as if the zoo had no more of them: all that reads it takes less
+    time.
 
-    One of them has a squeeze-excite, a hard swish and a kernel of 5x5.
+    Of `MODEL` one of them has a squeeze-excite, a hard swish and a kernel of 5x5.
     """
-    import dataclasses
+    from edgekit.models import find_spec
 
+    whole = find_spec(name, **details)
+    return dataclasses.replace(whole, rows=(*whole.rows[:2], whole.rows[3]))
+
+
+def short_network(folder: Path) -> Path:
+    """Checkpoint of `short_spec`, trained for seconds."""
     import torch
 
     from edgekit.data import open_source
     from edgekit.data.preprocess import for_source
-    from edgekit.models import build, find_spec
+    from edgekit.models import build
     from edgekit.models.weights import Checkpoint, save_checkpoint
     from edgekit.search.learning import Learner
 
     path = folder / "short.pt"
     with once(path) as mine:
         if mine:
-            whole = find_spec(MODEL, classes=10, resolution=RESOLUTION)
-            spec = dataclasses.replace(whole, rows=(*whole.rows[:2], whole.rows[3]))
+            spec = short_spec(MODEL, classes=10, resolution=RESOLUTION)
             digits = open_source(DATA)
             facts, labels = for_source(digits, RESOLUTION), tuple(digits.classes)
             torch.manual_seed(0)

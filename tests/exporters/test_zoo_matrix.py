@@ -53,9 +53,10 @@ def quick(name: str, target: str) -> list[str]:
 
     To onnx and openvino it takes 2 to 8 s; files of float16 differ in how they are stored only.
     """
-    if target == "tflite" or (target == "openvino" and name in CHOSEN):
+    if target == "tflite" and name in CHOSEN:
         return sorted(FLOAT_SCHEMES)
-    return ["fp32"] if name in (VARIED if target == "openvino" else CHOSEN) else []
+    quick = {"tflite": NARROW, "openvino": VARIED}.get(target, CHOSEN)
+    return ["fp32"] if name in quick else []
 
 
 def cells(names: tuple[str, ...], slow: bool) -> list[object]:

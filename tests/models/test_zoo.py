@@ -187,7 +187,7 @@ def test_wider_networks_run_and_have_more_of_everything(name: str) -> None:
         assert one[1] < other[1]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", KINDS)
 def test_the_smallest_resolution_is_the_stride(name: str) -> None:
     spec = find_spec(name)
     stride = family_of(spec).stride(spec)
