@@ -76,7 +76,7 @@ if TYPE_CHECKING:
 @click.option("--distill/--no-distill", default=True, help="Learn from the start network, too.")
 @click.option(
     "--selection-images", type=click.IntRange(1), default=2000, show_default=True, metavar="N",
-    help="Images that candidates are scored on, at most.",
+    help="Images that candidates are scored on, at most; contests take all.",
 )  # fmt: skip
 @click.option("--device", default="host", show_default=True, metavar="D",
               help="Device that is measured on.")  # fmt: skip

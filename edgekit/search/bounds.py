@@ -77,6 +77,9 @@ class Bounds:
 
         Args:
             which: number of the limit.
+
+        Raises:
+            ModelError: see `rate`.
         """
         known, costs = other.costs[self.limits[which].resource], self.costs[which]
         here, there = costs.of(other.spec), costs.of(spec)
@@ -85,7 +88,11 @@ class Bounds:
         return max(known + self.rate(which) * (there - here), LEAST_PREDICTED * known)
 
     def left_of_parts(self, other: Step, which: int, left: float) -> float:
-        """Share of a measured network's sum of parts with which so much of its cost is left."""
+        """Share of a measured network's sum of parts with which so much of its cost is left.
+
+        Raises:
+            ModelError: see `rate`.
+        """
         known, costs = other.costs[self.limits[which].resource], self.costs[which]
         return 1 - (1 - left) * known / (self.rate(which) * costs.of(other.spec))
 

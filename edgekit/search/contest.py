@@ -3,8 +3,8 @@
 A search changes a little at a time and goes by short trainings: where that leads can be worse than
 plain scaling (docs/benchmarks.md). So it does not rely on its own way: the start scaled uniformly
 to the budget, and what lies halfway between both, are trained as long as its network has been, and
-all of them for a part of the long training. The best one goes on; few networks are close to each
-other here, so all images of the selection split tell.
+all of them for a part of the long training. The best one goes on. They are few and close to each
+other, so all images of the selection split tell.
 """
 
 from __future__ import annotations

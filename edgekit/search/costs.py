@@ -74,6 +74,7 @@ class Remembered:
     def __init__(self, costs: Costs) -> None:
         self.resource, self._costs = costs.resource, costs
         self._found: dict[str, float] = {}
+        self._wholes: dict[str, float] = {}
 
     def of(self, spec: ModelSpec) -> float:
         """See `Costs`."""
@@ -84,7 +85,10 @@ class Remembered:
 
     def whole(self, spec: ModelSpec) -> float:
         """See `Costs`."""
-        return self._costs.whole(spec)
+        key = canonical_json(to_json(spec))
+        if key not in self._wholes:
+            self._wholes[key] = self._costs.whole(spec)
+        return self._wholes[key]
 
     def at_least(self, spec: ModelSpec) -> float:
         """See `Costs`."""
@@ -166,8 +170,8 @@ class MeasuredLatency:
         found = self._table.get(part.key)
         if found is None:
             raise ModelError(
-                f"'{spec.name}' with fresh weights cannot be written or run in one piece: a search "
-                f"by its latency compares its parts to that"
+                f"'{spec.name}' with fresh weights cannot be written or run in one piece: "
+                f"predictions compare its parts to that"
             )
         return found
 

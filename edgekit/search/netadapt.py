@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from edgekit.core import from_json
 from edgekit.errors import GateError, ModelError
 from edgekit.search import contest
+from edgekit.search.bounds import DRIFT, Bounds
 from edgekit.search.groups import resized, widths_of
 from edgekit.search.jobs import Candidate
 from edgekit.search.journal import Place, Scored
@@ -35,7 +36,7 @@ them goes into the next one (successive halving, arXiv:1502.07943)."""
 
 SLACK = 0.02
 """A network that is further than this share below its budget gets channels back; the upper end of
-an interval counts."""
+an interval counts. It is twice the `DRIFT` that has to stay free."""
 
 FEWEST = 3
 """Candidates that are trained at least."""
@@ -61,7 +62,7 @@ def adapt(shop: Workshop, report: Callable[[list[Step]], None]) -> list[Step]:
         if last.kind in ("start", "finished") or (last.kind == "adapted" and not fits(last)):
             # A finished network that misses the budget, when measured once more, goes on, too.
             steps.append(_next(shop, last))
-        elif last.kind == "adapted" and (sizes := _clipped(shop, steps[-2], last)) is not None:
+        elif last.kind == "adapted" and (sizes := clipped(shop.bounds, shop.free, steps[-2], last)):
             wider = _widened(shop, steps[-2], last, sizes)
             steps.append(wider or _ended(shop, steps))
         else:
@@ -132,21 +133,31 @@ def _next(shop: Workshop, last: Step) -> Step:
     raise GateError(f"no candidate of step {place.step} can be used; the last one: {why}")
 
 
-def _clipped(shop: Workshop, before: Step, last: Step) -> dict[str, int] | None:
-    """Larger widths for the last step, where that went far below the budget.
+def clipped(
+    bounds: Bounds, free: Mapping[str, int], before: Step, last: Step
+) -> dict[str, int] | None:
+    """Larger widths for the last step, where that went further below the budget than it has to.
 
     Predictions are a few percent off; with both networks measured the line between them is better.
+
+    Args:
+        free: channels of each group that may be made narrower, as in the start.
+        before: the network that the last one was made from.
+
+    Returns:
+        ``None`` where there are none.
     """
-    worst = shop.bounds.worst(last)
-    excess = shop.bounds.excess(last)[worst]
-    if excess > 1 - SLACK:
+    excess = bounds.excess(last)
+    if max(excess) > 1 - SLACK:
         return None
-    resource = shop.task.resources[worst]
-    low, high = last.costs[resource], before.costs[resource]
-    wanted = (1 - SLACK / 2) / excess * low  # its interval will be about as wide
-    share = (wanted - low) / max(high - low, 1e-12)
+    share = 1.0
+    for limit, over in zip(bounds.limits, excess, strict=True):
+        low, high = last.costs[limit.resource], before.costs[limit.resource]
+        wanted = low / over / (1 + DRIFT)  # its interval will be about as wide
+        if high > wanted:
+            share = min(share, (wanted - low) / (high - low))
     now, then = widths_of(last.spec), widths_of(before.spec)
-    taken = {name: (now[name], then[name]) for name in shop.free if now[name] < then[name]}
+    taken = {name: (now[name], then[name]) for name in free if now[name] < then[name]}
     sizes = between(taken, share)
     ends = ({name: ends[i] for name, ends in taken.items()} for i in (0, 1))
     return None if sizes in ends else sizes

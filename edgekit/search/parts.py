@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from edgekit.core import NARROW, ModelSpec, canonical_json, to_json
+from edgekit.core import NARROW, ModelSpec, canonical_json
 from edgekit.models import build, family_of
 from edgekit.models.adapted import is_adapted
 from edgekit.models.blocks import ConvNet, stabilize
@@ -60,8 +60,10 @@ TAIL = "tail"
 
 def whole_of(spec: ModelSpec) -> Part:
     """A network as one part."""
-    key = _digest({"network": to_json(spec)})
-    return Part(WHOLE, (3, spec.resolution, spec.resolution), key, begins=True, ends=True)
+    module = laid_out(spec, family_of(spec).build).eval()
+    shape = (3, spec.resolution, spec.resolution)
+    key = _digest({"whole": _text(module), "shape": list(shape), "source": spec.source})
+    return Part(WHOLE, shape, key, begins=True, ends=True)
 
 
 def parts_of(spec: ModelSpec) -> tuple[Part, ...]:

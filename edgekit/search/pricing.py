@@ -1,10 +1,15 @@
-"""Times of parts of networks: written as files by workers, then measured one by one."""
+"""What networks of a search are predicted to cost.
+
+It is counted, or rests on times of parts, which workers write as files, and which are then measured
+one by one.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import math
+import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -37,6 +42,9 @@ times in a table are those of one speed of the machine. It is a plain inverted b
 
 PARTS = 5
 """Version of how parts are written and timed: older times say something else."""
+
+WHOLE_TIMES = 5
+"""That a whole network is measured: all that is predicted depends on it."""
 
 
 MOST_BETWEEN = 2**24
@@ -71,24 +79,16 @@ class Pricing:
 
     Args:
         size_bytes: of the start's file.
-        spending: accounts for the time of a block.
+        times: measures parts, given where they are kept and what is read between two runs.
 
     Attributes:
         costs: by limit of the budget.
     """
 
     def __init__(
-        self,
-        task: Task,
-        size_bytes: float,
-        executor: Executor,
-        measurer: Measurer,
-        notify: Notify,
-        say: Say,
-        spending: Callable[[str], AbstractContextManager[None]],
+        self, task: Task, size_bytes: float, times: Callable[[CostTable, int], PartTimes]
     ) -> None:
-        self._between, self._task = between_runs(size_bytes), task
-        self._helpers = (executor, measurer, notify, say, spending)
+        self._task, self._between, self._times = task, between_runs(size_bytes), times
         self._closing = contextlib.ExitStack()
         self.costs: Sequence[Costs] = [self._of(resource) for resource in task.resources]
 
@@ -105,8 +105,8 @@ class Pricing:
         more.
         """
         table = cost_table(self._task, self._between)
-        times = PartTimes(table, self._between, self._task, *self._helpers)
         self._closing.callback(table.close)
+        times = self._times(table, self._between)
         self._closing.callback(times.close)
         return Remembered(MeasuredLatency(table, times))
 
@@ -121,13 +121,14 @@ class PartTimes:
     Args:
         table: that the reference's time is kept in.
         between: bytes that are read between two runs of a part.
-        spending: see `Pricing`.
+        spending: accounts for the time of a block.
     """
 
     def __init__(
         self,
         table: CostTable,
         between: int,
+        *,
         task: Task,
         executor: Executor,
         measurer: Measurer,
@@ -154,15 +155,16 @@ class PartTimes:
                     tempfile.TemporaryDirectory(prefix="edgekit-") as folder,
                 ):
                     self._notify(f"measuring parts of networks: {part.name} of {spec.name}")
-                    own, other = self._measurer.part(
-                        _laid(files, Path(folder)), reference, self._between,
-                        whole=part.name == WHOLE,
-                    )  # fmt: skip
+                    whole, path = part.name == WHOLE, _laid(files, Path(folder))
+                    pairs = [
+                        self._measurer.part(path, reference, self._between, whole=whole)
+                        for _ in range(WHOLE_TIMES if whole else 1)
+                    ]
             except InputError as error:
                 self._tell(spec, part, str(error))
                 yield math.inf
             else:
-                yield own / other * self._nominal(other)
+                yield statistics.median(own / other * self._nominal(other) for own, other in pairs)
 
     def _written(self, parts: Sequence[tuple[ModelSpec, Part]]) -> list[Mapping[str, bytes]]:
         """Files of parts by name; none where a part cannot be written."""

@@ -40,7 +40,7 @@ class SearchOptions:
         finish_rate: learning rate of that; a third of it brought back less (docs/benchmarks.md).
         scratch: train it from fresh weights instead of from those that it inherited.
         distill: whether trainings learn from the start network's scores, too.
-        selection_images: that candidates are scored on, at most.
+        selection_images: that candidates are scored on, at most; contests take all there are.
         seed: of everything random.
     """
 
@@ -106,7 +106,8 @@ class Step:
         energy_ci95: interval of the energy in mJ.
         predicted: what was predicted for the first resource of the budget.
         top1: of the exported file in its runtime, on the images that candidates are chosen by.
-        network_top1: of the network in PyTorch on those that candidates are scored on.
+        network_top1: of the network in PyTorch on those that candidates are scored on; of one from
+            a contest on all of the split.
         test_top1: of the exported file on test images, for finished networks and the start; known
             at the end only.
         trained_steps: batches that it was trained for since the start.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import math
 import shutil
@@ -27,7 +28,7 @@ from edgekit.search.journal import Journal, Place, Scored
 from edgekit.search.learning import SELECTION
 from edgekit.search.measuring import Measurer, Notify
 from edgekit.search.parts import whole_of
-from edgekit.search.pricing import Pricing
+from edgekit.search.pricing import PartTimes, Pricing
 from edgekit.search.processes import Executor, Outcome
 from edgekit.search.records import Step
 from edgekit.search.scaling import on_grid
@@ -110,10 +111,11 @@ class Workshop:
             self.start = from_json(Step, known[0])
         else:
             self.start = self.measured(place, "start", self.first)
-        pricing = Pricing(
-            self.task, self.start.costs["size"], self._executor, self._measurer, self.notify,
-            self.say, self.journal.spending,
+        times = functools.partial(
+            PartTimes, task=self.task, executor=self._executor, measurer=self._measurer,
+            notify=self.notify, say=self.say, spending=self.journal.spending,
         )  # fmt: skip
+        pricing = Pricing(self.task, self.start.costs["size"], times)
         self._closing.callback(pricing.close)
         self.bounds = Bounds(self.task.limits, self.start, pricing.costs)
         for which in range(len(self.task.limits)):

@@ -27,12 +27,9 @@ from edgekit.search.bounds import MADE, Bounds
 from edgekit.search.budget import parse_budget
 from edgekit.search.costs import search_scheme, write_part
 from edgekit.search.parts import Part, parts_of, whole_of
-from edgekit.search.pricing import between_runs
+from edgekit.search.pricing import WHOLE_TIMES, between_runs
 from edgekit.search.records import Step
 from edgekit.search.timing import Timer
-
-TIMES = 5
-"""That a whole network is measured: all that is predicted depends on it."""
 
 HEAD = (
     "| search | networks | as searches predict | by shares of the sum | back to back, as searches "
@@ -59,7 +56,7 @@ def line(out: Path) -> str:
     if not any(step.kind in MADE for step in steps):
         raise SystemExit(f"{out} holds no network that a step has made")
     files = [out / step.artifact for step in steps]
-    rounds = timed(target, files[0], files * TIMES)
+    rounds = timed(target, files[0], files * WHOLE_TIMES)
     ratios = [statistics.median(rounds[i :: len(files)]) for i in range(len(files))]
     steps = [
         dataclasses.replace(step, costs={**step.costs, "latency": ratio})
@@ -118,7 +115,8 @@ class Sums:
             times = timed(target, start, files, between)
             path = Path(folder) / f"whole{target.suffix}"
             write_part(specs[0], whole_of(specs[0]), target, scheme, path)
-            self._whole = statistics.median(timed(target, start, [path] * TIMES))
+            self._start = specs[0]
+            self._whole = statistics.median(timed(target, start, [path] * WHOLE_TIMES))
         self._times: Mapping[str, float] = dict(zip(parts, times, strict=True))
 
     def of(self, spec: ModelSpec) -> float:
@@ -127,6 +125,7 @@ class Sums:
 
     def whole(self, spec: ModelSpec) -> float:
         """Of the start; there is no other."""
+        assert spec == self._start
         return self._whole
 
     def at_least(self, spec: ModelSpec) -> float:

@@ -53,10 +53,9 @@ def quick(name: str, target: str) -> list[str]:
 
     To onnx and openvino it takes 2 to 8 s; files of float16 differ in how they are stored only.
     """
-    if target == "tflite" and name in CHOSEN:
+    if name in {"tflite": CHOSEN, "openvino": CHOSEN[:1]}.get(target, ()):
         return sorted(FLOAT_SCHEMES)
-    quick = {"tflite": NARROW, "openvino": VARIED}.get(target, CHOSEN)
-    return ["fp32"] if name in quick else []
+    return ["fp32"] if name in {"tflite": NARROW, "openvino": VARIED}.get(target, CHOSEN) else []
 
 
 def cells(names: tuple[str, ...], slow: bool) -> list[object]:

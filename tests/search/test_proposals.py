@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from edgekit.core import ModelSpec
 from edgekit.models import find_spec
+from edgekit.search.bounds import Bounds
+from edgekit.search.budget import parse_budget
 from edgekit.search.groups import resized, widths_of
 from edgekit.search.journal import Place
-from edgekit.search.netadapt import between
+from edgekit.search.netadapt import SLACK, between, clipped
 from edgekit.search.parts import note_sides
 from edgekit.search.proposals import SHARES, is_drastic, largest, proposals, stages, together
 from edgekit.search.scaling import GRID, least
@@ -168,6 +170,56 @@ def test_a_step_that_went_too_far_gets_its_share_back_in_whole_steps_of_the_grid
         given = sum(widths[name] - low for name, (low, _) in mixed.items())
         assert abs(given - share * 50) < GRID
         assert all(low <= widths[name] <= high for name, (low, high) in mixed.items())
+
+
+@pytest.mark.parametrize(
+    ("ratio", "half", "share"),
+    [
+        (0.45, 0.0, 0.0450 / 0.15),  # 0.5 / 1.01 is wanted
+        (0.45, 0.01, 0.0339 / 0.15),  # as the interval of 0.46 leaves 0.04
+        (0.48, 0.0, 0.0150 / 0.12),
+        (0.48, 0.015, None),
+        (0.49 + 0.001, 0.0, None),
+    ],
+)
+def test_channels_come_back_as_far_as_the_interval_leaves_room(
+    ratio: float, half: float, share: float | None
+) -> None:
+    sizes = {NAME: (64, 960)}
+    found = clipped(*networks(sizes, {"latency": (0.6, ratio)}, half))
+    if share is None:
+        assert found is None
+    else:
+        assert found == between(sizes, share)
+        (low, _), upper = sizes[NAME], ratio + half
+        left = (found[NAME] - low) / 896 * (0.6 - ratio) * upper / ratio
+        assert 1 - SLACK < (upper + left) / 0.5 <= 1 / 1.0099
+
+
+def test_no_limit_is_missed_for_another_one_that_leaves_room() -> None:
+    sizes = {NAME: (64, 960)}
+    found = clipped(*networks(sizes, {"latency": (0.65, 0.475), "macs": (0.51, 0.485)}, 0.0))
+    assert found == between(sizes, (0.5 / 1.01 - 0.475) / (0.65 - 0.475))
+
+
+def networks(
+    sizes: dict[str, tuple[int, int]], costs: dict[str, tuple[float, float]], half: float
+) -> tuple[Any, Any, Any, Any]:
+    """Half of each cost may be kept; costs of the network before and of the last one."""
+    spec = find_spec("mobilenetv4-conv-small")
+    one = dict.fromkeys(costs, 1.0)
+    start = SimpleNamespace(spec=spec, costs=one, latency_ci95=(1.0, 1.0))
+    limits = parse_budget(",".join(f"{resource}=0.5x" for resource in costs))
+    bounds = Bounds(limits, start, [Priced(float) for _ in costs])  # type: ignore[arg-type]
+    before, last = (
+        SimpleNamespace(
+            spec=resized(spec, {name: ends[1 - i] for name, ends in sizes.items()}),
+            costs={resource: values[i] for resource, values in costs.items()},
+            ci95=(costs["latency"][i] - half, costs["latency"][i] + half),
+        )
+        for i in (0, 1)
+    )
+    return bounds, {name: high for name, (_, high) in sizes.items()}, before, last
 
 
 def test_stages_hold_the_groups_on_maps_of_one_size() -> None:

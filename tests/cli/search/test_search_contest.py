@@ -14,6 +14,7 @@ import pytest
 from command_line import CommandLine
 from small_searches import QUICK, steps
 
+from edgekit.data import open_source
 from edgekit.errors import GateError, ModelError
 from edgekit.models import find_spec
 from edgekit.search import contest
@@ -21,6 +22,7 @@ from edgekit.search.contest import HALFWAY, ITSELF, UNIFORM, _between
 from edgekit.search.groups import resized, widths_of
 from edgekit.search.jobs import Candidate
 from edgekit.search.journal import Scored
+from edgekit.search.learning import SELECTION
 from edgekit.search.records import Step
 from edgekit.search.scaling import Scaled
 from edgekit.search.workshop import CONTEST, FINISHING, Workshop
@@ -46,6 +48,9 @@ def test_the_best_network_of_the_same_cost_goes_on(run: CommandLine, trained: Pa
     assert result.code == 0, result.err
     found = trained_in_it(Path("s"))
     assert set(found) == {ITSELF, UNIFORM, HALFWAY}
+    # All images tell here, not only those of --selection-images.
+    count = open_source("digits").size(SELECTION)
+    assert all(round(count * top1, 9).is_integer() for top1, _ in found.values())
     best = max(found, key=lambda name: (found[name][0], -found[name][1]))
     *_, held, last = (row for row in steps(Path("s")) if row["method"] == "netadapt")
     assert (held["kind"], held["changed"]) == ("contest", f"contest: {best}")
