@@ -178,13 +178,13 @@ def test_a_teacher_of_other_classes_is_bad_input(
     assert not (tmp_path / "run").exists()
 
 
-def test_init_from_other_classes_is_noted_on_standard_error(
-    run: CommandLine, trained_run: Path
-) -> None:
-    result = run("train", "mobilenetv3-small", *QUICK, "--init", trained_run)
+def test_init_from_other_classes_is_noted_on_standard_error(run: CommandLine) -> None:
+    first = ("--data", "digits", "--resolution", 32, "--epochs", 1, "-o", "first")
+    assert run("train", SMALL, *first).code == 0
+    result = run("train", SMALL, *QUICK, "--init", "first")
     assert result.code == 0, result.err
     assert "the layer of the class scores starts anew" in result.err
-    other = run("train", SMALL, *QUICK, "--overwrite", "--init", trained_run)
+    other = run("train", "mobilenetv3-small", *QUICK, "--overwrite", "--init", "first")
     assert other.code == 3
     assert "does not fit" in other.message
 
