@@ -60,11 +60,13 @@ def test_names_are_found_however_they_are_written(run: CommandLine) -> None:
     assert found == {"mobilenetv3-large"}
 
 
-@pytest.mark.parametrize("resolution", [0, -1, -224, 1, 15, 4097, 10**9, 10**30])
+@pytest.mark.parametrize("resolution", [0, -1, -224, 1, 31, 4097, 10**9, 10**30])
 @pytest.mark.parametrize("command", ["export", "describe", "train", "evaluate", "checkpoint"])
 def test_a_resolution_out_of_range_is_refused(
     command: str, resolution: int, run: CommandLine, trained_run: Path, tmp_path: Path
 ) -> None:
+    if (command, resolution) == ("checkpoint", 31):
+        resolution = 15  # three blocks have a stride of 16
     start: dict[str, list[object]] = {
         "export": ["export", SMALL, "-t", "onnx"],
         "describe": ["describe", SMALL],
