@@ -10,6 +10,7 @@ write both files can sign them anew.)
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import re
@@ -21,8 +22,10 @@ from typing import TYPE_CHECKING, Any
 import edgekit
 from edgekit import registry
 from edgekit.core import Artifact, canonical_json, from_json, to_json
+from edgekit.core.reading import check_file, open_file, parse_json, read_text
 from edgekit.data import preprocess
 from edgekit.errors import ContractError, EdgekitError, InputError
+from edgekit.isolation import open_isolated
 from edgekit.native_output import captured
 
 if TYPE_CHECKING:
@@ -72,7 +75,7 @@ def digest(files: Iterable[Path]) -> str:
     """SHA-256 of files in order, as ``cat a b | sha256sum`` gives it."""
     total = hashlib.sha256()
     for file in files:
-        with open(file, "rb") as stream:
+        with open_file(file) as stream:
             while block := stream.read(1 << 20):
                 total.update(block)
     return total.hexdigest()
@@ -109,12 +112,27 @@ def load(path: Path, *, embedded: bool = False) -> Artifact:
     if target is None:
         endings = ", ".join(registry.target(name).suffix for name in registry.TARGETS)
         raise InputError(f"{path} is no artifact: expected a file ending in {endings}")
-    for file in target.files(path):
-        if not file.is_file():
-            raise InputError(f"{file} does not exist: an artifact of target {target.name} needs it")
+    check_files(path, target)
     artifact = _load_embedded(path, target) if embedded else _load_beside(path, target)
     _check(path, artifact)
     return artifact
+
+
+def check_files(path: Path, target: Target) -> None:
+    """Refuses files of an artifact that are missing, or are nothing that can be read whole.
+
+    Raises:
+        InputError: names the file.
+    """
+    for file in target.files(path):
+        try:
+            check_file(file)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                raise InputError(
+                    f"{file} does not exist: an artifact of target {target.name} needs it"
+                ) from error
+            raise InputError(f"{file} {error.strerror}; export it again") from error
 
 
 def open_artifact(
@@ -130,7 +148,7 @@ def open_artifact(
     contract = load(path, embedded=embedded)
     target = registry.target(contract.target)
     with registry.needed_packages(f"target {target.name}"), captured():
-        runner = target.open(path, threads)
+        runner = open_isolated(target, path, threads)
     inputs, outputs = runner.tensors()
     for said, found in ((contract.inputs, inputs), (contract.outputs, outputs)):
         if [(t.shape, t.dtype) for t in said] != [(t.shape, t.dtype) for t in found]:
@@ -205,7 +223,7 @@ def _load_embedded(path: Path, target: Target) -> Artifact:
 def _load_beside(path: Path, target: Target) -> Artifact:
     beside = contract_path(path)
     try:
-        text = beside.read_text(encoding="utf-8")
+        text = read_text(beside)
     except FileNotFoundError as error:
         hint = (
             "copy it along with the file, or read the one inside the file with --embedded"
@@ -214,7 +232,8 @@ def _load_beside(path: Path, target: Target) -> Artifact:
         )
         raise ContractError(f"{path} has no contract: {beside} does not exist; {hint}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ContractError(f"{beside} cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ContractError(f"{beside} cannot be read: {reason}; export it again") from error
     data = _parse(beside, text, "the contract")
     own = data.pop(DIGEST_KEY, None)
     canonical = canonical_json({"schema": SCHEMA, **data})
@@ -251,16 +270,12 @@ def _why_bytes_differ(path: Path, target: Target, artifact: Artifact, size: int)
 
 def _parse(path: Path, text: str, what: str) -> dict[str, Any]:
     try:
-        data = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        data = parse_json(text)
+    except ValueError as error:
         raise ContractError(f"{path}: {what} is no JSON: {error}") from error
     if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
         raise ContractError(f"{path}: {what} is not of schema '{SCHEMA}'")
     return data
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
 
 
 # How `edgekit.core.from_json` begins its message about a key that the record does not have.

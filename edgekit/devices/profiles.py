@@ -16,6 +16,7 @@ from pathlib import Path
 
 import edgekit
 from edgekit.core import DeviceProfile, from_json, to_json
+from edgekit.core.reading import read_text
 from edgekit.errors import EdgekitError, InputError, OutputError, UnknownNameError, UsageError
 from edgekit.registry import METERS, normalize
 
@@ -132,7 +133,7 @@ def read_placed(files: Files) -> PlacedProfile:
     (origin, path), *shadows = files
     try:
         profile = _read(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         kind = EdgekitError if origin == "shipped" else InputError
         raise kind(f"{path}: {reason}; mend the file or remove it") from error
@@ -140,7 +141,7 @@ def read_placed(files: Files) -> PlacedProfile:
 
 
 def _read(path: Path) -> DeviceProfile:
-    data = tomllib.loads(path.read_text(encoding="utf-8"))
+    data = tomllib.loads(read_text(path))
     profile = from_json(DeviceProfile, data)
     problem = _problem(profile)
     if profile.name != path.parent.name:

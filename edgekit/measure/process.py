@@ -13,10 +13,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from edgekit import errors
-from edgekit.errors import EdgekitError, UnavailableError, UnknownNameError, UsageError
+from edgekit.contract import is_artifact, target_by_suffix
+from edgekit.errors import EdgekitError, InputError, UnavailableError
+from edgekit.isolation.bounds import allowed_for, crashed_on_its_file, how_it_ended
+from edgekit.isolation.frames import named_error
 from edgekit.measure.subjects import Subject
 
 # Longest silence of a process that was asked something, beside the time that it should take.
@@ -121,11 +124,10 @@ class Process:
     def _answer(self, do: str, limit_s: float) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self._line(do, limit_s))
         if "error" in answer:
-            kind = getattr(errors, answer["error"], EdgekitError)
-            if kind is UnknownNameError:  # its message is composed already
-                kind = UsageError
             message, words = answer["message"], self.subject.words
-            raise kind(message if words in message else f"{words}: {message}")
+            raise named_error(
+                answer["error"], message if words in message else f"{words}: {message}"
+            )
         self._loaded = answer.get("pid", self._loaded)
         return answer
 
@@ -152,13 +154,19 @@ class Process:
                     )
                 received = os.read(stdout.fileno(), 1 << 20)
                 if not received:
-                    raise UnavailableError(self._crash(do))
+                    raise self._crash(do)
                 self._pending += received
         line, _, self._pending = self._pending.partition(b"\n")
         return line
 
-    def _crash(self, do: str) -> str:
+    def _crash(self, do: str) -> EdgekitError:
         code = self._process.wait()
+        if is_artifact(self.subject.words) and crashed_on_its_file(code):
+            path = Path(self.subject.words)
+            target = target_by_suffix(path)
+            assert target is not None
+            allowed = allowed_for(target.files(path), self.subject.batch)
+            return InputError(f"{path} {how_it_ended(code, target.runtime, allowed)}")
         self._stderr.seek(0)
         lines = self._stderr.read()[-4000:].decode(errors="replace").strip().splitlines()
         why = f"exit status {code}"
@@ -168,4 +176,6 @@ class Process:
                 ", perhaps for want of memory" if code in (-signal.SIGKILL, -signal.SIGABRT) else ""
             )
         last = f": {lines[-1].strip()}" if lines else ""
-        return f"{self.subject.words}: its runtime crashed at '{do}' ({why}){last}"
+        return UnavailableError(
+            f"{self.subject.words}: its runtime crashed at '{do}' ({why}){last}"
+        )

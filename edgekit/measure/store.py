@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core import Measurement, from_json, to_json
+from edgekit.core.reading import LARGEST_RESULTS, parse_json, read_text
 from edgekit.errors import InputError, OutputError
 from edgekit.measure.encoding import decode, encode
 
@@ -346,7 +347,7 @@ def load_saved(path: Path) -> list[Measurement]:
         InputError: it cannot be read, or is something else.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(read_text(path, LARGEST_RESULTS))
         if not isinstance(data, dict) or data.get("schema") != SAVED_SCHEMA:
             raise ValueError(f"expected the schema {SAVED_SCHEMA}")
         return [from_json(Measurement, one) for one in data["measurements"]]

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 
 from edgekit import registry
-from edgekit.contract import digest, is_artifact, load, target_by_suffix
+from edgekit.contract import check_files, digest, is_artifact, load, target_by_suffix
 from edgekit.core import OperatorTime, Profilable
 from edgekit.errors import ContractError, InputError, UnavailableError, UsageError
+from edgekit.isolation import import_runtime
+from edgekit.isolation.bounds import Allowed, allowed_for
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,9 +116,8 @@ def check(subject: Subject) -> None:
         raise UsageError(f"'{words}' is an artifact: --torch and --processor go with networks only")
     path = Path(words)
     target = target_by_suffix(path)
-    missing = [] if target is None else [f for f in target.files(path) if not f.is_file()]
-    if missing:
-        raise InputError(f"{missing[0]} does not exist: expected an exported file")
+    if target is not None:
+        check_files(path, target)
     try:
         load(path)
     except ContractError:
@@ -141,7 +142,7 @@ class _File:
         assert target is not None
         self._target = target
         with registry.needed_packages(f"target {target.name}"):
-            _import_runtime(target.name)
+            import_runtime(target.name)
         self.tools = versions(target.packages)
         self.runtime = f"{target.runtime} {self.tools.get(_RUNTIME[target.name], '')}".strip()
         self._files = self._target.files(self._path)
@@ -167,6 +168,10 @@ class _File:
         """Bytes and digest of its files."""
         return sum(file.stat().st_size for file in self._files), digest(self._files)
 
+    def bounds(self) -> Allowed:
+        """What its runtime may take until its first inference is done."""
+        return allowed_for(self._files, self._subject.batch)
+
     def state(self) -> list[list[int]]:
         """What changes when one of the files does.
 
@@ -184,14 +189,6 @@ class _File:
 
 # The package whose version is the runtime's.
 _RUNTIME = {"onnx": "onnxruntime", "openvino": "openvino", "tflite": "ai-edge-litert"}
-
-
-def _import_runtime(target: str) -> None:
-    """Imports the runtime, so that loading a file does not count it."""
-    if target == "openvino":  # without the usage reports that its import sends else
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    module = {"tflite": "ai_edge_litert.interpreter"}.get(target, _RUNTIME[target])
-    importlib.import_module(module)
 
 
 class _Network:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from edgekit.core import Preprocessing
+from edgekit.core.reading import open_file
 from edgekit.errors import InputError, OutputError, UnavailableError, UsageError
 
 BASE_VARIABLE = "EDGEKIT_WEIGHTS_URL"
@@ -299,5 +300,5 @@ def _unreachable(url: str, reason: str) -> UnavailableError:
 
 
 def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,6 @@ a graph of PyTorch's operators is refused.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import zipfile
@@ -19,7 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgekit.core.reading import check_file, parse_json
 from edgekit.errors import CheckpointError, ModelError
+from edgekit.models.weights import check_parts
 
 SUFFIX = ".pt2"
 
@@ -237,12 +238,17 @@ def _check_archive(path: Path) -> None:
     Raises:
         CheckpointError: names the part that is too much.
     """
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(f"{path} does not exist: expected an exported program")
-    if path.stat().st_size == 0:
+    try:
+        size = check_file(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    if size == 0:
         raise CheckpointError(f"{path} is empty (0 bytes): expected an exported program")
     try:
         with zipfile.ZipFile(path) as archive:
+            check_parts(path, archive)
             # The end of a part that is an archive itself looks like the end of this one.
             if min((info.header_offset for info in archive.infolist()), default=1) > 0:
                 raise zipfile.BadZipFile("it does not begin where the file does")
@@ -268,7 +274,7 @@ def _check_json(path: Path, archive: zipfile.ZipFile, name: str) -> None:
     if archive.getinfo(name).file_size > _LARGEST_GRAPH_BYTES:
         raise CheckpointError(_refused(path, f"a part '{name}' of over 256 MiB"))
     try:
-        data = json.loads(archive.read(name))
+        data = parse_json(archive.read(name))
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged: its part '{name}' is no JSON") from error
     for key, value in _entries(data):

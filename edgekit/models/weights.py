@@ -10,7 +10,7 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.core import ModelSpec, Preprocessing, from_json, to_json
+from edgekit.core.reading import check_file, open_file
 from edgekit.errors import CheckpointError, InputError, UsageError
 from edgekit.models import build, check, family_of
 from edgekit.models.foreign import COUNTER
@@ -130,7 +131,7 @@ def is_safetensors(path: Path) -> bool:
     if path.suffix == ".safetensors":
         return True
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             head = file.read(9)
     except OSError:
         return False
@@ -148,7 +149,7 @@ def load_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        size = path.stat().st_size
+        size = check_file(path)
         return load_file(path)
     except SafetensorError as error:
         what = "empty (0 bytes)" if size == 0 else f"cut short or damaged after {size:,} bytes"
@@ -185,7 +186,9 @@ def load_plain(path: Path) -> Any:
         _check_container(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            found = torch.load(path, map_location="cpu", weights_only=True)
+        _check_volume(path, found)
+        return found
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         needs = f"import '{found.group(1)}'" if found else "run code"
@@ -201,7 +204,7 @@ def load_plain(path: Path) -> Any:
 
 def _check_container(path: Path) -> None:
     """Tells apart by their first bytes what torch.load would fail on in a dozen ways."""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         head = file.read(4)
     size = path.stat().st_size
     if not head:
@@ -222,6 +225,7 @@ def _check_sums(path: Path) -> None:
     """Compares every part of an archive with its checksum, which torch.load does not."""
     try:
         with zipfile.ZipFile(path) as archive:
+            check_parts(path, archive)
             altered = archive.testzip()
     except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise CheckpointError(f"{path} is damaged: {error}; copy it again") from error
@@ -229,6 +233,62 @@ def _check_sums(path: Path) -> None:
         raise CheckpointError(
             f"{path} is damaged: the checksum of its part '{altered}' differs; copy it again"
         )
+
+
+def check_parts(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuses parts that take more memory than the archive has bytes.
+
+    PyTorch packs nothing, so that it can map tensors into memory.
+
+    Raises:
+        CheckpointError: a part is packed, or parts overlap.
+    """
+    parts = archive.infolist()
+    packed = next((part for part in parts if part.compress_type != zipfile.ZIP_STORED), None)
+    if packed is not None:
+        raise CheckpointError(
+            f"{path} was not loaded: its part '{packed.filename}' is compressed, and would take "
+            f"{packed.file_size:,} bytes; save it again with torch.save"
+        )
+    if sum(part.file_size for part in parts) > path.stat().st_size:
+        raise CheckpointError(
+            f"{path} is damaged: its parts are longer than the file; copy it again"
+        )
+
+
+# Tensors may share their numbers, as tied weights do; these are few.
+_SHARED, _SHARED_BYTES = 4, 64 << 20
+
+
+def _check_volume(path: Path, data: Any) -> None:
+    """Refuses tensors that stand for far more numbers than the file holds, as with a stride of 0.
+
+    Raises:
+        CheckpointError: names the largest.
+    """
+    volume = [(name, t.numel() * t.element_size()) for name, t in _tensors_in(data)]
+    if sum(size for _, size in volume) > _SHARED * path.stat().st_size + _SHARED_BYTES:
+        name, size = max(volume, key=lambda found: found[1])
+        raise CheckpointError(
+            f"{path} was not loaded: its tensor '{name}' stands for {size:,} bytes, and the file "
+            f"has {path.stat().st_size:,}; save contiguous tensors"
+        )
+
+
+def _tensors_in(data: Any) -> Iterator[tuple[str, Tensor]]:
+    """All tensors at any depth, by the last name on the way to them; each container once."""
+    stack, seen = [("", data)], set()
+    while stack:
+        name, item = stack.pop()
+        if isinstance(item, Tensor):
+            yield name, item
+        if not isinstance(item, (Mapping, list, tuple)) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, Mapping):
+            stack.extend((str(key), value) for key, value in item.items())
+        else:
+            stack.extend((name, value) for value in item)
 
 
 def load_into(
@@ -309,7 +369,7 @@ def build_with(spec: ModelSpec, state: Mapping[str, Tensor], origin: str) -> nn.
 
 def sha256(path: Path) -> str:
     """Hex digest of a file."""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -25,6 +25,7 @@ from edgekit.core import (
     canonical_json,
     to_json,
 )
+from edgekit.core.reading import parse_json, read_text
 from edgekit.errors import EdgekitError, OutputError, UnavailableError
 from edgekit.measure.comparing import compare
 from edgekit.measure.session import Effort
@@ -71,7 +72,7 @@ class Journal:
         self.path, self._conditions = path, canonical_json(to_json(conditions))
         self._found: dict[str, list[float]] = {}
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = parse_json(read_text(path))
             if (data["schema"], data["conditions"]) == (SCHEMA, self._conditions):
                 ratios = {str(k): [float(x) for x in v] for k, v in data["ratios"].items()}
                 self._found = {k: v for k, v in ratios.items() if len(v) == 3}

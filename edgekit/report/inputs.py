@@ -6,7 +6,6 @@ has been looked at: samples have to be times, shares have to be shares.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from edgekit.contract import digest, is_artifact, target_by_suffix
 from edgekit.core import Measurement
+from edgekit.core.reading import LARGEST_RESULTS, parse_json, read_text
 from edgekit.errors import InputError
 from edgekit.measure.store import SAVED_SCHEMA, Store, load_saved, started_at
 from edgekit.report.searched import SEARCH_SCHEMA
@@ -182,14 +182,14 @@ def _identity(m: Measurement) -> tuple[object, ...]:
 
 def _document(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(read_text(path, LARGEST_RESULTS))
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: {EXPECTED}") from error
     except IsADirectoryError as error:
         raise InputError(f"{path} is a folder without {SEARCH_FILE}: {EXPECTED}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): {EXPECTED}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{path} is no JSON, or damaged: {EXPECTED}") from error
 
 

@@ -18,7 +18,7 @@ from multiprocessing import connection
 from typing import Any, Protocol
 
 from edgekit.errors import EdgekitError, ModelError
-from edgekit.measure.worker import die_with
+from edgekit.isolation.bounds import die_with
 
 TRIES = 2
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from edgekit import registry
 from edgekit.errors import EdgekitError, ModelError
-from edgekit.measure.worker import die_with
+from edgekit.isolation.bounds import die_with
 
 ROUNDS = 15
 BLOCK_S = 0.006

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core import from_json
+from edgekit.core.reading import open_file
 from edgekit.errors import InputError, UnknownNameError, UsageError
 from edgekit.registry import normalize
 from edgekit.training.options import TrainingOptions, check
@@ -99,7 +100,7 @@ def load_recipe(words: str) -> Recipe:
         hint = f"expected {', '.join(known)} or the path of a TOML file"
         raise UnknownNameError("recipe", words, known, hint)
     try:
-        with open(words, "rb") as file:
+        with open_file(words) as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise InputError(

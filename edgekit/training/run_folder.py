@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core import ModelSpec, Preprocessing, from_json, to_json
+from edgekit.core.reading import LARGEST_NOTE, LARGEST_RESULTS, parse_json, read_bytes, read_text
 from edgekit.errors import CheckpointError, OutputError, UsageError
 from edgekit.models.weights import (
     FILE_NAME,
@@ -199,8 +200,8 @@ class RunFolder:
             CheckpointError: ``metrics.jsonl`` is missing or was changed.
         """
         try:
-            last = self.metrics.read_text().splitlines()[-1]
-            return from_json(TestRecord, json.loads(last))
+            last = read_text(self.metrics, LARGEST_RESULTS).splitlines()[-1]
+            return from_json(TestRecord, parse_json(last))
         except (OSError, ValueError, IndexError) as error:
             raise CheckpointError(
                 f"{self.metrics} does not end with the figures of a finished run: {error}"
@@ -209,7 +210,7 @@ class RunFolder:
     def _recorded(self) -> dict[str, Any] | None:
         """What `begin` wrote; ``None`` if there is no such file or it is something else."""
         try:
-            recorded = json.loads(self.options.read_bytes())
+            recorded = parse_json(read_bytes(self.options, LARGEST_NOTE))
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
         except OSError as error:

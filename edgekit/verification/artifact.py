@@ -27,6 +27,7 @@ from edgekit.errors import (
     UnavailableError,
     UnknownNameError,
 )
+from edgekit.isolation import activations_isolated, open_isolated
 from edgekit.models.blocks import stabilize
 from edgekit.models.source import Model, open_model
 from edgekit.native_output import captured
@@ -168,10 +169,17 @@ def reason(error: BaseException) -> str:
     return next(filter(None, lines), type(error).__name__)
 
 
-def agreement_with(reference: Reference, target: Target, path: Path, precision: str) -> Agreement:
-    """Runs an artifact on the reference's images, one by one, and compares."""
+def agreement_with(
+    reference: Reference, target: Target, path: Path, precision: str, *, isolated: bool = False
+) -> Agreement:
+    """Runs an artifact on the reference's images, one by one, and compares.
+
+    Args:
+        isolated: the file may be anybody's; see `edgekit.isolation`.
+    """
     with captured():
-        runner = target.open(path, torch.get_num_threads())
+        threads = torch.get_num_threads()
+        runner = open_isolated(target, path, threads) if isolated else target.open(path, threads)
         (given,), (got, *_) = runner.tensors()
         images = arrange(reference.images, target.layout)
         outputs = [
@@ -182,33 +190,34 @@ def agreement_with(reference: Reference, target: Target, path: Path, precision: 
 
 
 def diagnose(
-    reference: Reference, target: Target, path: Path, precision: str
+    reference: Reference, target: Target, path: Path, precision: str, *, isolated: bool = False
 ) -> tuple[Divergence | None, str | None]:
     """`find_divergence`, or why it failed: a diagnosis must not take away what it is about."""
     try:
-        return find_divergence(reference, target, path, precision), None
+        return find_divergence(reference, target, path, precision, isolated=isolated), None
     except Exception as error:  # runtimes raise everything there is, and on such files most of all
         return None, reason(error)
 
 
 def find_divergence(
-    reference: Reference, target: Target, path: Path, precision: str
+    reference: Reference, target: Target, path: Path, precision: str, *, isolated: bool = False
 ) -> Divergence | None:
     """The first layer that misses the bound of a precision; ``None`` where none can be named."""
     if not isinstance(target, Inspectable):
         return None
     least_db = TOLERANCES[precision]["sqnr_db"]
     image = reference.images[:1]
-    return first_divergence(
-        reference.model.module, torch.from_numpy(image), _tensors(image, target, path), least_db
-    )
+    tensors = _tensors(image, target, path, isolated)
+    return first_divergence(reference.model.module, torch.from_numpy(image), tensors, least_db)
 
 
 LAYER_IMAGES = 4
 """What layers are looked at with; each takes a run with every tensor as an output."""
 
 
-def layers_of(reference: Reference, target: Target, path: Path) -> list[LayerAgreement]:
+def layers_of(
+    reference: Reference, target: Target, path: Path, *, isolated: bool = False
+) -> list[LayerAgreement]:
     """How closely an artifact follows each layer, on the first images of the reference.
 
     Raises:
@@ -220,7 +229,9 @@ def layers_of(reference: Reference, target: Target, path: Path) -> list[LayerAgr
     return averaged(
         [
             layer_agreements(
-                reference.model.module, torch.from_numpy(image), _tensors(image, target, path)
+                reference.model.module,
+                torch.from_numpy(image),
+                _tensors(image, target, path, isolated),
             )
             for image in images
         ]
@@ -228,12 +239,17 @@ def layers_of(reference: Reference, target: Target, path: Path) -> list[LayerAgr
 
 
 def _tensors(
-    image: Images, target: Inspectable, path: Path
+    image: Images, target: Inspectable, path: Path, isolated: bool
 ) -> list[tuple[str, NDArray[np.generic]]]:
     """What the file computes for an image (1, 3, H, W)."""
     format_ = cast(Target, target)
     with captured():
-        (given,), _ = format_.open(path, torch.get_num_threads()).tensors()
+        threads = torch.get_num_threads()
+        if isolated:
+            (given,), _ = open_isolated(format_, path, threads).tensors()
+            stored = stored_values(arrange(image, format_.layout), given)
+            return activations_isolated(format_, path, [stored])
+        (given,), _ = format_.open(path, threads).tensors()
         stored = stored_values(arrange(image, format_.layout), given)
         return list(target.activations(path, [stored]))
 
@@ -283,14 +299,16 @@ def verify(
     reference = make_reference(model, data, skip_corrupt=skip_corrupt)
     format_, precision = target(facts.target), facts.scheme.precision
     with running(path, format_):
-        agreement = agreement_with(reference, format_, path, precision)
+        agreement = agreement_with(reference, format_, path, precision, isolated=True)
     divergence, undiagnosed = (
-        (None, None) if agreement.passed else diagnose(reference, format_, path, precision)
+        (None, None)
+        if agreement.passed
+        else diagnose(reference, format_, path, precision, isolated=True)
     )
     layers: Sequence[LayerAgreement] = ()
     if per_layer:
         try:
-            layers = layers_of(reference, format_, path)
+            layers = layers_of(reference, format_, path, isolated=True)
         except EdgekitError:
             raise
         except Exception as error:  # see `diagnose`

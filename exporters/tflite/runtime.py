@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.core import TensorSpec
+from edgekit.core.reading import read_bytes
 from edgekit.errors import InputError
 from exporters._inputs import closed, fixed_batch, number_of, type_name
 from exporters.tflite.flatbuffer import FILE_IDENTIFIER, pack, schema, set_batch, unpack
@@ -139,7 +140,7 @@ def content_of(path: Path) -> bytes:
     Raises:
         InputError: it is of another format.
     """
-    content = path.read_bytes()
+    content = read_bytes(path)
     if content[4:8] != FILE_IDENTIFIER:
         raise InputError(f"{path} is no TensorFlow Lite file: bytes 4 to 7 are not 'TFL3'")
     return content

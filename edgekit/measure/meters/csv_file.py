@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edgekit.core import Meter, Reading
+from edgekit.core.reading import open_file
 from edgekit.errors import MeterError, UnavailableError
 
 _TIME_NAMES = ("timestamp", "time", "datetime", "date", "unix", "time_s", "timestamp_s")
@@ -64,7 +65,7 @@ class CsvFile:
             )
         path = root.joinpath(*self.file.parts[1:]) if self.file.is_absolute() else self.file
         try:
-            handle = path.open("rb")
+            handle = open_file(path)
         except OSError as error:
             raise UnavailableError(
                 f"cannot read the wall meter's file {path}: {error.strerror}"

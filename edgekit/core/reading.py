@@ -1,0 +1,127 @@
+"""Files that somebody else wrote: a regular file of a bounded size, and JSON of a bounded depth.
+
+Every part that reads such a file opens it here. Pipes and devices never end, or wait for ever; a
+file of 40 GB takes no disk where it is sparse, and all memory when it is read.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+LARGEST_NOTE = 8 << 20
+"""Most bytes of a contract, a journal's facts or another text that edgekit writes, in practice a
+hundred kilobytes; JSON of this size takes seconds to check."""
+
+LARGEST_RESULTS = 256 << 20
+"""Most bytes of a file of results, which holds every sample of every measurement."""
+
+LARGEST_FILE = 4 << 30
+"""Most bytes of a file of weights; protobuf and flatbuffers hold 2 GiB."""
+
+DEEPEST = 100
+"""Most levels of JSON; a contract has six."""
+
+
+class UnfitFile(OSError):  # noqa: N818 - named as its kin in the standard library are
+    """A path that is no regular file, or one of too many bytes."""
+
+    def __init__(self, path: str | Path, reason: str, number: int = errno.EINVAL) -> None:
+        super().__init__(number, reason, str(path))
+
+
+def check_file(path: str | Path, most_bytes: int = LARGEST_FILE) -> int:
+    """Looks at a file, without opening it.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        UnfitFile: it is a folder, pipe or device, or too large.
+        OSError: it is missing, or nobody may look at it.
+    """
+    return _check(path, os.stat(path), most_bytes)  # noqa: PTH116 - takes words, too
+
+
+def _check(path: str | Path, found: os.stat_result, most_bytes: int) -> int:
+    if stat.S_ISDIR(found.st_mode):
+        raise UnfitFile(path, "is a folder: expected a file", errno.EISDIR)
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a pipe" if stat.S_ISFIFO(found.st_mode) else "a device or socket"
+        raise UnfitFile(path, f"is {kind}: expected a regular file")
+    if found.st_size > most_bytes:
+        raise UnfitFile(
+            path,
+            f"has {found.st_size:,} bytes: expected at most {most_bytes:,}",
+            errno.EFBIG,
+        )
+    return found.st_size
+
+
+def open_file(path: str | Path, most_bytes: int = LARGEST_FILE) -> BufferedReader:
+    """Opens a regular file for reading; see `check_file` for what is raised."""
+    # Else opening a pipe waits for its other end.
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        _check(path, os.fstat(number), most_bytes)
+        return os.fdopen(number, "rb")
+    except BaseException:
+        os.close(number)
+        raise
+
+
+def read_bytes(path: str | Path, most_bytes: int = LARGEST_FILE) -> bytes:
+    """The bytes of a file; see `check_file` for what is raised."""
+    with open_file(path, most_bytes) as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:  # it grew in the meantime
+        raise UnfitFile(path, f"has over {most_bytes:,} bytes", errno.EFBIG)
+    return content
+
+
+def read_text(path: str | Path, most_bytes: int = LARGEST_NOTE) -> str:
+    """The text of a file in UTF-8.
+
+    Raises:
+        UnicodeDecodeError: it is none.
+        OSError: see `check_file`.
+    """
+    return read_bytes(path, most_bytes).decode("utf-8")
+
+
+def parse_json(text: str | bytes, *, deepest: int = DEEPEST) -> Any:
+    """Plain data of a JSON document.
+
+    Raises:
+        ValueError: it is none, is nested too deeply, or has numbers that no JSON has.
+    """
+    try:
+        data = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError(f"it is nested more than {deepest} levels deep") from None
+    _check_depth(data, deepest)
+    return data
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _check_depth(data: Any, deepest: int) -> None:
+    level = [data]
+    for _ in range(deepest):
+        level = [
+            inner
+            for value in level
+            if isinstance(value, (dict, list))
+            for inner in (value.values() if isinstance(value, dict) else value)
+            if isinstance(inner, (dict, list))
+        ]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {deepest} levels deep")

@@ -1,0 +1,159 @@
+"""How much memory and processor time a runtime may take for a file, and what tells of it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.errors import UsageError
+
+MEMORY_VARIABLE = "EDGEKIT_RUNTIME_MIB"
+TIME_VARIABLE = "EDGEKIT_RUNTIME_SECONDS"
+
+# The zoo's networks at their own resolutions take at most 250 MiB beside 8 times their file, and
+# 0.4 s per MiB of it until the first inference is done.
+_BASE_MIB, _PER_MIB, _BATCH_MIB = 512.0, 16.0, 256.0
+_BASE_S, _PER_MIB_S, _BATCH_S = 3.0, 2.0, 2.0
+# Of each core: the stacks of two threads.
+_CORE_MIB = 16.0
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a runtime may take until its first inference is done.
+
+    Attributes:
+        mib: of memory, beside what the process has already.
+        seconds: of processor time, of all its threads together.
+    """
+
+    mib: float
+    seconds: float
+
+
+def allowed_for(files: Iterable[Path], batch: int = 1) -> Allowed:
+    """The bounds for a file: in proportion to its size, or what the environment says.
+
+    Raises:
+        UsageError: a variable of the environment is no positive number.
+    """
+    size = sum(file.stat().st_size for file in files if file.is_file()) / 2**20
+    more = batch - 1
+    return Allowed(
+        _given(MEMORY_VARIABLE, _BASE_MIB + _PER_MIB * size + _BATCH_MIB * more),
+        _given(TIME_VARIABLE, _BASE_S + _PER_MIB_S * size + _BATCH_S * more),
+    )
+
+
+def _given(variable: str, usual: float) -> float:
+    words = os.environ.get(variable)
+    if not words:
+        return usual
+    try:
+        value = float(words)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise UsageError(f"{variable} is '{words}': expected a positive number")
+    return value
+
+
+def apply(allowed: Allowed) -> None:
+    """Holds this process to the bounds, where the system can."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    with contextlib.suppress(OSError, ValueError):  # a lower bound holds already
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        cores = _CORE_MIB * (os.cpu_count() or 1)
+        most = _data_bytes() + int((allowed.mib + cores) * 2**20)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+    with contextlib.suppress(OSError, ValueError):
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        seconds = int(used.ru_utime + used.ru_stime + allowed.seconds) + 1
+        signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def lift_processor_time() -> None:
+    """Lets this process compute for as long as it is asked to."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
+
+
+def _data_bytes() -> int:
+    """Memory that this process has taken for data, as RLIMIT_DATA counts it; 0 if nobody tells."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmData:"):
+                return int(line.split()[1]) << 10
+    return 0
+
+
+# What runtimes say when they get no memory, in small letters.
+_NO_MEMORY = ("bad_alloc", "bad allocation", "out of memory", "failed to allocate", "std::length")
+
+
+def why(error: Exception, runtime: str, allowed: Allowed | None) -> str:
+    """What a runtime could not do, to follow the name of the file."""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    reason = next(filter(None, lines), type(error).__name__)
+    none_left = isinstance(error, MemoryError) or any(w in reason.lower() for w in _NO_MEMORY)
+    if none_left and allowed is not None:
+        return f"needs too much memory for its size: {_memory(runtime, allowed)}"
+    return f"cannot be run by {runtime}: {reason}"
+
+
+def how_it_ended(code: int, runtime: str, allowed: Allowed) -> str:
+    """Why a process ended whose file ran in it, to follow the name of the file.
+
+    Args:
+        code: its status, as `os.waitstatus_to_exitcode` gives it.
+    """
+    if code == -signal.SIGXCPU:
+        return (
+            f"takes too long for its size: {runtime} may compute {allowed.seconds:.0f} s until its "
+            f"first inference is done; allow more with {TIME_VARIABLE}"
+        )
+    name = f"exit status {code}" if code >= 0 else signal.Signals(-code).name
+    text = f"crashed {runtime} ({name}): it is damaged, or nothing that this runtime can run"
+    if code in (-signal.SIGKILL, -signal.SIGABRT):
+        text += f"; or it needs too much memory: {_memory(runtime, allowed)}"
+    return text
+
+
+def _memory(runtime: str, allowed: Allowed) -> str:
+    return f"{runtime} may take {allowed.mib:,.0f} MiB for it; allow more with {MEMORY_VARIABLE}"
+
+
+def crashed_on_its_file(code: int) -> bool:
+    """Whether a process ended in a way that a file makes a runtime end."""
+    ends = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGBUS)
+    return -code in (*ends, signal.SIGXCPU)
+
+
+def die_with(parent: int) -> None:
+    """Asks Linux to end this process when the one that started it ends, however it does.
+
+    Args:
+        parent: its number, which is 1 where edgekit is all that runs in a container.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it was too late
+            os._exit(1)
+
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
