@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 import threading
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,12 @@ from PIL import Image, UnidentifiedImageError
 
 from edgekit.errors import DataError
 
-MAX_PIXELS = 200_000_000
-"""Largest image that is decoded: about the largest phone sensor, 0.8 GB in Pillow's memory."""
+MAX_PIXELS = 51_000_000
+"""Largest image that is decoded: a phone's 50 megapixels, which a hostile WebP file makes Pillow
+take 0.8 GB for. A few kilobytes stand for any number of pixels."""
+
+# What is converted at once, so that an image does not lie in memory several times.
+_STRIP_PIXELS = 1 << 22
 
 # Only formats that Pillow decodes in-process; it would start Ghostscript for EPS, for one.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
@@ -37,17 +42,18 @@ _DECODE_ERRORS = (
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
+    MemoryError,
 )
 
 _ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels.swapaxes(0, 1)[::-1, ::-1],
+    8: np.rot90,
 }
 
 _open_lock = threading.Lock()
@@ -74,8 +80,8 @@ def load_image(path: Path) -> NDArray[np.uint8]:
             _check_size(path, image)
             image.load()
             turn = _UPRIGHT.get(_orientation(image))
-            upright = _to_rgb(image)
-            return np.array(upright if turn is None else upright.transpose(turn))
+            pixels = _pixels(image)
+        return pixels if turn is None else np.ascontiguousarray(turn(pixels))
     except PermissionError as error:
         raise DataError(f"image '{path}' cannot be read: make it readable for this user") from error
     except UnidentifiedImageError as error:
@@ -131,6 +137,17 @@ def _orientation(image: Image.Image) -> int:
         # The pixels are intact: damaged EXIF says as little about them as none does.
         return 1
     return value if isinstance(value, int) else 1
+
+
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """The pixels in RGB, some rows after the other."""
+    width, height = image.size
+    found = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(height, top + rows)
+        found[top:bottom] = np.asarray(_to_rgb(image.crop((0, top, width, bottom))))
+    return found
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

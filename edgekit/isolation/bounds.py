@@ -7,11 +7,11 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.errors import UsageError
+from edgekit.errors import EdgekitError, InputError, UsageError
 
 MEMORY_VARIABLE = "EDGEKIT_RUNTIME_MIB"
 TIME_VARIABLE = "EDGEKIT_RUNTIME_SECONDS"
@@ -114,6 +114,21 @@ def why(error: Exception, runtime: str, allowed: Allowed | None) -> str:
     if none_left and allowed is not None:
         return f"needs too much memory for its size: {_memory(runtime, allowed)}"
     return f"cannot be run by {runtime}: {reason}"
+
+
+@contextlib.contextmanager
+def explained(path: Path, runtime: str, allowed: Allowed | None) -> Iterator[None]:
+    """Turns whatever a runtime raises on a file into one sentence that names the file.
+
+    Raises:
+        InputError: the runtime cannot run it.
+    """
+    try:
+        yield
+    except (EdgekitError, ImportError):
+        raise
+    except Exception as error:
+        raise InputError(f"{path} {why(error, runtime, allowed)}") from error
 
 
 def how_it_ended(code: int, runtime: str, allowed: Allowed) -> str:

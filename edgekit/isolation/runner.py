@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -58,7 +58,7 @@ def open_isolated(
         UnavailableError: the runtime is not installed, or does not answer.
     """
     if not FORKS:
-        with _told(target, path):
+        with bounds.explained(path, target.runtime, None):
             return target.open(path, threads, batch=batch)
     return cast("Runner", IsolatedRunner(target, path, threads, batch))
 
@@ -72,7 +72,7 @@ def activations_isolated(
         return list(cast("Inspectable", target).activations(path, inputs))
 
     if not FORKS:
-        with _told(target, path):
+        with bounds.explained(path, target.runtime, None):
             return compute()
 
     def serve(answers: socket.socket) -> None:
@@ -222,23 +222,12 @@ def _serve(
             with needed_packages(f"target {target.name}"):
                 import_runtime(target.name)
                 bounds.apply(allowed)
-                serve(answers)
-        except Exception as error:
-            if not isinstance(error, EdgekitError):
-                error = InputError(f"{path} {bounds.why(error, target.runtime, allowed)}")
+                with bounds.explained(path, target.runtime, allowed):
+                    serve(answers)
+        except EdgekitError as error:
             send(answers, error_document(error))
         code = 0
     except BaseException:  # noqa: S110 - the one that asks sees the status
         pass
     finally:
         os._exit(code)
-
-
-@contextlib.contextmanager
-def _told(target: Target, path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (EdgekitError, ImportError, OSError):
-        raise
-    except Exception as error:
-        raise InputError(f"{path} {bounds.why(error, target.runtime, None)}") from error

@@ -12,6 +12,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -23,7 +24,7 @@ from edgekit.contract import check_files, digest, is_artifact, load, target_by_s
 from edgekit.core import OperatorTime, Profilable
 from edgekit.errors import ContractError, InputError, UnavailableError, UsageError
 from edgekit.isolation import import_runtime
-from edgekit.isolation.bounds import Allowed, allowed_for
+from edgekit.isolation.bounds import Allowed, allowed_for, explained
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -171,6 +172,10 @@ class _File:
     def bounds(self) -> Allowed:
         """What its runtime may take until its first inference is done."""
         return allowed_for(self._files, self._subject.batch)
+
+    def explained(self) -> AbstractContextManager[None]:
+        """Turns what the runtime raises into a sentence that names the file."""
+        return explained(self._path, self._target.runtime, self.bounds())
 
     def state(self) -> list[list[int]]:
         """What changes when one of the files does.

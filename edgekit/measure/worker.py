@@ -91,11 +91,13 @@ class Worker:
         allowed = getattr(self.subject, "bounds", lambda: None)()
         if allowed is not None and FORKS:  # an artifact, which may be anybody's
             bounds.apply(allowed)
-        begin = time.perf_counter()
-        loaded = self.subject.load()
-        load_ms = 1e3 * (time.perf_counter() - begin)
-        self.run = self.subject.prepare(loaded)
-        first_ms = timed(self.run, 1)[0]
+        explained = getattr(self.subject, "explained", contextlib.nullcontext)
+        with explained():
+            begin = time.perf_counter()
+            loaded = self.subject.load()
+            load_ms = 1e3 * (time.perf_counter() - begin)
+            self.run = self.subject.prepare(loaded)
+            first_ms = timed(self.run, 1)[0]
         bounds.lift_processor_time()
         return {
             "load_ms": load_ms,

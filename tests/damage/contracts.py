@@ -191,7 +191,7 @@ def locked(path: Path, rng: random.Random) -> None:
 KINDS = {
     f.__name__: f
     for f in (
-        values, preprocessing, shapes, words, scales, deep, long_number, no_text, cut, flipped, pipe,
-        endless, folder, sparse, large, missing, dangling, locked,
+        values, preprocessing, shapes, words, scales, deep, long_number, no_text, cut, flipped,
+        pipe, endless, folder, sparse, large, missing, dangling, locked,
     )
 }  # fmt: skip

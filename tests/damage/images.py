@@ -78,7 +78,8 @@ def large(path: Path, rng: random.Random) -> None:
 
 KINDS = {
     **{name: raw.KINDS[name] for name in (
-        "truncated", "flipped", "flipped_head", "noise", "empty", "pipe", "endless", "sparse", "folder",
+        "truncated", "flipped", "flipped_head", "noise", "empty", "pipe", "endless", "sparse",
+        "folder",
     )},
     **{f.__name__: f for f in (bomb, notes, animation, bitmap, jpeg, webp, large)},
 }  # fmt: skip

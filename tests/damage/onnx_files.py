@@ -12,9 +12,11 @@ import numpy as np
 SIZES = (0, -1, 2**31 - 1, 2**31, 2**63 - 1, -(2**63), 1 << 20, 65536)
 
 
-def _changing(
+def changing(
     change: Callable[[Any, random.Random], None],
 ) -> Callable[[Path, random.Random], None]:
+    """Damage to a file, from a change to its graph."""
+
     def damage(path: Path, rng: random.Random) -> None:
         import onnx
 
@@ -136,12 +138,16 @@ def _constant(proto: Any, name: str, values: Any) -> str:
 
 def huge_fill(proto: Any, rng: random.Random) -> None:
     """Operators that make tensors of any size from next to nothing."""
+    size = rng.choice(([10**10], [1 << 14, 1 << 14, 8], [2**62, 2], [-1], [1 << 28]))
+    fill(proto, size, rng.choice(("ConstantOfShape", "Expand", "Tile", "Range", "RandomNormal")))
+
+
+def fill(proto: Any, size: list[int], kind: str) -> None:
+    """An operator that makes a tensor of a size."""
     from onnx import helper
 
-    size = rng.choice(([10**10], [1 << 14, 1 << 14, 8], [2**62, 2], [-1], [1 << 28]))
     shape = _constant(proto, "huge.shape", np.array(size, np.int64))
     one = _constant(proto, "huge.one", np.ones([1] * len(size), np.float32))
-    kind = rng.choice(("ConstantOfShape", "Expand", "Tile", "Range", "RandomNormal"))
     if kind == "ConstantOfShape":
         made = [helper.make_node(kind, [shape], ["huge"])]
     elif kind == "RandomNormal":
@@ -306,7 +312,7 @@ def notes(proto: Any, rng: random.Random) -> None:
 
 
 KINDS = {
-    f.__name__: _changing(f)
+    f.__name__: changing(f)
     for f in (
         initializer_sizes, initializer_types, input_sizes, attributes, edges, operators, versions,
         weights, external, huge_fill, loop, deep, nested_bytes, quantization, reshaped, duplicates,

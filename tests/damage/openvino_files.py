@@ -15,7 +15,7 @@ NUMBERS = ("0", "-1", "2147483647", "9223372036854775807", "-9223372036854775808
            "99999999999999999999", "text", "")  # fmt: skip
 
 
-def _changing(
+def changing(
     change: Callable[[Root, random.Random], None],
 ) -> Callable[[Path, random.Random], None]:
     def damage(path: Path, rng: random.Random) -> None:
@@ -202,7 +202,7 @@ def huge_fill(path: Path, rng: random.Random) -> None:
 
 KINDS = {
     **{
-        f.__name__: _changing(f)
+        f.__name__: changing(f)
         for f in (sizes, data, constants, edges, layers, ports, input_shape, notes)
     },
     **{f.__name__: f for f in (bomb, outside_entity, deep, weights, companion, huge_fill)},

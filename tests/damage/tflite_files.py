@@ -211,6 +211,12 @@ def outside_buffers(path: Path, rng: random.Random) -> None:
 
 def while_loop(path: Path, rng: random.Random) -> None:
     """A loop whose condition and body are the network itself, or do not end."""
+    pair = rng.choice(((1, 2), (1, 2), (1, 2), (0, 0), (1, 0), (9, 9)))
+    add_loop(path, pair, at_end=rng.random() < 0.5)
+
+
+def add_loop(path: Path, pair: tuple[int, int], *, at_end: bool) -> None:
+    """A loop of two subgraphs by number: 0 is the network, 1 says 'go on', 2 does nothing."""
     from ai_edge_litert import schema_py_generated as schema
 
     flat = _tree(path)
@@ -235,7 +241,6 @@ def while_loop(path: Path, rng: random.Random) -> None:
     loop.opcodeIndex = len(flat.operatorCodes) - 1
     loop.builtinOptionsType = schema.BuiltinOptions.WhileOptions
     loop.builtinOptions = schema.WhileOptionsT()
-    pair = rng.choice(((1, 2), (1, 2), (1, 2), (0, 0), (1, 0), (9, 9)))
     loop.builtinOptions.condSubgraphIndex, loop.builtinOptions.bodySubgraphIndex = pair
     start, end = schema.TensorT(), schema.TensorT()
     start.shape, start.type, start.buffer, start.name = [1], 0, 0, "start"
@@ -245,7 +250,7 @@ def while_loop(path: Path, rng: random.Random) -> None:
     start.buffer = len(flat.buffers) - 1
     graph.tensors += [start, end]
     loop.inputs, loop.outputs = [len(graph.tensors) - 2], [len(graph.tensors) - 1]
-    graph.operators.insert(rng.choice((0, len(graph.operators))), loop)
+    graph.operators.insert(len(graph.operators) if at_end else 0, loop)
     _write(path, flat)
 
 

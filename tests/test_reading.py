@@ -1,0 +1,75 @@
+"""Files that somebody else wrote."""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+
+import pytest
+
+import edgekit
+from edgekit.core import reading
+
+ROOT = Path(edgekit.__file__).parents[1]
+
+# What these read is the kernel's, this process's own, or comes with edgekit.
+OWN = {
+    "edgekit/cli/console.py", "edgekit/cli/doctor.py", "edgekit/cli/list.py",
+    "edgekit/core/reading.py", "edgekit/devices/kernel.py", "edgekit/isolation/bounds.py",
+    "edgekit/measure/environment.py", "edgekit/measure/meters/_sysfs.py",
+    "edgekit/measure/placing.py", "edgekit/measure/worker.py", "edgekit/native_output.py",
+    "exporters/openvino.py", "exporters/tflite/litert.py",
+}  # fmt: skip
+# Files that a search has just written itself, in its own folder.
+SEARCH = {f"edgekit/search/{name}.py" for name in ("contest", "jobs", "netadapt", "workshop")}
+
+
+def _reads(call: ast.Call) -> bool:
+    if isinstance(call.func, ast.Attribute):
+        return call.func.attr in ("read_text", "read_bytes") and not isinstance(
+            call.func.value, ast.Call
+        )
+    if not (isinstance(call.func, ast.Name) and call.func.id == "open"):
+        return False
+    mode = call.args[1] if len(call.args) > 1 else ast.Constant("r")
+    return not (isinstance(mode, ast.Constant) and set("wax") & set(str(mode.value)))
+
+
+def test_files_are_opened_for_reading_in_one_place() -> None:
+    for file in sorted([*(ROOT / "edgekit").rglob("*.py"), *(ROOT / "exporters").rglob("*.py")]):
+        name = str(file.relative_to(ROOT))
+        if name in OWN | SEARCH:
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            assert not (isinstance(node, ast.Call) and _reads(node)), f"{name}:{node.lineno}"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(reading.UnfitFile) as caught:
+        reading.read_bytes(tmp_path / "pipe")
+    assert caught.value.strerror == "is a pipe: expected a regular file"
+
+
+def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"12345")
+    assert reading.read_bytes(tmp_path / "file", 5) == b"12345"
+    with pytest.raises(reading.UnfitFile, match="has 5 bytes: expected at most 4"):
+        reading.read_bytes(tmp_path / "file", 4)
+    with pytest.raises(reading.UnfitFile, match="is a folder"):
+        reading.check_file(tmp_path)
+
+
+@pytest.mark.parametrize("depth", [101, 1000, 100_000])
+@pytest.mark.parametrize(("opening", "closing"), ["[]", ('{"a":', "}")])
+def test_deep_json_is_refused(depth: int, opening: str, closing: str) -> None:
+    with pytest.raises(ValueError, match="nested more than 100 levels deep"):
+        reading.parse_json(opening * depth + "1" + closing * depth)
+    assert reading.parse_json(opening * 99 + "1" + closing * 99)
+
+
+@pytest.mark.parametrize("text", ["NaN", "[Infinity]", "9" * 5000, "{", "\ud800"])
+def test_what_is_no_json_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - of the library
+        reading.parse_json(text)
