@@ -151,3 +151,25 @@ def cut(flat: Any, operators: Sequence[Any]) -> tuple[bytes, list[int], list[int
     model.version, model.description = 3, "edgekit"
     model.operatorCodes, model.buffers, model.subgraphs = flat.operatorCodes, buffers, [graph]
     return pack(model), inputs, outputs
+
+
+def drop_unread(flat: Any) -> None:
+    """Takes tensors that no operator has any more out of the file, and their values."""
+    (graph,) = flat.subgraphs
+    read = {int(i) for op in graph.operators for i in (*op.inputs, *op.outputs) if i >= 0}
+    read |= {int(i) for i in (*graph.inputs, *graph.outputs)}
+    numbers = {old: new for new, old in enumerate(sorted(read))} | {-1: -1}
+    graph.tensors = [graph.tensors[i] for i in sorted(read)]
+    for operator in graph.operators:
+        operator.inputs = [numbers[int(i)] for i in operator.inputs]
+        operator.outputs = [numbers[int(i)] for i in operator.outputs]
+    graph.inputs = [numbers[int(i)] for i in graph.inputs]
+    graph.outputs = [numbers[int(i)] for i in graph.outputs]
+    for signature in flat.signatureDefs or []:
+        for entry in (*signature.inputs, *signature.outputs):
+            entry.tensorIndex = numbers[int(entry.tensorIndex)]
+    used = sorted({0, *(t.buffer for t in graph.tensors), *(m.buffer for m in flat.metadata or [])})
+    places = {old: new for new, old in enumerate(used)}
+    flat.buffers = [flat.buffers[i] for i in used]
+    for holder in (*graph.tensors, *(flat.metadata or [])):
+        holder.buffer = places[holder.buffer]

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgekit.core import Scheme
 from edgekit.errors import ModelError
+from exporters.tflite.biases import fit_biases
 from exporters.tflite.converter import SIGNATURE
 from exporters.tflite.flatbuffer import constant, operator_kind, pack, schema, unpack
 from exporters.tflite.lowering import STEMS, is_narrow
@@ -85,6 +86,7 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
     if found is None or not _has_integers(bytes(found)):
         raise nothing
     flat = unpack(bytes(found))
+    fit_biases(flat, unpack(content))
     merge_factors(flat)
     if scheme.interface == "int8":
         _check_ends(flat)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from exporters.tflite.flatbuffer import constant, operator_kind, schema
+from exporters.tflite.flatbuffer import constant, drop_unread, operator_kind, schema
 
 # What a factor of their input goes through, as the integers stay the same.
 _THROUGH = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN", "MUL", "PAD", "RESHAPE")
@@ -58,7 +58,7 @@ def merge_factors(flat: Any) -> int:
             operator.inputs = [source if i == output else i for i in operator.inputs]
         merged += 1
     if merged:
-        _drop_unread(flat)
+        drop_unread(flat)
         _note(flat, {t.name.decode() for t in graph.tensors}, totals)
     return merged
 
@@ -168,25 +168,3 @@ def _scale(tensor: Any, by: float) -> None:
     table.__dict__.update(vars(tensor.quantization))
     table.scale = (np.asarray(tensor.quantization.scale, np.float64) * by).astype(np.float32)
     tensor.quantization = table
-
-
-def _drop_unread(flat: Any) -> None:
-    """Takes tensors that no operator has any more out of the file, and their values."""
-    (graph,) = flat.subgraphs
-    read = {int(i) for op in graph.operators for i in (*op.inputs, *op.outputs) if i >= 0}
-    read |= {int(i) for i in (*graph.inputs, *graph.outputs)}
-    numbers: Mapping[int, int] = {old: new for new, old in enumerate(sorted(read))} | {-1: -1}
-    graph.tensors = [graph.tensors[i] for i in sorted(read)]
-    for operator in graph.operators:
-        operator.inputs = [numbers[int(i)] for i in operator.inputs]
-        operator.outputs = [numbers[int(i)] for i in operator.outputs]
-    graph.inputs = [numbers[int(i)] for i in graph.inputs]
-    graph.outputs = [numbers[int(i)] for i in graph.outputs]
-    for signature in flat.signatureDefs or []:
-        for entry in (*signature.inputs, *signature.outputs):
-            entry.tensorIndex = numbers[int(entry.tensorIndex)]
-    used = sorted({0, *(t.buffer for t in graph.tensors), *(m.buffer for m in flat.metadata or [])})
-    places = {old: new for new, old in enumerate(used)}
-    flat.buffers = [flat.buffers[i] for i in used]
-    for holder in (*graph.tensors, *(flat.metadata or [])):
-        holder.buffer = places[holder.buffer]
