@@ -31,6 +31,9 @@ def main() -> None:
         # So that what is half done is cleaned up after `kill`, as it is after Ctrl-C.
         signal.signal(signal.SIGTERM, _terminate)
         from edgekit.cli import run
+        from edgekit.core import keep_silent
+
+        keep_silent()  # also what the user's own code imports
 
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # before the command line was there to say more

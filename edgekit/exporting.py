@@ -388,7 +388,7 @@ def _tuned(job: _Job, scheme: Scheme, build: Callable[[str, Scheme], Built]) -> 
     Raises:
         EdgekitError: it was ended early; the message says how to go on.
     """
-    journal = Journal(journal_path(job.path), host.conditions(job.target.packages))
+    journal = Journal(journal_path(job.path), host.conditions(job.target))
     floats = job.target.schemes["fp32"]
     other = (lambda: build("fp32", floats)) if scheme.weights == "int8" else None
     try:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit.core import silent_import
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -233,9 +235,9 @@ def _rows(proto: ModelProto) -> list[tuple[TensorProto, list[str]]]:
 
 def _agrees(proto: ModelProto, model: nn.Module, example: Tensor) -> bool:
     """Whether ONNX Runtime computes from the graph what the network gives."""
-    import onnxruntime as ort
     import torch
 
+    ort = silent_import("onnxruntime")
     images = torch.randn(example.shape, generator=torch.Generator().manual_seed(0))
     options = ort.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1

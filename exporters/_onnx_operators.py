@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.core import OperatorTime
+from edgekit.core import OperatorTime, silent_import
 from edgekit.errors import UnavailableError
 from exporters._onnx_runner import open_session
 
@@ -184,8 +184,8 @@ _MOVING = {
 def float_operators(path: Path) -> tuple[str, ...]:
     """Kinds of what ONNX Runtime computes in float once it has joined conversions and operators."""
     import onnx
-    import onnxruntime
 
+    onnxruntime = silent_import("onnxruntime")
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         optimized = Path(folder) / "optimized.onnx"
         level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 import tempfile
+import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.core import NARROW, Scheme
+from edgekit.core import NARROW, Scheme, silent_import
 from edgekit.errors import ModelError
 from exporters._onnx_groups import Dense, leave_out_zeros, make_dense
 from exporters._onnx_squeeze import multiply_pixels
@@ -247,8 +250,8 @@ def quantize(
         ModelError: no layer of the network could be quantized.
     """
     import onnx
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
+    quantization = silent_import("onnxruntime.quantization")
     name = proto.graph.input[0].name
     excluded = [node.name for node in proto.graph.node if _kept(node, scheme.float_layers)]
     stem, kept = stem_of(proto, scheme.forms), set(excluded)
@@ -259,11 +262,11 @@ def quantize(
     excluded += [node.name for node in proto.graph.node if node.op_type == "AveragePool"]
     before = len(proto.graph.node)
     types = {
-        "int8": QuantType.QInt8,
-        "uint8": QuantType.QUInt8,
-        "uint16": QuantType.QUInt16,
+        "int8": quantization.QuantType.QInt8,
+        "uint8": quantization.QuantType.QUInt8,
+        "uint16": quantization.QuantType.QUInt16,
     }
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder, _names_by_chance():
         path = Path(folder) / "quantized.onnx"
         common: dict[str, Any] = {
             "nodes_to_exclude": excluded,
@@ -274,14 +277,14 @@ def quantize(
         if scheme.calibration is None:
             # It transposes weights of linear layers, and what was noted of their shape stays.
             del proto.graph.value_info[:]
-            quantize_dynamic(proto, path, **common)
+            quantization.quantize_dynamic(proto, path, **common)
         else:
             stride = max(n for n in range(1, _IMAGES_AT_ONCE + 1) if len(images) % n == 0)
-            quantize_static(
+            quantization.quantize_static(
                 proto,
                 path,
                 _Images(name, images),
-                quant_format=QuantFormat.QDQ,
+                quant_format=quantization.QuantFormat.QDQ,
                 activation_type=types[scheme.activations],
                 calibrate_method=_method(scheme.calibration),
                 extra_options={
@@ -300,6 +303,22 @@ def quantize(
     _merge_sixths(found)
     leave_out_zeros(found, dense)
     return found
+
+
+@contextmanager
+def _names_by_chance() -> Iterator[None]:
+    """Else onnx names passing files after the address of a network card, for which it takes a
+    socket.
+    """
+    from onnx import external_data_helper
+
+    helper: Any = external_data_helper
+    kept = getattr(helper, "uuid", uuid)
+    helper.uuid = SimpleNamespace(uuid1=uuid.uuid4, uuid4=uuid.uuid4)
+    try:
+        yield
+    finally:
+        helper.uuid = kept
 
 
 def stem_of(proto: ModelProto, forms: Mapping[str, str]) -> list[str]:
@@ -350,12 +369,11 @@ class _Images:
 
 
 def _method(ranges: str) -> Any:
-    from onnxruntime.quantization import CalibrationMethod
-
+    method = silent_import("onnxruntime.quantization").CalibrationMethod
     return {
-        "minmax": CalibrationMethod.MinMax,
-        "percentile": CalibrationMethod.Percentile,
-        "entropy": CalibrationMethod.Entropy,
+        "minmax": method.MinMax,
+        "percentile": method.Percentile,
+        "entropy": method.Entropy,
     }[ranges]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.core import TensorSpec
+from edgekit.core import TensorSpec, silent_import
 from edgekit.errors import InputError
 from exporters._inputs import closed, fixed_batch, number_of, numbers_only
 from exporters._onnx_quantizer import TYPES_KEY, interface_notes
@@ -32,8 +32,7 @@ def open_session(
     Raises:
         InputError: the runtime cannot load the model.
     """
-    import onnxruntime
-
+    onnxruntime = silent_import("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.inter_op_num_threads = 1
@@ -91,8 +90,7 @@ class OnnxRunner:
 
     def prepare(self, inputs: Sequence[Array]) -> Callable[[], None]:
         """Binds inputs and outputs to memory that stays where it is."""
-        import onnxruntime
-
+        onnxruntime = silent_import("onnxruntime")
         binding = self._session.io_binding()
         for name, array in zip(self._names, inputs, strict=True):
             binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))

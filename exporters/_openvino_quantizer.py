@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.core import Scheme
+from edgekit.core import Scheme, silent_import
 from edgekit.errors import ModelError
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ def quantize(graph: Any, scheme: Scheme, images: Sequence[Array]) -> Any:
     Raises:
         ModelError: no layer of the network could be quantized.
     """
-    import nncf
-
+    nncf = silent_import("nncf")
     nncf.set_log_level(40)
     kept = [
         op.get_friendly_name()
@@ -87,25 +86,18 @@ def _share_ranges(graph: Any) -> None:
 
 
 def _estimator(ranges: str) -> Any:
-    from nncf.quantization.range_estimator import (
-        AggregatorType,
-        RangeEstimatorParameters,
-        StatisticsCollectorParameters,
-        StatisticsType,
-    )
-
+    nncf = silent_import("nncf.quantization.range_estimator")
+    collector, of_images = nncf.StatisticsCollectorParameters, nncf.AggregatorType
+    statistics = nncf.StatisticsType
     if ranges == "percentile":
         # Of each image; the widest image counts, as the mean of extremes cuts off too much.
-        low = StatisticsCollectorParameters(
-            StatisticsType.QUANTILE, AggregatorType.MIN, quantile_outlier_prob=PERCENTILE
-        )
-        high = StatisticsCollectorParameters(
-            StatisticsType.QUANTILE, AggregatorType.MAX, quantile_outlier_prob=PERCENTILE
-        )
+        cut = {"quantile_outlier_prob": PERCENTILE}
+        low = collector(statistics.QUANTILE, of_images.MIN, **cut)
+        high = collector(statistics.QUANTILE, of_images.MAX, **cut)
     else:
-        low = StatisticsCollectorParameters(StatisticsType.MIN, AggregatorType.MIN)
-        high = StatisticsCollectorParameters(StatisticsType.MAX, AggregatorType.MAX)
-    return RangeEstimatorParameters(min=low, max=high)
+        low = collector(statistics.MIN, of_images.MIN)
+        high = collector(statistics.MAX, of_images.MAX)
+    return nncf.RangeEstimatorParameters(min=low, max=high)
 
 
 def _belongs(name: str, layers: Sequence[str]) -> bool:
@@ -124,9 +116,7 @@ def with_integer_interface(graph: Any, images: Sequence[Array]) -> tuple[Any, di
     Returns:
         A new graph, and scale and zero point by name.
     """
-    import openvino as ov
-    from openvino import opset13 as ops
-
+    ov, ops = silent_import("openvino"), silent_import("openvino.opset13")
     compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     scores = [np.array(compiled(image)[0]) for image in images]
     notes = {

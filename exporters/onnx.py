@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.core import DYNAMIC, FLOAT_SCHEMES, INT8, MIXED, OperatorTime, Runner, Scheme
+from edgekit.core import (
+    DYNAMIC,
+    FLOAT_SCHEMES,
+    INT8,
+    MIXED,
+    OperatorTime,
+    Runner,
+    Scheme,
+    silent_import,
+)
 from edgekit.errors import InputError, ModelError
 from exporters._onnx_graphs import KeptGraphs
 from exporters._onnx_operators import float_operators, time_operators
@@ -61,6 +70,14 @@ class OnnxTarget:
 
     def __init__(self) -> None:
         self._graphs = KeptGraphs(_exported)
+
+    def environment(self) -> Mapping[str, str]:
+        """Nothing."""
+        return {}
+
+    def start(self) -> None:
+        """Imports ONNX Runtime."""
+        silent_import("onnxruntime")
 
     def export(
         self,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +14,16 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from edgekit.core import FLOAT_SCHEMES, INT8, MIXED, OperatorTime, Runner, Scheme, TensorSpec
+from edgekit.core import (
+    FLOAT_SCHEMES,
+    INT8,
+    MIXED,
+    OperatorTime,
+    Runner,
+    Scheme,
+    TensorSpec,
+    silent_import,
+)
 from edgekit.errors import InputError, ModelError
 from exporters._inputs import Size, closed, fixed_batch, number_of, numbers_only, type_name
 from exporters._openvino_operators import time_operators
@@ -41,23 +48,22 @@ _MOVING = {
 ISA_VARIABLE, WITHOUT_TILES = "ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI"
 
 
-def leave_tiles_out(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
-    """Keeps oneDNN, whose kernels OpenVINO runs, from multiplying tiles (AMX).
+def without_tiles(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """What keeps oneDNN, whose kernels OpenVINO runs, from multiplying tiles (AMX).
 
     With them, which it would take by itself, mobile networks of integers are slower at one image,
     and it has no way to lay out the weights of some grouped convolutions: it refuses ShuffleNetV1
-    (docs/quantize.md). What the environment says comes first. Processors without tiles are left
-    alone: the bound would take instructions away from some that have no AVX-512.
+    (docs/quantize.md). Processors without tiles are left alone: the bound would take instructions
+    away from some that have no AVX-512.
+
+    Returns:
+        Variables of the environment.
     """
     try:
         flags = cpuinfo.read_text(encoding="utf-8", errors="replace").split()
     except OSError:
-        return
-    if "amx_tile" in flags:
-        os.environ.setdefault(ISA_VARIABLE, WITHOUT_TILES)
-
-
-leave_tiles_out()  # now, as it has to be before OpenVINO is imported
+        return {}
+    return {ISA_VARIABLE: WITHOUT_TILES} if "amx_tile" in flags else {}
 
 
 class OpenVinoTarget:
@@ -76,6 +82,14 @@ class OpenVinoTarget:
         "weights": ("8bit", "7bit"),
     }
 
+    def environment(self) -> Mapping[str, str]:
+        """No tiles."""
+        return without_tiles()
+
+    def start(self) -> None:
+        """Imports OpenVINO."""
+        _openvino()
+
     def export(
         self,
         model: nn.Module,
@@ -86,12 +100,11 @@ class OpenVinoTarget:
     ) -> Scheme:
         """Writes the model; `edgekit.core.Target.export` describes the arguments."""
         ov = _openvino()
-        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-
+        decoder = silent_import("openvino.frontend.pytorch.ts_decoder").TorchScriptPythonDecoder
         # Traced once only: what a second trace would check, an export's verification does.
         once = {"check_trace": False}
         graph = ov.convert_model(
-            TorchScriptPythonDecoder(model, example_input=example, trace_kwargs=once),
+            decoder(model, example_input=example, trace_kwargs=once),
             example_input=example,
             input=list(example.shape),
         )
@@ -287,8 +300,7 @@ def _sizes(shape: Any) -> tuple[Size, ...]:
 
 def _rewrite_reshapes(graph: Any, batch: int) -> None:
     """What a reshape says of the first axis is the batch of the export."""
-    from openvino import opset13
-
+    opset13 = silent_import("openvino.opset13")
     for op in graph.get_ordered_ops():
         if op.get_type_name() == "Reshape":
             source = op.input_value(1).get_node()
@@ -345,15 +357,8 @@ def _number_names(graph: Any) -> None:
 
 
 def _openvino() -> ModuleType:
-    """Imports OpenVINO without its usage reports.
-
-    The package sends an event to its maker on import wherever `openvino_telemetry` can be
-    imported; with that name blocked it takes its own no-op instead.
-    """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
-    module: ModuleType = openvino
+    """Imports OpenVINO."""
+    module: ModuleType = silent_import("openvino", TARGET.environment())
     return module
 
 

@@ -16,6 +16,9 @@ from command_line import CommandLine, Result
 from small_artifacts import Artifacts, copy_artifact, shared_folder, short_network, train_run
 
 import edgekit
+from edgekit.core import keep_silent
+
+keep_silent()  # tests import runtimes, too
 
 
 @pytest.fixture(scope="session")

@@ -41,9 +41,6 @@ def onnx_file(path: Path, shape: Sequence[Size], dtype: str = "float32", inner: 
 
 
 def openvino_file(path: Path, shape: Sequence[Size], dtype: str = "float32") -> Path:
-    import sys
-
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino as ov
     from openvino import opset13
 

@@ -164,6 +164,43 @@ def test_exporters_know_only_the_records_the_errors_and_their_runtime(file: Path
             assert package in allowed_on_load, f"{found} when it is loaded"
 
 
+# What calls home when it is imported, or brings along what does.
+TELLING = {"huggingface_hub", "kagglehub", "litert_torch", "nncf", "onnxruntime", "openvino", "ray"}
+
+
+def test_packages_that_call_home_are_imported_in_one_way_only() -> None:
+    """That of `edgekit.core.silent_import`."""
+    for file in (*FILES, *EXPORTERS):
+        for found in imports(file):
+            package = found.module.partition(".")[0]
+            assert package not in TELLING or found.moment == "types", str(found)
+
+
+def test_importing_changes_neither_environment_nor_what_can_be_imported() -> None:
+    modules = [
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for file in (*EXPORTERS, *FILES)
+    ]
+    code = f"""
+import importlib, os, signal, sys
+handlers = {{number: signal.getsignal(number) for number in signal.valid_signals()}}
+for name in {modules!r}:
+    before = dict(os.environ)
+    importlib.import_module(name)
+    for key in before.keys() | os.environ.keys():
+        if before.get(key) != os.environ.get(key):
+            print(f"{{name}} changes {{key}} to {{os.environ.get(key)}}")
+    for blocked in [key for key, module in sys.modules.items() if module is None]:
+        print(f"{{name}} blocks {{blocked}}")
+for number, handler in handlers.items():
+    if signal.getsignal(number) is not handler:
+        print("something handles", number)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+
+
 @pytest.mark.parametrize("file", METERS, ids=lambda file: file.stem)
 def test_meters_know_only_the_records_and_the_errors(file: Path) -> None:
     for found in imports(file):

@@ -6,7 +6,8 @@ quantity has one unit, and the unit stands in the name. Absence is ``None``, nev
 This package needs the standard library and NumPy only, so that it can be imported anywhere: in
 an exporter, in the agent on a device, in ``edgekit list``. All of it is imported from here:
 `edgekit.core.records` and `edgekit.core.measurements` hold the records, `edgekit.core.plain` the
-way to JSON and back, `edgekit.core.protocols` the protocols.
+way to JSON and back, `edgekit.core.protocols` the protocols, `edgekit.core.runtimes` the way to
+import foreign packages.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from edgekit.core.records import (
     Scheme,
     TensorSpec,
 )
+from edgekit.core.runtimes import SILENCE, keep_silent, silent_import
 
 if TYPE_CHECKING:
     from edgekit.core.protocols import Array as Array
@@ -62,6 +64,7 @@ __all__ = [
     "INT8",
     "MIXED",
     "NARROW",
+    "SILENCE",
     "Agreement",
     "Artifact",
     "Block",
@@ -90,5 +93,7 @@ __all__ = [
     "TensorSpec",
     "canonical_json",
     "from_json",
+    "keep_silent",
+    "silent_import",
     "to_json",
 ]

@@ -80,6 +80,12 @@ class Target(Protocol):
     schemes: Mapping[str, Scheme]
     packages: tuple[str, ...]
 
+    def environment(self) -> Mapping[str, str]:
+        """Variables that the runtime should find when it is imported; see `silent_import`."""
+
+    def start(self) -> None:
+        """Imports the runtime: what takes time before the first file is opened."""
+
     def export(
         self,
         model: nn.Module,

@@ -11,11 +11,10 @@ import os
 import platform
 import re
 from collections import Counter
-from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-from edgekit.core import DeviceProfile
+from edgekit.core import DeviceProfile, Target
 from edgekit.devices.kernel import max_mhz, text, usable_cores
 
 RUNTIMES = ("ai-edge-litert", "onnxruntime", "openvino", "tflite-runtime", "torch")
@@ -95,18 +94,19 @@ def _processors(root: Path) -> list[dict[str, str]]:
     return [section for section in sections if "processor" in section]
 
 
-def conditions(packages: Iterable[str]) -> dict[str, object]:
+def conditions(target: Target) -> dict[str, object]:
     """What a latency on this machine depends on beside the file that is run.
 
     Args:
-        packages: distributions that run it.
+        target: what runs it.
     """
-    versions = {name: metadata.version(name) for name in packages}
+    versions = {name: metadata.version(name) for name in target.packages}
+    found = {**target.environment(), **os.environ}
     variables = {
-        name: os.environ[name]
+        name: found[name]
         for package in versions
         for name in _VARIABLES.get(package, ())
-        if name in os.environ
+        if name in found
     }
     return {"processor": processor_name(), "versions": versions, "environment": variables}
 

@@ -1,5 +1,5 @@
 """Files that may be anybody's, run in a process of their own with bounds."""
 
-from edgekit.isolation.runner import activations_isolated, import_runtime, open_isolated
+from edgekit.isolation.runner import activations_isolated, open_isolated
 
-__all__ = ["activations_isolated", "import_runtime", "open_isolated"]
+__all__ = ["activations_isolated", "open_isolated"]

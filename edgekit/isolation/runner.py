@@ -8,7 +8,6 @@ what crosses over is plain arrays. Where there is no safe fork (Windows, macOS),
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import signal
 import socket
@@ -32,20 +31,6 @@ FORKS = sys.platform == "linux"
 _SILENCE_S = 600.0
 """Longest wait for an answer: what computes is bounded by its processor time, this is for what
 waits for something that never comes."""
-
-_RUNTIMES = {
-    "onnx": "onnxruntime",
-    "openvino": "openvino",
-    "tflite": "ai_edge_litert.interpreter",
-}
-
-
-def import_runtime(target: str) -> None:
-    """Imports a target's runtime, whose time and memory are not those of a file."""
-    if target == "openvino":  # without the usage reports that its import sends else
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    if target in _RUNTIMES:
-        importlib.import_module(_RUNTIMES[target])
 
 
 def open_isolated(
@@ -220,7 +205,7 @@ def _serve(
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:
             with needed_packages(f"target {target.name}"):
-                import_runtime(target.name)
+                target.start()  # its time and memory are not those of a file
                 bounds.apply(allowed)
                 with bounds.explained(path, target.runtime, allowed):
                     serve(answers)

@@ -23,7 +23,6 @@ from edgekit import registry
 from edgekit.contract import check_files, digest, is_artifact, load, target_by_suffix
 from edgekit.core import OperatorTime, Profilable
 from edgekit.errors import ContractError, InputError, UnavailableError, UsageError
-from edgekit.isolation import import_runtime
 from edgekit.isolation.bounds import Allowed, allowed_for, explained
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ class _File:
         assert target is not None
         self._target = target
         with registry.needed_packages(f"target {target.name}"):
-            import_runtime(target.name)
+            target.start()
         self.tools = versions(target.packages)
         self.runtime = f"{target.runtime} {self.tools.get(_RUNTIME[target.name], '')}".strip()
         self._files = self._target.files(self._path)

@@ -31,7 +31,7 @@ def identity_of(task: Task) -> dict[str, str]:
         "threads": str(task.threads),
         **{
             name: value if isinstance(value, str) else canonical_json(to_json(value))
-            for name, value in host.conditions(task.target.packages).items()
+            for name, value in host.conditions(task.target).items()
         },
         "meter": task.conduct.meter if "energy" in task.resources else "none",
         "options": canonical_json(to_json(task.options)),

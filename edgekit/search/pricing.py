@@ -63,7 +63,7 @@ def between_runs(size_bytes: float) -> int:
 def cost_table(task: Task, between: int) -> CostTable:
     """Times of parts that were measured under a search's conditions, by it or by others."""
     conditions: dict[str, object] = {
-        **host.conditions(task.target.packages),
+        **host.conditions(task.target),
         "parts": PARTS,
         "between_bytes": between,
         "device": task.device,

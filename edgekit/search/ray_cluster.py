@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-# Ray would tell its makers about its use otherwise; it reads this when it is imported.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
-import ray
-from ray.exceptions import GetTimeoutError, RayError
-
+from edgekit import registry
+from edgekit.core import SILENCE, silent_import
 from edgekit.errors import EdgekitError, UnavailableError
 from edgekit.search.processes import TRIES, Doable, Outcome, Report, Worker, in_a_line
 
@@ -40,6 +37,9 @@ class RayCluster:
         notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._work, self._count, self._limit, self._notify = work, workers, time_limit_s, notify
+        with registry.needed_packages("--executor ray"):
+            self._ray = silent_import("ray")
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._actors: list[Any] = []
         self._own = False
 
@@ -53,7 +53,7 @@ class RayCluster:
             while waiting and idle:
                 (i, tries), at = waiting.popleft(), idle.popleft()
                 busy[self._actors[at].do.remote(jobs[i])] = (i, tries, at, time.monotonic())
-            ready, _ = ray.wait(list(busy), timeout=1.0)
+            ready, _ = self._ray.wait(list(busy), timeout=1.0)
             now = time.monotonic()
             late = [
                 reference
@@ -63,7 +63,7 @@ class RayCluster:
             for reference in (*ready, *late):
                 i, tries, at, begun = busy.pop(reference)
                 outcome = (
-                    _outcome(reference, now - begun)
+                    self._outcome(reference, now - begun)
                     if reference not in late
                     else Outcome(
                         None,
@@ -73,7 +73,7 @@ class RayCluster:
                     )
                 )
                 if outcome.crashed:
-                    ray.kill(self._actors[at])
+                    self._ray.kill(self._actors[at])
                     (self._actors[at],) = self._started(1)
                 idle.append(at)
                 if outcome.crashed and tries < TRIES:
@@ -85,27 +85,34 @@ class RayCluster:
     def _begin(self) -> None:
         if self._actors:
             return
-        if not ray.is_initialized():
+        if not self._ray.is_initialized():
             path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
             self._own = True
-            ray.init(
-                num_cpus=None if os.environ.get("RAY_ADDRESS") else max(self._count, 1),
+            local: dict[str, Any] = {}
+            if not os.environ.get("RAY_ADDRESS"):
+                # Ray leaves logs and sockets behind. Paths of sockets are short, so this one is.
+                self._folder = tempfile.TemporaryDirectory(
+                    prefix="ray-", ignore_cleanup_errors=True
+                )
+                local = {"num_cpus": max(self._count, 1), "_temp_dir": self._folder.name}
+            self._ray.init(
+                **local,
                 include_dashboard=False,
                 log_to_driver=False,
-                runtime_env={"env_vars": {"PYTHONPATH": path}},
+                runtime_env={"env_vars": {"PYTHONPATH": path, **SILENCE}},
             )
         self._actors = self._started(self._count)
 
     def _started(self, count: int) -> list[Any]:
         """Workers that are there, so that the time limit is that of their jobs alone."""
-        kind: Any = ray.remote(num_cpus=1, max_restarts=0)(Worker)
+        kind: Any = self._ray.remote(num_cpus=1, max_restarts=0)(Worker)
         actors = [kind.remote(self._work) for _ in range(count)]
         try:
-            ray.get([actor.__ray_ready__.remote() for actor in actors], timeout=STARTING_S)
-        except RayError as error:
+            self._ray.get([actor.__ray_ready__.remote() for actor in actors], timeout=STARTING_S)
+        except self._ray.exceptions.RayError as error:
             for actor in actors:
-                ray.kill(actor)
-            if not isinstance(error, GetTimeoutError):
+                self._ray.kill(actor)
+            if not isinstance(error, self._ray.exceptions.GetTimeoutError):
                 raise UnavailableError(f"Ray cannot start workers: {in_a_line(error)}") from error
             raise UnavailableError(
                 f"Ray did not start {count} workers of one core each within {STARTING_S} s: "
@@ -116,18 +123,21 @@ class RayCluster:
     def close(self) -> None:
         """See `edgekit.search.processes.Executor`."""
         for actor in self._actors:
-            ray.kill(actor)
+            self._ray.kill(actor)
         self._actors = []
         if self._own:
-            ray.shutdown()
+            self._ray.shutdown()
+        if self._folder is not None:
+            self._folder.cleanup()
 
-
-def _outcome(reference: Any, seconds: float) -> Outcome:
-    try:
-        answer = ray.get(reference)
-    except RayError as error:  # it crashed, was killed for memory, or its machine is gone
-        return Outcome(None, seconds, f"its worker is gone: {in_a_line(error)}", crashed=True)
-    if isinstance(answer, EdgekitError):
-        raise answer
-    assert isinstance(answer, Outcome)
-    return answer
+    def _outcome(self, reference: Any, seconds: float) -> Outcome:
+        try:
+            answer = self._ray.get(reference)
+        except (
+            self._ray.exceptions.RayError
+        ) as error:  # it crashed, was killed for memory, or its machine is gone
+            return Outcome(None, seconds, f"its worker is gone: {in_a_line(error)}", crashed=True)
+        if isinstance(answer, EdgekitError):
+            raise answer
+        assert isinstance(answer, Outcome)
+        return answer

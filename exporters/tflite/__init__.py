@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.core import DYNAMIC, FLOAT_SCHEMES, INT8, MIXED, OperatorTime, Runner, Scheme
+from edgekit.core import (
+    DYNAMIC,
+    FLOAT_SCHEMES,
+    INT8,
+    MIXED,
+    OperatorTime,
+    Runner,
+    Scheme,
+    silent_import,
+)
 from exporters._inputs import numbers_only
 from exporters.tflite.flatbuffer import pack, schema, set_batch, unpack
 from exporters.tflite.lowering import STEMS
@@ -108,6 +117,14 @@ class TfliteTarget:
     def by(self, converter: str) -> TfliteTarget:
         """The same target, whose files another converter writes."""
         return TfliteTarget(converter)
+
+    def environment(self) -> Mapping[str, str]:
+        """Nothing."""
+        return {}
+
+    def start(self) -> None:
+        """Imports LiteRT's interpreter."""
+        silent_import("ai_edge_litert.interpreter")
 
     def export(
         self,

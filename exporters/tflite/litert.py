@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.core import silent_import
 from exporters.tflite.converter import SIGNATURE
 from exporters.tflite.flatbuffer import pack, unpack
 
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 
 def convert(model: nn.Module, example: Tensor, *, half: bool = False) -> bytes:
     """Writes a network as a TensorFlow Lite file; see `exporters.tflite.converter.convert`."""
-    import litert_torch
-
+    litert_torch = silent_import("litert_torch")
     images = example.permute(0, 2, 3, 1).contiguous()
     wrapped = litert_torch.to_channel_last_io(model, args=[0]).eval()
     with tempfile.TemporaryDirectory() as folder:

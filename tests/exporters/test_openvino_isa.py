@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from edgekit import registry
+from edgekit.core import silent_import
 from edgekit.devices import host
-from exporters.openvino import ISA_VARIABLE, WITHOUT_TILES, leave_tiles_out
+from exporters import openvino
+from exporters.openvino import ISA_VARIABLE, WITHOUT_TILES, without_tiles
 
 
 @pytest.mark.parametrize(
@@ -30,17 +33,18 @@ def test_tiles_are_left_out(
     if said is None:
         monkeypatch.delenv(ISA_VARIABLE)
     (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
-    leave_tiles_out(tmp_path / "cpuinfo")
+    wanted = without_tiles(tmp_path / "cpuinfo")
+    assert os.environ.get(ISA_VARIABLE) == said
+    monkeypatch.setattr(openvino, "without_tiles", lambda: wanted)
+    target = registry.target("openvino")
+    # A latency is the same before and after the first file was opened here.
+    for moment in ("before", "after"):
+        found = host.conditions(target)["environment"]
+        assert found == ({} if expected is None else {ISA_VARIABLE: expected}), moment
+        silent_import("json", target.environment())
     assert os.environ.get(ISA_VARIABLE) == expected
-    found = host.conditions(["openvino"])["environment"]
-    assert found == ({} if expected is None else {ISA_VARIABLE: expected})
-    assert host.conditions(["onnx"])["environment"] == {}
+    assert host.conditions(registry.target("onnx"))["environment"] == {}
 
 
-def test_a_machine_that_tells_nothing_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(ISA_VARIABLE, "")
-    monkeypatch.delenv(ISA_VARIABLE)
-    leave_tiles_out(tmp_path / "none")
-    assert ISA_VARIABLE not in os.environ
+def test_a_machine_that_tells_nothing_is_left_alone(tmp_path: Path) -> None:
+    assert without_tiles(tmp_path / "none") == {}

@@ -324,28 +324,6 @@ def test_half_precision_halves_the_file(name: str, exports: Exports) -> None:
     assert 0 < size(exports(name, "fp16")) <= 0.56 * size(exports(name, "fp32"))
 
 
-def test_openvino_is_imported_without_its_usage_reports(tmp_path: Path) -> None:
-    code = """
-import sys
-from pathlib import Path
-from edgekit import registry
-from edgekit.errors import InputError
-try:
-    registry.target("openvino").open(Path("nothing.xml"))
-except InputError:
-    assert "openvino" in sys.modules
-    assert sys.modules.get("openvino_telemetry") is None
-    print("quiet")
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=Path(edgekit.__file__).parents[1],
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.endswith("quiet\n"), done.stderr
-
-
 @pytest.mark.parametrize("target", registry.TARGETS)
 def test_a_trained_network_passes_in_every_precision(
     target: str, artifacts: Mapping[tuple[str, str], Path]

@@ -28,7 +28,9 @@ def work() -> Callable[[Any], Any]:
     return do
 
 
-def do(job: Job) -> int:
+def do(job: Job) -> object:
+    if job.what.startswith("environment "):
+        return os.environ.get(job.what.split()[1])
     first = True
     if job.folder:
         mark = Path(job.folder) / job.name
