@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,21 +81,6 @@ def test_what_hangs_is_ended(executor: Executor) -> None:
 def test_no_worker_calls_home(executor: Executor) -> None:
     found = outcomes(executor, *[Job(name, f"environment {name}") for name in SILENCE])
     assert [outcome.value for outcome in found] == list(SILENCE.values())
-
-
-def test_a_cluster_of_its_own_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ray = pytest.importorskip("ray")
-    assert not ray.is_initialized()
-    with tempfile.TemporaryDirectory(prefix="t") as folder:  # the paths of Ray's sockets are short
-        monkeypatch.setattr(tempfile, "tempdir", folder)
-        made = registry.executor("ray")(work, 1, 60.0)
-        (found,) = outcomes(made, Job("a", number=2))
-        assert found.value == 4
-        assert os.listdir(folder)
-        made.close()
-        assert os.listdir(folder) == []
 
 
 def test_too_little_memory_is_told(executor: Executor) -> None:

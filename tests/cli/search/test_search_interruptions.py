@@ -125,7 +125,13 @@ def _workers(parent: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_ray_cluster_finds_the_same(searched: Path, trained: Path, tmp_path: Path) -> None:
+def test_a_ray_cluster_finds_the_same_and_leaves_nothing(
+    searched: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("ray")
-    complete(tmp_path, trained, "s", "--executor", "ray")
+    with tempfile.TemporaryDirectory(prefix="t") as folder:  # the paths of Ray's sockets are short
+        monkeypatch.setenv("TMPDIR", folder)
+        complete(tmp_path, trained, "s", "--executor", "ray")
+        left = {path.name for path in Path(folder).rglob("*") if path.is_file()}
+        assert left == set()
     assert steps(tmp_path / "s") == steps(searched)
