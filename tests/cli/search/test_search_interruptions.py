@@ -8,6 +8,7 @@ import random
 import signal
 import sqlite3
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
