@@ -39,6 +39,7 @@ class Classifier(Protocol):
         assumed: whether nobody said how images are prepared for it; `preprocessing` is then the
             usual one for photographs.
         batch: images that one call of `scores` takes best.
+        notes: in which other way than it was built a network has to be run.
     """
 
     words: str
@@ -50,6 +51,7 @@ class Classifier(Protocol):
     trained: bool
     assumed: bool
     batch: int
+    notes: tuple[str, ...]
 
     def scores(self, images: NDArray[np.float32]) -> Scores:
         """Class scores (n, classes) of prepared images, in the preprocessing's layout."""
@@ -60,6 +62,7 @@ class ArtifactClassifier:
 
     batch = 1
     assumed = False
+    notes: tuple[str, ...] = ()
 
     def __init__(self, opened: contract.OpenArtifact) -> None:
         facts = opened.contract
@@ -87,12 +90,20 @@ class ArtifactClassifier:
 
 
 class ModelClassifier:
-    """A network in PyTorch."""
+    """A network in PyTorch.
+
+    Raises:
+        ModelError: its scores depend on more than the image that they are of.
+    """
 
     target = "pytorch"
     batch = 32
 
     def __init__(self, model: Model) -> None:
+        from edgekit.models.purity import as_function
+
+        model = as_function(model)
+        self.notes = model.notes or ()
         self.words = model.words
         self.assumed = model.preprocessing is None
         self.preprocessing = model.preprocessing or preprocess.default(model.resolution)

@@ -133,6 +133,12 @@ def warn_untrained(classifier: Classifier) -> None:
         warn(f"'{classifier.words}' is untrained: its weights are random, and so are its answers")
 
 
+def warn_notes(words: str, notes: Iterable[str] | None) -> None:
+    """A warning for each way in which a network is run otherwise than it was built."""
+    for note in notes or ():
+        warn(f"'{words}': {note}")
+
+
 def warn_skipped(images: Iterable[str]) -> None:
     """A warning for each image that was left out."""
     for name in images:

@@ -60,6 +60,7 @@ def command(
             ),
         )
     console.warn_untrained(classifier)
+    console.warn_notes(classifier.words, classifier.notes)
     skipped = tuple(getattr(images, "skipped", ()))
     console.warn_skipped(skipped)
     top5 = "" if result.top5 is None else f", top-5 {console.percent(result.top5)}"

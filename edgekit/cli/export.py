@@ -134,6 +134,7 @@ def command(
     results: list[Result] = []
     with console.status(f"loading {model}") as notify:
         from edgekit.exporting import export
+        from edgekit.models.purity import as_function
         from edgekit.models.source import open_model
         from edgekit.quantize.integers import Integers
 
@@ -148,7 +149,8 @@ def command(
             epochs=qat_epochs,
             processor=processor,
         )
-        opened = open_model(model, weights=weights, resolution=resolution)
+        opened = as_function(open_model(model, weights=weights, resolution=resolution))
+        console.warn_notes(opened.words, opened.notes)
         _warn_untrained(opened)
         try:
             results += export(

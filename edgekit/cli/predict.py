@@ -48,6 +48,7 @@ def command(
             source, weights=weights, resolution=resolution, threads=threads, embedded=embedded
         )
     console.warn_untrained(classifier)
+    console.warn_notes(classifier.words, classifier.notes)
     predictions: list[Prediction] = []
     failure: EdgekitError | None = None
     try:

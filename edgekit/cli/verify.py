@@ -71,6 +71,7 @@ def _warn(artifact: str, against: str, result: Verification) -> None:
             f"'{against}' is untrained: {result.preparation}, as on export; the network as it "
             f"was built computes something else"
         )
+    console.warn_notes(against, result.notes)
     if result.same_weights is False:
         console.warn(f"{artifact} was made from other weights than those of '{against}'")
 
@@ -125,6 +126,7 @@ def _document(artifact: str, against: str, result: Verification) -> dict[str, An
         "data": result.data,
         "skipped": list(result.skipped),
         "preparation": result.preparation,
+        "notes": list(result.notes),
         "same_weights": result.same_weights,
         "layers": to_json(result.layers),
         "first_layer": first_far(result.layers),

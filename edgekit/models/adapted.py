@@ -21,6 +21,7 @@ from edgekit.errors import ModelError
 from edgekit.models.callables import open_callable, was_named
 from edgekit.models.family import Family, typed_rows
 from edgekit.models.libraries import LIBRARIES, open_library
+from edgekit.models.purity import pure
 from edgekit.models.widths import REST, Axes, Width, name_axes
 
 SIDES = ("out", "in")
@@ -62,7 +63,7 @@ def build(spec: ModelSpec) -> nn.Module:
         UnavailableError: a library that is not installed.
     """
     with torch.device("cpu"):
-        module = copy.deepcopy(_whole(spec.source, spec.classes))
+        module = copy.deepcopy(_whole(spec.source, spec.classes, spec.resolution))
         layers = dict(module.named_modules())
         places: dict[str, list[Place]] = {}
         for place in typed_rows(spec, Place):
@@ -107,8 +108,11 @@ def length(layer: nn.Module, side: str) -> int | None:
 
 
 @lru_cache(maxsize=2)
-def _whole(words: str, classes: int) -> nn.Module:
-    """The network as its code makes it, made once: a search cuts it hundreds of times."""
+def _whole(words: str, classes: int, side: int) -> nn.Module:
+    """The network as its code makes it, made once: a search cuts it hundreds of times.
+
+    One that changes its input gets copies, as networks of a search share their images.
+    """
     if not may_run(words):
         raise ModelError(
             f"it is of '{words}', which is code of your own: name it, too, as '{words}=FILE'"
@@ -118,7 +122,8 @@ def _whole(words: str, classes: int) -> nn.Module:
         torch.manual_seed(0)
         library = words.partition(":")[0] in LIBRARIES
         made = open_library(words, classes).module if library else open_callable(words)
-    return copy.deepcopy(made)  # it may be the one object that a module of the user's own holds
+    # It may be the one object that a module of the user's own holds.
+    return pure(copy.deepcopy(made).eval(), side, words).module
 
 
 def _check(spec: ModelSpec, place: Place, layers: Mapping[str, nn.Module]) -> None:

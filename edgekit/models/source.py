@@ -68,6 +68,8 @@ class Model:
         parent_sha256: digest of the file the weights came from.
         code: what makes a network that is not of the zoo: ``timm:NAME``, ``torchvision:NAME`` or
             ``package.module:callable``.
+        notes: in which other way than it was built it has to be run, to be a function of one
+            image; ``None`` until `edgekit.models.purity.as_function` has looked.
     """
 
     words: str
@@ -82,6 +84,7 @@ class Model:
     data: str | None = None
     parent_sha256: str | None = None
     code: str | None = None
+    notes: tuple[str, ...] | None = None
 
     @property
     def of_zoo(self) -> bool:

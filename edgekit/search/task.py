@@ -11,6 +11,7 @@ from edgekit.core import ImageSource, ModelSpec, Preprocessing, Scheme, Target
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
 from edgekit.errors import DataError, ModelError, UsageError
+from edgekit.models.purity import as_function
 from edgekit.models.source import Model
 from edgekit.quantize.integers import Integers
 from edgekit.search.budget import Limit
@@ -106,6 +107,9 @@ def task_of(
                 f"by another"
             )
     labels = _labels(model, source)
+    model = as_function(model)
+    for note in model.notes or ():
+        notify(f"'{model.words}': {note}")
     facts = model.preprocessing or for_source(source, model.resolution)
     if model.spec is None:
         notify("discovering groups of channels")

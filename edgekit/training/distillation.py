@@ -13,6 +13,7 @@ from edgekit.errors import CheckpointError, ModelError, UsageError
 from edgekit.models.adapted import is_adapted
 from edgekit.models.libraries import LIBRARIES
 from edgekit.models.program import SUFFIX
+from edgekit.models.purity import as_function
 from edgekit.models.source import Model, is_path, open_model
 from edgekit.models.weights import is_checkpoint, load_checkpoint
 from edgekit.training.images import normalize
@@ -118,4 +119,4 @@ def open_teacher(
             f"teacher '{words}' has other classes than the data: '{theirs}' in place of '{ours}'; "
             f"expected a teacher that was trained on the same classes"
         )
-    return Teacher(model, preprocessing, temperature)
+    return Teacher(as_function(model), preprocessing, temperature)

@@ -16,6 +16,7 @@ from edgekit.models import build
 from edgekit.models.blocks import DropPath
 from edgekit.models.callables import try_forward, try_training
 from edgekit.models.fitting import fill, init_from
+from edgekit.models.purity import pure
 from edgekit.models.source import Model, open_model
 from edgekit.models.weights import load_into, load_state
 from edgekit.training.options import TrainingOptions
@@ -100,7 +101,10 @@ def initial(plan: Plan, own: nn.Module | None, note: Callable[[str], None]) -> n
         side = plan.preprocessing.crop
         scores = try_forward(own, torch.zeros(1, 3, side, side), plan.model)
         try_training(own, side, scores.shape[1], plan.model)
-        network = own
+        found = pure(own, side, plan.model)
+        network = found.module
+        for text in found.notes:
+            note(f"{plan.model}: {text}")
     else:
         network = build(plan.spec)
         _check_regularization(network, plan)

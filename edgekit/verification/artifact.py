@@ -29,6 +29,7 @@ from edgekit.errors import (
 )
 from edgekit.isolation import activations_isolated, open_isolated
 from edgekit.models.blocks import stabilize
+from edgekit.models.purity import as_function
 from edgekit.models.source import Model, open_model
 from edgekit.native_output import captured
 from edgekit.registry import needed_packages, target
@@ -87,6 +88,7 @@ class Verification:
         same_weights: whether the artifact was made from the network's weights, by their digest;
             ``None`` where neither comes from a file.
         layers: each layer by itself, where that was asked for.
+        notes: of the network; see `edgekit.models.source.Model`.
     """
 
     agreement: Agreement
@@ -97,6 +99,7 @@ class Verification:
     preparation: str | None
     same_weights: bool | None
     layers: tuple[LayerAgreement, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def preparation(model: Model) -> str | None:
@@ -123,6 +126,7 @@ def make_reference(
         DataError: ``data`` cannot be used, or an image of a source cannot.
         ModelError: the scores are constant or not finite, so that nothing could be verified.
     """
+    model = as_function(model)
     facts = model.preprocessing
     if facts is None:  # weights from elsewhere do not say: the images that were given do
         facts = (
@@ -324,6 +328,7 @@ def verify(
         preparation(model),
         unchanged if from_files else None,
         tuple(layers),
+        reference.model.notes or (),
     )
 
 

@@ -106,5 +106,6 @@ def reference_scores(
     with torch.inference_mode():
         tensor = torch.from_numpy(np.ascontiguousarray(images)).contiguous(memory_format=layout)
         batches = torch.split(tensor, BATCH)
-        scores: NDArray[np.float32] = torch.cat([module(batch) for batch in batches]).numpy()
+        # Cloned: a network may hand out the same memory each time.
+        scores: NDArray[np.float32] = torch.cat([module(b).clone() for b in batches]).numpy()
     return scores

@@ -1,0 +1,151 @@
+"""Networks that are no function of one image: found, run in another way, or refused."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from edgekit.errors import ModelError
+from edgekit.models.purity import pure
+
+SIDE = 16
+
+
+class Net(nn.Module):
+    """A small network that does something to its input, its features or its scores."""
+
+    def __init__(
+        self,
+        before: Callable[[Net, Tensor], Tensor] = lambda net, x: x,
+        after: Callable[[Net, Tensor], Tensor] = lambda net, y: y,
+        layer: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.before, self.after, self.calls = before, after, 0
+        self.register_buffer("memory", torch.zeros(4))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        self.conv = nn.Conv2d(3, 4, 3, 2)
+        self.layer = layer or nn.Identity()
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.count += 1
+        return self.after(self, self.layer(self.conv(self.before(self, x))).mean((2, 3)))
+
+
+def random_crop(net: Net, x: Tensor) -> Tensor:
+    i = random.randrange(2)
+    return x[..., i : i + 8, i : i + 8]
+
+
+def remember(net: Net, y: Tensor) -> Tensor:
+    net.memory.mul_(0.5).add_(y.detach().mean(0))
+    return y + net.memory
+
+
+def same_memory(net: Net, y: Tensor) -> Tensor:
+    net.memory = y.detach().clone() if net.memory.shape != y.shape else net.memory.copy_(y)
+    return net.memory
+
+
+class Training(nn.BatchNorm2d):
+    def train(self, mode: bool = True) -> Training:
+        return super().train(True)
+
+
+def test_a_network_that_only_counts_its_runs_is_itself() -> None:
+    net = Net(after=same_memory)
+    assert pure(net, SIDE, "net").module is net
+
+
+@pytest.mark.parametrize(
+    "change", [lambda net, x: x.sub_(0.2).div_(0.5), lambda net, x: x[:, :, 1:].mul_(2)]
+)
+def test_one_that_changes_its_input_gets_copies(change: Callable[[Net, Tensor], Tensor]) -> None:
+    net = Net(change)
+    images = torch.randn(2, 3, SIDE, SIDE)
+    expected = net(images.clone())
+    found = pure(net, SIDE, "net")
+    given = images.clone()
+    assert torch.equal(found.module(given), expected)
+    assert torch.equal(given, images)
+    assert "copies" in found.notes[0]
+    assert found.module.state_dict().keys() == net.state_dict().keys()
+    assert type(net) is Net
+    assert isinstance(found.module, Net)
+
+
+def test_graphs_and_programs_get_copies_too() -> None:
+    net = fx.symbolic_trace(nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(3, 4, SIDE)))
+    net.graph.lint()
+    whole = fx.symbolic_trace(nn.Sequential(net, nn.Flatten())).eval()
+    images = torch.randn(2, 3, SIDE, SIDE)
+    found = pure(whole, SIDE, "net").module
+    before = images.clone()
+    found(images)
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm2d(4, track_running_stats=False), Training(4)])
+def test_one_whose_images_meet_gets_one_at_a_time(layer: nn.Module) -> None:
+    net = Net(layer=layer)
+    images = torch.randn(3, 3, SIDE, SIDE)
+    found = pure(net, SIDE, "net")
+    alone = torch.cat([net(image) for image in images.split(1)])
+    torch.testing.assert_close(found.module(images), alone)
+    (note,) = found.notes
+    assert f"layer 'layer' ({type(layer).__name__})" in note
+    assert "test_purity.py, line " in note
+    found.module.train()
+    assert not torch.allclose(found.module(images), alone, atol=1e-3)  # of the batch, in training
+
+
+@pytest.mark.parametrize(
+    ("net", "words"),
+    [
+        (lambda: Net(after=lambda net, y: F.dropout(y)), "draws random numbers, in the network"),
+        (lambda: Net(layer=nn.Dropout().train()), "draws random numbers"),
+        (lambda: Net(before=random_crop), "return x[..., i : i + 8, i : i + 8]"),
+        (lambda: Net(before=lambda net, x: x + torch.randn_like(x)), "torch.randn_like(x)"),
+        (lambda: Net(after=remember), "net.memory.mul_(0.5)"),
+        (lambda: Net(after=lambda net, y: y * net.calls), "y * net.calls"),
+    ],
+    ids=["dropout", "module", "crop", "noise", "buffer", "attribute"],
+)
+def test_one_that_is_never_the_same_is_refused_with_the_line(
+    net: Callable[[], Net], words: str
+) -> None:
+    made = net()
+    if isinstance(made.layer, nn.Dropout):
+        made.layer.train()
+        words += ", in layer 'layer' (Dropout), "
+    state = torch.random.get_rng_state()
+    with pytest.raises(ModelError) as refused:
+        pure(made, SIDE, "mine:net")
+    assert str(refused.value).startswith("'mine:net' gives other scores each time")
+    assert words in str(refused.value)
+    assert "test_purity.py, line " in str(refused.value)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_one_of_no_use_for_one_image_is_refused_with_the_line() -> None:
+    with pytest.raises(ModelError, match=r"depend on the other images.*y - y\.mean\(0\)"):
+        pure(Net(after=lambda net, y: y - y.mean(0)), SIDE, "net")
+
+
+def test_one_that_takes_no_second_image_is_refused() -> None:
+    with pytest.raises(ModelError, match="for any number of them"):
+        pure(Net(after=lambda net, y: y[:1]), SIDE, "net")
+
+
+def test_rounding_that_grows_is_not_taken_for_chance() -> None:
+    """In batches it rounds otherwise, which no line is to blame for."""
+    found = pure(Net(after=lambda net, y: torch.sin(1e4 * y)), SIDE, "net")
+    assert not any("line" in note for note in found.notes)
