@@ -204,8 +204,9 @@ def export(
             notify(f"{target.name} {name}")
             scheme = integers.scheme(target, name, calibration)
             job = _Job(
-                reference, target, scheme, path, integers, calibration, judge, retrain, notify
-            )
+                reference, target, scheme, path, integers, calibration, judge, retrain, overwrite,
+                notify,
+            )  # fmt: skip
             results.append(_attempt(job))
     failure = _failure(results)
     if failure is not None:
@@ -274,6 +275,7 @@ class _Job:
     calibration: Calibration | None
     judge: HeldOut | None
     retrain: Callable[[Scheme], Model] | None
+    overwrite: bool
     notify: Notify
 
 
@@ -299,7 +301,8 @@ def _export_one(job: _Job) -> Exported | Rejected:
             return _rejected(reference, target, staged, path, artifact, why)
         contract_path(staged).write_text(contract_text(artifact), encoding="utf-8")
         # Companions first, so that a main file is never without them, and the contract last.
-        publish(staged.parent, [*reversed(target.files(path)), contract_path(path)])
+        finals = [*reversed(target.files(path)), contract_path(path)]
+        publish(staged.parent, finals, overwrite=job.overwrite)
     journal_path(path).unlink(missing_ok=True)  # nothing is left to go on with
     seconds = time.perf_counter() - start
     converted = built.seconds
@@ -552,7 +555,7 @@ def _rejected(
     contract_path(rejected_path(staged)).write_text(text, encoding="utf-8")
     for file in target.files(staged):
         file.rename(rejected_path(file))
-    publish(staged.parent, _rejected_files(target, path))
+    publish(staged.parent, _rejected_files(target, path), overwrite=True)
     return result
 
 

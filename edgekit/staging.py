@@ -6,13 +6,15 @@ import errno
 import os
 import re
 import shutil
-import signal
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from edgekit.errors import OutputError
+from edgekit.locks import in_turn
+from edgekit.signals import waiting
 
 # Native code that runs out of disk raises errors of its own; with less than this left, that is why.
 LOW_DISK_BYTES = 1 << 20
@@ -33,12 +35,19 @@ def output_folder(folder: Path) -> Iterator[None]:
     Raises:
         OutputError: it cannot be made, is a file, or is read-only.
     """
-    made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
-    try:
+    with _empty_ones_removed(folder):
         _prepare(folder)
         yield
+
+
+@contextmanager
+def _empty_ones_removed(folder: Path) -> Iterator[None]:
+    """A block that may make a folder, which does not stay where nothing was put into it."""
+    missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    try:
+        yield
     finally:
-        for path in made:  # the innermost first; one that holds something stays
+        for path in missing:  # the innermost first; one that holds something stays
             with suppress(OSError):
                 path.rmdir()
 
@@ -119,16 +128,111 @@ def without_staging(text: str) -> str:
     return re.sub(rf"{re.escape(_PREFIX)}\w+{re.escape(os.sep)}", "", text)
 
 
-def publish(staged: Path, finals: Sequence[Path]) -> None:
-    """Gives finished files their names, in order.
+def publish(staged: Path, finals: Sequence[Path], *, overwrite: bool) -> None:
+    """Gives finished files their names, in order: all of them or none.
+
+    Of two processes that publish the same names at once, without ``overwrite`` the second one is
+    refused, and with it all files are those of one of them.
 
     Args:
         staged: the folder of `staging`, where they have the same names.
+        finals: in one folder.
+
+    Raises:
+        OutputError: one exists and may not be replaced.
     """
-    signals = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # all of them or none
+    (folder,) = {final.parent for final in finals}
+    with in_turn(folder / f"{_PREFIX}publishing.lock"), waiting():
+        if overwrite:
+            for final in finals:
+                os.replace(staged / final.name, final)
+            return
+        given: list[Path] = []
+        try:
+            for final in finals:
+                _name(staged / final.name, final)
+                given.append(final)
+        except OSError as error:
+            for final in given:
+                final.unlink(missing_ok=True)
+            if not isinstance(error, FileExistsError):
+                raise
+            raise OutputError(
+                f"{finals[len(given)]} exists already, another process has written it: give "
+                f"--overwrite to replace it"
+            ) from error
+
+
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
+
+
+def _name(staged: Path, final: Path) -> None:
+    """Gives a file its name, which nothing may have yet, in one step."""
     try:
-        for final in finals:
-            os.replace(staged / final.name, final)
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        os.link(staged, final)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # FAT and some network file systems have no links: an empty file takes the name first.
+        os.close(os.open(final, os.O_CREAT | os.O_EXCL))
+        os.replace(staged, final)
+
+
+def write_file(path: Path, write: Callable[[Path], object], *, overwrite: bool) -> None:
+    """Writes a file of the user's, which is complete when it appears; makes its folder.
+
+    Args:
+        write: told where.
+
+    Raises:
+        OutputError: it cannot be written, or exists and may not be replaced.
+    """
+    with named_failures(path), _empty_ones_removed(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = hidden_folder(path.parent)
+        try:
+            write(staged / path.name)
+            publish(staged, [path], overwrite=overwrite)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+
+def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Writes a file of edgekit's own, which is whole at every moment, after a power cut as well.
+
+    Args:
+        write: is given the open file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with named_failures(path):
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def named_failures(path: Path) -> Iterator[None]:
+    """Turns failures to write into an error that names the path.
+
+    Raises:
+        OutputError: disk full, no permission, no such place.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        # torch.save hides the reason behind a RuntimeError of its own.
+        reason = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(reason, OSError):
+            raise
+        raise OutputError(
+            f"cannot write {path}: {reason.strerror or reason}; make space there, or name another "
+            f"place"
+        ) from error

@@ -21,7 +21,8 @@ METERS = sorted((PACKAGE / "measure" / "meters").glob("*.py"))
 
 # A part may import its own level's files only within itself, and everything from levels before.
 LEVELS = (
-    ("core", "errors"),
+    ("core", "errors", "signals"),
+    ("locks",),
     ("native_output", "registry", "staging"),
     ("isolation",),
     ("models", "data", "devices"),

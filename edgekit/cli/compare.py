@@ -70,7 +70,9 @@ def command(a: str, b: str, fail_if_slower: float | None, **options: Any) -> Non
             show(result)
         finally:  # whatever becomes of the output
             pair = (result.a, result.b)
-            errors = keeping.keep(pair, stored=not setup.no_store, out=setup.out)
+            errors = keeping.keep(
+                pair, stored=not setup.no_store, out=setup.out, overwrite=setup.overwrite
+            )
     if result.interrupted:
         raise KeyboardInterrupt
     failed = None if fail_if_slower is None else gate(result, fail_if_slower)

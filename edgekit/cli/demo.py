@@ -38,6 +38,14 @@ SHADES = " ░▒▓█"
 @console.common_options
 def command(out: Path, epochs: int, overwrite: bool) -> None:
     """Train a MobileNetV3 on scanned digits, export, verify, evaluate, predict."""
+    from edgekit.locks import one_writer
+    from edgekit.staging import output_folder
+
+    with output_folder(out), one_writer(out, "demo"):
+        _demonstrate(out, epochs, overwrite)
+
+
+def _demonstrate(out: Path, epochs: int, overwrite: bool) -> None:
     from edgekit import registry
     from edgekit.data import open_source
 
@@ -65,7 +73,7 @@ def command(out: Path, epochs: int, overwrite: bool) -> None:
             scores[str(file.path)] = _evaluate(str(file.path), source)
     _table(str(result.run), exported, scores)
     image = out / "digit.png"
-    _write_digit(image, source.image("test", 0))
+    _write_digit(image, source.image("test", 0), overwrite)
     chosen = next(f for f in exported if f.artifact.target == "tflite")
     _predict(chosen.path, image)
     console.say(
@@ -82,8 +90,8 @@ def _refuse_earlier(out: Path, overwrite: bool) -> None:
     Raises:
         OutputError: the folder holds a run, and may not be replaced.
     """
-    results = ("model.pt", "state.pt", "metrics.jsonl", "curves.png")
-    if not overwrite and any((out / "run" / name).exists() for name in results):
+    results = ("run/model.pt", "run/state.pt", "run/metrics.jsonl", "run/curves.png", "digit.png")
+    if not overwrite and any((out / name).exists() for name in results):
         raise OutputError(
             f"{out} holds an earlier demo: give --overwrite to replace it, or another folder "
             f"with -o"
@@ -117,10 +125,12 @@ def _table(run: str, exported: list[Exported], scores: dict[str, Evaluation]) ->
     )
 
 
-def _write_digit(path: Path, pixels: NDArray[Any]) -> None:
+def _write_digit(path: Path, pixels: NDArray[Any], overwrite: bool) -> None:
     from PIL import Image
 
-    Image.fromarray(pixels).save(path)
+    from edgekit.staging import write_file
+
+    write_file(path, lambda staged: Image.fromarray(pixels).save(staged), overwrite=overwrite)
     for row in pixels[:, :, 0]:
         console.say("    " + "".join(2 * SHADES[int(value) * len(SHADES) // 256] for value in row))
 

@@ -102,9 +102,13 @@ def command(
             numbers.add(number)
             yield from (_samples if samples else _summary)(number, measurement)
 
-    with staging.output_folder(output.parent), staging.staging(output.parent) as staged:
-        count = writers[output.suffix](staged / output.name, columns, rows())
-        staging.publish(staged, [output])
+    count = 0
+
+    def write(path: Path) -> None:
+        nonlocal count
+        count = writers[output.suffix](path, columns, rows())
+
+    staging.write_file(output, write, overwrite=overwrite)
     console.say(f"{output}: {count:,} rows of {len(numbers):,} measurements")
     if console.wants_json():
         facts = {"path": str(output), "rows": count, "measurements": len(numbers)}

@@ -29,12 +29,15 @@ def check_places(paths: Sequence[Path], overwrite: bool) -> None:
 
 
 def keep(
-    measurements: Sequence[Measurement], *, stored: bool, out: Path | None
+    measurements: Sequence[Measurement], *, stored: bool, out: Path | None, overwrite: bool
 ) -> list[OutputError]:
     """Stores measurements, and writes them into a file where one was named.
 
     What fails is said, and the measurements are written beside, into the working folder or that of
     temporary files.
+
+    Args:
+        overwrite: whether the file may be replaced, where one is there by now.
 
     Returns:
         Why the file that was named could not be written, and why there was no place beside.
@@ -45,7 +48,7 @@ def keep(
     lost = False
     if out is not None:
         try:
-            save(measurements, out)
+            save(measurements, out, overwrite=overwrite)
         except OutputError as error:
             errors.append(error)
             lost = True
@@ -85,26 +88,6 @@ def _save_beside(measurements: Sequence[Measurement]) -> Path:
         except (OutputError, OSError) as error:
             reason = str(error)
     raise OutputError(f"only what was printed is left, the samples are lost: {reason}")
-
-
-def write_staged(path: Path, write: Callable[[Path], None]) -> OutputError | None:
-    """Writes a file, which is complete when it appears.
-
-    Args:
-        write: told where.
-
-    Returns:
-        Why it could not be written.
-    """
-    try:
-        with staging.output_folder(path.parent), staging.staging(path.parent) as staged:
-            write(staged / path.name)
-            staging.publish(staged, [path])
-    except OutputError as error:
-        return error
-    except OSError as error:
-        return OutputError(f"cannot write {path}: {error.strerror}")
-    return None
 
 
 def finish(errors: Iterable[EdgekitError | None]) -> None:

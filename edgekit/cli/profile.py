@@ -164,13 +164,18 @@ def _show_and_keep(result: Profile, asked: Asked) -> list[OutputError]:
         show(result, asked)
     finally:  # whatever becomes of the output
         found, setup = result.measurements, asked.setup
-        errors = keeping.keep(found, stored=not setup.no_store, out=setup.out)
+        errors = keeping.keep(
+            found, stored=not setup.no_store, out=setup.out, overwrite=setup.overwrite
+        )
     if asked.plot is not None:
         from edgekit.measure.sustained import plot
+        from edgekit.staging import write_file
 
-        error = keeping.write_staged(asked.plot, lambda path: plot(found[0], path))
-        errors += [] if error is None else [error]
-        if error is None:
+        try:
+            write_file(asked.plot, lambda path: plot(found[0], path), overwrite=setup.overwrite)
+        except OutputError as error:
+            errors.append(error)
+        else:
             console.say(str(asked.plot))
     return errors
 

@@ -41,9 +41,9 @@ def command(paths: tuple[Path, ...], output: Path, overwrite: bool) -> None:
     staging.refuse_existing([output], overwrite)
     with console.status("reading and drawing"):
         page, about, facts = _page(paths)
-    with staging.output_folder(output.parent), staging.staging(output.parent) as staged:
-        (staged / output.name).write_text(page, encoding="utf-8")
-        staging.publish(staged, [output])
+    staging.write_file(
+        output, lambda path: path.write_text(page, encoding="utf-8"), overwrite=overwrite
+    )
     for note in facts["notes"]:
         console.warn(note)
     console.say(f"{output}: {about}")

@@ -19,6 +19,7 @@ from edgekit.core import DeviceProfile, from_json, to_json
 from edgekit.core.reading import read_text
 from edgekit.errors import EdgekitError, InputError, OutputError, UnknownNameError, UsageError
 from edgekit.registry import METERS, normalize
+from edgekit.staging import write_file
 
 FILE_NAME = "device.toml"
 
@@ -190,17 +191,8 @@ def save_profile(profile: DeviceProfile, overwrite: bool = False) -> Path:
                 f"you have a device '{known.parent.name}' already ({known}): give --overwrite, or "
                 f"remove it with 'edgekit devices remove {known.parent.name}'"
             )
-    beside = path.with_name(f".{FILE_NAME}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(_to_toml(profile), encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        # Where the folder could not be made there is nothing to remove, and no way to it.
-        if beside.is_file():
-            beside.unlink()
+    text = _to_toml(profile)
+    write_file(path, lambda staged: staged.write_text(text, encoding="utf-8"), overwrite=overwrite)
     return path
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from edgekit.core import Measurement, from_json, to_json
 from edgekit.core.reading import LARGEST_RESULTS, parse_json, read_text
 from edgekit.errors import InputError, OutputError
 from edgekit.measure.encoding import decode, encode
+from edgekit.staging import write_file
 
 FILE_NAME = "measurements.db"
 
@@ -307,22 +307,15 @@ def _row(measurement: Measurement) -> tuple[Any, ...]:
     )
 
 
-def save(measurements: Sequence[Measurement], path: Path) -> None:
-    """Writes measurements into a JSON file, which is complete when it appears; replaces one.
+def save(measurements: Sequence[Measurement], path: Path, *, overwrite: bool = False) -> None:
+    """Writes measurements into a JSON file, which is complete when it appears.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or is there and may not be replaced.
     """
     data = {"schema": SAVED_SCHEMA, "measurements": to_json(list(measurements))}
     text = json.dumps(data, allow_nan=False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".edgekit-", dir=path.parent) as folder:
-            staged = Path(folder, path.name)
-            staged.write_text(text, encoding="utf-8")
-            os.replace(staged, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    write_file(path, lambda staged: staged.write_text(text, encoding="utf-8"), overwrite=overwrite)
 
 
 def save_beside(measurements: Sequence[Measurement], folder: Path) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import pickle
 import re
 import warnings
@@ -24,6 +23,7 @@ from edgekit.errors import CheckpointError, InputError, UsageError
 from edgekit.models import build, check, family_of
 from edgekit.models.foreign import COUNTER
 from edgekit.models.wrapping import nested_hint, prefix_hint
+from edgekit.staging import replace_file
 
 FORMAT = "edgekit.checkpoint/1"
 FILE_NAME = "model.pt"
@@ -60,16 +60,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def save_plain(path: Path, data: Mapping[str, Any]) -> None:
-    """Saves plain data and tensors beside ``path``, then renames: never half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            torch.save(dict(data), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Saves plain data and tensors: never half a file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    replace_file(path, lambda file: torch.save(dict(data), file))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

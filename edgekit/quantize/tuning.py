@@ -30,6 +30,7 @@ from edgekit.errors import EdgekitError, OutputError, UnavailableError
 from edgekit.measure.comparing import compare
 from edgekit.measure.session import Effort
 from edgekit.quantize.ladder import CORRECTION, WEIGHTS, Built
+from edgekit.staging import replace_file
 
 SECONDS = 6.0
 GOAL = 0.01
@@ -87,9 +88,7 @@ class Journal:
         if key not in self._found:
             self._found[key] = list(measure())
             data = {"schema": SCHEMA, "conditions": self._conditions, "ratios": self._found}
-            beside = self.path.with_name(f"{self.path.name}.new")
-            beside.write_text(json.dumps(data), encoding="utf-8")
-            beside.replace(self.path)
+            replace_file(self.path, lambda file: file.write(json.dumps(data).encode()))
         ratio, low, high = self._found[key]
         return ratio, low, high
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgekit.core import to_json
 from edgekit.search.records import SearchResult, Step
+from edgekit.staging import replace_file
 
 SCHEMA = "edgekit.search/1"
 
@@ -145,6 +146,4 @@ def _table(result: SearchResult) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    replace_file(path, lambda file: file.write(text.encode()))

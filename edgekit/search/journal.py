@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import sqlite3
 import time
@@ -63,29 +62,20 @@ class Scored:
 
 
 class Journal:
-    """The journal of one search; one process at a time has it open.
+    """The journal of one search; one process at a time may open it (`edgekit.locks`).
 
     Args:
         path: of the file; made where missing.
         facts: what a search that goes on must have in common with the one that was begun.
 
     Raises:
-        UsageError: another search has it open, or it is of another search.
+        UsageError: it is of another search.
         InputError: the file cannot be used.
     """
 
     def __init__(self, path: Path, facts: Mapping[str, str]) -> None:
         self._path = path
         self._settled, self._spent = time.perf_counter(), 0.0
-        self._lock = open(path.with_name(f".{path.name}.lock"), "w", encoding="utf-8")  # noqa: SIM115
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            raise UsageError(
-                f"another search is at work in {path.parent}: wait for it, or give another folder "
-                f"with -o"
-            ) from error
         try:
             self._connection = sqlite3.connect(path, isolation_level=None)
             self._connection.executescript(_TABLES)
@@ -217,6 +207,5 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Lets another process open it."""
+        """Closes the file."""
         self._connection.close()
-        self._lock.close()

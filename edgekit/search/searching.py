@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import shutil
@@ -15,13 +14,8 @@ import torch
 from edgekit import registry
 from edgekit.core import canonical_json, from_json, to_json
 from edgekit.data.preprocess import resize_and_crop
-from edgekit.errors import (
-    GateError,
-    ModelError,
-    OutputError,
-    UnavailableError,
-    UsageError,
-)
+from edgekit.errors import GateError, ModelError, UnavailableError, UsageError
+from edgekit.locks import one_writer
 from edgekit.models.source import Model
 from edgekit.models.weights import load_checkpoint, save_checkpoint
 from edgekit.search.baselines import baseline
@@ -39,6 +33,7 @@ from edgekit.search.records import Conduct, Failure, SearchOptions, SearchResult
 from edgekit.search.scaling import LEAST_SHARE
 from edgekit.search.task import Task, task_of
 from edgekit.search.workshop import CONTEST, FINISHING, Workshop
+from edgekit.staging import output_folder
 from edgekit.training.images import normalize
 
 
@@ -73,7 +68,8 @@ def search(
         say: told what has to be known, such as measurements too coarse for a step.
 
     Raises:
-        UsageError: options that do not go together, or a budget out of reach.
+        UsageError: options that do not go together, a budget out of reach, or another process is
+            at work in ``out``.
         ModelError: the network cannot be adapted.
         DataError: images that cannot be used.
         GateError: no network of the search keeps the budget.
@@ -83,7 +79,11 @@ def search(
         model, limits, target, precision, data=data, out=out, options=options or SearchOptions(),
         conduct=conduct or Conduct(), device=device, threads=threads, notify=notify,
     )  # fmt: skip
-    with _open_journal(out, identity_of(task), resume=resume) as journal:
+    with (
+        output_folder(out),
+        one_writer(out, "search"),
+        _open_journal(out, identity_of(task), resume=resume) as journal,
+    ):
         notify("checking groups of channels")
         groups = checked(task.spec, task.model.module.eval(), _images(task))
         free = {group.name: group.channels for group in groups if group.frozen is None}
@@ -162,11 +162,9 @@ def _forget(shop: Workshop) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # it holds something else
-        shop.out.rmdir()
 
 
-_FIRST = ("journal.sqlite", ".journal.sqlite.lock", "start.pt", "step-00", "narrowest-00")
+_FIRST = ("journal.sqlite", "start.pt", "step-00", "narrowest-00")
 
 
 def _check_budget(shop: Workshop) -> None:
@@ -303,10 +301,6 @@ def _open_journal(out: Path, identity: Mapping[str, str], *, resume: bool) -> Jo
                     f"{out} holds {name} of something else: give a folder of the search's own "
                     f"with -o"
                 )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {out}: {error.strerror}") from error
     return Journal(path, identity)
 
 

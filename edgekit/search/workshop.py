@@ -33,6 +33,7 @@ from edgekit.search.processes import Executor, Outcome
 from edgekit.search.records import Step
 from edgekit.search.scaling import on_grid
 from edgekit.search.task import Task
+from edgekit.staging import replace_file
 
 FINISHING = 9
 """Round of the journal's candidates in which a network is trained to the end."""
@@ -407,6 +408,4 @@ class Workshop:
 
 
 def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    replace_file(path, lambda file: file.write(data))

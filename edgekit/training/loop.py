@@ -6,7 +6,7 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,8 @@ def train(
         progress: is told how far the training is.
 
     Raises:
-        UsageError: an option out of range, or a run that was started with others.
+        UsageError: an option out of range, a run that was started with others, or one that
+            another process is at work on.
         DataError: images that cannot be used.
         CheckpointError: ``options.init``, ``options.teacher`` or ``state.pt`` cannot be used.
         ModelError: the loss is no longer finite, the teacher has other classes, or the network
@@ -115,14 +116,28 @@ def train(
     _check(model, options)
     folder = RunFolder(Path(out))
     folder.check(resume=resume, overwrite=overwrite)
-    source = open_source(data, skip_corrupt=skip_corrupt)
-    plan, own = _plan(model, source, options)
     progress = progress if progress is not None and processes.is_main() else Silent()
+    alone = folder.held(resume=resume, overwrite=overwrite)
+    with alone if processes.is_main() else nullcontext():
+        source = open_source(data, skip_corrupt=skip_corrupt)
+        result = _trained(model, source, options, folder, progress, begin, resume=resume)
+    return dataclasses.replace(result, skipped=tuple(getattr(source, "skipped", ())))
+
+
+def _trained(
+    model: str,
+    source: ImageSource,
+    options: TrainingOptions,
+    folder: RunFolder,
+    progress: Progress,
+    begin: float,
+    *,
+    resume: bool,
+) -> TrainingResult:
+    plan, own = _plan(model, source, options)
     with _own_torch(options):
         network = initial(plan, own, progress.note)
         teacher = _teacher(plan)
-        if processes.is_main():
-            folder.make()
         if resume:
             folder.compare(plan)
             if folder.finished():
@@ -131,8 +146,7 @@ def train(
         if not resume and processes.is_main():
             folder.begin(plan)  # only now: images that cannot be read leave earlier results alone
         state = folder.load_state() if resume else None
-        result = _Run(plan, folder, progress, begin).complete(network, teacher, images, state)
-    return dataclasses.replace(result, skipped=tuple(getattr(source, "skipped", ())))
+        return _Run(plan, folder, progress, begin).complete(network, teacher, images, state)
 
 
 class _Run:

@@ -8,7 +8,6 @@ the next epoch.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 from edgekit.core import ModelSpec, Preprocessing, from_json, to_json
 from edgekit.core.reading import LARGEST_NOTE, LARGEST_RESULTS, parse_json, read_bytes, read_text
 from edgekit.errors import CheckpointError, OutputError, UsageError
+from edgekit.locks import one_writer
 from edgekit.models.weights import (
     FILE_NAME,
     Checkpoint,
@@ -25,6 +25,7 @@ from edgekit.models.weights import (
     save_checkpoint,
     save_plain,
 )
+from edgekit.staging import named_failures, output_folder, replace_file
 from edgekit.training.options import TrainingOptions
 from edgekit.training.progress import EpochRecord
 
@@ -118,14 +119,18 @@ class RunFolder:
                 f"with --overwrite"
             )
 
-    def make(self) -> None:
-        """Makes the folder.
+    @contextmanager
+    def held(self, *, resume: bool, overwrite: bool) -> Iterator[None]:
+        """The folder, made where missing, for this process alone.
 
         Raises:
-            OutputError: it cannot be made.
+            UsageError: another process is at work there.
+            OutputError: as `check`, or it cannot be made.
         """
-        with writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
+        with output_folder(self.path), one_writer(self.path, "training"):
+            # Another process may have used it between the first look and the lock.
+            self.check(resume=resume, overwrite=overwrite)
+            yield
 
     def compare(self, plan: Plan) -> None:
         """Holds a plan against the one that the run was started with.
@@ -150,7 +155,7 @@ class RunFolder:
         Raises:
             OutputError: the folder cannot be written.
         """
-        with writing(self.path):
+        with named_failures(self.path):
             for file in (self.checkpoint, self.state, self.metrics, self.curves):
                 file.unlink(missing_ok=True)
         self._write(self.options, (json.dumps(_described(plan), indent=1) + "\n").encode())
@@ -172,8 +177,7 @@ class RunFolder:
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Saves what is needed to go on: plain data and tensors."""
-        with writing(self.state):
-            save_plain(self.state, {"format": FORMAT, **state})
+        save_plain(self.state, {"format": FORMAT, **state})
 
     def write_metrics(self, history: Sequence[EpochRecord], test: TestRecord | None = None) -> None:
         """Writes one line per epoch, and the figures on the test images behind them."""
@@ -189,8 +193,8 @@ class RunFolder:
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """Saves the trained network; then the state has served its purpose."""
-        with writing(self.checkpoint):
-            save_checkpoint(self.checkpoint, checkpoint)
+        save_checkpoint(self.checkpoint, checkpoint)
+        with named_failures(self.state):
             self.state.unlink(missing_ok=True)
 
     def test_record(self) -> TestRecord:
@@ -219,36 +223,7 @@ class RunFolder:
         return recorded if ours else None
 
     def _write(self, path: Path, content: bytes) -> None:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with writing(path):
-            try:
-                with open(temporary, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turns failures to write into an error that names the path.
-
-    Raises:
-        OutputError: disk full, no permission, no such place.
-    """
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        # torch.save hides the reason behind a RuntimeError of its own.
-        reason = error if isinstance(error, OSError) else error.__context__
-        if not isinstance(reason, OSError):
-            raise
-        raise OutputError(
-            f"{path} cannot be written: {reason.strerror or reason}; free space there or choose "
-            f"another folder"
-        ) from error
+        replace_file(path, lambda file: file.write(content))
 
 
 def _described(plan: Plan) -> dict[str, Any]:

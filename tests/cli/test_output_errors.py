@@ -36,7 +36,7 @@ def _tree(folder: Path) -> dict[str, bytes]:
 def test_a_folder_that_cannot_be_made_is_named(write: Callable[..., Result]) -> None:
     result = write("-o", "/proc/edgekit/out")
     assert (result.code, result.out) == (3, "")
-    assert re.search("cannot write to /proc/edgekit/out|/proc/edgekit/out cannot", result.message)
+    assert re.search("cannot write to /proc/edgekit/out", result.message)
     assert "folder" in result.message
 
 
@@ -44,7 +44,7 @@ def test_a_folder_that_cannot_be_made_is_named(write: Callable[..., Result]) -> 
 def test_a_folder_that_takes_no_files_is_named(write: Callable[..., Result]) -> None:
     result = write("-o", "/proc/self")
     assert (result.code, result.out) == (3, "")
-    assert re.search("cannot write to /proc/self|/proc/self/[a-z.]+ cannot", result.message)
+    assert re.search("cannot write to /proc/self", result.message)
     assert "folder" in result.message
 
 
@@ -124,7 +124,7 @@ def test_a_folder_in_the_place_of_a_result_is_not_removed(run: CommandLine, tmp_
     assert _tree(tmp_path) == {f"{place.name}/notes.txt": b"precious"}
 
 
-CANNOT_WRITE = r"cannot write to out|out/[a-z.]+ cannot be written"
+CANNOT_WRITE = r"cannot write (to out|out/[a-z.]+):"
 
 # Blocks of 512 or 1024 bytes, as the shell likes; each of the files below is larger.
 WITH_SMALL_FILES = ["sh", "-c", 'ulimit -f 200 && exec "$@"', "sh"]

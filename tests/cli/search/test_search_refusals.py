@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import shutil
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from command_line import CommandLine
 from small_searches import QUICK, steps
 
+from edgekit.locks import one_writer
 from edgekit.measure.metering import discover
 from edgekit.models.weights import load_checkpoint, save_checkpoint
 
@@ -115,8 +115,7 @@ def test_two_searches_in_one_folder_are_refused(
     run: CommandLine, searched: Path, trained: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(searched, tmp_path / "s")
-    with open(tmp_path / "s" / ".journal.sqlite.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with one_writer(tmp_path / "s", "search"):
         words = ("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume")
         result = run(*words)
     assert result.code == 2
