@@ -342,7 +342,9 @@ def test_what_is_saved_beside_is_loaded_again(tmp_path: Path) -> None:
 
 def test_saving_replaces_a_file_as_a_whole(tmp_path: Path) -> None:
     save([measurement()], tmp_path / "m.json")
-    save([measurement(threads=3)], tmp_path / "m.json")
+    with pytest.raises(OutputError, match="exists already"):
+        save([measurement(threads=3)], tmp_path / "m.json")
+    save([measurement(threads=3)], tmp_path / "m.json", overwrite=True)
     assert load_saved(tmp_path / "m.json") == [measurement(threads=3)]
     assert [file.name for file in tmp_path.iterdir()] == ["m.json"]
 
