@@ -127,7 +127,10 @@ PRECISIONS = {
 _PRECISION_ALIASES = {"int16x8": "w8a16"}
 
 LOWERINGS = {
-    # First, so that a batch norm behind a factor has the layer in front of it.
+    "bake-weights": Entry(
+        "edgekit.lowering.bake_weights:LOWERING", "weights that are computed from others, once"
+    ),
+    # Before batch norms, so that one behind a factor has the layer in front of it.
     "fold-scalars": Entry(
         "edgekit.lowering.fold_scalars:LOWERING",
         "products and sums with constants folded into the layer beside them",

@@ -171,7 +171,8 @@ def _exported(model: nn.Module, example: Tensor) -> ModelProto:
     import onnx
     import torch
 
-    with _operators_listed_once():
+    # Autograd refuses some changes in place that compute what they should.
+    with _operators_listed_once(), torch.no_grad():
         program = torch.onnx.export(
             model,
             (example,),

@@ -26,6 +26,7 @@ from edgekit.core import (
 )
 from edgekit.errors import InputError, ModelError
 from exporters._inputs import Size, closed, fixed_batch, number_of, numbers_only, type_name
+from exporters._openvino_frontend import converted
 from exporters._openvino_operators import time_operators
 from exporters._openvino_quantizer import RANGES, quantize, with_integer_interface
 
@@ -100,14 +101,7 @@ class OpenVinoTarget:
     ) -> Scheme:
         """Writes the model; `edgekit.core.Target.export` describes the arguments."""
         ov = _openvino()
-        decoder = silent_import("openvino.frontend.pytorch.ts_decoder").TorchScriptPythonDecoder
-        # Traced once only: what a second trace would check, an export's verification does.
-        once = {"check_trace": False}
-        graph = ov.convert_model(
-            decoder(model, example_input=example, trace_kwargs=once),
-            example_input=example,
-            input=list(example.shape),
-        )
+        graph = converted(model, example)
         for port, name in ((graph.inputs[0], "image"), (graph.outputs[0], "scores")):
             port.get_tensor().set_names({name})
             port.get_node().set_friendly_name(name)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from edgekit.core import ModelSpec
 from edgekit.errors import CheckpointError, UsageError
 from edgekit.models import build, family_of
-from edgekit.models.foreign import SCORES, Layout, detect, scores_of, translated
+from edgekit.models.foreign import COUNTER, SCORES, Layout, detect, scores_of, translated
 from edgekit.models.weights import build_with, load_into
 from edgekit.models.wrapping import prefix_hint
 
@@ -124,8 +124,13 @@ def _has_tensors(spec: ModelSpec, state: Mapping[str, Tensor], layouts: tuple[La
         if weight is not None and weight.shape[:2] != channels:
             return False
     with torch.device("meta"):
-        shapes = {key: value.shape for key, value in build(spec).state_dict().items()}
-    return shapes == {key: value.shape for key, value in tensors.items()}
+        built = build(spec).state_dict()
+    return _shapes(built) == _shapes(tensors)
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """Shapes by name, without the counters of batches, which a file need not have."""
+    return {key: v.shape for key, v in tensors.items() if not key.endswith(COUNTER)}
 
 
 def init_from(model: nn.Module, spec: ModelSpec, state: Mapping[str, Tensor], origin: str) -> bool:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from edgekit.core.reading import check_file, parse_json
 from edgekit.errors import CheckpointError, ModelError
-from edgekit.models.weights import check_parts
+from edgekit.models.weights import check_parts, refuse_torchscript
 
 SUFFIX = ".pt2"
 
@@ -247,6 +247,8 @@ def _check_archive(path: Path) -> None:
     if size == 0:
         raise CheckpointError(f"{path} is empty (0 bytes): expected an exported program")
     try:
+        if zipfile.is_zipfile(path):
+            refuse_torchscript(path)
         with zipfile.ZipFile(path) as archive:
             check_parts(path, archive)
             # The end of a part that is an archive itself looks like the end of this one.

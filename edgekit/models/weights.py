@@ -210,10 +210,34 @@ def _check_container(path: Path) -> None:
             raise CheckpointError(
                 f"{path} is cut short after {size:,} bytes: copy it again, or train again"
             )
+        refuse_torchscript(path)
         _check_sums(path)
     elif not head.startswith(b"\x80"):  # the first opcode of every pickle since protocol 2
         raise CheckpointError(
             f"{path} is not a PyTorch checkpoint: expected a file written by torch.save"
+        )
+
+
+def refuse_torchscript(path: Path) -> None:
+    """Names an archive of ``torch.jit.save``, whose code would have to be run to read it.
+
+    Args:
+        path: of a ZIP archive.
+
+    Raises:
+        CheckpointError: it is one; with how to take the weights out of it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError):  # said by those who look at all of it
+        return
+    if any(name.partition("/")[2].startswith("code/") for name in names):
+        raise CheckpointError(
+            f"{path} is a TorchScript archive (of torch.jit.save): expected tensors alone, or a "
+            f"program of torch.export.save; take the weights out of it where you trust it, "
+            f"with torch.save(torch.jit.load('{path.name}').state_dict(), 'weights.pth'), and "
+            f"give them beside the network's code: package.module:callable --weights weights.pth"
         )
 
 
@@ -295,6 +319,8 @@ def load_into(
 ) -> None:
     """Puts tensors into a module, all of them and nothing else.
 
+    Counters of batches, which old files and converted ones lack and nothing reads, may be missing.
+
     Args:
         model: may live on the meta device; it takes the tensors over as they are.
         origin: where the tensors come from, for the message.
@@ -304,6 +330,8 @@ def load_into(
         CheckpointError: names the first tensor that does not fit, with both shapes.
     """
     expected = model.state_dict()
+    counters = {n: torch.zeros((), dtype=torch.int64) for n in expected if n.endswith(COUNTER)}
+    state = {**counters, **state}
     for name, tensor in expected.items():
         called = (aliases or {}).get(name, name)
         if name not in state:

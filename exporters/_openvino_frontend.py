@@ -1,0 +1,166 @@
+"""PyTorch networks as graphs of OpenVINO: operators and shapes that its own frontend gets wrong."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.core import silent_import
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+
+def converted(model: nn.Module, example: Tensor) -> Any:
+    """The graph of a network, with one input and one output, in float32.
+
+    Args:
+        model: in eval mode.
+        example: an input; the graph takes its shape.
+    """
+    import torch
+
+    ov, frontend = silent_import("openvino"), silent_import("openvino.frontend.pytorch")
+    decoder = silent_import("openvino.frontend.pytorch.ts_decoder").TorchScriptPythonDecoder
+    rules = {"aten::vdot": _vdot}
+    for axes in (1, 2, 3):
+        rules[f"aten::_upsample_nearest_exact{axes}d"] = _nearest_exact
+    # Traced once only: what a second trace would check, an export's verification does. Without
+    # gradients, as autograd refuses some changes in place that compute what they should.
+    with torch.no_grad():
+        once = {"check_trace": False}
+        if _writes_to_parts(model, example):
+            model = torch.export.export(model, (example,)).run_decompositions({}).module()
+            model.__dict__["eval"] = lambda: model  # such a network refuses to be put into a mode
+        graph = ov.convert_model(
+            decoder(model, example_input=example, trace_kwargs=once),
+            example_input=example,
+            input=list(example.shape),
+            extension=[frontend.ConversionExtension(name, rule) for name, rule in rules.items()],
+        )
+    _write_padding_apart(graph)
+    return graph
+
+
+def _writes_to_parts(model: nn.Module, example: Tensor) -> bool:
+    """Whether a network changes a tensor in place by another name of it, as a slice or a chunk.
+
+    OpenVINO follows few of these; PyTorch writes the network without any.
+    """
+    from torch.overrides import TorchFunctionMode
+
+    found = []
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            name = getattr(func, "__name__", "").partition(".")[0]
+            if args and _IN_PLACE.fullmatch(name) and getattr(args[0], "_base", None) is not None:
+                found.append(name)
+            return func(*args, **(kwargs or {}))
+
+    with Watch():
+        model(example.clone())
+    return bool(found)
+
+
+# Names of functions that write to their first argument: add_, __iadd__.
+_IN_PLACE = re.compile(
+    r"\w*[a-z0-9]_|__i(add|sub|mul|truediv|floordiv|mod|pow|and|or|xor)__|__setitem__"
+)
+
+
+def _vdot(context: Any) -> list[Any]:
+    """The sum of the products of two vectors; such stand in spectral norms."""
+    from openvino import opset13 as ops
+
+    product = ops.multiply(context.get_input(0), context.get_input(1))
+    axes = ops.constant(np.array([0], np.int64))
+    return list(ops.reduce_sum(product, axes, keep_dims=False).outputs())
+
+
+def _nearest_exact(context: Any) -> list[Any]:
+    """Images of another size whose pixels are those nearest to the centres of the new ones.
+
+    Takes them by their places, which PyTorch computes in float32.
+    """
+    from openvino import opset13 as ops
+
+    image = context.get_input(0)
+    shape = image.get_partial_shape()
+    rank = shape.rank.get_length()
+    sizes, scales = _sizes_and_scales(context, rank - 2)
+    for i in range(rank - 2):
+        given = shape[2 + i].get_length()
+        made = int(given * scales[i]) if sizes is None else sizes[i]
+        step = given / made if scales[i] is None else 1 / scales[i]
+        centres = (np.arange(made, dtype=np.float32) + np.float32(0.5)) * np.float32(step)
+        places = np.minimum(np.floor(centres).astype(np.int64), given - 1)
+        axis = ops.constant(np.array(2 + i, np.int64))
+        image = ops.gather(image, ops.constant(places), axis).output(0)
+    return [image]
+
+
+def _sizes_and_scales(context: Any, axes: int) -> tuple[Any, Sequence[Any]]:
+    """New sizes, or ``None``; and for each axis the factor that was given, or ``None``.
+
+    The operator has two forms: factors in one list, or each by itself.
+    """
+    count = context.get_input_size()
+    given = [context.get_values_from_const_input(i, None, None) for i in range(1, count)]
+    sizes, first, *others = [None if v is None else np.array(v).tolist() for v in given]
+    scales = [*(first if isinstance(first, list) else [first, *others]), *[None] * axes][:axes]
+    # They come in float32, which is more than 1.7 where 1.7 was meant.
+    return sizes, [None if scale is None else float(str(np.float32(scale))) for scale in scales]
+
+
+def _write_padding_apart(graph: Any) -> None:
+    """Convolutions of one pixel with stride and padding take every n-th pixel beforehand.
+
+    OpenVINO hands the stride of a convolution of one pixel on to the layers in front of it, as if
+    there were no padding around what these give. It makes padding part of a convolution wherever it
+    stands in front of one, too.
+    """
+    for op in graph.get_ordered_ops():
+        kind = op.get_type_name()
+        if kind not in ("Convolution", "GroupConvolution"):
+            continue
+        facts, spatial = op.get_attributes(), len(op.get_output_shape(0)) - 2
+        weights = list(op.input_value(1).get_shape())
+        padded = any((*facts["pads_begin"], *facts["pads_end"]))
+        if weights[-spatial:] == [1] * spatial and padded and max(facts["strides"]) > 1:
+            _take_pixels(op, kind, facts, spatial)
+    graph.validate_nodes_and_infer_types()
+
+
+def _take_pixels(op: Any, kind: str, facts: Any, spatial: int) -> None:
+    """Replaces a convolution of one pixel by one without stride, of the pixels that it sees."""
+    from openvino import opset13 as ops
+
+    sizes, made = list(op.input_value(0).get_shape())[2:], list(op.get_output_shape(0))[2:]
+    firsts, stops, before, after = [], [], [], []
+    for size, count, step, pad in zip(
+        sizes, made, facts["strides"], facts["pads_begin"], strict=True
+    ):
+        lead = -(-pad // step)  # outputs that see padding only, before the image
+        first = lead * step - pad
+        taken = min(len(range(first, size, step)), count - lead)
+        firsts.append(first)
+        stops.append(first + max(0, taken - 1) * step + 1)
+        before.append(lead)
+        after.append(count - lead - taken)
+    if min(count - b - a for count, b, a in zip(made, before, after, strict=True)) < 1:
+        return  # no output sees the image at all
+    axes = list(range(2, 2 + spatial))
+    pixels = ops.slice(op.input_value(0), firsts, stops, list(facts["strides"]), axes)
+    make = ops.convolution if kind == "Convolution" else ops.group_convolution
+    ones = [1] * spatial
+    written = make(pixels, op.input_value(1), ones, before, after, ones)
+    written.set_friendly_name(op.get_friendly_name())
+    for target in list(op.output(0).get_target_inputs()):
+        target.replace_source_output(written.output(0))
