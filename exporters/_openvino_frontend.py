@@ -26,7 +26,11 @@ def converted(model: nn.Module, example: Tensor) -> Any:
 
     ov, frontend = silent_import("openvino"), silent_import("openvino.frontend.pytorch")
     decoder = silent_import("openvino.frontend.pytorch.ts_decoder").TorchScriptPythonDecoder
-    rules = {"aten::vdot": _vdot}
+    rules = {
+        "aten::vdot": _vdot,
+        "aten::slice_scatter": _slice_scatter,
+        "aten::select_scatter": _select_scatter,
+    }
     for axes in (1, 2, 3):
         rules[f"aten::_upsample_nearest_exact{axes}d"] = _nearest_exact
     # Traced once only: what a second trace would check, an export's verification does. Without
@@ -77,11 +81,40 @@ _IN_PLACE = re.compile(
 
 def _vdot(context: Any) -> list[Any]:
     """The sum of the products of two vectors; such stand in spectral norms."""
-    from openvino import opset13 as ops
+    ops = silent_import("openvino.opset13")
 
     product = ops.multiply(context.get_input(0), context.get_input(1))
     axes = ops.constant(np.array([0], np.int64))
     return list(ops.reduce_sum(product, axes, keep_dims=False).outputs())
+
+
+def _slice_scatter(context: Any) -> list[Any]:
+    """A tensor of which one slice is another's: what is left of a change in place."""
+    count = context.get_input_size()
+    given = [context.get_values_from_const_input(i, None, None) for i in range(2, count)]
+    axis, start, stop, step = (None if v is None else int(v) for v in given)
+    size = context.get_input(0).get_partial_shape()[axis or 0].get_length()
+    places = range(size)[slice(start, stop, step)]
+    return _updated(context, context.get_input(1), np.array(places, np.int64), axis or 0)
+
+
+def _select_scatter(context: Any) -> list[Any]:
+    """The same for one place of an axis."""
+    ops = silent_import("openvino.opset13")
+
+    axis, place = (int(context.get_values_from_const_input(i, None, None)) for i in (2, 3))
+    rank = context.get_input(0).get_partial_shape().rank.get_length()
+    size = context.get_input(0).get_partial_shape()[axis].get_length()
+    part = ops.unsqueeze(context.get_input(1), ops.constant(np.array([axis % rank], np.int64)))
+    return _updated(context, part.output(0), np.array([place % size], np.int64), axis)
+
+
+def _updated(context: Any, part: Any, places: Any, axis: int) -> list[Any]:
+    ops = silent_import("openvino.opset13")
+
+    along = ops.constant(np.array(axis, np.int64))
+    made = ops.scatter_update(context.get_input(0), ops.constant(places), part, along)
+    return list(made.outputs())
 
 
 def _nearest_exact(context: Any) -> list[Any]:
@@ -89,7 +122,7 @@ def _nearest_exact(context: Any) -> list[Any]:
 
     Takes them by their places, which PyTorch computes in float32.
     """
-    from openvino import opset13 as ops
+    ops = silent_import("openvino.opset13")
 
     image = context.get_input(0)
     shape = image.get_partial_shape()
@@ -140,7 +173,7 @@ def _write_padding_apart(graph: Any) -> None:
 
 def _take_pixels(op: Any, kind: str, facts: Any, spatial: int) -> None:
     """Replaces a convolution of one pixel by one without stride, of the pixels that it sees."""
-    from openvino import opset13 as ops
+    ops = silent_import("openvino.opset13")
 
     sizes, made = list(op.input_value(0).get_shape())[2:], list(op.get_output_shape(0))[2:]
     firsts, stops, before, after = [], [], [], []
