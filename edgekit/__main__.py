@@ -5,9 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
-import signal
 import sys
-from types import FrameType
 
 
 def main() -> None:
@@ -28,22 +26,19 @@ def main() -> None:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # names of files need not be valid text
                 stream.reconfigure(errors="backslashreplace")
-        # So that what is half done is cleaned up after `kill`, as it is after Ctrl-C.
-        signal.signal(signal.SIGTERM, _terminate)
+        from edgekit import signals
+
+        signals.install()
         from edgekit.cli import run
         from edgekit.core import keep_silent
 
         keep_silent()  # also what the user's own code imports
 
         code = run(sys.argv[1:])
-    except KeyboardInterrupt:  # before the command line was there to say more
-        code = 130
+    except KeyboardInterrupt as error:  # before the command line was there to say more
+        code = 128 + getattr(error, "number", 2)
     gc.freeze()
     sys.exit(code)
-
-
-def _terminate(number: int, _: FrameType | None) -> None:
-    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

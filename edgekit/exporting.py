@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import json
 import platform
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -472,8 +471,6 @@ def _conversion(words: str, target: Target) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:  # converters and networks raise everything there is
         if isinstance(error, OSError) and error.errno in WRITING_FAILED:
-            raise
-        if isinstance(error, SystemExit) and error.code == 128 + signal.SIGTERM:
             raise
         raise ModelError(
             f"'{words}' cannot be converted to {target.name}: {reason(error)} (-v shows all)"

@@ -1,4 +1,4 @@
-"""Ctrl-C, and requests to end: which signals those are, and blocks that they wait for."""
+"""Ctrl-C and requests to end: which signals those are, and blocks that they wait for."""
 
 from __future__ import annotations
 
@@ -17,24 +17,38 @@ ENDING: tuple[signal.Signals, ...] = (
 INTERRUPTING = (signal.SIGINT, *ENDING)
 
 
-def install() -> None:
-    """Makes requests to end raise SystemExit, so that what is half done is cleaned up as after
-    Ctrl-C; those that `nohup` and the like ignore stay ignored.
+class Ended(KeyboardInterrupt):
+    """A request to end: whatever cleans up or keeps results after Ctrl-C does it here, too.
+
+    Attributes:
+        number: of the signal.
     """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def install() -> None:
+    """Makes requests to end raise `Ended`; those that `nohup` ignores stay ignored."""
     for number in ENDING:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _end)
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, interrupt)
 
 
-def _end(number: int, _: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+def interrupt(number: int, _: FrameType | None) -> None:
+    """A handler of all these signals.
+
+    Raises:
+        KeyboardInterrupt: `Ended` where it is a request to end.
+    """
+    raise Ended(number) if number in ENDING else KeyboardInterrupt
 
 
-def request_of(error: BaseException | None) -> signal.Signals | None:
-    """The request to end that an exception stands for; ``None`` where it is something else."""
-    if isinstance(error, SystemExit):
-        return next((number for number in ENDING if error.code == 128 + number), None)
-    return None
+def leave_to_parent() -> None:
+    """Makes a process ignore what a terminal sends to it and to the one that ends it."""
+    for number in (n for n in INTERRUPTING if n is not signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import _thread
-import errno
 import importlib
-import os
 import signal
 import sys
 import threading
@@ -15,8 +13,9 @@ from types import FrameType
 
 import click
 
-from edgekit.cli import console
+from edgekit.cli import console, streams
 from edgekit.errors import EdgekitError
+from edgekit.signals import ENDING, INTERRUPTING, interrupt
 
 COMMANDS = {
     "compare": "Measure which of two is faster, with an interval.",
@@ -112,8 +111,7 @@ def run(arguments: list[str]) -> int:
     with _noticed_interrupts() as interrupts:
         try:
             result = cli.main(arguments, prog_name="edgekit", standalone_mode=False, obj=settings)
-            sys.stdout.flush()
-            return result if isinstance(result, int) else 0
+            return streams.finished(result if isinstance(result, int) else 0)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
             return error.exit_code
@@ -121,27 +119,25 @@ def run(arguments: list[str]) -> int:
             return error.exit_code
         except (BrokenPipeError, SystemExit) as error:
             # The reader, `head` say, has gone, which click and rich turn into SystemExit(1).
-            if _broken_pipe(error) or type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if streams.broken_pipe(error):
+                streams.discard(sys.stdout)
                 return 0
-            if isinstance(error, SystemExit) and error.code == 128 + signal.SIGTERM:
-                raise  # a request to terminate; see `edgekit.__main__`
-            return _failed(RuntimeError(f"something called sys.exit({error})"))
-        except (click.Abort, KeyboardInterrupt):
-            return console.fail("interrupted", "Interrupted", INTERRUPTED)
+            return streams.finished(_failed(RuntimeError(f"something called sys.exit({error})")))
+        except (click.Abort, KeyboardInterrupt) as error:
+            return streams.finished(_interrupted(error, interrupts))
         except Exception as error:
             if interrupts:  # a library has swallowed the interrupt, and tripped over the gap
-                return console.fail("interrupted", "Interrupted", INTERRUPTED)
-            return _failed(error)
+                return streams.finished(_interrupted(error, interrupts))
+            return streams.finished(_failed(error))
 
 
-def _broken_pipe(error: BaseException | None) -> bool:
-    """Whether an exception, or one that it was raised in the handling of, is a broken pipe."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno == errno.EPIPE:
-            return True
-        error = error.__context__
-    return False
+def _interrupted(error: BaseException, seen: list[int]) -> int:
+    """Says what has ended the command; returns the exit code, 128 and the number of the signal."""
+    numbers = [*seen, getattr(error, "number", signal.SIGINT)]
+    number = next((n for n in numbers if n in ENDING), signal.SIGINT)
+    if number == signal.SIGINT:
+        return console.fail("interrupted", "Interrupted", INTERRUPTED)
+    return console.fail(f"ended by {signal.Signals(number).name}", "Ended", 128 + number)
 
 
 def _failed(error: Exception) -> int:
@@ -165,31 +161,33 @@ def _failed(error: Exception) -> int:
 def _noticed_interrupts() -> Iterator[list[int]]:
     """Collects the interrupts of a block, which raise KeyboardInterrupt as always."""
     seen: list[int] = []
-    if (
-        threading.current_thread() is not threading.main_thread()  # signals are its matter alone
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler  # ignored by 'nohup'
-    ):
+    if threading.current_thread() is not threading.main_thread():  # signals are its matter alone
         yield seen
         return
 
-    def interrupt(number: int, _: FrameType | None) -> None:
+    def noticed(number: int, frame: FrameType | None) -> None:
         seen.append(number)
-        raise KeyboardInterrupt
+        interrupt(number, frame)
 
     def unraisable(args: sys.UnraisableHookArgs) -> None:
         # An interrupt that lands in a finalizer is dropped there: raise it again outside.
-        if args.exc_type is KeyboardInterrupt:
-            _thread.interrupt_main()
+        if issubclass(args.exc_type, KeyboardInterrupt):
+            _thread.interrupt_main(getattr(args.exc_value, "number", signal.SIGINT))
         else:
             sys.__unraisablehook__(args)
 
-    signal.signal(signal.SIGINT, interrupt)
+    # Those that are ignored, as 'nohup' has it, stay so.
+    own = (signal.default_int_handler, interrupt)
+    previous = {n: signal.getsignal(n) for n in INTERRUPTING if signal.getsignal(n) in own}
+    for number in previous:
+        signal.signal(number, noticed)
     sys.unraisablehook = unraisable
     try:
         yield seen
     finally:
         sys.unraisablehook = sys.__unraisablehook__
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _usage_text(error: click.ClickException) -> str:

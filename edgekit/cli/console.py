@@ -10,11 +10,13 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
+
+from edgekit.errors import OutputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,6 +98,22 @@ def command_line() -> str:
     return shlex.join(["edgekit", *_settings.arguments])
 
 
+@contextmanager
+def _to_results() -> Iterator[TextIO]:
+    """Where results go.
+
+    Raises:
+        OutputError: they cannot be written.
+        BrokenPipeError: the reader has gone.
+    """
+    try:
+        yield _results()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write to standard output: {error.strerror or error}") from error
+
+
 def _results() -> TextIO:
     return _settings.results or sys.stdout
 
@@ -104,14 +122,16 @@ def emit_json(schema: str, data: dict[str, Any]) -> None:
     """Writes the one JSON document of a command."""
     assert not _settings.json_written, "a command prints one document"
     document = json.dumps({"schema": schema, **data}, indent=2, allow_nan=False)
-    click.echo(document, file=_results())
+    with _to_results() as stream:
+        click.echo(document, file=stream)
     _settings.json_written = True
 
 
 def say(text: str = "") -> None:
     """A line of the result, on stdout; nothing with ``--json``."""
     if not _settings.json:
-        click.echo(text, file=_results())
+        with _to_results() as stream:
+            click.echo(text, file=stream)
 
 
 def note(text: str, display: Progress | None = None) -> None:
@@ -119,12 +139,17 @@ def note(text: str, display: Progress | None = None) -> None:
     if display is not None and not display.disable:
         display.console.print(text)
     else:
-        click.echo(text, err=True)
+        _log(text)
 
 
 def warn(text: str) -> None:
     """A warning, on stderr."""
-    click.echo(f"warning: {text}", err=True)
+    _log(f"warning: {text}")
+
+
+def _log(text: str) -> None:
+    with suppress(OSError):  # no terminal or disk takes it any more: results matter more
+        click.echo(text, err=True)
 
 
 def warn_untrained(classifier: Classifier) -> None:
@@ -147,9 +172,10 @@ def warn_skipped(images: Iterable[str]) -> None:
 
 def fail(text: str, kind: str, code: int) -> int:
     """An error, on stderr, and with ``--json`` as the document; returns ``code``."""
-    click.echo(f"error: {text}", err=True)
+    _log(f"error: {text}")
     if _settings.json and not _settings.json_written:
-        emit_json("edgekit.error/1", {"error": _error_entry(text, kind, code)})
+        with suppress(OutputError):  # the exit code tells
+            emit_json("edgekit.error/1", {"error": _error_entry(text, kind, code)})
     return code
 
 
@@ -191,14 +217,15 @@ def table(
     from rich.text import Text
 
     if title:
-        click.echo(title, file=_results())
+        say(title)
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False, padding=_PADDING[gap])
     for column in columns:
         header, justify = (column, "left") if isinstance(column, str) else column
         drawn.add_column(header, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
-    _rich(_results()).print(drawn)
+    with _to_results() as stream:
+        _rich(stream).print(drawn)
 
 
 @contextmanager

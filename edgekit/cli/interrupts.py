@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from edgekit.signals import ENDING, INTERRUPTING, Ended, interrupt
+
 # Behind an interrupt, a measurement has ended and is computed within this. One that is still
 # running then has not noticed: runtimes can swallow interrupts.
 _ENDING_S = 10.0
@@ -20,11 +22,12 @@ class Interrupts:
     Attributes:
         held: whether they wait from now on.
         came: whether one does.
-        terminated: whether one was a request to end, SIGTERM.
+        ending: the request to end that came, if any.
     """
 
     def __init__(self) -> None:
-        self.held = self.came = self.terminated = False
+        self.held = self.came = False
+        self.ending: int | None = None
         self._last_s: float | None = None
 
     def hold(self, on: bool = True) -> None:
@@ -54,22 +57,22 @@ def held_interrupts() -> Iterator[Interrupts]:
     """A block that an interrupt ends early, and that further ones do not tear apart.
 
     The first one raises KeyboardInterrupt as always, and so does one long behind it. One that
-    comes soon behind, or once interrupts are held, is raised when the block has ended. SIGTERM does
-    the same, and ends the command with its exit code in the end.
+    comes soon behind, or once interrupts are held, is raised when the block has ended. Requests to
+    end do the same, and end the command with their exit code.
     """
     interrupts = Interrupts()
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        del frame
-        interrupts.terminated |= number == signal.SIGTERM
+    def noticed(number: int, frame: FrameType | None) -> None:
+        if number in ENDING:
+            interrupts.ending = number
         if not interrupts.waits():
-            raise KeyboardInterrupt
+            interrupt(number, frame)
 
     # Signals are a matter of the main thread; 'nohup' and the like ignore them.
     main = threading.current_thread() is threading.main_thread()
     previous = {
-        number: signal.signal(number, interrupt)
-        for number in ((signal.SIGINT, signal.SIGTERM) if main else ())
+        number: signal.signal(number, noticed)
+        for number in (INTERRUPTING if main else ())
         if callable(signal.getsignal(number))
     }
     try:
@@ -77,11 +80,11 @@ def held_interrupts() -> Iterator[Interrupts]:
         if interrupts.came:
             raise KeyboardInterrupt
     except KeyboardInterrupt:
-        if interrupts.terminated:
-            raise SystemExit(128 + signal.SIGTERM) from None
+        if interrupts.ending is not None:
+            raise Ended(interrupts.ending) from None
         raise
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    if interrupts.terminated:
-        raise SystemExit(128 + signal.SIGTERM)
+    if interrupts.ending is not None:
+        raise Ended(interrupts.ending)

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from edgekit.errors import EdgekitError, ModelError
 from edgekit.isolation.bounds import die_with
+from edgekit.signals import leave_to_parent
 
 TRIES = 2
 
@@ -216,7 +217,7 @@ def _told(code: int | None) -> str:
 def _serve(
     pipe: connection.Connection, work: Callable[[], Callable[[Any], Any]], parent: int
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the search, which ends this one
+    leave_to_parent()  # the search, which ends this process
     die_with(parent)
     worker = Worker(work)
     while True:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import statistics
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from edgekit import registry
 from edgekit.errors import EdgekitError, ModelError
 from edgekit.isolation.bounds import die_with
+from edgekit.signals import leave_to_parent
 
 ROUNDS = 15
 BLOCK_S = 0.006
@@ -108,7 +108,7 @@ class Timer:
 def _serve(
     pipe: Connection, parent: int, target: str, reference: str, threads: int, between: int
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the search, which ends this one
+    leave_to_parent()  # the search, which ends this process
     die_with(parent)
     ready = _prepared(target, Path(reference), threads)
     others = np.ones(between // 8)[:: CACHE_LINE // 8]

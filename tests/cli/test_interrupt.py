@@ -1,4 +1,5 @@
-"""Ctrl-C at any point: exit code 130, no partial file, and a training that goes on."""
+"""Ctrl-C and requests to end at any point: their exit code, no partial file, and a training that
+goes on."""
 
 from __future__ import annotations
 
@@ -13,12 +14,13 @@ import pytest
 from command_line import CommandLine, Result
 
 import edgekit
+from edgekit.cli import COMMANDS
 from edgekit.contract import load
 from edgekit.models.weights import load_checkpoint
 
 SMALL = "mobilenetv1@0.25"
 
-# Sends a real SIGINT to its own process when a package is first imported.
+# Sends a real signal to its own process when a package is first imported.
 INTERRUPT_AT_IMPORT = """
 import os, signal, sys
 
@@ -26,7 +28,7 @@ class Interrupter:
     def find_spec(self, name, path=None, target=None):
         if name == os.environ.get("INTERRUPT_AT"):
             del os.environ["INTERRUPT_AT"]
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), int(os.environ.get("SIGNAL", signal.SIGINT)))
 
 sys.meta_path.insert(0, Interrupter())
 """
@@ -58,11 +60,16 @@ def _as_on_a_terminal() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _interrupted(cli: CommandLine, folder: Path, moment: str, *arguments: str) -> Result:
+def _interrupted(
+    cli: CommandLine, folder: Path, moment: str, *arguments: str, by: int = signal.SIGINT
+) -> Result:
     (folder / "site").mkdir()
     (folder / "site" / "sitecustomize.py").write_text(INTERRUPT_AT_IMPORT, encoding="utf-8")
     paths = [str(folder / "site"), str(Path(edgekit.__file__).parents[1])]
-    return cli(*arguments, env={"PYTHONPATH": os.pathsep.join(paths), "INTERRUPT_AT": moment})
+    return cli(
+        *arguments,
+        env={"PYTHONPATH": os.pathsep.join(paths), "INTERRUPT_AT": moment, "SIGNAL": str(by)},
+    )
 
 
 def _results(folder: Path) -> set[str]:
@@ -71,6 +78,56 @@ def _results(folder: Path) -> set[str]:
     hidden = [p.name for p in folder.rglob(".*")]
     assert not hidden
     return {name for name in names if not any(part in name for part in ignored)}
+
+
+# What each command imports when it is at work, and a command line that gets there soon.
+AT_WORK: dict[str, tuple[str, str]] = {
+    "compare": ("edgekit.measure.session", f"{SMALL} {SMALL} -o out/m.json"),
+    "demo": ("torch", "-o out"),
+    "describe": ("torch", SMALL),
+    "devices": ("edgekit.devices.profiles", "add board --transport ssh://board"),
+    "doctor": ("torch", ""),
+    "evaluate": ("numpy", f"{SMALL} --data synthetic"),
+    "export": ("torch", f"{SMALL} -t onnx -o out"),
+    "export-profiles": ("sqlite3", "-o out/table.csv"),
+    "history": ("sqlite3", ""),
+    "list": ("edgekit.devices.profiles", ""),
+    "predict": ("numpy", f"{SMALL} image.png"),
+    "profile": ("edgekit.measure.profiling", f"{SMALL} -o out/m.json"),
+    "report": ("edgekit.report.page", f"{SMALL}.onnx -o out/page.html"),
+    "search": ("torch", f"{SMALL} --budget macs=0.5x -o out"),
+    "train": ("torch", f"{SMALL} -o out"),
+    "verify": ("numpy", f"{SMALL}.onnx --against {SMALL}"),
+}
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda v: v.name)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_by_every_signal(
+    command: str, by: signal.Signals, cli: CommandLine, tmp_path: Path
+) -> None:
+    moment, words = AT_WORK[command]
+    result = _interrupted(cli, tmp_path, moment, command, *words.split(), by=by)
+    assert (result.code, result.out) == (128 + by, ""), result.err
+    assert result.message == ("interrupted" if by is signal.SIGINT else f"ended by {by.name}")
+    assert _results(tmp_path) == set()
+
+
+def test_nohup_stays(tmp_path: Path, package_env: dict[str, str]) -> None:
+    """A hang-up that is ignored on arrival is ignored to the end."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(INTERRUPT_AT_IMPORT, encoding="utf-8")
+    paths = [str(tmp_path / "site"), package_env["PYTHONPATH"]]
+    moment = {"INTERRUPT_AT": "edgekit.devices.profiles", "SIGNAL": str(int(signal.SIGHUP))}
+    done = subprocess.run(
+        ["nohup", sys.executable, "-m", "edgekit", "list", "--json"],
+        cwd=tmp_path,
+        env={**package_env, **moment, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["schema"] == "edgekit.list/1"
 
 
 @pytest.mark.parametrize("moment", ["click", "edgekit.cli", "edgekit.errors", "json"])
@@ -138,8 +195,9 @@ def test_before_a_training_begins(moment: str, cli: CommandLine, tmp_path: Path)
     assert _results(tmp_path) == set()
 
 
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGHUP], ids=lambda v: v.name)
 def test_a_training_goes_on_where_it_was_interrupted(
-    cli: CommandLine, tmp_path: Path, package_env: dict[str, str]
+    by: signal.Signals, cli: CommandLine, tmp_path: Path, package_env: dict[str, str]
 ) -> None:
     arguments = ["train", SMALL, "--data", "synthetic", "--epochs", "6", "--resolution", "32"]
     arguments += ["--batch-size", "16", "-o", "run"]
@@ -160,10 +218,10 @@ def test_a_training_goes_on_where_it_was_interrupted(
             line = process.stderr.readline()
             assert line, seen
             seen += line
-        process.send_signal(signal.SIGINT)
+        process.send_signal(by)
         out, seen = process.stdout.read(), seen + process.stderr.read()
-    assert (process.returncode, out) == (130, "")
-    assert "error: interrupted" in seen
+    assert (process.returncode, out) == (128 + by, "")
+    assert ("error: interrupted" if by is signal.SIGINT else "error: ended by SIGHUP") in seen
     assert "finished epochs are kept in run: repeat the command with --resume" in seen
     assert "Traceback" not in seen
     assert _results(tmp_path) == {"run/state.pt", "run/metrics.jsonl", "run/options.json"}

@@ -228,22 +228,30 @@ def test_a_reader_that_goes_away_is_no_error(
     assert (process.returncode, errors) == (0, b"")
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("list", 3), ("list --json", 3), ("history --json", 3), ("devices", 3),
+        (f"describe {SMALL} --json", 3), ("nonsense --json", 2),
+    ],
+)  # fmt: skip
 def test_a_result_that_cannot_be_written_to_stdout_is_an_error(
-    tmp_path: Path, package_env: dict[str, str]
+    words: str, code: int, tmp_path: Path, package_env: dict[str, str]
 ) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "edgekit", "list"],
+            [sys.executable, "-m", "edgekit", *words.split()],
             cwd=tmp_path,
             env=package_env,
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
         )
-    assert done.returncode != 0
-    assert "No space left" in done.stderr
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert ("standard output: No space left" in done.stderr) == (code == 3)
 
 
 @pytest.mark.parametrize("closed", [1, 2])

@@ -43,7 +43,7 @@ def killed(
             time.sleep(0.02)
         time.sleep(seconds)
         os.kill(process.pid, by)
-        assert process.wait() == (130 if by is signal.SIGINT else -by)
+        assert process.wait() == (-by if by is signal.SIGKILL else 128 + by)
     complete(folder, run, "s", *words, "--resume")
 
 
@@ -56,7 +56,12 @@ def _candidates(journal: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    "by", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+    "by",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
 )
 def test_a_search_that_is_killed_goes_on_to_the_same_network(
     by: signal.Signals, searched: Path, trained: Path, tmp_path: Path
