@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,6 +133,7 @@ def command(
     search.html, and model.pt, which is a MODEL for every other command.
     """
     from edgekit.cli.measuring import local_device, thread_counts
+    from edgekit.devices.kernel import usable_cores
     from edgekit.search.budget import parse_budget
     from edgekit.search.records import Conduct, SearchOptions
 
@@ -142,7 +142,7 @@ def command(
     limits = parse_budget(budget)
     conduct = Conduct(
         baselines=_methods(baselines),
-        workers=workers or min(os.cpu_count() or 1, 4),
+        workers=workers or min(usable_cores(), 4),
         executor=executor,
         time_limit_s=time_limit,
         patience_s=wait,

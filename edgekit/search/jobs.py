@@ -7,7 +7,6 @@ machine, and once more after a crash: equal jobs give equal results.
 from __future__ import annotations
 
 import dataclasses
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from torch import nn
 from edgekit import registry
 from edgekit.core import ModelSpec, Preprocessing, Scheme
 from edgekit.data import open_source
+from edgekit.devices.kernel import usable_cores
 from edgekit.errors import ModelError
 from edgekit.models import build
 from edgekit.models.callables import note_named
@@ -134,7 +134,7 @@ class Candidate:
         Raises:
             ModelError: the training diverges, or the channels cannot be taken out.
         """
-        torch.set_num_threads(os.cpu_count() or 1 if self.wide else 1)
+        torch.set_num_threads(usable_cores() if self.wide else 1)
         start = _loaded(self.network)
         assert start.spec is not None
         spec, facts = start.spec, start.preprocessing

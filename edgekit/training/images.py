@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from edgekit.core import ImageSource, Preprocessing
 from edgekit.data.preprocess import resize_and_crop
+from edgekit.devices.kernel import usable_cores
 from edgekit.errors import EdgekitError
 
 CACHE_BYTES = 2 * 1024**3
@@ -61,7 +61,7 @@ class SplitImages(Dataset[Batch]):
         """
         if self.cached is None:
             return
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             # In chunks, so that an error or Ctrl-C leaves little work behind to wait for.
             for start in range(0, len(self), _CHUNK):
                 indices = range(start, min(start + _CHUNK, len(self)))
@@ -135,7 +135,7 @@ class Loader:
 
     def __init__(self, images: SplitImages, batches: Batches, device: torch.device) -> None:
         self.batches, self.device = batches, device
-        workers = 0 if images.cached is not None else os.cpu_count() or 1
+        workers = 0 if images.cached is not None else usable_cores()
         self._loader: DataLoader[Batch] = DataLoader(
             images,
             batch_sampler=batches,

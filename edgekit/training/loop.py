@@ -36,6 +36,7 @@ from edgekit.training.initial import (
 from edgekit.training.options import TrainingOptions
 from edgekit.training.progress import EpochRecord, Progress, Silent
 from edgekit.training.run_folder import Plan, RunFolder, TestRecord
+from edgekit.training.threads import Threads
 from edgekit.training.trainer import EVALUATION_BATCH, Trainer
 
 DEFAULTS = TrainingOptions()
@@ -135,7 +136,8 @@ def _trained(
     resume: bool,
 ) -> TrainingResult:
     plan, own = _plan(model, source, options)
-    with _own_torch(options):
+    with _own_torch():
+        threads = Threads(options.threads, progress.note)
         network = initial(plan, own, progress.note)
         teacher = _teacher(plan)
         if resume:
@@ -146,14 +148,18 @@ def _trained(
         if not resume and processes.is_main():
             folder.begin(plan)  # only now: images that cannot be read leave earlier results alone
         state = folder.load_state() if resume else None
-        return _Run(plan, folder, progress, begin).complete(network, teacher, images, state)
+        return _Run(plan, folder, progress, begin, threads).complete(
+            network, teacher, images, state
+        )
 
 
 class _Run:
     """A training under way: its history and its clock."""
 
-    def __init__(self, plan: Plan, folder: RunFolder, progress: Progress, begin: float) -> None:
-        self.plan, self.folder, self.progress = plan, folder, progress
+    def __init__(
+        self, plan: Plan, folder: RunFolder, progress: Progress, begin: float, threads: Threads
+    ) -> None:
+        self.plan, self.folder, self.progress, self.threads = plan, folder, progress, threads
         self.history: list[EpochRecord] = []
         self.begin, self.earlier_s = begin, 0.0
 
@@ -177,6 +183,7 @@ class _Run:
             trainer.restore(state["trainer"])
             self.history = [from_json(EpochRecord, record) for record in state["history"]]
             self.earlier_s = float(state["seconds"])
+            self.threads.resume(int(state.get("threads", self.threads.now)))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"{self.folder.state} does not fit this run ({str(error).splitlines()[0]}): start "
@@ -189,6 +196,8 @@ class _Run:
         self.progress.start(done * len(trainer.batches), trainer.steps)
         drawn = time.perf_counter()
         for epoch in range(done, self.plan.options.epochs):
+            if epoch != done or not done:  # a run that goes on begins with the threads that it had
+                self.threads.fit()
             record = trainer.epoch(epoch, loader, self.progress.step)
             self.history.append(record)
             if not processes.is_main():
@@ -201,7 +210,12 @@ class _Run:
 
     def _save(self, trainer: Trainer) -> None:
         history = [to_json(record) for record in self.history]
-        state = {"trainer": trainer.state(), "history": history, "seconds": self._seconds()}
+        state = {
+            "trainer": trainer.state(),
+            "history": history,
+            "seconds": self._seconds(),
+            "threads": self.threads.now,
+        }
         self.folder.save_state(state)
         self.folder.write_metrics(self.history)
 
@@ -338,14 +352,12 @@ def _result(plan: Plan, folder: RunFolder, test: TestRecord) -> TrainingResult:
 
 
 @contextmanager
-def _own_torch(options: TrainingOptions) -> Iterator[None]:
-    """Sets threads and random state for a training and puts them back."""
+def _own_torch() -> Iterator[None]:
+    """A block that may set threads and random state, which are put back."""
     threads = torch.get_num_threads()
     with torch.random.fork_rng(), warnings.catch_warnings():
         # Of several processes: one copy per step of depthwise weights, which are small.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-        if options.threads is not None:
-            torch.set_num_threads(options.threads)
         try:
             yield
         finally:

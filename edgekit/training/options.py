@@ -85,7 +85,8 @@ class TrainingOptions:
         device: ``auto`` takes CUDA where there is one.
         amp: mixed precision. ``auto`` is bf16 on CUDA and off on the CPU, where bf16 was slower
             (MobileNetV3-Small, 2 AVX-512 cores, 64 px: 202 images/s against 522 in fp32).
-        threads: of the CPU; ``None`` leaves them as they are.
+        threads: of the CPU; ``None``: as many as other processes leave processors for, see
+            `edgekit.training.threads`.
         init: checkpoint or state dict to start from. One with another number of classes gives
             all but the layer of the class scores.
     """
