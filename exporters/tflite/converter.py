@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from edgekit.errors import ModelError
-from exporters.tflite import convolutions, elementwise, normalisations, pools, shapes
+from exporters.tflite import (
+    convolutions,
+    elementwise,
+    normalisations,
+    pools,
+    resizing,
+    shapes,
+)
 from exporters.tflite.channels import Channels, whole
 from exporters.tflite.graph import Graph, write
 from exporters.tflite.layout import NHWC, Value, plain
@@ -23,7 +30,7 @@ SIGNATURE = "serving_default"  # the name that the runtimes look for first
 _LARGEST_BYTES = 2**31 - 2**20
 
 # What fills the table of operators.
-TABLES = (convolutions, elementwise, normalisations, pools, shapes)
+TABLES = (convolutions, elementwise, normalisations, pools, resizing, shapes)
 
 
 def convert(

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from exporters.tflite.channels import Channels, of_value, packed, whole
+from exporters.tflite.elementwise import binary, times
 from exporters.tflite.flatbuffer import schema
 from exporters.tflite.layout import NHWC, Layout, Value, plain
 from exporters.tflite.lowering import Lowering, Operand, operator
@@ -30,7 +31,7 @@ def conv2d(
 ) -> Value | Channels:
     """A convolution; weights (out, in / groups, height, width)."""
     if isinstance(x, Channels):
-        if transposed or isinstance(weight, Value) or groups not in (1, x.shape[1]):
+        if transposed or groups not in (1, x.shape[1]):
             x = whole(low, x)
         else:
             how = (stride, padding, dilation, groups)
@@ -41,8 +42,6 @@ def conv2d(
         )
     if len(x.shape) != 4:
         raise low.refuse(f"a convolution of {len(x.shape) - 2} dimensions")
-    if isinstance(weight, Value):
-        raise low.refuse("a convolution with computed weights")
     out_channels, per_group, *kernel = weight.shape
     stride, dilation = pair(stride), pair(dilation)
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
@@ -145,8 +144,10 @@ def conv_transpose2d(
 ) -> Value:
     """A transposed convolution; weights (in, out, height, width)."""
     stride, padding, extra = pair(stride), pair(padding), pair(output_padding)
-    if groups != 1 or pair(dilation) != (1, 1):
-        raise low.refuse("a transposed convolution with groups or dilation")
+    if groups != 1:
+        raise low.refuse(f"a transposed convolution with groups {groups}")
+    if pair(dilation) != (1, 1):
+        raise low.refuse(f"a transposed convolution with dilation {list(dilation)}")
     kernel = weight.shape[2:]
     batch, channels, *sides = low.shape
     # Computed in full first: the operator crops in its own way.
@@ -168,7 +169,9 @@ def conv_transpose2d(
     )
     beyond = [max(0, s + p - f) for s, p, f in zip(sides, padding, full, strict=True)]
     if any(beyond) and any(extra):
-        raise low.refuse("a transposed convolution with an output padding beyond its result")
+        raise low.refuse(
+            f"a transposed convolution with output_padding {list(output_padding)} beyond its result"
+        )
     begin = low.constant(np.array((0, *padding, 0), np.int32))
     size = low.constant(np.array((batch, *sides, channels), np.int32))
     if tuple(sides) == tuple(full):
@@ -179,9 +182,8 @@ def conv_transpose2d(
 @operator("linear.default")
 def linear(low: Lowering, x: Value, weight: Operand, bias: Operand) -> Value:
     """A fully connected layer; weights (out, in)."""
-    if isinstance(weight, Value):
-        raise low.refuse("a linear layer with computed weights")
     bias = np.zeros(len(weight), np.float32) if bias is None else bias
+    shape = (*x.shape[:-1], len(weight))
     features = x.layout.dimensions[-1]
     rest = x.layout.wanted(range(len(x.shape) - 1))
     inner = [atom for atom in x.layout.memory if atom in features]
@@ -194,32 +196,85 @@ def linear(low: Lowering, x: Value, weight: Operand, bias: Operand) -> Value:
         x = Value(x.tensor, Layout(dimensions, x.layout.memory))
     order = tuple(range(len(x.shape)))
     inputs = [low.stored(x, order), low.constant(weight), low.constant(bias)]
-    return low.compute("FULLY_CONNECTED", inputs, order=order, keepNumDims=len(order) != 2)
+    keep = len(order) != 2
+    return low.compute("FULLY_CONNECTED", inputs, shape, order, keepNumDims=keep)
+
+
+def along(low: Lowering, x: Value, order: Sequence[int], weight: Operand) -> Value:
+    """Products of a matrix with one dimension, the last of an order.
+
+    A constant on the left of BATCH_MATMUL gives zeros in 8 bits and does not load in others. As
+    weights on the right, behind a transposition, it is the quicker form in float, too: see
+    `docs/quantize.md`.
+    """
+    turned = Value(x.tensor, x.layout.permuted(order))
+    found = linear(low, turned, weight, None)
+    return Value(found.tensor, found.layout.permuted([*np.argsort(order)]))
 
 
 @operator("addmm.default")
 def addmm(
-    low: Lowering, x: Operand, mat1: Value, mat2: Operand, beta: float, alpha: float
-) -> Value:
-    """``input + mat1 @ mat2``."""
-    if beta != 1 or alpha != 1 or isinstance(x, Value) or isinstance(mat2, Value):
-        raise low.refuse("addmm of computed matrices")
-    bias = np.broadcast_to(x, mat2.shape[1:])
-    return linear(low, mat1, mat2.T, bias)
+    low: Lowering, x: Operand, mat1: Operand, mat2: Operand, beta: float, alpha: float
+) -> Operand:
+    """``beta * input + alpha * (mat1 @ mat2)``."""
+    known = not isinstance(x, Value) and not isinstance(mat2, Value)
+    if known and isinstance(mat1, Value):
+        bias = np.broadcast_to(beta * x, low.shape)
+        if np.array_equal(bias, np.broadcast_to(bias[:1], bias.shape)):
+            return linear(low, mat1, alpha * mat2.T, bias[0])
+    product = matmul(low, mat1, mat2=mat2)
+    return binary(low, "ADD", times(low, product, alpha), times(low, x, beta))
 
 
 @operator("matmul.default", "bmm.default", "mm.default")
-def matmul(low: Lowering, x: Operand, **other: Operand) -> Value:
+def matmul(low: Lowering, x: Operand, **other: Operand) -> Operand:
     """A product of matrices, the last two dimensions; those before are broadcast."""
     (right,) = other.values()
-    if not isinstance(right, Value) and right.ndim == 2 and isinstance(x, Value):
-        return linear(low, x, right.T, None)
-    orders = [tuple(range(len(operand.shape))) for operand in (x, right)]
-    return low.compute(
-        "BATCH_MATMUL",
-        [low.stored(x, orders[0]), low.stored(right, orders[1])],
-        order=tuple(range(len(low.shape))),
-    )
+    if not isinstance(x, Value) and not isinstance(right, Value):
+        return np.matmul(x, right)
+    if isinstance(x, Value) and isinstance(right, Value) and 1 in (len(x.shape), len(right.shape)):
+        raise low.refuse("matmul with a computed vector")
+    rank = max(len(x.shape), len(right.shape))
+    if not isinstance(right, Value):
+        matrix = _one_matrix(right[:, None] if right.ndim == 1 else right, rank)
+        if matrix is not None:
+            return _shaped(linear(low, x, matrix.T, None), low.shape)
+    if not isinstance(x, Value):
+        matrix = _one_matrix(x[None] if x.ndim == 1 else x, rank)
+        if len(right.shape) == 1 and matrix is not None:
+            return _shaped(linear(low, right, matrix, None), low.shape)
+        turned = (*range(len(right.shape) - 2), len(right.shape) - 1, len(right.shape) - 2)
+        if matrix is not None:
+            return _shaped(along(low, right, turned, matrix), low.shape)
+        # The same from the other side, as `along` has it.
+        columns = Value(right.tensor, right.layout.permuted(turned))
+        found = _product(
+            low, columns, np.swapaxes(x, -1, -2), (*low.shape[:-2], *low.shape[:-3:-1])
+        )
+        return Value(found.tensor, found.layout.permuted((*range(rank - 2), rank - 1, rank - 2)))
+    return _product(low, x, right, low.shape)
+
+
+def _one_matrix(known: Operand, rank: int) -> Operand:
+    """A matrix that is the same for all; ``None`` where there are several, or ranks grow by it."""
+    first = known.reshape(-1, *known.shape[-2:])[0]
+    same = known.ndim <= rank and np.array_equal(known, np.broadcast_to(first, known.shape))
+    return first if same and (known.ndim == 2 or rank > 2) else None
+
+
+def _shaped(value: Value, shape: tuple[int, ...]) -> Value:
+    """Without, or with more dimensions of 1."""
+    layout = value.layout.reshaped(shape)
+    assert layout is not None
+    return Value(value.tensor, layout)
+
+
+def _product(low: Lowering, x: Operand, right: Operand, shape: Sequence[int]) -> Value:
+    stored = [low.stored(operand, range(len(operand.shape))) for operand in (x, right)]
+    if isinstance(x, Value) and isinstance(right, Value):
+        return low.compute("BATCH_MATMUL", stored, shape, range(len(shape)))
+    with low.in_float_only():  # with several constant matrices kernels of 8 bits are wrong
+        return low.compute("BATCH_MATMUL", stored, shape, range(len(shape)))
 
 
 @operator("scaled_dot_product_attention.default")
@@ -235,9 +290,16 @@ def attention(
     enable_gqa: bool = False,
 ) -> Value:
     """Shares of values, by how well their keys fit a query; (..., tokens, features) each."""
-    del dropout_p  # in training only
-    if attn_mask is not None or is_causal or enable_gqa:
-        raise low.refuse("an attention with a mask or grouped queries")
+    asked = {
+        "attn_mask": attn_mask is not None,
+        "dropout_p": dropout_p,
+        "is_causal": is_causal,
+        "enable_gqa": enable_gqa,
+    }
+    for argument, given in asked.items():
+        if given:
+            raise low.refuse(f"an attention with {argument}")
+    query, key, value = low.value(query), low.value(key), low.value(value)
     rank, tokens = len(query.shape), key.shape[-2]
     order = tuple(range(rank))
     turned = (*order[:-2], rank - 1, rank - 2)

@@ -8,15 +8,14 @@ from exporters.tflite.layout import Layout, Value
 from exporters.tflite.lowering import Lowering, Operand, canonical, operator
 
 
-def _scalar(low: Lowering, value: float) -> int:
-    return low.constant(np.array(value, np.float32))
-
-
 def binary(low: Lowering, kind: str, left: Operand, right: Operand) -> Operand:
     """Two operands, broadcast against each other."""
     for value, other in ((left, right), (right, left)):
         if isinstance(value, Value) and isinstance(other, int | float):
-            number = _scalar(low, other)
+            rank = len(low.graph.tensors[value.tensor].shape)
+            # The quantizer wants bounds of the rank of what they bound.
+            ones = (1,) * rank if kind in ("MAXIMUM", "MINIMUM") else ()
+            number = low.constant(np.full(ones, other, np.float32))
             inputs = [value.tensor, number] if value is left else [number, value.tensor]
             shape = low.graph.tensors[value.tensor].shape
             return Value(low.emit(kind, inputs, shape), value.layout)
@@ -35,7 +34,8 @@ def _of_rank(operand: Operand, rank: int) -> Operand:
     return Value(operand.tensor, Layout(((),) * missing + layout.dimensions, layout.memory))
 
 
-def _times(low: Lowering, operand: Operand, factor: float) -> Operand:
+def times(low: Lowering, operand: Operand, factor: float) -> Operand:
+    """An operand times a number that is known."""
     if factor == 1:
         return operand
     return binary(low, "MUL", operand, factor) if isinstance(operand, Value) else operand * factor
@@ -44,19 +44,19 @@ def _times(low: Lowering, operand: Operand, factor: float) -> Operand:
 @operator("add.Tensor", "add_.Tensor", "add.Scalar")
 def add(low: Lowering, x: Operand, other: Operand, alpha: float = 1) -> Operand:
     """``x + alpha * other``."""
-    return binary(low, "ADD", x, _times(low, other, alpha))
+    return binary(low, "ADD", x, times(low, other, alpha))
 
 
 @operator("sub.Tensor", "sub_.Tensor", "sub.Scalar")
 def sub(low: Lowering, x: Operand, other: Operand, alpha: float = 1) -> Operand:
     """``x - alpha * other``."""
-    return binary(low, "SUB", x, _times(low, other, alpha))
+    return binary(low, "SUB", x, times(low, other, alpha))
 
 
 @operator("rsub.Scalar", "rsub.Tensor")
 def rsub(low: Lowering, x: Operand, other: Operand, alpha: float = 1) -> Operand:
     """``other - alpha * x``."""
-    return binary(low, "SUB", other, _times(low, x, alpha))
+    return binary(low, "SUB", other, times(low, x, alpha))
 
 
 @operator("mul.Tensor", "mul_.Tensor", "mul.Scalar")
@@ -69,10 +69,11 @@ def mul(low: Lowering, x: Operand, other: Operand) -> Operand:
 def div(low: Lowering, x: Operand, other: Operand) -> Operand:
     """``x / other``; a known divisor becomes a factor, which kernels are quicker at."""
     if isinstance(other, Value):
-        return binary(low, "DIV", x, other)
-    if isinstance(other, int | float):
-        return binary(low, "MUL", x, 1 / other)
-    return binary(low, "MUL", x, 1 / other)
+        with low.in_float_only():  # kernels have no division of 8 bits
+            return binary(low, "DIV", x, other)
+    with np.errstate(divide="ignore"):
+        factor = 1 / np.asarray(other, np.float32)
+    return binary(low, "MUL", x, float(factor) if factor.ndim == 0 else factor)
 
 
 @operator("neg.default", channels=True)
@@ -125,12 +126,12 @@ def minimum(low: Lowering, x: Operand, other: Operand) -> Operand:
 
 @operator("pow.Tensor_Scalar")
 def power(low: Lowering, x: Value, exponent: float) -> Operand:
-    """``x ** exponent`` for 2 and 0.5."""
+    """``x ** exponent``."""
     if exponent == 2:
         return binary(low, "MUL", x, x)
     if exponent == 0.5:
         return low.unary("SQRT", x)
-    raise low.refuse(f"a power of {exponent:g}")
+    return binary(low, "POW", x, float(exponent))
 
 
 @operator("relu.default", "relu_.default", channels=True)
@@ -212,9 +213,11 @@ def silu(low: Lowering, x: Value) -> Operand:
 @operator("softplus.default")
 def softplus(low: Lowering, x: Value, beta: float = 1, threshold: float = 20) -> Operand:
     """``log(1 + exp(x))``, as ``relu(x) + log(1 + exp(-abs(x)))``: no number is too large."""
-    del threshold  # beyond it PyTorch gives x, from which this differs by less than a float can
+    # Beyond it PyTorch gives x, from which this differs by less than a float can.
+    if threshold < 15:
+        raise low.refuse(f"a softplus with threshold {threshold:g}")
     if beta != 1:
-        raise low.refuse(f"a softplus with beta {beta:g}")
+        return times(low, softplus(low, times(low, x, beta)), 1 / beta)
     small = low.unary("EXP", low.unary("NEG", low.unary("ABS", x)))
     rest = low.unary("LOG", binary(low, "ADD", small, 1.0))
     positive = low.unary("RELU", x)
@@ -236,12 +239,15 @@ def tanh(low: Lowering, x: Operand) -> Operand:
     return low.unary("TANH", x)
 
 
-@operator("elu.default", "elu_.default", channels=True)
+@operator("elu.default", "elu_.default")
 def elu(low: Lowering, x: Operand, alpha: float, scale: float, input_scale: float) -> Operand:
-    """``x`` above 0, ``exp(x) - 1`` below."""
-    if (alpha, scale, input_scale) != (1, 1, 1):
-        raise low.refuse("an ELU with factors")
-    return low.unary("ELU", x)
+    """``scale * x`` above 0, ``scale * alpha * (exp(input_scale * x) - 1)`` below."""
+    if (alpha, input_scale) == (1, 1):
+        return times(low, low.unary("ELU", x), scale)
+    below = low.unary("ELU", times(low, binary(low, "MINIMUM", x, 0.0), input_scale))
+    return binary(
+        low, "ADD", times(low, low.unary("RELU", x), scale), times(low, below, scale * alpha)
+    )
 
 
 @operator("gelu.default", channels=True)

@@ -7,9 +7,10 @@ that is computed when the file runs, and NumPy arrays, which are known now.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import operator as python_operators
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -52,6 +53,15 @@ STEMS: Mapping[str, int] = {"narrow": NARROW, "narrow16": NARROW // 2, "narrow8"
 """Channels up to which a network's beginning stays in float, by the form ``stem``. Narrow networks
 would be in float as a whole by the first."""
 
+
+FLOAT = "#float"
+"""Behind the path in names of tensors that 8 bits do not hold; see `Lowering.in_float_only`."""
+
+# They hand on what their input is in.
+_AS_ITS_INPUT = {
+    "add.Scalar", "add.Tensor", "clamp.default", "clamp_min.default", "expand.default",
+    "expand_as.default", "rsqrt.default", "sqrt.default",
+}  # fmt: skip
 
 Operand = Any
 """A `Value`, `Channels`, an array that is known, or an argument that is no tensor."""
@@ -145,6 +155,28 @@ class Lowering:
             return tensor
         sizes = self.constant(np.array(shape, np.int32))
         return self.emit("RESHAPE", [tensor, sizes], shape, newShape=list(shape))
+
+    @contextlib.contextmanager
+    def in_float_only(self) -> Iterator[None]:
+        """What is appended meanwhile stays in float in files of integers, too."""
+        name = self.name
+        self.name = name + FLOAT
+        try:
+            yield
+        finally:
+            self.name = name
+
+    def all_in_float(self, arguments: Sequence[Operand]) -> bool:
+        """Whether all that is computed of some arguments stays in float."""
+        tensors = [self.graph.tensors[one.tensor] for one in arguments if isinstance(one, Value)]
+        return bool(tensors) and all(one.name.endswith(FLOAT) for one in tensors)
+
+    def value(self, operand: Operand) -> Value:
+        """What an operator computes, or an array that is known, as a tensor."""
+        if isinstance(operand, Value):
+            return operand
+        operand = np.asarray(operand, np.float32)
+        return Value(self.stored(operand), plain(operand.shape, canonical(operand.ndim)))
 
     def constant(self, values: Array) -> int:
         """A tensor of known values."""
@@ -274,20 +306,62 @@ def _needed(nodes: Sequence[fx.Node]) -> list[fx.Node]:
 def _lowered(lowering: Lowering, node: fx.Node, found: Mapping[fx.Node, Operand]) -> Operand:
     arguments = [_resolved(found, argument) for argument in node.args]
     if node.target is python_operators.getitem:
-        return arguments[0][arguments[1]]
+        part = arguments[0][arguments[1]]
+        if part is None:
+            source = str(node.all_input_nodes[0].target).removeprefix("aten.")
+            raise refusal(node, f"output {arguments[1]} of the operator {source}")
+        return part
     schema = getattr(node.target, "_schema", None)
     if schema is not None and not any(map(_computed, (arguments, list(node.kwargs.values())))):
         return _folded(node, arguments, {k: _resolved(found, v) for k, v in node.kwargs.items()})
     name = str(node.target).removeprefix("aten.")
+    shown = name.removesuffix(".default")
     function = OPERATORS.get(name)
     if function is None or schema is None:
-        raise refusal(node, f"the operator {name.removesuffix('.default')}")
+        raise refusal(node, f"the operator {shown}")
     if name not in _ON_CHANNELS:
         arguments = _put_together(lowering, arguments)
     named = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
     named |= dict(zip((a.name for a in schema.arguments), arguments, strict=False))
     named |= {key: _resolved(found, value) for key, value in node.kwargs.items()}
-    return function(lowering, **{_WORDS.get(key, key): value for key, value in named.items()})
+    _check(node, shown, named)
+    if name in _AS_ITS_INPUT and lowering.all_in_float(arguments):
+        lowering.name += FLOAT
+    try:
+        return function(lowering, **{_WORDS.get(key, key): value for key, value in named.items()})
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as e:
+        raise refusal(node, f"the operator {shown} in this use ({_use(named)})") from e
+
+
+_WEIGHTS = ("weight", "bias", "running_mean", "running_var")
+
+
+def _check(node: fx.Node, name: str, arguments: Mapping[str, Operand]) -> None:
+    """Refuses results of other types than float32, and weights that are known too late."""
+    found = node.meta["val"]
+    dtype = (found[0] if isinstance(found, list | tuple) else found).dtype
+    if str(dtype) != "torch.float32":
+        asked = "dtype " if "dtype" in arguments else "results of "
+        raise refusal(node, f"the operator {name} with {asked}{str(dtype).removeprefix('torch.')}")
+    for key in _WEIGHTS:
+        if _computed(arguments.get(key)):
+            raise refusal(node, f"the operator {name} with a computed {key}")
+
+
+def _use(arguments: Mapping[str, Operand]) -> str:
+    """Arguments in a few words, for messages."""
+    shown = {
+        key: f"of shape {list(value.shape)}" if hasattr(value, "shape") else value
+        for key, value in arguments.items()
+    }
+    return ", ".join(f"{key} {value}" for key, value in shown.items())[:200]
 
 
 def _put_together(lowering: Lowering, argument: Operand) -> Operand:

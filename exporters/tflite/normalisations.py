@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from exporters.tflite.elementwise import binary
-from exporters.tflite.layout import Value
+from exporters.tflite.layout import Value, plain
 from exporters.tflite.lowering import Lowering, Operand, canonical, operator
 from exporters.tflite.pools import sum_
 
@@ -46,7 +46,7 @@ def batch_norm(
 ) -> Operand:
     """A factor and a summand for each channel; those behind convolutions are folded before."""
     if how.get("training"):
-        raise low.refuse("a batch norm in training mode")
+        raise low.refuse("a batch norm with training=True")
     factor = 1 / np.sqrt(running_var.astype(np.float64) + eps)
     factor = factor if weight is None else factor * weight
     summand = -running_mean * factor + (0 if bias is None else bias)
@@ -76,18 +76,25 @@ def layer_norm(
     rank = len(x.shape)
     axes = range(rank - len(normalized_shape), rank)
     order = canonical(rank)
-    places = low.constant(np.array(sorted(order.index(i) for i in axes), np.int32))
-    kept = [1 if i in axes else size for i, size in enumerate(x.shape)]
-    tensor = low.stored(x)
-    middle = low.compute("MEAN", [tensor, places], kept, keepDims=True)
-    centred = low.compute("SUB", [tensor, middle.tensor])
-    squared = low.compute("MUL", [centred.tensor, centred.tensor])
-    variance = low.compute("MEAN", [squared.tensor, places], kept, keepDims=True)
-    spread = low.unary("RSQRT", binary(low, "ADD", variance, eps))
-    found: Operand = low.compute("MUL", [centred.tensor, spread.tensor])
+    places = sorted(order.index(i) for i in axes)
+    tensor = _standardised(low, low.stored(x), places, eps)
+    found: Operand = Value(tensor, plain(x.shape, order))
     if weight is not None:
         found = binary(low, "MUL", found, weight)
     return found if bias is None else binary(low, "ADD", found, bias)
+
+
+def _standardised(low: Lowering, tensor: int, axes: Sequence[int], eps: float) -> int:
+    """Mean 0 and variance 1 over dimensions of a tensor, as they lie."""
+    shape = low.graph.tensors[tensor].shape
+    kept = [1 if i in axes else size for i, size in enumerate(shape)]
+    places = low.constant(np.array(axes, np.int32))
+    middle = low.emit("MEAN", [tensor, places], kept, keepDims=True)
+    centred = low.emit("SUB", [tensor, middle], shape)
+    squared = low.emit("MUL", [centred, centred], shape)
+    variance = low.emit("MEAN", [squared, places], kept, keepDims=True)
+    shifted = low.emit("ADD", [variance, low.constant(np.array(eps, np.float32))], kept)
+    return low.emit("MUL", [centred, low.emit("RSQRT", [shifted], kept)], shape)
 
 
 @operator("native_layer_norm.default")
@@ -108,13 +115,22 @@ def group_norm(
 ) -> Operand:
     """Mean 0 and variance 1 over groups of channels and all pixels."""
     del how
-    if num_groups != 1:
-        raise low.refuse("a group norm of several groups")
-    ones = [1] * (len(x.shape) - 2)
-    normed = layer_norm(low, x, x.shape[1:], None, None, eps)
+    batch, channels, *sides = x.shape
+    pieces = (batch, num_groups, channels // num_groups, int(np.prod(sides)))
+    layout = x.layout.reshaped(pieces)
+    if layout is None:
+        x = Value(low.stored(x), plain(x.shape, canonical(len(x.shape))))
+        layout = x.layout.reshaped(pieces)
+    assert layout is not None
+    order = (0, 3, 1, 2)  # as they lie in an image
+    tensor = _standardised(low, low.stored(Value(x.tensor, layout), order), (1, 3), eps)
+    shaped = plain(pieces, order).reshaped(x.shape)
+    assert shaped is not None
+    found: Operand = Value(tensor, shaped)
+    ones = [1] * len(sides)
     if weight is not None:
-        normed = binary(low, "MUL", normed, weight.reshape(-1, *ones))
-    return normed if bias is None else binary(low, "ADD", normed, bias.reshape(-1, *ones))
+        found = binary(low, "MUL", found, weight.reshape(-1, *ones))
+    return found if bias is None else binary(low, "ADD", found, bias.reshape(-1, *ones))
 
 
 @operator("native_group_norm.default")
@@ -133,5 +149,7 @@ def vector_norm(
     """Root of the sum of squares."""
     if p != 2:
         raise low.refuse(f"a norm of order {p:g}")
-    squares = binary(low, "MUL", x, x)
-    return low.unary("SQRT", sum_(low, squares, dim, keepdim, dtype))
+    shape = low.graph.tensors[x.tensor].shape
+    with low.in_float_only():  # squares have twice the digits
+        squares = Value(low.emit("MUL", [x.tensor, x.tensor], shape), x.layout)
+        return low.unary("SQRT", sum_(low, squares, dim, keepdim, dtype))

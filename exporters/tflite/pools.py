@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from exporters.tflite.flatbuffer import schema
-from exporters.tflite.layout import NHWC, Layout, Value, plain
+from exporters.tflite.layout import Layout, Value
 from exporters.tflite.lowering import Lowering, Operand, canonical, operator
 from exporters.tflite.padding import pad, padded, pair
-
-if TYPE_CHECKING:
-    from edgekit.core import Array
 
 _LOWEST = np.float32(np.finfo(np.float32).min)
 
@@ -37,16 +34,17 @@ def max_pool2d(
     """The largest of each window."""
     del ceil_mode  # the shape of the result tells
     if pair(dilation) != (1, 1):
-        raise low.refuse("a pooling with dilation")
+        raise low.refuse(f"a pooling with dilation {list(dilation)}")
     kernel, stride = pair(kernel_size), pair(stride or kernel_size)
     producer = low.graph.producer(x.tensor)
     positive = producer is not None and producer.kind in ("RELU", "RELU6")
     fill = None if positive else _LOWEST
     tensor, mode = padded(low, x, low.shape[2:], kernel, stride, pair(padding), fill)
-    return low.compute("MAX_POOL_2D", [tensor], **_window(kernel, stride, mode))
+    return low.compute("MAX_POOL_2D", [tensor], **window(kernel, stride, mode))
 
 
-def _window(kernel: Sequence[int], stride: Sequence[int], mode: int) -> dict[str, Any]:
+def window(kernel: Sequence[int], stride: Sequence[int], mode: int) -> dict[str, Any]:
+    """Options of a pooling."""
     return {
         "padding": mode,
         "filterHeight": kernel[0],
@@ -88,52 +86,13 @@ def avg_pool2d(
     if any(map(any, amounts)):
         tensor = pad(low, tensor, [(0, 0), *amounts, (0, 0)])
     found = low.compute(
-        "AVERAGE_POOL_2D", [tensor], **_window(kernel, stride, schema().Padding.VALID)
+        "AVERAGE_POOL_2D", [tensor], **window(kernel, stride, schema().Padding.VALID)
     )
     scale = (kernel[0] * kernel[1] / divisors).astype(np.float32)
     if np.all(scale == 1):
         return found
     factor = low.constant(scale[None, :, :, None])
     return low.compute("MUL", [found.tensor, factor])
-
-
-@operator("adaptive_avg_pool2d.default", "_adaptive_avg_pool2d.default")
-def adaptive_avg_pool2d(low: Lowering, x: Value, output_size: Sequence[int]) -> Value:
-    """Means of windows that tile the image."""
-    del output_size
-    sides, out = x.shape[2:], low.shape[2:]
-    if tuple(sides) == tuple(out):
-        return x
-    if tuple(out) == (1, 1):
-        return mean(low, x, [2, 3], True, None)
-    if any(i % o for i, o in zip(sides, out, strict=True)):
-        return _uneven_means(low, x)
-    kernel = [i // o for i, o in zip(sides, out, strict=True)]
-    options = _window(kernel, kernel, schema().Padding.VALID)
-    return low.compute("AVERAGE_POOL_2D", [low.stored(x)], **options)
-
-
-def _uneven_means(low: Lowering, x: Value) -> Value:
-    """Means of windows of different sizes, as products with a matrix for each direction."""
-    batch, channels, height, width = x.shape
-    rows, columns = low.shape[2:]
-    tensor = low.reshape(low.stored(x), (batch * height, width, channels))
-    across = low.constant(_windows(width, columns)[None])
-    tensor = low.emit("BATCH_MATMUL", [across, tensor], (batch * height, columns, channels))
-    tensor = low.reshape(tensor, (batch, height, columns * channels))
-    down = low.constant(_windows(height, rows)[None])
-    tensor = low.emit("BATCH_MATMUL", [down, tensor], (batch, rows, columns * channels))
-    tensor = low.reshape(tensor, (batch, rows, columns, channels))
-    return Value(tensor, plain(low.shape, NHWC))
-
-
-def _windows(size: int, count: int) -> Array:
-    """Shares of ``size`` pixels in the means of ``count`` windows, as PyTorch lays them."""
-    shares = np.zeros((count, size), np.float32)
-    for i in range(count):
-        begin, end = i * size // count, -(-(i + 1) * size // count)
-        shares[i, begin:end] = 1 / (end - begin)
-    return shares
 
 
 @operator("adaptive_max_pool2d.default")
@@ -144,7 +103,7 @@ def adaptive_max_pool2d(low: Lowering, x: Value, output_size: Sequence[int]) -> 
     if any(i % o for i, o in zip(sides, out, strict=True)):
         raise low.refuse(f"a pooling of {sides[0]}x{sides[1]} pixels to {out[0]}x{out[1]}")
     kernel = [i // o for i, o in zip(sides, out, strict=True)]
-    options = _window(kernel, kernel, schema().Padding.VALID)
+    options = window(kernel, kernel, schema().Padding.VALID)
     return [low.compute("MAX_POOL_2D", [low.stored(x)], **options), None]
 
 
@@ -163,7 +122,7 @@ def _reduced(
     dims = sorted({d % rank for d in dims})
     tensor = low.stored(x)
     if kind == "MEAN" and rank == 4 and dims == [2, 3] and low.forms.mean == "pool":
-        options = _window(x.shape[2:], (1, 1), schema().Padding.VALID)
+        options = window(x.shape[2:], (1, 1), schema().Padding.VALID)
         value = low.compute("AVERAGE_POOL_2D", [tensor], (*x.shape[:2], 1, 1), **options)
         dimensions = value.layout.dimensions[: 4 if keepdim else 2]
         return Value(value.tensor, Layout(dimensions, value.layout.memory))

@@ -13,7 +13,7 @@ from edgekit.errors import ModelError
 from exporters.tflite.biases import fit_biases
 from exporters.tflite.converter import SIGNATURE
 from exporters.tflite.flatbuffer import constant, operator_kind, pack, schema, unpack
-from exporters.tflite.lowering import STEMS, is_narrow
+from exporters.tflite.lowering import FLOAT, STEMS, is_narrow
 from exporters.tflite.rescaling import merge_factors
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ _STATISTICS: dict[str, tuple[Callable[[Array], Any], Callable[..., Any], Callabl
 _STATISTICS["mse"] = _STATISTICS["minmax"]  # of activations; see `_add_static`
 RANGES = tuple(_STATISTICS)
 """Ways to find the range of a tensor."""
+
+_FLOAT_TENSORS = rf"{FLOAT}(#\d+)?(;|$)"
 
 _BITS = {"int8": 8, "int16": 16}
 
@@ -60,7 +62,8 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
         _add_static(recipe, scheme)
     flat = unpack(content)
     stem = stem_of(flat, scheme.forms.get("stem"))
-    for pattern in (*map(_tensors_of, scheme.float_layers), *map(_tensor, stem)):
+    layers = map(_tensors_of, scheme.float_layers)
+    for pattern in (*layers, *map(_tensor, stem), _FLOAT_TENSORS):
         recipe.add_quantization_config(pattern, every, algorithm_key=keep)
     if scheme.interface == "float" and scheme.calibration is not None:
         for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):

@@ -25,19 +25,16 @@ from exporters.tflite.lowering import Lowering, Operand, axis_of, canonical, ope
     "_to_copy.default",
     channels=True,
 )
-def identity(low: Lowering, x: Operand, **how: Operand) -> Operand:
+def identity(low: Lowering, x: Operand, train: bool = False, **how: Operand) -> Operand:
     """Nothing, in inference."""
-    del how
-    assert low.node is not None
-    if str(low.node.meta["val"].dtype) != "torch.float32":
-        raise low.refuse(f"a conversion to {low.node.meta['val'].dtype}")
+    if train and how.get("p"):
+        raise low.refuse("a dropout with train=True")
     return x
 
 
 @operator(
     "view.default",
     "reshape.default",
-    "_reshape_alias.default",
     "_unsafe_view.default",
     "flatten.using_ints",
     "unflatten.int",
@@ -60,6 +57,14 @@ def reshape(low: Lowering, x: Value | Channels, **how: Operand) -> Value | Chann
     flat = plain((count,), (0,)).reshaped(low.shape)
     assert flat is not None
     return Value(low.stored(x, order), flat)
+
+
+@operator("_reshape_alias.default")
+def reshape_alias(low: Lowering, x: Value, size: Sequence[int], stride: Sequence[int]) -> Operand:
+    """`reshape`, where the numbers lie as in a new tensor."""
+    if tuple(stride) != tuple(int(np.prod(size[i + 1 :])) for i in range(len(size))):
+        raise low.refuse(f"_reshape_alias with stride {list(stride)}")
+    return reshape(low, x)
 
 
 @operator("permute.default", channels=True)
@@ -91,6 +96,7 @@ def expand(low: Lowering, x: Value, **how: Operand) -> Value:
     del how
     if x.shape == low.shape:
         return x
+    x = low.value(x)
     rank = len(low.shape)
     missing = rank - len(x.shape)
     layout = Layout(((),) * missing + x.layout.dimensions, x.layout.memory)
@@ -123,8 +129,10 @@ def stack(low: Lowering, tensors: Sequence[Operand], dim: int) -> Value:
     order = canonical(rank)
     parts = []
     for value in tensors:
+        value = low.value(value)
         shape = (*value.shape[:dim], 1, *value.shape[dim:])
         layout = value.layout.reshaped(shape)
+        assert layout is not None
         parts.append(low.stored(Value(value.tensor, layout), order))
     return low.compute("CONCATENATION", parts, axis=axis_of(dim, rank))
 
@@ -237,7 +245,8 @@ def slice_scatter(
     size = x.shape[dim]
     begin, stop, step = slice(start, end, step).indices(size)
     if step != 1:
-        raise low.refuse("writing to a slice in steps")
+        raise low.refuse(f"slice_scatter with step {step}")
+    x = low.value(x)
     parts = [
         *([_part(low, x, dim, 0, begin)] if begin else []),
         src,
@@ -293,7 +302,7 @@ def pad(
     if mode == "constant":
         return low.compute("PADV2", [*inputs, low.constant(np.array(value, np.float32))])
     if mode != "reflect":
-        raise low.refuse(f"a padding of mode {mode}")
+        raise low.refuse(f"pad with mode {mode}")
     return low.compute("MIRROR_PAD", inputs, mode=0)
 
 
@@ -301,41 +310,6 @@ def pad(
 def reflection_pad2d(low: Lowering, x: Value, padding: Sequence[int]) -> Operand:
     """The pixels next to an edge once more, the other way round."""
     return pad(low, x, padding, mode="reflect")
-
-
-@operator("upsample_nearest2d.vec", "upsample_nearest2d.default")
-def upsample_nearest2d(
-    low: Lowering,
-    x: Value,
-    scale_factors: Sequence[float] | None = None,
-    scales_h: float | None = None,
-    scales_w: float | None = None,
-    **how: Operand,
-) -> Value:
-    """The pixels at ``floor(i * scale)``."""
-    del how
-    factors = scale_factors or (scales_h, scales_w)
-    for before, after, factor in zip(x.shape[2:], low.shape[2:], factors, strict=True):
-        # The operator knows both sizes only, PyTorch goes by the factor where one was given.
-        places = np.arange(after, dtype=np.float32)
-        own = np.floor(places * np.float32(1 / factor if factor else before / after))
-        if not np.array_equal(own, np.floor(places * np.float32(before / after))):
-            raise low.refuse(f"a nearest resizing of {before} pixels by {factor:g} to {after}")
-    sizes = low.constant(np.array(low.shape[2:], np.int32))
-    return low.compute("RESIZE_NEAREST_NEIGHBOR", [low.stored(x), sizes])
-
-
-@operator("upsample_bilinear2d.vec", "upsample_bilinear2d.default")
-def upsample_bilinear2d(low: Lowering, x: Value, align_corners: bool, **how: Operand) -> Value:
-    """Pixels between pixels."""
-    del how
-    sizes = low.constant(np.array(low.shape[2:], np.int32))
-    return low.compute(
-        "RESIZE_BILINEAR",
-        [low.stored(x), sizes],
-        alignCorners=align_corners,
-        halfPixelCenters=not align_corners,
-    )
 
 
 @operator("channel_shuffle.default", "native_channel_shuffle.default", channels=True)
