@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import edgekit
 from edgekit import registry
-from edgekit.core import Artifact, canonical_json, from_json, to_json
+from edgekit.core import Artifact, TensorSpec, canonical_json, from_json, to_json
+from edgekit.core.names import problem_of, shown
 from edgekit.core.reading import check_file, open_file, parse_json, read_text
 from edgekit.data import preprocess
 from edgekit.errors import ContractError, EdgekitError, InputError
@@ -171,9 +172,23 @@ def _check(path: Path, artifact: Artifact) -> None:
     """Refuses a contract whose parts do not go together.
 
     Raises:
-        ContractError: an impossible preprocessing, one that does not give the input, or labels
-            that are not one for each output.
+        ContractError: a name that is a path, an impossible preprocessing, one that does not give
+            the input, or labels that are not one for each output.
     """
+    names = [artifact.path] if artifact.spec is None else [artifact.path, artifact.spec.name]
+    for name in names:
+        if (problem := problem_of(name)) is not None:
+            raise ContractError(
+                f"{path}: the contract has the name '{shown(name)}', which no file can have "
+                f"({problem}): export it again"
+            )
+    for tensor in (*artifact.inputs, *artifact.outputs):
+        if not _scale_fits(tensor):
+            raise ContractError(
+                f"{path}: tensor '{shown(tensor.name)}' is {shown(tensor.dtype)} with the scale "
+                f"{tensor.scale} and the zero point {tensor.zero_point}: expected those of "
+                f"integers; export it again"
+            )
     facts = artifact.preprocessing
     try:
         preprocess.check(facts)
@@ -192,6 +207,16 @@ def _check(path: Path, artifact: Artifact) -> None:
             f"{path}: the contract has {len(artifact.labels or ())} labels for "
             f"{', '.join(map(str, classes)) or 'no'} outputs: export it again"
         )
+
+
+def _scale_fits(tensor: TensorSpec) -> bool:
+    """Whether scale and zero point are those of integers, or absent."""
+    if tensor.scale is None:
+        return tensor.zero_point is None
+    bits = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
+    bits |= {"uint16": (0, 65535), "int32": (-(2**31), 2**31 - 1)}
+    low, high = bits.get(tensor.dtype, (1, 0))
+    return 1e-30 < tensor.scale < 1e30 and low <= (tensor.zero_point or 0) <= high
 
 
 def _extract(path: Path, target: Target) -> str | None:

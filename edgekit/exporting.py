@@ -27,6 +27,7 @@ from edgekit.contract import (
     rejected_path,
 )
 from edgekit.core import Agreement, Artifact, Quantizing, Rung, Scheme, Target, TensorSpec, to_json
+from edgekit.core.names import file_name, shown
 from edgekit.devices import host
 from edgekit.errors import EdgekitError, GateError, ModelError, UsageError
 from edgekit.lowering import lower
@@ -54,7 +55,6 @@ from edgekit.verification.artifact import (
     layers_of,
     make_reference,
     reason,
-    rounding_grows,
     running,
 )
 from edgekit.verification.divergence import Divergence, worst_layers
@@ -178,7 +178,12 @@ def export(
         notify(f"building {model}")
         model = open_model(model, weights=weights, resolution=resolution)
     folder = Path(out)
-    jobs = [(t, p, folder / f"{model.name}-{p}{t.suffix}") for t in chosen for p in names]
+    try:
+        jobs = [
+            (t, p, folder / file_name(model.name, f"-{p}{t.suffix}")) for t in chosen for p in names
+        ]
+    except ValueError as error:
+        raise ModelError(f"'{shown(model.words)}': {error}; rename the network") from error
     results: list[Result] = []
     with output_folder(folder):
         for target, _, path in jobs:
@@ -570,4 +575,6 @@ def _why_rejected(result: Rejected) -> str:
         text += f"; {result.divergence.describe()}"
     elif result.undiagnosed is not None:
         text += f"; the first diverging layer cannot be looked for: {result.undiagnosed}"
-    return text + rounding_grows(result.artifact.trained)
+    if not result.artifact.trained and result.artifact.scheme.weights != "float32":
+        text += "; random weights make rounding grow from layer to layer: train it first"
+    return text

@@ -116,7 +116,7 @@ def command(
         raise UsageError("no MODEL was given: name one, or a --recipe that does")
     if pretrained:
         options["init"] = str(_published(model, options))
-    folder = out or Path("runs", f"{_name(model)}-{Path(data).name}")
+    folder = out or _folder_for(model, data)
     try:
         result = run(model, data, folder, resume, overwrite, skip_corrupt, options)
     except KeyboardInterrupt:
@@ -181,6 +181,20 @@ def _show(result: TrainingResult) -> None:
         from edgekit.core import to_json
 
         console.emit_json("edgekit.train/1", to_json(result))
+
+
+def _folder_for(model: str, data: str) -> Path:
+    """Where a run goes that was given no place.
+
+    Raises:
+        UsageError: no folder can be named after network and images.
+    """
+    from edgekit.core.names import file_name
+
+    try:
+        return Path("runs", file_name(f"{_name(model)}-{Path(data).resolve().name}"))
+    except ValueError as error:
+        raise UsageError(f"{error}; name a folder with -o") from error
 
 
 def _name(model: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import edgekit
 from edgekit.core import DeviceProfile, from_json, to_json
+from edgekit.core.names import problem_of
 from edgekit.core.reading import read_text
 from edgekit.errors import EdgekitError, InputError, OutputError, UnknownNameError, UsageError
 from edgekit.registry import METERS, normalize
@@ -156,6 +157,8 @@ def _problem(profile: DeviceProfile) -> str | None:
     """What is wrong with the values of a profile, beginning with the key."""
     if _NAME.fullmatch(profile.name) is None:
         return f"name: expected small letters, digits, '-', '_', '.', found '{profile.name}'"
+    if (reason := problem_of(profile.name)) is not None:
+        return f"name: '{profile.name}' cannot be the name of a folder: {reason}"
     if _TRANSPORT.fullmatch(profile.transport) is None:
         return f"transport: expected {_TRANSPORT_FORMS}, found '{profile.transport}'"
     for key in ("cores", "max_mhz", "ram_mib", "threads"):

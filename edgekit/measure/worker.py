@@ -136,7 +136,9 @@ class Worker:
 
     def operators(self, runs: int) -> dict[str, Any]:
         """Times the operators, by the runtime's profiler."""
-        return {"operators": to_json(self.subject.operators(runs))}
+        explained = getattr(self.subject, "explained", contextlib.nullcontext)
+        with explained():
+            return {"operators": to_json(self.subject.operators(runs))}
 
     def memory(self) -> dict[str, Any]:
         """Most memory so far."""

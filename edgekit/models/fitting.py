@@ -13,6 +13,7 @@ from edgekit.core import ModelSpec
 from edgekit.errors import CheckpointError, UsageError
 from edgekit.models import build, family_of
 from edgekit.models.foreign import COUNTER, SCORES, Layout, detect, scores_of, translated
+from edgekit.models.size import without_values
 from edgekit.models.weights import build_with, load_into
 from edgekit.models.wrapping import prefix_hint
 
@@ -62,7 +63,7 @@ def _fill_from(
     layout: Layout, spec: ModelSpec, state: Mapping[str, Tensor], origin: str
 ) -> tuple[ModelSpec, nn.Module]:
     spec = dataclasses.replace(spec, norm_eps=layout.norm_eps(spec))
-    with torch.device("meta"):
+    with without_values():
         model = build(spec)
     names = dict(layout.names(spec))
     aliases = {
@@ -123,7 +124,7 @@ def _has_tensors(spec: ModelSpec, state: Mapping[str, Tensor], layouts: tuple[La
         weight = tensors.get(f"{layer}.weight")
         if weight is not None and weight.shape[:2] != channels:
             return False
-    with torch.device("meta"):
+    with without_values():
         built = build(spec).state_dict()
     return _shapes(built) == _shapes(tensors)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -37,6 +38,16 @@ class _WithoutInitialization(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Gives tensors that are made in the block shapes and no values.
+
+    Random numbers for such tensors would make PyTorch import its compiler, which takes seconds.
+    """
+    with torch.device("meta"), _WithoutInitialization():
+        yield
+
+
 def laid_out(spec: ModelSpec, build: Callable[[ModelSpec], nn.Module]) -> nn.Module:
     """A network whose tensors have shapes and no values, in a tenth of the time.
 
@@ -44,7 +55,7 @@ def laid_out(spec: ModelSpec, build: Callable[[ModelSpec], nn.Module]) -> nn.Mod
     """
     if spec.family in OTHERS:
         return build(spec)
-    with torch.device("meta"), _WithoutInitialization():
+    with without_values():
         return build(spec)
 
 

@@ -18,10 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.core import ModelSpec, Preprocessing, from_json, to_json
+from edgekit.core.names import problem_of, shown
 from edgekit.core.reading import check_file, open_file
 from edgekit.errors import CheckpointError, InputError, UsageError
 from edgekit.models import build, check, family_of
 from edgekit.models.foreign import COUNTER
+from edgekit.models.size import without_values
 from edgekit.models.wrapping import nested_hint, prefix_hint
 from edgekit.staging import replace_file
 
@@ -87,6 +89,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         header = from_json(_Header, plain)
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged or from another version: {error}") from error
+    problem = None if header.spec is None else problem_of(header.spec.name)
+    if header.spec is not None and problem is not None:
+        raise CheckpointError(
+            f"{path} was not loaded: its network is named '{shown(header.spec.name)}', which files "
+            f"cannot be named after ({problem}); train it again, or have its author rename it"
+        )
     if header.spec is not None and len(header.labels) != header.spec.classes:
         raise CheckpointError(
             f"{path} is damaged: it has {len(header.labels)} labels for {header.spec.classes} "
@@ -381,7 +389,7 @@ def build_with(spec: ModelSpec, state: Mapping[str, Tensor], origin: str) -> nn.
         )
     try:
         check(spec, family_of(spec))
-        with torch.device("meta"):
+        with without_values():
             model = build(spec)
     except (InputError, UsageError) as error:
         raise CheckpointError(f"{origin}: {error}") from error

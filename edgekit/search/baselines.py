@@ -6,13 +6,12 @@ import bisect
 import math
 from collections.abc import Sequence
 
-from edgekit.core import from_json
 from edgekit.errors import GateError
 from edgekit.search.bounds import DRIFT
 from edgekit.search.costs import CountedMacs, Remembered
 from edgekit.search.jobs import Candidate
 from edgekit.search.journal import Place
-from edgekit.search.records import Step
+from edgekit.search.records import Step, step_of
 from edgekit.search.scaling import SIZES, Scaled, scaled
 from edgekit.search.workshop import Workshop
 
@@ -38,10 +37,7 @@ def baseline(
     Raises:
         GateError: no network of the method keeps the budget.
     """
-    known = {
-        step.step: step
-        for step in (from_json(Step, record) for record in shop.journal.steps(method))
-    }
+    known = {step.step: step for step in (step_of(record) for record in shop.journal.steps(method))}
     count = RANDOM_NETWORKS if method == "random" else 1
     return [
         known.get(i) or _network(shop, Place(method, i), trained_steps, long_trainings)

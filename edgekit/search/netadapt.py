@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from edgekit.core import from_json
 from edgekit.errors import GateError, ModelError
 from edgekit.search import contest
 from edgekit.search.bounds import DRIFT, Bounds
@@ -24,7 +23,7 @@ from edgekit.search.groups import resized, widths_of
 from edgekit.search.jobs import Candidate
 from edgekit.search.journal import Place, Scored
 from edgekit.search.proposals import Sizes, proposals
-from edgekit.search.records import Step
+from edgekit.search.records import Step, step_of
 from edgekit.search.scaling import GRID
 from edgekit.search.workshop import Workshop
 
@@ -54,7 +53,7 @@ def adapt(shop: Workshop, report: Callable[[list[Step]], None]) -> list[Step]:
     Raises:
         GateError: nothing makes the network smaller any more, and it does not keep the budget.
     """
-    steps = [shop.start, *(from_json(Step, record) for record in shop.journal.steps(SERIES))]
+    steps = [shop.start, *(step_of(record) for record in shop.journal.steps(SERIES))]
     fits = shop.bounds.fits
     while not (steps[-1].kind == "finished" and fits(steps[-1])):
         last = steps[-1]

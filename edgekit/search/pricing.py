@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from edgekit.core import ModelSpec, to_json
+from edgekit.core.names import inside
 from edgekit.devices import host
 from edgekit.errors import InputError, ModelError
 from edgekit.measure.store import data_folder
@@ -233,5 +234,5 @@ def _reference_part() -> tuple[ModelSpec, Part]:
 def _laid(files: Mapping[str, bytes], folder: Path) -> Path:
     """Writes files; gives the path of the first one, which is the artifact."""
     for name, data in files.items():
-        (folder / name).write_bytes(data)
+        inside(folder, name).write_bytes(data)
     return folder / next(iter(files))

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from edgekit.core import ModelSpec
+from edgekit.core import ModelSpec, from_json
+from edgekit.core.names import inside
+from edgekit.errors import InputError
 from edgekit.search.groups import Group
 
 METHODS = ("netadapt", "uniform", "random", "compound")
@@ -144,6 +147,23 @@ class Failure:
     channels: str
     width: int | None
     error: str
+
+
+def step_of(record: Mapping[str, Any]) -> Step:
+    """A step from a journal or document, which anybody may have written.
+
+    Raises:
+        InputError: it is damaged, or its files lie outside the search's folder.
+    """
+    try:
+        step = from_json(Step, record)
+        for words in (step.series, step.checkpoint, step.artifact):
+            inside(Path(), words)
+    except ValueError as error:
+        raise InputError(
+            f"the search's journal is damaged ({error}): begin anew in another folder with -o"
+        ) from error
+    return step
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from edgekit import registry
-from edgekit.core import canonical_json, from_json, to_json
+from edgekit.core import canonical_json, to_json
 from edgekit.data.preprocess import resize_and_crop
 from edgekit.errors import GateError, ModelError, UnavailableError, UsageError
 from edgekit.locks import one_writer
@@ -29,7 +29,7 @@ from edgekit.search.journal import Journal, Place
 from edgekit.search.measuring import Notify
 from edgekit.search.netadapt import ROUNDS, adapt
 from edgekit.search.processes import Executor
-from edgekit.search.records import Conduct, Failure, SearchOptions, SearchResult, Step
+from edgekit.search.records import Conduct, Failure, SearchOptions, SearchResult, Step, step_of
 from edgekit.search.scaling import LEAST_SHARE
 from edgekit.search.task import Task, task_of
 from edgekit.search.workshop import CONTEST, FINISHING, Workshop
@@ -116,7 +116,7 @@ def _run(shop: Workshop, groups: Sequence[Group], draw: Draw) -> SearchResult:
     result = functools.partial(_result, shop, groups)
     whole = shop.out / "model.pt"
     if not whole.exists():
-        known = [from_json(Step, record) for record in shop.journal.steps(shop.options.method)]
+        known = [step_of(record) for record in shop.journal.steps(shop.options.method)]
         keep(shop.out, result((shop.start, *known), {}), draw)
     if shop.options.method == "netadapt":
         steps = adapt(shop, lambda steps: keep(shop.out, result(tuple(steps), {}), draw))

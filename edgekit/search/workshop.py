@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core import ModelSpec, Preprocessing, canonical_json, from_json, to_json
-from edgekit.errors import ModelError
+from edgekit.core.names import file_name
+from edgekit.errors import InputError, ModelError
 from edgekit.exporting import Exported, export
 from edgekit.inference import evaluate, open_classifier
 from edgekit.models import family_of
@@ -30,7 +31,7 @@ from edgekit.search.measuring import Measurer, Notify
 from edgekit.search.parts import whole_of
 from edgekit.search.pricing import PartTimes, Pricing
 from edgekit.search.processes import Executor, Outcome
-from edgekit.search.records import Step
+from edgekit.search.records import Step, step_of
 from edgekit.search.scaling import on_grid
 from edgekit.search.task import Task
 from edgekit.staging import replace_file
@@ -109,7 +110,7 @@ class Workshop:
         place = Place("start", 0)
         known = self.journal.steps(place.series)
         if known:
-            self.start = from_json(Step, known[0])
+            self.start = step_of(known[0])
         else:
             self.start = self.measured(place, "start", self.first)
         times = functools.partial(
@@ -191,12 +192,12 @@ class Workshop:
         """Where the network of a candidate lies until its step is done."""
         folder = self.folder(place) / "candidates"
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{name}.{place.round}.pt"
+        return folder / _named(name, f".{place.round}.pt")
 
     def folder(self, place: Place) -> Path:
         """Of a step."""
         series = place.series if place.series not in ("netadapt", "start") else "step"
-        return self.out / f"{series}-{place.step:02d}"
+        return self.out / _named(series, f"-{place.step:02d}")
 
     # Whole networks
 
@@ -317,7 +318,7 @@ class Workshop:
         files: Mapping[str, bytes] = outcomes[0].value
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
-            _write(folder / name, data)
+            _write(folder / _named(name), data)
         return folder / next(iter(files))
 
     def _filed(self, place: Place, network: bytes) -> tuple[Path, ModelSpec, Exported]:
@@ -405,6 +406,18 @@ class Workshop:
         """Says something that has to be known, and keeps it."""
         self._say(text)
         self.journal.note("said", place, {"text": text})
+
+
+def _named(name: str, ending: str = "") -> str:
+    """A file name from what a journal or a worker says.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return file_name(name, ending)
+    except ValueError as error:
+        raise InputError(f"{error}: the search's journal or a worker of it is damaged") from error
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import re
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,8 +17,9 @@ import torch
 from command_line import CommandLine
 
 from edgekit.errors import InputError, UnavailableError
-from edgekit.models import build, find_spec, pretrained
+from edgekit.models import build, family_of, find_spec, pretrained
 from edgekit.models.shufflenetv2 import torchvision_names
+from edgekit.models.size import laid_out
 from edgekit.models.source import open_model
 
 NETWORK = "shufflenetv2@0.5"
@@ -33,6 +35,7 @@ class Server:
         ranges: whether it can continue.
         raw: what it sends instead of an answer; ``None``: it answers.
         waits_for: it answers the first request when this is set.
+        drips: whether it sends a byte at a time, and takes its time.
         requests: the Range header of each request.
     """
 
@@ -42,6 +45,7 @@ class Server:
     ranges: bool = True
     raw: bytes | None = None
     waits_for: threading.Event | None = None
+    drips: bool = False
     requests: list[str | None] = field(default_factory=list)
 
 
@@ -86,6 +90,9 @@ def server(weights: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
             self.end_headers()
             # A client that will not go on closes the connection: nothing to report.
             with contextlib.suppress(ConnectionError):
+                for i in range(len(body) if state.drips else 0):
+                    self.wfile.write(body[i : i + 1])
+                    time.sleep(0.01)
                 self.wfile.write(body if state.stops_after is None else body[: state.stops_after])
 
         def log_message(self, *_: object) -> None:
@@ -94,7 +101,7 @@ def server(weights: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     state = Server(f"http://127.0.0.1:{httpd.server_port}", weights)
     digest = hashlib.sha256(weights).hexdigest()[:10]
-    published = pretrained.Published(f"net-{digest}.pth", 232, 224, 60.0, "bicubic")
+    published = pretrained.Published(f"net-{digest}.pth", 5.3, 232, 224, 60.0, "bicubic")
     monkeypatch.setitem(pretrained.PUBLISHED, NETWORK, published)
     monkeypatch.setenv(pretrained.BASE_VARIABLE, state.url)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -198,6 +205,48 @@ def test_odd_answers_of_a_server_are_one_clear_sentence(
     assert "cannot be downloaded" in result.message
     assert expected in result.message
     assert list(pretrained.cache_folder().iterdir()) == []
+
+
+ENDLESS = {
+    "said": OK + b"Content-Length: 999999999999\r\n\r\nx",
+    "not said": b"HTTP/1.0 200 OK\r\n\r\n" + bytes(6 << 20),
+    "chunks": OK
+    + b"Transfer-Encoding: chunked\r\n\r\n"
+    + (b"100000\r\n" + bytes(1 << 20) + b"\r\n") * 6,
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_a_download_ends_where_the_published_file_does(
+    kind: str, server: Server, run: CommandLine
+) -> None:
+    server.raw = ENDLESS[kind]
+    result = run("describe", NETWORK, "--pretrained")
+    assert (result.code, result.out) == (3, "")
+    assert "is not the published file: it is longer than 5.4 MiB" in result.message
+    assert list(pretrained.cache_folder().iterdir()) == []
+
+
+def test_a_download_of_a_byte_at_a_time_is_given_up(
+    server: Server, run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretrained, "_WINDOW_S", 0.2)
+    server.drips = True
+    result = run("describe", NETWORK, "--pretrained")
+    assert (result.code, result.out) == (5, "")
+    assert "it sends less than 1,024 bytes a second" in result.message
+    assert "what is there is kept" in result.message
+
+
+def test_an_answer_that_does_not_come_is_given_up(
+    server: Server, run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretrained, "_TIMEOUT_S", 0.1)
+    server.waits_for = threading.Event()
+    result = run("describe", NETWORK, "--pretrained")
+    server.waits_for.set()
+    assert (result.code, result.out) == (5, "")
+    assert "cannot be downloaded" in result.message
 
 
 @pytest.mark.parametrize("base", ["mirror.example.org/weights", "C:weights", "", "http://["])
@@ -332,3 +381,7 @@ def test_every_published_name_is_a_network_and_has_a_digest() -> None:
     for name, published in pretrained.PUBLISHED.items():
         assert find_spec(name).name == name
         assert re.fullmatch(r"[0-9a-f]{8,10}", published.digest), published.file
+        spec = find_spec(name)
+        tensors = laid_out(spec, family_of(spec).build).state_dict().values()
+        size = sum(t.numel() * t.element_size() for t in tensors) / 2**20
+        assert 0 < published.mib - size < 0.6, (name, size)

@@ -1,0 +1,65 @@
+"""Names that become file names: data that somebody else wrote, never paths."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import Path, PurePosixPath
+
+LONGEST = 120
+"""Most bytes of a name; file systems take 255, with what edgekit writes around it."""
+
+# What Windows opens as a device, whatever the ending.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?", re.I)
+_SEPARATORS = frozenset('/\\:<>"|?*')
+
+
+def problem_of(name: str) -> str | None:
+    """Why a name cannot be that of a file on every system; ``None`` where it can."""
+    if not name or name.strip(". ") == "":
+        return "it is empty or only dots"
+    if len(name.encode(errors="surrogatepass")) > LONGEST:
+        return f"it is longer than {LONGEST} bytes"
+    if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") for letter in name):
+        return "it has a control character"
+    found = next((letter for letter in name if letter in _SEPARATORS), None)
+    if found is not None:
+        return f"it has a '{found}'"
+    if name != name.strip() or name.endswith("."):
+        return "it begins or ends with a space, or ends with a dot"
+    if _DEVICES.fullmatch(name):
+        return "it is the name of a device on Windows"
+    return None
+
+
+def file_name(name: str, ending: str = "") -> str:
+    """The name of a file that is named after something: the same name, where that can be.
+
+    Args:
+        ending: what follows it, such as ``-fp32.onnx``; ours.
+
+    Raises:
+        ValueError: it cannot be a file name, and why.
+    """
+    problem = problem_of(name)
+    if problem is not None:
+        raise ValueError(f"'{shown(name)}' cannot be the name of a file: {problem}")
+    return name + ending
+
+
+def shown(name: str) -> str:
+    """A name for messages: short, and without control characters."""
+    short = name if len(name) <= 40 else f"{name[:40]}..."
+    return short.encode("unicode_escape").decode("ascii") if not short.isprintable() else short
+
+
+def inside(folder: Path, words: str) -> Path:
+    """A file in a folder, from a relative path that stands in a document.
+
+    Raises:
+        ValueError: it leads elsewhere, or a part of it cannot be the name of a file.
+    """
+    parts = PurePosixPath(words).parts
+    if not parts:
+        raise ValueError("'' cannot be the name of a file: it is empty or only dots")
+    return folder.joinpath(*(file_name(part) for part in parts))
