@@ -55,6 +55,7 @@ from edgekit.verification.artifact import (
     layers_of,
     make_reference,
     reason,
+    rounding_grows,
     running,
 )
 from edgekit.verification.divergence import Divergence, worst_layers
@@ -575,6 +576,4 @@ def _why_rejected(result: Rejected) -> str:
         text += f"; {result.divergence.describe()}"
     elif result.undiagnosed is not None:
         text += f"; the first diverging layer cannot be looked for: {result.undiagnosed}"
-    if not result.artifact.trained and result.artifact.scheme.weights != "float32":
-        text += "; random weights make rounding grow from layer to layer: train it first"
-    return text
+    return text + rounding_grows(result.artifact.trained)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+    from edgekit.core import Agreement
     from edgekit.errors import EdgekitError
     from edgekit.inference import Classifier
 
@@ -162,6 +163,20 @@ def warn_notes(words: str, notes: Iterable[str] | None) -> None:
     """A warning for each way in which a network is run otherwise than it was built."""
     for note in notes or ():
         warn(f"'{words}': {note}")
+
+
+def warn_left_out(agreement: Agreement) -> None:
+    """A warning where images were left out of a comparison, and how that was found."""
+    if agreement.inexact is not None:
+        warn(
+            f"the network cannot run in float64 ({agreement.inexact}): how exact it is in float32 "
+            f"was told from images with other last bits"
+        )
+    if agreement.left_out:
+        warn(
+            f"{agreement.left_out} of {agreement.n + agreement.left_out} images left out: PyTorch "
+            f"itself computes other scores for them in float32 than in float64"
+        )
 
 
 def warn_skipped(images: Iterable[str]) -> None:

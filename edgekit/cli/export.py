@@ -243,6 +243,8 @@ def show(results: list[Result]) -> None:
         _show_ladder(result)
     first = there[0]
     assert first.artifact.agreement is not None
+    agreements = [r.artifact.agreement for r in there if r.artifact.agreement is not None]
+    console.warn_left_out(max(agreements, key=lambda agreement: agreement.left_out))
     all_passed = all(isinstance(result, Exported) for result in there)
     console.say(
         f"{'Verified' if all_passed else 'Compared'} in their runtimes against PyTorch on "

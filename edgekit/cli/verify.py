@@ -53,6 +53,7 @@ def command(
         )
     _warn(artifact, against, result)
     _show(artifact, against, result)
+    console.warn_left_out(result.agreement)
     if per_layer and result.layers:
         _show_layers(result)
     elif per_layer:
@@ -137,6 +138,7 @@ def _document(artifact: str, against: str, result: Verification) -> dict[str, An
 def _why(artifact: str, against: str, result: Verification) -> str:
     """The bounds that do not hold, and what may explain it."""
     from edgekit.verification.agreement import failures
+    from edgekit.verification.artifact import rounding_grows
 
     text = f"{artifact} does not agree with {against}: {failures(result.agreement)}"
     if result.same_weights is False:
@@ -145,7 +147,7 @@ def _why(artifact: str, against: str, result: Verification) -> str:
         text += f"; {result.divergence.describe()}"
     elif result.undiagnosed is not None:
         text += f"; the first diverging layer cannot be looked for: {result.undiagnosed}"
-    return text
+    return text + rounding_grows(result.preparation is None)
 
 
 def _least(agreement: object, name: str) -> str:

@@ -152,6 +152,8 @@ class Agreement:
 
     Attributes:
         n: samples compared.
+        left_out: further samples, on which float32 itself is not reproducible.
+        inexact: why float64 could not tell which; ``None`` where it could, or was not needed.
         sqnr_db: power of the reference's spread over samples against power of the difference.
         max_abs: largest absolute difference.
         max_rel: largest absolute difference over the standard deviation of the reference.
@@ -169,6 +171,8 @@ class Agreement:
     top1_match: float
     passed: bool
     tolerance: Mapping[str, float]
+    left_out: int = 0
+    inexact: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.errors import ModelError
+from edgekit.models.zeros import zero_layers
 
 _named: set[str] = set()
 
@@ -63,7 +64,7 @@ def open_callable(words: str) -> nn.Module:
     except AttributeError as error:
         raise ModelError(f"'{words}': {_first_line(error)}") from error
     except (Exception, SystemExit) as error:  # the user's code may raise anything
-        raise ModelError(f"'{words}' raised {_reason(error)}") from error
+        raise ModelError(f"'{words}' raised {with_kind(error)}") from error
     made = found if isinstance(found, nn.Module) else _called(found, words)
     if not isinstance(made, nn.Module):
         raise ModelError(
@@ -88,7 +89,7 @@ def _called(found: Any, words: str) -> Any:
     try:
         return found()
     except (Exception, SystemExit) as error:  # the user's code may raise anything
-        raise ModelError(f"'{words}' raised {_reason(error)}") from error
+        raise ModelError(f"'{words}' raised {with_kind(error)}") from error
 
 
 def _arguments(found: Any) -> list[str]:
@@ -101,7 +102,7 @@ def _arguments(found: Any) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind not in optional]
 
 
-def _reason(error: BaseException) -> str:
+def with_kind(error: BaseException) -> str:
     """The kind of an exception and the first line of what it says."""
     first = _first_line(error)
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
@@ -129,9 +130,8 @@ def try_forward(module: nn.Module, images: Tensor, words: str) -> Tensor:
             scores = module(images)
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         size = tuple(images.shape)
-        reason = _first_line(error) or type(error).__name__
         raise ModelError(
-            f"'{words}' cannot take an input of shape {size}{mode}: {reason}"
+            f"'{words}' cannot take an input of shape {size}{mode}: {with_kind(error)}"
         ) from error
     if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[0] != len(images):
         found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
@@ -160,7 +160,7 @@ def try_training(module: nn.Module, side: int, classes: int, words: str) -> None
         trial = copy.deepcopy(module).train()
     except Exception as error:  # the user's code may raise anything
         raise ModelError(
-            f"'{words}' cannot be copied, which training needs: {_reason(error)}"
+            f"'{words}' cannot be copied, which training needs: {with_kind(error)}"
         ) from error
     # Two images, since a batch norm of single values takes no single one.
     with torch.random.fork_rng(devices=[]):
@@ -178,9 +178,14 @@ def try_training(module: nn.Module, side: int, classes: int, words: str) -> None
 
 
 def is_fresh(module: nn.Module) -> bool:
-    """Whether a network has batch norms and none has ever seen a batch."""
+    """Whether a network has batch norms and none has ever seen a batch.
+
+    One without batch norms is fresh where layers are as they started, at zero.
+    """
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    return bool(norms) and all(
+    if not norms:
+        return bool(zero_layers(module))
+    return all(
         m.running_mean is not None
         and not m.running_mean.any()
         and m.running_var is not None

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgekit.errors import ModelError
+from edgekit.models.callables import with_kind
+from edgekit.models.zeros import fill_zero_layers, zero_layers
 
 if TYPE_CHECKING:
     from edgekit.models.source import Model
@@ -78,12 +80,16 @@ def pure(module: nn.Module, side: int, words: str) -> Pure:
         ModelError: they do, and neither copies nor one image at a time help; says where.
     """
     images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
-    notes = []
+    notes: list[str] = []
+    made = module
+    if zero_layers(module):  # they would hide what the layers before them do
+        module = _copied(module, words)
+        fill_zero_layers(module)
     # Random numbers are drawn as ever, but the generator is left as it was found.
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         if _changes(module, images, words):
             notes.append("it changes its input, so it is given copies")
-            module = _as(_OnCopies, module, words)
+            module, made = (_as(_OnCopies, one, words) for one in (module, made))
         together = _scores(module, images, words)
         _check_steady(module, images, together, words, RUNS)
         alone = torch.cat([_scores(module, image, words) for image in torch.split(images, 1)])
@@ -91,8 +97,8 @@ def pure(module: nn.Module, side: int, words: str) -> Pure:
             # A crop that is drawn from a few may have been the same so far.
             _check_steady(module, images, together, words, MORE_RUNS)
             notes.append(_mixing(module, images, together, alone, words))
-            module = _as(_OneByOne, module, words)
-    return Pure(module, tuple(notes))
+            made = _as(_OneByOne, made, words)
+    return Pure(made, tuple(notes))
 
 
 def _check_steady(module: nn.Module, images: Tensor, before: Tensor, words: str, runs: int) -> None:
@@ -153,18 +159,19 @@ def _as(way: type[nn.Module], module: nn.Module, words: str) -> nn.Module:
     Its class is derived rather than its object wrapped: layers keep their paths, which people
     name them by.
     """
-    try:
-        copied = copy.deepcopy(module)
-    except Exception as error:  # the user's code may raise anything
-        raise ModelError(
-            f"'{words}' cannot be copied ({type(error).__name__}): expected a network that does "
-            f"not change its input"
-        ) from error
+    copied = _copied(module, words)
     if isinstance(copied, torch.fx.GraphModule | torch.jit.ScriptModule):
         copied = nn.Sequential(OrderedDict(network=copied)).train(copied.training)
     kind = type(copied)
     copied.__class__ = type(kind.__name__, (way, kind), {"__module__": kind.__module__})
     return copied
+
+
+def _copied(module: nn.Module, words: str) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:  # the user's code may raise anything
+        raise ModelError(f"'{words}' cannot be copied: {with_kind(error)}") from error
 
 
 def _changes(module: nn.Module, images: Tensor, words: str) -> bool:
@@ -181,7 +188,7 @@ def _scores(module: nn.Module, images: Tensor, words: str) -> Tensor:
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise ModelError(
             f"'{words}' cannot take an input of shape {tuple(images.shape)}, which it took before: "
-            f"{_kind_and_text(error)}"
+            f"{with_kind(error)}"
         ) from error
     if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(images):
         found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
@@ -190,11 +197,6 @@ def _scores(module: nn.Module, images: Tensor, words: str) -> Tensor:
             f"(N, classes), for any number of them"
         )
     return scores.detach().clone()  # a network may hand out the same memory each time
-
-
-def _kind_and_text(error: BaseException) -> str:
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

@@ -61,7 +61,8 @@ class Model:
         classes: number of outputs.
         spec: ``None`` for networks that are not of the zoo, unless a search has adapted them.
         trained: whether weights were given, or a callable's network shows no sign of being new:
-            batch norms that have seen no data. One without batch norms counts as trained.
+            batch norms that have seen no data, or layers that start at zero. One with neither
+            counts as trained.
         labels: class names; ``None`` when unknown.
         preprocessing: ``None`` when unknown.
         data: image source of its training; ``None`` when unknown.

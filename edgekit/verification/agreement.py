@@ -7,7 +7,7 @@ samples, and a reference without spread is refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,12 +37,13 @@ IDENTICAL_DB = 200.0
 Scores = NDArray[np.floating[Any]]
 
 
-def check_reference(reference: Scores, what: str) -> None:
+def check_reference(reference: Scores, what: str, zeros: Sequence[str] = ()) -> None:
     """Refuses scores that nothing can be compared with.
 
     Args:
         reference: (n, classes).
         what: names the network in the message.
+        zeros: layers whose weights are all zero, which may explain it.
 
     Raises:
         ModelError: values that are not finite, or are the same for every sample; or one sample
@@ -56,10 +57,12 @@ def check_reference(reference: Scores, what: str) -> None:
     spread = _spread(scores).std()
     size = np.abs(scores).max()
     if not spread > LEAST_RELATIVE_SPREAD * size or spread == 0:
+        listed = ", ".join(f"'{path}'" for path in zeros)
+        empty = f"; all weights of {listed} are zero" if zeros else ""
         raise ModelError(
             f"{what} gives (nearly) the same scores for all {len(scores)} images (spread "
             f"{spread:.2g}, size {size:.2g}): nothing can be verified; are its weights trained and "
-            f"its batch-norm statistics set?"
+            f"its batch-norm statistics set{empty}?"
         )
 
 
@@ -78,7 +81,7 @@ def compare(reference: Scores, outputs: Scores, tolerance: Mapping[str, float]) 
     signal, noise = _spread(expected), found - expected
     power = float((noise**2).mean())
     sqnr = 10 * np.log10((signal**2).mean() / power) if power > 0 else IDENTICAL_DB
-    values = {
+    values: dict[str, Any] = {
         "sqnr_db": min(float(sqnr), IDENTICAL_DB),
         "max_abs": float(np.abs(noise).max()),
         "max_rel": float(np.abs(noise).max() / signal.std()),
@@ -87,6 +90,25 @@ def compare(reference: Scores, outputs: Scores, tolerance: Mapping[str, float]) 
     }
     passed = all(values[name] >= least for name, least in tolerance.items())
     return Agreement(n=len(expected), passed=passed, tolerance=dict(tolerance), **values)
+
+
+def image_sqnr_db(
+    reference: Scores, outputs: Scores, indices: Sequence[int]
+) -> NDArray[np.float64]:
+    """Signal to noise of single images, in dB; the signal is that of all.
+
+    Args:
+        reference: (n, classes).
+        outputs: for the images ``indices`` of them.
+    """
+    expected = reference.astype(np.float64)
+    signal = float((_spread(expected) ** 2).mean())
+    worst = float(np.finfo(np.float32).max)
+    found = np.nan_to_num(outputs.astype(np.float64), nan=worst, posinf=worst, neginf=-worst)
+    noise = ((found - expected[list(indices)]) ** 2).mean(axis=1)
+    least = signal * 10 ** (-IDENTICAL_DB / 10)
+    found_db: NDArray[np.float64] = 10 * np.log10(signal / np.maximum(noise, least))
+    return found_db
 
 
 def failures(agreement: Agreement) -> str:

@@ -54,3 +54,14 @@ def test_an_image_that_cannot_be_prepared_is_named(tmp_path: Path) -> None:
     source = FolderSource(folder(tmp_path, 2))
     with pytest.raises(DataError, match=r"image 0 of split 'all': image of 9 x 9 px is smaller"):
         real_samples(source, Preprocessing(resize=None, crop=10))
+
+
+def test_other_real_images_come_before_noise(tmp_path: Path) -> None:
+    source = FolderSource(folder(tmp_path, 48))
+    assert set(source.splits) == {"train", "validation", "test", "all"}
+    samples = real_samples(source, FACTS)
+    assert samples.about == f"96 images of {tmp_path} and {NOISE_COUNT - 96} of noise"
+    test = real_images(source, FACTS, "test")
+    np.testing.assert_array_equal(samples.images[: len(test)], test)
+    everything = real_images(source, FACTS, "all")
+    assert sorted(samples.images[:96, 0, 0, 0]) == sorted(everything[:, 0, 0, 0])
