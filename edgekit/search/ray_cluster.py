@@ -7,6 +7,7 @@ machine of the cluster.
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 import tempfile
 import time
@@ -95,6 +96,8 @@ class RayCluster:
                     prefix="ray-", ignore_cleanup_errors=True
                 )
                 local = {"num_cpus": max(self._count, 1), "_temp_dir": self._folder.name}
+                # A key for this cluster alone; Ray would keep one in the home folder for all.
+                os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             self._ray.init(
                 **local,
                 include_dashboard=False,

@@ -78,7 +78,8 @@ def test_integers_work_in_every_command(
     assert measured.code == 0
     compared = run("compare", path, path, "--seconds", 1, "--json")
     assert compared.code == 0
-    assert 0.5 < compared.json["ratio"] < 2
+    low, high = compared.json["ci95"]
+    assert 0 < low <= compared.json["ratio"] <= high
 
 
 def test_files_are_for_the_processor_that_is_named(

@@ -126,11 +126,15 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(
 def test_other_options_train_too(
     options: dict[str, object], tmp_path: Path, quick: TrainingOptions
 ) -> None:
-    # Long enough for what each option makes harder or slower.
-    changed = dataclasses.replace(quick, **{"epochs": 8, **options})  # type: ignore[arg-type]
+    # Long enough for what each option makes harder or slower: with other seeds and on other
+    # processors, the last loss is 0.1 to 0.75 of the first.
+    chosen = {"epochs": 16, "crop": False, "warmup_epochs": 1.0, **options}
+    if "optimizer" not in options:
+        chosen["lr"] = 5e-3
+    changed = dataclasses.replace(quick, **chosen)  # type: ignore[arg-type]
     train(MODEL, "synthetic", options=changed, out=tmp_path / "run")
     first, *_, last, _ = _lines(tmp_path / "run")
-    assert last["train_loss"] < first["train_loss"]
+    assert last["train_loss"] < 0.9 * first["train_loss"]
 
 
 class _Recorder(Silent):

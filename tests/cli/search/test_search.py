@@ -239,7 +239,8 @@ def test_a_plain_state_dict_takes_classes_and_preprocessing_from_the_images(
     run: CommandLine, tmp_path: Path
 ) -> None:
     name, data = "mobilenetv1@0.25", ("--resolution", "32", "--data", "digits")
-    assert run("train", name, *data, "--epochs", 3, "-o", "run").code == 0
+    longer = ("--epochs", 4, "--batch-size", 32, "--lr", 0.005, "--no-crop")
+    assert run("train", name, *data, *longer, "-o", "run").code == 0
     torch.save(load_state(tmp_path / "run"), tmp_path / "plain.pt")
     words = (name, "--weights", "plain.pt", *data)
     more = ("--budget", "macs=0.9x", "--method", "uniform", *QUICK, "-o", "s", "--json")

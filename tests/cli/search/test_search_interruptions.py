@@ -137,6 +137,7 @@ def test_a_ray_cluster_finds_the_same_and_leaves_nothing(
     pytest.importorskip("ray")
     with tempfile.TemporaryDirectory(prefix="t") as folder:  # the paths of Ray's sockets are short
         monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setenv("HOME", folder)
         complete(tmp_path, trained, "s", "--executor", "ray")
         left = {path.name for path in Path(folder).rglob("*") if path.is_file()}
         assert left == set()
