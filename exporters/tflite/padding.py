@@ -10,6 +10,9 @@ from exporters.tflite.flatbuffer import schema
 from exporters.tflite.layout import Value
 from exporters.tflite.lowering import Lowering
 
+LOWEST = np.float32(np.finfo(np.float32).min)
+"""Around images whose largest pixels are looked for."""
+
 
 def pair(values: Sequence[int] | int) -> tuple[int, int]:
     """Height and width, of both or of one number for both."""
@@ -85,4 +88,6 @@ def pad(
     places = low.constant(np.array(amounts, np.int32))
     if fill is None:
         return low.emit("PAD", [tensor, places], padded)
-    return low.emit("PADV2", [tensor, places, low.constant(np.array(fill))], padded)
+    # The quantizer wants it of the rank of what it pads.
+    value = low.constant(np.full((1,) * len(shape), fill, np.float32))
+    return low.emit("PADV2", [tensor, places, value], padded)

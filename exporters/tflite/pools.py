@@ -10,9 +10,7 @@ import numpy as np
 from exporters.tflite.flatbuffer import schema
 from exporters.tflite.layout import Layout, Value
 from exporters.tflite.lowering import Lowering, Operand, canonical, operator
-from exporters.tflite.padding import pad, padded, pair
-
-_LOWEST = np.float32(np.finfo(np.float32).min)
+from exporters.tflite.padding import LOWEST, pad, padded, pair
 
 
 @operator("max_pool2d_with_indices.default")
@@ -38,7 +36,7 @@ def max_pool2d(
     kernel, stride = pair(kernel_size), pair(stride or kernel_size)
     producer = low.graph.producer(x.tensor)
     positive = producer is not None and producer.kind in ("RELU", "RELU6")
-    fill = None if positive else _LOWEST
+    fill = None if positive else LOWEST
     tensor, mode = padded(low, x, low.shape[2:], kernel, stride, pair(padding), fill)
     return low.compute("MAX_POOL_2D", [tensor], **window(kernel, stride, mode))
 

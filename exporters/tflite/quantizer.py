@@ -14,6 +14,7 @@ from exporters.tflite.biases import fit_biases
 from exporters.tflite.converter import SIGNATURE
 from exporters.tflite.flatbuffer import constant, operator_kind, pack, schema, unpack
 from exporters.tflite.lowering import FLOAT, STEMS, is_narrow
+from exporters.tflite.padding import LOWEST
 from exporters.tflite.rescaling import merge_factors
 
 if TYPE_CHECKING:
@@ -84,8 +85,12 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
                     ranges[name][key] = np.full_like(ranges[name][key], value)
     try:
         found = worker.quantize(ranges).quantized_model
-    except RuntimeError as error:
-        raise ModelError(f"ai-edge-quantizer: {error}") from error
+    except Exception as error:  # whatever an operator that it does not foresee makes of it
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelError(
+            f"ai-edge-quantizer cannot write this network in {scheme.precision}: {reason}; "
+            "name the layer in --float-layers, or take another precision"
+        ) from error
     if found is None or not _has_integers(bytes(found)):
         raise nothing
     flat = unpack(bytes(found))
@@ -235,6 +240,13 @@ def _found(content: bytes, images: Sequence[Array], how: str) -> list[tuple[str,
     for image in images:
         interpreter.set_tensor(given["index"], image)
         interpreter.invoke()
-        found.append([of_one(image), *(of_one(interpreter.get_tensor(i)) for i in outputs)])
+        tensors = (_numbers(interpreter.get_tensor(i)) for i in outputs)
+        found.append([of_one(image), *(of_one(values) for values in tensors)])
     lows, highs = np.moveaxis(np.array(found), 2, 0)
     return list(zip(names, of_low(lows, axis=0), of_high(highs, axis=0), strict=True))
+
+
+def _numbers(values: Array) -> Array:
+    """Values without what stands around an image so that no pooling takes it for the largest."""
+    kept = values[values > LOWEST] if values.size and values.min() <= LOWEST else values
+    return kept if kept.size else np.zeros(1, np.float32)

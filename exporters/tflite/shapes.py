@@ -300,7 +300,9 @@ def pad(
     if mode == "constant" and not value:
         return low.compute("PAD", inputs)
     if mode == "constant":
-        return low.compute("PADV2", [*inputs, low.constant(np.array(value, np.float32))])
+        return low.compute(
+            "PADV2", [*inputs, low.constant(np.full((1,) * rank, value, np.float32))]
+        )
     if mode != "reflect":
         raise low.refuse(f"pad with mode {mode}")
     return low.compute("MIRROR_PAD", inputs, mode=0)

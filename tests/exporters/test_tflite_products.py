@@ -1,4 +1,4 @@
-"""Products with a constant on the left, and norms, in every precision."""
+"""Products with a constant on the left, norms, and paddings by a number, in every precision."""
 
 from __future__ import annotations
 
@@ -60,6 +60,8 @@ FUNCTIONS: dict[str, Callable[[], Callable[[Tensor], Tensor]]] = {
     "nearest": lambda: resized(scale_factor=0.7),
     "unit length": lambda: lambda x: F.normalize(x.mean((2, 3)), dim=1),
     "group norm": lambda: nn.GroupNorm(4, 16),
+    "max pool of negative numbers": lambda: lambda x: F.max_pool2d(x - 3, 3, 2, 1),
+    "padding by a number": lambda: lambda x: F.pad(x, (1, 0, 0, 1), value=0.5),
     "clamp": lambda: lambda x: x.mean((2, 3)).clamp(0.1, 0.9),
 }
 
