@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import edgekit
 from edgekit import registry
-from edgekit.core import Artifact, TensorSpec, canonical_json, from_json, to_json
+from edgekit.core import SCORES, Artifact, TensorSpec, canonical_json, from_json, to_json
 from edgekit.core.names import problem_of, shown
 from edgekit.core.reading import check_file, open_file, parse_json, read_text
 from edgekit.data import preprocess
@@ -201,8 +201,14 @@ def _check(path: Path, artifact: Artifact) -> None:
             f"{path}: its preprocessing gives images {shape}, its input takes "
             f"{_forms(artifact.inputs)}: export it again"
         )
+    if artifact.scores not in SCORES:
+        raise ContractError(
+            f"{path}: its outputs are '{artifact.scores}', which this edgekit does not know: "
+            f"expected one of {', '.join(SCORES)}"
+        )
     classes = [tensor.shape[-1] for tensor in artifact.outputs if tensor.shape]
-    if len(classes) != 1 or (artifact.labels is not None and len(artifact.labels) != classes[0]):
+    counts = (1, 2) if classes == [1] else classes  # one score tells two classes apart
+    if len(classes) != 1 or (artifact.labels is not None and len(artifact.labels) not in counts):
         raise ContractError(
             f"{path}: the contract has {len(artifact.labels or ())} labels for "
             f"{', '.join(map(str, classes)) or 'no'} outputs: export it again"

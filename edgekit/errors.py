@@ -31,10 +31,12 @@ class EdgekitError(Exception):
 
     Attributes:
         results: what was finished all the same, where a call makes several things.
+        parts: the lines of the message, where it has several.
     """
 
     exit_code: ClassVar[int] = 1
     results: Sequence[Any] = ()
+    parts: Sequence[str] = ()
 
 
 class UsageError(EdgekitError):

@@ -28,6 +28,7 @@ from edgekit.contract import (
 )
 from edgekit.core import Agreement, Artifact, Quantizing, Rung, Scheme, Target, TensorSpec, to_json
 from edgekit.core.names import file_name, shown
+from edgekit.data.scores import check_kind
 from edgekit.devices import host
 from edgekit.errors import EdgekitError, GateError, ModelError, UsageError
 from edgekit.lowering import lower
@@ -139,6 +140,7 @@ def export(
     data: str | None = None,
     skip_corrupt: bool = False,
     integers: Integers | None = None,
+    scores: str | None = None,
     overwrite: bool = False,
     notify: Notify = lambda stage: None,
 ) -> list[Exported]:
@@ -157,6 +159,8 @@ def export(
         data: SRC whose images the verification uses; by default that of the training, else noise.
         skip_corrupt: leave out images of it that cannot be decoded, instead of failing.
         integers: how precisions of integers are made.
+        scores: what the outputs are, of `edgekit.core.SCORES`; found from the reference's if
+            ``None``.
         overwrite: replace files of the same name.
         notify: told what is being done.
 
@@ -178,6 +182,9 @@ def export(
     if isinstance(model, str):
         notify(f"building {model}")
         model = open_model(model, weights=weights, resolution=resolution)
+    if scores is not None:
+        check_kind(scores, model.classes, model.words)
+        model = dataclasses.replace(model, scores=scores)
     folder = Path(out)
     try:
         jobs = [
@@ -259,7 +266,7 @@ def _failure(results: Sequence[Result]) -> EdgekitError | None:
     texts = [f"{f.path} ({f.target}, {f.precision}): {f.message}" for f in failed]
     texts += map(_why_rejected, rejected)
     first = failed[0].error if failed else GateError()
-    first.results, first.args = tuple(results), ("\n".join(texts),)
+    first.results, first.parts, first.args = tuple(results), texts, ("\n".join(texts),)
     return first
 
 
@@ -506,6 +513,7 @@ def _contract(
         labels=model.labels,
         data=model.data,
         trained=model.trained,
+        scores=model.scores or "logits",
         parent_sha256=model.parent_sha256,
         lowerings=lowerings,
         tools={

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from edgekit import contract
 from edgekit.core import ImageSource, Preprocessing
 from edgekit.data import open_source, preprocess, split_for
 from edgekit.data.decode import load_image
+from edgekit.data.finite import check_finite, namer
+from edgekit.data.scores import check_kind, class_count, class_names, kind_of, probabilities
 from edgekit.data.stored import real_values, stored_values
 from edgekit.errors import DataError, UsageError
 
@@ -32,7 +34,7 @@ class Classifier(Protocol):
     Attributes:
         words: how it was named.
         target: its format; ``pytorch`` for networks.
-        classes: number of outputs.
+        classes: number of classes; two for one output.
         labels: class names; ``None`` when unknown.
         seen: image sources that its weights or ranges come from; ``None`` for unknown ones.
         trained: whether it has weights that were given.
@@ -51,6 +53,11 @@ class Classifier(Protocol):
     trained: bool
     assumed: bool
     batch: int
+
+    @property
+    def meaning(self) -> str:
+        """What the outputs are, of `edgekit.core.SCORES`."""
+
     notes: tuple[str, ...]
 
     def scores(self, images: NDArray[np.float32]) -> Scores:
@@ -69,14 +76,15 @@ class ArtifactClassifier:
         self.words = str(opened.path)
         self.target = facts.target
         self.preprocessing = facts.preprocessing
-        self.labels = facts.labels
+        columns = facts.outputs[0].shape[-1]
+        self.classes, self.labels = class_count(columns), class_names(facts.labels, columns)
+        self.meaning = facts.scores
         calibration = facts.scheme.calibration_data
         self.seen: tuple[str | None, ...] = (
             facts.data,
             calibration and calibration.rpartition(", ")[0],
         )
         self.trained = facts.trained
-        self.classes = facts.outputs[0].shape[-1]
         self._runner = opened.runner
         self._image, self._scores = facts.inputs[0], facts.outputs[0]
 
@@ -107,11 +115,22 @@ class ModelClassifier:
         self.words = model.words
         self.assumed = model.preprocessing is None
         self.preprocessing = model.preprocessing or preprocess.default(model.resolution)
-        self.labels = model.labels
+        self.classes = class_count(model.classes)
+        self.labels = class_names(model.labels, model.classes)
+        self._meaning = model.scores
         self.seen: tuple[str | None, ...] = (model.data,)
         self.trained = model.trained
-        self.classes = model.classes
         self._module = model.module
+
+    @property
+    def meaning(self) -> str:
+        """As given, or as its outputs for noise look."""
+        from edgekit.verification.samples import BATCH, noise
+
+        if self._meaning is None:
+            images = noise(replace(self.preprocessing, layout="NCHW"), BATCH)
+            self._meaning = kind_of(self.scores(images))
+        return self._meaning
 
     def scores(self, images: NDArray[np.float32]) -> Scores:
         """Runs the batch as one."""
@@ -127,6 +146,7 @@ def open_classifier(
     resolution: int | None = None,
     threads: int | None = None,
     embedded: bool = False,
+    scores: str | None = None,
 ) -> Classifier:
     """Opens an artifact or a network.
 
@@ -135,6 +155,8 @@ def open_classifier(
         weights: for a network's name; see `edgekit.models.source.open_model`.
         threads: of the runtime; its own choice by default.
         embedded: trust the contract inside an artifact; see `edgekit.contract.load`.
+        scores: what the outputs of a network are, of `edgekit.core.SCORES`; found from a few
+            images of noise if ``None``. The contract says it of an artifact.
 
     Raises:
         InputError: what was named cannot be used.
@@ -146,9 +168,13 @@ def open_classifier(
             raise UsageError(
                 f"'{words}' is an artifact: --weights and --resolution go with networks only"
             )
-        return ArtifactClassifier(
-            contract.open_artifact(Path(words), threads=threads, embedded=embedded)
-        )
+        opened = contract.open_artifact(Path(words), threads=threads, embedded=embedded)
+        if scores not in (None, opened.contract.scores):
+            raise UsageError(
+                f"--scores {scores}: the contract of {words} says that its outputs are "
+                f"{opened.contract.scores}; export it again with --scores {scores} to change that"
+            )
+        return ArtifactClassifier(opened)
     if embedded:
         raise UsageError(f"'{words}' is no artifact: --embedded goes with artifacts only")
     import torch
@@ -157,7 +183,11 @@ def open_classifier(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return ModelClassifier(open_model(words, weights=weights, resolution=resolution))
+    model = open_model(words, weights=weights, resolution=resolution)
+    if scores is not None:
+        check_kind(scores, model.classes, words)
+        model = replace(model, scores=scores)
+    return ModelClassifier(model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,18 +212,27 @@ def predict(classifier: Classifier, images: Iterable[Path], top: int = 5) -> Ite
 
     Raises:
         DataError: a file is no image, or cannot be prepared as the network needs it.
+        ModelError: an output is not a finite number.
     """
     for path in images:
         image = _prepared(load_image(path), str(path), classifier.preprocessing)
-        probabilities = softmax(classifier.scores(image[None]))[0]
-        best = np.argsort(-probabilities, kind="stable")[:top]
+        scores = _scores(classifier, image[None], lambda _, path=path: str(path))
+        shares = probabilities(scores, classifier.meaning)[0]
+        best = np.argsort(-shares, kind="stable")[:top]
         names = classifier.labels
         yield Prediction(
             str(path),
-            tuple(
-                Label(int(i), names[i] if names else None, float(probabilities[i])) for i in best
-            ),
+            tuple(Label(int(i), names[i] if names else None, float(shares[i])) for i in best),
         )
+
+
+def _scores(
+    classifier: Classifier, images: NDArray[np.float32], name: Callable[[int], str]
+) -> Scores:
+    """Class scores that are numbers."""
+    scores = classifier.scores(images)
+    check_finite(scores, f"'{classifier.words}'", name)
+    return scores
 
 
 def _prepared(image: Pixels, name: str, preprocessing: Preprocessing) -> NDArray[np.float32]:
@@ -239,6 +278,7 @@ def evaluate(
     Raises:
         DataError: the source cannot be used, or its classes are not the network's.
         UsageError: the source has no such split.
+        ModelError: an output is not a finite number.
     """
     source = open_source(data, skip_corrupt=skip_corrupt) if isinstance(data, str) else data
     split = split_for(source, split or default_split(source, *classifier.seen))
@@ -254,14 +294,17 @@ def evaluate(
             [
                 _prepared(
                     source.image(split, i),
-                    f"'{source.name}', image {i} of split '{split}'",
+                    namer(source, split)(i),
                     facts,
                 )
                 for i in indices
             ]
         )
         truth = np.array([to_output[source.label(split, i)] for i in indices])
-        ranked = np.argsort(-classifier.scores(images), axis=1, kind="stable")[:, :5]
+        scores = _scores(classifier, images, namer(source, split, start))
+        if scores.shape[1] == 1:
+            scores = probabilities(scores, classifier.meaning).astype(np.float32)
+        ranked = np.argsort(-scores, axis=1, kind="stable")[:, :5]
         hits = ranked == truth[:, None]
         hits1 += int(hits[:, 0].sum())
         hits5 += int(hits.any(axis=1).sum())
@@ -302,11 +345,3 @@ def output_of_label(classifier: Classifier, source: ImageSource) -> Sequence[int
             f"classes of '{classifier.words}' ({', '.join(classifier.labels[:3])}, ...)"
         )
     return [classifier.labels.index(name) for name in source.classes]
-
-
-def softmax(scores: NDArray[Any]) -> NDArray[np.float64]:
-    """Probabilities (n, classes) of scores (n, classes)."""
-    shifted = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
-    exponentials = np.exp(shifted)
-    probabilities: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return probabilities

@@ -108,7 +108,7 @@ def run(arguments: list[str]) -> int:
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     settings = console.Settings(tuple(arguments), json="--json" in options)
     console.use(settings)
-    with _noticed_interrupts() as interrupts:
+    with _noticed_interrupts() as interrupts, console.printable_warnings():
         try:
             result = cli.main(arguments, prog_name="edgekit", standalone_mode=False, obj=settings)
             return streams.finished(result if isinstance(result, int) else 0)
@@ -147,7 +147,7 @@ def _failed(error: Exception) -> int:
     console.trace()
     kind = type(error).__name__
     if isinstance(error, EdgekitError):
-        return console.fail(str(error), kind, error.exit_code)
+        return console.fail(str(error), kind, error.exit_code, error.parts)
     if isinstance(error, OSError):
         what = "" if error.filename is None else f"{error.filename}: "
         return console.fail(f"{what}{error.strerror or error}", kind, 3)

@@ -1,4 +1,8 @@
-"""Output of all commands: results on stdout, everything else on stderr, one document for --json."""
+"""Output of all commands: results on stdout, everything else on stderr, one document for --json.
+
+What is printed is made of names and messages of anybody: each function here takes one line of text
+and lets nothing through that does not print, line ends included; see `edgekit.core.printable`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import shlex
 import shutil
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
@@ -16,11 +21,12 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
+from edgekit.core import printable
 from edgekit.errors import OutputError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, Task, TextColumn
 
     from edgekit.core import Agreement
     from edgekit.errors import EdgekitError
@@ -132,13 +138,13 @@ def say(text: str = "") -> None:
     """A line of the result, on stdout; nothing with ``--json``."""
     if not _settings.json:
         with _to_results() as stream:
-            click.echo(text, file=stream)
+            click.echo(printable(text), file=stream)
 
 
 def note(text: str, display: Progress | None = None) -> None:
     """A line of the log, on stderr; above a live display where one is running."""
     if display is not None and not display.disable:
-        display.console.print(text)
+        display.console.print(printable(text))
     else:
         _log(text)
 
@@ -150,7 +156,7 @@ def warn(text: str) -> None:
 
 def _log(text: str) -> None:
     with suppress(OSError):  # no terminal or disk takes it any more: results matter more
-        click.echo(text, err=True)
+        click.echo(printable(text), err=True)
 
 
 def warn_untrained(classifier: Classifier) -> None:
@@ -185,9 +191,14 @@ def warn_skipped(images: Iterable[str]) -> None:
         warn(f"skipped {name}: it cannot be decoded")
 
 
-def fail(text: str, kind: str, code: int) -> int:
-    """An error, on stderr, and with ``--json`` as the document; returns ``code``."""
-    _log(f"error: {text}")
+def fail(text: str, kind: str, code: int, parts: Sequence[str] = ()) -> int:
+    """An error, on stderr, and with ``--json`` as the document; returns ``code``.
+
+    Args:
+        parts: the lines of ``text``, where it has several.
+    """
+    for line in (f"error: {parts[0]}", *parts[1:]) if parts else (f"error: {text}",):
+        note(line)
     if _settings.json and not _settings.json_written:
         with suppress(OutputError):  # the exit code tells
             emit_json("edgekit.error/1", {"error": _error_entry(text, kind, code)})
@@ -206,7 +217,24 @@ def _error_entry(text: str, kind: str, code: int) -> dict[str, Any]:
 def trace() -> None:
     """The traceback of the current exception, on stderr, where ``-v`` asks for it."""
     if _settings.verbose:
-        traceback.print_exc()
+        for line in traceback.format_exc().rstrip("\n").split("\n"):
+            note(f"  {line}")  # so that no message in it passes for a line of edgekit's
+
+
+@contextmanager
+def printable_warnings() -> Iterator[None]:
+    """Lets warnings of libraries, which name files, through in printable lines only."""
+    plainly = warnings.formatwarning
+
+    def formatted(*args: Any, **kwargs: Any) -> str:
+        lines = plainly(*args, **kwargs).rstrip("\n").split("\n")
+        return "".join(f"{printable(line)}\n" for line in lines)
+
+    warnings.formatwarning = formatted
+    try:
+        yield
+    finally:
+        warnings.formatwarning = plainly
 
 
 # Of cells: top, right, bottom, left. Between two columns is a line of one character besides.
@@ -236,11 +264,23 @@ def table(
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False, padding=_PADDING[gap])
     for column in columns:
         header, justify = (column, "left") if isinstance(column, str) else column
-        drawn.add_column(header, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        drawn.add_column(Text(printable(header)), justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
+        drawn.add_row(*(Text(printable(cell)) for cell in row))
     with _to_results() as stream:
         _rich(stream).print(drawn)
+
+
+def _description() -> TextColumn:
+    """What is being done, in a live display."""
+    from rich.progress import TextColumn
+    from rich.text import Text
+
+    class Description(TextColumn):
+        def render(self, task: Task) -> Text:
+            return Text(printable(task.description))
+
+    return Description("")
 
 
 @contextmanager
@@ -259,7 +299,7 @@ def progress() -> Iterator[Progress]:
     with _terminal_copy() as stream:
         display = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
+            _description(),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -280,12 +320,12 @@ def status(text: str) -> Iterator[Callable[[str], None]]:
     Yields:
         A function that changes the text.
     """
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
     with _terminal_copy() as stream:
         display = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
+            _description(),
             TimeElapsedColumn(),
             console=_rich(stream),
             transient=True,
@@ -322,7 +362,7 @@ def _width(stream: TextIO) -> int:
 def _rich(stream: TextIO) -> Console:
     from rich.console import Console
 
-    return Console(file=stream, width=_width(stream), highlight=False, markup=False)
+    return Console(file=stream, width=_width(stream), highlight=False, markup=False, emoji=False)
 
 
 def percent(share: float) -> str:

@@ -76,10 +76,11 @@ def _demonstrate(out: Path, epochs: int, overwrite: bool) -> None:
     _write_digit(image, source.image("test", 0), overwrite)
     chosen = next(f for f in exported if f.artifact.target == "tflite")
     _predict(chosen.path, image)
+    console.say()
     console.say(
-        f"\nEverything lies in {out}/: the run in run/ (see run/curves.png), the files, each with "
-        f"its\ncontract, and {image.name}. It took {time.perf_counter() - begin:.0f} s."
+        f"Everything lies in {out}/: the run in run/ (see run/curves.png), the files, each with its"
     )
+    console.say(f"contract, and {image.name}. It took {time.perf_counter() - begin:.0f} s.")
     if console.wants_json():
         console.emit_json("edgekit.demo/1", _document(result, exported, scores))
 

@@ -217,6 +217,7 @@ def _show_contract(artifact: Artifact) -> None:
         ("outputs", "; ".join(f"{t.name} {t.dtype} {t.shape}" for t in artifact.outputs)),
         ("image", f"{resize}, middle {facts.crop} px, {facts.channel_order}"),
         ("values", f"(v x {facts.scale:.6g} - {facts.mean}) / {facts.std}"),
+        ("scores", artifact.scores),
         ("labels", ", ".join(artifact.labels or ()) or "unknown"),
         ("lowerings", ", ".join(artifact.lowerings) or "none"),
         ("written by", ", ".join(f"{k} {v}" for k, v in artifact.tools.items())),

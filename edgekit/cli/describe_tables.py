@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.cli import console
+from edgekit.core import write_csv
 
 if TYPE_CHECKING:
     from edgekit.models.analysis import Totals
@@ -128,8 +128,11 @@ def show_totals(name: str, totals: Totals) -> None:
     """Sums, shares and other figures of a network."""
     params = f"{name}: {totals.params:,} parameters,"
     others = f"{totals.macs:,} MACs, {totals.layers} layers"
-    gap = " " if len(params) + len(others) < TABLE_WIDTH else "\n"
-    console.say(params + gap + others)
+    if len(params) + len(others) < TABLE_WIDTH:
+        console.say(f"{params} {others}")
+    else:
+        console.say(params)
+        console.say(others)
     shares = [
         (KIND_NAMES[kind], macs, params)
         for kind, macs, params in zip(
@@ -211,7 +214,6 @@ def layers_csv(layers: Iterable[Layer]) -> None:
 
 def _print_csv(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    console.say(text.getvalue().rstrip("\n"))
+    write_csv(text, [header, *rows])
+    for line in text.getvalue().splitlines():
+        console.say(line)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli import console
+from edgekit.core import printable
 from edgekit.errors import EdgekitError, UnavailableError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ def _show(name: str, _: Mapping[str, Any]) -> None:
             break_long_words=False,
             break_on_hyphens=False,
         )
-        console.say(line.fill(text))
+        for part in line.wrap(printable(text)):
+            console.say(part)
     if console.wants_json():
         console.emit_json("edgekit.devices/1", {"devices": [_facts(placed, profile)]})
 

@@ -11,6 +11,7 @@ from edgekit.cli.options import (
     artifact_or_model,
     embedded_option,
     resolution_option,
+    scores_option,
     threads_option,
     weights_option,
 )
@@ -25,6 +26,7 @@ from edgekit.cli.options import (
 @resolution_option
 @threads_option
 @embedded_option
+@scores_option
 @console.common_options
 def command(
     source: str,
@@ -35,6 +37,7 @@ def command(
     resolution: int | None,
     threads: int | None,
     embedded: bool,
+    scores: str | None,
 ) -> None:
     """Measure top-1 and top-5 accuracy on labelled images.
 
@@ -49,7 +52,12 @@ def command(
         task = display.add_task("loading", total=None)
         images = open_source(data, skip_corrupt=skip_corrupt)
         classifier = open_classifier(
-            source, weights=weights, resolution=resolution, threads=threads, embedded=embedded
+            source,
+            weights=weights,
+            resolution=resolution,
+            threads=threads,
+            embedded=embedded,
+            scores=scores,
         )
         result = evaluate(
             classifier,

@@ -14,6 +14,7 @@ from edgekit.cli.options import (
     names,
     overwrite_option,
     resolution_option,
+    scores_option,
     weights_option,
 )
 from edgekit.errors import EdgekitError, UsageError
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Epochs of quantization-aware training, the last way of --max-drop; 0 for none.",
 )
+@scores_option
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Folder."
 )
@@ -117,6 +119,7 @@ def command(
     tune: bool,
     max_drop: float | None,
     qat_epochs: int,
+    scores: str | None,
     out: Path,
     overwrite: bool,
 ) -> None:
@@ -162,6 +165,7 @@ def command(
                 data=data,
                 skip_corrupt=skip_corrupt,
                 integers=integers,
+                scores=scores,
                 overwrite=overwrite,
                 notify=notify,
             )
@@ -339,6 +343,7 @@ def _entry(result: Exported | Rejected) -> dict[str, Any]:
         "agreement": to_json(artifact.agreement),
         "verified_on": result.verified_on,
         "scheme": to_json(artifact.scheme),
+        "scores": artifact.scores,
         "float_operators": list(artifact.float_operators),
         "ladder": to_json(artifact.ladder),
         "tuning": to_json(artifact.tuning),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import click
 from edgekit.cli import console
 from edgekit.cli.history import filter_options, measurement_facts, moment
 from edgekit.cli.options import overwrite_option
+from edgekit.core import write_csv
 from edgekit.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -143,14 +143,10 @@ def _samples(number: int, measurement: Measurement) -> Rows:
 
 
 def _write_csv(path: Path, columns: dict[str, str], rows: Rows) -> int:
-    """Writes a table, absent values empty; returns the number of rows."""
-    count = 0
+    """Writes a table; returns the number of rows."""
+    lines = ([row.get(name) for name in columns] for row in rows)
     with open(path, "w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(columns), lineterminator="\n")
-        writer.writeheader()
-        for count, row in enumerate(rows, 1):  # noqa: B007 - the last one is the result
-            writer.writerow(row)
-    return count
+        return write_csv(stream, itertools.chain([columns], lines)) - 1
 
 
 def _write_parquet(path: Path, columns: dict[str, str], rows: Rows) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.cli import console
+from edgekit.core import printable
 
 if TYPE_CHECKING:
     from edgekit.core import Energy, Measurement
@@ -141,7 +142,8 @@ def say_wrapped(text: str, indent: str = "", behind: str = "  ") -> None:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    console.say(wrapper.fill(text))
+    for line in wrapper.wrap(printable(text)):
+        console.say(line)
 
 
 def energy_cell(energy: Energy) -> str:
@@ -233,7 +235,8 @@ def operator_table(m: Measurement) -> None:
         rows.append((f"{len(rest)} others", "", f"{rest_ms:.4f}", share(rest_ms)))
     columns = (("operator", "left"), ("kind", "left"), ("ms", "right"), ("share", "right"))
     threads = "" if m.threads == 1 else f", {m.threads} threads"
-    console.table(columns, rows, title=f"\n{m.artifact}, {m.runtime}{threads}:")
+    console.say()
+    console.table(columns, rows, title=f"{m.artifact}, {m.runtime}{threads}:")
     whole = summary(m.blocks).p50_ms
     say_wrapped(
         f"all {len(m.operators)} operators {total:.3f} ms, the whole {whole:.3f} ms: "

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from edgekit.cli import console
+from edgekit.core import SCORES
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -62,6 +63,15 @@ class Number(click.FloatRange):
         if self.max is not None:
             bounds.append(f"{'below' if self.max_open else 'at most'} {self.max:g}")
         return f"a number that is {' and '.join(bounds)}" if bounds else "a finite number"
+
+
+def scores_option(command: Command) -> Command:
+    """``--scores``: what outputs are."""
+    return click.option(
+        "--scores",
+        type=click.Choice(SCORES),
+        help="What outputs are; found by itself. One output of probabilities is a sigmoid.",
+    )(command)
 
 
 def weights_option(command: Command) -> Command:

@@ -12,6 +12,7 @@ from edgekit.cli.options import (
     artifact_or_model,
     embedded_option,
     resolution_option,
+    scores_option,
     threads_option,
     weights_option,
 )
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 @resolution_option
 @threads_option
 @embedded_option
+@scores_option
 @console.common_options
 def command(
     source: str,
@@ -38,6 +40,7 @@ def command(
     resolution: int | None,
     threads: int | None,
     embedded: bool,
+    scores: str | None,
 ) -> None:
     """Classify image files; the preprocessing comes from the contract."""
     from edgekit.core import to_json
@@ -45,7 +48,12 @@ def command(
 
     with console.status(f"loading {source}"):
         classifier = open_classifier(
-            source, weights=weights, resolution=resolution, threads=threads, embedded=embedded
+            source,
+            weights=weights,
+            resolution=resolution,
+            threads=threads,
+            embedded=embedded,
+            scores=scores,
         )
     console.warn_untrained(classifier)
     console.warn_notes(classifier.words, classifier.notes)

@@ -6,8 +6,8 @@ quantity has one unit, and the unit stands in the name. Absence is ``None``, nev
 This package needs the standard library and NumPy only, so that it can be imported anywhere: in
 an exporter, in the agent on a device, in ``edgekit list``. All of it is imported from here:
 `edgekit.core.records` and `edgekit.core.measurements` hold the records, `edgekit.core.plain` the
-way to JSON and back, `edgekit.core.protocols` the protocols, `edgekit.core.runtimes` the way to
-import foreign packages.
+way to JSON and back, `edgekit.core.text` that to terminals and spreadsheets,
+`edgekit.core.protocols` the protocols, `edgekit.core.runtimes` the way to import foreign packages.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from edgekit.core.records import (
     INT8,
     MIXED,
     NARROW,
+    SCORES,
     Agreement,
     Artifact,
     Candidate,
@@ -53,6 +54,7 @@ from edgekit.core.records import (
     TensorSpec,
 )
 from edgekit.core.runtimes import SILENCE, keep_silent, silent_import
+from edgekit.core.text import printable, write_csv
 
 if TYPE_CHECKING:
     from edgekit.core.protocols import Array as Array
@@ -64,6 +66,7 @@ __all__ = [
     "INT8",
     "MIXED",
     "NARROW",
+    "SCORES",
     "SILENCE",
     "Agreement",
     "Artifact",
@@ -94,6 +97,8 @@ __all__ = [
     "canonical_json",
     "from_json",
     "keep_silent",
+    "printable",
     "silent_import",
     "to_json",
+    "write_csv",
 ]

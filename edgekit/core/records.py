@@ -219,6 +219,10 @@ class Candidate:
     ci95: tuple[float, ...] = ()
 
 
+SCORES = ("logits", "probabilities", "sigmoid")
+"""What class scores can be; see `edgekit.data.scores`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """An exported file and all that is needed to use and trust it: the contract.
@@ -233,6 +237,7 @@ class Artifact:
         labels: class names by output index; ``None`` when unknown.
         data: the image source the network was trained on; ``None`` when untrained or unknown.
         trained: whether weights were given.
+        scores: what the outputs are, of `SCORES`.
         lowerings: rewrites applied before export, in order.
         tools: versions of what wrote the file.
         ladder: what was tried to keep the accuracy, where a bound was asked for.
@@ -252,6 +257,7 @@ class Artifact:
     labels: tuple[str, ...] | None = None
     data: str | None = None
     trained: bool = True
+    scores: str = "logits"
     parent_sha256: str | None = None
     lowerings: tuple[str, ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)

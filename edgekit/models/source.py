@@ -71,6 +71,8 @@ class Model:
             ``package.module:callable``.
         notes: in which other way than it was built it has to be run, to be a function of one
             image; ``None`` until `edgekit.models.purity.as_function` has looked.
+        scores: what its outputs are, of `edgekit.core.SCORES`; ``None`` until somebody says so or
+            they have been looked at.
     """
 
     words: str
@@ -86,6 +88,7 @@ class Model:
     parent_sha256: str | None = None
     code: str | None = None
     notes: tuple[str, ...] | None = None
+    scores: str | None = None
 
     @property
     def of_zoo(self) -> bool:

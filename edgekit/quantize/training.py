@@ -83,9 +83,14 @@ def fine_tune(
             notify(f"quantization-aware training, {done:.0%} of {epochs} epochs")
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * done)) / 2
             pixels = augment(pixels, (seed, epoch, step), flip=source.flippable, crop=True)
-            loss = _divergence(student, teacher, normalize(pixels, facts))
+            inputs = normalize(pixels, facts)
+            loss = divergence(student, teacher, inputs, model.scores or "logits")
             if not torch.isfinite(loss):
-                raise ModelError("the training for integers diverges")
+                number = epoch * len(batches) + step + 1
+                raise ModelError(
+                    f"the training for integers diverges at step {number} of {steps}: the loss is "
+                    f"{float(loss)}"
+                )
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
@@ -151,12 +156,27 @@ def _quantized(
     return module
 
 
-def _divergence(student: nn.Module, teacher: nn.Module, images: Tensor) -> Tensor:
-    """How far the student's probabilities are from the teacher's."""
+def divergence(student: nn.Module, teacher: nn.Module, images: Tensor, kind: str) -> Tensor:
+    """How far the student's probabilities are from the teacher's.
+
+    Args:
+        kind: what the outputs of both are, of `edgekit.core.SCORES`.
+    """
     with torch.no_grad():
-        wanted = F.log_softmax(teacher(images), dim=1)
-    found = F.log_softmax(student(images), dim=1)
+        wanted = _logarithms(teacher(images), kind)
+    found = _logarithms(student(images), kind)
     return F.kl_div(found, wanted, log_target=True, reduction="batchmean")
+
+
+def _logarithms(scores: Tensor, kind: str) -> Tensor:
+    """Logarithms of the probabilities that outputs stand for."""
+    if kind == "logits":
+        if scores.shape[1] == 1:
+            scores = torch.cat([torch.zeros_like(scores), scores], dim=1)
+        return F.log_softmax(scores, dim=1)
+    if scores.shape[1] == 1:
+        scores = torch.cat([1 - scores, scores], dim=1)
+    return scores.clamp(min=_SMALLEST).log()
 
 
 def _with_weights_of(student: nn.Module, plain: nn.Module) -> nn.Module:

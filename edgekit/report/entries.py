@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.contract import is_artifact
-from edgekit.core import Measurement
+from edgekit.core import Measurement, printable
 from edgekit.measure.statistics import LatencySummary, summary
 from edgekit.registry import normalize
 from edgekit.report.inputs import Accuracy, Material
-from edgekit.report.text import plain, shortened
+from edgekit.report.text import shortened
 
 _NAME_WIDTH = 44
 
@@ -93,13 +93,13 @@ def unmatched(material: Material) -> tuple[Accuracy, ...]:
 
 def names(measurements: Sequence[Measurement]) -> list[str]:
     """Short names; what tells measurements of the same file name apart is added to them."""
-    found = [plain(Path(m.artifact).name or m.artifact) for m in measurements]
+    found = [printable(Path(m.artifact).name or m.artifact) for m in measurements]
     for telling in _TELLING:
         groups: dict[str, set[str]] = {}
         for name, m in zip(found, measurements, strict=True):
             groups.setdefault(name, set()).add(telling(m))
         found = [
-            f"{name}, {plain(telling(m))}" if len(groups[name]) > 1 else name
+            f"{name}, {printable(telling(m))}" if len(groups[name]) > 1 else name
             for name, m in zip(found, measurements, strict=True)
         ]
     return [shortened(name, _NAME_WIDTH) for name in found]

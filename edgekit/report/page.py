@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import edgekit
+from edgekit.core import printable
 from edgekit.measure.store import started_at
 from edgekit.report.conditions import conditions
 from edgekit.report.entries import Entry, make_entries, unmatched
@@ -13,7 +14,7 @@ from edgekit.report.latency import distribution, headline, speed
 from edgekit.report.markup import Section, items, paragraph
 from edgekit.report.resources import energy, memory, operators
 from edgekit.report.style import CSS
-from edgekit.report.text import counted_words, escaped, plain
+from edgekit.report.text import counted_words, escaped
 from edgekit.report.tradeoff import accuracy
 
 # Should a name get through as markup all the same, the browser loads and runs nothing.
@@ -66,7 +67,7 @@ def assembled(title: str, introduction: str, sections: Sequence[Section]) -> str
 
 
 def _title(entries: Sequence[Entry]) -> str:
-    devices = dict.fromkeys(plain(e.measurement.device) for e in entries)
+    devices = dict.fromkeys(printable(e.measurement.device) for e in entries)
     return f"{counted_words(len(entries), 'measurement')} on {', '.join(devices)}"
 
 

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from edgekit.core import printable
 from edgekit.report import svg
-from edgekit.report.text import figures, plain
+from edgekit.report.text import figures
 
 Values = NDArray[np.float64]
 
@@ -89,8 +90,8 @@ def bars(
 def _line_of_text(axes: Axes, y: float, left: str, right: str) -> None:
     """A label and, at the other end, its value."""
     at = axes.get_yaxis_transform()
-    axes.text(0, y, plain(left), transform=at, color=svg.INK, va="baseline")
-    axes.text(1, y, plain(right), transform=at, color=svg.MUTED, va="baseline", ha="right")
+    axes.text(0, y, printable(left), transform=at, color=svg.INK, va="baseline")
+    axes.text(1, y, printable(right), transform=at, color=svg.MUTED, va="baseline", ha="right")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +239,8 @@ def _marks(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _heading(axes: Axes, left: str, right: str) -> None:
-    axes.set_title(plain(left), loc="left", color=svg.INK, pad=3)
-    axes.set_title(plain(right), loc="right", color=svg.MUTED, pad=3)
+    axes.set_title(printable(left), loc="left", color=svg.INK, pad=3)
+    axes.set_title(printable(right), loc="right", color=svg.MUTED, pad=3)
 
 
 def _limits(low: float, high: float) -> tuple[float, float, bool]:

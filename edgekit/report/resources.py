@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from edgekit.core import Energy
+from edgekit.core import Energy, printable
 from edgekit.report import plots, svg
 from edgekit.report.entries import Entry
 from edgekit.report.latency import UNKNOWN, mebibytes, size_mib
 from edgekit.report.markup import Cell, Section, figure, gallery, paragraph, table
-from edgekit.report.text import figures, percent, plain, shortened
+from edgekit.report.text import figures, percent, shortened
 
 _SHOWN_OPERATORS = 20
 _OPERATOR_WIDTH = 46
@@ -61,12 +61,12 @@ def _operators(e: Entry, colours: Mapping[str, str]) -> str:
         return plots.Bar(label, ms, f"{figures(ms)} ms, {share}", colour=colours[kind])
 
     by_kind = [
-        bar(f"{shortened(plain(kind), 30)} ({len(times)})", sum(times), kind)
+        bar(f"{shortened(printable(kind), 30)} ({len(times)})", sum(times), kind)
         for kind, times in sorted(kinds.items(), key=lambda item: (-sum(item[1]), item[0]))
     ]
     ranked = sorted(found, key=lambda operator: -operator.ms)
     each = [
-        bar(shortened(plain(operator.name), _OPERATOR_WIDTH), operator.ms, operator.kind)
+        bar(shortened(printable(operator.name), _OPERATOR_WIDTH), operator.ms, operator.kind)
         for operator in ranked[:_SHOWN_OPERATORS]
     ]
     whole = (

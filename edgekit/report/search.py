@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from edgekit.core import printable
 from edgekit.report import search_plots, svg
 from edgekit.report.markup import (
     Cell,
@@ -31,7 +32,7 @@ from edgekit.report.search_details import (
     widths,
 )
 from edgekit.report.searched import Network, Searched, Series, read_search
-from edgekit.report.text import counted_words, figures, percent, plain, shortened
+from edgekit.report.text import counted_words, figures, percent, shortened
 
 _METHODS = {
     "netadapt": "NetAdapt",
@@ -61,7 +62,7 @@ def render(document: Any, named: str = "the document") -> str:
         failures(found),
         conditions(found),
     )
-    title = f"Search: {plain(found.network)} on {plain(found.device)}"
+    title = f"Search: {printable(found.network)} on {printable(found.device)}"
     present = [section for section in sections if section is not None]
     return assembled(title, _verdict(found), present)
 
@@ -195,7 +196,7 @@ def _tradeoff(s: Searched) -> str:
 
 
 def _named(series: Series) -> str:
-    return shortened(plain(_METHODS.get(series.method, series.method)), LABEL_WIDTH)
+    return shortened(printable(_METHODS.get(series.method, series.method)), LABEL_WIDTH)
 
 
 def _spot(network: Network, resource: str) -> search_plots.Spot | None:

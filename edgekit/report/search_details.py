@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgekit.core import printable
 from edgekit.report import plots, search_plots
 from edgekit.report.markup import (
     Cell,
@@ -18,7 +19,7 @@ from edgekit.report.markup import (
     table,
 )
 from edgekit.report.searched import Network, Searched
-from edgekit.report.text import counted_words, figures, percent, plain, shortened
+from edgekit.report.text import counted_words, figures, percent, shortened
 
 UNKNOWN = "-"
 LABEL_WIDTH = 24  # characters that fit into half a legend
@@ -93,7 +94,7 @@ def widths(s: Searched) -> Section | None:
         return None
     rows = [
         plots.Bar(
-            shortened(plain(group.name), 28),
+            shortened(printable(group.name), 28),
             group.after,
             f"{group.before} → {group.after} ({percent(group.after / group.before, 0)})"
             if group.after != group.before
@@ -133,7 +134,7 @@ def time(s: Searched) -> Section:
     drawn = []
     if parts:
         labelled = [
-            (shortened(f"{plain(name)}, {percent(seconds / whole, 0)}", LABEL_WIDTH), seconds)
+            (shortened(f"{printable(name)}, {percent(seconds / whole, 0)}", LABEL_WIDTH), seconds)
             for name, seconds in parts
         ]
         title = f"Time spent: {_duration(whole)}"

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from edgekit.core import printable
 from edgekit.report import svg
-from edgekit.report.text import plain
 
 _LEFT, _TOP, _HEIGHT = 62, 24, 220
 _AXIS = 52  # height of the numbers and the name below the axes
@@ -226,7 +226,7 @@ def _axes(figure: Figure) -> Axes:
 def _heading(axes: Axes, text: str) -> None:
     """The name of the vertical axis, where it can be read without turning the head."""
     above = (4 - _LEFT, _HEIGHT + 9)
-    axes.annotate(plain(text), above, xycoords="axes pixels", color=svg.MUTED)
+    axes.annotate(printable(text), above, xycoords="axes pixels", color=svg.MUTED)
 
 
 def _cost_axis(axes: Axes, costs: Iterable[float]) -> None:
@@ -271,4 +271,4 @@ def _legend(figure: Figure, keys: Sequence[_Key]) -> None:
         left = svg.WIDTH / _COLUMNS * (i % _COLUMNS)
         y = _LINE * (i // _COLUMNS) + _LINE / 2
         axes.plot([left + 4, left + 16, left + 28], [y] * 3, **{**key.style, "markevery": [1]})
-        axes.text(left + 36, y + 4, plain(key.text), color=svg.INK, va="baseline")
+        axes.text(left + 36, y + 4, printable(key.text), color=svg.INK, va="baseline")

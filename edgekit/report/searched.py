@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgekit.core import Scalar, from_json
+from edgekit.core import Scalar, from_json, printable
 from edgekit.errors import InputError, UsageError
-from edgekit.report.text import plain, shortened
+from edgekit.report.text import shortened
 from edgekit.search.budget import Limit, parse_budget
 
 SEARCH_SCHEMA = "edgekit.search/1"
@@ -225,7 +225,7 @@ def read_search(document: Any, named: str = "the document") -> Searched:
             if len(network.ci95) not in (0, 2) or list(network.ci95) != sorted(network.ci95):
                 raise ValueError(f"{where}.ci95: expected two numbers, the lower one first")
     except (ValueError, OverflowError, RecursionError) as error:
-        what = shortened(plain(error), 300).removeprefix("Searched.").removeprefix("Searched: ")
+        what = shortened(printable(error), 300).removeprefix("Searched.").removeprefix("Searched: ")
         raise InputError(
             f"{named} is damaged: {what}; expected what 'edgekit search' wrote"
         ) from error

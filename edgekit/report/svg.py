@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from edgekit.core import printable
 from edgekit.report.style import CSS
-from edgekit.report.text import plain
 
 WIDTH = 440
 """Of all plots, in the units of the SVG, which are about pixels."""
@@ -137,7 +137,7 @@ def _inline(drawn: bytes, ident: str, title: str, description: str) -> str:
     )
     for place, (tag, text) in enumerate((("title", title), ("desc", description))):
         element = ElementTree.Element(tag, {"id": f"{ident}-{tag}"})
-        element.text = plain(text)
+        element.text = printable(text)
         root.insert(place, element)
     return ElementTree.tostring(root, encoding="unicode")
 

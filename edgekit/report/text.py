@@ -1,28 +1,19 @@
 """Text and numbers as a page shows them.
 
 Names come from files of anybody: whatever reaches the page goes through `escaped`, and whatever
-reaches a plot through `plain`.
+reaches a plot through `edgekit.core.printable`.
 """
 
 from __future__ import annotations
 
 import html
 
-
-def plain(value: object) -> str:
-    r"""Text without what does not print, which stands there as ``\\u202e`` and the like.
-
-    That are controls, marks that turn the direction of writing round, bytes of file names that are
-    no UTF-8: they can make one name look like another, or break the page.
-    """
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(value)
-    )
+from edgekit.core import printable
 
 
 def escaped(value: object) -> str:
     """Text as HTML, for elements and attributes."""
-    return html.escape(plain(value), quote=True)
+    return html.escape(printable(value), quote=True)
 
 
 def shortened(text: str, width: int) -> str:

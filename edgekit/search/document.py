@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Callable, Mapping
@@ -10,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edgekit.core import to_json
+from edgekit.core import to_json, write_csv
 from edgekit.search.records import SearchResult, Step
 from edgekit.staging import replace_file
 
@@ -125,23 +124,23 @@ def keep(out: Path, result: SearchResult, draw: Draw) -> None:
 def _table(result: SearchResult) -> str:
     best = pareto(result)
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
+    rows: list[list[object]] = [
         ["method", "step", "kind", "changed", "width", "top1", "test_top1", "latency_ms",
          "latency_ratio", "low", "high", "energy_mj", "macs", "params", "size_bytes", "pareto",
          "artifact"]
-    )  # fmt: skip
+    ]  # fmt: skip
     networks: Mapping[str, tuple[Step, ...]] = {
         result.facts["method"]: result.steps, **result.baselines,
     }  # fmt: skip
     for method, steps in networks.items():
         for step in steps:
             low, high = step.ci95 or ("", "")
-            writer.writerow(
+            rows.append(
                 [method, step.step, step.kind, step.changed, step.width, step.top1, step.test_top1,
                  step.costs.get("latency"), step.ratio, low, high, step.costs.get("energy"),
                  step.costs["macs"], step.params, step.costs["size"], step in best, step.artifact]
             )  # fmt: skip
+    write_csv(text, rows)
     return text.getvalue()
 
 

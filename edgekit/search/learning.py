@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekit.core import ImageSource, Preprocessing
+from edgekit.data.finite import check_finite
 from edgekit.errors import DataError, ModelError
 from edgekit.training.images import Batches, Loader, augment, normalize, open_splits
 from edgekit.training.layout import fit_for_training
@@ -113,7 +114,10 @@ class Learner:
                 pixels = augment(pixels, (self._seed, epoch, done), flip=self._flip, crop=True)
                 loss = self._loss(module, self.inputs(pixels), labels)
                 if not torch.isfinite(loss):
-                    raise ModelError("the loss of a candidate is no longer finite")
+                    raise ModelError(
+                        f"the training of a candidate diverges at step {done + 1} of {steps}: the "
+                        f"loss is {float(loss)}"
+                    )
                 optimizer.zero_grad()
                 torch.autograd.backward(loss)
                 optimizer.step()
@@ -145,6 +149,11 @@ class Learner:
         for start in range(0, count, 256):
             pixels, labels = images.fetch(chosen[start : start + 256])
             scores = module(self.inputs(pixels))
+            check_finite(
+                scores.numpy(),
+                "a candidate",
+                lambda i, start=start: f"image {chosen[start + i]} of {SELECTION}",
+            )
             right += int((scores.argmax(1) == labels).sum())
             loss += float(F.cross_entropy(scores, labels, reduction="sum"))
         return right / count, loss / count

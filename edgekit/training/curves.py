@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from edgekit.core import printable
 from edgekit.training.progress import EpochRecord
 
 # Okabe and Ito's palette, told apart by colour-blind readers and in grey.
@@ -30,7 +31,7 @@ def draw(history: Sequence[EpochRecord], title: str) -> bytes:
     """
     figure = Figure(figsize=(10, 4.2), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=12, fontweight="bold")
+    figure.suptitle(printable(title), fontsize=12, fontweight="bold", parse_math=False)
     left, right = figure.subplots(1, 2)
     epochs = [r.epoch for r in history]
     curves = [r.train_loss for r in history], [r.validation_loss for r in history]

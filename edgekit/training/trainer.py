@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
+from edgekit.data.finite import check_finite
 from edgekit.errors import ModelError
 from edgekit.training import processes
 from edgekit.training.distillation import Teacher
@@ -150,7 +151,7 @@ class Trainer:
         done = epoch * len(self.batches)
         loss_sum = torch.zeros((), device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        lr = 0.0
+        lr, unchecked = 0.0, list[Tensor]()
         for step, (pixels, labels) in enumerate(self.loader):
             lr = self.schedule.get_last_lr()[0]
             scores, targets = self._step(pixels, labels, epoch, step)
@@ -158,10 +159,13 @@ class Trainer:
             loss_sum += loss * len(labels)
             main = targets if targets.ndim == 1 else targets.argmax(1)
             correct += (scores.argmax(1) == main).sum()
+            unchecked.append(loss)
             if step % _REPORT_EVERY == 0 or step + 1 == len(self.batches):
-                report(done + step + 1, self._finite(float(loss)))
+                self._check_steps(unchecked, done + step + 1)
+                unchecked.clear()
+                report(done + step + 1, float(loss))
         loss_sum, correct = self.accelerator.reduce((loss_sum, correct), "sum")
-        return self._finite(float(loss_sum)), int(correct), lr
+        return self._finite(float(loss_sum), f"in epoch {epoch + 1}"), int(correct), lr
 
     def _step(self, pixels: Tensor, labels: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Trains on a batch; gives its scores and targets."""
@@ -232,6 +236,7 @@ class Trainer:
             loss, top1, top5, n = 0.0, 0, 0, 0
             for pixels, labels in loader:
                 scores = self.average(normalize(pixels, self.preprocessing))
+                self._check_scores(scores, n)
                 loss += float(F.cross_entropy(scores, labels, reduction="sum"))
                 ranked = scores.topk(min(5, scores.shape[1])).indices == labels[:, None]
                 top1 += int(ranked[:, 0].sum())
@@ -240,16 +245,31 @@ class Trainer:
         sums = torch.tensor([loss, top1, top5, n], dtype=torch.float64, device=self.device)
         loss, top1, top5, n = self.accelerator.reduce(sums, "sum").tolist()
         share5 = top5 / n if self.classes >= 5 else None
-        return Scores(int(n), self._finite(loss / n), top1 / n, share5)
+        return Scores(int(n), self._finite(loss / n, "in the evaluation"), top1 / n, share5)
 
     def _inputs(self, loader: Iterable[Batch]) -> Iterable[Tensor]:
         for pixels, _ in loader:
             yield normalize(pixels, self.preprocessing)
 
-    def _finite(self, loss: float) -> float:
+    def _check_steps(self, losses: Sequence[Tensor], last: int) -> None:
+        """Names the first of the steps up to ``last`` whose loss is not finite."""
+        for step, loss in enumerate(torch.stack(tuple(losses)).tolist(), last - len(losses) + 1):
+            self._finite(loss, f"at step {step} of {self.steps}")
+
+    def _check_scores(self, scores: Tensor, first: int) -> None:
+        """Of an evaluation: a loss can be finite where scores are not."""
+        if not torch.isfinite(scores).all():
+            check_finite(
+                scores.cpu().numpy(),
+                "the training diverged: the network",
+                lambda i: f"image {first + i} of the evaluation",
+            )
+
+    def _finite(self, loss: float, when: str) -> float:
         if not math.isfinite(loss):
             raise ModelError(
-                f"the training diverged: the loss is {loss}; lower --lr (now {self.options.lr:g})"
+                f"the training diverged {when}: the loss is {loss}; lower --lr (now "
+                f"{self.options.lr:g})"
                 + ("" if self.options.amp in ("off", "auto") else " or use --amp off")
             )
         return loss

@@ -66,13 +66,16 @@ def check_reference(reference: Scores, what: str, zeros: Sequence[str] = ()) -> 
         )
 
 
-def compare(reference: Scores, outputs: Scores, tolerance: Mapping[str, float]) -> Agreement:
+def compare(
+    reference: Scores, outputs: Scores, tolerance: Mapping[str, float], kind: str = "logits"
+) -> Agreement:
     """Measures how closely outputs follow a reference.
 
     Args:
         reference: scores of the network, (n, classes), as `check_reference` accepts them.
         outputs: scores of the artifact for the same samples.
         tolerance: least values by field name; a line of `TOLERANCES`.
+        kind: what the scores are, of `edgekit.core.SCORES`; tells the class of one column.
     """
     expected = reference.astype(np.float64)
     # What is not finite counts as the largest difference there is, not as none.
@@ -86,7 +89,7 @@ def compare(reference: Scores, outputs: Scores, tolerance: Mapping[str, float]) 
         "max_abs": float(np.abs(noise).max()),
         "max_rel": float(np.abs(noise).max() / signal.std()),
         "cosine": _mean_cosine(expected, found),
-        "top1_match": float((expected.argmax(1) == found.argmax(1)).mean()),
+        "top1_match": float((_class(expected, kind) == _class(found, kind)).mean()),
     }
     passed = all(values[name] >= least for name, least in tolerance.items())
     return Agreement(n=len(expected), passed=passed, tolerance=dict(tolerance), **values)
@@ -130,6 +133,12 @@ def _spread(scores: Scores) -> Scores:
     assert len(scores) > 1, "one sample has no spread"
     spread: Scores = scores - scores.mean(axis=0, keepdims=True)
     return spread
+
+
+def _class(scores: Scores, kind: str) -> NDArray[np.intp]:
+    if scores.shape[1] > 1:
+        return scores.argmax(1)
+    return (scores[:, 0] > (0 if kind == "logits" else 0.5)).astype(np.intp)
 
 
 def _mean_cosine(a: Scores, b: Scores) -> float:

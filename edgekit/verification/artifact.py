@@ -21,6 +21,8 @@ from torch.optim.swa_utils import update_bn
 from edgekit.contract import load
 from edgekit.core import Agreement, Inspectable, Preprocessing, Target
 from edgekit.data import open_source, preprocess
+from edgekit.data.finite import check_finite
+from edgekit.data.scores import kind_of
 from edgekit.data.stored import real_values, stored_values
 from edgekit.errors import (
     DataError,
@@ -169,7 +171,9 @@ def make_reference(
     samples = _samples(data, model.data, facts, skip_corrupt)
     channels_last = model.of_zoo  # networks of the zoo take both
     scores = reference_scores(model.module, samples.images, channels_last=channels_last)
+    check_finite(scores, f"'{model.words}'", lambda i: f"image {i} ({samples.about})")
     check_reference(scores, f"'{model.words}'", zero_layers(model.module))
+    model = dataclasses.replace(model, scores=model.scores or kind_of(scores))
     return Reference(model, samples.images, scores, samples.about, samples.skipped)
 
 
@@ -219,7 +223,9 @@ def agreement_with(
             real_values(runner.run([stored_values(images[i : i + 1], given)])[0], got)
             for i in range(len(images))
         ]
-    return held_against(reference, np.concatenate(outputs), precision)
+    found = np.concatenate(outputs)
+    check_finite(found, str(path), lambda i: f"image {i} ({reference.data})")
+    return held_against(reference, found, precision)
 
 
 def held_against(reference: Reference, outputs: NDArray[np.float32], precision: str) -> Agreement:
@@ -228,8 +234,8 @@ def held_against(reference: Reference, outputs: NDArray[np.float32], precision: 
     Raises:
         ModelError: there are none.
     """
-    tolerance = TOLERANCES[precision]
-    agreement = compare(reference.scores, outputs, tolerance)
+    tolerance, kind = TOLERANCES[precision], reference.model.scores or "logits"
+    agreement = compare(reference.scores, outputs, tolerance, kind)
     if agreement.passed:
         return agreement
     n = len(outputs)
@@ -242,7 +248,7 @@ def held_against(reference: Reference, outputs: NDArray[np.float32], precision: 
     if kept.sum() < 2:
         _refuse_unsteady(reference, left_out)
     if left_out:
-        agreement = compare(reference.scores[kept], outputs[kept], tolerance)
+        agreement = compare(reference.scores[kept], outputs[kept], tolerance, kind)
     return dataclasses.replace(agreement, left_out=left_out, inexact=exactness.fallback)
 
 

@@ -1,0 +1,78 @@
+"""What the outputs of a classifier mean, and the probabilities that they stand for.
+
+====================  =================================================================
+``logits``            any numbers: softmax makes probabilities of several columns, the
+                      logistic function makes one of a single column
+``probabilities``     several columns of 0 to 1 that sum to 1, as behind a softmax
+``sigmoid``           one column of 0 to 1, as behind a logistic function
+====================  =================================================================
+
+One column tells two classes apart: its probability is that of the second one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.core import SCORES
+from edgekit.errors import UsageError
+
+_SUM_WITHIN = 1e-2  # what float16 and integers leave of a sum of 1
+
+
+def kind_of(scores: NDArray[Any]) -> str:
+    """What outputs are by their looks, of `SCORES`; logits, where nothing tells.
+
+    Args:
+        scores: (n, columns) of several images.
+    """
+    if not np.isfinite(scores).all() or scores.min() < 0 or scores.max() > 1:
+        return "logits"
+    if scores.shape[1] == 1:
+        return "sigmoid"
+    return "probabilities" if np.abs(scores.sum(axis=1) - 1).max() < _SUM_WITHIN else "logits"
+
+
+def check_kind(kind: str, columns: int, what: str) -> None:
+    """Refuses a meaning that so many outputs cannot have.
+
+    Raises:
+        UsageError: as said.
+    """
+    if kind not in SCORES:
+        raise UsageError(f"--scores {kind}: expected one of {', '.join(SCORES)}")
+    if (kind == "sigmoid" and columns != 1) or (kind == "probabilities" and columns == 1):
+        other = "probabilities" if columns > 1 else "sigmoid"
+        raise UsageError(
+            f"--scores {kind}: '{what}' has {columns} output{'s' * (columns > 1)}: expected logits "
+            f"or {other}"
+        )
+
+
+def probabilities(scores: NDArray[Any], kind: str) -> NDArray[np.float64]:
+    """Probabilities (n, classes) of outputs (n, columns); two classes for one column."""
+    values: NDArray[np.float64] = scores.astype(np.float64)
+    if values.shape[1] == 1:
+        if kind == "logits":
+            values = 0.5 * (1 + np.tanh(values / 2))
+        return np.concatenate([1 - values, values], axis=1)
+    if kind != "logits":
+        return values
+    exponentials = np.exp(values - values.max(axis=1, keepdims=True))
+    shares: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return shares
+
+
+def class_count(columns: int) -> int:
+    """How many classes so many outputs tell apart."""
+    return max(2, columns)
+
+
+def class_names(labels: tuple[str, ...] | None, columns: int) -> tuple[str, ...] | None:
+    """A name for each class; the only name of one column is that of the second class."""
+    if labels is None or columns > 1 or len(labels) != 1:
+        return labels
+    return f"not {labels[0]}", labels[0]

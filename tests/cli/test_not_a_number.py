@@ -1,0 +1,88 @@
+"""No figure is made of outputs that are no numbers, and no class is taken from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import CommandLine
+from PIL import Image
+from small_networks import network
+
+from edgekit import registry
+
+# Of a dark image that is the logarithm of a negative number; of noise it is not.
+DARK = network("x = x + torch.log(given.mean((1, 2, 3), keepdim=True) + 1.95)").replace(
+    "x = self.relu", "given = x; x = self.relu"
+)
+FAULTS = {
+    "onnx": "x = x * float('nan') if torch.compiler.is_exporting() else x",
+    "tflite": "x = x * float('inf') "
+    "if torch.utils._python_dispatch._get_current_dispatch_mode() else x",
+    "openvino": "x = x + float('inf') if torch.jit.is_tracing() else x",
+}
+
+
+@pytest.fixture
+def folder(image_folder: Callable[..., Path]) -> Path:
+    """Four classes, of which the images of the second one are black."""
+    path = image_folder("images", "a", "b", "c", "d", count=4)
+    for file in (path / "b").iterdir():
+        Image.fromarray(np.zeros((20, 24, 3), np.uint8)).save(file)
+    return path
+
+
+@pytest.mark.parametrize("target", [None, *registry.TARGETS])
+def test_networks_and_files_are_refused_with_the_image_and_the_output(
+    run: CommandLine, module: Callable[[str], str], folder: Path, target: str | None
+) -> None:
+    words, more = f"{module(DARK)}:Net", ["--resolution", 32]
+    against = words
+    if target is not None:
+        assert run("export", words, "-t", target, "--resolution", 32, "-o", "out").code == 0
+        words, more = f"out/Net-fp32{registry.target(target).suffix}", []
+        verified = run("verify", words, "--against", against, "--data", folder)
+        assert verified.code == 3
+        assert re.search(rf"'{against}' gives -?nan for image \d+ \(.*output 0", verified.message)
+    good, black = folder / "c" / "00.png", folder / "b" / "03.png"
+    predicted = run("predict", words, good, black, *more, "--json")
+    assert predicted.code == 3
+    assert re.search(rf"'{words}' gives -?nan for {black}, output 0", predicted.message)
+    assert len(predicted.json["predictions"]) == 1
+    evaluated = run("evaluate", words, "--data", folder, "--split", "all", *more)
+    assert evaluated.code == 3
+    assert re.search(
+        rf"'{words}' gives -?nan for '{folder}', image \d+ of split 'all', output 0",
+        evaluated.message,
+    )
+
+
+@pytest.mark.parametrize("target", FAULTS)
+def test_a_file_that_gives_no_numbers_where_the_network_does(
+    run: CommandLine, module: Callable[[str], str], target: str, tmp_path: Path
+) -> None:
+    words = f"{module(network(FAULTS[target]))}:Net"
+    result = run("export", words, "-t", target, "--resolution", 32, "-o", "out")
+    assert result.code == 3
+    assert re.search(r"gives -?(nan|inf) for image 0 \(noise\), output 0", result.message)
+    assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+
+
+def test_an_export_names_the_image_for_which_the_network_gives_none(
+    run: CommandLine, module: Callable[[str], str], folder: Path
+) -> None:
+    words = f"{module(DARK)}:Net"
+    line = ["export", words, "-t", "onnx", "--resolution", 32, "-o", "out", "--data", folder]
+    result = run(*line)
+    assert result.code == 3
+    assert re.search(rf"'{words}' gives -?nan for image \d+ \(", result.message)
+
+
+def test_a_training_that_diverges_says_at_which_step(run: CommandLine) -> None:
+    line = ["train", "mobilenetv1@0.25", "--data", "digits", "--resolution", 32, "--epochs", 1]
+    result = run(*line, "--lr", 1e30, "--optimizer", "sgd", "-o", "run", "--threads", 1)
+    assert result.code == 3
+    assert re.search(r"the training diverged at step \d+ of \d+: the loss is", result.message)

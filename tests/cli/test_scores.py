@@ -1,0 +1,175 @@
+"""What outputs are, from the network to its files, their contracts and what is said of images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import CommandLine
+from PIL import Image
+from small_networks import network
+
+from edgekit import registry
+from edgekit.contract import contract_path, contract_text, load
+from edgekit.core import Artifact, from_json, to_json
+from edgekit.data.scores import kind_of, probabilities
+from edgekit.quantize.training import divergence
+from edgekit.verification.agreement import compare
+
+ENDS = {
+    "logits": "return self.scores(x) * 9",
+    "probabilities": "return (self.scores(x) * 9).softmax(1)",
+    "sigmoid": "return (self.scores(x)[:, :1] * 9).sigmoid()",
+}
+
+
+@pytest.fixture(params=ENDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def words(kind: str, module: Callable[[str], str]) -> str:
+    return f"{module(network().replace('return self.scores(x)', ENDS[kind]))}:Net"
+
+
+def test_files_and_networks_show_the_probabilities_that_were_computed(
+    run: CommandLine, words: str, kind: str, png: Callable[..., Path]
+) -> None:
+    exported = run("export", words, "-t", "all", "--resolution", 32, "-o", "out", "--json")
+    assert exported.code == 0, exported.err
+    assert {entry["scores"] for entry in exported.json["artifacts"]} == {kind}
+    files = [entry["path"] for entry in exported.json["artifacts"]]
+    assert len(files) == len(registry.TARGETS)
+    image = png()
+    answers = [run("predict", words, image, "--resolution", 32, "--json").json]
+    answers += [run("predict", file, image, "--json").json for file in files]
+    answers.append(run("predict", files[0], image, "--embedded", "--json").json)
+    found = [
+        {label["index"]: label["probability"] for label in answer["predictions"][0]["labels"]}
+        for answer in answers
+    ]
+    assert len(found[0]) == (2 if kind == "sigmoid" else 4)
+    assert sum(found[0].values()) == pytest.approx(1, abs=1e-5)
+    for other in found[1:]:
+        assert other == pytest.approx(found[0], abs=1e-4)
+    shown = run("describe", files[0])
+    assert kind in shown.out
+    # Logits, had softmax been applied once more, would say something else.
+    wrong = run("predict", words, image, "--resolution", 32, "--json", "--scores", "logits").json
+    same = wrong["predictions"] == answers[0]["predictions"]
+    assert same is (kind == "logits")
+
+
+def test_what_a_contract_says_is_not_contradicted(
+    run: CommandLine, words: str, kind: str, png: Callable[..., Path]
+) -> None:
+    assert run("export", words, "-t", "onnx", "--resolution", 32).code == 0
+    path = Path("Net-fp32.onnx")
+    assert run("predict", path, png(), "--scores", kind).code == 0
+    other = "logits" if kind != "logits" else "probabilities"
+    for line in (["predict", path, png()], ["evaluate", path, "--data", "digits"]):
+        result = run(*line, "--scores", other)
+        assert result.code == 2
+        assert f"its outputs are {kind}" in result.message
+
+
+def test_a_meaning_that_so_many_outputs_cannot_have(
+    run: CommandLine, words: str, kind: str, png: Callable[..., Path]
+) -> None:
+    impossible = "probabilities" if kind == "sigmoid" else "sigmoid"
+    for line in (
+        ["export", words, "-t", "onnx"],
+        ["predict", words, png()],
+        ["evaluate", words, "--data", "digits"],
+    ):
+        result = run(*line, "--resolution", 32, "--scores", impossible)
+        assert result.code == 2
+        assert "expected logits or" in result.message
+
+
+def test_export_takes_a_word_for_it(run: CommandLine, module: Callable[[str], str]) -> None:
+    name = module(network().replace("return self.scores(x)", ENDS["sigmoid"]))
+    line = ["export", f"{name}:Net", "-t", "onnx", "--resolution", 32]
+    assert run(*line, "--scores", "logits").code == 0
+    assert load(Path("Net-fp32.onnx")).scores == "logits"
+
+
+def test_one_output_tells_two_classes_apart(
+    run: CommandLine, module: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Bright images are the second class."""
+    name = module(
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.conv = nn.Conv2d(3, 1, 1)\n"
+        "        nn.init.ones_(self.conv.weight); nn.init.zeros_(self.conv.bias)\n"
+        "    def forward(self, x):\n"
+        "        return self.conv(x).mean((2, 3)).sigmoid()\n"
+    )
+    for kind, level in (("dark", 0), ("light", 250)):
+        (tmp_path / "images" / kind).mkdir(parents=True)
+        for i in range(4):
+            pixels = np.full((32, 32, 3), level + i, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / kind / f"{i}.png")
+    assert run("export", f"{name}:Net", "-t", "tflite", "--resolution", 32).code == 0
+    for words in (f"{name}:Net", "Net-fp32.tflite"):
+        more = ["--resolution", 32] if ":" in words else []
+        result = run("evaluate", words, "--data", "images", "--split", "all", "--json", *more)
+        assert result.code == 0, result.err
+        assert result.json["top1"] == 1
+        assert result.json["top5"] is None
+
+
+def test_contracts_without_the_key_are_of_logits(
+    run: CommandLine, module: Callable[[str], str], png: Callable[..., Path]
+) -> None:
+    assert run("export", f"{module(network())}:Net", "-t", "onnx", "--resolution", 32).code == 0
+    path = Path("Net-fp32.onnx")
+    data = to_json(load(path))
+    del data["scores"]
+    assert from_json(Artifact, data).scores == "logits"
+    beside = contract_path(path)
+    artifact = from_json(Artifact, {**data, "scores": "wise"})
+    beside.write_text(contract_text(artifact))
+    assert json.loads(beside.read_text())["scores"] == "wise"
+    result = run("predict", path, png())
+    assert result.code == 3
+    assert "which this edgekit does not know" in result.message
+
+
+def test_looks_and_probabilities_of_outputs() -> None:
+    logits = np.random.default_rng(0).normal(0, 9, (16, 5))
+    shares = probabilities(logits, "logits")
+    assert kind_of(logits) == "logits"
+    assert kind_of(shares) == "probabilities"
+    assert kind_of(shares * 0.7) == "logits"
+    assert kind_of(shares[:, :1]) == "sigmoid"
+    assert np.array_equal(probabilities(shares, "probabilities"), shares)
+    two = probabilities(np.array([[-800.0], [0.0], [800.0]]), "logits")
+    assert np.allclose(two, [[1, 0], [0.5, 0.5], [0, 1]])
+
+
+def test_agreement_on_one_output_goes_by_its_threshold() -> None:
+    one = np.array([[0.2], [0.9], [0.6], [0.1]])
+    other = np.array([[0.2], [0.9], [0.4], [0.1]])
+    assert compare(one, other, {}, "sigmoid").top1_match == 0.75
+    assert compare(one, other, {}, "logits").top1_match == 1
+
+
+@pytest.mark.parametrize("columns", [1, 4])
+def test_training_for_integers_goes_by_probabilities(columns: int) -> None:
+    torch.manual_seed(0)
+    plain, other = torch.nn.Linear(3, columns), torch.nn.Linear(3, columns)
+    end = torch.nn.Sigmoid() if columns == 1 else torch.nn.Softmax(1)
+    images = torch.randn(8, 3)
+    expected = divergence(plain, other, images, "logits")
+    kind = "sigmoid" if columns == 1 else "probabilities"
+    ended = [torch.nn.Sequential(one, end) for one in (plain, other)]
+    assert float(divergence(*ended, images, kind)) == pytest.approx(float(expected), rel=1e-4)
+    assert float(expected) > 0
