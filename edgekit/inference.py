@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -216,7 +217,7 @@ def predict(classifier: Classifier, images: Iterable[Path], top: int = 5) -> Ite
     """
     for path in images:
         image = _prepared(load_image(path), str(path), classifier.preprocessing)
-        scores = _scores(classifier, image[None], lambda _, path=path: str(path))
+        scores = _scores(classifier, image[None], partial(_only, str(path)))
         shares = probabilities(scores, classifier.meaning)[0]
         best = np.argsort(-shares, kind="stable")[:top]
         names = classifier.labels
@@ -224,6 +225,10 @@ def predict(classifier: Classifier, images: Iterable[Path], top: int = 5) -> Ite
             str(path),
             tuple(Label(int(i), names[i] if names else None, float(shares[i])) for i in best),
         )
+
+
+def _only(name: str, _: int) -> str:
+    return name
 
 
 def _scores(

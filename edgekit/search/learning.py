@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,6 +21,10 @@ BATCH = 64
 STATISTICS_BATCHES = 8
 SELECTION = "validation"
 """The split that candidates are chosen by: nothing is trained or tested on it."""
+
+
+def _image(indices: Sequence[int], row: int) -> str:
+    return f"image {indices[row]} of split '{SELECTION}'"
 
 
 def epoch_steps(images: int) -> int:
@@ -147,13 +152,10 @@ class Learner:
         chosen = list(range(len(images))) if thorough else self._selection
         right, loss, count = 0, 0.0, len(chosen)
         for start in range(0, count, 256):
-            pixels, labels = images.fetch(chosen[start : start + 256])
+            part = chosen[start : start + 256]
+            pixels, labels = images.fetch(part)
             scores = module(self.inputs(pixels))
-            check_finite(
-                scores.numpy(),
-                "a candidate",
-                lambda i, start=start: f"image {chosen[start + i]} of {SELECTION}",
-            )
+            check_finite(scores.numpy(), "a candidate", partial(_image, part))
             right += int((scores.argmax(1) == labels).sum())
             loss += float(F.cross_entropy(scores, labels, reduction="sum"))
         return right / count, loss / count

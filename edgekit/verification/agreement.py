@@ -136,9 +136,10 @@ def _spread(scores: Scores) -> Scores:
 
 
 def _class(scores: Scores, kind: str) -> NDArray[np.intp]:
-    if scores.shape[1] > 1:
-        return scores.argmax(1)
-    return (scores[:, 0] > (0 if kind == "logits" else 0.5)).astype(np.intp)
+    if scores.shape[1] == 1:
+        return (scores[:, 0] > (0 if kind == "logits" else 0.5)).astype(np.intp)
+    found: NDArray[np.intp] = scores.argmax(1)
+    return found
 
 
 def _mean_cosine(a: Scores, b: Scores) -> float:
