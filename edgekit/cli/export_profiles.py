@@ -93,6 +93,8 @@ def command(
     )
     first = next(found, None)
     if first is None:
+        for reason in store.skipped:
+            console.warn(reason)
         raise InputError(f"no measurement of {store.path} matches: nothing is written")
     columns = SAMPLE_COLUMNS if samples else COLUMNS
     numbers = set()
@@ -109,6 +111,8 @@ def command(
         count = writers[output.suffix](path, columns, rows())
 
     staging.write_file(output, write, overwrite=overwrite)
+    for reason in store.skipped:
+        console.warn(reason)
     console.say(f"{output}: {count:,} rows of {len(numbers):,} measurements")
     if console.wants_json():
         facts = {"path": str(output), "rows": count, "measurements": len(numbers)}

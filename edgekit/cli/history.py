@@ -86,9 +86,14 @@ def command(
         since=moment(since, datetime.now(UTC)),
         limit=limit or 20,
     )
+    for reason in store.skipped:
+        console.warn(reason)
     if console.wants_json():
         facts = [{"id": number, **measurement_facts(one)} for number, one in found]
-        console.emit_json("edgekit.history/1", {"store": str(store.path), "measurements": facts})
+        console.emit_json(
+            "edgekit.history/1",
+            {"store": str(store.path), "measurements": facts, "skipped": store.skipped},
+        )
         return
     if not found:
         filtered = any((artifact, device, runtime, since))

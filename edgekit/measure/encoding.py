@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import zlib
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ def decode(record: bytes, packed: bytes) -> Measurement:
     """
     try:
         return _decode(record, packed)
-    except (KeyError, TypeError, zlib.error) as error:
+    except (LookupError, TypeError, AttributeError, RecursionError, zlib.error) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
@@ -57,7 +58,9 @@ def _decode(record: bytes, packed: bytes) -> Measurement:
         )
         for start_s, instance, n, m in shapes
     )
-    return dataclasses.replace(from_json(Measurement, {**data, "blocks": []}), blocks=blocks)
+    found = dataclasses.replace(from_json(Measurement, {**data, "blocks": []}), blocks=blocks)
+    datetime.fromisoformat(found.started)  # every reader needs it
+    return found
 
 
 def _pack(values_ms: Values) -> bytes:

@@ -79,11 +79,15 @@ class Store:
     Args:
         path: by default ``measurements.db`` in `data_folder`.
         busy_s: how long to wait for other processes that write.
+
+    Attributes:
+        skipped: what the last `each` or `find` left out, and why.
     """
 
     def __init__(self, path: Path | None = None, busy_s: float = BUSY_S) -> None:
         self.path = path or data_folder() / FILE_NAME
         self._busy_s = busy_s
+        self.skipped: list[str] = []
 
     def add(self, measurements: Iterable[Measurement]) -> list[int]:
         """Keeps measurements, all of them or none.
@@ -140,6 +144,8 @@ class Store:
     ) -> Iterator[tuple[int, Measurement]]:
         """Yields measurements with their numbers, the newest first; none where no file is yet.
 
+        One that is damaged is left out, and named in `skipped`.
+
         Args:
             artifact: part of the words that named it, or the beginning of its SHA-256.
             device: name of the profile.
@@ -147,24 +153,43 @@ class Store:
             since: with its time zone.
 
         Raises:
-            InputError: the file is locked, damaged, of a newer edgekit or not readable.
+            InputError: the file is locked, damaged as a whole, of a newer edgekit or not readable.
         """
+        self.skipped = []
         if not self.path.exists():
             return
         tests, values = _conditions(artifact, device, runtime, since)
-        values.append(-1 if limit is None else limit)
+        # The numbers come from the index, so that a page that cannot be read hides its own
+        # measurements alone.
+        order = "SELECT id FROM measurements ORDER BY started_s DESC, id DESC"
         query = (
-            f"SELECT id, record, samples FROM measurements WHERE {' AND '.join(tests)} "  # noqa: S608 - fixed texts
-            "ORDER BY started_s DESC, id DESC LIMIT ?"
+            "SELECT record, samples FROM measurements "  # noqa: S608 - fixed texts
+            f"WHERE id = ? AND {' AND '.join(tests)}"
         )
+        left = limit
         with (
             self._explained(InputError, "cannot read"),
             closing(self._connect("ro")) as connection,
         ):
             if self._version(connection) == 0:
                 return
-            for number, record, samples in connection.execute(query, values):
-                yield number, self._decoded(number, record, samples)
+            for (number,) in connection.execute(order):
+                if left == 0:
+                    return
+                try:
+                    row = connection.execute(query, [number, *values]).fetchone()
+                    found = None if row is None else decode(*row)
+                except (ValueError, sqlite3.DatabaseError) as error:
+                    if isinstance(error, sqlite3.DatabaseError) and not _of_one_row(error):
+                        raise
+                    self.skipped.append(
+                        f"{self.path}: measurement {number} is damaged, or of another edgekit, and "
+                        f"was left out ({error})"
+                    )
+                    continue
+                if found is not None:
+                    left = None if left is None else left - 1
+                    yield number, found
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         uri = f"{self.path.absolute().as_uri()}?mode={mode}"
@@ -210,15 +235,6 @@ class Store:
             )
         return int(version)
 
-    def _decoded(self, number: int, record: bytes, samples: bytes) -> Measurement:
-        try:
-            return decode(record, samples)
-        except ValueError as error:
-            raise InputError(
-                f"{self.path}: measurement {number} is damaged, or of another edgekit ({error}); "
-                f"move the file away to begin anew"
-            ) from error
-
     @contextmanager
     def _explained(self, kind: type[InputError], doing: str) -> Iterator[None]:
         """Turns errors of SQLite into messages."""
@@ -241,6 +257,12 @@ class Store:
         if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
             return f"{error}; make space, or name another folder with EDGEKIT_HOME"
         return f"{error}; name another folder with EDGEKIT_HOME"
+
+
+def _of_one_row(error: sqlite3.DatabaseError) -> bool:
+    """Whether a row is damaged, rather than the file locked or gone."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)
 
 
 @contextmanager

@@ -160,7 +160,18 @@ class _Gathered:
             if not file.is_file():
                 raise InputError(f"{file} does not exist: {EXPECTED}")
         sha256 = digest(files)
-        kept = [m for _, m in self._store.each(artifact=sha256) if m.sha256 == sha256]
+        kept = []
+        skipped = []
+        for number, m in self._store.each(artifact=sha256):
+            if m.sha256 == sha256:
+                try:
+                    _check(self._store.path, m)
+                except InputError as error:
+                    skipped.append(f"{error}: measurement {number} was left out")
+                else:
+                    kept.append(m)
+        skipped += self._store.skipped
+        self.notes += [note for note in skipped if note not in self.notes]
         if not kept:
             raise InputError(
                 f"{path} has no measurement in {self._store.path}: measure it with "

@@ -147,6 +147,33 @@ def test_a_store_that_cannot_be_read_is_named(
     assert not (tmp_path / "a.csv").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        (["history"], 2),
+        (["history", "--json"], 2),
+        (["export-profiles", "-o", "t.csv"], 2),
+        (["history", "--limit", "1"], 1),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_damaged_measurement_is_skipped_and_named(
+    words: list[str], left: int, run: CommandLine, store: Store, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(store.path)) as connection:
+        connection.execute("UPDATE measurements SET samples = x'00' WHERE id = 3")
+        connection.commit()
+    result = run(*words)
+    assert result.code == 0
+    assert "warning: " in result.err
+    assert "measurement 3 is damaged" in result.err
+    if "--json" in words:
+        assert [one["id"] for one in result.json["measurements"]] == [2, 1]
+        assert len(result.json["skipped"]) == 1
+    elif words[0] == "export-profiles":
+        assert len(rows_of(tmp_path / "t.csv")) == left
+
+
 def rows_of(path: Path) -> list[dict[str, str]]:
     with open(path, newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))

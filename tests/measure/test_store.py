@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import random
 import sqlite3
 import subprocess
 import sys
@@ -245,13 +246,32 @@ def test_a_damaged_store_is_named(damage: str, store: Store) -> None:
 @pytest.mark.parametrize(
     ("column", "value"), [("record", b"x"), ("samples", b"nxx"), ("record", b""), ("samples", b"")]
 )
-def test_a_damaged_record_is_named_by_its_number(column: str, value: bytes, store: Store) -> None:
-    store.add([measurement()])
+def test_a_damaged_record_is_skipped_and_named(column: str, value: bytes, store: Store) -> None:
+    store.add([measurement()] * 3)
     with closing(sqlite3.connect(store.path)) as connection:
-        connection.execute(f"UPDATE measurements SET {column} = ?", (value,))
+        connection.execute(f"UPDATE measurements SET {column} = ? WHERE id = 2", (value,))
         connection.commit()
-    with pytest.raises(InputError, match="measurement 1 is damaged"):
-        store.find()
+    assert [number for number, _ in store.find()] == [3, 1]
+    (skipped,) = store.skipped
+    assert "measurement 2 is damaged" in skipped
+    assert [number for number, _ in store.find(limit=2)] == [3, 1]
+    assert [number for number, _ in store.find(limit=1)] == [3]
+
+
+def test_a_page_that_cannot_be_read_hides_its_own_records_alone(store: Store) -> None:
+    rng = random.Random(0)
+    noise = "".join(map(chr, rng.choices(range(97, 123), k=60_000)))
+    noisy = dataclasses.replace(measurement(), command=noise)
+    store.add([measurement(), noisy, measurement()])
+    with closing(sqlite3.connect(store.path)) as connection:
+        (record,) = connection.execute("SELECT record FROM measurements WHERE id = 2").fetchone()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = bytearray(store.path.read_bytes())
+    at = data.find(record[10_000:10_050])  # in a page of this record alone
+    data[at - at % 4096 : at - at % 4096 + 4] = b"\xff\xff\xff\xff"  # which page comes next
+    store.path.write_bytes(data)
+    assert [number for number, _ in store.find()] == [3, 1]
+    assert "measurement 2 is damaged" in store.skipped[0]
 
 
 def test_a_newer_schema_is_left_alone(store: Store) -> None:
