@@ -38,6 +38,8 @@ MOST_RUNS = 4
 """Stretches of channels that the channels of one layer may fall into, as by concatenations; where
 there are more, they are mixed."""
 
+UNTOLD = "Torch-Pruning cannot tell what its channels go into"
+
 MIXED = "its channels are mixed by position"
 
 
@@ -124,7 +126,15 @@ class _Places:
         """Joins each output of a layer with all that has to go with it."""
         pruner = self._graph.get_pruner_of_module(layer)
         n = int(pruner.get_out_channels(layer))
-        group = self._graph.get_pruning_group(layer, pruner.prune_out_channels, list(range(n)))
+        try:
+            group = self._graph.get_pruning_group(layer, pruner.prune_out_channels, list(range(n)))
+        except (IndexError, KeyError, ValueError, AssertionError) as error:
+            # Parts of a split that several layers take, for one.
+            for position in range(n):
+                atom = ((number, "out"), position)
+                self._other[atom] = f"{UNTOLD} ({type(error).__name__}: {error})"
+                self._root(atom)
+            return
         for item in group:
             target = item.dep.target.module
             at = self._number.get(id(target))

@@ -132,3 +132,46 @@ def mobilenetv2():
     from edgekit.models import build
 
     return build("mobilenetv2@0.35", classes=5, resolution=32)
+
+
+class Parts(nn.Module):
+    """Two parts of a layer's channels: one goes through a layer, and gates the other."""
+
+    def __init__(self, parts, first, all_):
+        super().__init__()
+        self.stem, self.wide = _norm_relu(3, 16, 3), _norm_relu(16, all_, 1)
+        self.own = nn.Conv2d(first, first, 3, 1, 1, groups=first, bias=False)
+        self.join = _norm_relu(first + all_ - first, 16, 1)
+        self.scores = nn.Linear(16, 10)
+        self.parts = parts
+
+    def forward(self, x):
+        one, other = self.parts(self.wide(self.stem(x)))
+        gate = torch.sigmoid(one.mean(1, keepdim=True))
+        both = torch.cat([self.own(one), other * gate], 1)
+        return self.scores(self.join(both).mean((2, 3)))
+
+
+def _norm_relu(channels, out, kernel):
+    conv = nn.Conv2d(channels, out, kernel, 1, kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out), nn.ReLU())
+
+
+def split_equally():
+    return Parts(lambda x: torch.split(x, [16, 16], 1), 16, 32)
+
+
+def split_unequally():
+    return Parts(lambda x: torch.split(x, [8, 24], 1), 8, 32)
+
+
+def split_negative_dimension():
+    return Parts(lambda x: x.chunk(2, -3), 16, 32)
+
+
+def split_by_slices():
+    return Parts(lambda x: (x[:, :12], x[:, 12:]), 12, 32)
+
+
+def split_by_narrow():
+    return Parts(lambda x: (x.narrow(1, 0, 16), x.narrow(1, 16, 16)), 16, 32)

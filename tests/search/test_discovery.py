@@ -284,3 +284,18 @@ def test_a_network_of_a_library_is_opened_by_its_path_alone(
     )
     params = sum(p.numel() for p in network.parameters())
     assert run("describe", "model.pt", "--json").json["params"] == params
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["split_equally", "split_unequally", "split_negative_dimension", "split_by_slices",
+     "split_by_narrow"],
+)  # fmt: skip
+def test_parts_of_a_layer_are_found_or_frozen_with_the_reason(name: str) -> None:
+    model = opened(name)
+    assert model.spec is not None
+    found = checked(model.spec, model.module.eval(), IMAGES)
+    assert {layer for group in found for layer in group.layers} >= {"stem.0", "wide.0"}
+    assert any(group.frozen is None for group in found)
+    for group in found:
+        assert group.frozen is None or len(group.frozen) > 20
