@@ -32,6 +32,7 @@ from edgekit.data.scores import check_kind
 from edgekit.devices import host
 from edgekit.errors import EdgekitError, GateError, ModelError, UsageError
 from edgekit.lowering import lower
+from edgekit.models.copying import own_copy
 from edgekit.models.source import Model, open_model
 from edgekit.native_output import captured
 from edgekit.quantize.calibration import Calibration
@@ -452,7 +453,7 @@ def _build(job: _Job, scheme: Scheme, staged: Path, model: Model | None = None) 
     model = model or reference.model
     images = torch.from_numpy(reference.images[:1])
     with _conversion(model.words, target), captured():
-        lowered, lowerings = lower(model.module, images, target.name, scheme)
+        lowered, lowerings = lower(own_copy(model.module), images, target.name, scheme)
         ranges = inputs_of(job.calibration, target) if scheme.calibration else None
         begin = time.perf_counter()
         scheme = target.export(lowered, images, staged, scheme, ranges)

@@ -109,6 +109,7 @@ class ModelClassifier:
     batch = 32
 
     def __init__(self, model: Model) -> None:
+        from edgekit.models.copying import own_copy
         from edgekit.models.purity import as_function
 
         model = as_function(model)
@@ -121,7 +122,7 @@ class ModelClassifier:
         self._meaning = model.scores
         self.seen: tuple[str | None, ...] = (model.data,)
         self.trained = model.trained
-        self._module = model.module
+        self._module = own_copy(model.module)
 
     @property
     def meaning(self) -> str:

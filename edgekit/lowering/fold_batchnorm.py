@@ -8,7 +8,6 @@ for all targets.
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from typing import Any
 
@@ -17,7 +16,8 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from edgekit.core import Scheme
-from edgekit.lowering.layers import Tracer, is_layer, is_norm, module_calls, with_affine
+from edgekit.lowering.layers import is_layer, is_norm, module_calls, traced, with_affine
+from edgekit.models.copying import own_copy
 
 
 class FoldBatchNorm:
@@ -34,7 +34,7 @@ class FoldBatchNorm:
         pairs = foldable_pairs(model, example)
         if not pairs:
             return model
-        model = copy.deepcopy(model)
+        model = own_copy(model)
         for layer_path, norm_path in pairs:
             layer = model.get_submodule(layer_path)
             norm = with_affine(model.get_submodule(norm_path))
@@ -75,19 +75,14 @@ def _linear_over_tokens(model: nn.Module, example: Tensor) -> set[str]:
     A batch norm works on the second axis; their features lie in the last.
     """
     found: set[str] = set()
+    model = own_copy(model)
     linear = {path: m for path, m in model.named_modules() if isinstance(m, nn.Linear)}
-    hooks = [
+    for path, layer in linear.items():
         layer.register_forward_hook(
             lambda _, __, output, path=path: found.add(path) if output.ndim > 2 else None
         )
-        for path, layer in linear.items()
-    ]
-    try:
-        with torch.no_grad():
-            model(example)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with torch.no_grad():
+        model(example)
     return found
 
 
@@ -98,14 +93,14 @@ def _calls(model: nn.Module, example: Tensor) -> dict[fx.Node, str]:
     same answer in seconds.
     """
     try:
-        graph = Tracer().trace(model)
+        _, graph = traced(model)
     except Exception:  # the network's own code runs on proxies here and may raise anything
         return _exported_calls(model, example)
     return module_calls(graph)
 
 
 def _exported_calls(model: nn.Module, example: Tensor) -> dict[fx.Node, str]:
-    program = torch.export.export(model, (example,))
+    program = torch.export.export(own_copy(model), (example,))
     signature = program.graph_signature
     owners = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     tensor_argument = {

@@ -8,7 +8,6 @@ in integers each is an operator with a rounding of its own; see `docs/quantize.m
 
 from __future__ import annotations
 
-import copy
 import operator
 from collections import Counter
 from collections.abc import Mapping
@@ -23,11 +22,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from edgekit.core import Scheme
 from edgekit.lowering.layers import (
     FOLDABLE,
-    Tracer,
     is_layer,
     is_norm,
     is_same,
     module_calls,
+    run_copy,
+    traced,
     with_affine,
 )
 
@@ -63,8 +63,7 @@ class FoldScalars:
         A network that cannot be traced stays as it is.
         """
         try:
-            found = copy.deepcopy(model)
-            graph = Tracer().trace(found)
+            found, graph = traced(model)
         except Exception:  # the network's own code runs on proxies here and may raise anything
             return model
         constants = _constants(found, graph)
@@ -73,11 +72,12 @@ class FoldScalars:
         with torch.no_grad():
             program = fx.GraphModule(found, graph, type(model).__name__)
             try:
-                expected, traced = model(example), ShapeProp(program).propagate(example)
+                expected = run_copy(model, example)
+                propagated = ShapeProp(program).propagate(example)
             except Exception:  # see above
                 return model
             # What code asks of a proxy may send it another way than a tensor would.
-            if not is_same(expected, traced) or not _fold(program, constants):
+            if not is_same(expected, propagated) or not _fold(program, constants):
                 return model
             program.recompile()
             return program if is_same(expected, program(example)) else model

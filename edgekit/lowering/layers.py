@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
+from edgekit.models.copying import own_copy
 from edgekit.models.widths import Conv2d
 
 FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -70,6 +71,18 @@ class Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         layers = (*FOLDABLE, _BatchNorm)
         return isinstance(m, layers) or super().is_leaf_module(m, module_qualified_name)
+
+
+def traced(model: nn.Module, tracer: fx.Tracer | None = None) -> tuple[nn.Module, fx.Graph]:
+    """A copy of a network and its graph; what its code keeps of the trace is in the copy."""
+    found = own_copy(model)
+    return found, (tracer or Tracer()).trace(found)
+
+
+def run_copy(model: nn.Module, example: Tensor) -> Any:
+    """What a network gives; what its code keeps of the run goes with the copy that ran."""
+    with torch.no_grad():
+        return own_copy(model)(example)
 
 
 def module_calls(graph: fx.Graph) -> dict[fx.Node, str]:

@@ -7,7 +7,6 @@ of the shuffles of ShuffleNetV2 are slices and concatenations; see `docs/quantiz
 
 from __future__ import annotations
 
-import copy
 import itertools
 import operator
 from collections import Counter
@@ -19,7 +18,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgekit.core import Scheme
-from edgekit.lowering.layers import Tracer, is_layer, is_same, module_calls
+from edgekit.lowering.layers import (
+    Tracer,
+    is_layer,
+    is_same,
+    module_calls,
+    run_copy,
+    traced,
+)
 from edgekit.models.blocks import ChannelShuffle
 
 # What moves channels, or says where they are, and computes nothing.
@@ -55,15 +61,15 @@ class OrderChannels:
         A network that cannot be traced, or has no shuffles, stays as it is.
         """
         try:  # the network's own code runs on proxies and numbers here, and may raise anything
-            graph = _Tracer().trace(model)
+            found, graph = traced(model, _Tracer())
             if not any(_joins(node) for node in graph.nodes):
                 return model
-            program = fx.GraphModule(copy.deepcopy(model), graph, type(model).__name__)
+            program = fx.GraphModule(found, graph, type(model).__name__)
             with torch.no_grad():
-                expected = model(example)
+                expected = run_copy(model, example)
                 places = _Places(program)
-                traced = places.run(example)
-                if not is_same(expected, traced) or not _reorder(program, places, self.grouped):
+                given = places.run(example)
+                if not is_same(expected, given) or not _reorder(program, places, self.grouped):
                     return model
                 program.recompile()
                 return program if is_same(expected, program(example)) else model

@@ -8,7 +8,6 @@ loaded over them.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from edgekit.core import ModelSpec
 from edgekit.errors import ModelError
 from edgekit.models.callables import open_callable, was_named
+from edgekit.models.copying import own_copy
 from edgekit.models.family import Family, typed_rows
 from edgekit.models.libraries import LIBRARIES, open_library
 from edgekit.models.purity import pure
@@ -63,7 +63,7 @@ def build(spec: ModelSpec) -> nn.Module:
         UnavailableError: a library that is not installed.
     """
     with torch.device("cpu"):
-        module = copy.deepcopy(_whole(spec.source, spec.classes, spec.resolution))
+        module = own_copy(_whole(spec.source, spec.classes, spec.resolution))
         layers = dict(module.named_modules())
         places: dict[str, list[Place]] = {}
         for place in typed_rows(spec, Place):
@@ -122,8 +122,7 @@ def _whole(words: str, classes: int, side: int) -> nn.Module:
         torch.manual_seed(0)
         library = words.partition(":")[0] in LIBRARIES
         made = open_library(words, classes).module if library else open_callable(words)
-    # It may be the one object that a module of the user's own holds.
-    return pure(copy.deepcopy(made).eval(), side, words).module
+    return pure(made.eval(), side, words).module
 
 
 def _check(spec: ModelSpec, place: Place, layers: Mapping[str, nn.Module]) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.errors import ModelError
+from edgekit.models.copying import own_copy
 from edgekit.models.zeros import zero_layers
 
 _named: set[str] = set()
@@ -38,6 +39,9 @@ def open_callable(words: str) -> nn.Module:
     Args:
         words: as the user gave them, never out of a file. A module, or a function or class that
             gives one without arguments; found from the working folder too.
+
+    Returns:
+        A copy: it may be the one object that a module of the user's own holds.
 
     Raises:
         ModelError: it cannot be imported, raises, or gives something else.
@@ -71,7 +75,7 @@ def open_callable(words: str) -> nn.Module:
             f"'{words}' gives a {type(made).__name__}: expected a torch.nn.Module, or a function "
             f"without arguments that returns one"
         )
-    return made
+    return own_copy(made)
 
 
 def _called(found: Any, words: str) -> Any:
@@ -113,7 +117,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def try_forward(module: nn.Module, images: Tensor, words: str) -> Tensor:
-    """Runs a network once, in the mode that it is in, and checks the form of its output.
+    """Runs a copy of a network once, in its mode, and checks the form of its output.
 
     Args:
         images: (N, 3, H, W).
@@ -126,8 +130,9 @@ def try_forward(module: nn.Module, images: Tensor, words: str) -> Tensor:
     """
     mode = " in training" if module.training else ""
     try:
+        trial = own_copy(module)
         with torch.set_grad_enabled(module.training):
-            scores = module(images)
+            scores = trial(images)
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         size = tuple(images.shape)
         raise ModelError(

@@ -8,7 +8,6 @@ one image at a time where that is enough, and refused with the layer and the lin
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import linecache
 import sys
@@ -25,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgekit.errors import ModelError
 from edgekit.models.callables import with_kind
+from edgekit.models.copying import own_copy
 from edgekit.models.zeros import fill_zero_layers, zero_layers
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def pure(module: nn.Module, side: int, words: str) -> Pure:
 
     Args:
         module: in eval mode, as `edgekit.models.callables.try_forward` accepts it; it stays as it
-            is, but for what its own code does to it when it is run.
+            is: copies are run.
         side: of its images, pixels.
         words: names the network in messages.
 
@@ -81,9 +81,8 @@ def pure(module: nn.Module, side: int, words: str) -> Pure:
     """
     images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     notes: list[str] = []
-    made = module
+    made, module = module, _copied(module, words)
     if zero_layers(module):  # they would hide what the layers before them do
-        module = _copied(module, words)
         fill_zero_layers(module)
     # Random numbers are drawn as ever, but the generator is left as it was found.
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -169,7 +168,7 @@ def _as(way: type[nn.Module], module: nn.Module, words: str) -> nn.Module:
 
 def _copied(module: nn.Module, words: str) -> nn.Module:
     try:
-        return copy.deepcopy(module)
+        return own_copy(module)
     except Exception as error:  # the user's code may raise anything
         raise ModelError(f"'{words}' cannot be copied: {with_kind(error)}") from error
 

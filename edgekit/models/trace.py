@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from edgekit.models.copying import own_copy
+
 CONVOLUTIONS = nn.modules.conv._ConvNd
 MATRIX_PRODUCTS = {"addmm": "mat2", "mm": "mat2"}
 """Operations that linear layers end in, and the argument that is the weight."""
@@ -110,6 +112,7 @@ def trace(module: nn.Module, resolution: int, channels: int = 3) -> Trace:
     Args:
         module: takes (1, channels, resolution, resolution); left as it is.
     """
+    module = own_copy(module)
     image = torch.zeros(1, channels, resolution, resolution)
     recorder = _Recorder(module, image)
     with torch.no_grad(), _plain_attention(), _followed(module, recorder), recorder:

@@ -10,7 +10,6 @@ the file of them, as of any other network's.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from torch.nn.utils import parametrize
 
 from edgekit.data import open_source
 from edgekit.errors import DataError, ModelError
+from edgekit.models.copying import own_copy
 from edgekit.models.source import Model
 from edgekit.quantize.calibration import Calibration
 from edgekit.training.images import Batches, Loader, augment, normalize, open_splits
@@ -66,9 +66,9 @@ def fine_tune(
         raise DataError(f"'{source.name}' has no split 'train' to train for integers on")
     facts = model.preprocessing
     assert facts is not None
-    teacher = copy.deepcopy(model.module).eval()
+    teacher = own_copy(model.module).eval()
     fit_for_training(teacher)
-    student = copy.deepcopy(teacher).requires_grad_(True)
+    student = own_copy(teacher).requires_grad_(True)
     student = _quantized(student, calibration, model.words, limit)
     images = open_splits(source, ["train"], facts, lambda done, of: None)["train"]
     batches = Batches(len(images), min(BATCH, len(images)), seed)
@@ -181,7 +181,7 @@ def _logarithms(scores: Tensor, kind: str) -> Tensor:
 
 def _with_weights_of(student: nn.Module, plain: nn.Module) -> nn.Module:
     """The network without the rounding, with what it learned."""
-    module = copy.deepcopy(plain)
+    module = own_copy(plain)
     for layer in student.modules():
         if parametrize.is_parametrized(layer):
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)

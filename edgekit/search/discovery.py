@@ -6,7 +6,6 @@ before `edgekit.search.groups.checked` has taken channels out.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
 import warnings
@@ -19,6 +18,7 @@ from torch import nn
 from edgekit.core import ModelSpec
 from edgekit.errors import EdgekitError, ModelError
 from edgekit.models.adapted import FAMILY_NAME, Place, build, length
+from edgekit.models.copying import own_copy
 from edgekit.models.family import plain_rows
 from edgekit.models.source import Model
 from edgekit.models.weights import load_into
@@ -91,7 +91,7 @@ class _Places:
     """The groups of one network, worked out from what depends on each layer's outputs."""
 
     def __init__(self, torch_pruning: Any, model: Model) -> None:
-        module = copy.deepcopy(model.module).eval().requires_grad_(True)
+        module = own_copy(model.module).eval().requires_grad_(True)
         self._graph = torch_pruning.DependencyGraph()
         images = torch.zeros(1, 3, model.resolution, model.resolution)
         with warnings.catch_warnings(), torch.enable_grad():

@@ -5,7 +5,6 @@ A group is a named width: all channels of one name go together, in every layer t
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from edgekit.core import ModelSpec
 from edgekit.errors import ModelError
 from edgekit.models import family_of
 from edgekit.models.adapted import Place, is_adapted
+from edgekit.models.copying import own_copy
 from edgekit.models.family import typed_rows
 from edgekit.models.size import laid_out
 from edgekit.models.widths import REST, Axes, axes_of, named_axes
@@ -184,7 +184,7 @@ def shrunk(spec: ModelSpec, module: nn.Module, kept: Kept) -> tuple[ModelSpec, n
 
 def zeroed(module: nn.Module, kept: Kept) -> nn.Module:
     """A copy in which no layer gives anything on the channels that are not kept."""
-    module = copy.deepcopy(module)
+    module = own_copy(module)
     with torch.no_grad():
         for path, tensor, axes in named_axes(module):
             stay = _positions(axes, 0, kept)
@@ -220,7 +220,7 @@ def checked(spec: ModelSpec, module: nn.Module, images: Tensor) -> tuple[Group, 
     Args:
         images: normalized, (N, 3, H, W).
     """
-    module, images = _precise(copy.deepcopy(module).eval(), images)
+    module, images = _precise(own_copy(module).eval(), images)
     order = torch.Generator().manual_seed(0)
     found = []
     for group in groups_of(spec, module):
@@ -248,7 +248,7 @@ def checked(spec: ModelSpec, module: nn.Module, images: Tensor) -> tuple[Group, 
 def _precise(module: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
     """Both in double precision, but for code that needs single."""
     try:
-        double = copy.deepcopy(module).double()
+        double = own_copy(module).double()
         double(images.double())
     except RuntimeError:
         return module, images
@@ -272,7 +272,7 @@ def importances(
     """
     if criterion == "taylor":
         assert batch is not None
-        module = copy.deepcopy(module).eval()
+        module = own_copy(module).eval()
         images, labels = batch
         torch.autograd.backward(F.cross_entropy(module(images), labels))
     # Other people's layers may have neither a norm nor a bias: their filters tell, then.

@@ -85,7 +85,7 @@ def search(
         _open_journal(out, identity_of(task), resume=resume) as journal,
     ):
         notify("checking groups of channels")
-        groups = checked(task.spec, task.model.module.eval(), _images(task))
+        groups = checked(task.spec, task.model.module, _images(task))
         free = {group.name: group.channels for group in groups if group.frozen is None}
         if not free:
             raise ModelError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import re
@@ -34,6 +33,7 @@ from edgekit.errors import (
 from edgekit.isolation import activations_isolated, open_isolated
 from edgekit.models.blocks import stabilize
 from edgekit.models.callables import with_kind
+from edgekit.models.copying import own_copy
 from edgekit.models.purity import as_function
 from edgekit.models.source import Model, open_model
 from edgekit.models.zeros import fill_zero_layers, zero_layers
@@ -170,7 +170,7 @@ def make_reference(
     model = dataclasses.replace(model, preprocessing=facts)
     samples = _samples(data, model.data, facts, skip_corrupt)
     channels_last = model.of_zoo  # networks of the zoo take both
-    scores = reference_scores(model.module, samples.images, channels_last=channels_last)
+    scores = reference_scores(own_copy(model.module), samples.images, channels_last=channels_last)
     check_finite(scores, f"'{model.words}'", lambda i: f"image {i} ({samples.about})")
     check_reference(scores, f"'{model.words}'", zero_layers(model.module))
     model = dataclasses.replace(model, scores=model.scores or kind_of(scores))
@@ -431,7 +431,7 @@ def _made_comparable(model: Model, facts: Preprocessing) -> torch.nn.Module:
     With the statistics that networks are born with, their outputs shrink to nothing; with layers
     that start at zero, they are the same for all images.
     """
-    module = copy.deepcopy(model.module)
+    module = own_copy(model.module)
     fill_zero_layers(module)
     if model.of_zoo:  # other people's networks keep their parameters
         stabilize(module)

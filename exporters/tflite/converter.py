@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -68,10 +69,13 @@ def convert(
 
 
 def _programs(model: nn.Module, example: Tensor) -> Iterator[Program]:
-    """What the network computes, as told the quicker way, where that can, and the surer one."""
+    """What the network computes, as told the quicker way, where that can, and the surer one.
+
+    Each is told by a copy: code may keep what it computed while it was told.
+    """
     with contextlib.suppress(UntraceableError):
-        yield trace(model, example)
-    yield export(model, example)
+        yield trace(copy.deepcopy(model), example)
+    yield export(copy.deepcopy(model), example)
 
 
 def assemble(
