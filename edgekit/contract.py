@@ -40,6 +40,10 @@ REJECTED = ".rejected"
 OF_THE_FILE = ("path", "sha256", "size_bytes", "agreement")
 """Fields that only exist once the file does, and are not embedded in it."""
 
+OF_RUNS = ("ladder", "tuning")
+"""Fields that only runs of the file fill; they stay empty inside it, so that what is shipped is, to
+the byte, what ran."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpenArtifact:
@@ -84,6 +88,7 @@ def digest(files: Iterable[Path]) -> str:
 
 def embedded_text(artifact: Artifact) -> str:
     """The text that is stored inside the artifact."""
+    artifact = dataclasses.replace(artifact, **dict.fromkeys(OF_RUNS, ()))
     data = {k: v for k, v in to_json(artifact).items() if k not in OF_THE_FILE}
     return canonical_json({"schema": SCHEMA, **data})
 

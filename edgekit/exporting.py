@@ -347,13 +347,13 @@ def _chosen_file(job: _Job, folder: Path) -> tuple[Built, str | None]:
         scheme = tuned.built.artifact.scheme
     if integers.max_drop is None or job.judge is None or scheme.weights != "int8":
         built = build(scheme.precision, scheme) if tuned is None else tuned.built
-        return _with_facts(job, built, tuned=tuned), None
+        return _with_facts(built, tuned=tuned), None
     best, rungs = climb(
         job.target, scheme, build, job.judge, integers.max_drop, job.retrain, job.notify
     )
     if best is None:
         raise ModelError(f"none of {len(rungs)} ways could be built: {rungs[0].error}")
-    best = _with_facts(job, best, rungs, tuned)
+    best = _with_facts(best, rungs, tuned)
     if rungs[-1].passed:
         return best, None
     least = min(rung.drop_points for rung in rungs if rung.drop_points is not None)
@@ -432,15 +432,11 @@ def _unfit(job: _Job, built: Built) -> str | None:
 
 
 def _with_facts(
-    job: _Job, built: Built, rungs: tuple[Rung, ...] = (), tuned: Tuned | None = None
+    built: Built, rungs: tuple[Rung, ...] = (), tuned: Tuned | None = None
 ) -> Built:
-    """The file with what was tried for it in its contract."""
-    if tuned is None and not rungs:
-        return built
+    """The same file with what was tried for it in the contract beside it."""
     candidates = () if tuned is None else tuned.candidates
     artifact = dataclasses.replace(built.artifact, ladder=rungs, tuning=candidates)
-    job.target.embed(built.path, embedded_text(artifact))
-    artifact = finished(artifact, job.target.files(built.path))
     warning = None if tuned is None else tuned.warning
     return dataclasses.replace(built, artifact=artifact, warning=warning)
 
