@@ -88,8 +88,8 @@ def digest(files: Iterable[Path]) -> str:
 
 def embedded_text(artifact: Artifact) -> str:
     """The text that is stored inside the artifact."""
-    artifact = dataclasses.replace(artifact, **dict.fromkeys(OF_RUNS, ()))
     data = {k: v for k, v in to_json(artifact).items() if k not in OF_THE_FILE}
+    data |= {name: [] for name in OF_RUNS}
     return canonical_json({"schema": SCHEMA, **data})
 
 

@@ -60,7 +60,7 @@ from edgekit.verification.artifact import (
     rounding_grows,
     running,
 )
-from edgekit.verification.divergence import Divergence, worst_layers
+from edgekit.verification.divergence import Divergence, advice, most_noise, worst_layers
 
 Notify = Callable[[str], None]
 
@@ -99,6 +99,7 @@ class Rejected:
         reason: the bounds that do not hold.
         divergence: the first layer that is wrong, where it could be found.
         undiagnosed: why it could not be looked for; ``None`` where it could.
+        worst_layers: of a file of integers, by the noise that each adds, the worst one first.
     """
 
     path: Path
@@ -109,6 +110,7 @@ class Rejected:
     undiagnosed: str | None
     verified_on: str
     skipped: tuple[str, ...]
+    worst_layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,9 +433,7 @@ def _unfit(job: _Job, built: Built) -> str | None:
     return f"loses {drop:.2f} points of top-1" if drop > bound + 1e-9 else None
 
 
-def _with_facts(
-    built: Built, rungs: tuple[Rung, ...] = (), tuned: Tuned | None = None
-) -> Built:
+def _with_facts(built: Built, rungs: tuple[Rung, ...] = (), tuned: Tuned | None = None) -> Built:
     """The same file with what was tried for it in the contract beside it."""
     candidates = () if tuned is None else tuned.candidates
     artifact = dataclasses.replace(built.artifact, ladder=rungs, tuning=candidates)
@@ -543,6 +543,15 @@ def _rejected(
         if agreement.passed
         else diagnose(reference, target, staged, artifact.scheme.precision)
     )
+    worst: tuple[str, ...] = ()
+    if artifact.scheme.weights == "int8":
+        try:
+            layers = layers_of(reference, target, staged)
+        except Exception as error:  # see `diagnose`
+            undiagnosed = undiagnosed or reason(error)
+        else:
+            worst = tuple(worst_layers(layers))
+            divergence = divergence or most_noise(layers)
     result = Rejected(
         rejected_path(path),
         artifact,
@@ -552,6 +561,7 @@ def _rejected(
         undiagnosed,
         reference.data,
         reference.skipped,
+        worst,
     )
     report = {
         "schema": "edgekit.rejected/1",
@@ -559,6 +569,7 @@ def _rejected(
         "artifact": to_json(artifact),
         "divergence": to_json(divergence),
         "undiagnosed": undiagnosed,
+        "worst_layers": list(worst),
     }
     text = json.dumps(report, indent=2, allow_nan=False) + "\n"
     contract_path(rejected_path(staged)).write_text(text, encoding="utf-8")
@@ -581,4 +592,6 @@ def _why_rejected(result: Rejected) -> str:
         text += f"; {result.divergence.describe()}"
     elif result.undiagnosed is not None:
         text += f"; the first diverging layer cannot be looked for: {result.undiagnosed}"
+    if result.artifact.scheme.weights == "int8":
+        text += f"; {advice(result.worst_layers)}"
     return text + rounding_grows(result.artifact.trained)

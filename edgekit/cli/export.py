@@ -356,4 +356,5 @@ def _entry(result: Exported | Rejected) -> dict[str, Any]:
         "reason": result.reason,
         "divergence": to_json(result.divergence),
         "undiagnosed": result.undiagnosed,
+        "worst_layers": list(result.worst_layers),
     }

@@ -139,12 +139,15 @@ def _why(artifact: str, against: str, result: Verification) -> str:
     """The bounds that do not hold, and what may explain it."""
     from edgekit.verification.agreement import failures
     from edgekit.verification.artifact import rounding_grows
+    from edgekit.verification.divergence import advice, worst_layers
 
     text = f"{artifact} does not agree with {against}: {failures(result.agreement)}"
     if result.same_weights is False:
         text += "; it was made from other weights"
     if result.divergence is not None:
         text += f"; {result.divergence.describe()}"
+        if result.divergence.which == "noisiest":
+            text += f"; {advice(worst_layers(result.layers))}"
     elif result.undiagnosed is not None:
         text += f"; the first diverging layer cannot be looked for: {result.undiagnosed}"
     return text + rounding_grows(result.preparation is None)

@@ -38,11 +38,13 @@ class Profile:
         measurements: of what could be measured, in the order asked for.
         failures: of what could not.
         interrupted: whether it was ended before it was done.
+        untimed: what was measured, but for the time of its operators.
     """
 
     measurements: tuple[Measurement, ...]
     failures: tuple[Failure, ...]
     interrupted: bool
+    untimed: tuple[Failure, ...] = ()
 
 
 def profile(
@@ -82,7 +84,8 @@ def profile(
     ):
         open_session.take_turns(_precision)
         measured = [p for p in open_session.participants if p.blocks]
-        further = [_further(p, open_session, meter, operators) for p in measured]
+        untimed: list[Failure] = []
+        further = [_further(p, open_session, meter, operators, untimed) for p in measured]
         found = [
             replace(
                 measurement(
@@ -105,7 +108,7 @@ def profile(
             if open_session.interrupted:
                 raise KeyboardInterrupt
             raise failures[0].error
-        return Profile(tuple(found), failures, open_session.interrupted)
+        return Profile(tuple(found), failures, open_session.interrupted, tuple(untimed))
 
 
 def measurement(
@@ -163,9 +166,17 @@ def now() -> str:
 
 
 def _further(
-    participant: Participant, session: Session, meter: Metering, operators: bool
+    participant: Participant,
+    session: Session,
+    meter: Metering,
+    operators: bool,
+    untimed: list[Failure],
 ) -> tuple[Energy, tuple[OperatorTime, ...] | None]:
-    """What is found out behind the turns: energy, and where asked for, time per operator."""
+    """What is found out behind the turns: energy, and where asked for, time per operator.
+
+    Args:
+        untimed: gets what has operators that cannot be timed, which takes nothing from the rest.
+    """
     spent, times = unavailable("the measurement ended before energy was metered"), None
     if participant.error is not None or session.interrupted:
         return spent, times
@@ -173,7 +184,10 @@ def _further(
         session.watch.look(now=True)
         spent = meter.of(participant, session.progress)
         if operators and participant.subject.target != "pytorch":  # which has no operators to time
-            times = _operators(participant, session)
+            try:
+                times = _operators(participant, session)
+            except EdgekitError as error:
+                untimed.append(Failure(participant.subject, error))
         session.watch.look(now=True)
     return spent, times
 

@@ -50,8 +50,11 @@ from edgekit.verification.divergence import (
     Divergence,
     LayerAgreement,
     averaged,
+    comparable,
     first_divergence,
+    folded_layers,
     layer_agreements,
+    most_noise,
 )
 from edgekit.verification.exactness import STEADY_DB, Exactness
 from edgekit.verification.samples import (
@@ -104,7 +107,7 @@ class Verification:
         preparation: what was done to an untrained network; see `preparation`.
         same_weights: whether the artifact was made from the network's weights, by their digest;
             ``None`` where neither comes from a file.
-        layers: each layer by itself, where that was asked for.
+        layers: each layer by itself, where that was asked for, or a file of integers failed.
         notes: of the network; see `edgekit.models.source.Model`.
     """
 
@@ -302,16 +305,16 @@ def layers_of(
     if not isinstance(target, Inspectable):
         raise UnavailableError(f"{target.runtime} does not show what flows between layers")
     images = [reference.images[i : i + 1] for i in range(min(LAYER_IMAGES, len(reference.images)))]
-    return averaged(
+    module = reference.model.module
+    found = averaged(
         [
             layer_agreements(
-                reference.model.module,
-                torch.from_numpy(image),
-                _tensors(image, target, path, isolated),
+                module, torch.from_numpy(image), _tensors(image, target, path, isolated)
             )
             for image in images
         ]
     )
+    return comparable(found, folded_layers(module, torch.from_numpy(images[0])))
 
 
 def _tensors(
@@ -382,13 +385,18 @@ def verify(
         else diagnose(reference, format_, path, precision, isolated=True)
     )
     layers: Sequence[LayerAgreement] = ()
-    if per_layer:
+    noisy = not agreement.passed and facts.scheme.weights == "int8"
+    if per_layer or noisy:
         try:
             layers = layers_of(reference, format_, path, isolated=True)
-        except EdgekitError:
-            raise
+        except EdgekitError as error:
+            if per_layer:
+                raise
+            undiagnosed = str(error)
         except Exception as error:  # see `diagnose`
             undiagnosed = reason(error)
+        if noisy and divergence is None:
+            divergence = most_noise(layers)
     from_files = facts.parent_sha256 is not None or model.parent_sha256 is not None
     unchanged = facts.parent_sha256 == model.parent_sha256 and facts.scheme.trained_epochs is None
     return Verification(

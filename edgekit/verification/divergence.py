@@ -2,14 +2,16 @@
 
 Converters rename, fuse and reorder, so names do not tell which tensor of a file belongs to which
 layer. Values do: the output of a layer is looked for among all tensors of the file that have its
-shape (in either layout). Layers that were fused away are found nowhere, but what comes after them
-is; past the point of divergence nothing is found any more.
+shape (in either layout), as it is and behind the activations that formats fuse with it. Layers that
+were fused away are found nowhere, but what comes after them is; past the point of divergence
+nothing is found any more.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from edgekit.models.copying import own_copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Divergence:
             where no tensor has the shape.
         closest: name of that tensor; ``None`` where none has the shape.
         last_agreeing: the layer before it that is still found; ``None`` when none is.
+        which: ``first diverging``, or ``noisiest`` for files of integers, which diverge everywhere.
     """
 
     layer: str
@@ -37,11 +42,12 @@ class Divergence:
     sqnr_db: float | None
     closest: str | None
     last_agreeing: str | None
+    which: str = "first diverging"
 
     def describe(self) -> str:
         """One clause for a message."""
         after = f" (after {self.last_agreeing})" if self.last_agreeing else ""
-        return f"first diverging layer: {self.layer} ({self.kind}){after}"
+        return f"{self.which} layer: {self.layer} ({self.kind}){after}"
 
 
 def first_divergence(
@@ -101,7 +107,7 @@ def layer_agreements(
     """Every layer of a network, in order of computation; arguments as of `first_divergence`.
 
     The output of a layer that was fused with the next one is not in the file; what is closest to
-    it there agrees to next to nothing.
+    it there agrees to next to nothing. `comparable` leaves such layers out.
     """
     by_size: dict[int, list[tuple[str, NDArray[Any]]]] = {}
     for named in tensors:
@@ -109,6 +115,10 @@ def layer_agreements(
     found = []
     for path, kind, value in layer_outputs(module, image):
         sqnr, name = _closest(value, by_size.get(value.size, []))
+        if sqnr < _AS_IT_IS_DB:
+            for fused in _FUSED:
+                behind = _closest(fused(value), by_size.get(value.size, []))
+                sqnr, name = max((sqnr, name), behind, key=lambda one: one[0])
         found.append(LayerAgreement(path, kind, sqnr if np.isfinite(sqnr) else None, name))
     return found
 
@@ -128,6 +138,60 @@ def averaged(images: Sequence[Sequence[LayerAgreement]]) -> list[LayerAgreement]
         found.append(dataclasses.replace(named, sqnr_db=sqnr))
     return found
 
+
+Fused = Callable[[NDArray[Any]], NDArray[Any]]
+
+_FUSED: tuple[Fused, ...] = (lambda x: np.maximum(x, 0), lambda x: np.clip(x, 0, 6))
+"""Activations that formats have inside of other operators: ReLU and ReLU6."""
+
+_AS_IT_IS_DB = 60.0
+"""From here on a tensor is a layer's output itself: none behind an activation is looked for."""
+
+VANISHING_DB = 30.0
+"""Noise of a layer does not get less by more than that on its way: where a later layer is closer by
+more, what was found for the layer is another tensor, and its own is not in the file."""
+
+
+def comparable(layers: Sequence[LayerAgreement], folded: Collection[str]) -> list[LayerAgreement]:
+    """The layers, without figures of those whose output is not in the file.
+
+    Args:
+        folded: paths of layers that a norm behind them was folded into.
+    """
+    found: list[LayerAgreement] = []
+    later = -np.inf
+    for layer in reversed(layers):
+        own = -np.inf if layer.sqnr_db is None else layer.sqnr_db
+        if layer.layer in folded or own < later - VANISHING_DB:
+            layer = dataclasses.replace(layer, sqnr_db=None, closest=None)
+        later = max(later, own)
+        found.append(layer)
+    return found[::-1]
+
+
+def folded_layers(module: nn.Module, image: Tensor) -> set[str]:
+    """Paths of layers with weights whose output goes straight into a batch norm.
+
+    Such norms are folded on export: the file has the norm's output, and not the layer's.
+    """
+    made: dict[int, tuple[str, Tensor]] = {}  # with the tensor, so that no other gets its number
+    found = set()
+    module = own_copy(module)
+
+    def note(path: str, layer: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and inputs and id(inputs[0]) in made:
+            found.add(made[id(inputs[0])][0])
+        elif isinstance(output, Tensor) and isinstance(layer, _FOLDABLE):
+            made[id(output)] = (path, output)
+
+    for path, layer in module.named_modules():
+        layer.register_forward_hook(functools.partial(note, path))
+    with torch.no_grad():
+        module(image)
+    return found
+
+
+_FOLDABLE = (nn.modules.conv._ConvNd, nn.Linear)
 
 FUSED_DB = 3.0
 """Below, the closest tensor has nothing to do with a layer: it was fused with another one."""
@@ -175,13 +239,41 @@ def worst_layers(
     return [path for _, path in sorted(rises, reverse=True)]
 
 
+def most_noise(layers: Sequence[LayerAgreement]) -> Divergence | None:
+    """The layer that adds the most noise, as what a file of integers fails by."""
+    worst = worst_layers(layers)
+    if not worst:
+        return None
+    at = [layer.layer for layer in layers].index(worst[0])
+    found = [one.layer for one in layers[:at] if one.sqnr_db is not None]
+    one = layers[at]
+    return Divergence(
+        one.layer, one.kind, one.sqnr_db, one.closest, found[-1] if found else None, "noisiest"
+    )
+
+
+def advice(worst: Sequence[str]) -> str:
+    """What to do about a file of integers that is too noisy, as a clause of a message."""
+    if not worst:
+        return "try more calibration images, --precision int8-mixed, or w8a16"
+    named = ",".join(worst[:LAYERS_TOLD])
+    return (
+        f"most noise is added by {', '.join(worst[:LAYERS_TOLD])}: keep them in float with "
+        f"--float-layers {named}, or try more calibration images, or w8a16"
+    )
+
+
+LAYERS_TOLD = 3
+"""Layers that a message names."""
+
+
 def layer_outputs(module: nn.Module, image: Tensor) -> list[tuple[str, str, NDArray[Any]]]:
     """Path, class and output of every layer without children, in order of computation.
 
     Layers that hand their input through (identities, dropout) are left out.
     """
     outputs: list[tuple[str, str, NDArray[Any]]] = []
-    hooks = []
+    module = own_copy(module)
     for path, layer in module.named_modules():
         if any(True for _ in layer.children()) or isinstance(layer, nn.Identity | nn.Dropout):
             continue
@@ -190,13 +282,9 @@ def layer_outputs(module: nn.Module, image: Tensor) -> list[tuple[str, str, NDAr
             if isinstance(output, Tensor):
                 outputs.append((path, type(layer).__name__, output.numpy().copy()))
 
-        hooks.append(layer.register_forward_hook(record))
-    try:
-        with torch.no_grad():
-            module(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
+        layer.register_forward_hook(record)
+    with torch.no_grad():
+        module(image)
     return outputs
 
 
