@@ -18,11 +18,11 @@ from edgekit import registry
 DARK = network("x = x + torch.log(given.mean((1, 2, 3), keepdim=True) + 1.95)").replace(
     "x = self.relu", "given = x; x = self.relu"
 )
+# OpenVINO's ReLU makes 0 of what is no number.
 FAULTS = {
     "onnx": "x = x * float('nan') if torch.compiler.is_exporting() else x",
     "tflite": "x = x * float('inf') "
     "if torch.utils._python_dispatch._get_current_dispatch_mode() else x",
-    "openvino": "x = x + float('inf') if torch.jit.is_tracing() else x",
 }
 
 
