@@ -51,6 +51,7 @@ def command(a: str, b: str, fail_if_slower: float | None, **options: Any) -> Non
 
     setup = measuring.Setup(**options)
     device = measuring.local_device(setup.device)
+    setup.check_used((a, b))
     one, other = _subjects(a, b, setup, device)
     keeping.check_places([] if setup.out is None else [setup.out], setup.overwrite)
     effort = Effort(setup.seconds, setup.precision_goal / 100, setup.time_limit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,23 @@ class Setup:
     out: Path | None
     overwrite: bool
     no_store: bool
+
+    def check_used(self, sources: Sequence[str]) -> None:
+        """Refuses options of networks where there are only files.
+
+        Raises:
+            UsageError: one that would have no effect.
+        """
+        from edgekit.contract import is_artifact
+
+        if not all(map(is_artifact, sources)):
+            return
+        for option, value in (("--resolution", self.resolution), ("--weights", self.weights)):
+            if value is not None:
+                raise UsageError(
+                    f"{option} goes with networks only, and '{sources[0]}' is an exported file, "
+                    f"which has its own: leave it out"
+                )
 
     def subject(self, words: str, threads: int, mode: str) -> Subject:
         """A subject; ``mode`` and the like go with networks only."""

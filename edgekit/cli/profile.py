@@ -48,6 +48,7 @@ def command(
 
     setup = measuring.Setup(**options)
     device = measuring.local_device(setup.device)
+    setup.check_used(sources)
     subjects = _subjects(sources, setup, device)
     effort = _effort(setup, sustain, len(subjects))
     if per_op:

@@ -48,3 +48,14 @@ def test_truth_values_are_numbers_enough(run: CommandLine, tmp_path: Path) -> No
     path = foreign_files.write("openvino", tmp_path, [1, 3, 8, 8], "bool")
     found = run("profile", path, "--seconds", 1, "--json")
     assert found.code == 0, found.err
+
+
+@pytest.mark.parametrize("option", [("--resolution", 64), ("--weights", "weights.pt")])
+@pytest.mark.parametrize("command", ["profile", "compare"])
+def test_options_without_effect_are_refused(
+    run: CommandLine, tmp_path: Path, command: str, option: tuple[str, object]
+) -> None:
+    path = foreign_files.write("tflite", tmp_path, [1, 8, 8, 3])
+    found = run(command, *[path] * (1 + (command == "compare")), *option)
+    assert found.code == 2
+    assert f"{option[0]} goes with networks only" in found.message
