@@ -158,7 +158,7 @@ class Integers(Net):
 
 @pytest.mark.parametrize(
     ("name", "named"),
-    [("Net", "in training: only for inference"), ("Integers", "gives int64 scores")],
+    [("Net", "only for inference"), ("Integers", "gives int64 scores")],
 )
 def test_networks_that_cannot_be_trained_are_bad_input(
     name: str, named: str, run: CommandLine, module: Callable[[str], str], tmp_path: Path
