@@ -8,6 +8,9 @@ import foreign_files
 import pytest
 from command_line import CommandLine
 
+from edgekit.errors import InputError
+from edgekit.measure import profiling
+
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,3 +62,17 @@ def test_options_without_effect_are_refused(
     found = run(command, *[path] * (1 + (command == "compare")), *option)
     assert found.code == 2
     assert f"{option[0]} goes with networks only" in found.message
+
+
+def test_operators_that_cannot_be_timed_are_a_warning_said_once(
+    run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def untimed(*_: object) -> None:
+        raise InputError("its operators are of its maker")
+
+    monkeypatch.setattr(profiling, "_operators", untimed)
+    path = foreign_files.write("tflite", tmp_path, [1, 8, 8, 3])
+    found = run("profile", path, "--per-op", "--threads", "1,2", "--seconds", 1, "--json")
+    assert found.code == 0, found.err
+    assert len(found.json["measurements"]) == len(found.json["untimed"]) == 2
+    assert found.err.count("cannot be timed one by one") == 1
