@@ -15,8 +15,13 @@ from small_networks import network
 from edgekit import registry
 
 # Of a dark image that is the logarithm of a negative number; of noise it is not.
-DARK = network("x = x + torch.log(given.mean((1, 2, 3), keepdim=True) + 1.95)").replace(
-    "x = self.relu", "given = x; x = self.relu"
+DARK = (
+    network()
+    .replace("x = self.relu", "image = x; x = self.relu")
+    .replace(
+        "return self.scores(x)",
+        "return self.scores(x) + torch.log(image.mean((1, 2, 3)) + 1.95)[:, None]",
+    )
 )
 # OpenVINO's ReLU makes 0 of what is no number.
 FAULTS = {
