@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import time
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import InputError, OutputError, UsageError
+from edgekit.errors import EdgekitError, InputError, OutputError, UsageError
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -23,8 +24,21 @@ CREATE TABLE IF NOT EXISTS steps (
     series TEXT, step INTEGER, record TEXT NOT NULL, PRIMARY KEY (series, step));
 CREATE TABLE IF NOT EXISTS events (
     at TEXT, kind TEXT NOT NULL, series TEXT, step INTEGER, record TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, sha256 TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS seconds (what TEXT PRIMARY KEY, value REAL NOT NULL);
 """
+
+
+_ADVICE = "restore it from a copy, or begin anew with another folder (-o)"
+
+
+def _is_of_search(path: Path) -> bool:
+    return path.name == "start.pt" or path.match("step-[0-9]*")
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +84,8 @@ class Journal:
 
     Raises:
         UsageError: it is of another search.
-        InputError: the file cannot be used.
+        InputError: the file cannot be used, or it or files that the search has written were
+            altered.
     """
 
     def __init__(self, path: Path, facts: Mapping[str, str]) -> None:
@@ -80,16 +95,48 @@ class Journal:
             self._connection = sqlite3.connect(path, isolation_level=None)
             self._connection.executescript(_TABLES)
             self._compare(path, facts)
+            self._check_files()
         except sqlite3.Error as error:
             self.close()
             raise InputError(f"{path} is no journal of a search ({error})") from error
-        except UsageError:
+        except EdgekitError:
             self.close()
             raise
+
+    def _check_files(self) -> None:
+        """Refuses to go on from files that are not those that the search has written."""
+        folder = self._path.parent
+        for name, sha256 in self._execute("SELECT path, sha256 FROM files ORDER BY path"):
+            file = folder / name
+            if not file.is_file():
+                raise InputError(f"{file}, which the search has written, is gone: {_ADVICE}")
+            if _digest(file) != sha256:
+                raise InputError(f"{file} was altered since the search has written it: {_ADVICE}")
+        done = self._execute(
+            "SELECT count(*) FROM steps WHERE series IN ('start', 'netadapt')"
+        ).fetchone()[0]
+        for step in folder.glob("step-[0-9]*"):
+            # A search that was ended may have begun one step more than it knows.
+            if step.name[5:].isdecimal() and int(step.name[5:]) > done:
+                raise InputError(f"{self._path} knows {done} steps, and there is {step}: {_ADVICE}")
+
+    def wrote(self, *files: Path) -> None:
+        """Notes files of the search's folder, which have to be the same when it goes on."""
+        folder = self._path.parent
+        for file in files:
+            self._execute(
+                "INSERT OR REPLACE INTO files VALUES (?, ?)",
+                (str(file.relative_to(folder)), _digest(file)),
+            )
 
     def _compare(self, path: Path, facts: Mapping[str, str]) -> None:
         known = dict(self._connection.execute("SELECT name, value FROM facts").fetchall())
         if not known:
+            left = [p.name for p in path.parent.iterdir() if _is_of_search(p)]
+            if left:
+                raise InputError(
+                    f"{path} is empty, and there is {min(left)} of the search: {_ADVICE}"
+                )
             self._connection.execute("BEGIN")
             self._connection.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
             self._connection.execute("COMMIT")

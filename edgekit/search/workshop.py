@@ -75,6 +75,7 @@ class Workshop:
         if not file.exists():
             state = task.model.module.state_dict()
             save_checkpoint(file, self._checkpoint(task.spec, state, task.facts))
+            journal.wrote(file)
         self.first = file.read_bytes()
         setup = Setup(
             task.words, self.options.seed, self.first, self.options.selection_images,
@@ -252,6 +253,7 @@ class Workshop:
             checkpoint=str(file.relative_to(self.out)),
             artifact=str(exported.path.relative_to(self.out)),
         )
+        self.journal.wrote(*(path for path in self.folder(place).iterdir() if path.is_file()))
         self.journal.finish(place, to_json(step))
         return step
 

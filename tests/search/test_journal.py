@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from edgekit.errors import InputError, OutputError, UsageError
+from edgekit.locks import one_writer
 from edgekit.search.journal import Journal, Place, Scored
 
 FACTS = {"network": "a (123)", "data": "digits"}
@@ -53,11 +54,11 @@ def test_the_difference_to_another_search_is_named(tmp_path: Path) -> None:
 
 
 def test_a_second_search_is_refused(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "j.sqlite", FACTS)
-    with pytest.raises(UsageError, match="another search is at work"):
-        Journal(tmp_path / "j.sqlite", FACTS)
-    journal.close()
-    Journal(tmp_path / "j.sqlite", FACTS).close()
+    refused = pytest.raises(UsageError, match="another search is at work")
+    with one_writer(tmp_path, "search"), refused, one_writer(tmp_path, "search"):
+        pass
+    with one_writer(tmp_path, "search"):
+        pass
 
 
 def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
@@ -75,3 +76,32 @@ def test_a_full_disk_leaves_what_there_is(tmp_path: Path) -> None:
             journal.note("said", Place("start", 0), {"text": "b" * 10**5})
     with Journal(tmp_path / "j.sqlite", FACTS) as journal:
         assert journal.events("said") == [{"text": "a"}]
+
+
+def test_a_journal_goes_on_only_with_the_files_that_it_knows(tmp_path: Path) -> None:
+    step = tmp_path / "step-00"
+    step.mkdir()
+    (step / "model.pt").write_bytes(b"weights")
+    (tmp_path / "step-00" / "later.pt").write_bytes(b"of a step that was not finished")
+    path = tmp_path / "new" / "journal.sqlite"
+    path.parent.mkdir()
+    step.rename(path.parent / "step-00")
+    file = path.parent / "step-00" / "model.pt"
+    with pytest.raises(InputError, match="is empty, and there is step-00 of the search"):
+        Journal(path, {"data": "digits"})
+    file.parent.rename(tmp_path / "step-00")
+    with Journal(path, {"data": "digits"}) as journal:
+        (tmp_path / "step-00").rename(file.parent)
+        journal.wrote(file)
+        journal.finish(Place("start", 0), {})
+    Journal(path, {"data": "digits"}).close()
+    file.write_bytes(b"others")
+    with pytest.raises(InputError, match=r"model\.pt was altered since the search has written it"):
+        Journal(path, {"data": "digits"})
+    file.unlink()
+    with pytest.raises(InputError, match=r"model\.pt, which the search has written, is gone"):
+        Journal(path, {"data": "digits"})
+    file.write_bytes(b"weights")
+    (path.parent / "step-02").mkdir()
+    with pytest.raises(InputError, match=r"knows 1 steps, and there is .*step-02"):
+        Journal(path, {"data": "digits"})

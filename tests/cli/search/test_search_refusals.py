@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -130,3 +133,44 @@ def test_an_energy_budget_needs_a_meter(run: CommandLine, trained: Path) -> None
     result = run("search", trained, "--budget", "energy=0.8x", *QUICK, "-o", "s")
     assert result.code == 5
     assert "a budget of energy needs a meter, as an estimate is no measurement" in result.message
+
+
+def _emptied(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "journal.sqlite")) as journal:
+        for table in ("facts", "steps", "events", "candidates", "files", "seconds"):
+            journal.execute(f"DELETE FROM {table}")
+        journal.commit()
+
+
+def _without_steps(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "journal.sqlite")) as journal:
+        journal.execute("DELETE FROM steps")
+        journal.commit()
+
+
+ALTERED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "nothing": (lambda s: (s / "journal.sqlite").write_bytes(b""), "is empty, and there is start"),
+    "no rows": (_emptied, "is empty, and there is start.pt of the search"),
+    "no steps": (_without_steps, "knows 0 steps, and there is s/step-0"),
+    "network": (lambda s: _scribble(s / "step-01" / "model.pt"), "step-01/model.pt was altered"),
+    "start": (lambda s: _scribble(s / "start.pt"), "start.pt was altered"),
+    "gone": (lambda s: (s / "step-01" / "model.pt").unlink(), "model.pt, which the search has"),
+}
+
+
+def _scribble(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+
+
+@pytest.mark.parametrize("what", ALTERED)
+def test_a_search_goes_on_only_with_what_it_has_written(
+    what: str, run: CommandLine, searched: Path, trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(searched, tmp_path / "s")
+    alter, named = ALTERED[what]
+    alter(tmp_path / "s")
+    words = ("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "s", "--resume")
+    result = run(*words)
+    assert result.code == 3, result.err
+    assert named in result.message
+    assert "restore it from a copy, or begin anew with another folder (-o)" in result.message
