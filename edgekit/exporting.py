@@ -26,7 +26,18 @@ from edgekit.contract import (
     finished,
     rejected_path,
 )
-from edgekit.core import Agreement, Artifact, Quantizing, Rung, Scheme, Target, TensorSpec, to_json
+from edgekit.core import (
+    Agreement,
+    Artifact,
+    Quantizing,
+    Rung,
+    Scheme,
+    Target,
+    TensorSpec,
+    reason,
+    reason_with_layer,
+    to_json,
+)
 from edgekit.core.names import file_name, shown
 from edgekit.data.scores import check_kind
 from edgekit.devices import host
@@ -56,7 +67,6 @@ from edgekit.verification.artifact import (
     diagnose,
     layers_of,
     make_reference,
-    reason,
     rounding_grows,
     running,
 )
@@ -395,7 +405,7 @@ def _retraining(
             raise
         except Exception as error:  # networks of users raise everything there is
             raise ModelError(
-                f"'{model.words}' cannot be trained for integers: {reason(error)}"
+                f"'{model.words}' cannot be trained for integers: {reason_with_layer(error)}"
             ) from error
 
     return lambda scheme: trained(63 if scheme.forms.get(WEIGHTS) == SMALL_WEIGHTS else 127)
@@ -484,7 +494,8 @@ def _conversion(words: str, target: Target) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in WRITING_FAILED:
             raise
         raise ModelError(
-            f"'{words}' cannot be converted to {target.name}: {reason(error)} (-v shows all)"
+            f"'{words}' cannot be converted to {target.name}: {reason_with_layer(error)} "
+            f"(-v shows all)"
         ) from error
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.core import TensorSpec, silent_import
+from edgekit.core import TensorSpec, reason, silent_import
 from edgekit.errors import InputError
 from exporters._inputs import closed, fixed_batch, number_of, numbers_only
 from exporters._onnx_quantizer import TYPES_KEY, interface_notes
@@ -44,8 +44,7 @@ def open_session(
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a class of its own per status code
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{path} cannot be loaded by ONNX Runtime: {reason}") from error
+        raise InputError(f"{path} cannot be loaded by ONNX Runtime: {reason(error)}") from error
 
 
 class OnnxRunner:

@@ -22,6 +22,7 @@ from edgekit.core import (
     Runner,
     Scheme,
     TensorSpec,
+    reason,
     silent_import,
 )
 from edgekit.errors import InputError, ModelError
@@ -322,7 +323,7 @@ def _request(graph: Any, path: Path, threads: int | None, counters: bool = False
 
 
 def _not_compiled(path: Path, error: RuntimeError) -> ModelError:
-    return ModelError(f"{path} cannot be compiled by OpenVINO: {_reason(error)}")
+    return ModelError(f"{path} cannot be compiled by OpenVINO: {reason(error)}")
 
 
 def _tensor_spec(port: Any, layout: str) -> TensorSpec:
@@ -354,12 +355,6 @@ def _openvino() -> ModuleType:
     """Imports OpenVINO."""
     module: ModuleType = silent_import("openvino", TARGET.environment())
     return module
-
-
-def _reason(error: RuntimeError) -> str:
-    """The last line of a message of OpenVINO, which begins with places in its own source."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next(filter(None, reversed(lines)), type(error).__name__)
 
 
 def _read(path: Path) -> Any:

@@ -35,6 +35,7 @@ from edgekit.core.protocols import (
     Runner,
     Target,
 )
+from edgekit.core.reasons import reason, reason_with_layer
 from edgekit.core.records import (
     DYNAMIC,
     FLOAT_SCHEMES,
@@ -98,6 +99,8 @@ __all__ = [
     "from_json",
     "keep_silent",
     "printable",
+    "reason",
+    "reason_with_layer",
     "silent_import",
     "to_json",
     "write_csv",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgekit import registry
-from edgekit.core import Energy, Meter
+from edgekit.core import Energy, Meter, reason_with_layer
 from edgekit.errors import EdgekitError, MeterError, UnavailableError
 from edgekit.measure import energy
 from edgekit.measure.energy import Window
@@ -151,8 +151,7 @@ def _reason(error: Exception) -> str:
     """Why there is no estimate, in a line."""
     if isinstance(error, EdgekitError):
         return str(error)
-    text = next(iter(str(error).strip().splitlines()), "")
-    return f"no estimate of energy: {type(error).__name__}: {text}"
+    return f"no estimate of energy: {reason_with_layer(error)}"
 
 
 def estimate(subject: Subject) -> Energy:

@@ -27,7 +27,7 @@ from typing import Any, TextIO, TypeVar
 
 import numpy as np
 
-from edgekit.core import to_json
+from edgekit.core import reason_with_layer, to_json
 from edgekit.errors import EdgekitError
 from edgekit.isolation import bounds
 from edgekit.measure.subjects import Subject, flush_denormals, open_subject, reference
@@ -280,13 +280,13 @@ def _send(answers: TextIO, answer: dict[str, Any]) -> None:
 
 
 def told(error: Exception) -> str:
-    """An error of a runtime or of the user's network: its class, first line, and place."""
-    text = next(iter(str(error).strip().splitlines()), "")
+    """An error of a runtime or of the user's network: its class, cause, and place."""
+    text, kind = reason_with_layer(error), type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)
     own = Path(__file__).parent
     inner = [f for f in frames if own not in Path(f.filename).parents]
     where = f" ({inner[-1].filename}:{inner[-1].lineno})" if inner else ""
-    return f"{type(error).__name__}: {text}{where}"
+    return f"{text if text.startswith(kind) else f'{kind}: {text}'}{where}"
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgekit.core import reason, reason_with_layer
 from edgekit.errors import ModelError
 from edgekit.models.copying import own_copy
 from edgekit.models.zeros import zero_layers
@@ -66,7 +67,7 @@ def open_callable(words: str) -> nn.Module:
             f"importable from here"
         ) from error
     except AttributeError as error:
-        raise ModelError(f"'{words}': {_first_line(error)}") from error
+        raise ModelError(f"'{words}': {reason(error)}") from error
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise ModelError(f"'{words}' raised {with_kind(error)}") from error
     made = found if isinstance(found, nn.Module) else _called(found, words)
@@ -107,13 +108,9 @@ def _arguments(found: Any) -> list[str]:
 
 
 def with_kind(error: BaseException) -> str:
-    """The kind of an exception and the first line of what it says."""
-    first = _first_line(error)
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    """The kind of an exception, what it says, and the layer of the network that raised it."""
+    text, kind = reason_with_layer(error), type(error).__name__
+    return text if text.startswith(kind) else f"{kind}: {text}"
 
 
 def try_forward(module: nn.Module, images: Tensor, words: str) -> Tensor:
@@ -136,7 +133,7 @@ def try_forward(module: nn.Module, images: Tensor, words: str) -> Tensor:
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         size = tuple(images.shape)
         raise ModelError(
-            f"'{words}' cannot take an input of shape {size}{mode}: {with_kind(error)}"
+            f"'{words}' cannot take an input of shape {size}{mode}: {reason_with_layer(error)}"
         ) from error
     if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[0] != len(images):
         found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__

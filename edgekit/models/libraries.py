@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from edgekit.core import Preprocessing
+from edgekit.core import Preprocessing, reason
 from edgekit.errors import ModelError, UnavailableError, UnknownNameError
 from edgekit.registry import needed_packages
 
@@ -93,10 +93,9 @@ def _imported(library: str) -> Any:
     except ModuleNotFoundError:
         raise
     except (ImportError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
         raise UnavailableError(
-            f"{library} is installed, but does not work with this PyTorch ({reason}): install the "
-            f"builds of torch and torchvision that belong together"
+            f"{library} is installed, but does not work with this PyTorch ({reason(error)}): "
+            f"install the builds of torch and torchvision that belong together"
         ) from error
 
 
@@ -104,4 +103,4 @@ def _built(words: str, make: Callable[[], nn.Module]) -> nn.Module:
     try:
         return make()
     except Exception as error:  # whatever the library's constructors raise
-        raise ModelError(f"'{words}' cannot be built: {error}") from error
+        raise ModelError(f"'{words}' cannot be built: {reason(error)}") from error

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgekit.core import reason
 from edgekit.core.reading import check_file, parse_json
 from edgekit.errors import CheckpointError, ModelError
 from edgekit.models.weights import check_parts, refuse_torchscript
@@ -86,9 +87,8 @@ def open_program(path: Path, resolution: int | None) -> tuple[Program, int]:
             program = torch.export.load(path)
     except Exception as error:  # the reader raises everything there is on damaged files
         cause = logged.error or error
-        reason = next(iter(str(cause).splitlines()), type(cause).__name__)
         raise CheckpointError(
-            f"{path} cannot be read as an exported program ({reason}): export it again with "
+            f"{path} cannot be read as an exported program ({reason(cause)}): export it again with "
             f"torch.export.save and this PyTorch, {torch.__version__}"
         ) from error
     batch, side = _input(path, program, resolution)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgekit.core import ModelSpec, Scheme, Target, canonical_json, to_json
+from edgekit.core import ModelSpec, Scheme, Target, canonical_json, reason_with_layer, to_json
 from edgekit.errors import EdgekitError, ModelError, OutputError, UnavailableError
 from edgekit.lowering import lower
 from edgekit.models import family_of
@@ -245,7 +245,8 @@ def _write_module(
         raise
     except Exception as error:  # converters raise everything there is
         raise ModelError(
-            f"{part.name} of '{spec.name}' cannot be written for {target.name}: {error}"
+            f"{part.name} of '{spec.name}' cannot be written for {target.name}: "
+            f"{reason_with_layer(error)}"
         ) from error
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgekit.core import ModelSpec
+from edgekit.core import ModelSpec, reason_with_layer
 from edgekit.errors import EdgekitError, ModelError
 from edgekit.models.adapted import FAMILY_NAME, Place, build, length
 from edgekit.models.copying import own_copy
@@ -64,10 +64,9 @@ def discovered(model: Model) -> Model:
     except EdgekitError:
         raise
     except (Exception, SystemExit) as error:  # Torch-Pruning and the user's code raise anything
-        reason = next(iter(str(error).splitlines()), "")
         raise ModelError(
             f"Torch-Pruning cannot find the groups of channels of '{model.words}' "
-            f"({type(error).__name__}: {reason})"
+            f"({type(error).__name__}: {reason_with_layer(error)})"
         ) from error
     spec = ModelSpec(
         name=model.name,

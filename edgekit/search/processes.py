@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any, Protocol
 
+from edgekit.core import reason_with_layer
 from edgekit.errors import EdgekitError, ModelError
 from edgekit.isolation.bounds import die_with
 from edgekit.signals import leave_to_parent
@@ -255,5 +256,5 @@ class Worker:
 
 def in_a_line(error: BaseException) -> str:
     """An odd exception, for a record."""
-    text = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {text}"
+    text, kind = reason_with_layer(error), type(error).__name__
+    return text if text.startswith(kind) else f"{kind}: {text}"

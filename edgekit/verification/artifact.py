@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
 from edgekit.contract import load
-from edgekit.core import Agreement, Inspectable, Preprocessing, Target
+from edgekit.core import (
+    Agreement,
+    Inspectable,
+    Preprocessing,
+    Target,
+    reason,
+    reason_with_layer,
+)
 from edgekit.data import open_source, preprocess
 from edgekit.data.finite import check_finite
 from edgekit.data.scores import kind_of
@@ -66,8 +72,6 @@ from edgekit.verification.samples import (
 )
 
 Images = NDArray[np.float32]
-
-_TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -193,20 +197,12 @@ def running(path: Path, format_: Target) -> Iterator[None]:
             yield
     except EdgekitError:
         raise
-    except Exception as error:  # runtimes raise everything there is
+    except (Exception, SystemExit) as error:  # runtimes and networks raise everything there is
         if isinstance(error, OSError) and error.errno in WRITING_FAILED:
             raise
         raise ModelError(
-            f"{path} cannot be run by {format_.runtime}: {reason(error)} (-v shows all)"
+            f"{path} cannot be run by {format_.runtime}: {reason_with_layer(error)} (-v shows all)"
         ) from error
-
-
-def reason(error: BaseException) -> str:
-    """The first line of what went wrong first; wrappers say what to report to whom instead."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in _TERMINAL_CODES.sub("", str(error)).splitlines()]
-    return next(filter(None, lines), type(error).__name__)
 
 
 def agreement_with(
@@ -275,7 +271,7 @@ def diagnose(
     try:
         return find_divergence(reference, target, path, precision, isolated=isolated), None
     except Exception as error:  # runtimes raise everything there is, and on such files most of all
-        return None, reason(error)
+        return None, reason_with_layer(error)
 
 
 def find_divergence(

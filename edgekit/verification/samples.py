@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.core import ImageSource, Preprocessing
+from edgekit.core import ImageSource, Preprocessing, reason_with_layer
 from edgekit.data.preprocess import normalize, resize_and_crop
 from edgekit.data.synthetic import noise_images
-from edgekit.errors import DataError
+from edgekit.errors import DataError, EdgekitError, ModelError
 
 REAL_COUNT = 256
 NOISE_COUNT = 100
@@ -109,13 +111,27 @@ def reference_scores(
     Args:
         channels_last: lay the images in memory as NHWC: up to twice as fast, for networks that
             do not mind (views of what lies so may be refused).
+
+    Raises:
+        ModelError: the network fails; with the layer that does.
     """
     import torch
 
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    with torch.inference_mode():
+    with _forward(), torch.inference_mode():
         tensor = torch.from_numpy(np.ascontiguousarray(images)).contiguous(memory_format=layout)
         batches = torch.split(tensor, BATCH)
         # Cloned: a network may hand out the same memory each time.
         scores: NDArray[np.float32] = torch.cat([module(b).clone() for b in batches]).numpy()
     return scores
+
+
+@contextmanager
+def _forward() -> Iterator[None]:
+    """Turns whatever a network raises into one sentence."""
+    try:
+        yield
+    except EdgekitError:
+        raise
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        raise ModelError(f"the network fails on an image: {reason_with_layer(error)}") from error

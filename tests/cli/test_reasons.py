@@ -1,0 +1,185 @@
+"""Whatever other people's code raises becomes one line that says why, and where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import CommandLine
+from torch import nn
+
+from edgekit import registry
+from edgekit.core import reason, reason_with_layer
+
+UNCONVERTED = """Check 'false' failed at src/frontends/common_translators/report.cpp:151:
+FrontEnd API failed with OpConversionFailure:
+Model wasn't fully converted. Failed operations detailed log:
+-- prim::Constant with a message:
+None constant cannot be converted to OpenVINO opset and should be removed by consuming operation.
+Summary:
+-- No conversion rule found for operations: aten::vdot
+-- Conversion is failed for: prim::Constant
+"""
+NOT_COMPILED = """Exception from src/inference/src/cpp/core.cpp:117:
+Exception from src/inference/src/dev/plugin.cpp:54:
+Check 'any_of(scale.size(), OC, 1U)' failed at src/plugins/intel_cpu/src/composer.cpp:526
+
+
+"""
+RUNNING = (
+    "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Reshape node. "
+    "Name:'x/Reshape' Status Message: /src/onnxruntime/core/reshape_helper.h:45 wrong sizes"
+)
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+ERRORS: dict[str, tuple[BaseException, str]] = {
+    "operator": (RuntimeError(UNCONVERTED), "No conversion rule found for operations: aten::vdot"),
+    "check": (
+        RuntimeError(NOT_COMPILED),
+        "RuntimeError: 'any_of(scale.size(), OC, 1U)' does not hold",
+    ),
+    "status": (
+        RuntimeError(RUNNING),
+        "Non-zero status code returned while running Reshape node. Name:'x/Reshape' Status "
+        "Message: wrong sizes",
+    ),
+    "key": (KeyError(0), "KeyError: 0"),
+    "empty": (ValueError(), "ValueError"),
+    "lines": (
+        RuntimeError("\n\n  the second line tells  \nnot the third"),
+        "the second line tells",
+    ),
+    "exit": (SystemExit(3), "SystemExit: 3"),
+    "escape": (TypeError("\x1b[96mno\x1b[0m \x07bell"), "TypeError: no bell"),
+    "native": (RuntimeError("std::bad_alloc"), "RuntimeError: std::bad_alloc"),
+    "mute": (MuteError(), "MuteError"),
+    "long": (RuntimeError("much " * 500), "much " * 79 + "mu..."),
+    "system": (OSError(28, "No space left on device"), "OSError: No space left on device"),
+}
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_one_line_of_any_exception(kind: str) -> None:
+    error, expected = ERRORS[kind]
+    found = reason(error)
+    assert found == expected or kind == "check"
+    assert "any_of(scale.size(), OC, 1U)' does not hold" in found or kind != "check"
+    assert len(found) <= 400
+    assert not re.search(r"[\x00-\x1f]", found)
+
+
+def test_the_cause_counts_and_its_wrapper_where_it_says_nothing() -> None:
+    outer = RuntimeError("report this to somebody else")
+    outer.__cause__ = KeyError("weight")
+    assert reason(outer) == "KeyError: 'weight'"
+    outer.__cause__ = ValueError()
+    assert reason(outer) == "report this to somebody else"
+    outer.__cause__ = outer
+    assert reason(outer) == "report this to somebody else"
+
+
+class Broken(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise KeyError(0)
+
+
+def test_the_layer_is_named() -> None:
+    model = nn.Sequential(nn.Identity(), nn.Sequential(nn.ReLU(), Broken()))
+    with pytest.raises(KeyError) as caught:
+        model(torch.zeros(1))
+    assert reason_with_layer(caught.value) == "KeyError: 0 (in layer '1.1', Broken)"
+
+
+OWN = """
+class Fails(nn.Module):
+    def forward(self, x):
+        if x.shape[0] > FROM or x.abs().max() > LIMIT:
+            raise RAISED
+        return x
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.inner, self.scores = nn.Conv2d(3, 8, 3, 2), Fails(), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.scores(self.inner(self.first(x)).relu().mean((2, 3)))
+"""
+RAISED = {
+    "KeyError(0)": "KeyError: 0 (in layer 'inner', Fails)",
+    "SystemExit(3)": "SystemExit: 3 (in layer 'inner', Fails)",
+    "ValueError()": "ValueError (in layer 'inner', Fails)",
+    "RuntimeError('\\n\\nnobody knows this layer\\nmore')": "nobody knows this layer (in layer",
+}
+
+
+@pytest.mark.parametrize("raised", RAISED)
+@pytest.mark.parametrize("command", ["describe", "export", "predict"])
+def test_networks_that_raise(
+    command: str, raised: str, run: CommandLine, module: Callable[[str], str], tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.full((16, 16, 3), 255, np.uint8)).save(tmp_path / "white.png")
+    text = OWN.replace("RAISED", raised).replace("FROM", "99").replace("LIMIT", "-1")
+    words = (f"{module(text)}:Net", "--resolution", "16")
+    more = {"describe": (), "export": ("-t", "onnx"), "predict": ()}[command]
+    images = ("white.png",) if command == "predict" else ()
+    result = run(command, words[0], *images, *words[1:], *more)
+    assert result.code == 3
+    assert RAISED[raised] in result.message
+    assert len(result.message.splitlines()) == 1
+
+
+SEAMS: dict[str, BaseException] = {
+    "lines": RuntimeError(NOT_COMPILED),
+    "empty": ValueError(),
+    "key": KeyError(0),
+    "exit": SystemExit(3),
+}
+
+
+@pytest.mark.parametrize("seam", ["export", "open", "run"])
+@pytest.mark.parametrize("kind", SEAMS)
+@pytest.mark.parametrize("target", ["onnx", "openvino", "tflite"])
+def test_converters_and_runtimes_that_raise(
+    target: str,
+    kind: str,
+    seam: str,
+    run: CommandLine,
+    module: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object, **__: object) -> object:
+        raise SEAMS[kind]
+
+    format_ = registry.target(target)
+    opened = type(format_).open
+    if seam == "run":
+
+        def broken(*arguments: object, **options: object) -> object:
+            runner = opened(*arguments, **options)  # type: ignore[arg-type]
+            monkeypatch.setattr(type(runner), "run", fails)
+            return runner
+
+        monkeypatch.setattr(type(format_), "open", broken)
+    else:
+        monkeypatch.setattr(type(format_), seam, fails)
+    text = OWN.replace("RAISED", "KeyError(0)").replace("FROM", "99").replace("LIMIT", "1e9")
+    name = module(text.replace("if x.shape[0] > 99 or x.abs().max() > 1e9:", "if False:"))
+    result = run("export", f"{name}:Net", "--resolution", "16", "-t", target)
+    assert result.code == 3, result.err
+    assert reason(SEAMS[kind]) in result.message
+    assert len(result.message.splitlines()) == 1
+    said = "cannot be run by" if seam == "run" else f"cannot be converted to {target}"
+    assert said in result.message
