@@ -8,6 +8,7 @@ what crosses over is plain arrays. Where there is no safe fork (Windows, macOS),
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import signal
 import socket
@@ -200,6 +201,7 @@ def _serve(
     code = 1
     try:
         bounds.die_with(parent)
+        faulthandler.disable()  # a crash is told by the one that asks
         for number in (signal.SIGINT, signal.SIGHUP):  # they are for the one that asks
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
