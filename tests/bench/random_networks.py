@@ -371,9 +371,7 @@ def described(draw: Draw) -> Described:
     shape: Shape = (16, SIDE // 2, SIDE // 2)
     for _ in range(draw(st.integers(2, 6))):
         kind = draw(st.sampled_from([*BLOCKS, *BLOCKS, *POINTWISE]))
-        arguments = (
-            POINTWISE[kind][0](draw) if kind in POINTWISE else BLOCKS[kind][0](draw, shape)
-        )
+        arguments = POINTWISE[kind][0](draw) if kind in POINTWISE else BLOCKS[kind][0](draw, shape)
         with torch.no_grad():
             after = tuple(made(kind, arguments, shape).eval()(torch.zeros(1, *shape)).shape[1:])
         if len(after) != 3 or min(after) < 1 or np.prod(after) > 40_000:
@@ -484,9 +482,7 @@ def judged(module: nn.Module, folder: Path, layers: Described) -> dict[str, Any]
             begin = time.perf_counter()
             results: tuple[Any, ...] = ()
             try:
-                results = tuple(
-                    export(model, [target], [precision], out=folder, integers=integers)
-                )
+                results = tuple(export(model, [target], [precision], out=folder, integers=integers))
             except EdgekitError as error:
                 results = tuple(error.results)
                 said = str(error)

@@ -19,9 +19,10 @@ EXACT = (
 """Whose files in float32 follow the network to `LEAST_DB`."""
 
 LEAST_DB = 100.0
-INTEGERS = ("faint_class", "uneven_pool", "mix_tokens", "l2")
-# What integers cost these networks: 'plain' itself has 24 to 40 dB, by target and precision.
-LEAST_INTEGER_DB = 18.0
+INTEGERS = ("plain", "faint_class", "uneven_pool", "mix_tokens", "l2")
+LEAST_INTEGER_DB = 11.0
+"""'plain' has 14 to 15 dB in int8 on every target, nearly all of it for the noise among the images.
+A class without its bias, or a product of zeros, leaves less than 6."""
 
 
 @pytest.fixture
@@ -42,16 +43,25 @@ def test_files_in_float_follow_the_network(
     assert min(found.values()) >= LEAST_DB, found
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+def _of_integers() -> list[object]:
+    """Target and precision; those that take long are slow, but for int8."""
+    return [
+        pytest.param(name, precision, marks=() if quick else pytest.mark.slow)
+        for name in registry.TARGETS
+        for precision, scheme in registry.target(name).schemes.items()
+        if scheme.weights == "int8" and precision != "int8-mixed"
+        for quick in [precision == "int8" or name == "tflite"]
+    ]
+
+
+@pytest.mark.parametrize(("target", "precision"), _of_integers())
 @pytest.mark.parametrize("name", INTEGERS)
 def test_files_of_integers_follow_the_network(
-    run: CommandLine, hard: Callable[[str], str], name: str, target: str
+    run: CommandLine, hard: Callable[[str], str], name: str, target: str, precision: str
 ) -> None:
-    schemes = registry.target(target).schemes
-    precisions = [p for p, scheme in schemes.items() if scheme.weights == "int8"]
     result = run(
         "export", hard(name), "--resolution", 32, "-t", target, "-o", "out", "--json",
-        "-p", ",".join(p for p in precisions if p != "int8-mixed"), "--calibration", "synthetic",
+        "-p", precision, "--calibration", "synthetic",
     )  # fmt: skip
     assert result.code == 0, result.err
     found = {one["precision"]: one["agreement"]["sqnr_db"] for one in result.json["artifacts"]}
