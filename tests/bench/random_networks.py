@@ -486,7 +486,7 @@ def judged(module: nn.Module, folder: Path, layers: Described) -> dict[str, Any]
             except EdgekitError as error:
                 results = tuple(error.results)
                 said = str(error)
-                if not results and not error.exit_code == 3:
+                if not results and error.exit_code != 3:
                     entry["found"].append({"kind": "raw", "file": key, "said": said[:600]})
                 entry["files"][key] = {"said": said[:600]}
             except Exception:
