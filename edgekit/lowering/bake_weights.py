@@ -39,9 +39,20 @@ class BakeWeights:
                     remove(module, norm.name)
                 if parametrize.is_parametrized(module):
                     assert isinstance(module.parametrizations, nn.ModuleDict)
+                    _give_own_class(module)
                     for name in list(module.parametrizations):
                         parametrize.remove_parametrizations(module, name)
         return model
+
+
+def _give_own_class(module: nn.Module) -> None:
+    """A class like that of a module, for it alone.
+
+    A parametrization is a property of the class, which copies share: taking it away from one would
+    take it away from all.
+    """
+    kind = type(module)
+    module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
 
 
 def _norms(module: nn.Module) -> Iterator[WeightNorm | SpectralNorm]:

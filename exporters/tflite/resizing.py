@@ -41,16 +41,34 @@ def upsample_nearest2d(
 ) -> Value:
     """The pixels at ``floor(i / factor)``."""
     del output_size  # the shape of the result tells
-    factors = scale_factors or (scales_h, scales_w)
+    return _nearest(low, x, scale_factors or (scales_h, scales_w), centred=False)
+
+
+@operator("_upsample_nearest_exact2d.vec", "_upsample_nearest_exact2d.default")
+def upsample_nearest_exact2d(
+    low: Lowering,
+    x: Value,
+    output_size: Sequence[int] | None,
+    scale_factors: Sequence[float] | None = None,
+    scales_h: float | None = None,
+    scales_w: float | None = None,
+) -> Value:
+    """The pixels at ``floor((i + 0.5) / factor)``."""
+    del output_size
+    return _nearest(low, x, scale_factors or (scales_h, scales_w), centred=True)
+
+
+def _nearest(low: Lowering, x: Value, factors: Sequence[float | None], *, centred: bool) -> Value:
     own, asked = [], []
     for before, after, factor in zip(x.shape[2:], low.shape[2:], factors, strict=True):
-        places = np.arange(after, dtype=np.float32)
+        places = np.arange(after, dtype=np.float32) + np.float32(0.5 if centred else 0)
         step = np.float32(1 / factor if factor else before / after)
         asked.append(np.minimum(np.floor(places * step), before - 1).astype(np.int32))
         own.append(np.floor(places * np.float32(before / after)).astype(np.int32))
     if all(map(np.array_equal, own, asked)):
         sizes = low.constant(np.array(low.shape[2:], np.int32))
-        return low.compute("RESIZE_NEAREST_NEIGHBOR", [low.stored(x), sizes])
+        centres = {"halfPixelCenters": True} if centred else {}
+        return low.compute("RESIZE_NEAREST_NEIGHBOR", [low.stored(x), sizes], **centres)
     # The operator knows both sizes only, PyTorch goes by the factor where one was given.
     shape = list(x.shape)
     for dim, where in zip((2, 3), asked, strict=True):

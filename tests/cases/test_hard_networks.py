@@ -14,7 +14,7 @@ from edgekit import registry
 
 EXACT = (
     "plain", "faint_class", "uneven_pool", "mix_tokens", "l2", "bilinear", "inplace",
-    "chunk_inplace", "softmax", "sigmoid1", "conv1x1_pad", "wnorm", "nearest_exact", "group_norm",
+    "chunk_inplace", "conv1x1_pad", "wnorm", "nearest_exact", "group_norm",
 )  # fmt: skip
 """Whose files in float32 follow the network to `LEAST_DB`."""
 

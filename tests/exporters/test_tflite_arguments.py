@@ -57,6 +57,8 @@ def call(name: str, *args: Any, shape: Any = IMAGE, refused: str = "", **kw: Any
 FLAT, ROWS, MATRICES = (1, 120), (6, 20), (4, 6, 5)
 POSITIVE = weight(4).abs() + 0.5
 
+NEAREST = ("upsample_nearest", "_upsample_nearest_exact")
+
 CASES = [
     *(call(n) for n in (
         "abs", "alias", "detach", "detach_", "exp", "hardsigmoid", "hardsigmoid_", "hardswish",
@@ -175,9 +177,9 @@ CASES = [
     call("softplus", 3), call("softplus", 1, 40), call("softplus", 1, 5, refused="threshold 5"),
     call("split.Tensor", 4, 2), call("split.sizes", [1, 3], 1), call("split_with_sizes", [1, 4], 3),
     call("unbind.int", 1),
-    *(call("upsample_nearest2d", [h, w], *s) for h, w, *s in
+    *(call(f"{n}2d", [h, w], *s) for n in NEAREST for h, w, *s in
       ((9, 4), (9, 4, 1.55, 0.95), (9, 7, 1.5, 1.5))),
-    call("upsample_nearest2d.vec", None, [1.7, 1.3]), call("upsample_nearest2d.vec", [13, 3], None),
+    *(call(f"{n}2d.vec", *s) for n in NEAREST for s in ((None, [1.7, 1.3]), ([13, 3], None))),
     *(call("upsample_bilinear2d", [9, 7], c, *s) for c in (False, True) for s in ((), (1.55, 1.5))),
     *(call("upsample_bilinear2d.vec", None, c, s) for c in (False, True) for s in
       ([1.7, 0.5], [2.0, 2.0])),

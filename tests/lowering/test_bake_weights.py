@@ -48,6 +48,7 @@ def test_computed_weights_become_constants(kind: Callable[[nn.Module], nn.Module
     assert names == ("bake-weights", "fold-batchnorm")
     assert sorted(lowered.state_dict()) == ["0.bias", "0.weight", "2.bias", "2.weight"]
     assert sorted(model.state_dict()) == before
+    assert torch.equal(model(image), expected)
     assert not lowered[2]._forward_pre_hooks
 
 
