@@ -67,8 +67,8 @@ def _nearest(low: Lowering, x: Value, factors: Sequence[float | None], *, centre
         own.append(np.floor(places * np.float32(before / after)).astype(np.int32))
     if all(map(np.array_equal, own, asked)):
         sizes = low.constant(np.array(low.shape[2:], np.int32))
-        centres = {"halfPixelCenters": True} if centred else {}
-        return low.compute("RESIZE_NEAREST_NEIGHBOR", [low.stored(x), sizes], **centres)
+        inputs = [low.stored(x), sizes]
+        return low.compute("RESIZE_NEAREST_NEIGHBOR", inputs, halfPixelCenters=centred)
     # The operator knows both sizes only, PyTorch goes by the factor where one was given.
     shape = list(x.shape)
     for dim, where in zip((2, 3), asked, strict=True):
