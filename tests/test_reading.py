@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,14 @@ def test_deep_json_is_refused(depth: int, opening: str, closing: str) -> None:
 def test_what_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - of the library
         reading.parse_json(text)
+
+
+def test_memory_is_taken_for_what_a_file_has(tmp_path: Path) -> None:
+    """Not for what it might have at most."""
+    path = tmp_path / "small"
+    path.write_bytes(b"x" * 1000)
+    tracemalloc.start()
+    assert len(reading.read_bytes(path)) == 1000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 << 20

@@ -63,6 +63,9 @@ def _check(path: str | Path, found: os.stat_result, most_bytes: int) -> int:
     return found.st_size
 
 
+_BLOCK = 1 << 20
+
+
 def open_file(path: str | Path, most_bytes: int = LARGEST_FILE) -> BufferedReader:
     """Opens a regular file for reading; see `check_file` for what is raised."""
     # Else opening a pipe waits for its other end.
@@ -78,9 +81,12 @@ def open_file(path: str | Path, most_bytes: int = LARGEST_FILE) -> BufferedReade
 def read_bytes(path: str | Path, most_bytes: int = LARGEST_FILE) -> bytes:
     """The bytes of a file; see `check_file` for what is raised."""
     with open_file(path, most_bytes) as file:
-        content = file.read(most_bytes + 1)
-    if len(content) > most_bytes:  # it grew in the meantime
-        raise UnfitFile(path, f"has over {most_bytes:,} bytes", errno.EFBIG)
+        # Not up to the bound at once: Python takes the memory before it reads.
+        content = file.read(os.fstat(file.fileno()).st_size)
+        while more := file.read(_BLOCK):  # it grows, or is one of /proc, whose size is 0
+            content += more
+            if len(content) > most_bytes:
+                raise UnfitFile(path, f"has over {most_bytes:,} bytes", errno.EFBIG)
     return content
 
 
