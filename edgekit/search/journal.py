@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import time
@@ -13,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from edgekit.contract import digest
 from edgekit.errors import EdgekitError, InputError, OutputError, UsageError
 
 _TABLES = """
@@ -34,11 +34,6 @@ _ADVICE = "restore it from a copy, or begin anew with another folder (-o)"
 
 def _is_of_search(path: Path) -> bool:
     return path.name == "start.pt" or path.match("step-[0-9]*")
-
-
-def _digest(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +105,7 @@ class Journal:
             file = folder / name
             if not file.is_file():
                 raise InputError(f"{file}, which the search has written, is gone: {_ADVICE}")
-            if _digest(file) != sha256:
+            if digest([file]) != sha256:
                 raise InputError(f"{file} was altered since the search has written it: {_ADVICE}")
         done = self._execute(
             "SELECT count(*) FROM steps WHERE series IN ('start', 'netadapt')"
@@ -126,7 +121,7 @@ class Journal:
         for file in files:
             self._execute(
                 "INSERT OR REPLACE INTO files VALUES (?, ?)",
-                (str(file.relative_to(folder)), _digest(file)),
+                (str(file.relative_to(folder)), digest([file])),
             )
 
     def _compare(self, path: Path, facts: Mapping[str, str]) -> None:

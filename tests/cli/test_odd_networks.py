@@ -32,7 +32,6 @@ IN_PLACE = {
     "chunks": "a, b = x.chunk(2, 1); a.add_(1.0); b.mul_(a)",
     "a slice": "x[:, :3] *= 2.0",
     "a view": "x.flatten(1).mul_(0.5)",
-    "one channel": "x[:, 3].add_(1.0)",
     "a part of a part": "x[:, 1:][:, :, 2:].clamp_(max=0.3)",
 }
 

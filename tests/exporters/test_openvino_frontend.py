@@ -139,6 +139,15 @@ def test_nearest_exact(kind: str, tmp_path: Path) -> None:
     assert difference(Side([part]), tmp_path / "net.xml") < 1e-5
 
 
+def _one_channel(_: Part, x: Tensor) -> Tensor:
+    x[:, 3].add_(1.0)
+    return x
+
+
+def test_one_channel_that_is_changed_in_place(tmp_path: Path) -> None:
+    assert difference(Side([Part(_one_channel)]), tmp_path / "net.xml") < 1e-5
+
+
 def test_products_of_vectors(tmp_path: Path) -> None:
     part = Part(lambda _, x: x * torch.vdot(x.flatten(), x.flatten()).rsqrt())
     assert difference(Side([part]), tmp_path / "net.xml") < 1e-5
