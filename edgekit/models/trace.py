@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, NamedTuple
 
@@ -76,6 +76,7 @@ class Call:
     """One call of a layer: a module without children, or a convolution or linear layer.
 
     Attributes:
+        layer: of the network that was given, not of the copy that ran.
         output_shape: empty where it gives something other than one tensor.
         steps: what it computed.
     """
@@ -112,12 +113,16 @@ def trace(module: nn.Module, resolution: int, channels: int = 3) -> Trace:
     Args:
         module: takes (1, channels, resolution, resolution); left as it is.
     """
-    module = own_copy(module)
+    copied = own_copy(module)
     image = torch.zeros(1, channels, resolution, resolution)
-    recorder = _Recorder(module, image)
-    with torch.no_grad(), _plain_attention(), _followed(module, recorder), recorder:
-        scores = module(image)
+    recorder = _Recorder(copied, image)
+    with torch.no_grad(), _plain_attention(), _followed(copied, recorder), recorder:
+        scores = copied(image)
     found = recorder.trace
+    found.events = [
+        replace(event, layer=module.get_submodule(event.path)) if isinstance(event, Call) else event
+        for event in found.events
+    ]
     found.results = {
         recorder.buffers[key] for key in map(_key, _tensors(scores)) if key in recorder.buffers
     }

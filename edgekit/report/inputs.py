@@ -6,6 +6,7 @@ has been looked at: samples have to be times, shares have to be shares.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,8 +201,10 @@ def _document(path: Path) -> Any:
         raise InputError(f"{path} is a folder without {SEARCH_FILE}: {EXPECTED}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): {EXPECTED}") from error
-    except ValueError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no JSON, or damaged: {EXPECTED}") from error
+    except ValueError as error:  # says what no document of edgekit's has
+        raise InputError(f"{path} is damaged: {error}: {EXPECTED}") from error
 
 
 def _schema(path: Path) -> object:
