@@ -146,10 +146,10 @@ def _why(artifact: str, against: str, result: Verification) -> str:
         text += "; it was made from other weights"
     if result.divergence is not None:
         text += f"; {result.divergence.describe()}"
-        if result.divergence.which == "noisiest":
-            text += f"; {advice(worst_layers(result.layers))}"
     elif result.undiagnosed is not None:
         text += f"; the first diverging layer cannot be looked for: {result.undiagnosed}"
+    if result.of_integers:
+        text += f"; {advice(worst_layers(result.layers))}"
     return text + rounding_grows(result.preparation is None)
 
 

@@ -113,6 +113,7 @@ class Verification:
             ``None`` where neither comes from a file.
         layers: each layer by itself, where that was asked for, or a file of integers failed.
         notes: of the network; see `edgekit.models.source.Model`.
+        of_integers: whether the file's weights are integers.
     """
 
     agreement: Agreement
@@ -124,6 +125,7 @@ class Verification:
     same_weights: bool | None
     layers: tuple[LayerAgreement, ...] = ()
     notes: tuple[str, ...] = ()
+    of_integers: bool = False
 
 
 def preparation(model: Model) -> str | None:
@@ -381,7 +383,8 @@ def verify(
         else diagnose(reference, format_, path, precision, isolated=True)
     )
     layers: Sequence[LayerAgreement] = ()
-    noisy = not agreement.passed and facts.scheme.weights == "int8"
+    of_integers = facts.scheme.weights == "int8"
+    noisy = of_integers and not agreement.passed
     if per_layer or noisy:
         try:
             layers = layers_of(reference, format_, path, isolated=True)
@@ -405,6 +408,7 @@ def verify(
         unchanged if from_files else None,
         tuple(layers),
         reference.model.notes or (),
+        of_integers,
     )
 
 

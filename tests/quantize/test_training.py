@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from edgekit.errors import ModelError
 from edgekit.models.source import Model, open_model
 from edgekit.quantize.calibration import Calibration, calibration_images
-from edgekit.quantize.training import _divergence, _quantized, fine_tune
+from edgekit.quantize.training import _quantized, divergence, fine_tune
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,8 @@ def calibration(model: Model) -> Calibration:
 def cost_of_rounding(network: Model, teacher: nn.Module, calibration: Calibration) -> float:
     rounded = _quantized(copy.deepcopy(network.module), calibration, network.words)
     with torch.no_grad():
-        return float(_divergence(rounded, teacher, torch.from_numpy(calibration.images)))
+        images = torch.from_numpy(calibration.images)
+        return float(divergence(rounded, teacher, images, "logits"))
 
 
 def with_outliers(model: Model) -> Model:
