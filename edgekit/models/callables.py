@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from edgekit.core import reason, reason_with_layer
 from edgekit.errors import ModelError
@@ -116,6 +117,9 @@ def with_kind(error: BaseException) -> str:
 def try_forward(module: nn.Module, images: Tensor, words: str) -> Tensor:
     """Runs a copy of a network once, in its mode, and checks the form of its output.
 
+    Lazy layers get their weights from the first input, the same ones every time: a network with
+    some is run itself.
+
     Args:
         images: (N, 3, H, W).
 
@@ -127,8 +131,11 @@ def try_forward(module: nn.Module, images: Tensor, words: str) -> Tensor:
     """
     mode = " in training" if module.training else ""
     try:
-        trial = own_copy(module)
-        with torch.set_grad_enabled(module.training):
+        lazy = any(map(is_lazy, (*module.parameters(), *module.buffers())))
+        trial = module if lazy else own_copy(module)
+        with torch.set_grad_enabled(module.training), torch.random.fork_rng([], enabled=lazy):
+            if lazy:
+                torch.manual_seed(0)
             scores = trial(images)
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         size = tuple(images.shape)

@@ -162,7 +162,7 @@ def test_a_bad_image_of_the_training_is_named_and_left_out_only_on_demand(
     assert lenient.json["skipped"] == [str(shown)]
     entry = lenient.json["artifacts"][0] if command == "export" else lenient.json
     about = entry["verified_on"] if command == "export" else entry["data"]
-    assert about == "3 images of data and 97 of noise"
+    assert about == "39 images of data and 61 of noise"
     assert entry["agreement"]["n"] == 100
 
 

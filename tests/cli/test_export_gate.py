@@ -70,15 +70,16 @@ def test_the_report_of_a_rejected_file_names_the_layer(
     assert Path(entry["path"]).name == file.name.removesuffix(".json")
 
 
-def test_a_network_that_computes_something_else_each_time_fails_the_gate(
+def test_a_network_that_computes_something_else_each_time_is_refused(
     run: CommandLine, module: Module
 ) -> None:
-    """A file holds one of its computations: OpenVINO traces it once."""
+    """A file would hold one of its computations."""
     counts = "self.count = getattr(self, 'count', 0) + 1; x = x + self.count"
     words = f"{module(network(counts))}:Net"
     result = run("export", words, "-t", "openvino", "--resolution", 32, "-o", "out")
-    assert result.code == 4
-    assert "out/Net-fp32.xml.rejected failed verification" in result.message
+    assert result.code == 3
+    assert "gives other scores each time for the same images" in result.message
+    assert "self.count = getattr" in result.message
 
 
 def test_a_rejected_export_leaves_an_earlier_good_file_alone(
@@ -149,7 +150,7 @@ def test_a_file_that_fails_in_its_runtime_is_named_and_the_others_are_made(
     result = run(*arguments, "--json")
     assert result.code == 3
     path = "out/Net-fp32.running.xml"
-    message = f"{path} cannot be run by OpenVINO: kernel fault (-v shows all)"
+    message = f"{path} cannot be run by OpenVINO: RuntimeError: kernel fault (-v shows all)"
     assert result.message == f"{path} (running, fp32): {message}"
     document = result.json
     assert document["schema"] == "edgekit.export/1"
