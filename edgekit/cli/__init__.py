@@ -133,7 +133,8 @@ def run(arguments: list[str]) -> int:
 
 def _interrupted(error: BaseException, seen: list[int]) -> int:
     """Says what has ended the command; returns the exit code, 128 and the number of the signal."""
-    numbers = [*seen, getattr(error, "number", signal.SIGINT)]
+    # Click makes an Abort of it, and a block that held the signals back has kept them to itself.
+    numbers = [*seen, *(getattr(e, "number", signal.SIGINT) for e in (error, error.__cause__))]
     number = next((n for n in numbers if n in ENDING), signal.SIGINT)
     if number == signal.SIGINT:
         return console.fail("interrupted", "Interrupted", INTERRUPTED)
