@@ -6,6 +6,7 @@ has been looked at: samples have to be times, shares have to be shares.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -197,9 +198,9 @@ def _document(path: Path) -> Any:
         return parse_json(read_text(path, LARGEST_RESULTS))
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: {EXPECTED}") from error
-    except IsADirectoryError as error:
-        raise InputError(f"{path} is a folder without {SEARCH_FILE}: {EXPECTED}") from error
     except OSError as error:
+        if error.errno == errno.EISDIR:
+            raise InputError(f"{path} is a folder without {SEARCH_FILE}: {EXPECTED}") from error
         raise InputError(f"{path} cannot be read ({error.strerror}): {EXPECTED}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no JSON, or damaged: {EXPECTED}") from error
