@@ -110,7 +110,10 @@ def test_a_file_of_windows_editors_is_read(tmp_path: Path) -> None:
 
 
 def test_missing_and_foreign_files_are_said_to_be_so(tmp_path: Path) -> None:
-    for path, reason in ((tmp_path / "no.toml", "No such file"), (tmp_path, "Is a directory")):
+    for path, reason in (
+        (tmp_path / "no.toml", "No such file"),
+        (tmp_path, "is a folder: expected a file"),
+    ):
         with pytest.raises(InputError, match=reason):
             load_recipe(str(path))
     (tmp_path / "large.toml").write_bytes(b"#" * 200_000)
