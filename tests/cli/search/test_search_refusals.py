@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_made_is_named(
     (tmp_path / "file").write_text("x")
     result = run("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "file/s")
     assert result.code == 3
-    assert "cannot make the folder file/s" in result.message
+    assert "file/s is no folder: expected one for the results (-o)" in result.message
 
 
 def test_another_network_or_version_is_named(
