@@ -54,20 +54,15 @@ def _empty_ones_removed(folder: Path) -> Iterator[None]:
 
 def _prepare(folder: Path) -> None:
     try:
-        _make(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError(f"{folder} is no folder: expected one for the results (-o)") from error
     except OSError as error:
         raise OutputError(
             f"cannot write to {folder}: {error.strerror}; name another folder with -o"
         ) from error
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise OutputError(f"{folder} is no folder: expected one for the results (-o)") from error
 
 
 def refuse_existing(paths: Sequence[Path], overwrite: bool) -> None:
@@ -193,7 +188,7 @@ def write_file(path: Path, write: Callable[[Path], object], *, overwrite: bool) 
         OutputError: it cannot be written, or exists and may not be replaced.
     """
     with named_failures(path), _empty_ones_removed(path.parent):
-        _make(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
         staged = hidden_folder(path.parent)
         try:
             write(staged / path.name)

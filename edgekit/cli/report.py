@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgekit.cli import console
+from edgekit.cli import console, keeping
 from edgekit.cli.options import overwrite_option
 from edgekit.errors import UsageError
 
@@ -38,7 +38,7 @@ def command(paths: tuple[Path, ...], output: Path, overwrite: bool) -> None:
 
     if output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{output}: expected a name that ends with .html")
-    staging.refuse_existing([output], overwrite)
+    keeping.check_places([output], overwrite)
     with console.status("reading and drawing"):
         page, about, facts = _page(paths)
     staging.write_file(
