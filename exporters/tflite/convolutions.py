@@ -203,9 +203,8 @@ def linear(low: Lowering, x: Value, weight: Operand, bias: Operand) -> Value:
 def along(low: Lowering, x: Value, order: Sequence[int], weight: Operand) -> Value:
     """Products of a matrix with one dimension, the last of an order.
 
-    A constant on the left of BATCH_MATMUL gives zeros in 8 bits and does not load in others. As
-    weights on the right, behind a transposition, it is the quicker form in float, too: see
-    `docs/quantize.md`.
+    A constant on the left of BATCH_MATMUL gives zeros in 8 bits and does not load in others. It
+    becomes weights on the right, behind a transposition.
     """
     turned = Value(x.tensor, x.layout.permuted(order))
     found = linear(low, turned, weight, None)
