@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import dataclasses
 import linecache
+import random
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -30,8 +33,9 @@ from edgekit.models.zeros import fill_zero_layers, zero_layers
 if TYPE_CHECKING:
     from edgekit.models.source import Model
 
-RUNS, MORE_RUNS = 2, 8
-"""Further runs on the same images: always, and where something was found to differ."""
+RUNS, MORE_RUNS, RUNS_OF_DRAWS = 2, 8, 32
+"""Further runs on the same images: always, where something was found to differ, and where random
+numbers are drawn, which may fall the same way a few times in turn."""
 
 # Of scores: rounding in batches of other sizes stays a hundred times below it.
 _OF_SPREAD, _OF_SIZE = 1e-4, 1e-6
@@ -84,13 +88,14 @@ def pure(module: nn.Module, side: int, words: str) -> Pure:
     made, module = module, _copied(module, words)
     if zero_layers(module):  # they would hide what the layers before them do
         fill_zero_layers(module)
-    # Random numbers are drawn as ever, but the generator is left as it was found.
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with _generators_kept(), torch.no_grad():
+        before = _drawn()
         if _changes(module, images, words):
             notes.append("it changes its input, so it is given copies")
             module, made = (_as(_OnCopies, one, words) for one in (module, made))
         together = _scores(module, images, words)
-        _check_steady(module, images, together, words, RUNS)
+        draws = _drawn() != before
+        _check_steady(module, images, together, words, RUNS_OF_DRAWS if draws else RUNS)
         alone = torch.cat([_scores(module, image, words) for image in torch.split(images, 1)])
         if not _same(together, alone):
             # A crop that is drawn from a few may have been the same so far.
@@ -100,11 +105,30 @@ def pure(module: nn.Module, side: int, words: str) -> Pure:
     return Pure(made, tuple(notes))
 
 
+@contextmanager
+def _generators_kept() -> Iterator[None]:
+    """Random numbers are drawn as ever, but the generators are left as they were found."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)
+
+
+def _drawn() -> bytes:
+    """How far the generators are; other bytes where numbers were drawn from one of them."""
+    of_numpy = np.random.get_state(legacy=False)
+    state = (random.getstate(), of_numpy["state"]["key"].tobytes(), of_numpy["state"]["pos"])
+    return repr(state).encode() + torch.random.get_rng_state().numpy().tobytes()
+
+
 def _check_steady(module: nn.Module, images: Tensor, before: Tensor, words: str, runs: int) -> None:
     """Refuses other scores for the same images."""
     if all(_same(before, _scores(module, images, words)) for _ in range(runs)):
         return
-    for _ in range(MORE_RUNS):
+    for _ in range(max(runs, MORE_RUNS)):
         place = _first_difference(module, images, images, words)
         if place is not None:
             why = "it draws random numbers"

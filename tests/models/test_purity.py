@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, fx, nn
@@ -126,13 +127,30 @@ def test_one_that_is_never_the_same_is_refused_with_the_line(
     if isinstance(made.layer, nn.Dropout):
         made.layer.train()
         words += ", in layer 'layer' (Dropout), "
-    state = torch.random.get_rng_state()
+    state, of_python = torch.random.get_rng_state(), random.getstate()
     with pytest.raises(ModelError) as refused:
         pure(made, SIDE, "mine:net")
     assert str(refused.value).startswith("'mine:net' gives other scores each time")
     assert words in str(refused.value)
     assert "test_purity.py, line " in str(refused.value)
     assert torch.equal(torch.random.get_rng_state(), state)
+    assert random.getstate() == of_python
+
+
+@pytest.mark.parametrize("draw", [lambda: random.random(), lambda: np.random.rand()])
+def test_what_falls_the_same_way_many_times_is_found(draw: Callable[[], float]) -> None:
+    """A number is drawn in each run, and has an effect in one of ten."""
+    for seed in range(5):
+        random.seed(seed)
+        np.random.seed(seed)
+        net = Net(after=lambda net, y: y + (draw() < 0.1))
+        with pytest.raises(ModelError, match=r"draw\(\) < 0\.1"):
+            pure(net, SIDE, "net")
+
+
+def test_one_that_draws_without_effect_is_itself() -> None:
+    net = Net(after=lambda net, y: F.dropout(y, 0.0) + 0 * random.random())
+    assert pure(net, SIDE, "net").module is net
 
 
 def test_one_of_no_use_for_one_image_is_refused_with_the_line() -> None:
