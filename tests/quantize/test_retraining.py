@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edgekit import registry
-from edgekit.exporting import _retraining
+from edgekit.exporting.choosing import retraining
 from edgekit.models.source import Model, open_model
 from edgekit.quantize import training
 from edgekit.quantize.integers import Integers
@@ -32,7 +32,7 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_it_is_done_once_for_weights_of_as_many_bits(trained_run: Path, limits: list[int]) -> None:
     model, calibration = open_model(str(trained_run)), SimpleNamespace(images=[0], about="x")
     integers = Integers(processor="x86")
-    retrain = _retraining(model, integers, calibration, False, lambda text: None)  # type: ignore[arg-type]
+    retrain = retraining(model, integers, calibration, False, lambda text: None)  # type: ignore[arg-type]
     assert retrain is not None
     found: dict[str, Any] = {
         name: retrain(integers.scheme(registry.target(name), "int8", None))
@@ -49,5 +49,5 @@ def test_there_is_none_without_epochs_or_weights(trained_run: Path, limits: list
         (trained, Integers(epochs=0)),
         (open_model("mobilenetv3-small"), Integers("digits")),
     ):
-        assert _retraining(model, integers, calibration, False, print) is None  # type: ignore[arg-type]
+        assert retraining(model, integers, calibration, False, print) is None  # type: ignore[arg-type]
     assert not limits

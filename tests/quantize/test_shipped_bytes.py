@@ -41,7 +41,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
         found["timed"] += [digest((one.path,)), digest((other.path,))]
         return 1.0, 0.99, 1.01
 
-    monkeypatch.setattr("edgekit.exporting.agreement_with", compare)
+    monkeypatch.setattr("edgekit.exporting.building.agreement_with", compare)
     monkeypatch.setattr(ladder.HeldOut, "score", judge)
     monkeypatch.setattr(tuning, "_measured", timed)  # each would take seconds
     monkeypatch.setattr(ladder, "_latency_ms", lambda path: 1.0)

@@ -1,0 +1,196 @@
+"""Export: lower, convert, verify in the real runtime, and only then give the file its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekit import registry
+from edgekit.contract import contract_path, contract_text
+from edgekit.core import Target
+from edgekit.core.names import file_name, shown
+from edgekit.data.scores import check_kind
+from edgekit.errors import EdgekitError, ModelError, UsageError
+from edgekit.exporting.building import Job, Notify
+from edgekit.exporting.choosing import chosen_file, retraining
+from edgekit.exporting.rejecting import rejected, rejected_files
+from edgekit.exporting.results import Exported, Failed, Rejected, Result, failure
+from edgekit.models.source import Model, open_model
+from edgekit.quantize.integers import Integers
+from edgekit.quantize.ladder import held_out
+from edgekit.quantize.tuning import journal_path
+from edgekit.staging import (
+    check_space,
+    output_folder,
+    publish,
+    refuse_existing,
+    staging,
+    without_staging,
+)
+from edgekit.verification.artifact import make_reference
+
+__all__ = ["Exported", "Failed", "Rejected", "Result", "export"]
+
+
+def export(
+    model: str | Model,
+    targets: Sequence[str] = ("onnx",),
+    precisions: Sequence[str] = ("fp32",),
+    *,
+    out: Path | str = ".",
+    weights: Path | None = None,
+    resolution: int | None = None,
+    converter: str | None = None,
+    data: str | None = None,
+    skip_corrupt: bool = False,
+    integers: Integers | None = None,
+    scores: str | None = None,
+    overwrite: bool = False,
+    notify: Notify = lambda stage: None,
+) -> list[Exported]:
+    """Exports a network to every target in every precision, and verifies each file.
+
+    One that fails does not keep the others from being made.
+
+    Args:
+        model: MODEL as people write it, or an open model.
+        targets: names of the registry's target table.
+        precisions: names of the registry's precision table.
+        out: folder of the results; made where missing.
+        weights: checkpoint or state dict, for a zoo name or callable.
+        resolution: input side in pixels, instead of the network's own.
+        converter: of targets that have several; the default one of each if ``None``.
+        data: SRC whose images the verification uses; by default that of the training, else noise.
+        skip_corrupt: leave out images of it that cannot be decoded, instead of failing.
+        integers: how precisions of integers are made.
+        scores: what the outputs are, of `edgekit.core.SCORES`; found from the reference's if
+            ``None``.
+        overwrite: replace files of the same name.
+        notify: told what is being done.
+
+    Returns:
+        One entry per target and precision, in that order.
+
+    Raises:
+        GateError: files that failed verification. Once the first file is begun, the attribute
+            ``results`` of this and any other error has the `Result` of each.
+        UnknownNameError: unknown model, target or precision.
+        InputError: a model, weights or data that cannot be used; a folder that cannot be written.
+        UnavailableError: a converter or runtime is not installed.
+    """
+    integers = integers or Integers()
+    chosen, names = _chosen(targets, precisions, converter)
+    for target, name in ((t, p) for t in chosen for p in names):
+        integers.check(target, name)
+    integers.check_used([target.schemes[name] for target in chosen for name in names])
+    if isinstance(model, str):
+        notify(f"building {model}")
+        model = open_model(model, weights=weights, resolution=resolution)
+    if scores is not None:
+        check_kind(scores, model.classes, model.words)
+        model = dataclasses.replace(model, scores=scores)
+    folder = Path(out)
+    try:
+        jobs = [
+            (t, p, folder / file_name(model.name, f"-{p}{t.suffix}")) for t in chosen for p in names
+        ]
+    except ValueError as error:
+        raise ModelError(f"'{shown(model.words)}': {error}; rename the network") from error
+    results: list[Result] = []
+    with output_folder(folder):
+        for target, _, path in jobs:
+            refuse_existing([*target.files(path), contract_path(path)], overwrite)
+            refuse_existing(rejected_files(target, path), overwrite=True)
+        notify("computing the reference")
+        wanted = any(t.schemes[p].calibration is not None for t, p, _ in jobs)
+        bounded = any(t.schemes[p].weights == "int8" for t, p, _ in jobs)
+        seen = data or (integers.data if wanted and model.data is None else None)
+        reference = make_reference(model, seen, skip_corrupt=skip_corrupt)
+        integers.check_layers(reference.model)
+        _check_disks(model, folder)
+        calibration = integers.calibration(reference.model, skip_corrupt) if wanted else None
+        judge = None
+        if bounded and integers.max_drop is not None:
+            notify("judging the float network")
+            own = None if model.data else integers.data
+            judge = held_out(
+                reference.model, data or own, calibration=calibration, skip_corrupt=skip_corrupt
+            )
+        retrain = retraining(reference.model, integers, calibration, skip_corrupt, notify)
+        for target, name, path in jobs:
+            notify(f"{target.name} {name}")
+            scheme = integers.scheme(target, name, calibration)
+            job = Job(
+                reference, target, scheme, path, integers, calibration, judge, retrain, overwrite,
+                notify,
+            )  # fmt: skip
+            results.append(_attempt(job))
+    failed = failure(results)
+    if failed is not None:
+        raise failed
+    return [result for result in results if isinstance(result, Exported)]
+
+
+def _chosen(
+    targets: Sequence[str], precisions: Sequence[str], converter: str | None
+) -> tuple[list[Target], list[str]]:
+    """Targets and names of precisions, each once.
+
+    Raises:
+        UnknownNameError: one that the registry does not have.
+        UsageError: a precision that a target does not have, or a converter that none has.
+    """
+    chosen = list({t.name: t for t in map(registry.target, targets)}.values())
+    if converter is not None:
+        chosen = registry.by_converter(chosen, converter)
+    names = list(dict.fromkeys(map(registry.precision, precisions)))
+    for target in chosen:
+        for name in names:
+            if name not in target.schemes:
+                raise UsageError(
+                    f"target {target.name} has no precision {name}: it has "
+                    f"{', '.join(sorted(target.schemes))}"
+                )
+    return chosen, names
+
+
+def _check_disks(model: Model, folder: Path) -> None:
+    """Refuses disks without room for a file and for what is staged on the way to it."""
+    size = 4 * sum(t.numel() * t.element_size() for t in model.module.parameters())
+    for place in (folder, Path(tempfile.gettempdir())):
+        check_space(place, size)
+
+
+def _attempt(job: Job) -> Result:
+    """One file, or why it could not be made, which must not keep the others from being made."""
+    try:
+        return _export_one(job)
+    except EdgekitError as error:
+        message = without_staging(str(error))
+        return Failed(job.path, job.target.name, job.scheme.precision, message, error)
+
+
+def _export_one(job: Job) -> Exported | Rejected:
+    start = time.perf_counter()
+    target, path, reference = job.target, job.path, job.reference
+    with staging(path.parent) as folder:
+        built, why = chosen_file(job, folder)
+        artifact, staged = built.artifact, built.path
+        agreement = artifact.agreement
+        assert agreement is not None
+        if why is not None or not agreement.passed:
+            journal_path(path).unlink(missing_ok=True)  # the report has it all
+            return rejected(reference, target, staged, path, artifact, why)
+        contract_path(staged).write_text(contract_text(artifact), encoding="utf-8")
+        # Companions first, so that a main file is never without them, and the contract last.
+        finals = [*reversed(target.files(path)), contract_path(path)]
+        publish(staged.parent, finals, overwrite=job.overwrite)
+    journal_path(path).unlink(missing_ok=True)  # nothing is left to go on with
+    seconds = time.perf_counter() - start
+    converted = built.seconds
+    return Exported(
+        path, artifact, seconds, converted, reference.data, reference.skipped, built.warning
+    )

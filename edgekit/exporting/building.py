@@ -1,0 +1,142 @@
+"""One file: lowered, converted, described and compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+import edgekit
+from edgekit import registry
+from edgekit.contract import digest, embedded_text, finished
+from edgekit.core import (
+    Artifact,
+    Quantizing,
+    Scheme,
+    Target,
+    TensorSpec,
+    reason_with_layer,
+)
+from edgekit.errors import EdgekitError, ModelError
+from edgekit.lowering import lower
+from edgekit.models.copying import own_copy
+from edgekit.models.source import Model
+from edgekit.native_output import captured
+from edgekit.quantize.calibration import Calibration
+from edgekit.quantize.integers import Integers, inputs_of
+from edgekit.quantize.ladder import Built, HeldOut
+from edgekit.staging import WRITING_FAILED
+from edgekit.verification.artifact import Reference, agreement_with, layers_of, running
+from edgekit.verification.divergence import worst_layers
+
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file that is to be made.
+
+    Attributes:
+        scheme: to begin with; a ladder may end with another one.
+        judge: what its accuracy is judged on, where there is a bound.
+        retrain: trains the network for a scheme; ``None`` where there is nothing to train it on.
+    """
+
+    reference: Reference
+    target: Target
+    scheme: Scheme
+    path: Path
+    integers: Integers
+    calibration: Calibration | None
+    judge: HeldOut | None
+    retrain: Callable[[Scheme], Model] | None
+    overwrite: bool
+    notify: Notify
+
+
+def build(job: Job, scheme: Scheme, staged: Path, model: Model | None = None) -> Built:
+    """Writes a file, runs it and compares; what it says of agreement need not have passed."""
+    target, reference = job.target, job.reference
+    if model is not None:
+        scheme = dataclasses.replace(scheme, trained_epochs=job.integers.epochs)
+    model = model or reference.model
+    images = torch.from_numpy(reference.images[:1])
+    with _conversion(model.words, target), captured():
+        lowered, lowerings = lower(own_copy(model.module), images, target.name, scheme)
+        ranges = inputs_of(job.calibration, target) if scheme.calibration else None
+        begin = time.perf_counter()
+        scheme = target.export(lowered, images, staged, scheme, ranges)
+        converted = time.perf_counter() - begin
+        inputs, outputs = target.open(staged).tensors()
+        artifact = _contract(model, target, scheme, job.path, inputs, outputs, lowerings)
+        if isinstance(target, Quantizing) and scheme.calibration is not None:
+            left = target.float_operators(staged)
+            artifact = dataclasses.replace(artifact, float_operators=left)
+        content = digest(target.files(staged))
+        target.embed(staged, embedded_text(artifact))
+    with running(job.path, target):
+        agreement = agreement_with(reference, target, staged, scheme.precision)
+    artifact = finished(artifact, target.files(staged), agreement=agreement)
+
+    def worst() -> list[str]:
+        with running(job.path, target):
+            return worst_layers(layers_of(reference, target, staged))
+
+    return Built(staged, artifact, content, converted, worst)
+
+
+@contextmanager
+def _conversion(words: str, target: Target) -> Iterator[None]:
+    """Turns whatever a converter raises into one sentence."""
+    try:
+        with registry.needed_packages(f"target {target.name}"):
+            yield
+    except EdgekitError:
+        raise
+    except (Exception, SystemExit) as error:  # converters and networks raise everything there is
+        if isinstance(error, OSError) and error.errno in WRITING_FAILED:
+            raise
+        raise ModelError(
+            f"'{words}' cannot be converted to {target.name}: {reason_with_layer(error)} "
+            f"(-v shows all)"
+        ) from error
+
+
+def _contract(
+    model: Model,
+    target: Target,
+    scheme: Scheme,
+    path: Path,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    lowerings: tuple[str, ...],
+) -> Artifact:
+    assert model.preprocessing is not None
+    return Artifact(
+        path=path.name,
+        target=target.name,
+        scheme=scheme,
+        inputs=inputs,
+        outputs=outputs,
+        preprocessing=dataclasses.replace(model.preprocessing, layout=target.layout),
+        model=model.words,
+        spec=model.spec if model.of_zoo else None,
+        labels=model.labels,
+        data=model.data,
+        trained=model.trained,
+        scores=model.scores or "logits",
+        parent_sha256=model.parent_sha256,
+        lowerings=lowerings,
+        tools={
+            "edgekit": edgekit.__version__,
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in target.packages},
+        },
+    )

@@ -1,0 +1,78 @@
+"""Files that fail their gate: kept under another name, with a report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from edgekit.contract import contract_path, rejected_path
+from edgekit.core import Artifact, Target, reason, to_json
+from edgekit.exporting.results import Rejected
+from edgekit.staging import publish
+from edgekit.verification import agreement as agreements
+from edgekit.verification.artifact import Reference, diagnose, layers_of
+from edgekit.verification.divergence import most_noise, worst_layers
+
+
+def rejected(
+    reference: Reference,
+    target: Target,
+    staged: Path,
+    path: Path,
+    artifact: Artifact,
+    why: str | None = None,
+) -> Rejected:
+    """Keeps a failed file under a name that nothing opens, with a report instead of a contract.
+
+    What an earlier export left under that name is replaced: it had failed as well.
+
+    Args:
+        why: the gate that it failed, where that is not its agreement.
+    """
+    agreement = artifact.agreement
+    assert agreement is not None
+    divergence, undiagnosed = (
+        (None, None)
+        if agreement.passed
+        else diagnose(reference, target, staged, artifact.scheme.precision)
+    )
+    worst: tuple[str, ...] = ()
+    if artifact.scheme.weights == "int8":
+        try:
+            layers = layers_of(reference, target, staged)
+        except Exception as error:  # see `diagnose`
+            undiagnosed = undiagnosed or reason(error)
+        else:
+            worst = tuple(worst_layers(layers))
+            divergence = divergence or most_noise(layers)
+    result = Rejected(
+        rejected_path(path),
+        artifact,
+        agreement,
+        agreements.failures(agreement) or why or "",
+        divergence,
+        undiagnosed,
+        reference.data,
+        reference.skipped,
+        worst,
+    )
+    report = {
+        "schema": "edgekit.rejected/1",
+        "reason": result.reason,
+        "artifact": to_json(artifact),
+        "divergence": to_json(divergence),
+        "undiagnosed": undiagnosed,
+        "worst_layers": list(worst),
+    }
+    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+    contract_path(rejected_path(staged)).write_text(text, encoding="utf-8")
+    for file in target.files(staged):
+        file.rename(rejected_path(file))
+    publish(staged.parent, rejected_files(target, path), overwrite=True)
+    return result
+
+
+def rejected_files(target: Target, path: Path) -> list[Path]:
+    """What is kept of a failed file, in the order in which it gets its names."""
+    files = [rejected_path(file) for file in reversed(target.files(path))]
+    return [*files, contract_path(rejected_path(path))]
