@@ -21,6 +21,16 @@ from edgekit.core import keep_silent
 keep_silent()  # tests import runtimes, too
 
 
+def pytest_configure() -> None:
+    """Undoes what a shell does to jobs in the background, and nohup: they ignore these signals.
+
+    Processes that tests start have it from here. Nothing runs between their fork and their program,
+    where a copy of a process with many threads is not safe.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.fixture(scope="session")
 def package_env() -> dict[str, str]:
     """An environment in which a new process finds the package that is tested here."""
@@ -43,7 +53,6 @@ def cli(tmp_path: Path, package_env: dict[str, str]) -> CommandLine:
             cwd=cwd or tmp_path,
             env={**package_env, **(env or {})},
             capture_output=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             stdin=subprocess.DEVNULL,
             timeout=timeout,
         )

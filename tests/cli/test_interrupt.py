@@ -55,11 +55,6 @@ class Net(nn.Module):
 """
 
 
-def _as_on_a_terminal() -> None:
-    """Undoes what a shell does to jobs in the background: they ignore interrupts."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def _interrupted(
     cli: CommandLine, folder: Path, moment: str, *arguments: str, by: int = signal.SIGINT
 ) -> Result:
@@ -205,7 +200,6 @@ def test_a_training_goes_on_where_it_was_interrupted(
         [sys.executable, "-m", "edgekit", *arguments],
         cwd=tmp_path,
         env=package_env,
-        preexec_fn=_as_on_a_terminal,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -257,7 +251,6 @@ def test_twice_leaves_nothing_either(tmp_path: Path, package_env: dict[str, str]
         [sys.executable, "-m", "edgekit", "export", "net:Net", "-t", "onnx", "-o", "out"],
         cwd=tmp_path,
         env=package_env,
-        preexec_fn=_as_on_a_terminal,
         capture_output=True,
         text=True,
         timeout=300,

@@ -258,11 +258,10 @@ def test_a_result_that_cannot_be_written_to_stdout_is_an_error(
 def test_a_closed_output_is_refused_before_anything_is_done(closed: int, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgekit", *TRAIN, "-o", "run"]
     done = subprocess.run(
-        command,
+        ["sh", "-c", f'exec "$0" "$@" {closed}>&-', *command],
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        preexec_fn=lambda: os.close(closed),
         check=False,
     )
     assert done.returncode == 3

@@ -182,11 +182,15 @@ def elsewhere() -> Iterator[None]:
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
-        with environment.presence():
-            os.write(write, b"!")
-            os.read(read, 0)
-            signal.pause()
-    os.read(read, 1)
+        try:  # nothing may leave the copy of this process
+            with environment.presence():
+                os.write(write, b"!")
+                signal.pause()
+        finally:
+            os._exit(1)
+    os.close(write)
+    assert os.read(read, 1), "it could not announce itself"
+    os.close(read)
     yield
     os.kill(pid, 9)
     os.waitpid(pid, 0)
