@@ -6,6 +6,8 @@ import re
 import unicodedata
 from pathlib import Path, PurePosixPath
 
+from edgekit.core.text import printable
+
 LONGEST = 120
 """Most bytes of a name; file systems take 255, with what edgekit writes around it."""
 
@@ -49,8 +51,7 @@ def file_name(name: str, ending: str = "") -> str:
 
 def shown(name: str) -> str:
     """A name for messages: short, and without control characters."""
-    short = name if len(name) <= 40 else f"{name[:40]}..."
-    return short.encode("unicode_escape").decode("ascii") if not short.isprintable() else short
+    return printable(name if len(name) <= 40 else f"{name[:40]}...")
 
 
 def inside(folder: Path, words: str) -> Path:
