@@ -134,7 +134,13 @@ def check_files(path: Path, target: Target) -> None:
         try:
             check_file(file)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+            if missing and file != path:  # the main file, which comes first, is there
+                raise InputError(
+                    f"{path} needs {file.relative_to(path.parent)} beside it, which is missing: "
+                    f"put both into one folder"
+                ) from error
+            if missing:
                 raise InputError(
                     f"{file} does not exist: an artifact of target {target.name} needs it"
                 ) from error

@@ -192,7 +192,7 @@ def float_operators(path: Path) -> tuple[str, ...]:
         open_session(
             path, 1, optimized_model_filepath=str(optimized), graph_optimization_level=level
         )
-        graph = onnx.load(str(optimized)).graph
+        graph = onnx.load(str(optimized), load_external_data=False).graph
     floats = {v.name for v in graph.input if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
     found = []
     for node in graph.node:

@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     from edgekit.core import Array
 
 
+# Where ONNX Runtime looks for external data of a model that it gets as bytes.
+_EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
+
+
 def open_session(
     path: Path, threads: int | None, content: bytes | None = None, **settings: Any
 ) -> Any:
     """A session on the CPU, whose operators run one after the other.
 
     Args:
-        path: of the file, for messages only where there is ``content``.
+        path: of the file; where there is ``content``, for messages and external data only.
         settings: attributes of ``SessionOptions``.
 
     Raises:
@@ -40,6 +44,8 @@ def open_session(
         options.intra_op_num_threads = threads
     for name, value in settings.items():
         setattr(options, name, value)
+    if content is not None:
+        options.add_session_config_entry(_EXTERNAL_FOLDER, str(path.parent.absolute()))
     model = str(path) if content is None else content
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -147,11 +153,12 @@ def batched(path: Path, threads: int | None, batch: int, content: bytes | None) 
     return runner
 
 
-def rebatched(proto: ModelProto, batch: int) -> bytes:
+def rebatched(proto: ModelProto, path: Path, batch: int) -> bytes:
     """Makes a network that is written for one number of images take another one.
 
     Args:
         proto: will be changed.
+        path: of its file, for external data.
     """
     import onnx
 
@@ -161,7 +168,7 @@ def rebatched(proto: ModelProto, batch: int) -> bytes:
         # What a reshape says of the first axis is the batch of the export.
         if node.op_type == "Reshape" and node.input[1] in constants:
             tensor = constants[node.input[1]]
-            shape = onnx.numpy_helper.to_array(tensor).copy()
+            shape = onnx.numpy_helper.to_array(tensor, str(path.parent)).copy()
             if shape.size > 1 and shape[0] == 1:
                 shape[0] = batch
                 tensor.CopyFrom(onnx.numpy_helper.from_array(shape, tensor.name))

@@ -26,6 +26,7 @@ from edgekit.core import (
     silent_import,
 )
 from edgekit.errors import InputError, ModelError
+from exporters._onnx_files import external_files
 from exporters._onnx_graphs import KeptGraphs
 from exporters._onnx_operators import float_operators, time_operators
 from exporters._onnx_quantizer import (
@@ -48,6 +49,9 @@ KEY = "edgekit.contract"
 # Smaller tensors stay in float32: they are shapes, scalars and single biases, which save nothing
 # and cost a Cast node each.
 SMALLEST_FP16 = 16
+
+LARGEST_WEIGHTS = 2**31 - 2**24
+"""Bytes of weights beside which a graph fits into protobuf's 2 GiB, in all steps of an export."""
 
 
 class OnnxTarget:
@@ -90,6 +94,7 @@ class OnnxTarget:
         """Writes the model; `edgekit.core.Target.export` describes the arguments."""
         import onnx
 
+        _check_size(model)
         proto = self._graphs.of(model, example)
         if scheme.weights == "float16":
             _store_as_float16(proto)
@@ -109,10 +114,14 @@ class OnnxTarget:
         runner = OnnxRunner(path, threads, batch=batch)
         if batch is None:
             return runner
-        content = None if runner.takes_any_batch else rebatched(_read(path), batch)
+        content = None if runner.takes_any_batch else rebatched(_read(path), path, batch)
         return batched(path, threads, batch, content)
 
     def files(self, path: Path) -> tuple[Path, ...]:
+        """The file, then external data of its tensors, as other tools write them."""
+        return (path, *external_files(path))
+
+    def written(self, path: Path) -> tuple[Path, ...]:
         """The one file."""
         return (path,)
 
@@ -162,7 +171,7 @@ class OnnxTarget:
         """Times operators with ONNX Runtime's profiler."""
         proto, content = _read(path), None
         if batch is not None and not OnnxRunner(path, threads).takes_any_batch:
-            content = rebatched(proto, batch)
+            content = rebatched(proto, path, batch)
         return time_operators(proto, path, content, inputs, threads, runs)
 
 
@@ -218,12 +227,27 @@ def _listed(registry: Any, with_torchvision: bool) -> Any:
     return functools.cache(registry.from_torchlib)
 
 
+def _check_size(model: nn.Module) -> None:
+    """Refuses weights that one file cannot hold, before time is taken.
+
+    Raises:
+        ModelError: protobuf, and so each step of the export, ends at 2 GiB.
+    """
+    size = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+    if size > LARGEST_WEIGHTS:
+        raise ModelError(
+            f"the network has {size / 2**30:.2f} GiB of weights, and an ONNX file holds "
+            f"{LARGEST_WEIGHTS / 2**30:.2f}: export it to another target, or make it narrower"
+        )
+
+
 def _read(path: Path) -> ModelProto:
+    """A file without the external data of its tensors, which stays where it is."""
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        proto = onnx.load(str(path))
+        proto = onnx.load(str(path), load_external_data=False)
     except DecodeError as error:
         raise InputError(f"{path} is no ONNX file, or is damaged") from error
     if not proto.graph.node:  # no bytes at all are a valid message, too

@@ -123,6 +123,10 @@ class OpenVinoTarget:
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """Graph, then weights."""
+        return self.written(path)
+
+    def written(self, path: Path) -> tuple[Path, ...]:
+        """Graph, then weights."""
         return (path, path.with_suffix(".bin"))
 
     def embed(self, path: Path, text: str) -> None:

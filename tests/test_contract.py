@@ -246,7 +246,9 @@ def test_a_file_that_takes_other_inputs_than_promised_is_told(onnx: Path) -> Non
 def test_missing_files_are_named(path: Path) -> None:
     for file in reversed(target_of(path).files(path)):
         file.unlink()
-        fails(path, InputError, f"{file.name} does not exist: an artifact of target")
+        alone = file == path
+        why = "does not exist: an artifact of target" if alone else "beside it, which is missing"
+        fails(path, InputError, f"{file.name} {why}")
 
 
 def test_other_files_are_no_artifacts(tmp_path: Path) -> None:

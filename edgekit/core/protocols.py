@@ -123,7 +123,17 @@ class Target(Protocol):
         """
 
     def files(self, path: Path) -> tuple[Path, ...]:
-        """All files of the artifact whose main file is ``path``, in digest order."""
+        """All files of the artifact whose main file is ``path``, in digest order.
+
+        The main file comes first. It names the others, which need not be there; where it is
+        missing itself, they are those of `written`.
+
+        Raises:
+            InputError: it names a file outside its folder.
+        """
+
+    def written(self, path: Path) -> tuple[Path, ...]:
+        """Files that `export` writes for the main file ``path``, in digest order."""
 
     def embed(self, path: Path, text: str) -> None:
         """Stores ``text`` in the artifact's own metadata."""

@@ -102,8 +102,8 @@ def export(
     results: list[Result] = []
     with output_folder(folder):
         for target, _, path in jobs:
-            refuse_existing([*target.files(path), contract_path(path)], overwrite)
-            refuse_existing(rejected_files(target, path), overwrite=True)
+            refuse_existing([*target.written(path), contract_path(path)], overwrite)
+            refuse_existing(rejected_files(target.written(path)), overwrite=True)
         notify("computing the reference")
         wanted = any(t.schemes[p].calibration is not None for t, p, _ in jobs)
         bounded = any(t.schemes[p].weights == "int8" for t, p, _ in jobs)
@@ -186,7 +186,7 @@ def _export_one(job: Job) -> Exported | Rejected:
             return rejected(reference, target, staged, path, artifact, why)
         contract_path(staged).write_text(contract_text(artifact), encoding="utf-8")
         # Companions first, so that a main file is never without them, and the contract last.
-        finals = [*reversed(target.files(path)), contract_path(path)]
+        finals = [*reversed(target.written(path)), contract_path(path)]
         publish(staged.parent, finals, overwrite=job.overwrite)
     journal_path(path).unlink(missing_ok=True)  # nothing is left to go on with
     seconds = time.perf_counter() - start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit.contract import contract_path, rejected_path
@@ -66,13 +67,12 @@ def rejected(
     }
     text = json.dumps(report, indent=2, allow_nan=False) + "\n"
     contract_path(rejected_path(staged)).write_text(text, encoding="utf-8")
-    for file in target.files(staged):
+    for file in target.written(staged):
         file.rename(rejected_path(file))
-    publish(staged.parent, rejected_files(target, path), overwrite=True)
+    publish(staged.parent, rejected_files(target.written(path)), overwrite=True)
     return result
 
 
-def rejected_files(target: Target, path: Path) -> list[Path]:
-    """What is kept of a failed file, in the order in which it gets its names."""
-    files = [rejected_path(file) for file in reversed(target.files(path))]
-    return [*files, contract_path(rejected_path(path))]
+def rejected_files(files: Sequence[Path]) -> list[Path]:
+    """What is kept of a failed artifact, in the order in which it gets its names."""
+    return [*map(rejected_path, reversed(files)), contract_path(rejected_path(files[0]))]

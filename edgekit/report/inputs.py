@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.contract import digest, is_artifact, target_by_suffix
+from edgekit.contract import check_files, digest, is_artifact, target_by_suffix
 from edgekit.core import Measurement
 from edgekit.core.reading import LARGEST_RESULTS, parse_json, read_text
 from edgekit.errors import InputError
@@ -157,11 +157,10 @@ class _Gathered:
         target = target_by_suffix(path)
         if target is None:
             raise InputError(f"{path} failed its verification: export it again, and measure that")
-        files = target.files(path)
-        for file in files:
-            if not file.is_file():
-                raise InputError(f"{file} does not exist: {EXPECTED}")
-        sha256 = digest(files)
+        if not path.exists():
+            raise InputError(f"{path} does not exist: {EXPECTED}")
+        check_files(path, target)
+        sha256 = digest(target.files(path))
         kept = []
         skipped = []
         for number, m in self._store.each(artifact=sha256):

@@ -160,6 +160,10 @@ class TfliteTarget:
         """The one file."""
         return (path,)
 
+    def written(self, path: Path) -> tuple[Path, ...]:
+        """The one file."""
+        return (path,)
+
     def embed(self, path: Path, text: str) -> None:
         """Puts ``text`` into a metadata buffer."""
         with parsing(path):

@@ -53,17 +53,6 @@ def test_damaged_bytes_are_refused_where_nothing_tells_what_they_were(
     assert str(path) in result.message
 
 
-@pytest.mark.parametrize("command", ["predict", "describe"])
-def test_a_missing_companion_is_named(
-    command: str, artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
-) -> None:
-    path = copied(artifacts["openvino", "fp32"])
-    path.with_suffix(".bin").unlink()
-    result = run(command, path, *([png()] if command == "predict" else []))
-    assert (result.code, result.out) == (3, "")
-    assert f"{path.with_suffix('.bin')} does not exist" in result.message
-
-
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_missing_artifact_is_named(target: str, run: CommandLine, png: Png) -> None:
     name = f"missing{registry.target(target).suffix}"

@@ -34,7 +34,7 @@ def resign(path: Path) -> None:
     target = target_by_suffix(path)
     assert target is not None
     data = json.loads(contract_path(path).read_text())
-    files = target.files(path)
+    files = target.written(path)
     data["size_bytes"] = sum(file.stat().st_size for file in files)
     data["sha256"] = digest(files)
     sign(path, data)

@@ -1,0 +1,202 @@
+"""Files beside an ONNX file: the external data of its tensors, found without reading any of it.
+
+The names stand in the file's protobuf, which is walked over here: whoever measures a file must
+know its size and digest without importing the package `onnx`, whose memory and time would count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import mmap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from edgekit.core.names import inside, shown
+from edgekit.core.reading import open_file
+from edgekit.errors import InputError
+
+MOST_FIELDS = 2_000_000
+"""Fields to look at, which takes seconds; ONNX files of the largest networks have a tenth."""
+
+# What a message of onnx.proto holds on the way to tensors: the number of a field and its message.
+_INNER: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {
+        5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse",
+    },
+    "sparse": {1: "tensor", 2: "tensor"},
+}  # fmt: skip
+# Fields that stand once: where the file has several, they are the parts of one message.
+_ONCE = {("model", 7), ("attribute", 5), ("attribute", 6), ("attribute", 22), ("sparse", 1)}
+_ONCE |= {("sparse", 2), ("training", 1), ("training", 2)}
+_EXTERNAL_DATA, _DATA_LOCATION, _EXTERNAL = 13, 14, 1
+_KEY, _VALUE = 1, 2
+_VARINT, _FIXED64, _BYTES, _GROUP, _GROUP_END, _FIXED32 = range(6)
+
+Span = tuple[int, int]
+
+
+def external_files(path: Path) -> tuple[Path, ...]:
+    """Files that hold weights of an ONNX file, in the order in which it names them.
+
+    What is no ONNX file names none; the runtime says what is wrong with it.
+
+    Raises:
+        InputError: a name leads out of the file's folder, or cannot be that of a file.
+    """
+    try:
+        found = path.stat()
+        identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        names = _names(path, identity)
+    except OSError:
+        return ()
+    return tuple(_place(path, name) for name in names)
+
+
+def _place(path: Path, name: str) -> Path:
+    """The file of a name, which need not be there.
+
+    A link may lead to the folder of the file that ``path`` itself is a link to: caches of
+    downloaded files are built so.
+    """
+    try:
+        place = inside(path.parent, name)
+    except ValueError as error:
+        raise InputError(
+            f"{path} wants weights from a file that no network may name: {error}"
+        ) from error
+    allowed = (path.parent.resolve(), path.resolve().parent)
+    if not any(place.resolve().is_relative_to(folder) for folder in allowed):
+        raise InputError(
+            f"{path} needs '{shown(name)}' beside it, which is a link to another folder: put the "
+            f"file itself there"
+        )
+    return place
+
+
+@functools.lru_cache(maxsize=64)
+def _names(path: Path, identity: tuple[int, ...]) -> tuple[str, ...]:
+    """Names of external data; ``identity`` tells one state of the file from the next."""
+    with open_file(path) as file:
+        try:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:  # it is empty
+            return ()
+        with data:
+            if data.find(b"location") < 0:  # the key that all names stand behind
+                return ()
+            walk = _Walk(path, data)
+            with contextlib.suppress(ValueError):  # it is damaged: no runtime takes it either
+                walk.model()
+            return tuple(walk.names)
+
+
+class _Field(NamedTuple):
+    """A field: its number, and its value or where that lies."""
+
+    number: int
+    kind: int
+    value: int
+    span: Span
+
+
+class _Walk:
+    """Goes over the messages of a model, whatever its nesting.
+
+    Attributes:
+        names: of external data, each once, in order.
+    """
+
+    def __init__(self, path: Path, data: mmap.mmap) -> None:
+        self._path, self._data, self._left = path, data, MOST_FIELDS
+        self.names: dict[str, None] = {}
+
+    def model(self) -> None:
+        """Collects the names of the whole file.
+
+        Raises:
+            ValueError: it is no protobuf.
+        """
+        waiting: list[tuple[str, list[Span]]] = [("model", [(0, len(self._data))])]
+        while waiting:
+            kind, spans = waiting.pop()
+            if kind == "tensor":
+                self._tensor(spans)
+                continue
+            found: list[tuple[str, list[Span]]] = []
+            once: dict[int, list[Span]] = {}
+            for field in self._fields(spans):
+                inner = _INNER[kind].get(field.number)
+                if inner is None or field.kind != _BYTES:
+                    continue
+                parts = once.get(field.number)
+                if parts is not None:
+                    parts.append(field.span)
+                    continue
+                parts = [field.span]
+                found.append((inner, parts))
+                if (kind, field.number) in _ONCE:
+                    once[field.number] = parts
+            waiting += reversed(found)
+
+    def _tensor(self, spans: Sequence[Span]) -> None:
+        entries: list[Span] = []
+        external = False
+        for field in self._fields(spans):
+            if field.number == _DATA_LOCATION and field.kind == _VARINT:
+                external = field.value == _EXTERNAL
+            elif field.number == _EXTERNAL_DATA and field.kind == _BYTES:
+                entries.append(field.span)
+        if not external:
+            return
+        for entry in entries:
+            words = {f.number: f.span for f in self._fields([entry]) if f.kind == _BYTES}
+            if self._text(words.get(_KEY)) == "location":
+                self.names.setdefault(self._text(words.get(_VALUE)))
+
+    def _text(self, span: Span | None) -> str:
+        return "" if span is None else self._data[slice(*span)].decode("utf-8", "backslashreplace")
+
+    def _fields(self, spans: Sequence[Span]) -> Iterator[_Field]:
+        """Fields of a message; groups, which ONNX has none of, are passed over."""
+        depth = 0
+        for at, end in spans:
+            while at < end:
+                self._left -= 1
+                if self._left < 0:
+                    raise InputError(
+                        f"{self._path} has over {MOST_FIELDS:,} parts: expected a network"
+                    )
+                tag, at = self._varint(at, end)
+                number, kind, begin, value = tag >> 3, tag & 7, at, 0
+                if kind == _VARINT:
+                    value, at = self._varint(at, end)
+                elif kind == _BYTES:
+                    length, begin = self._varint(at, end)
+                    at = begin + length
+                elif kind in (_GROUP, _GROUP_END):
+                    depth += 1 if kind == _GROUP else -1
+                elif kind in (_FIXED64, _FIXED32):
+                    at += 8 if kind == _FIXED64 else 4
+                if number == 0 or kind > _FIXED32 or at > end:
+                    raise ValueError("no protobuf")
+                if depth == 0:
+                    yield _Field(number, kind, value, (begin, at))
+
+    def _varint(self, at: int, end: int) -> tuple[int, int]:
+        """A number, and where it ends."""
+        value = shift = 0
+        while at < end and shift < 64:
+            byte = self._data[at]
+            value |= (byte & 0x7F) << shift
+            at += 1
+            if byte < 0x80:
+                return value, at
+            shift += 7
+        raise ValueError("no protobuf")
