@@ -38,7 +38,7 @@ LEVELS = (
 )
 LEVEL_OF = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 
-KNOWN_TO_ALL = ("edgekit.core", "edgekit.core.reading", "edgekit.errors")
+KNOWN_TO_ALL = ("edgekit.core", "edgekit.core.names", "edgekit.core.reading", "edgekit.errors")
 
 RUNTIMES = (
     "accelerate",
