@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import contract
-from edgekit.core import ImageSource, Preprocessing
+from edgekit.core import ImageSource, Preprocessing, class_count
 from edgekit.data import open_source, preprocess, split_for
 from edgekit.data.decode import load_image
 from edgekit.data.finite import check_finite, namer
-from edgekit.data.scores import check_kind, class_count, class_names, kind_of, probabilities
+from edgekit.data.scores import check_kind, class_names, kind_of, probabilities
 from edgekit.data.stored import real_values, stored_values
 from edgekit.errors import DataError, UsageError
 
@@ -127,11 +127,12 @@ class ModelClassifier:
     @property
     def meaning(self) -> str:
         """As given, or as its outputs for noise look."""
-        from edgekit.verification.samples import BATCH, noise
+        from edgekit.verification.samples import BATCH, noise, strained_scores
 
         if self._meaning is None:
             images = noise(replace(self.preprocessing, layout="NCHW"), BATCH)
-            self._meaning = kind_of(self.scores(images))
+            strained = partial(strained_scores, self._module, images)
+            self._meaning = kind_of(self.scores(images), strained)
         return self._meaning
 
     def scores(self, images: NDArray[np.float32]) -> Scores:

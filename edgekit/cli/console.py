@@ -171,6 +171,11 @@ def warn_notes(words: str, notes: Iterable[str] | None) -> None:
         warn(f"'{words}': {note}")
 
 
+def say_scores(kind: str) -> None:
+    """A line of what a network or file gives, of `edgekit.core.SCORES`."""
+    say(f"Scores: {kind}.")
+
+
 def warn_left_out(agreement: Agreement) -> None:
     """A warning where images were left out of a comparison, and how that was found."""
     if agreement.inexact is not None:

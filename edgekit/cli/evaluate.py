@@ -76,6 +76,7 @@ def command(
         f"{source} ({classifier.target}): top-1 {console.percent(result.top1)}{top5} on "
         f"{result.n:,} images ({result.data}, {result.split})"
     )
+    console.say_scores(classifier.meaning)
     if console.wants_json():
         facts = {
             "top1": result.top1,
@@ -83,6 +84,7 @@ def command(
             "n": result.n,
             "source": source,
             "target": classifier.target,
+            "scores": classifier.meaning,
             "data": result.data,
             "split": result.split,
             "skipped": list(skipped),

@@ -246,6 +246,7 @@ def show(results: list[Result]) -> None:
         _show_tuning(result)
         _show_ladder(result)
     first = there[0]
+    console.say_scores(first.artifact.scores)
     assert first.artifact.agreement is not None
     agreements = [r.artifact.agreement for r in there if r.artifact.agreement is not None]
     console.warn_left_out(max(agreements, key=lambda agreement: agreement.left_out))

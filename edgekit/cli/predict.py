@@ -63,10 +63,11 @@ def command(
         for prediction in predict(classifier, [Path(image) for image in images], top):
             show([prediction])  # at once: a broken image further on must not take it away
             predictions.append(prediction)
+        console.say_scores(classifier.meaning)
     except EdgekitError as error:
         failure = error
     if console.wants_json():
-        document = {"predictions": to_json(predictions)}
+        document = {"predictions": to_json(predictions), "scores": classifier.meaning}
         if failure is not None:
             document["error"] = console.error_entry(failure)
         console.emit_json("edgekit.predict/1", document)

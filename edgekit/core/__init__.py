@@ -53,6 +53,7 @@ from edgekit.core.records import (
     Scalar,
     Scheme,
     TensorSpec,
+    class_count,
 )
 from edgekit.core.runtimes import SILENCE, keep_silent, silent_import
 from edgekit.core.text import printable, write_csv
@@ -96,6 +97,7 @@ __all__ = [
     "Target",
     "TensorSpec",
     "canonical_json",
+    "class_count",
     "from_json",
     "keep_silent",
     "printable",

@@ -223,6 +223,11 @@ SCORES = ("logits", "probabilities", "sigmoid")
 """What class scores can be; see `edgekit.data.scores`."""
 
 
+def class_count(columns: int) -> int:
+    """How many classes so many outputs tell apart."""
+    return max(2, columns)
+
+
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """An exported file and all that is needed to use and trust it: the contract.

@@ -12,6 +12,7 @@ One column tells two classes apart: its probability is that of the second one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,23 @@ from edgekit.errors import UsageError
 _SUM_WITHIN = 1e-2  # what float16 and integers leave of a sum of 1
 
 
-def kind_of(scores: NDArray[Any]) -> str:
-    """What outputs are by their looks, of `SCORES`; logits, where nothing tells.
+def kind_of(scores: NDArray[Any], strained: Callable[[], NDArray[Any]] | None = None) -> str:
+    """What outputs are, of `SCORES`; logits, where nothing tells.
 
     Args:
         scores: (n, columns) of several images.
+        strained: gives those of `edgekit.models.strain.strained`. Logits, above all a single
+            column of them, may lie between 0 and 1 by chance, and do not stay there.
     """
+    found = _by_looks(scores)
+    if found == "logits" or strained is None:
+        return found
+    other = strained()
+    other = other[np.isfinite(other).all(axis=1)]  # exponentials of such numbers may overflow
+    return found if len(other) == 0 or _by_looks(other) == found else "logits"
+
+
+def _by_looks(scores: NDArray[Any]) -> str:
     if not np.isfinite(scores).all() or scores.min() < 0 or scores.max() > 1:
         return "logits"
     if scores.shape[1] == 1:
@@ -66,9 +78,12 @@ def probabilities(scores: NDArray[Any], kind: str) -> NDArray[np.float64]:
     return shares
 
 
-def class_count(columns: int) -> int:
-    """How many classes so many outputs tell apart."""
-    return max(2, columns)
+def likeliest(scores: NDArray[Any], kind: str) -> NDArray[np.intp]:
+    """The class that each row of outputs is of; one column goes by its threshold."""
+    if scores.shape[1] == 1:
+        return (scores[:, 0] > (0 if kind == "logits" else 0.5)).astype(np.intp)
+    found: NDArray[np.intp] = scores.argmax(1)
+    return found
 
 
 def class_names(labels: tuple[str, ...] | None, columns: int) -> tuple[str, ...] | None:

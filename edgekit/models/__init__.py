@@ -73,8 +73,9 @@ def check(spec: ModelSpec, family: Family) -> None:
     Raises:
         UsageError: fewer than two classes, or a resolution out of range.
     """
-    if spec.classes < 2:
-        raise UsageError(f"{spec.name} with {spec.classes} classes: expected at least 2")
+    least = 1 if spec.source else 2  # one output of other people's networks tells two classes apart
+    if spec.classes < least:
+        raise UsageError(f"{spec.name} with {spec.classes} classes: expected at least {least}")
     smallest = family.stride(spec)
     if not smallest <= spec.resolution <= MAX_RESOLUTION:
         raise UsageError(

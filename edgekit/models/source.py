@@ -210,7 +210,8 @@ def _open_named_checkpoint(
         CheckpointError: it is of another network; says of which.
     """
     own = load_checkpoint(weights)
-    spec = find_spec(words, classes=classes or len(own.labels), resolution=resolution)
+    columns = len(own.labels) if own.spec is None else own.spec.classes
+    spec = find_spec(words, classes=classes or columns, resolution=resolution)
     name = own.model if own.spec is None else own.spec.name
     try:
         build_with(spec, own.state, str(weights))

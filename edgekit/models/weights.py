@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgekit.core import ModelSpec, Preprocessing, from_json, to_json
+from edgekit.core import ModelSpec, Preprocessing, class_count, from_json, to_json
 from edgekit.core.names import problem_of, shown
 from edgekit.core.reading import check_file, open_file
 from edgekit.errors import CheckpointError, InputError, UsageError
@@ -95,7 +95,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"{path} was not loaded: its network is named '{shown(header.spec.name)}', which files "
             f"cannot be named after ({problem}); train it again, or have its author rename it"
         )
-    if header.spec is not None and len(header.labels) != header.spec.classes:
+    if header.spec is not None and len(header.labels) != class_count(header.spec.classes):
         raise CheckpointError(
             f"{path} is damaged: it has {len(header.labels)} labels for {header.spec.classes} "
             f"classes, expected one for each"

@@ -16,7 +16,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from edgekit.data import open_source
@@ -26,6 +25,7 @@ from edgekit.models.source import Model
 from edgekit.quantize.calibration import Calibration
 from edgekit.training.images import Batches, Loader, augment, normalize, open_splits
 from edgekit.training.layout import fit_for_training
+from edgekit.training.losses import divergence
 
 BATCH = 64
 LEARNING_RATE = 1e-4
@@ -84,7 +84,10 @@ def fine_tune(
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * done)) / 2
             pixels = augment(pixels, (seed, epoch, step), flip=source.flippable, crop=True)
             inputs = normalize(pixels, facts)
-            loss = divergence(student, teacher, inputs, model.scores or "logits")
+            with torch.no_grad():
+                wanted = teacher(inputs)
+            kind = model.scores or "logits"
+            loss = divergence(student(inputs), wanted, (kind, kind))
             if not torch.isfinite(loss):
                 number = epoch * len(batches) + step + 1
                 raise ModelError(
@@ -154,29 +157,6 @@ def _quantized(
     for hook in hooks:
         hook.watches = False
     return module
-
-
-def divergence(student: nn.Module, teacher: nn.Module, images: Tensor, kind: str) -> Tensor:
-    """How far the student's probabilities are from the teacher's.
-
-    Args:
-        kind: what the outputs of both are, of `edgekit.core.SCORES`.
-    """
-    with torch.no_grad():
-        wanted = _logarithms(teacher(images), kind)
-    found = _logarithms(student(images), kind)
-    return F.kl_div(found, wanted, log_target=True, reduction="batchmean")
-
-
-def _logarithms(scores: Tensor, kind: str) -> Tensor:
-    """Logarithms of the probabilities that outputs stand for."""
-    if kind == "logits":
-        if scores.shape[1] == 1:
-            scores = torch.cat([torch.zeros_like(scores), scores], dim=1)
-        return F.log_softmax(scores, dim=1)
-    if scores.shape[1] == 1:
-        scores = torch.cat([1 - scores, scores], dim=1)
-    return scores.clamp(min=_SMALLEST).log()
 
 
 def _with_weights_of(student: nn.Module, plain: nn.Module) -> nn.Module:

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from edgekit.core import ModelSpec
 from edgekit.errors import ModelError
@@ -22,6 +21,7 @@ from edgekit.models.copying import own_copy
 from edgekit.models.family import typed_rows
 from edgekit.models.size import laid_out
 from edgekit.models.widths import REST, Axes, axes_of, named_axes
+from edgekit.training.losses import label_loss
 
 FIXED = ("image", "classes", REST)
 """Widths that the task gives, or that have no name."""
@@ -256,7 +256,10 @@ def _precise(module: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
 
 
 def importances(
-    module: nn.Module, criterion: str, batch: tuple[Tensor, Tensor] | None = None
+    module: nn.Module,
+    criterion: str,
+    batch: tuple[Tensor, Tensor] | None = None,
+    kind: str = "logits",
 ) -> dict[str, Tensor]:
     """How much each channel matters, by the name of its width.
 
@@ -266,6 +269,7 @@ def importances(
     Args:
         criterion: one of `CRITERIA`.
         batch: normalized images and labels, for ``taylor``.
+        kind: what the outputs are, of `edgekit.core.SCORES`.
 
     Returns:
         Of every width one value per channel, larger for channels that should stay.
@@ -274,7 +278,7 @@ def importances(
         assert batch is not None
         module = own_copy(module).eval()
         images, labels = batch
-        torch.autograd.backward(F.cross_entropy(module(images), labels))
+        torch.autograd.backward(label_loss(module(images), labels, kind))
     # Other people's layers may have neither a norm nor a bias: their filters tell, then.
     return {**_added(module, criterion, lone=True), **_added(module, criterion)}
 

@@ -25,10 +25,11 @@ from edgekit.models.callables import note_named
 from edgekit.models.weights import Checkpoint, build_with, load_checkpoint, save_checkpoint
 from edgekit.search.costs import write_part
 from edgekit.search.groups import Kept, importances, most_important, shrunk
-from edgekit.search.learning import Learner
+from edgekit.search.learning import LOGITS, Learner
 from edgekit.search.parts import Part
 from edgekit.search.scaling import Outline, outlined
 from edgekit.training.layout import fit_for_training
+from edgekit.training.losses import Kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Setup:
             `edgekit.models.adapted`.
         teacher: checkpoint of the network to learn from, as the bytes of its file.
         selection_images: see `edgekit.search.records.SearchOptions`.
+        kinds: what the outputs of all networks of the search are.
     """
 
     words: str
@@ -48,6 +50,7 @@ class Setup:
     teacher: bytes
     selection_images: int
     code: str | None = None
+    kinds: Kinds = LOGITS
 
 
 class Bench:
@@ -73,6 +76,7 @@ class Bench:
                 self.setup.seed,
                 _built(self._teacher) if distill else None,
                 self.setup.selection_images,
+                self.setup.kinds,
             )
         return self._learners[facts, distill]
 
@@ -170,7 +174,7 @@ class Candidate:
         if self.criterion == "taylor":
             pixels, labels = next(learner.batches(0))
             batch = (learner.inputs(pixels), labels)
-        ranks = importances(module, self.criterion, batch)
+        ranks = importances(module, self.criterion, batch, learner.kinds.evaluation)
         kept: Kept = {
             name: most_important(ranks[name], width) for name, width in self.sizes.items()
         }

@@ -9,15 +9,16 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from edgekit.core import ImageSource, Preprocessing
 from edgekit.data.finite import check_finite
 from edgekit.errors import DataError, ModelError
 from edgekit.training.images import Batches, Loader, augment, normalize, open_splits
 from edgekit.training.layout import fit_for_training
+from edgekit.training.losses import Kinds, class_logits, divergence, label_loss
 
 BATCH = 64
+LOGITS = Kinds()
 STATISTICS_BATCHES = 8
 SELECTION = "validation"
 """The split that candidates are chosen by: nothing is trained or tested on it."""
@@ -39,6 +40,7 @@ class Learner:
         source: with the splits ``train`` and `SELECTION`.
         facts: how images become inputs.
         teacher: whose scores are learned, too; ``None`` for labels alone. It is taken over.
+        kinds: what the outputs of all these networks are.
         selection: images that networks are usually scored on, at most; a part that is drawn once.
 
     Raises:
@@ -52,6 +54,7 @@ class Learner:
         seed: int,
         teacher: nn.Module | None,
         selection: int = 10**9,
+        kinds: Kinds = LOGITS,
     ) -> None:
         for split in ("train", SELECTION):
             if split not in source.splits:
@@ -60,6 +63,7 @@ class Learner:
                     f"chooses by another"
                 )
         self._facts, self._seed, self._teacher = facts, seed, teacher
+        self.kinds = kinds
         if teacher is not None:
             fit_for_training(teacher)
         self._flip = source.flippable
@@ -132,13 +136,13 @@ class Learner:
 
     def _loss(self, module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         scores = module(images)
-        loss = F.cross_entropy(scores, labels, label_smoothing=0.1)
+        kind = self.kinds.of(module)
+        loss = label_loss(scores, labels, kind, label_smoothing=0.1)
         if self._teacher is None:
             return loss
         with torch.no_grad():
-            wanted = F.log_softmax(self._teacher(images), dim=1)
-        found = F.log_softmax(scores, dim=1)
-        return (loss + F.kl_div(found, wanted, log_target=True, reduction="batchmean")) / 2
+            wanted = self._teacher(images)
+        return (loss + divergence(scores, wanted, (kind, self.kinds.evaluation))) / 2
 
     @torch.no_grad()
     def score(self, module: nn.Module, *, thorough: bool = False) -> tuple[float, float]:
@@ -156,6 +160,7 @@ class Learner:
             pixels, labels = images.fetch(part)
             scores = module(self.inputs(pixels))
             check_finite(scores.numpy(), "a candidate", partial(_image, part))
-            right += int((scores.argmax(1) == labels).sum())
-            loss += float(F.cross_entropy(scores, labels, reduction="sum"))
+            kind = self.kinds.evaluation
+            right += int((class_logits(scores, kind).argmax(1) == labels).sum())
+            loss += float(label_loss(scores, labels, kind, reduction="sum"))
         return right / count, loss / count

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit import registry
-from edgekit.core import ImageSource, ModelSpec, Preprocessing, Scheme, Target
+from edgekit.core import ImageSource, ModelSpec, Preprocessing, Scheme, Target, class_count
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
+from edgekit.data.scores import class_names
 from edgekit.errors import DataError, ModelError, UsageError
 from edgekit.models.purity import as_function
 from edgekit.models.source import Model
@@ -17,10 +18,11 @@ from edgekit.quantize.integers import Integers
 from edgekit.search.budget import Limit
 from edgekit.search.costs import search_scheme
 from edgekit.search.discovery import discovered
-from edgekit.search.learning import SELECTION
+from edgekit.search.learning import LOGITS, SELECTION
 from edgekit.search.measuring import Notify, check_meter
 from edgekit.search.records import Conduct, SearchOptions
 from edgekit.search.scaling import scaled
+from edgekit.training.losses import Kinds, kinds_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Task:
         out: folder of the search.
         device: name of its profile, which the times of parts are kept under.
         threads: that latencies are measured with.
+        kinds: what the outputs of its networks are.
     """
 
     model: Model
@@ -52,6 +55,7 @@ class Task:
     conduct: Conduct
     device: str
     threads: int
+    kinds: Kinds
 
     @property
     def resources(self) -> tuple[str, ...]:
@@ -135,13 +139,14 @@ def task_of(
         conduct=conduct,
         device=device,
         threads=threads,
+        kinds=LOGITS if model.of_zoo else kinds_of(model.module, facts.crop, model.words),
     )
 
 
 def _labels(model: Model, source: ImageSource) -> tuple[str, ...]:
     """A network from a plain state dict has those of the images."""
-    labels = model.labels or source.classes
-    if len(labels) != model.classes:
+    labels = class_names(model.labels, model.classes) or source.classes
+    if len(labels) != class_count(model.classes):
         raise ModelError(
             f"'{model.words}' has {model.classes} outputs, and '{source.name}' has "
             f"{len(labels)} classes: expected as many"

@@ -79,7 +79,7 @@ class Workshop:
         self.first = file.read_bytes()
         setup = Setup(
             task.words, self.options.seed, self.first, self.options.selection_images,
-            task.model.code,
+            task.model.code, task.kinds,
         )  # fmt: skip
         self._closing = contextlib.ExitStack()
         self._executor = executor(setup)

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from edgekit.core import Preprocessing
+from edgekit.core import Preprocessing, class_count
 from edgekit.errors import CheckpointError, ModelError, UsageError
 from edgekit.models.adapted import is_adapted
 from edgekit.models.libraries import LIBRARIES
@@ -17,6 +16,7 @@ from edgekit.models.purity import as_function
 from edgekit.models.source import Model, is_path, open_model
 from edgekit.models.weights import is_checkpoint, load_checkpoint
 from edgekit.training.images import normalize
+from edgekit.training.losses import divergence, kind_of_network
 
 
 class Teacher:
@@ -32,6 +32,8 @@ class Teacher:
         self.module: nn.Module = model.module.eval().requires_grad_(False)
         self.preprocessing = model.preprocessing or preprocessing
         self.temperature = temperature
+        side = self.preprocessing.crop
+        self._kind = "logits" if model.of_zoo else kind_of_network(self.module, side, model.words)
 
     def scores(self, pixels: Tensor) -> Tensor:
         """Class scores (N, classes) of 8-bit images (N, side, side, 3)."""
@@ -39,7 +41,7 @@ class Teacher:
             scores: Tensor = self.module(normalize(pixels, self.preprocessing))
         return scores
 
-    def loss(self, scores: Tensor, pixels: Tensor) -> Tensor:
+    def loss(self, scores: Tensor, pixels: Tensor, kind: str = "logits") -> Tensor:
         """Divergence of the softened probabilities from the teacher's, times temperature squared.
 
         The factor keeps the gradient as large as that of the labels at every temperature
@@ -48,11 +50,11 @@ class Teacher:
         Args:
             scores: of the network that learns, (N, classes).
             pixels: what they are of, 8-bit, (N, side, side, 3).
+            kind: what the scores are, of `edgekit.core.SCORES`.
         """
-        own = F.log_softmax(scores.float() / self.temperature, dim=1)
-        taught = F.log_softmax(self.scores(pixels).float() / self.temperature, dim=1)
-        divergence = F.kl_div(own, taught, reduction="batchmean", log_target=True)
-        return divergence * self.temperature**2
+        kinds = (kind, self._kind)
+        away = divergence(scores.float(), self.scores(pixels).float(), kinds, self.temperature)
+        return away * self.temperature**2
 
 
 def _check_file(words: str) -> None:
@@ -106,7 +108,7 @@ def open_teacher(
             f"teacher '{words}' is untrained: expected a run folder or checkpoint, as 'edgekit "
             f"train' writes"
         )
-    if model.classes != len(labels):
+    if class_count(model.classes) != len(labels):
         raise ModelError(
             f"teacher '{words}' has {model.classes} classes and the data have {len(labels)}: "
             f"expected a teacher that was trained on the same classes"

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgekit.core import ModelSpec, Preprocessing
+from edgekit.core import ModelSpec, Preprocessing, class_count
 from edgekit.errors import ModelError, UsageError
 from edgekit.models import build
 from edgekit.models.blocks import DropPath
@@ -65,10 +65,11 @@ def open_own(words: str, options: TrainingOptions, classes: int) -> Model:
                 f"with; leave the option out"
             )
     model = open_model(words, resolution=options.resolution, classes=classes)
-    if model.classes != classes:
+    if class_count(model.classes) != classes:
+        one = f"one score, which tells two classes apart, and the data have {classes}: expected"
+        several = f"{model.classes} scores and the data have {classes} classes: expected"
         raise ModelError(
-            f"'{words}' gives {model.classes} scores and the data have {classes} classes: expected "
-            f"a score for each"
+            f"'{words}' gives {one if model.classes == 1 else several} a score for each"
         )
     return model
 

@@ -14,7 +14,6 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
 from edgekit.data.finite import check_finite
@@ -24,6 +23,7 @@ from edgekit.training.distillation import Teacher
 from edgekit.training.images import Batch, Batches, Loader, SplitImages, augment, normalize
 from edgekit.training.initial import torch_seed
 from edgekit.training.layout import fit_for_training
+from edgekit.training.losses import Kinds, class_logits, kinds_of, label_loss
 from edgekit.training.mixing import mix
 from edgekit.training.optimization import make_average, make_optimizer, make_schedule
 from edgekit.training.options import machine
@@ -83,6 +83,8 @@ class Trainer:
         )
         self.loader = Loader(train, self.batches, self.device)
         steps = self.steps = options.epochs * len(self.batches)
+        side = plan.preprocessing.crop
+        self.kinds = Kinds() if plan.spec is not None else kinds_of(model, side, plan.model)
         fit_for_training(model.to(self.device))
         self.teacher = teacher
         if teacher is not None:
@@ -155,10 +157,10 @@ class Trainer:
         for step, (pixels, labels) in enumerate(self.loader):
             lr = self.schedule.get_last_lr()[0]
             scores, targets = self._step(pixels, labels, epoch, step)
-            loss = F.cross_entropy(scores, targets)
+            loss = label_loss(scores, targets, self.kinds.training)
             loss_sum += loss * len(labels)
             main = targets if targets.ndim == 1 else targets.argmax(1)
-            correct += (scores.argmax(1) == main).sum()
+            correct += (class_logits(scores, self.kinds.training).argmax(1) == main).sum()
             unchecked.append(loss)
             if step % _REPORT_EVERY == 0 or step + 1 == len(self.batches):
                 self._check_steps(unchecked, done + step + 1)
@@ -213,10 +215,11 @@ class Trainer:
     def _loss(self, scores: Tensor, targets: Tensor, pixels: Tensor) -> Tensor:
         """What is made smaller: cross-entropy, and the divergence from the teacher."""
         o = self.options
-        loss = F.cross_entropy(scores, targets, label_smoothing=o.label_smoothing)
+        kind = self.kinds.training
+        loss = label_loss(scores, targets, kind, label_smoothing=o.label_smoothing)
         if self.teacher is None:
             return loss
-        taught = self.teacher.loss(scores, pixels)
+        taught = self.teacher.loss(scores, pixels, kind)
         return (1 - o.teacher_weight) * loss + o.teacher_weight * taught
 
     def evaluate(self, loader: Loader) -> Scores:
@@ -237,7 +240,9 @@ class Trainer:
             for pixels, labels in loader:
                 scores = self.average(normalize(pixels, self.preprocessing))
                 self._check_scores(scores, n)
-                loss += float(F.cross_entropy(scores, labels, reduction="sum"))
+                kind = self.kinds.evaluation
+                loss += float(label_loss(scores, labels, kind, reduction="sum"))
+                scores = class_logits(scores, kind) if scores.shape[1] == 1 else scores
                 ranked = scores.topk(min(5, scores.shape[1])).indices == labels[:, None]
                 top1 += int(ranked[:, 0].sum())
                 top5 += int(ranked.any(1).sum())

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core import Agreement
+from edgekit.data.scores import likeliest
 from edgekit.errors import ModelError
 
 TOLERANCES: Mapping[str, Mapping[str, float]] = {
@@ -89,7 +90,7 @@ def compare(
         "max_abs": float(np.abs(noise).max()),
         "max_rel": float(np.abs(noise).max() / signal.std()),
         "cosine": _mean_cosine(expected, found),
-        "top1_match": float((_class(expected, kind) == _class(found, kind)).mean()),
+        "top1_match": float((likeliest(expected, kind) == likeliest(found, kind)).mean()),
     }
     passed = all(values[name] >= least for name, least in tolerance.items())
     return Agreement(n=len(expected), passed=passed, tolerance=dict(tolerance), **values)
@@ -133,13 +134,6 @@ def _spread(scores: Scores) -> Scores:
     assert len(scores) > 1, "one sample has no spread"
     spread: Scores = scores - scores.mean(axis=0, keepdims=True)
     return spread
-
-
-def _class(scores: Scores, kind: str) -> NDArray[np.intp]:
-    if scores.shape[1] == 1:
-        return (scores[:, 0] > (0 if kind == "logits" else 0.5)).astype(np.intp)
-    found: NDArray[np.intp] = scores.argmax(1)
-    return found
 
 
 def _mean_cosine(a: Scores, b: Scores) -> float:

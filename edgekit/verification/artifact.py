@@ -27,7 +27,7 @@ from edgekit.core import (
 )
 from edgekit.data import open_source, preprocess
 from edgekit.data.finite import check_finite
-from edgekit.data.scores import kind_of
+from edgekit.data.scores import kind_of, likeliest
 from edgekit.data.stored import real_values, stored_values
 from edgekit.errors import (
     DataError,
@@ -69,6 +69,7 @@ from edgekit.verification.samples import (
     real_samples,
     reference_scores,
     statistics_noise,
+    strained_scores,
 )
 
 Images = NDArray[np.float32]
@@ -95,7 +96,8 @@ class Reference:
     @functools.cached_property
     def exactness(self) -> Exactness:
         """On which images the scores are reproducible."""
-        return Exactness(self.model.module, self.images, self.scores)
+        kind = self.model.scores or "logits"
+        return Exactness(self.model.module, self.images, self.scores, kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,8 @@ def make_reference(
     scores = reference_scores(own_copy(model.module), samples.images, channels_last=channels_last)
     check_finite(scores, f"'{model.words}'", lambda i: f"image {i} ({samples.about})")
     check_reference(scores, f"'{model.words}'", zero_layers(model.module))
-    model = dataclasses.replace(model, scores=model.scores or kind_of(scores))
+    strained = functools.partial(strained_scores, model.module, samples.images)
+    model = dataclasses.replace(model, scores=model.scores or kind_of(scores, strained))
     return Reference(model, samples.images, scores, samples.about, samples.skipped)
 
 
@@ -241,7 +244,7 @@ def held_against(reference: Reference, outputs: NDArray[np.float32], precision: 
         return agreement
     n = len(outputs)
     close = image_sqnr_db(reference.scores, outputs, range(n)) >= STEADY_DB
-    close &= reference.scores.argmax(1) == outputs.argmax(1)
+    close &= likeliest(reference.scores, kind) == likeliest(outputs, kind)
     exactness, kept = reference.exactness, np.ones(n, bool)
     if not exactness.steady(np.flatnonzero(~close).tolist()).all():
         kept = exactness.steady(range(n))  # of such, some agree by chance

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edgekit.data.scores import likeliest
 from edgekit.models.callables import with_kind
 from edgekit.verification.agreement import image_sqnr_db
 from edgekit.verification.samples import BATCH, reference_scores
@@ -37,6 +38,7 @@ class Exactness:
         module: the network, in eval mode.
         images: (n, 3, H, W).
         scores: what the network gives for them in float32, (n, classes).
+        kind: what those are, of `edgekit.core.SCORES`.
 
     Attributes:
         fallback: why float64 cannot be computed; ``None`` where it can, or nobody has asked.
@@ -44,9 +46,13 @@ class Exactness:
     """
 
     def __init__(
-        self, module: nn.Module, images: NDArray[np.float32], scores: NDArray[np.float32]
+        self,
+        module: nn.Module,
+        images: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        kind: str = "logits",
     ) -> None:
-        self._module, self._images, self._scores = module, images, scores
+        self._module, self._images, self._scores, self._kind = module, images, scores, kind
         self._found: dict[int, float] = {}
         self.fallback: str | None = None
 
@@ -61,7 +67,7 @@ class Exactness:
             some = asked[start : start + BATCH]
             found = np.full(len(some), np.inf)
             for other in self._others(self._images[some]):
-                same = self._scores[some].argmax(1) == other.argmax(1)
+                same = likeliest(self._scores[some], self._kind) == likeliest(other, self._kind)
                 own = image_sqnr_db(self._scores, other, some)
                 found = np.minimum(found, np.where(same, own, 0.0))
             self._found |= zip(some, found.tolist(), strict=True)

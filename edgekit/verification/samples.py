@@ -126,6 +126,16 @@ def reference_scores(
     return scores
 
 
+def strained_scores(module: Any, images: Images) -> NDArray[np.float32]:
+    """Those of the network with a last layer of far larger weights; see `edgekit.models.strain`."""
+    import torch
+
+    from edgekit.models.strain import strained
+
+    images = np.ascontiguousarray(images[:BATCH])
+    return reference_scores(strained(module, torch.from_numpy(images)), images)
+
+
 @contextmanager
 def _forward() -> Iterator[None]:
     """Turns whatever a network raises into one sentence."""

@@ -16,9 +16,10 @@ from small_networks import network
 from edgekit import registry
 from edgekit.contract import contract_path, contract_text, load
 from edgekit.core import Artifact, from_json, to_json
-from edgekit.data.scores import kind_of, probabilities
-from edgekit.quantize.training import divergence
+from edgekit.data.scores import kind_of, likeliest, probabilities
+from edgekit.models.source import Model
 from edgekit.verification.agreement import compare
+from edgekit.verification.artifact import Reference, held_against
 
 ENDS = {
     "logits": "return self.scores(x) * 9",
@@ -63,6 +64,39 @@ def test_files_and_networks_show_the_probabilities_that_were_computed(
     wrong = run("predict", words, image, "--resolution", 32, "--json", "--scores", "logits").json
     same = wrong["predictions"] == answers[0]["predictions"]
     assert same is (kind == "logits")
+
+
+def test_what_outputs_are_is_shown(
+    run: CommandLine,
+    words: str,
+    kind: str,
+    png: Callable[..., Path],
+    image_folder: Callable[..., Path],
+) -> None:
+    image_folder("images", *"abcd"[: 2 if kind == "sigmoid" else 4], count=4)
+    export = ["export", words, "-t", "onnx", "--resolution", 32]
+    assert run(*export, "--json").json["artifacts"][0]["scores"] == kind
+    shown = [run(*export, "-o", "out")]
+    for source in ("Net-fp32.onnx", words):
+        size = ["--resolution", 32] if source == words else []
+        for line in (["predict", source, png()], ["evaluate", source, "--data", "images"]):
+            assert run(*line, *size, "--json").json["scores"] == kind
+            shown.append(run(*line, *size))
+    for result in shown:
+        assert result.code == 0, result.err
+        assert f"Scores: {kind}.\n" in result.out
+        assert max(map(len, result.out.splitlines())) <= 80
+
+
+def test_a_small_logit_is_no_probability(
+    run: CommandLine, module: Callable[[str], str], png: Callable[..., Path]
+) -> None:
+    """One column that lies between 0 and 1, as that of an untrained network may."""
+    small = "return self.scores(x)[:, :1] * 0.01 + 0.5"
+    words = f"{module(network().replace('return self.scores(x)', small))}:Net"
+    assert run("predict", words, png(), "--resolution", 32, "--json").json["scores"] == "logits"
+    assert run("export", words, "-t", "onnx", "--resolution", 32).code == 0
+    assert load(Path("Net-fp32.onnx")).scores == "logits"
 
 
 def test_what_a_contract_says_is_not_contradicted(
@@ -162,14 +196,18 @@ def test_agreement_on_one_output_goes_by_its_threshold() -> None:
     assert compare(one, other, {}, "logits").top1_match == 1
 
 
-@pytest.mark.parametrize("columns", [1, 4])
-def test_training_for_integers_goes_by_probabilities(columns: int) -> None:
-    torch.manual_seed(0)
-    plain, other = torch.nn.Linear(3, columns), torch.nn.Linear(3, columns)
-    end = torch.nn.Sigmoid() if columns == 1 else torch.nn.Softmax(1)
-    images = torch.randn(8, 3)
-    expected = divergence(plain, other, images, "logits")
-    kind = "sigmoid" if columns == 1 else "probabilities"
-    ended = [torch.nn.Sequential(one, end) for one in (plain, other)]
-    assert float(divergence(*ended, images, kind)) == pytest.approx(float(expected), rel=1e-4)
-    assert float(expected) > 0
+class Rounded(torch.nn.Module):
+    """The first number of an image, rounded to about 1e-3 in float32."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x.flatten(1)[:, :1] + 1e4) - 1e4
+
+
+def test_an_image_that_rounding_takes_over_the_threshold_is_left_out() -> None:
+    images = np.zeros((4, 3, 1, 1), np.float32)
+    images[:, 0, 0, 0] = 50, -50, 30, 0.0004
+    model = Model("m", "m", Rounded(), 1, 1, scores="logits")
+    scores = model.module(torch.from_numpy(images)).numpy()
+    assert list(likeliest(scores, "logits")) == [1, 0, 1, 0]
+    agreement = held_against(Reference(model, images, scores, "noise"), images[:, 0, 0], "fp32")
+    assert (agreement.passed, agreement.n, agreement.left_out) == (True, 3, 1)

@@ -1,0 +1,113 @@
+"""What is made smaller, for every kind of outputs: one way from them to probabilities.
+
+PyTorch's losses take logits. Outputs of another kind (see `edgekit.data.scores`) are turned into
+logits of the same probabilities first, so that labels that are shares of classes, smoothing and
+temperatures mean the same for all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgekit.data.scores import kind_of
+from edgekit.models.callables import try_forward
+from edgekit.models.copying import own_copy
+from edgekit.models.strain import strained
+
+_SMALLEST = 1e-12  # the probability whose logarithm stands for all smaller ones
+_IMAGES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """What the outputs of a network are, of `edgekit.core.SCORES`, by its mode.
+
+    Some apply softmax in eval mode only.
+    """
+
+    training: str = "logits"
+    evaluation: str = "logits"
+
+    def of(self, module: nn.Module) -> str:
+        """In the mode that a network is in."""
+        return self.training if module.training else self.evaluation
+
+
+def kinds_of(module: nn.Module, side: int, words: str) -> Kinds:
+    """What the outputs of a network are in either mode; it stays as it is.
+
+    Args:
+        side: of its images, pixels.
+        words: names the network in messages.
+
+    Raises:
+        ModelError: it cannot be run.
+    """
+    modes = (own_copy(module).train(training) for training in (True, False))
+    return Kinds(*(kind_of_network(network, side, words) for network in modes))
+
+
+def kind_of_network(module: nn.Module, side: int, words: str) -> str:
+    """What the outputs of a network are, by what it gives for noise in its mode."""
+    images = torch.randn(_IMAGES, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+    def scores(network: nn.Module) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = try_forward(network, images, words).detach().numpy()
+        return found
+
+    with torch.random.fork_rng(devices=[]):
+        return kind_of(scores(module), lambda: scores(strained(module, images)))
+
+
+def class_logits(scores: Tensor, kind: str) -> Tensor:
+    """Numbers (N, classes) of which softmax makes the probabilities that outputs stand for.
+
+    Args:
+        scores: (N, columns).
+        kind: what they are, of `edgekit.core.SCORES`; two classes for one column.
+    """
+    if kind == "logits":
+        if scores.shape[1] == 1:
+            scores = torch.cat([torch.zeros_like(scores), scores], dim=1)
+        return scores
+    scores = scores.float()
+    if scores.shape[1] == 1:
+        scores = torch.cat([1 - scores, scores], dim=1)
+    return scores.clamp(min=_SMALLEST).log()
+
+
+def label_loss(
+    scores: Tensor,
+    targets: Tensor,
+    kind: str,
+    *,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """Cross-entropy of labels (N,), or of shares of the classes (N, classes)."""
+    logits = class_logits(scores, kind)
+    return F.cross_entropy(logits, targets, label_smoothing=label_smoothing, reduction=reduction)
+
+
+def divergence(
+    found: Tensor, wanted: Tensor, kinds: tuple[str, str], temperature: float = 1.0
+) -> Tensor:
+    """How far the probabilities of one network are from those of another, a mean over images.
+
+    Args:
+        found: outputs of the network that learns.
+        wanted: of the one that it learns from.
+        kinds: what the outputs of both are.
+        temperature: divides the logits of both.
+    """
+    own, taught = (
+        F.log_softmax(class_logits(scores, kind) / temperature, dim=1)
+        for scores, kind in zip((found, wanted), kinds, strict=True)
+    )
+    return F.kl_div(own, taught, reduction="batchmean", log_target=True)
