@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from edgekit.errors import ModelError
 from edgekit.models.source import Model, open_model
 from edgekit.quantize.calibration import Calibration, calibration_images
-from edgekit.quantize.training import _quantized, divergence, fine_tune
+from edgekit.quantize.training import _quantized, fine_tune
+from edgekit.training.losses import divergence
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def cost_of_rounding(network: Model, teacher: nn.Module, calibration: Calibratio
     rounded = _quantized(copy.deepcopy(network.module), calibration, network.words)
     with torch.no_grad():
         images = torch.from_numpy(calibration.images)
-        return float(divergence(rounded, teacher, images, "logits"))
+        return float(divergence(rounded(images), teacher(images), ("logits", "logits")))
 
 
 def with_outliers(model: Model) -> Model:
