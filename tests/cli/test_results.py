@@ -79,7 +79,7 @@ def test_predict_tells_digits_apart(
     words = trained_run if target == "pytorch" else artifacts[target, "fp16"]
     result = run("predict", words, *names, "--json", "--top", "3")
     assert (result.code, result.err) == (0, "")
-    assert set(result.json) == {"schema", "predictions"}
+    assert set(result.json) == {"schema", "predictions", "scores"}
     assert result.json["schema"] == "edgekit.predict/1"
     predictions = result.json["predictions"]
     assert [p["image"] for p in predictions] == names
@@ -94,7 +94,8 @@ def test_predict_tells_digits_apart(
         assert 0 <= shares[-1] <= shares[0] <= 1
     text = run("predict", words, names[0], "--top", "3").out
     assert text.splitlines()[0] == names[0]
-    assert len(text.splitlines()) == 4
+    assert len(text.splitlines()) == 5
+    assert text.splitlines()[4] == "Scores: logits."
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
