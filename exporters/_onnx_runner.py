@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.core import TensorSpec, reason, silent_import
+from edgekit.core import Shapes, TensorSpec, reason, silent_import
 from edgekit.errors import InputError
 from exporters._inputs import closed, fixed_batch, number_of, numbers_only
 from exporters._onnx_quantizer import TYPES_KEY, interface_notes
@@ -58,6 +58,7 @@ class OnnxRunner:
 
     Args:
         batch: first size of inputs for which the file leaves it open; ``None`` stands for 1.
+        shapes: see `edgekit.core.Target.open`.
 
     Attributes:
         takes_any_batch: whether it leaves it open for one of them.
@@ -72,6 +73,7 @@ class OnnxRunner:
         threads: int | None,
         content: bytes | None = None,
         batch: int | None = None,
+        shapes: Shapes | None = None,
     ) -> None:
         self._session = open_session(path, threads, content)
         values = self._session.get_inputs()
@@ -81,9 +83,9 @@ class OnnxRunner:
         )
         notes = self._session.get_modelmeta().custom_metadata_map.get(TYPES_KEY)
         self._scales = interface_notes(notes) if notes else {}
+        sizes = closed(path, [(v.name, v.shape) for v in values], batch, shapes, _remedy)
         self._inputs = tuple(
-            self._spec(v, closed(path, v.name, v.shape, batch, _remedy(v.name)), "NCHW")
-            for v in values
+            self._spec(value, shape, "NCHW") for value, shape in zip(values, sizes, strict=True)
         )
         numbers_only(path, self._inputs)
         self._binding: Any = None
@@ -125,10 +127,10 @@ class OnnxRunner:
 _TYPES = {"float": "float32", "double": "float64"}
 
 
-def _remedy(name: str) -> str:
+def _remedy(name: str, sizes: str) -> str:
     return (
         f"fix them, as with 'python -m onnxruntime.tools.make_dynamic_shape_fixed --input_name "
-        f"{name} --input_shape 1,3,224,224 IN.onnx OUT.onnx'"
+        f"{name} --input_shape {sizes} IN.onnx OUT.onnx'"
     )
 
 

@@ -23,6 +23,7 @@ from edgekit.core import (
     OperatorTime,
     Runner,
     Scheme,
+    Shapes,
     silent_import,
 )
 from edgekit.errors import InputError, ModelError
@@ -109,10 +110,17 @@ class OnnxTarget:
         path.write_bytes(proto.SerializeToString())
         return scheme
 
-    def open(self, path: Path, threads: int | None = None, *, batch: int | None = None) -> Runner:
+    def open(
+        self,
+        path: Path,
+        threads: int | None = None,
+        *,
+        batch: int | None = None,
+        shapes: Shapes | None = None,
+    ) -> Runner:
         """Loads the file into ONNX Runtime's CPU provider."""
-        runner = OnnxRunner(path, threads, batch=batch)
-        if batch is None:
+        runner = OnnxRunner(path, threads, batch=batch, shapes=shapes)
+        if batch is None or shapes:
             return runner
         content = None if runner.takes_any_batch else rebatched(_read(path), path, batch)
         return batched(path, threads, batch, content)
@@ -167,10 +175,11 @@ class OnnxTarget:
         threads: int | None,
         runs: int,
         batch: int | None = None,
+        shapes: Shapes | None = None,
     ) -> tuple[OperatorTime, ...]:
         """Times operators with ONNX Runtime's profiler."""
         proto, content = _read(path), None
-        if batch is not None and not OnnxRunner(path, threads).takes_any_batch:
+        if batch is not None and not shapes and not OnnxRunner(path, threads).takes_any_batch:
             content = rebatched(proto, path, batch)
         return time_operators(proto, path, content, inputs, threads, runs)
 

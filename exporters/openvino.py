@@ -21,12 +21,21 @@ from edgekit.core import (
     OperatorTime,
     Runner,
     Scheme,
+    Shapes,
     TensorSpec,
     reason,
     silent_import,
 )
 from edgekit.errors import InputError, ModelError
-from exporters._inputs import Size, closed, fixed_batch, number_of, numbers_only, type_name
+from exporters._inputs import (
+    ANY_RANK,
+    Size,
+    closed,
+    fixed_batch,
+    number_of,
+    numbers_only,
+    type_name,
+)
 from exporters._openvino_frontend import converted
 from exporters._openvino_operators import time_operators
 from exporters._openvino_quantizer import RANGES, quantize, with_integer_interface
@@ -117,9 +126,16 @@ class OpenVinoTarget:
         ov.save_model(graph, path, compress_to_fp16=scheme.weights == "float16")
         return scheme
 
-    def open(self, path: Path, threads: int | None = None, *, batch: int | None = None) -> Runner:
+    def open(
+        self,
+        path: Path,
+        threads: int | None = None,
+        *,
+        batch: int | None = None,
+        shapes: Shapes | None = None,
+    ) -> Runner:
         """Compiles the model for the CPU."""
-        return OpenVinoRunner(_shaped(path, batch), path, threads)
+        return OpenVinoRunner(_shaped(path, batch, shapes), path, threads)
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """Graph, then weights."""
@@ -193,9 +209,10 @@ class OpenVinoTarget:
         threads: int | None,
         runs: int,
         batch: int | None = None,
+        shapes: Shapes | None = None,
     ) -> tuple[OperatorTime, ...]:
         """Times operators with OpenVINO's counters."""
-        graph = _shaped(path, batch)
+        graph = _shaped(path, batch, shapes)
         return time_operators(lambda: _request(graph, path, threads, True), inputs, runs)
 
 
@@ -249,11 +266,12 @@ class OpenVinoRunner:
         return replace(_tensor_spec(port, layout), scale=scale, zero_point=zero)
 
 
-def _shaped(path: Path, batch: int | None) -> Any:
+def _shaped(path: Path, batch: int | None, shapes: Shapes | None) -> Any:
     """A graph whose inputs have numbers for sizes, as the runtime is at its best with.
 
     Args:
         batch: ``None`` for what the file says, and 1 where it leaves that open.
+        shapes: see `edgekit.core.Target.open`.
 
     Raises:
         InputError: the file leaves other sizes open, or does not take that batch.
@@ -262,11 +280,12 @@ def _shaped(path: Path, batch: int | None) -> Any:
     parameters = graph.get_parameters()
     written = [_sizes(op.get_output_partial_shape(0)) for op in parameters]
     fits_any = any(number_of(size) is None for sizes in written for size in sizes)
-    if batch is None and not fits_any:
+    inputs = [(_name(op.output(0)), sizes) for op, sizes in zip(parameters, written, strict=True)]
+    found = closed(path, inputs, batch, shapes, _remedy)
+    if not fits_any and (batch is None or shapes):
         return graph
     new = None if fits_any else batch  # to stand where the file has another number
-    for op, sizes in zip(parameters, written, strict=True):
-        shape = closed(path, _name(op.output(0)), sizes, batch, _REMEDY)
+    for op, shape in zip(parameters, found, strict=True):
         if new is not None and shape:
             shape = (new, *shape[1:])
         op.set_partial_shape(_openvino().PartialShape(list(shape)))
@@ -284,16 +303,17 @@ def _shaped(path: Path, batch: int | None) -> Any:
     return graph
 
 
-_REMEDY = (
-    "fix them with reshape() of OpenVINO's model, as to {'image': [1, 3, 224, 224]}, and write it "
-    "with openvino.save_model()"
-)
+def _remedy(name: str, sizes: str) -> str:
+    return (
+        f"fix them with reshape() of OpenVINO's model, as to {{'{name}': [{sizes}]}}, and write "
+        f"it with openvino.save_model()"
+    )
 
 
 def _sizes(shape: Any) -> tuple[Size, ...]:
     """The sizes of a partial shape; open ones as text, such as ``?`` or ``1..8``."""
     if shape.rank.is_dynamic:
-        return ("?", "...")
+        return ("?", ANY_RANK)
     return tuple(size.get_length() if size.is_static else str(size) for size in shape)
 
 

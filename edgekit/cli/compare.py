@@ -83,18 +83,26 @@ def command(a: str, b: str, fail_if_slower: float | None, **options: Any) -> Non
 def _subjects(
     a: str, b: str, setup: measuring.Setup, device: DeviceProfile
 ) -> tuple[Subject, Subject]:
+    from edgekit.contract import is_artifact
+
     threads = measuring.thread_counts(setup.threads, device)
     modes = measuring.modes_of(setup.modes)
     for option, values in (("--threads", threads), ("--torch", modes)):
         if len(values) > 2:
             raise UsageError(f"{option}: expected one value for both, or two, found {len(values)}")
+    for words in (a, b):
+        if len(modes) > 1 and is_artifact(words):
+            raise UsageError(
+                f"--torch {setup.modes}: '{words}' is an exported file, and --torch goes with "
+                f"networks only: expected one value, for the other one"
+            )
     return setup.subject(a, threads[0], modes[0]), setup.subject(b, threads[-1], modes[-1])
 
 
 def show(result: Comparison) -> None:
     """Prints the verdict."""
     for letter, m in (("A", result.a), ("B", result.b)):
-        console.say(f"{letter}: {m.artifact} ({m.runtime})")
+        console.say(f"{letter}: {m.artifact}{figures.chosen_input(m)} ({m.runtime})")
     figures.latency_table((result.a, result.b), ("A", "B"))
     r = result.ratio
     low, high = r.ci95

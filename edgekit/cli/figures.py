@@ -46,6 +46,11 @@ def entry(measurement: Measurement) -> dict[str, Any]:
     }
 
 
+def chosen_input(m: Measurement) -> str:
+    """The sizes of the inputs, behind a space, where somebody chose them; empty elsewhere."""
+    return f" {m.input_sizes}" if m.input_chosen else ""
+
+
 def labels(measurements: Sequence[Measurement]) -> list[Label]:
     """Names that tell measurements of one table apart."""
     names = [Path(path).name for path in dict.fromkeys(m.artifact for m in measurements)]
@@ -53,8 +58,8 @@ def labels(measurements: Sequence[Measurement]) -> list[Label]:
     for m in measurements:
         short = Path(m.artifact).name
         # "PyTorch 2.13.0 eager"
-        mode = f" {m.runtime.split()[2]}" if m.target == "pytorch" else ""
-        found.append((short if names.count(short) == 1 else m.artifact, mode))
+        rest = f" {m.runtime.split()[2]}" if m.target == "pytorch" else chosen_input(m)
+        found.append((short if names.count(short) == 1 else m.artifact, rest))
     return found
 
 
@@ -236,7 +241,8 @@ def operator_table(m: Measurement) -> None:
     columns = (("operator", "left"), ("kind", "left"), ("ms", "right"), ("share", "right"))
     threads = "" if m.threads == 1 else f", {m.threads} threads"
     console.say()
-    console.table(columns, rows, title=f"{m.artifact}, {m.runtime}{threads}:")
+    title = f"{m.artifact}{chosen_input(m)}, {m.runtime}{threads}:"
+    console.table(columns, rows, title=title)
     whole = summary(m.blocks).p50_ms
     say_wrapped(
         f"all {len(m.operators)} operators {total:.3f} ms, the whole {whole:.3f} ms: "

@@ -104,6 +104,7 @@ def command(
 
 
 def _show(measurements: list[Measurement], numbers: list[int]) -> None:
+    from edgekit.cli.figures import chosen_input
     from edgekit.measure.statistics import summary
 
     rows = []
@@ -114,7 +115,7 @@ def _show(measurements: list[Measurement], numbers: list[int]) -> None:
             (
                 str(number),
                 _when(one),
-                _short(one.artifact),
+                _short(one.artifact) + chosen_input(one),
                 _short(one.device),
                 one.runtime,
                 str(one.threads),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,33 +53,52 @@ class Setup:
     out: Path | None
     overwrite: bool
     no_store: bool
+    input_shape: tuple[str, ...]
 
     def check_used(self, sources: Sequence[str]) -> None:
-        """Refuses options of networks where there are only files.
+        """Refuses options of networks where there are only files, and those of files elsewhere.
 
         Raises:
             UsageError: one that would have no effect.
         """
         from edgekit.contract import is_artifact
 
-        if not all(map(is_artifact, sources)):
+        files = [words for words in sources if is_artifact(words)]
+        if not files and self.input_shape:
+            raise UsageError(
+                f"--input-shape goes with exported files only, and '{sources[0]}' is a network: "
+                f"give --resolution"
+            )
+        if len(files) < len(sources):
             return
-        for option, value in (("--resolution", self.resolution), ("--weights", self.weights)):
-            if value is not None:
+        for option, name in _OF_NETWORKS.items():
+            if given(name):
+                other = "; --input-shape chooses sizes that a file leaves open"
                 raise UsageError(
                     f"{option} goes with networks only, and '{sources[0]}' is an exported file, "
-                    f"which has its own: leave it out"
+                    f"which has its own: leave it out{other if name == 'resolution' else ''}"
                 )
 
     def subject(self, words: str, threads: int, mode: str) -> Subject:
         """A subject; ``mode`` and the like go with networks only."""
         from edgekit.contract import is_artifact
-        from edgekit.measure.subjects import Subject
+        from edgekit.measure.subjects import Subject, batch_of
 
         weights = None if self.weights is None else str(self.weights)
         if is_artifact(words):
-            return Subject(words, threads, self.batch, processor=self.processor)
+            shapes = shapes_of(self.input_shape)
+            batch = batch_of(shapes) if shapes and not given("batch") else self.batch
+            return Subject(words, threads, batch, processor=self.processor, shapes=shapes)
         return Subject(words, threads, self.batch, weights, self.resolution, mode, self.processor)
+
+
+# Options that say how a network is to be run in PyTorch, and the parameters that they fill.
+_OF_NETWORKS = {
+    "--resolution": "resolution",
+    "--weights": "weights",
+    "--torch": "modes",
+    "--processor": "processor",
+}
 
 
 def measuring_options(
@@ -118,6 +139,12 @@ def measuring_options(
             default=1,
             metavar="N",
             help="Images at once.",
+        ),
+        click.option(
+            "--input-shape",
+            multiple=True,
+            metavar="[NAME=]N,N,...",
+            help="Sizes of an input for which a file leaves them open.",
         ),
         click.option(
             "--torch",
@@ -190,6 +217,40 @@ def thread_counts(text: str | None, device: DeviceProfile) -> list[int]:
     if not counts:
         raise UsageError(f"--threads '{text}': expected a number from 1 to {cores}, as in 1,2")
     return list(dict.fromkeys(counts))
+
+
+LARGEST_INPUT = 2**28
+"""Most numbers of an input: 1 GiB in float32."""
+
+
+def shapes_of(texts: Sequence[str]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Shapes of ``--input-shape`` by the name of the input; an empty one where none is said.
+
+    Raises:
+        UsageError: one is no list of sizes, or an input has two.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, told, sizes = text.rpartition("=")
+        words = [word.strip() for word in sizes.split(",")]
+        if bool(told) != bool(name) or not all(re.fullmatch("[0-9]{1,10}", w) for w in words):
+            raise UsageError(
+                f"--input-shape {text}: expected whole numbers between commas, as in 1,3,224,224, "
+                f"behind the name of an input and '=' where a file has several"
+            )
+        shape = tuple(map(int, words))
+        if not all(shape):
+            raise UsageError(f"--input-shape {text}: expected sizes from 1 on")
+        if math.prod(shape) > LARGEST_INPUT:
+            raise UsageError(
+                f"--input-shape {text}: {math.prod(shape):,} numbers, expected at most "
+                f"{LARGEST_INPUT:,}"
+            )
+        if name in found or (found and "" in (name, *found)):
+            what = f"'{name}' twice" if name in found else "an input without its name beside others"
+            raise UsageError(f"--input-shape {text} gives {what}: expected one shape for each")
+        found[name] = shape
+    return tuple(found.items())
 
 
 def modes_of(text: str) -> list[str]:

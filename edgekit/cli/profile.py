@@ -195,7 +195,10 @@ def show(result: Profile, asked: Asked) -> None:
     lasting = None if asked.plot is None else _sustained(found[0])
     for failure in result.failures:
         console.warn(str(failure.error))
-    untimed = {(one.subject.words, str(one.error)) for one in result.untimed}
+    untimed = {
+        (one.subject.words, str(one.error).removeprefix(f"{one.subject.words}: "))
+        for one in result.untimed
+    }
     for words, reason in sorted(untimed):  # once, however many threads it was measured with
         console.warn(f"operators of {words} cannot be timed one by one: {reason}")
     if console.wants_json():

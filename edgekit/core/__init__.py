@@ -33,6 +33,7 @@ from edgekit.core.protocols import (
     Profilable,
     Quantizing,
     Runner,
+    Shapes,
     Target,
 )
 from edgekit.core.reasons import reason, reason_with_layer
@@ -94,6 +95,7 @@ __all__ = [
     "Runner",
     "Scalar",
     "Scheme",
+    "Shapes",
     "Target",
     "TensorSpec",
     "canonical_json",

@@ -122,6 +122,21 @@ class Measurement:
     stable: bool = True
     reasons: tuple[str, ...] = ()
 
+    @property
+    def input(self) -> str:
+        """Shapes and types of what went in; empty where that was not kept."""
+        return str(self.environment.get("input") or "")
+
+    @property
+    def input_sizes(self) -> str:
+        """The shapes alone, as in ``1x3x224x224``."""
+        return ", ".join(part.split(" ")[0] for part in self.input.split(", "))
+
+    @property
+    def input_chosen(self) -> bool:
+        """Whether somebody chose sizes that the file leaves open."""
+        return self.environment.get("input_chosen") is True
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8]
 
 
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shapes of inputs by their names; an empty name stands for the only input of a file."""
+
+
 class Runner(Protocol):
     """A loaded artifact, ready to compute."""
 
@@ -106,17 +110,27 @@ class Target(Protocol):
             What was written: ``scheme`` with what calibration and quantizer decided.
         """
 
-    def open(self, path: Path, threads: int | None = None, *, batch: int | None = None) -> Runner:
+    def open(
+        self,
+        path: Path,
+        threads: int | None = None,
+        *,
+        batch: int | None = None,
+        shapes: Shapes | None = None,
+    ) -> Runner:
         """Loads an artifact.
 
         Args:
             threads: of the runtime; ``None`` leaves the choice to it.
             batch: images per inference; ``None`` for what the file says, 1 where it leaves that
                 open.
+            shapes: of inputs whose sizes the file leaves open; names that it does not have are
+                passed over. With some, the file is fed as it is, and ``batch`` is the first size
+                of other inputs. ``None`` where nobody can be asked for them.
 
         Raises:
-            InputError: the file cannot be loaded, or not for that batch; it leaves other sizes
-                open than the first one, or takes no numbers.
+            InputError: the file cannot be loaded, or not for that batch or those shapes; it leaves
+                other sizes open than the first one, or takes no numbers.
 
         Denormals stay as they are: the runtimes' switches flush them for the calling thread as
         well and never undo it, so that is for a process that only measures.
@@ -189,6 +203,7 @@ class Profilable(Protocol):
         threads: int | None,
         runs: int,
         batch: int | None = None,
+        shapes: Shapes | None = None,
     ) -> tuple[OperatorTime, ...]:
         """Times every operator that the runtime executes, in that order.
 
@@ -200,6 +215,7 @@ class Profilable(Protocol):
             threads: of the runtime; ``None`` leaves the choice to it.
             runs: inferences to time, behind a warm-up; at least 1.
             batch: as for `Target.open`.
+            shapes: as for `Target.open`.
 
         Raises:
             InputError: as `Target.open` does.

@@ -165,7 +165,7 @@ class Process:
             path = Path(self.subject.words)
             target = target_by_suffix(path)
             assert target is not None
-            allowed = allowed_for(target.files(path), self.subject.batch)
+            allowed = allowed_for(target.files(path), self.subject.images)
             return InputError(f"{path} {how_it_ended(code, target.runtime, allowed)}")
         self._stderr.seek(0)
         lines = self._stderr.read()[-4000:].decode(errors="replace").strip().splitlines()

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.core import Block, Scalar
+from edgekit.core.names import shown
 from edgekit.errors import EdgekitError, InputError, UsageError
 from edgekit.measure import environment
 from edgekit.measure.environment import Presence
@@ -183,6 +184,23 @@ class Session:
                 facts |= participant.process.ask("memory")
                 if participant.load_s < _LONG_LOAD_S:  # the first load tells too much of it
                     participant.load_s = self._load_one_anew(participant, 0)
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Refuses a shape for an input that none of the files has.
+
+        Raises:
+            InputError: names it, and those that there are.
+        """
+        given = {name for p in self.participants for name, _ in p.subject.shapes if name}
+        known = dict.fromkeys(name for p in self.active for name in p.facts["inputs"])
+        strange = sorted(given - known.keys())
+        if strange and self.active:
+            raise InputError(
+                f"--input-shape {shown(strange[0])}: no such input in "
+                f"{', '.join(dict.fromkeys(p.subject.words for p in self.active))}; expected one "
+                f"of {', '.join(map(shown, known))}"
+            )
 
     def take_turns(self, precision: Callable[[Sequence[Participant]], float]) -> None:
         """Measures rounds until they suffice.
@@ -231,8 +249,10 @@ class Session:
         """What could explain a participant's numbers; see `edgekit.measure.environment`."""
         facts = participant.facts
         own = ("input", "denormals_flushed", "timer_overhead_ns", "peak_gpu_mib")
+        names = {name for name, _ in participant.subject.shapes} & {"", *facts["inputs"]}
         return {
             **self.watch.facts,
+            **({"input_chosen": True} if names else {}),
             **{key: facts.get(key) for key in own},
             "involuntary_switches": participant.switches,
         }

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
+import math
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ class Subject:
         resolution: input side for networks.
         mode: how PyTorch runs a network: ``eager`` or ``compiled``.
         processor: where PyTorch runs it: ``cpu`` or ``cuda``.
+        shapes: of inputs whose sizes a file leaves open, by name; see `edgekit.core.Target.open`.
     """
 
     words: str
@@ -56,12 +58,25 @@ class Subject:
     resolution: int | None = None
     mode: str = "eager"
     processor: str = "cpu"
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    @property
+    def images(self) -> int:
+        """What goes into an inference, in images of 224 x 224: memory and time go by that."""
+        numbers = sum(math.prod(shape) for _, shape in self.shapes)
+        return max(self.batch, math.ceil(numbers / (3 * 224 * 224)))
 
     @property
     def target(self) -> str:
         """Name of the file's format; ``pytorch`` for networks."""
         target = target_by_suffix(Path(self.words))
         return "pytorch" if target is None else target.name
+
+
+def batch_of(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> int:
+    """Images of an inference with inputs of some shapes: what they begin with, where all do."""
+    first = {shape[0] for _, shape in shapes}
+    return first.pop() if len(first) == 1 else 1
 
 
 def as_subject(words: Subject | str | Path) -> Subject:
@@ -76,11 +91,13 @@ class Loaded(Protocol):
         runtime: what runs it, for people.
         tools: versions.
         input: shape and type of what it takes, known once it was loaded.
+        inputs: names of that, of files.
     """
 
     runtime: str
     tools: dict[str, str]
     input: str
+    inputs: tuple[str, ...]
 
     def load(self) -> Any:
         """Loads the subject anew."""
@@ -107,7 +124,17 @@ def check(subject: Subject) -> None:
             f"{subject.threads} threads: expected 1 to {cores}, as many as this machine has cores"
         )
     if not is_artifact(words):
+        if subject.shapes:
+            raise UsageError(
+                f"'{words}' is a network: --input-shape goes with exported files only, and "
+                f"--resolution with networks"
+            )
         return
+    if subject.shapes and subject.batch not in (1, batch_of(subject.shapes)):
+        raise UsageError(
+            f"--batch {subject.batch} contradicts --input-shape, whose first size is the batch: "
+            f"leave --batch out"
+        )
     if subject.weights is not None or subject.resolution is not None:
         raise UsageError(
             f"'{words}' is an artifact: --weights and --resolution go with networks only"
@@ -138,6 +165,9 @@ class _File:
 
     def __init__(self, subject: Subject) -> None:
         self._subject, self._path, self.input = subject, Path(subject.words), ""
+        self.inputs: tuple[str, ...] = ()
+        # Through JSON, tuples are lists.
+        self._shapes = {name: tuple(shape) for name, shape in subject.shapes}
         target = target_by_suffix(self._path)
         assert target is not None
         self._target = target
@@ -148,21 +178,34 @@ class _File:
         self._files = self._target.files(self._path)
 
     def load(self) -> Runner:
-        batch = None if self._subject.batch == 1 else self._subject.batch
-        return self._target.open(self._path, self._subject.threads, batch=batch)
+        return self._open(self._subject.threads)
+
+    def _open(self, threads: int) -> Runner:
+        return self._target.open(self._path, threads, batch=self._batch, shapes=self._shapes)
+
+    @property
+    def _batch(self) -> int | None:
+        return None if self._subject.batch == 1 else self._subject.batch
 
     def prepare(self, loaded: Runner) -> Callable[[], object]:
-        inputs = [_noise(tensor) for tensor in loaded.tensors()[0]]
+        tensors, _ = loaded.tensors()
+        self.inputs = tuple(tensor.name for tensor in tensors)
+        inputs = [_noise(tensor) for tensor in tensors]
         self.input = ", ".join(f"{'x'.join(map(str, x.shape))} {x.dtype}" for x in inputs)
         return loaded.prepare(inputs)
 
     def operators(self, runs: int) -> tuple[OperatorTime, ...]:
         if not isinstance(self._target, Profilable):
             raise UnavailableError(f"{self._target.runtime} has no profiler of operators")
-        threads = self._subject.threads
-        batch = None if self._subject.batch == 1 else self._subject.batch
-        inputs = [_noise(t) for t in self._target.open(self._path, 1, batch=batch).tensors()[0]]
-        return self._target.operators(self._path, inputs, threads=threads, runs=runs, batch=batch)
+        inputs = [_noise(tensor) for tensor in self._open(1).tensors()[0]]
+        return self._target.operators(
+            self._path,
+            inputs,
+            threads=self._subject.threads,
+            runs=runs,
+            batch=self._batch,
+            shapes=self._shapes,
+        )
 
     def size(self) -> tuple[int, str]:
         """Bytes and digest of its files."""
@@ -170,7 +213,7 @@ class _File:
 
     def bounds(self) -> Allowed:
         """What its runtime may take until its first inference is done."""
-        return allowed_for(self._files, self._subject.batch)
+        return allowed_for(self._files, self._subject.images)
 
     def explained(self) -> AbstractContextManager[None]:
         """Turns what the runtime raises into a sentence that names the file."""
@@ -202,6 +245,7 @@ class _Network:
         with registry.needed_packages("PyTorch"):
             import torch
         self._subject, self.input = subject, ""
+        self.inputs: tuple[str, ...] = ()
         torch.set_num_threads(subject.threads)
         if subject.processor == "cuda" and not torch.cuda.is_available():
             raise UnavailableError(

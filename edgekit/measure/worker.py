@@ -69,6 +69,7 @@ class Worker:
             "runtime": self.subject.runtime,
             "tools": dict(self.subject.tools),
             "input": self.subject.input,
+            "inputs": list(self.subject.inputs),
             "size_bytes": size[0],
             "sha256": size[1],
             "denormals_flushed": self.flushed,

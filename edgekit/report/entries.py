@@ -93,7 +93,10 @@ def unmatched(material: Material) -> tuple[Accuracy, ...]:
 
 def names(measurements: Sequence[Measurement]) -> list[str]:
     """Short names; what tells measurements of the same file name apart is added to them."""
-    found = [printable(Path(m.artifact).name or m.artifact) for m in measurements]
+    found = [
+        printable((Path(m.artifact).name or m.artifact) + f" {m.input_sizes}" * m.input_chosen)
+        for m in measurements
+    ]
     for telling in _TELLING:
         groups: dict[str, set[str]] = {}
         for name, m in zip(found, measurements, strict=True):

@@ -180,7 +180,7 @@ class _Gathered:
             )
         newest: dict[object, list[Measurement]] = {}
         for m in kept:  # the newest first
-            newest.setdefault((m.device, m.runtime, m.threads, m.batch), []).append(m)
+            newest.setdefault((m.device, m.runtime, m.threads, m.batch, m.input), []).append(m)
         older = len(kept) - len(newest)
         if older:
             which = counted_words(older, "older measurement")

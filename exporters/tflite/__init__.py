@@ -21,6 +21,7 @@ from edgekit.core import (
     OperatorTime,
     Runner,
     Scheme,
+    Shapes,
     silent_import,
 )
 from exporters._inputs import numbers_only
@@ -147,10 +148,17 @@ class TfliteTarget:
         path.write_bytes(content)
         return scheme
 
-    def open(self, path: Path, threads: int | None = None, *, batch: int | None = None) -> Runner:
+    def open(
+        self,
+        path: Path,
+        threads: int | None = None,
+        *,
+        batch: int | None = None,
+        shapes: Shapes | None = None,
+    ) -> Runner:
         """Loads the file into LiteRT's interpreter with its XNNPACK kernels."""
-        interpreter = interpreter_of(path, batch=batch, num_threads=threads)
-        if batch is not None and not takes_any_batch(interpreter):
+        interpreter = interpreter_of(path, batch=batch, shapes=shapes, num_threads=threads)
+        if batch is not None and not shapes and not takes_any_batch(interpreter):
             interpreter = batched(path, batch, threads)
         runner = TfliteRunner(interpreter)
         numbers_only(path, runner.tensors()[0])
@@ -223,12 +231,14 @@ class TfliteTarget:
         threads: int | None,
         runs: int,
         batch: int | None = None,
+        shapes: Shapes | None = None,
     ) -> tuple[OperatorTime, ...]:
         """Times operators one by one; `edgekit.core.Profilable.operators` tells more."""
-        interpreter = interpreter_of(path)  # a file that does not run has no operator times
+        # A file that does not run has no operator times.
+        interpreter = interpreter_of(path, shapes=shapes)
         with parsing(path):
             flat = unpack(content_of(path))
-        if batch is not None and not takes_any_batch(interpreter):
+        if batch is not None and not shapes and not takes_any_batch(interpreter):
             set_batch(flat, batch)
 
         def open_(content: bytes, **options: Any) -> Any:

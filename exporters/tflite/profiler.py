@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.core import OperatorTime
+from edgekit.errors import UnavailableError
 from exporters.tflite.flatbuffer import constant, cut, module_path, operator_kind, pack, schema
 
 if TYPE_CHECKING:
@@ -114,7 +115,12 @@ def _pieces(flat: Any) -> list[_Piece]:
     absorbed: dict[int, list[Any]] = {}
     pieces = []
     for operator in graph.operators:
-        kind, output = operator_kind(flat, operator), operator.outputs[0]
+        kind = operator_kind(flat, operator)
+        if not len(operator.outputs):
+            raise UnavailableError(
+                f"{kind} gives no output, it changes what the interpreter keeps between operators"
+            )
+        output = operator.outputs[0]
         data = [i for i in operator.inputs if i >= 0]
         before = [one for i in data for one in absorbed.get(i, ())]
         widens = all(constant(flat, i) or _stored(flat, absorbed.get(i)) for i in data)

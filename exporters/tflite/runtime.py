@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.core import TensorSpec
+from edgekit.core import Shapes, TensorSpec
 from edgekit.core.reading import read_bytes
 from edgekit.errors import InputError
 from exporters._inputs import closed, fixed_batch, number_of, type_name
@@ -66,13 +66,19 @@ def _tensor_spec(detail: Any, layout: str) -> TensorSpec:
 
 
 def interpreter_of(
-    path: Path, content: bytes | None = None, *, batch: int | None = None, **options: Any
+    path: Path,
+    content: bytes | None = None,
+    *,
+    batch: int | None = None,
+    shapes: Shapes | None = None,
+    **options: Any,
 ) -> Any:
     """An interpreter with its tensors allocated.
 
     Args:
         path: of the file, for messages only where there is ``content``.
         batch: first size of inputs for which the file leaves it open; ``None`` stands for 1.
+        shapes: see `edgekit.core.Target.open`.
 
     Raises:
         InputError: the runtime cannot load the file, or the file leaves other sizes open.
@@ -82,8 +88,10 @@ def interpreter_of(
     source = {"model_path": str(path)} if content is None else {"model_content": content}
     try:
         interpreter = Interpreter(**source, **options)
-        for detail in interpreter.get_input_details():
-            shape = closed(path, detail["name"], _sizes(detail), batch, _REMEDY)
+        details = interpreter.get_input_details()
+        inputs = [(detail["name"], _sizes(detail)) for detail in details]
+        found = closed(path, inputs, batch, shapes, _remedy)
+        for detail, shape in zip(details, found, strict=True):
             if shape != tuple(detail["shape"]):
                 interpreter.resize_tensor_input(detail["index"], shape)
         interpreter.allocate_tensors()
@@ -93,7 +101,8 @@ def interpreter_of(
     return interpreter
 
 
-_REMEDY = "convert the network again, with an input whose sizes are fixed"
+def _remedy(name: str, sizes: str) -> str:
+    return f"convert the network again, with an input '{name}' of fixed sizes, such as {sizes}"
 
 
 def _sizes(detail: Any) -> tuple[int, ...]:

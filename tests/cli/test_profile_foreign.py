@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import foreign_files
 import pytest
 from command_line import CommandLine
-
-from edgekit.errors import InputError
-from edgekit.measure import profiling
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +39,7 @@ def test_what_edgekit_cannot_choose_is_told(run: CommandLine, tmp_path: Path) ->
     found = run("profile", foreign_files.write("onnx", tmp_path, ["N", 3, "H", "W"]))
     assert found.code == 3
     assert "input 'image' has the shape N x 3 x H x W" in found.message
-    assert "make_dynamic_shape_fixed" in found.message
+    assert "give them, as with --input-shape image=1,3,224,224" in found.message
     found = run("profile", foreign_files.write("tflite", tmp_path, [1, 4], "string"))
     assert found.code == 3
     assert "input 'image' takes string: expected numbers" in found.message
@@ -65,14 +63,35 @@ def test_options_without_effect_are_refused(
 
 
 def test_operators_that_cannot_be_timed_are_a_warning_said_once(
-    run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: CommandLine, tmp_path: Path
 ) -> None:
-    def untimed(*_: object) -> None:
-        raise InputError("its operators are of its maker")
-
-    monkeypatch.setattr(profiling, "_operators", untimed)
-    path = foreign_files.write("tflite", tmp_path, [1, 8, 8, 3])
-    found = run("profile", path, "--per-op", "--threads", "1,2", "--seconds", 1, "--json")
+    path = foreign_files.tflite_variable(tmp_path / "variable.tflite")
+    other = foreign_files.write("tflite", tmp_path, [1, 8, 8, 3])
+    words = ("--per-op", "--threads", "1,2", "--seconds", 1, "--json")
+    found = run("profile", path, other, *words)
     assert found.code == 0, found.err
-    assert len(found.json["measurements"]) == len(found.json["untimed"]) == 2
-    assert found.err.count("cannot be timed one by one") == 1
+    timed = [entry["operators"] is not None for entry in found.json["measurements"]]
+    assert timed == [False, False, True, True]
+    assert len(found.json["untimed"]) == 2
+    assert found.err.count("warning: ") == 1
+    assert (
+        f"operators of {path} cannot be timed one by one: ASSIGN_VARIABLE gives no output, it "
+        f"changes what the interpreter keeps between operators"
+    ) in found.err
+
+
+@pytest.mark.parametrize(
+    ("write", "kind"),
+    [
+        (foreign_files.tflite_detections, "CUSTOM"),
+        (foreign_files.onnx_sparse, "MatMul"),
+    ],
+)
+def test_operators_of_others_and_sparse_weights_are_timed(
+    write: Callable[[Path], Path], kind: str, run: CommandLine, tmp_path: Path
+) -> None:
+    path = write(tmp_path / ("odd.onnx" if kind == "MatMul" else "odd.tflite"))
+    found = run("profile", path, "--per-op", "--seconds", 1, "--json")
+    assert found.code == 0, found.err
+    (entry,) = found.json["measurements"]
+    assert [operator["kind"] for operator in entry["operators"]] == [kind]

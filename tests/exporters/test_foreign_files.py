@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from edgekit import registry
-from edgekit.core import Profilable, Runner
+from edgekit.core import Profilable, Runner, Shapes
 from edgekit.errors import InputError
 from edgekit.native_output import captured
 
 
-def opened(target: str, path: Path, batch: int | None = None) -> Runner:
+def opened(
+    target: str, path: Path, batch: int | None = None, shapes: Shapes | None = None
+) -> Runner:
     with captured():
-        return registry.target(target).open(path, 1, batch=batch)
+        return registry.target(target).open(path, 1, batch=batch, shapes=shapes)
 
 
 @pytest.mark.parametrize("batch", [None, 1, 3])
@@ -51,6 +53,126 @@ def test_other_open_sizes_are_refused_by_name(
     assert str(path) in message
     assert f"input 'image' has the shape {shown[target]}" in message
     assert "fix" in message
+
+
+OPEN: list[int | str] = ["N", 3, "H", "W"]
+
+
+@pytest.mark.parametrize("name", ["image", ""])
+@pytest.mark.parametrize("sizes", [OPEN, [2, 3, 8, 6]], ids=["open", "fixed"])
+@pytest.mark.parametrize("target", registry.TARGETS)
+def test_chosen_sizes_are_fed_without_another_file(
+    target: str, sizes: list[int | str], name: str, tmp_path: Path
+) -> None:
+    path = foreign_files.write(target, tmp_path, sizes)
+    before = path.read_bytes()
+    shapes = {name: (2, 3, 8, 6), "of another file": (7,)}
+    runner = opened(target, path, 2, shapes)
+    assert runner.tensors()[0][0].shape == (2, 3, 8, 6)
+    value = np.random.default_rng(0).standard_normal((2, 3, 8, 6)).astype(np.float32)
+    assert np.array_equal(runner.run([value])[0], 2 * value)
+    profilable = registry.target(target)
+    assert isinstance(profilable, Profilable)
+    with captured():
+        times = profilable.operators(path, [value], threads=1, runs=2, batch=2, shapes=shapes)
+    assert len(times) == 1
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shape", "words"),
+    [
+        (OPEN, (1, 3, 8), "has 3 sizes, and input 'image' has 4 ("),
+        (OPEN, (1, 3, 8, 8, 1), "has 5 sizes, and input 'image' has 4 ("),
+        (OPEN, (1, 4, 8, 8), "--input-shape 1,4,8,8 does not fit input 'image', which is"),
+        ([1, 3, 8, 8], (1, 3, 16, 16), "1 x 3 x 8 x 8: only sizes that the file leaves open can"),
+        ([1, 3, 8, 8], (4, 3, 8, 8), "for another batch, give --batch 4 instead"),
+    ],
+)
+@pytest.mark.parametrize("target", registry.TARGETS)
+def test_sizes_that_contradict_the_file_are_refused(
+    target: str, sizes: list[int | str], shape: tuple[int, ...], words: str, tmp_path: Path
+) -> None:
+    path = foreign_files.write(target, tmp_path, sizes)
+    for name in ("image", ""):
+        with pytest.raises(InputError) as caught:
+            opened(target, path, None, {name: shape})
+        assert words in str(caught.value)
+        assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "example"),
+    [
+        (["N", "length"], "1,128"),
+        (["N", 16, "T"], "1,16,128"),
+        (OPEN, "1,3,224,224"),
+        (["N", "H", "W", 3], "1,224,224,3"),
+        (["N", 1, "H", "W"], "1,1,224,224"),
+        (["N", 64, 7, "W"], "1,64,7,128"),
+    ],
+)
+@pytest.mark.parametrize("target", registry.TARGETS)
+def test_the_advice_fits_the_input(
+    target: str, sizes: list[int | str], example: str, tmp_path: Path
+) -> None:
+    path = foreign_files.write(target, tmp_path, sizes)
+    with pytest.raises(InputError, match=f"as with --input-shape image={example}$"):
+        opened(target, path, None, {})
+    with pytest.raises(InputError) as caught:  # of those who are asked for none
+        opened(target, path)
+    assert example.replace(",", "") in str(caught.value).replace(",", "").replace(" ", "")
+    assert "--input-shape" not in str(caught.value)
+    with pytest.raises(InputError, match=r"\(it has no input 'imgae'\)"):
+        opened(target, path, None, {"imgae": (1, 2)})
+    chosen = tuple(map(int, example.split(",")))
+    assert opened(target, path, None, {"image": chosen}).tensors()[0][0].shape == chosen
+
+
+def test_a_size_that_has_a_name_is_one_size(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", "length"]) for n in "abc"]
+    graph = helper.make_graph([helper.make_node("Add", ["a", "b"], ["c"])], "g", ends[:2], ends[2:])
+    path = tmp_path / "sum.onnx"
+    opset = helper.make_opsetid("", 18)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), path)
+    inputs, _ = opened("onnx", path, None, {"b": (3, 7)}).tensors()
+    assert [spec.shape for spec in inputs] == [(3, 7), (3, 7)]
+    with pytest.raises(InputError, match="gives the size 'length' as 8 and as 9"):
+        opened("onnx", path, None, {"a": (1, 8), "b": (1, 9)})
+    with pytest.raises(InputError, match=r"has 2 inputs \('a', 'b'\): name the one"):
+        opened("onnx", path, None, {"": (1, 8)})
+
+
+@pytest.mark.parametrize(("low", "high"), [(2, 8), (2, -1), (0, 8)])
+def test_ranges_of_openvino_hold(low: int, high: int, tmp_path: Path) -> None:
+    import openvino as ov
+    from openvino import opset13
+
+    shape = ov.PartialShape([ov.Dimension(1), ov.Dimension(low, high)])
+    image = opset13.parameter(shape, ov.Type.f32, name="image")
+    doubled = opset13.add(image, image)
+    path = tmp_path / "range.xml"
+    ov.save_model(ov.Model([opset13.result(doubled)], [image], "range"), path, False)
+    assert opened("openvino", path, None, {"": (1, 8)}).tensors()[0][0].shape == (1, 8)
+    for wrong in ([1] if low else []) + ([9] if high > 0 else []):
+        with pytest.raises(InputError, match=f"1,{wrong} does not fit input 'image'"):
+            opened("openvino", path, None, {"": (1, wrong)})
+
+
+def test_any_rank_may_be_chosen_where_the_file_leaves_it_open(tmp_path: Path) -> None:
+    import openvino as ov
+    from openvino import opset13
+
+    image = opset13.parameter(ov.PartialShape.dynamic(), ov.Type.f32, name="image")
+    path = tmp_path / "any.xml"
+    doubled = opset13.add(image, image)
+    ov.save_model(ov.Model([opset13.result(doubled)], [image], "any"), path, False)
+    with pytest.raises(InputError, match="as with --input-shape image=1,3,224,224"):
+        opened("openvino", path, None, {})
+    assert opened("openvino", path, None, {"": (2, 5)}).tensors()[0][0].shape == (2, 5)
 
 
 NUMBERS = {
