@@ -32,6 +32,7 @@ COLUMNS: dict[str, str] = {
     "energy_idle_mw": "float64", "energy_ci95_low_mj": "float64",
     "energy_ci95_high_mj": "float64", "stable": "bool", "reasons": "string",
     "environment": "string", "tools": "string", "command": "string",
+    "input": "string",
 }  # fmt: skip
 """Columns of the table of measurements, with their types in Parquet."""
 
@@ -39,6 +40,7 @@ SAMPLE_COLUMNS: dict[str, str] = {
     "id": "int64", "artifact": "string", "device": "string", "runtime": "string",
     "threads": "int64", "batch": "int64", "block": "int64", "start_s": "float64",
     "instance": "int64", "network": "string", "run": "int64", "ms": "float64",
+    "input": "string",
 }  # fmt: skip
 """Columns of the table of samples: one row per inference; `network` is artifact or reference."""
 
@@ -130,6 +132,7 @@ def _summary(number: int, measurement: Measurement) -> Rows:
     for key in ("kind", "meter", "scope", "mj_per_inference", "gross_mj_per_inference", "idle_mw"):
         row[f"energy_{key}"] = energy[key]
     row["energy_ci95_low_mj"], row["energy_ci95_high_mj"] = energy["ci95"] or (None, None)
+    row["input"] = measurement.input
     row["reasons"] = "; ".join(measurement.reasons)
     for key in ("environment", "tools"):
         row[key] = json.dumps(facts[key], sort_keys=True)
@@ -137,7 +140,7 @@ def _summary(number: int, measurement: Measurement) -> Rows:
 
 
 def _samples(number: int, measurement: Measurement) -> Rows:
-    names = ("artifact", "device", "runtime", "threads", "batch")
+    names = ("artifact", "device", "runtime", "threads", "batch", "input")
     common = {"id": number, **{name: getattr(measurement, name) for name in names}}
     for index, block in enumerate(measurement.blocks):
         place = {"block": index, "start_s": block.start_s, "instance": block.instance}
