@@ -11,6 +11,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
+import hypothesis
 import pytest
 from command_line import CommandLine, Result
 from small_artifacts import Artifacts, copy_artifact, shared_folder, short_network, train_run
@@ -19,6 +20,10 @@ import edgekit
 from edgekit.core import keep_silent
 
 keep_silent()  # tests import runtimes, too
+
+# A property holds or not, however long a machine takes for an example.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure() -> None:
