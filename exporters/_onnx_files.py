@@ -17,8 +17,14 @@ from edgekit.core.names import inside, shown
 from edgekit.core.reading import open_file
 from edgekit.errors import InputError
 
-MOST_FIELDS = 2_000_000
+MOST_FIELDS = 1_000_000
 """Fields to look at, which takes seconds; ONNX files of the largest networks have a tenth."""
+
+DEEPEST = 100
+"""Messages inside one another; readers of protobuf refuse more."""
+
+_LOCATION = b"location"
+"""The key that all names of external data stand behind."""
 
 # What a message of onnx.proto holds on the way to tensors: the number of a field and its message.
 _INNER: dict[str, dict[int, str]] = {
@@ -89,7 +95,7 @@ def _names(path: Path, identity: tuple[int, ...]) -> tuple[str, ...]:
         except ValueError:  # it is empty
             return ()
         with data:
-            if data.find(b"location") < 0:  # the key that all names stand behind
+            if data.find(_LOCATION) < 0:
                 return ()
             walk = _Walk(path, data)
             with contextlib.suppress(ValueError):  # it is damaged: no runtime takes it either
@@ -123,24 +129,28 @@ class _Walk:
         Raises:
             ValueError: it is no protobuf.
         """
-        waiting: list[tuple[str, list[Span]]] = [("model", [(0, len(self._data))])]
+        waiting = [("model", [(0, len(self._data))], 0)]
         while waiting:
-            kind, spans = waiting.pop()
+            kind, spans, depth = waiting.pop()
+            if depth > DEEPEST:
+                raise ValueError("no protobuf")
             if kind == "tensor":
                 self._tensor(spans)
                 continue
-            found: list[tuple[str, list[Span]]] = []
+            found: list[tuple[str, list[Span], int]] = []
             once: dict[int, list[Span]] = {}
             for field in self._fields(spans):
                 inner = _INNER[kind].get(field.number)
                 if inner is None or field.kind != _BYTES:
                     continue
+                if inner == "node" and self._data.find(_LOCATION, *field.span) < 0:
+                    continue  # as nearly all of them
                 parts = once.get(field.number)
                 if parts is not None:
                     parts.append(field.span)
                     continue
                 parts = [field.span]
-                found.append((inner, parts))
+                found.append((inner, parts, depth + 1))
                 if (kind, field.number) in _ONCE:
                     once[field.number] = parts
             waiting += reversed(found)
@@ -157,7 +167,7 @@ class _Walk:
             return
         for entry in entries:
             words = {f.number: f.span for f in self._fields([entry]) if f.kind == _BYTES}
-            if self._text(words.get(_KEY)) == "location":
+            if self._text(words.get(_KEY)) == _LOCATION.decode():
                 self.names.setdefault(self._text(words.get(_VALUE)))
 
     def _text(self, span: Span | None) -> str:

@@ -186,6 +186,20 @@ def test_a_file_of_endless_parts_is_refused(
         TARGET.files(path)
 
 
+def test_messages_inside_one_another_end(tmp_path: Path) -> None:
+    def nested(levels: int) -> bytes:
+        inner = _field(5, tensor("w", "w.bin").SerializeToString())
+        for _ in range(levels):
+            inner = _field(1, _field(5, _field(6, inner)))  # node, attribute, graph
+        return _field(7, inner)
+
+    path = tmp_path / "m.onnx"
+    path.write_bytes(nested(10))
+    assert names(path) == ["m.onnx", "w.bin"]
+    path.write_bytes(nested(1000))
+    assert names(path) == ["m.onnx"]
+
+
 def test_a_change_of_the_file_is_seen(tmp_path: Path) -> None:
     path = saved(tmp_path / "m.onnx", model(tensor("w", "one.bin")))
     assert names(path) == ["m.onnx", "one.bin"]
