@@ -24,6 +24,7 @@ LEVELS = (
     ("core", "errors", "signals"),
     ("locks",),
     ("native_output", "registry", "staging"),
+    ("foreign",),
     ("isolation",),
     ("models", "data", "devices"),
     ("contract",),

@@ -14,7 +14,7 @@ import click
 
 from edgekit import registry
 from edgekit.cli import console
-from edgekit.core import Convertible
+from edgekit.core import Convertible, reason
 from edgekit.errors import UnavailableError
 
 
@@ -89,7 +89,7 @@ def _torch() -> Check:
     try:
         import torch
     except (ImportError, OSError) as error:
-        return Check("PyTorch", False, str(error), fix="pip install torch")
+        return Check("PyTorch", False, reason(error), fix="pip install torch")
     return Check("PyTorch", True, torch.__version__)
 
 
@@ -109,7 +109,9 @@ def _writable() -> Check:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        return Check("temporary files", False, str(error), fix="export TMPDIR=/a/writable/folder")
+        return Check(
+            "temporary files", False, reason(error), fix="export TMPDIR=/a/writable/folder"
+        )
     return Check("temporary files", True, folder)
 
 
@@ -157,10 +159,12 @@ def _target(name: str) -> Check:
             target.export(network, images, path, target.schemes["fp32"])
             runner = target.open(path)
             runner.run([torch.zeros(runner.tensors()[0][0].shape).numpy()])
-    except Exception as error:  # whatever goes wrong in a converter or runtime is the diagnosis
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # whatever goes wrong in a converter or runtime is the diagnosis
         missing = isinstance(error, ImportError | metadata.PackageNotFoundError)
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         verb = "install" if missing else "install --force-reinstall"
         fix = f"pip {verb} {' '.join(p for p in target.packages if p != 'torch')}"
-        return Check(title, False, reason, fix=fix)
+        return Check(title, False, reason(error), fix=fix)
     return Check(title, True, versions)

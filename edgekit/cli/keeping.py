@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgekit import staging
 from edgekit.cli import console
+from edgekit.core import with_kind
 from edgekit.errors import EdgekitError, OutputError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def keep(
 
 
 def _fault(error: Exception) -> str:
-    return f"cannot keep the measurement in the history: {type(error).__name__}: {error}"
+    return f"cannot keep the measurement in the history: {with_kind(error)}"
 
 
 def _save_beside(measurements: Sequence[Measurement]) -> Path:

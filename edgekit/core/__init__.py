@@ -36,7 +36,7 @@ from edgekit.core.protocols import (
     Shapes,
     Target,
 )
-from edgekit.core.reasons import reason, reason_with_layer
+from edgekit.core.reasons import reason, reason_with_layer, with_kind
 from edgekit.core.records import (
     DYNAMIC,
     FLOAT_SCHEMES,
@@ -107,5 +107,6 @@ __all__ = [
     "reason_with_layer",
     "silent_import",
     "to_json",
+    "with_kind",
     "write_csv",
 ]

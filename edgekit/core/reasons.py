@@ -62,6 +62,12 @@ def reason_with_layer(error: BaseException) -> str:
     return reason(error) if layer is None else f"{reason(error)} (in {layer})"
 
 
+def with_kind(error: BaseException) -> str:
+    """`reason_with_layer` with the kind of the exception in front in any case."""
+    text, kind = reason_with_layer(error), type(error).__name__
+    return text if text.startswith(kind) else f"{kind}: {text}"
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """An exception, and what it was raised from."""
     seen: set[int] = set()

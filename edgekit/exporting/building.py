@@ -22,9 +22,8 @@ from edgekit.core import (
     Scheme,
     Target,
     TensorSpec,
-    reason_with_layer,
 )
-from edgekit.errors import EdgekitError, ModelError
+from edgekit.foreign import explained
 from edgekit.lowering import lower
 from edgekit.models.copying import own_copy
 from edgekit.models.source import Model
@@ -32,7 +31,6 @@ from edgekit.native_output import captured
 from edgekit.quantize.calibration import Calibration
 from edgekit.quantize.integers import Integers, inputs_of
 from edgekit.quantize.ladder import Built, HeldOut
-from edgekit.staging import WRITING_FAILED
 from edgekit.verification.artifact import Reference, agreement_with, layers_of, running
 from edgekit.verification.divergence import worst_layers
 
@@ -95,18 +93,12 @@ def build(job: Job, scheme: Scheme, staged: Path, model: Model | None = None) ->
 @contextmanager
 def _conversion(words: str, target: Target) -> Iterator[None]:
     """Turns whatever a converter raises into one sentence."""
-    try:
-        with registry.needed_packages(f"target {target.name}"):
-            yield
-    except EdgekitError:
-        raise
-    except (Exception, SystemExit) as error:  # converters and networks raise everything there is
-        if isinstance(error, OSError) and error.errno in WRITING_FAILED:
-            raise
-        raise ModelError(
-            f"'{words}' cannot be converted to {target.name}: {reason_with_layer(error)} "
-            f"(-v shows all)"
-        ) from error
+    told = f"'{words}' cannot be converted to {target.name}: "
+    with (
+        explained(lambda reason: f"{told}{reason} (-v shows all)"),
+        registry.needed_packages(f"target {target.name}"),
+    ):
+        yield
 
 
 def _contract(

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.core import reason_with_layer
 from edgekit.errors import EdgekitError, InputError, UsageError
 
 MEMORY_VARIABLE = "EDGEKIT_RUNTIME_MIB"
@@ -106,10 +107,9 @@ def _data_bytes() -> int:
 _NO_MEMORY = ("bad_alloc", "bad allocation", "out of memory", "failed to allocate", "std::length")
 
 
-def why(error: Exception, runtime: str, allowed: Allowed | None) -> str:
+def why(error: BaseException, runtime: str, allowed: Allowed | None) -> str:
     """What a runtime could not do, to follow the name of the file."""
-    lines = [line.strip() for line in str(error).strip().splitlines()]
-    reason = next(filter(None, lines), type(error).__name__)
+    reason = reason_with_layer(error)
     none_left = isinstance(error, MemoryError) or any(w in reason.lower() for w in _NO_MEMORY)
     if none_left and allowed is not None:
         return f"needs too much memory for its size: {_memory(runtime, allowed)}"
@@ -127,7 +127,7 @@ def explained(path: Path, runtime: str, allowed: Allowed | None) -> Iterator[Non
         yield
     except (EdgekitError, ImportError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{path} {why(error, runtime, allowed)}") from error
 
 

@@ -27,7 +27,7 @@ from typing import Any, TextIO, TypeVar
 
 import numpy as np
 
-from edgekit.core import reason_with_layer, to_json
+from edgekit.core import to_json, with_kind
 from edgekit.errors import EdgekitError
 from edgekit.isolation import bounds
 from edgekit.measure.subjects import Subject, flush_denormals, open_subject, reference
@@ -270,7 +270,7 @@ def _answering(answers: TextIO, compute: Callable[[], Answer]) -> Answer | None:
         _send(answers, {"error": type(error).__name__, "message": str(error)})
     except MemoryError:
         _send(answers, {"error": "UnavailableError", "message": "there is not enough memory"})
-    except Exception as error:  # whatever a runtime or the user's network raises
+    except (Exception, SystemExit) as error:  # whatever a runtime or the user's network raises
         _send(answers, {"error": "InputError", "message": told(error)})
     return None
 
@@ -280,14 +280,13 @@ def _send(answers: TextIO, answer: dict[str, Any]) -> None:
     answers.flush()
 
 
-def told(error: Exception) -> str:
+def told(error: BaseException) -> str:
     """An error of a runtime or of the user's network: its class, cause, and place."""
-    text, kind = reason_with_layer(error), type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)
     own = Path(__file__).parent
     inner = [f for f in frames if own not in Path(f.filename).parents]
     where = f" ({inner[-1].filename}:{inner[-1].lineno})" if inner else ""
-    return f"{text if text.startswith(kind) else f'{kind}: {text}'}{where}"
+    return f"{with_kind(error)}{where}"
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from edgekit.core import reason, reason_with_layer
+from edgekit.core import reason, reason_with_layer, with_kind
 from edgekit.errors import ModelError
 from edgekit.models.copying import own_copy
 from edgekit.models.zeros import zero_layers
@@ -108,12 +108,6 @@ def _arguments(found: Any) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind not in optional]
 
 
-def with_kind(error: BaseException) -> str:
-    """The kind of an exception, what it says, and the layer of the network that raised it."""
-    text, kind = reason_with_layer(error), type(error).__name__
-    return text if text.startswith(kind) else f"{kind}: {text}"
-
-
 def try_forward(module: nn.Module, images: Tensor, words: str) -> Tensor:
     """Runs a copy of a network once, in its mode, and checks the form of its output.
 
@@ -167,7 +161,7 @@ def try_training(module: nn.Module, side: int, classes: int, words: str) -> None
     """
     try:
         trial = copy.deepcopy(module).train()
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise ModelError(
             f"'{words}' cannot be copied, which training needs: {with_kind(error)}"
         ) from error

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from edgekit.core import with_kind
 from edgekit.errors import ModelError
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -36,13 +37,13 @@ def own_copy(module: Network) -> Network:
     kept = dict(memo)
     try:
         return copy.deepcopy(module, memo)
-    except Exception:  # the classes of others may raise anything when they are copied
+    except (Exception, SystemExit):  # the classes of others may raise anything when they are copied
         shared = {id(value): value for value in _uncopied(module)}
     try:
         return copy.deepcopy(module, {**kept, **shared})
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(
-            f"the network cannot be copied: {type(error).__name__}: {error}; edgekit changes "
+            f"the network cannot be copied: {with_kind(error)}; edgekit changes "
             f"copies only: let its classes support copy.deepcopy"
         ) from error
 

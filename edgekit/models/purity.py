@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from edgekit.core import with_kind
 from edgekit.errors import ModelError
-from edgekit.models.callables import with_kind
 from edgekit.models.copying import own_copy
 from edgekit.models.zeros import fill_zero_layers, zero_layers
 
@@ -193,7 +193,7 @@ def _as(way: type[nn.Module], module: nn.Module, words: str) -> nn.Module:
 def _copied(module: nn.Module, words: str) -> nn.Module:
     try:
         return own_copy(module)
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise ModelError(f"'{words}' cannot be copied: {with_kind(error)}") from error
 
 

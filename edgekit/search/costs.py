@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgekit.core import ModelSpec, Scheme, Target, canonical_json, reason_with_layer, to_json
-from edgekit.errors import EdgekitError, ModelError, OutputError, UnavailableError
+from edgekit.core import ModelSpec, Scheme, Target, canonical_json, to_json
+from edgekit.errors import ModelError, OutputError, UnavailableError
+from edgekit.foreign import explained
 from edgekit.lowering import lower
 from edgekit.models import family_of
 from edgekit.models.size import laid_out
@@ -237,17 +238,10 @@ def _write_module(
     if scheme.calibration is not None:
         turned = images if target.layout == "NCHW" else images.transpose(0, 2, 3, 1)
         ranges = [np.ascontiguousarray(turned[i : i + 1]) for i in range(len(turned))]
-    try:
-        with captured():
-            lowered, _ = lower(module, example, target.name, scheme)
-            target.export(lowered, example, path, scheme, ranges)
-    except EdgekitError:
-        raise
-    except Exception as error:  # converters raise everything there is
-        raise ModelError(
-            f"{part.name} of '{spec.name}' cannot be written for {target.name}: "
-            f"{reason_with_layer(error)}"
-        ) from error
+    told = f"{part.name} of '{spec.name}' cannot be written for {target.name}: "
+    with explained(told.__add__), captured():
+        lowered, _ = lower(module, example, target.name, scheme)
+        target.export(lowered, example, path, scheme, ranges)
 
 
 class CostTable:

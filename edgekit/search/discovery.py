@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgekit.core import ModelSpec, reason_with_layer
-from edgekit.errors import EdgekitError, ModelError
+from edgekit.core import ModelSpec, reason
+from edgekit.errors import ModelError
+from edgekit.foreign import explained
 from edgekit.models.adapted import FAMILY_NAME, Place, build, length
 from edgekit.models.copying import own_copy
 from edgekit.models.family import plain_rows
@@ -58,16 +59,9 @@ def discovered(model: Model) -> Model:
         )
     with needed_packages("a search of networks that are not of the zoo"):
         import torch_pruning
-    try:
-        with captured():
-            places = _Places(torch_pruning, model).found()
-    except EdgekitError:
-        raise
-    except (Exception, SystemExit) as error:  # Torch-Pruning and the user's code raise anything
-        raise ModelError(
-            f"Torch-Pruning cannot find the groups of channels of '{model.words}' "
-            f"({type(error).__name__}: {reason_with_layer(error)})"
-        ) from error
+    told = f"Torch-Pruning cannot find the groups of channels of '{model.words}'"
+    with explained(lambda reason: f"{told} ({reason})"), captured():
+        places = _Places(torch_pruning, model).found()
     spec = ModelSpec(
         name=model.name,
         family=FAMILY_NAME,
@@ -131,7 +125,7 @@ class _Places:
             # Parts of a split that several layers take, for one.
             for position in range(n):
                 atom = ((number, "out"), position)
-                self._other[atom] = f"{UNTOLD} ({type(error).__name__}: {error})"
+                self._other[atom] = f"{UNTOLD} ({reason(error)})"
                 self._root(atom)
             return
         for item in group:

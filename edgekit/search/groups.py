@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgekit.core import ModelSpec
+from edgekit.core import ModelSpec, reason_with_layer
 from edgekit.errors import ModelError
 from edgekit.models import family_of
 from edgekit.models.adapted import Place, is_adapted
@@ -232,9 +232,8 @@ def checked(spec: ModelSpec, module: nn.Module, images: Tensor) -> tuple[Group, 
                 scores = shrunk(spec, module, kept)[1].to(images.dtype)(images)
                 if scores.shape != expected.shape:
                     raise ModelError(f"the scores have shape {tuple(scores.shape)} then")
-            except (ModelError, RuntimeError, ValueError, TypeError, IndexError) as error:
-                reason = str(error).partition("\n")[0]
-                why = f"the network does not run without some of them: {reason}"
+            except (Exception, SystemExit) as error:  # the user's code may raise anything
+                why = f"the network does not run without some of them: {reason_with_layer(error)}"
                 group = dataclasses.replace(group, frozen=why)
             else:
                 off = float((scores - expected).norm() / expected.norm().clamp(min=1e-30))
@@ -250,7 +249,7 @@ def _precise(module: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
     try:
         double = own_copy(module).double()
         double(images.double())
-    except RuntimeError:
+    except (Exception, SystemExit):  # it runs in single precision all the same
         return module, images
     return double, images.double()
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any, Protocol
 
-from edgekit.core import reason_with_layer
+from edgekit.core import with_kind
 from edgekit.errors import EdgekitError, ModelError
 from edgekit.isolation.bounds import die_with
 from edgekit.signals import leave_to_parent
@@ -250,11 +250,5 @@ class Worker:
             return Outcome(None, time.perf_counter() - begin, str(error))
         except EdgekitError as error:
             return error
-        except Exception as error:  # of PyTorch: memory, above all
-            return Outcome(None, time.perf_counter() - begin, in_a_line(error), crashed=True)
-
-
-def in_a_line(error: BaseException) -> str:
-    """An odd exception, for a record."""
-    text, kind = reason_with_layer(error), type(error).__name__
-    return text if text.startswith(kind) else f"{kind}: {text}"
+        except (Exception, SystemExit) as error:  # of PyTorch, memory above all, and of networks
+            return Outcome(None, time.perf_counter() - begin, with_kind(error), crashed=True)

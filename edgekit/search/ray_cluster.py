@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgekit import registry
-from edgekit.core import SILENCE, silent_import
+from edgekit.core import SILENCE, silent_import, with_kind
 from edgekit.errors import EdgekitError, UnavailableError
-from edgekit.search.processes import TRIES, Doable, Outcome, Report, Worker, in_a_line
+from edgekit.search.processes import TRIES, Doable, Outcome, Report, Worker
 
 STARTING_S = 120
 """For workers to be there: a cluster may have to fetch packages, or a machine."""
@@ -116,7 +116,7 @@ class RayCluster:
             for actor in actors:
                 self._ray.kill(actor)
             if not isinstance(error, self._ray.exceptions.GetTimeoutError):
-                raise UnavailableError(f"Ray cannot start workers: {in_a_line(error)}") from error
+                raise UnavailableError(f"Ray cannot start workers: {with_kind(error)}") from error
             raise UnavailableError(
                 f"Ray did not start {count} workers of one core each within {STARTING_S} s: "
                 f"expected as many free cores in the cluster; give fewer --workers"
@@ -139,7 +139,7 @@ class RayCluster:
         except (
             self._ray.exceptions.RayError
         ) as error:  # it crashed, was killed for memory, or its machine is gone
-            return Outcome(None, seconds, f"its worker is gone: {in_a_line(error)}", crashed=True)
+            return Outcome(None, seconds, f"its worker is gone: {with_kind(error)}", crashed=True)
         if isinstance(answer, EdgekitError):
             raise answer
         assert isinstance(answer, Outcome)

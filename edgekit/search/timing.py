@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from edgekit import registry
 from edgekit.errors import EdgekitError, ModelError
+from edgekit.foreign import explained
 from edgekit.isolation.bounds import die_with
 from edgekit.signals import leave_to_parent
 
@@ -117,9 +118,11 @@ def _serve(
             path, whole = pipe.recv()
         except EOFError:
             return
+        told = f"{path} cannot be run by {registry.target(target).runtime}: "
         try:
-            own = _prepared(target, Path(path), threads)
-            pipe.send(_ratio(own, ready, others[:0] if whole else others))
+            with explained(told.__add__):
+                own = _prepared(target, Path(path), threads)
+                pipe.send(_ratio(own, ready, others[:0] if whole else others))
         except EdgekitError as error:
             pipe.send(error)
 

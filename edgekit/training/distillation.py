@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from edgekit.core import Preprocessing, class_count
 from edgekit.errors import CheckpointError, ModelError, UsageError
+from edgekit.foreign import explained
 from edgekit.models.adapted import is_adapted
 from edgekit.models.libraries import LIBRARIES
 from edgekit.models.program import SUFFIX
@@ -31,13 +32,14 @@ class Teacher:
     def __init__(self, model: Model, preprocessing: Preprocessing, temperature: float) -> None:
         self.module: nn.Module = model.module.eval().requires_grad_(False)
         self.preprocessing = model.preprocessing or preprocessing
-        self.temperature = temperature
+        self.temperature, self._words = temperature, model.words
         side = self.preprocessing.crop
         self._kind = "logits" if model.of_zoo else kind_of_network(self.module, side, model.words)
 
     def scores(self, pixels: Tensor) -> Tensor:
         """Class scores (N, classes) of 8-bit images (N, side, side, 3)."""
-        with torch.no_grad():
+        told = f"teacher '{self._words}' fails on an image: "
+        with explained(told.__add__), torch.no_grad():
             scores: Tensor = self.module(normalize(pixels, self.preprocessing))
         return scores
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgekit.core import ImageSource, from_json, to_json
+from edgekit.core import ImageSource, from_json, reason, to_json
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
 from edgekit.errors import CheckpointError, DataError, UsageError
@@ -186,7 +186,7 @@ class _Run:
             self.threads.resume(int(state.get("threads", self.threads.now)))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
-                f"{self.folder.state} does not fit this run ({str(error).splitlines()[0]}): start "
+                f"{self.folder.state} does not fit this run ({reason(error)}): start "
                 f"anew with --overwrite"
             ) from error
 

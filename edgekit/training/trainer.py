@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch.optim.swa_utils import update_bn
 
 from edgekit.data.finite import check_finite
 from edgekit.errors import ModelError
+from edgekit.foreign import explained
 from edgekit.training import processes
 from edgekit.training.distillation import Teacher
 from edgekit.training.images import Batch, Batches, Loader, SplitImages, augment, normalize
@@ -67,7 +68,8 @@ class Trainer:
     ) -> None:
         options = self.options = plan.options
         assert options.batch_size is not None
-        self.preprocessing, self.classes = plan.preprocessing, len(plan.labels)
+        self.words, self.preprocessing = plan.model, plan.preprocessing
+        self.classes = len(plan.labels)
         device, amp = machine(options)
         # Accelerate keeps device and precision for the whole process; this run has its own.
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -182,10 +184,13 @@ class Trainer:
         ):
             last = i + 1 == parts
             with nullcontext() if last else self.accelerator.no_sync(self.model):
-                scores = self.model(normalize(images, self.preprocessing))
+                with self._running(f"at step {epoch * len(self.batches) + step + 1}"):
+                    scores = self.model(normalize(images, self.preprocessing))
                 loss = self._loss(scores, wanted, images)
                 # The mean over the whole batch, of which the parts need not be equal.
-                self.accelerator.backward(loss * (len(images) * processes.count() / size))
+                share = len(images) * processes.count() / size
+                with self._running(f"at step {epoch * len(self.batches) + step + 1}"):
+                    self.accelerator.backward(loss * share)
             found.append(scores.detach())
         self.optimizer.step()
         self.schedule.step()
@@ -234,11 +239,13 @@ class Trainer:
         """
         torch.manual_seed(torch_seed(self.options.seed, _STATISTICS))  # dropout is active there
         with torch.no_grad():
-            update_bn(self._inputs(self.statistics), self.average)
+            with self._running("in the evaluation"):
+                update_bn(self._inputs(self.statistics), self.average)
             self.average.eval()
             loss, top1, top5, n = 0.0, 0, 0, 0
             for pixels, labels in loader:
-                scores = self.average(normalize(pixels, self.preprocessing))
+                with self._running("in the evaluation"):
+                    scores = self.average(normalize(pixels, self.preprocessing))
                 self._check_scores(scores, n)
                 kind = self.kinds.evaluation
                 loss += float(label_loss(scores, labels, kind, reduction="sum"))
@@ -255,6 +262,10 @@ class Trainer:
     def _inputs(self, loader: Iterable[Batch]) -> Iterable[Tensor]:
         for pixels, _ in loader:
             yield normalize(pixels, self.preprocessing)
+
+    def _running(self, when: str) -> AbstractContextManager[None]:
+        """A block that runs the network, whose code may raise anything."""
+        return explained(lambda reason: f"'{self.words}' fails {when}: {reason}")
 
     def _check_steps(self, losses: Sequence[Tensor], last: int) -> None:
         """Names the first of the steps up to ``last`` whose loss is not finite."""

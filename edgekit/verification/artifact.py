@@ -36,16 +36,15 @@ from edgekit.errors import (
     UnavailableError,
     UnknownNameError,
 )
+from edgekit.foreign import explained
 from edgekit.isolation import activations_isolated, open_isolated
 from edgekit.models.blocks import stabilize
-from edgekit.models.callables import with_kind
 from edgekit.models.copying import own_copy
 from edgekit.models.purity import as_function
 from edgekit.models.source import Model, open_model
 from edgekit.models.zeros import fill_zero_layers, zero_layers
 from edgekit.native_output import captured
 from edgekit.registry import needed_packages, target
-from edgekit.staging import WRITING_FAILED
 from edgekit.verification.agreement import (
     TOLERANCES,
     check_reference,
@@ -197,17 +196,12 @@ def running(path: Path, format_: Target) -> Iterator[None]:
         ModelError: the runtime cannot run it.
         UnavailableError: the runtime is not installed.
     """
-    try:
-        with needed_packages(f"target {format_.name}"):
-            yield
-    except EdgekitError:
-        raise
-    except (Exception, SystemExit) as error:  # runtimes and networks raise everything there is
-        if isinstance(error, OSError) and error.errno in WRITING_FAILED:
-            raise
-        raise ModelError(
-            f"{path} cannot be run by {format_.runtime}: {reason_with_layer(error)} (-v shows all)"
-        ) from error
+    told = f"{path} cannot be run by {format_.runtime}: "
+    with (
+        explained(lambda reason: f"{told}{reason} (-v shows all)"),
+        needed_packages(f"target {format_.name}"),
+    ):
+        yield
 
 
 def agreement_with(
@@ -275,7 +269,10 @@ def diagnose(
     """`find_divergence`, or why it failed: a diagnosis must not take away what it is about."""
     try:
         return find_divergence(reference, target, path, precision, isolated=isolated), None
-    except Exception as error:  # runtimes raise everything there is, and on such files most of all
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # runtimes raise everything there is, and on such files most of all
         return None, reason_with_layer(error)
 
 
@@ -395,7 +392,7 @@ def verify(
             if per_layer:
                 raise
             undiagnosed = str(error)
-        except Exception as error:  # see `diagnose`
+        except (Exception, SystemExit) as error:  # see `diagnose`
             undiagnosed = reason(error)
         if noisy and divergence is None:
             divergence = most_noise(layers)
@@ -451,15 +448,10 @@ def _made_comparable(model: Model, facts: Preprocessing) -> torch.nn.Module:
         torch.from_numpy(batch).contiguous(memory_format=layout)
         for batch in statistics_noise(facts)
     ]
-    try:
-        # Whole blocks are left out by chance in training mode: the same ones every time.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            update_bn(batches, module)
-    except Exception as error:  # the user's code may raise anything
-        raise ModelError(
-            f"the network cannot run in training mode to set its batch-norm statistics: "
-            f"{with_kind(error)}; "
-            f"give trained weights with --weights"
-        ) from error
+    told = "the network cannot run in training mode to set its batch-norm statistics: "
+    cure = "; give trained weights with --weights"
+    # Whole blocks are left out by chance in training mode: the same ones every time.
+    with explained(lambda reason: f"{told}{reason}{cure}"), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        update_bn(batches, module)
     return module.eval()

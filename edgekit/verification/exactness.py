@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edgekit.core import with_kind
 from edgekit.data.scores import likeliest
-from edgekit.models.callables import with_kind
 from edgekit.verification.agreement import image_sqnr_db
 from edgekit.verification.samples import BATCH, reference_scores
 
@@ -78,7 +78,7 @@ class Exactness:
         if self.fallback is None:
             try:
                 return [_in_float64(self._module, images)]
-            except Exception as error:  # the user's code may raise anything
+            except (Exception, SystemExit) as error:  # the user's code may raise anything
                 self.fallback = with_kind(error)
         found = []
         for seed in range(_NUDGES):

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.core import ImageSource, Preprocessing, reason_with_layer
+from edgekit.core import ImageSource, Preprocessing
 from edgekit.data.preprocess import normalize, resize_and_crop
 from edgekit.data.synthetic import noise_images
-from edgekit.errors import DataError, EdgekitError, ModelError
+from edgekit.errors import DataError
+from edgekit.foreign import explained
 
 REAL_COUNT = 256
 NOISE_COUNT = 100
@@ -118,7 +117,7 @@ def reference_scores(
     import torch
 
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    with _forward(), torch.inference_mode():
+    with explained(lambda why: f"the network fails on an image: {why}"), torch.inference_mode():
         tensor = torch.from_numpy(np.ascontiguousarray(images)).contiguous(memory_format=layout)
         batches = torch.split(tensor, BATCH)
         # Cloned: a network may hand out the same memory each time.
@@ -134,14 +133,3 @@ def strained_scores(module: Any, images: Images) -> NDArray[np.float32]:
 
     images = np.ascontiguousarray(images[:BATCH])
     return reference_scores(strained(module, torch.from_numpy(images)), images)
-
-
-@contextmanager
-def _forward() -> Iterator[None]:
-    """Turns whatever a network raises into one sentence."""
-    try:
-        yield
-    except EdgekitError:
-        raise
-    except (Exception, SystemExit) as error:  # the user's code may raise anything
-        raise ModelError(f"the network fails on an image: {reason_with_layer(error)}") from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.core import Scheme
+from edgekit.core import Scheme, reason_with_layer
 from edgekit.errors import ModelError
 from exporters.tflite.biases import fit_biases
 from exporters.tflite.converter import SIGNATURE
@@ -86,9 +86,9 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
     try:
         found = worker.quantize(ranges).quantized_model
     except Exception as error:  # whatever an operator that it does not foresee makes of it
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(
-            f"ai-edge-quantizer cannot write this network in {scheme.precision}: {reason}; "
+            f"ai-edge-quantizer cannot write this network in {scheme.precision}: "
+            f"{reason_with_layer(error)}; "
             "name the layer in --float-layers, or take another precision"
         ) from error
     if found is None or not _has_integers(bytes(found)):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.core import Shapes, TensorSpec
+from edgekit.core import Shapes, TensorSpec, reason
 from edgekit.core.reading import read_bytes
 from edgekit.errors import InputError
 from exporters._inputs import closed, fixed_batch, number_of, type_name
@@ -96,8 +96,7 @@ def interpreter_of(
                 interpreter.resize_tensor_input(detail["index"], shape)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{path} cannot be loaded by LiteRT: {reason}") from error
+        raise InputError(f"{path} cannot be loaded by LiteRT: {reason(error)}") from error
     return interpreter
 
 

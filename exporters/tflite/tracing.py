@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.core import reason_with_layer
 from edgekit.errors import ModelError
 
 if TYPE_CHECKING:
@@ -229,8 +230,8 @@ def export(model: nn.Module, example: Tensor) -> Program:
             if overwritten(program.graph):
                 program = program.run_decompositions({})
     except Exception as error:  # whatever the network raises while it is traced
-        text = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ModelError(f"PyTorch cannot export the network: {text}") from error
+        why = reason_with_layer(error)
+        raise ModelError(f"PyTorch cannot export the network: {why}") from error
     signature = program.graph_signature
     constants = {}
     for name, target in {

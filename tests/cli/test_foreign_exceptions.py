@@ -1,0 +1,278 @@
+"""Whatever networks, runtimes and quantizers raise, in whatever command: exit code 3, one line with
+the cause, and the file or layer that it came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import CommandLine, Result
+from small_networks import network
+
+from edgekit import registry
+from edgekit.core import reason
+
+UNCONVERTED = (
+    "Check 'false' failed at src/frontends/report.cpp:151:\nFrontEnd API failed with "
+    "OpConversionFailure:\n-- No conversion rule found for operations: aten::vdot\n"
+)
+RAISED: dict[str, BaseException] = {
+    "lines": RuntimeError(UNCONVERTED),
+    "empty": ValueError(),
+    "key": KeyError(0),
+    "exit": SystemExit(3),
+}
+TARGETS = ("onnx", "openvino", "tflite")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    """The network in the format of each target."""
+    from edgekit.exporting import export
+
+    folder = tmp_path_factory.mktemp("files")
+    text = "import torch\nfrom torch import nn\nfrom torch.nn import functional as F\n" + network()
+    (folder / "whole_network.py").write_text(text, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        from edgekit.models.source import open_model
+
+        opened = open_model("whole_network:Net", resolution=16)
+        yield {r.artifact.target: r.path for r in export(opened, TARGETS, ["fp32"], out=folder)}
+
+
+def raising(error: BaseException) -> Callable[..., object]:
+    def fails(*_: object, **__: object) -> object:
+        raise error
+
+    return fails
+
+
+def told(result: Result, error: BaseException, *names: str) -> None:
+    """One line that says why and where, with the code of a bad input."""
+    assert result.code == 3, result.err
+    for words in (reason(error), *names):
+        assert words in result.message
+    assert len(result.message.splitlines()) == 1
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("seam", ["open", "run"])
+@pytest.mark.parametrize("command", ["verify", "evaluate", "predict"])
+def test_runtimes_that_raise(
+    command: str,
+    seam: str,
+    target: str,
+    run: CommandLine,
+    files: dict[str, Path],
+    png: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    image_folder: Callable[..., Path],
+) -> None:
+    path, kind = files[target], type(registry.target(target))
+    opened = kind.open
+    image_folder("images", *"abcd", count=2)
+    line = {
+        "verify": [path, "--against", "whole_network:Net"],
+        "evaluate": [path, "--data", "images"],
+        "predict": [path, png()],
+    }[command]
+    for error in RAISED.values():
+        fails = raising(error)
+
+        def broken(*arguments: object, fails: object = fails, **options: object) -> object:
+            return Broken(opened(*arguments, **options), fails)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(kind, "open", fails if seam == "open" else broken)
+        told(run(command, *line), error, str(path), "cannot be run by")
+
+
+class Broken:
+    """A runner that opens and does not run."""
+
+    def __init__(self, runner: Any, run: object) -> None:
+        self.tensors, self.run = runner.tensors, run
+
+
+# Makes a runtime of a process that starts raise, as the environment says.
+INJECT = """
+import json, os, sys
+
+def breaks(name, seam, kind):
+    from edgekit import registry
+    raised = {"key": KeyError(0), "exit": SystemExit(3), "empty": ValueError(),
+              "lines": RuntimeError(%r)}[kind]
+    def fails(*_, **__):
+        raise raised
+    target = type(registry.target(name))
+    opened = target.open
+    def broken(*arguments, **options):
+        runner = opened(*arguments, **options)
+        runner.__class__ = type("Broken", (type(runner),), {"prepare": fails})
+        return runner
+    target.open = fails if seam == "open" else broken
+
+if "edgekit.measure.worker" in " ".join(sys.orig_argv):
+    breaks(*json.loads(os.environ["INJECT"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "target", "seam", "kind"),
+    [
+        ("profile", "onnx", "open", "lines"),
+        ("profile", "openvino", "prepare", "exit"),
+        ("compare", "tflite", "open", "key"),
+    ],
+)
+def test_runtimes_that_raise_while_they_are_measured(
+    command: str,
+    target: str,
+    seam: str,
+    kind: str,
+    run: CommandLine,
+    files: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(INJECT % UNCONVERTED, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.setenv("INJECT", json.dumps([target, seam, kind]))
+    path = files[target]
+    result = run(command, *([path] if command == "profile" else [path, path]))
+    told(result, RAISED[kind], str(path))
+
+
+OWN = """
+class Backward(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x):
+        return x.clone()
+    @staticmethod
+    def backward(context, gradient):
+        if BACKWARD:
+            raise RAISED
+        return gradient
+
+class Fails(nn.Module):
+    def forward(self, x):
+        steps = x.shape[0] > 2 and self.training and torch.is_grad_enabled()
+        if FORWARD:
+            raise RAISED
+        return Backward.apply(x)
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.norm = nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8)
+        self.inner, self.scores = Fails(), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.scores(self.inner(self.norm(self.first(x))).relu().mean((2, 3)))
+"""
+ERRORS = {"key": "KeyError(0)", "exit": "SystemExit(3)", "empty": "ValueError()"}
+LAYER = "layer 'inner', Fails"
+
+
+def own(module: Callable[[str], str], error: str, forward: str, backward: str = "False") -> str:
+    text = OWN.replace("FORWARD", forward).replace("BACKWARD", backward)
+    return f"{module(text.replace('RAISED', error))}:Net"
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        *(
+            (command, error)
+            for command in ("verify", "evaluate", "train", "search")
+            for error in ERRORS
+        ),
+        ("profile", "exit"),
+        ("compare", "key"),
+    ],
+)
+def test_networks_that_raise(
+    command: str,
+    error: str,
+    run: CommandLine,
+    files: dict[str, Path],
+    module: Callable[[str], str],
+) -> None:
+    words = own(module, ERRORS[error], "x.abs().max() >= 0")
+    line = {
+        "verify": [files["onnx"], "--against", words],
+        "evaluate": [words, "--data", "synthetic", "--resolution", 16],
+        "profile": [words, "--resolution", 16],
+        "compare": [words, words, "--resolution", 16],
+        "train": [words, "--data", "synthetic", "--resolution", 16, "-o", "run"],
+        "search": [words, "--data", "synthetic", "--budget", "macs=0.8x", "-o", "s"],
+    }[command]
+    told(run(command, *line), eval(ERRORS[error]), LAYER)
+
+
+TRAIN = ("--data", "synthetic", "--resolution", 16, "--epochs", 1, "--threads", 1)
+LATE = {
+    "at step 1": ("steps and x.shape[0] not in (2, 16)", "False"),
+    "at step 1 ": ("False", "gradient.shape[0] > 2"),
+    "in the evaluation": (
+        "not self.training and not torch.is_grad_enabled() and x.shape[0] == 8",
+        "False",
+    ),
+}
+
+
+@pytest.mark.parametrize("when", LATE)
+@pytest.mark.parametrize("error", ERRORS)
+def test_networks_that_raise_in_the_middle_of_a_training(
+    error: str, when: str, run: CommandLine, module: Callable[[str], str], tmp_path: Path
+) -> None:
+    words = own(module, ERRORS[error], *LATE[when])
+    result = run("train", words, *TRAIN, "--batch-size", 32, "-o", "run")
+    layer = LAYER if "gradient" not in LATE[when][1] else ""
+    told(result, eval(ERRORS[error]), f"'{words}' fails {when.strip()}", layer)
+    assert not list(tmp_path.rglob(".*"))
+
+
+QUANTIZERS = {
+    "nncf": ("openvino", "int8", "nncf.quantize"),
+    "ranges of nncf": ("openvino", "int8", "nncf.Dataset"),
+    "onnxruntime.quantization": ("onnx", "int8", "onnxruntime.quantization.quantize_static"),
+    "onnxruntime.quantization, dynamic": (
+        "onnx", "int8-dynamic", "onnxruntime.quantization.quantize_dynamic",
+    ),
+    "ai-edge-quantizer": ("tflite", "int8", "ai_edge_quantizer.quantizer.Quantizer.quantize"),
+    "its calibration": ("tflite", "int8", "ai_edge_quantizer.quantizer.Quantizer.calibrate"),
+    "edgekit's for ONNX": ("onnx", "int8", "exporters.onnx.quantize"),
+    "edgekit's for OpenVINO": ("openvino", "int8", "exporters.openvino.quantize"),
+    "edgekit's for TFLite": ("tflite", "int8", "exporters.tflite.quantize"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("quantizer", QUANTIZERS)
+def test_quantizers_that_raise(
+    quantizer: str, run: CommandLine, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, precision, function = QUANTIZERS[quantizer]
+    options = ("-p", precision, "--calibration", "synthetic", "--calibration-images", 16)
+    for error in RAISED.values():
+        monkeypatch.setattr(function, raising(error))
+        line = ("whole_network:Net", "--resolution", 16, "-t", target, *options)
+        told(run("export", *line), error, f"({target}, {precision})")
+    assert not list(Path().glob("*.onnx*"))
+
+
+def test_a_network_that_raises_while_it_is_trained_for_integers(
+    run: CommandLine, module: Callable[[str], str]
+) -> None:
+    words = own(module, "KeyError(0)", "torch.is_grad_enabled() and x.shape[0] == 64")
+    more = ("-t", "onnx", "-p", "int8", "--max-drop", 0.01, "--qat-epochs", 1)
+    line = ("--resolution", 16, "--data", "synthetic", "--calibration", "synthetic")
+    result = run("export", words, *line, *more, "--calibration-images", 16)
+    assert result.code in (0, 3, 4), result.err
+    assert "a fault of edgekit" not in result.err
