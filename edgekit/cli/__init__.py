@@ -14,7 +14,7 @@ from types import FrameType
 import click
 
 from edgekit.cli import console, streams
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, OutputError
 from edgekit.signals import ENDING, INTERRUPTING, interrupt
 
 COMMANDS = {
@@ -151,6 +151,8 @@ def _failed(error: Exception) -> int:
         return console.fail(str(error), kind, error.exit_code, error.parts)
     if isinstance(error, OSError):
         what = "" if error.filename is None else f"{error.filename}: "
+        if streams.of_output(error):
+            what, kind = "cannot write to standard output: ", OutputError.__name__
         return console.fail(f"{what}{error.strerror or error}", kind, 3)
     text = f"{kind}: {error}".rstrip(": ")
     return console.fail(

@@ -8,6 +8,8 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
+import click
+
 from edgekit.cli import console
 from edgekit.errors import OutputError
 
@@ -40,6 +42,14 @@ def finished(code: int) -> int:
     if _failure(sys.stderr) is not None:
         discard(sys.stderr)
     return code
+
+
+def of_output(error: OSError) -> bool:
+    """Whether standard output could not be written, by click itself: help and versions are its."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and last.tb_frame.f_code is click.echo.__code__
 
 
 def broken_pipe(error: BaseException | None) -> bool:

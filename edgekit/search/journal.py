@@ -70,6 +70,10 @@ class Scored:
     error: str | None = None
 
 
+# How the names begin of SQLite's errors that are about the place and not about what is in the file.
+_NOT_WRITTEN = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_READONLY")
+
+
 class Journal:
     """The journal of one search; one process at a time may open it (`edgekit.locks`).
 
@@ -79,6 +83,7 @@ class Journal:
 
     Raises:
         UsageError: it is of another search.
+        OutputError: it cannot be written.
         InputError: the file cannot be used, or it or files that the search has written were
             altered.
     """
@@ -86,6 +91,7 @@ class Journal:
     def __init__(self, path: Path, facts: Mapping[str, str]) -> None:
         self._path = path
         self._settled, self._spent = time.perf_counter(), 0.0
+        new = not path.exists()
         try:
             self._connection = sqlite3.connect(path, isolation_level=None)
             self._connection.executescript(_TABLES)
@@ -93,6 +99,12 @@ class Journal:
             self._check_files()
         except sqlite3.Error as error:
             self.close()
+            if getattr(error, "sqlite_errorname", "").startswith(_NOT_WRITTEN):
+                if new:  # else the next search would be told that there is one to go on with
+                    path.unlink(missing_ok=True)
+                raise OutputError(
+                    f"cannot write {path}: {error}; make space there, or name another place"
+                ) from error
             raise InputError(f"{path} is no journal of a search ({error})") from error
         except EdgekitError:
             self.close()

@@ -237,15 +237,16 @@ class Trainer:
         Raises:
             ModelError: the loss is not finite.
         """
+        network = self.average.module
         torch.manual_seed(torch_seed(self.options.seed, _STATISTICS))  # dropout is active there
         with torch.no_grad():
             with self._running("in the evaluation"):
-                update_bn(self._inputs(self.statistics), self.average)
+                update_bn(self._inputs(self.statistics), network)
             self.average.eval()
             loss, top1, top5, n = 0.0, 0, 0, 0
             for pixels, labels in loader:
                 with self._running("in the evaluation"):
-                    scores = self.average(normalize(pixels, self.preprocessing))
+                    scores = network(normalize(pixels, self.preprocessing))
                 self._check_scores(scores, n)
                 kind = self.kinds.evaluation
                 loss += float(label_loss(scores, labels, kind, reduction="sum"))

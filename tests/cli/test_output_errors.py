@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine, Result
+from PIL import Image
+from report_records import measurement
 
 from edgekit.contract import load
+from edgekit.measure.store import Store, save
 
 SMALL = "mobilenetv1@0.25"
 EXPORT = ("export", SMALL, "-t", "onnx", "--resolution", "32")
@@ -210,6 +213,49 @@ def test_a_full_disk_is_named(
     assert set((tmp_path / "left").read_text().split()) <= {"out/options.json"}
 
 
+# What each command needs to be there, and a command line that writes to a disk without any space.
+WITHOUT_SPACE = {
+    "report": "report m.json -o out/page.html",
+    "export-profiles": "export-profiles -o out/table.csv",
+    "search": "search {network} --budget macs=0.85x --target tflite --workers 1 -o out/s",
+    "export": f"export {SMALL} -t onnx --resolution 32 -o out/files",
+    "train": f"{' '.join(TRAIN)} -o out/run",
+    "profile": f"profile {SMALL} --resolution 32 --seconds 1 --no-store -o out/m.json",
+}
+
+
+@pytest.mark.parametrize("command", WITHOUT_SPACE)
+def test_a_disk_without_any_space_is_named(
+    command: str,
+    full_disk: list[str],
+    tmp_path: Path,
+    package_env: dict[str, str],
+    short_network: Path,
+) -> None:
+    save([measurement()], tmp_path / "m.json")
+    Store(tmp_path / "home" / "measurements.db").add([measurement()])
+    words = WITHOUT_SPACE[command].format(network=short_network)
+    fill = "dd if=/dev/zero of=out/full bs=4k 2>/dev/null; "
+    edgekit = f"{sys.executable} -m edgekit {words}; code=$?; "
+    done = subprocess.run(
+        [*full_disk, "sh", "-c", f"{fill}{edgekit}find out -mindepth 1 >left; exit $code"],
+        cwd=tmp_path,
+        env={**package_env, "EDGEKIT_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    result = Result(done.returncode, done.stdout, done.stderr)
+    assert result.code == 3, result.err
+    assert "Traceback" not in result.err
+    assert re.search(r"cannot write (to )?out/\S+: (No space left|.*disk is full)", result.err), (
+        result.err
+    )
+    left = {Path(name).name for name in (tmp_path / "left").read_text().split()}
+    assert not {name for name in left if name.startswith(".edgekit")}
+    assert not left & {"page.html", "table.csv", "m.json", "model.pt", f"{SMALL}-fp32.onnx"}
+
+
 @pytest.mark.parametrize("form", ["--json", "--verbose"])
 def test_a_reader_that_goes_away_is_no_error(
     form: str, tmp_path: Path, package_env: dict[str, str]
@@ -232,7 +278,9 @@ def test_a_reader_that_goes_away_is_no_error(
     ("words", "code"),
     [
         ("list", 3), ("list --json", 3), ("history --json", 3), ("devices", 3),
-        (f"describe {SMALL} --json", 3), ("nonsense --json", 2),
+        (f"describe {SMALL} --json", 3), ("nonsense --json", 2), ("--help", 3),
+        ("export --help", 3), ("--version", 3), (f"predict {SMALL} image.png --json", 3),
+        (f"predict {SMALL} image.png", 3), ("export-profiles -o t.csv --json", 3),
     ],
 )  # fmt: skip
 def test_a_result_that_cannot_be_written_to_stdout_is_an_error(
@@ -240,11 +288,13 @@ def test_a_result_that_cannot_be_written_to_stdout_is_an_error(
 ) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
+    Image.new("RGB", (8, 8)).save(tmp_path / "image.png")
+    Store(tmp_path / "home" / "measurements.db").add([measurement()])
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "edgekit", *words.split()],
             cwd=tmp_path,
-            env=package_env,
+            env={**package_env, "EDGEKIT_HOME": str(tmp_path / "home")},
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
