@@ -273,3 +273,25 @@ def test_a_network_that_raises_while_it_is_trained_for_integers(
     result = run("export", words, *line, *more, "--calibration-images", 16)
     assert result.code in (0, 3, 4), result.err
     assert "a fault of edgekit" not in result.err
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_layers_that_cannot_be_looked_at(
+    target: str,
+    run: CommandLine,
+    files: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for error in RAISED.values():
+        monkeypatch.setattr(type(registry.target(target)), "activations", raising(error))
+        line = (files[target], "--against", "whole_network:Net", "--per-layer")
+        told(run("verify", *line), error, str(files[target]))
+
+
+def test_doctor_picks_the_cause_out(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in RAISED.values():
+        monkeypatch.setattr(type(registry.target("onnx")), "export", raising(error))
+        result = run("doctor", "--json")
+        assert "Traceback" not in result.err
+        assert reason(error) in str(result.json)
+        assert "a fault of edgekit" not in result.err
