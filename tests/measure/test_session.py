@@ -30,12 +30,26 @@ def take(subjects: list[Subject], effort: Effort) -> Session:
         return opened
 
 
+def take_loads(subjects: list[Subject], loads: int) -> Session:
+    """A session that ends once all subjects were loaded anew so often, however long that takes."""
+
+    def progress(what: str, _: float, __: float) -> None:
+        if what == "measuring" and all(
+            one.blocks and one.blocks[-1].instance == loads for one in opened.participants
+        ):
+            raise KeyboardInterrupt
+
+    with session(subjects, Effort(seconds=120), progress=progress) as opened:
+        opened.take_turns(never)
+        return opened
+
+
 def test_subjects_take_turns_and_are_loaded_anew(artifacts: Artifacts) -> None:
     subjects = [Subject(str(artifacts[t, "fp32"])) for t in ("tflite", "onnx")]
-    done = take(subjects, Effort(seconds=3))
+    done = take_loads(subjects, 2)
     one, other = (participant.blocks for participant in done.participants)
     assert len(one) == len(other) >= 4
-    assert one[-1].instance == other[-1].instance >= 1
+    assert one[-1].instance == other[-1].instance == 2
     order = sorted([(b.start_s, "a") for b in one] + [(b.start_s, "b") for b in other])
     rounds = ["".join(sorted(who for _, who in order[i : i + 2])) for i in range(0, len(order), 2)]
     assert set(rounds) == {"ab"}
@@ -132,12 +146,21 @@ def test_those_who_take_turns_share_their_cores_and_move_on_together(artifacts: 
 
 
 def test_every_load_has_a_process_of_its_own(artifacts: Artifacts) -> None:
-    with session([Subject(str(artifacts["tflite", "fp32"]))], Effort(seconds=1.0)) as opened:
-        process = opened.participants[0].process
-        before = process.pids
+    pids = []
+
+    def progress(what: str, _: float, __: float) -> None:
+        if what == "measuring" and opened.participants[0].blocks:
+            (one,) = opened.participants
+            pids.append(one.process.pids)
+            if one.blocks[-1].instance == 1:
+                raise KeyboardInterrupt
+
+    subjects = [Subject(str(artifacts["tflite", "fp32"]))]
+    with session(subjects, Effort(seconds=120), progress=progress) as opened:
         opened.take_turns(never)
-        assert process.pids[0] == before[0]
-        assert process.pids[1] != before[1]
+    before, *_, after = pids
+    assert after[0] == before[0]
+    assert after[1] != before[1]
 
 
 def test_subjects_of_one_runtime_exchange_their_processes(artifacts: Artifacts) -> None:
