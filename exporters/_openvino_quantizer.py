@@ -9,6 +9,7 @@ import numpy as np
 
 from edgekit.core import Scheme, silent_import
 from edgekit.errors import ModelError
+from exporters._openvino_biases import correct_biases
 
 if TYPE_CHECKING:
     from edgekit.core import Array
@@ -38,19 +39,23 @@ def quantize(graph: Any, scheme: Scheme, images: Sequence[Array]) -> Any:
         if _belongs(op.get_friendly_name(), scheme.float_layers) or _multiplies_from_left(op)
     ]
     ignored = nncf.IgnoredScope(names=kept) if kept else None
+    fast = scheme.forms.get("bias", "fast") == "fast"
     narrow = scheme.forms.get("weights") == "7bit"
     found = nncf.quantize(
         graph,
         nncf.Dataset(list(images)),
         subset_size=len(images),
         preset=nncf.QuantizationPreset(scheme.forms.get("activations", "mixed")),
-        fast_bias_correction=scheme.forms.get("bias", "fast") == "fast",
+        fast_bias_correction=False,
         ignored_scope=ignored,
         advanced_parameters=nncf.AdvancedQuantizationParameters(
             overflow_fix=nncf.OverflowFix.ENABLE if narrow else nncf.OverflowFix.FIRST_LAYER,
             activations_range_estimator_params=_estimator(scheme.calibration or "minmax"),
+            disable_bias_correction=fast,
         ),
     )
+    if fast:
+        correct_biases(graph, found, images)
     # What NNCF leaves in float for the sake of accuracy, squeeze-excite most of all, need not be
     # stored in 32 bits.
     found = nncf.compress_weights(
