@@ -260,6 +260,8 @@ def quantize(
         excluded += stem  # else a small network would have nothing but a stem
     # Its kernel of integers takes twice as long as that of float32, where float32 surrounds it.
     excluded += [node.name for node in proto.graph.node if node.op_type == "AveragePool"]
+    # Norms have none, and the quantizer fails on factors of several axes.
+    excluded += [node.name for node in proto.graph.node if node.op_type in _NORMS]
     before = len(proto.graph.node)
     types = {
         "int8": quantization.QuantType.QInt8,
@@ -375,6 +377,9 @@ def _method(ranges: str) -> Any:
         "percentile": method.Percentile,
         "entropy": method.Entropy,
     }[ranges]
+
+
+_NORMS = ("BatchNormalization", "InstanceNormalization", "LayerNormalization")
 
 
 def _kept(node: NodeProto, layers: Sequence[str]) -> bool:

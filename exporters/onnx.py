@@ -38,6 +38,7 @@ from exporters._onnx_quantizer import (
     write_forms,
 )
 from exporters._onnx_runner import OnnxRunner, batched, rebatched
+from exporters._pools import without_divisors
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -190,7 +191,7 @@ def _exported(model: nn.Module, example: Tensor) -> ModelProto:
     import torch
 
     # Autograd refuses some changes in place that compute what they should.
-    with _operators_listed_once(), torch.no_grad():
+    with _operators_listed_once(), without_divisors(), torch.no_grad():
         program = torch.onnx.export(
             model,
             (example,),
