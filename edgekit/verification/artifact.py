@@ -283,7 +283,7 @@ def find_divergence(
     if not isinstance(target, Inspectable):
         return None
     least_db = TOLERANCES[precision]["sqnr_db"]
-    image = reference.images[:1]
+    (image,) = _steady_images(reference, 1)
     tensors = _tensors(image, target, path, isolated)
     return first_divergence(reference.model.module, torch.from_numpy(image), tensors, least_db)
 
@@ -295,14 +295,14 @@ LAYER_IMAGES = 4
 def layers_of(
     reference: Reference, target: Target, path: Path, *, isolated: bool = False
 ) -> list[LayerAgreement]:
-    """How closely an artifact follows each layer, on the first images of the reference.
+    """How closely an artifact follows each layer, on a few images of the reference.
 
     Raises:
         UnavailableError: the target's runtime does not show what flows between layers.
     """
     if not isinstance(target, Inspectable):
         raise UnavailableError(f"{target.runtime} does not show what flows between layers")
-    images = [reference.images[i : i + 1] for i in range(min(LAYER_IMAGES, len(reference.images)))]
+    images = _steady_images(reference, LAYER_IMAGES)
     module = reference.model.module
     found = averaged(
         [
@@ -313,6 +313,22 @@ def layers_of(
         ]
     )
     return comparable(found, folded_layers(module, torch.from_numpy(images[0])))
+
+
+def _steady_images(reference: Reference, count: int) -> list[Images]:
+    """The first images on which float32 is reproducible, each (1, 3, H, W).
+
+    On others a right file is far from every layer. Where there are none, the first of all.
+    """
+    n, found = len(reference.images), []
+    for start in range(0, n, count):
+        some = range(start, min(start + count, n))
+        found += [
+            i for i, is_so in zip(some, reference.exactness.steady(some), strict=True) if is_so
+        ]
+        if len(found) >= count:
+            break
+    return [reference.images[i : i + 1] for i in (found or range(n))[:count]]
 
 
 def _tensors(

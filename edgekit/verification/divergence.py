@@ -119,6 +119,8 @@ def layer_agreements(
             for fused in _FUSED:
                 behind = _closest(fused(value), by_size.get(value.size, []))
                 sqnr, name = max((sqnr, name), behind, key=lambda one: one[0])
+        if sqnr < _REORDERED_DB and _is_reordered(value, name, by_size.get(value.size, [])):
+            sqnr, name = -np.inf, None
         found.append(LayerAgreement(path, kind, sqnr if np.isfinite(sqnr) else None, name))
     return found
 
@@ -147,6 +149,16 @@ _FUSED: tuple[Fused, ...] = (lambda x: np.maximum(x, 0), lambda x: np.clip(x, 0,
 _AS_IT_IS_DB = 60.0
 """From here on a tensor is a layer's output itself: none behind an activation is looked for."""
 
+_REORDERED_DB = 15.0
+"""Below, what is closest to a layer may be its own channels in another order."""
+
+_REORDERED_GAIN_DB, _REORDERED_PLACES = 10.0, 9
+"""What finding each channel by itself has to add for that, and the least places of a channel that
+tell it from others."""
+
+OWNED_DB = 10.0
+"""A tensor that is closer to another layer by more than that is the other one's."""
+
 VANISHING_DB = 30.0
 """Noise of a layer does not get less by more than that on its way: where a later layer is closer by
 more, what was found for the layer is another tensor, and its own is not in the file."""
@@ -160,9 +172,14 @@ def comparable(layers: Sequence[LayerAgreement], folded: Collection[str]) -> lis
     """
     found: list[LayerAgreement] = []
     later = -np.inf
+    owned: dict[str | None, float] = {}
+    for layer in layers:
+        if layer.sqnr_db is not None:
+            owned[layer.closest] = max(layer.sqnr_db, owned.get(layer.closest, -np.inf))
     for layer in reversed(layers):
         own = -np.inf if layer.sqnr_db is None else layer.sqnr_db
-        if layer.layer in folded or own < later - VANISHING_DB:
+        least = max(later - VANISHING_DB, owned.get(layer.closest, -np.inf) - OWNED_DB)
+        if layer.layer in folded or own < least:
             layer = dataclasses.replace(layer, sqnr_db=None, closest=None)
         later = max(later, own)
         found.append(layer)
@@ -298,6 +315,28 @@ def _closest(
             if sqnr > best[0]:
                 best = (sqnr, name)
     return best
+
+
+def _is_reordered(
+    value: NDArray[Any], name: str | None, candidates: Iterable[tuple[str, NDArray[Any]]]
+) -> bool:
+    """Whether a tensor of the file has the channels of a layer's output in another order.
+
+    Lowerings reorder channels where what follows takes them in any order. Number by number, such
+    tensors agree to a few dB, since channels of one map are alike.
+    """
+    if value.ndim != 4 or value[0, 0].size < _REORDERED_PLACES:
+        return False
+    channels = value[0].reshape(value.shape[1], -1).astype(np.float64)
+    for candidate in (tensor for other, tensor in candidates if other == name):
+        for arranged in _arrangements(candidate, value.shape):
+            given = arranged[0].reshape(len(channels), -1).astype(np.float64)
+            squares = (channels**2).sum(1)[:, None] + (given**2).sum(1) - 2 * channels @ given.T
+            nearest = given[squares.argmin(1)]
+            gain = _sqnr_db(channels, nearest) - _sqnr_db(channels, given)
+            if gain > _REORDERED_GAIN_DB:
+                return True
+    return False
 
 
 def _arrangements(tensor: NDArray[Any], shape: tuple[int, ...]) -> Iterable[NDArray[Any]]:

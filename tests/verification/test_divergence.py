@@ -18,7 +18,9 @@ from edgekit.verification.divergence import (
     Divergence,
     LayerAgreement,
     averaged,
+    comparable,
     first_divergence,
+    layer_agreements,
     layer_outputs,
     worst_layers,
 )
@@ -221,3 +223,34 @@ def test_layers_are_judged_by_the_noise_of_all_images() -> None:
     assert [one.sqnr_db for one in found] == [pytest.approx(22.967, abs=1e-3), 30.0, 20.0]
     assert [one.closest for one in found] == ["ta", "tb", "tc"]
     assert worst_layers(found)[0] == "c"
+
+
+def noisy(value: Any, db: float) -> Any:
+    noise = np.random.default_rng(1).standard_normal(value.shape)
+    return value + noise * np.sqrt((value**2).mean()) * 10 ** (-db / 20)
+
+
+def test_channels_in_another_order_are_not_held_against_those_of_the_network() -> None:
+    """As integers have them behind a lowering: far from the layer, and nothing wrong with them."""
+    model = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.Sigmoid(), nn.Conv2d(12, 6, 1))
+    values = {path: value for path, _, value in layer_outputs(model, image())}
+    other = np.random.default_rng(0).permutation(12)
+    tensors = [
+        ("conv", noisy(values["0"], 25.0)),
+        ("act", noisy(values["1"], 25.0)[:, other].transpose(0, 2, 3, 1)),
+        ("scores", noisy(values["2"], 8.0)),
+    ]
+    first, act, last = layer_agreements(model, image(), tensors)
+    assert first.sqnr_db == pytest.approx(25, abs=1)
+    assert (act.sqnr_db, act.closest) == (None, None)
+    assert last.sqnr_db == pytest.approx(8, abs=1)  # noise alone is no other order
+
+
+def test_a_tensor_belongs_to_the_layer_that_is_closest_to_it() -> None:
+    layers = [
+        LayerAgreement("a", "Conv2d", 8.0, "x"),
+        LayerAgreement("b", "ReLU", 27.0, "x"),
+        LayerAgreement("c", "Conv2d", 24.0, "x"),
+        LayerAgreement("d", "Conv2d", 9.0, "y"),
+    ]
+    assert [one.sqnr_db for one in comparable(layers, ())] == [None, 27.0, 24.0, 9.0]

@@ -5,16 +5,26 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import zoo_networks
 from command_line import CommandLine
+from torch import Tensor, nn
 
 from edgekit import registry
+from edgekit.core import FLOAT_SCHEMES
 from edgekit.exporting import export
-from edgekit.models.source import open_model
+from edgekit.models.source import Model, open_model
 from edgekit.native_output import captured
 from edgekit.verification import agreement
-from edgekit.verification.artifact import layers_of, make_reference
+from edgekit.verification.artifact import (
+    Reference,
+    find_divergence,
+    layers_of,
+    make_reference,
+)
+from edgekit.verification.samples import reference_scores
 
 LEAST_DB = 60.0
 
@@ -66,3 +76,34 @@ def test_a_rejected_file_of_integers_names_its_worst_layers(
     found = run("verify", path, "--against", short_network)
     assert found.code == 4
     assert "--float-layers " in found.message
+
+
+class Wild(nn.Module):
+    """Computes what float32 cannot tell for dark images, and plain scores else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.wild, self.fc = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        dark = (x.mean((1, 2, 3), keepdim=True) < 0).to(x.dtype)
+        mixed = self.conv(x) + dark * torch.sin(1e9 * self.wild(x))
+        return self.fc(mixed.relu().mean((2, 3)))
+
+
+def test_layers_are_looked_at_on_images_that_float32_can_tell(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).standard_normal((12, 3, 8, 8)).astype(np.float32)
+    level = np.where(np.arange(12) % 3 == 2, 1, -1).reshape(-1, 1, 1, 1)
+    images = (images - images.mean((1, 2, 3), keepdims=True) + level).astype(np.float32)
+    module = Wild().eval()
+    model = Model("mine:net", "net", module, 8, 4, trained=True)
+    reference = Reference(model, images, reference_scores(module, images), "noise")
+    target, path = registry.target("tflite"), tmp_path / "net.tflite"
+    with torch.no_grad(), captured():
+        target.export(module, torch.from_numpy(images[:1]), path, FLOAT_SCHEMES["fp32"])
+        layers = layers_of(reference, target, path)
+    assert layers[-1].layer == "fc"
+    assert (layers[-1].sqnr_db or 0) > LEAST_DB
+    with captured():
+        assert find_divergence(reference, target, path, "fp32") is None
