@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import os
+import sqlite3
 import tracemalloc
+import zlib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -85,3 +88,37 @@ def test_memory_is_taken_for_what_a_file_has(tmp_path: Path) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 << 20
+
+
+def test_what_is_compressed_has_a_bound() -> None:
+    bomb = zlib.compress(bytes(1 << 28), 9)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"it inflates to over 1,000,000 bytes"):
+        reading.inflate(bomb, 1_000_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 << 20
+    assert reading.inflate(zlib.compress(b"12345"), 5) == b"12345"
+    for damaged in (b"", b"x", zlib.compress(b"12345")[:-4]):
+        with pytest.raises(ValueError, match="it cannot be inflated"):
+            reading.inflate(damaged)
+
+
+def test_fields_of_databases_have_a_bound(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "x")) as connection:
+        connection.execute("CREATE TABLE t (a TEXT)")
+        connection.execute("INSERT INTO t VALUES (?)", ("x" * 1001,))
+        connection.commit()
+    with (
+        closing(reading.connect_database(str(tmp_path / "x"), 1000)) as connection,
+        pytest.raises(sqlite3.DataError, match="too big"),
+    ):
+        connection.execute("SELECT a FROM t").fetchall()
+
+
+def test_databases_are_opened_in_one_place() -> None:
+    for file in sorted((ROOT / "edgekit").rglob("*.py")):
+        if file.name != "reading.py":
+            text = file.read_text(encoding="utf-8")
+            assert "sqlite3.connect(" not in text, file
+            assert "zlib.decompress" not in text, file

@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sqlite3
 import stat
+import zlib
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,42 @@ def read_text(path: str | Path, most_bytes: int = LARGEST_NOTE) -> str:
         OSError: see `check_file`.
     """
     return read_bytes(path, most_bytes).decode("utf-8")
+
+
+def inflate(content: bytes, most_bytes: int = LARGEST_NOTE) -> bytes:
+    """What zlib has compressed, of a bounded size: a thousand bytes may stand for a million.
+
+    Raises:
+        ValueError: it is damaged, or has more bytes than that.
+    """
+    inflater = zlib.decompressobj()
+    try:
+        found = inflater.decompress(content, most_bytes + 1)
+    except zlib.error as error:
+        raise ValueError(f"it cannot be inflated ({error})") from error
+    if len(found) > most_bytes:
+        raise ValueError(f"it inflates to over {most_bytes:,} bytes")
+    if not inflater.eof:
+        raise ValueError("it cannot be inflated (its end is missing)")
+    return found
+
+
+def connect_database(
+    path: str, most_bytes: int = LARGEST_NOTE, *, uri: bool = False, busy_s: float = 5.0
+) -> sqlite3.Connection:
+    """Opens a file of SQLite without transactions of Python's own.
+
+    Args:
+        path: or, with ``uri``, an address of it.
+        most_bytes: of a field; one that has more raises `sqlite3.DataError` when it is read.
+        busy_s: how long other processes that write to it are waited for.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    connection = sqlite3.connect(path, busy_s, isolation_level=None, uri=uri)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, most_bytes)
+    return connection
 
 
 def parse_json(text: str | bytes, *, deepest: int = DEEPEST) -> Any:

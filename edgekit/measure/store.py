@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core import Measurement, from_json, to_json
-from edgekit.core.reading import LARGEST_RESULTS, parse_json, read_text
+from edgekit.core.reading import LARGEST_RESULTS, connect_database, parse_json, read_text
 from edgekit.errors import InputError, OutputError
 from edgekit.measure.encoding import decode, encode
 from edgekit.staging import write_file
@@ -193,7 +193,7 @@ class Store:
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         uri = f"{self.path.absolute().as_uri()}?mode={mode}"
-        return sqlite3.connect(uri, self._busy_s, isolation_level=None, uri=True)
+        return connect_database(uri, LARGEST_RESULTS, uri=True, busy_s=self._busy_s)
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Makes the tables in a new file."""
@@ -260,9 +260,9 @@ class Store:
 
 
 def _of_one_row(error: sqlite3.DatabaseError) -> bool:
-    """Whether a row is damaged, rather than the file locked or gone."""
+    """Whether a row is damaged or too large, rather than the file locked or gone."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG)
 
 
 @contextmanager

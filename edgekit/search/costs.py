@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from edgekit.core import ModelSpec, Scheme, Target, canonical_json, to_json
+from edgekit.core.reading import connect_database
 from edgekit.errors import ModelError, OutputError, UnavailableError
 from edgekit.foreign import explained
 from edgekit.lowering import lower
@@ -256,7 +257,7 @@ class CostTable:
         self.conditions, self._path = canonical_json(to_json(conditions)), path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+            self._connection = connect_database(str(path), busy_s=30)
             self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS parts (conditions TEXT, part TEXT, name TEXT, "
                 "shape TEXT, latency_ms REAL, PRIMARY KEY (conditions, part))"

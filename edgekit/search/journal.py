@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.contract import digest
+from edgekit.core.reading import UnfitFile, check_file, connect_database, parse_json
 from edgekit.errors import EdgekitError, InputError, OutputError, UsageError
 
 _TABLES = """
@@ -93,7 +94,9 @@ class Journal:
         self._settled, self._spent = time.perf_counter(), 0.0
         new = not path.exists()
         try:
-            self._connection = sqlite3.connect(path, isolation_level=None)
+            if path.exists():
+                check_file(path)
+            self._connection = connect_database(str(path))
             self._connection.executescript(_TABLES)
             self._compare(path, facts)
             self._check_files()
@@ -106,6 +109,8 @@ class Journal:
                     f"cannot write {path}: {error}; make space there, or name another place"
                 ) from error
             raise InputError(f"{path} is no journal of a search ({error})") from error
+        except UnfitFile as error:
+            raise InputError(f"{path} {error.strerror}") from error
         except EdgekitError:
             self.close()
             raise
@@ -119,9 +124,9 @@ class Journal:
                 raise InputError(f"{file}, which the search has written, is gone: {_ADVICE}")
             if digest([file]) != sha256:
                 raise InputError(f"{file} was altered since the search has written it: {_ADVICE}")
-        done = self._execute(
-            "SELECT count(*) FROM steps WHERE series IN ('start', 'netadapt')"
-        ).fetchone()[0]
+        done = self._execute("SELECT count(*) FROM steps WHERE series IN ('start', 'netadapt')")[0][
+            0
+        ]
         for step in folder.glob("step-[0-9]*"):
             # A search that was ended may have begun one step more than it knows.
             if step.name[5:].isdecimal() and int(step.name[5:]) > done:
@@ -157,12 +162,12 @@ class Journal:
 
     def candidate(self, place: Place, channels: str) -> Scored | None:
         """What is known of a candidate."""
-        row = self._execute(
+        rows = self._execute(
             "SELECT channels, width, top1, loss, seconds, error FROM candidates "
             "WHERE series = ? AND step = ? AND round = ? AND channels = ?",
             (place.series, place.step, place.round, channels),
-        ).fetchone()
-        return None if row is None else Scored(*row)
+        )
+        return Scored(*rows[0]) if rows else None
 
     def add(self, place: Place, found: Scored) -> None:
         """Notes a candidate."""
@@ -186,7 +191,7 @@ class Journal:
         rows = self._execute(
             "SELECT series, step, round, channels, width, top1, loss, seconds, error "
             "FROM candidates ORDER BY step, round, rowid"
-        ).fetchall()
+        )
         return [(Place(*row[:3]), Scored(*row[3:])) for row in rows]
 
     def finish(self, place: Place, record: Mapping[str, Any]) -> None:
@@ -198,10 +203,8 @@ class Journal:
 
     def steps(self, series: str) -> list[dict[str, Any]]:
         """The records of all steps of a method that are done, in order."""
-        rows = self._execute(
-            "SELECT record FROM steps WHERE series = ? ORDER BY step", (series,)
-        ).fetchall()
-        return [json.loads(row[0]) for row in rows]
+        rows = self._execute("SELECT record FROM steps WHERE series = ? ORDER BY step", (series,))
+        return [self._parsed(row[0]) for row in rows]
 
     def note(self, kind: str, place: Place, record: Mapping[str, Any]) -> None:
         """Notes a measurement, a decision, or something that happened."""
@@ -213,10 +216,17 @@ class Journal:
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """All records of one kind, in order."""
-        rows = self._execute(
-            "SELECT record FROM events WHERE kind = ? ORDER BY rowid", (kind,)
-        ).fetchall()
-        return [json.loads(row[0]) for row in rows]
+        rows = self._execute("SELECT record FROM events WHERE kind = ? ORDER BY rowid", (kind,))
+        return [self._parsed(row[0]) for row in rows]
+
+    def _parsed(self, text: str) -> dict[str, Any]:
+        try:
+            record = parse_json(text)
+        except ValueError as error:
+            raise InputError(f"{self._path} is damaged ({error}): {_ADVICE}") from error
+        if not isinstance(record, dict):
+            raise InputError(f"{self._path} is damaged (a record is no object): {_ADVICE}")
+        return record
 
     @contextmanager
     def spending(self, what: str) -> Iterator[None]:
@@ -243,11 +253,14 @@ class Journal:
 
     def seconds(self) -> dict[str, float]:
         """Wall time by what it was spent on."""
-        return dict(self._execute("SELECT what, value FROM seconds").fetchall())
+        return dict(self._execute("SELECT what, value FROM seconds"))
 
-    def _execute(self, words: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+    def _execute(self, words: str, values: tuple[object, ...] = ()) -> list[Any]:
+        """All rows that a statement gives."""
         try:
-            return self._connection.execute(words, values)
+            return self._connection.execute(words, values).fetchall()
+        except sqlite3.DataError as error:  # a field beyond its bound
+            raise InputError(f"{self._path} is damaged ({error}): {_ADVICE}") from error
         except sqlite3.Error as error:
             raise OutputError(
                 f"{self._path} cannot be used ({error}): is the disk full? What it holds is kept; "

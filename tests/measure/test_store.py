@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
@@ -244,7 +245,27 @@ def test_a_damaged_store_is_named(damage: str, store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "value"), [("record", b"x"), ("samples", b"nxx"), ("record", b""), ("samples", b"")]
+    ("column", "value"),
+    [
+        ("record", b"x"),
+        ("record", b""),
+        ("record", zlib.compress(b" " * (10 << 20))),
+        ("record", zlib.compress(b"[" * 10**6)),
+        ("record", zlib.compress(b'{"blocks": [[0, 0, -1, 1]]}')),
+        ("samples", b"nxx"),
+        ("samples", b""),
+        ("samples", b"n" + zlib.compress(bytes(1 << 28), 9)),
+    ],
+    ids=[
+        "record",
+        "no record",
+        "large record",
+        "deep record",
+        "fewer than none",
+        "samples",
+        "no samples",
+        "many samples",
+    ],
 )
 def test_a_damaged_record_is_skipped_and_named(column: str, value: bytes, store: Store) -> None:
     store.add([measurement()] * 3)

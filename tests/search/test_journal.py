@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -105,3 +108,33 @@ def test_a_journal_goes_on_only_with_the_files_that_it_knows(tmp_path: Path) -> 
     (path.parent / "step-02").mkdir()
     with pytest.raises(InputError, match=r"knows 1 steps, and there is .*step-02"):
         Journal(path, {"data": "digits"})
+
+
+RECORDS = {
+    "no JSON": "{",
+    "no object": "[1]",
+    "deep": '{"a":' * 10**5 + "1" + "}" * 10**5,
+    "large": '{"a": "' + "x" * (9 << 20) + '"}',
+}
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_records_that_no_search_has_written_are_named(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    with Journal(path, FACTS) as journal:
+        journal.finish(Place("start", 0), {})
+        journal.note("said", Place("start", 0), {})
+    with closing(sqlite3.connect(path)) as connection:
+        for table in ("steps", "events"):
+            connection.execute(f"UPDATE {table} SET record = ?", (RECORDS[kind],))
+        connection.commit()
+    with Journal(path, FACTS) as journal:
+        for read in (lambda: journal.steps("start"), lambda: journal.events("said")):
+            with pytest.raises(InputError, match=r"j\.sqlite is damaged .* restore it"):
+                read()
+
+
+def test_a_pipe_is_no_journal(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "j.sqlite")
+    with pytest.raises(InputError, match=r"j\.sqlite is a pipe: expected a regular file"):
+        Journal(tmp_path / "j.sqlite", FACTS)
