@@ -68,7 +68,7 @@ def first_divergence(
     Returns:
         ``None`` when the last layer agrees.
     """
-    layers = layer_agreements(module, image, tensors)
+    layers = layer_agreements(module, image, tensors, reorders=False)
     found = [i for i, layer in enumerate(layers) if (layer.sqnr_db or -np.inf) >= least_db]
     last = found[-1] if found else -1
     if last == len(layers) - 1:
@@ -102,24 +102,34 @@ class LayerAgreement:
 
 
 def layer_agreements(
-    module: nn.Module, image: Tensor, tensors: Iterable[tuple[str, NDArray[Any]]]
+    module: nn.Module,
+    image: Tensor,
+    tensors: Iterable[tuple[str, NDArray[Any]]],
+    *,
+    reorders: bool = True,
 ) -> list[LayerAgreement]:
-    """Every layer of a network, in order of computation; arguments as of `first_divergence`.
+    """Every layer of a network, in order of computation.
 
     The output of a layer that was fused with the next one is not in the file; what is closest to
     it there agrees to next to nothing. `comparable` leaves such layers out.
+
+    Args:
+        module: and what follows, as of `first_divergence`.
+        reorders: whether a right file may have channels in another order; such layers have no
+            figures.
     """
     by_size: dict[int, list[tuple[str, NDArray[Any]]]] = {}
     for named in tensors:
         by_size.setdefault(named[1].size, []).append(named)
     found = []
     for path, kind, value in layer_outputs(module, image):
-        sqnr, name = _closest(value, by_size.get(value.size, []))
+        alike = by_size.get(value.size, [])
+        sqnr, name = _closest(value, alike)
         if sqnr < _AS_IT_IS_DB:
             for fused in _FUSED:
-                behind = _closest(fused(value), by_size.get(value.size, []))
+                behind = _closest(fused(value), alike)
                 sqnr, name = max((sqnr, name), behind, key=lambda one: one[0])
-        if sqnr < _REORDERED_DB and _is_reordered(value, name, by_size.get(value.size, [])):
+        if reorders and sqnr < _REORDERED_DB and _is_reordered(value, name, alike):
             sqnr, name = -np.inf, None
         found.append(LayerAgreement(path, kind, sqnr if np.isfinite(sqnr) else None, name))
     return found
