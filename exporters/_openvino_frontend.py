@@ -28,6 +28,7 @@ def converted(model: nn.Module, example: Tensor) -> Any:
     ov, frontend = silent_import("openvino"), silent_import("openvino.frontend.pytorch")
     decoder = silent_import("openvino.frontend.pytorch.ts_decoder").TorchScriptPythonDecoder
     rules = {
+        "aten::softplus": _softplus,
         "aten::vdot": _vdot,
         "aten::slice_scatter": _slice_scatter,
         "aten::select_scatter": _select_scatter,
@@ -87,6 +88,30 @@ def _vdot(context: Any) -> list[Any]:
     product = ops.multiply(context.get_input(0), context.get_input(1))
     axes = ops.constant(np.array([0], np.int64))
     return list(ops.reduce_sum(product, axes, keep_dims=False).outputs())
+
+
+def _softplus(context: Any) -> list[Any]:
+    """``log(1 + exp(beta x)) / beta``, and ``x`` beyond a threshold of ``beta x``.
+
+    OpenVINO's own rule leaves both numbers out without a word.
+    """
+    ops = silent_import("openvino.opset13")
+
+    value = context.get_input(0)
+    beta, threshold = (context.get_values_from_const_input(i, None, None) for i in (1, 2))
+    factor = np.float32(1 if beta is None else beta)
+    bound = np.float32(20 if threshold is None else threshold)
+    scaled = ops.multiply(value, ops.constant(factor)) if factor != 1 else value
+    smooth = ops.softplus(scaled)
+    if factor != 1:
+        smooth = ops.multiply(smooth, ops.constant(np.float32(1 / factor)))
+    if bound < _SOFTPLUS_IS_LINEAR:
+        smooth = ops.select(ops.greater(scaled, ops.constant(bound)), value, smooth)
+    return list(smooth.outputs())
+
+
+_SOFTPLUS_IS_LINEAR = 17.0
+"""From here on float32 cannot tell log(1 + exp(x)) from x."""
 
 
 def _slice_scatter(context: Any) -> list[Any]:

@@ -5,7 +5,8 @@ hypothesis and exports each: in float32, verified on noise, and in int8, with th
 verification from images with edges and gradients. Every file is judged by other images of that
 kind, which no export has seen. A finding is
 
-- ``wrong``: a file that was accepted and does not compute the network;
+- ``wrong``: a file that was accepted and does not compute the network, or one of integers whose
+  float form does not, which the bound of integers alone need not show;
 - ``refused``: a file that was rejected and does compute it;
 - ``raw``: an exception of somebody else's, or an error of edgekit that names no reason of its own.
 
@@ -490,6 +491,7 @@ def judged(module: nn.Module, photos: Path, folder: Path) -> dict[str, Any]:
     facts = Preprocessing(resize=SIDE, crop=SIDE, mean=(0.45,) * 3, std=(0.225,) * 3)
     model = Model("random", "random", module, SIDE, CLASSES, trained=True, preprocessing=facts)
     results, raw = _exported(model, photos, folder)
+    unlike: set[str] = set()  # targets whose float file computes something else
     entry["found"].extend({"kind": "raw", **found} for found in raw)
     for result in results:
         if isinstance(result, Failed):
@@ -503,11 +505,13 @@ def judged(module: nn.Module, photos: Path, folder: Path) -> dict[str, Any]:
         found_db = round(_run(registry.target(target), result.path, images, exact), 1)
         accepted = isinstance(result, Exported)
         entry["files"][key] = {"db": found_db, "gate_db": gate_db, "accepted": accepted}
+        if entry["exact_db"] >= EXACT_DB and precision == "fp32" and found_db < LEAST_DB["fp32"]:
+            unlike.add(target)
         if precision == "fp32" and entry["exact_db"] < EXACT_DB:
             continue
         margin = MARGIN_DB if precision == "int8" else 0.0
         kind = None
-        if accepted and found_db < LEAST_DB[precision] - margin:
+        if accepted and (found_db < LEAST_DB[precision] - margin or target in unlike):
             kind = "wrong"
         if not accepted and found_db >= LEAST_DB[precision] + margin:
             kind = "refused"

@@ -160,3 +160,13 @@ def test_constants_on_the_left_of_a_product_in_integers(
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(1)) / 17
     part = Part(lambda _, x: (weight @ x.flatten(2).transpose(1, 2)).relu()[..., None].square())
     assert difference(Side([part]), tmp_path / "net.xml", "int8") < 0.05
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_softplus_with_its_numbers(precision: str, tmp_path: Path) -> None:
+    parts = [
+        Part(lambda _, x, b=beta, t=threshold: 3 * F.softplus(4 * x - 2, b, t))  # type: ignore[misc]
+        for beta, threshold in ((1, 20), (0.5, 20), (3.0, 20), (1, 0.5), (2.5, 1.0), (0.5, 5.0))
+    ]
+    least = 1e-5 if precision == "fp32" else 0.1
+    assert difference(Side(parts), tmp_path / "net.xml", precision) < least
