@@ -36,7 +36,9 @@ def quantize(graph: Any, scheme: Scheme, images: Sequence[Array]) -> Any:
     kept = [
         op.get_friendly_name()
         for op in graph.get_ordered_ops()
-        if _belongs(op.get_friendly_name(), scheme.float_layers) or _multiplies_from_left(op)
+        if _belongs(op.get_friendly_name(), scheme.float_layers)
+        or _multiplies_from_left(op)
+        or _averages_padding(op)
     ]
     ignored = nncf.IgnoredScope(names=kept) if kept else None
     fast = scheme.forms.get("bias", "fast") == "fast"
@@ -116,6 +118,18 @@ def _multiplies_from_left(op: Any) -> bool:
         return False
     left, right = (op.input_value(i).get_node().get_type_name() for i in (0, 1))
     return bool(left == "Constant" and right != "Constant")
+
+
+def _averages_padding(op: Any) -> bool:
+    """Whether an average pooling counts the zeros around its image.
+
+    With integers whose zero is not 0, OpenVINO 2026.4 puts zeros of integers there: 9.1 dB where a
+    network has 25.7 with the same roundings in float.
+    """
+    if op.get_type_name() != "AvgPool":
+        return False
+    facts = op.get_attributes()
+    return bool(not facts["exclude-pad"] and any((*facts["pads_begin"], *facts["pads_end"])))
 
 
 def _belongs(name: str, layers: Sequence[str]) -> bool:

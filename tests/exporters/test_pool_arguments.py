@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgekit import registry
-from edgekit.core import FLOAT_SCHEMES
+from edgekit.core import FLOAT_SCHEMES, INT8
 from edgekit.native_output import captured
 
 SIDE = 15
+LEAST_DB = 22.0
 
 POOLS: dict[str, Callable[[Tensor], Tensor]] = {
     "divisor": lambda x: F.avg_pool2d(x, 3, divisor_override=5),
@@ -65,3 +67,38 @@ def test_average_pools_compute_what_pytorch_does(target: str, tmp_path: Path) ->
         POOLS, parts, found.split([p.numel() for p in parts], 1), strict=True
     ):
         assert torch.allclose(expected.flatten(1), got, rtol=1e-5, atol=1e-6), name
+
+
+class Padded(nn.Module):
+    """Averages that count zeros around numbers whose range is not the same on both sides of 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.conv, self.next = nn.Conv2d(3, 16, 3, 2, 1), nn.Conv2d(16, 16, 1)
+        self.fc = nn.Linear(16, 10)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(2 * self.conv(image)) - 0.4
+        x = F.avg_pool2d(x, 3, 1, 1) + F.avg_pool2d(x.square() - 0.3, 3, 1, 1)
+        return self.fc(self.next(x).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("target", registry.TARGETS)
+def test_averages_that_count_padding_in_integers(target: str, tmp_path: Path) -> None:
+    model, format_ = Padded().eval(), registry.target(target)
+    forms = {"weights": "7bit"} if "weights" in format_.forms else {}
+    scheme = replace(format_.schemes["int8"], calibration=INT8.calibration, forms=forms)
+    made = torch.Generator().manual_seed(1)
+    batch = torch.randn(24, 3, 4, 4, generator=made).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    inputs = [one[None].numpy() for one in batch]
+    if format_.layout == "NHWC":
+        inputs = [np.ascontiguousarray(one.transpose(0, 2, 3, 1)) for one in inputs]
+    path = tmp_path / f"net{format_.suffix}"
+    with torch.no_grad(), captured():
+        exact = model(batch).numpy()
+        format_.export(model, batch[:1], path, scheme, inputs)
+        runner = format_.open(path, 1)
+        found = np.concatenate([np.array(runner.run([one])[0]) for one in inputs])
+    signal = ((exact - exact.mean(0)) ** 2).mean()
+    assert 10 * np.log10(signal / ((found - exact) ** 2).mean()) > LEAST_DB
