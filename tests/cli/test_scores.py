@@ -79,7 +79,7 @@ def test_what_outputs_are_is_shown(
     shown = [run(*export, "-o", "out")]
     for source in ("Net-fp32.onnx", words):
         size = ["--resolution", 32] if source == words else []
-        for line in (["predict", source, png()], ["evaluate", source, "--data", "images"]):
+        for line in (["predict", source, png().name], ["evaluate", source, "--data", "images"]):
             assert run(*line, *size, "--json").json["scores"] == kind
             shown.append(run(*line, *size))
     for result in shown:
