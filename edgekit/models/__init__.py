@@ -73,7 +73,8 @@ def check(spec: ModelSpec, family: Family) -> None:
     Raises:
         UsageError: fewer than two classes, or a resolution out of range.
     """
-    least = 1 if spec.source else 2  # one output of other people's networks tells two classes apart
+    # One output of other people's networks tells two classes apart.
+    least = 1 if spec.family in registry.OTHERS else 2
     if spec.classes < least:
         raise UsageError(f"{spec.name} with {spec.classes} classes: expected at least {least}")
     smallest = family.stride(spec)
