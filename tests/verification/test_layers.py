@@ -99,7 +99,7 @@ def test_layers_are_looked_at_on_images_that_float32_can_tell(tmp_path: Path) ->
     module = Wild().eval()
     model = Model("mine:net", "net", module, 8, 4, trained=True)
     reference = Reference(model, images, reference_scores(module, images), "noise")
-    target, path = registry.target("tflite"), tmp_path / "net.tflite"
+    target, path = registry.target("onnx"), tmp_path / "net.onnx"
     with torch.no_grad(), captured():
         target.export(module, torch.from_numpy(images[:1]), path, FLOAT_SCHEMES["fp32"])
         layers = layers_of(reference, target, path)
