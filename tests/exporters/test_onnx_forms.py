@@ -326,7 +326,8 @@ def test_squeeze_excite_of_integers_is_as_exact_as_convolutions() -> None:
             quantized = quantize(proto, UNSIGNED, images(16))
         noise = scores(quantized, images(16)) - expected
         found[form] = 10 * np.log10((spread**2).mean() / (noise**2).mean())
-    assert found["matmul"] > max(15, found["conv"] - 1)
+    assert found["conv"] > 10  # weights have 7 bits on processors without dot products of integers
+    assert found["matmul"] > found["conv"] - 1
 
 
 class Pixels(nn.Module):
