@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from integer_files import right_everywhere, scores_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekit import registry
-from edgekit.lowering import lower
-from edgekit.native_output import captured
 
 FAINT = (0.0, 1e-12, 1e-9, 1e-6, 1e-3)
 """What is left of the weights of such a channel."""
@@ -69,21 +68,10 @@ def images(count: int, seed: int) -> Tensor:
 def test_faint_channels_keep_their_bias(
     target: str, precision: str, seed: int, tmp_path: Path
 ) -> None:
-    network, format_ = Faint(seed).eval(), registry.target(target)
-    scheme = format_.schemes[precision]
-    if "weights" in format_.forms:  # right on every processor
-        scheme = replace(scheme, forms={"weights": "7bit"})
+    format_ = registry.target(target)
+    scheme = right_everywhere(format_.schemes[precision], format_)
     if precision == "int8-mixed":
         scheme = replace(scheme, float_layers=("hidden",))
-    batch = images(24, 1)
-    inputs = [one[None].numpy() for one in batch]
-    if format_.layout == "NHWC":
-        inputs = [np.ascontiguousarray(one.transpose(0, 2, 3, 1)) for one in inputs]
-    path = tmp_path / f"net{format_.suffix}"
-    with torch.no_grad(), captured():
-        exact = network(batch).numpy()
-        lowered, _ = lower(network, batch[:1], target, scheme)
-        format_.export(lowered, batch[:1], path, scheme, inputs if scheme.calibration else None)
-        runner = format_.open(path, 1)
-        found = np.concatenate([np.array(runner.run([one])[0]) for one in inputs])
+    network = Faint(seed).eval()
+    exact, found = scores_of(network, format_, scheme, images(24, 1), tmp_path, plain=False)
     assert np.abs(found - exact).max() / np.ptp(exact) < MOST

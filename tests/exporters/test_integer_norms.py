@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from integer_files import right_everywhere, scores_of
 from torch import Tensor, nn
 
 from edgekit import registry
 from edgekit.core import INT8
-from edgekit.lowering import lower
-from edgekit.native_output import captured
 
 LEAST_DB = 20.0
 
@@ -44,21 +43,12 @@ class Norms(nn.Module):
 
 @pytest.mark.parametrize("target", registry.TARGETS)
 def test_networks_with_norms_are_quantized(target: str, tmp_path: Path) -> None:
-    network, format_ = Norms().eval(), registry.target(target)
-    forms = {"weights": "7bit"} if "weights" in format_.forms else {}
-    scheme = replace(format_.schemes["int8"], calibration=INT8.calibration, forms=forms)
+    format_ = registry.target(target)
+    scheme = replace(format_.schemes["int8"], calibration=INT8.calibration)
     made = torch.Generator().manual_seed(1)
     small = torch.randn(24, 3, 4, 4, generator=made)
     batch = small.repeat_interleave(4, 2).repeat_interleave(4, 3)
-    inputs = [one[None].numpy() for one in batch]
-    if format_.layout == "NHWC":
-        inputs = [np.ascontiguousarray(one.transpose(0, 2, 3, 1)) for one in inputs]
-    path = tmp_path / f"net{format_.suffix}"
-    with torch.no_grad(), captured():
-        exact = network(batch).numpy()
-        lowered, _ = lower(network, batch[:1], target, scheme)
-        format_.export(lowered, batch[:1], path, scheme, inputs)
-        runner = format_.open(path, 1)
-        found = np.concatenate([np.array(runner.run([one])[0]) for one in inputs])
+    scheme = right_everywhere(scheme, format_)
+    exact, found = scores_of(Norms().eval(), format_, scheme, batch, tmp_path, plain=False)
     signal = ((exact - exact.mean(0)) ** 2).mean()
     assert 10 * np.log10(signal / ((found - exact) ** 2).mean()) > LEAST_DB
