@@ -46,10 +46,10 @@ def reason(error: BaseException) -> str:
     The kind of the exception stands in front where the text does not explain itself: ``KeyError:
     0``. Runtimes' own kinds, and sentences in a ``RuntimeError``, do without.
     """
-    chain = list(_chain(error))
-    said = next(((e, text) for e in reversed(chain) if (text := _text(e))), None)
+    links = list(chain(error))
+    said = next(((e, text) for e in reversed(links) if (text := _text(e))), None)
     if said is None:
-        return type(chain[-1]).__name__
+        return type(links[-1]).__name__
     inner, text = said
     kind = type(inner).__name__
     plain = type(inner) in (RuntimeError, AssertionError) or not hasattr(builtins, kind)
@@ -68,7 +68,7 @@ def with_kind(error: BaseException) -> str:
     return text if text.startswith(kind) else f"{kind}: {text}"
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """An exception, and what it was raised from."""
     seen: set[int] = set()
     found: BaseException | None = error
@@ -78,12 +78,17 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         found = found.exceptions[0] if isinstance(found, BaseExceptionGroup) else found.__cause__
 
 
+def text_of(error: BaseException) -> str:
+    """All that an exception says; '' where that fails, as classes of other people's may."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
 def _text(error: BaseException) -> str:
     """The telling line of an exception's text; '' where it has none."""
-    try:
-        text = str(error)
-    except Exception:  # classes of other people's, whose text may fail, too
-        return ""
+    text = text_of(error)
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
     lines = [line.strip() for line in _TERMINAL_CODES.sub("", text).splitlines()]
@@ -104,7 +109,7 @@ def failed_layer(error: BaseException) -> str | None:
     those that hold one of the graph's nodes.
     """
     found = None
-    for each in _chain(error):
+    for each in chain(error):
         found = _layer(each.__traceback__) or found
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.core import reason_with_layer
+from edgekit.core.reasons import chain, text_of
 from edgekit.errors import EdgekitError, InputError, UsageError
 
 MEMORY_VARIABLE = "EDGEKIT_RUNTIME_MIB"
@@ -103,32 +105,66 @@ def _data_bytes() -> int:
     return 0
 
 
+def _left_bytes() -> float:
+    """Memory that this process may still take, by its bounds."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        most, _ = resource.getrlimit(resource.RLIMIT_DATA)
+        return float("inf") if most == resource.RLIM_INFINITY else most - _data_bytes()
+    return float("inf")
+
+
 # What runtimes say when they get no memory, in small letters.
-_NO_MEMORY = ("bad_alloc", "bad allocation", "out of memory", "failed to allocate", "std::length")
-
-
-def why(error: BaseException, runtime: str, allowed: Allowed | None) -> str:
-    """What a runtime could not do, to follow the name of the file."""
-    reason = reason_with_layer(error)
-    none_left = isinstance(error, MemoryError) or any(w in reason.lower() for w in _NO_MEMORY)
-    if none_left and allowed is not None:
-        return f"needs too much memory for its size: {_memory(runtime, allowed)}"
-    return f"cannot be run by {runtime}: {reason}"
+_NO_MEMORY = (
+    "bad_alloc", "bad allocation", "out of memory", "allocate memory", "failed to allocate",
+    "std::length",
+)  # fmt: skip
 
 
 @contextlib.contextmanager
 def explained(path: Path, runtime: str, allowed: Allowed | None) -> Iterator[None]:
     """Turns whatever a runtime raises on a file into one sentence that names the file.
 
+    Args:
+        allowed: the bounds that this process is held to; ``None`` where it is not.
+
     Raises:
-        InputError: the runtime cannot run it.
+        InputError: the runtime cannot run it, or gets no memory, whatever that became on its way.
+        EdgekitError: as it was raised, where memory is not the cause.
     """
     try:
         yield
-    except (EdgekitError, ImportError):
+    except ImportError:
         raise
     except (Exception, SystemExit) as error:
-        raise InputError(f"{path} {why(error, runtime, allowed)}") from error
+        own = isinstance(error, EdgekitError)
+        said = f"{path} cannot be run by {runtime}: {reason_with_layer(error)}"
+        text = told = str(error) if own else said
+        if allowed is not None:
+            text = _with_memory(text, error, path, _memory(runtime, allowed))
+        if own and text == told:
+            raise
+        raise InputError(text) from error
+
+
+def _with_memory(text: str, error: BaseException, path: Path, memory: str) -> str:
+    """What to say of an error where memory is its cause, or may be; else what is said of it."""
+    foreign = [e for e in chain(error) if not isinstance(e, EdgekitError)]  # ours repeat others
+    if any(_lacks_memory(e, path) for e in foreign):
+        return f"{path} needs too much memory for its size: {memory}"
+    if foreign and not any(map(text_of, foreign)):  # as LiteRT, where one of its kernels gets none
+        return f"{text}; perhaps it needs too much memory for its size: {memory}"
+    return text
+
+
+def _lacks_memory(error: BaseException, path: Path) -> bool:
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    text = text_of(error).replace(str(path), "").lower()
+    if "resource temporarily unavailable" in text:  # no thread could be started
+        return _left_bytes() < _CORE_MIB * 2**20
+    return any(words in text for words in _NO_MEMORY)
 
 
 def how_it_ended(code: int, runtime: str, allowed: Allowed) -> str:

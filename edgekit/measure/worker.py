@@ -21,6 +21,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -92,8 +93,7 @@ class Worker:
         allowed = getattr(self.subject, "bounds", lambda: None)()
         if allowed is not None and FORKS:  # an artifact, which may be anybody's
             bounds.apply(allowed)
-        explained = getattr(self.subject, "explained", contextlib.nullcontext)
-        with explained():
+        with self._explained():
             begin = time.perf_counter()
             loaded = self.subject.load()
             load_ms = 1e3 * (time.perf_counter() - begin)
@@ -107,6 +107,12 @@ class Worker:
             **state,
         }
 
+    def _explained(self) -> AbstractContextManager[None]:
+        """Turns what the runtime of a file raises into a sentence that names the file."""
+        found: Callable[[], AbstractContextManager[None]]
+        found = getattr(self.subject, "explained", contextlib.nullcontext)
+        return found()
+
     def state(self) -> dict[str, Any]:
         """What changes when a file does that is measured."""
         return {"state": getattr(self.subject, "state", lambda: None)()}
@@ -116,7 +122,8 @@ class Worker:
         assert self.run is not None
         before = involuntary_switches()
         begin = time.monotonic()
-        samples = timed(self.run, runs)
+        with self._explained():
+            samples = timed(self.run, runs)
         return {
             "begin_s": begin,
             "samples_ms": samples,
@@ -129,16 +136,16 @@ class Worker:
         assert self.run is not None
         begin = time.monotonic()
         inferences, now = 0, begin
-        while now - begin < seconds:
-            self.run()
-            inferences += 1
-            now = time.monotonic()
+        with self._explained():
+            while now - begin < seconds:
+                self.run()
+                inferences += 1
+                now = time.monotonic()
         return {"begin_s": begin, "end_s": now, "inferences": inferences}
 
     def operators(self, runs: int) -> dict[str, Any]:
         """Times the operators, by the runtime's profiler."""
-        explained = getattr(self.subject, "explained", contextlib.nullcontext)
-        with explained():
+        with self._explained():
             return {"operators": to_json(self.subject.operators(runs))}
 
     def memory(self) -> dict[str, Any]:

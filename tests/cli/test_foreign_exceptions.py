@@ -3,28 +3,17 @@ the cause, and the file or layer that it came from."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from command_line import CommandLine, Result
+from command_line import CommandLine
+from raising import MEASURING, RAISED, breaks, breaks_elsewhere, raising, told
 from small_networks import network
 
 from edgekit import registry
 from edgekit.core import reason
 
-UNCONVERTED = (
-    "Check 'false' failed at src/frontends/report.cpp:151:\nFrontEnd API failed with "
-    "OpConversionFailure:\n-- No conversion rule found for operations: aten::vdot\n"
-)
-RAISED: dict[str, BaseException] = {
-    "lines": RuntimeError(UNCONVERTED),
-    "empty": ValueError(),
-    "key": KeyError(0),
-    "exit": SystemExit(3),
-}
 TARGETS = ("onnx", "openvino", "tflite")
 
 
@@ -44,22 +33,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
         yield {r.artifact.target: r.path for r in export(opened, TARGETS, ["fp32"], out=folder)}
 
 
-def raising(error: BaseException) -> Callable[..., object]:
-    def fails(*_: object, **__: object) -> object:
-        raise error
-
-    return fails
-
-
-def told(result: Result, error: BaseException, *names: str) -> None:
-    """One line that says why and where, with the code of a bad input."""
-    assert result.code == 3, result.err
-    for words in (reason(error), *names):
-        assert words in result.message
-    assert len(result.message.splitlines()) == 1
-    assert "Traceback" not in result.err
-
-
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("seam", ["open", "run"])
 @pytest.mark.parametrize("command", ["verify", "evaluate", "predict"])
@@ -74,7 +47,6 @@ def test_runtimes_that_raise(
     image_folder: Callable[..., Path],
 ) -> None:
     path, kind = files[target], type(registry.target(target))
-    opened = kind.open
     image_folder("images", *"abcd", count=2)
     line = {
         "verify": [path, "--against", "whole_network:Net"],
@@ -82,43 +54,10 @@ def test_runtimes_that_raise(
         "predict": [path, png()],
     }[command]
     for error in RAISED.values():
-        fails = raising(error)
-
-        def broken(*arguments: object, fails: object = fails, **options: object) -> object:
-            return Broken(opened(*arguments, **options), fails)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(kind, "open", fails if seam == "open" else broken)
-        told(run(command, *line), error, str(path), "cannot be run by")
-
-
-class Broken:
-    """A runner that opens and does not run."""
-
-    def __init__(self, runner: Any, run: object) -> None:
-        self.tensors, self.run = runner.tensors, run
-
-
-# Makes a runtime of a process that starts raise, as the environment says.
-INJECT = """
-import json, os, sys
-
-def breaks(name, seam, kind):
-    from edgekit import registry
-    raised = {"key": KeyError(0), "exit": SystemExit(3), "empty": ValueError(),
-              "lines": RuntimeError(%r)}[kind]
-    def fails(*_, **__):
-        raise raised
-    target = type(registry.target(name))
-    opened = target.open
-    def broken(*arguments, **options):
-        runner = opened(*arguments, **options)
-        runner.__class__ = type("Broken", (type(runner),), {"prepare": fails})
-        return runner
-    target.open = fails if seam == "open" else broken
-
-if "edgekit.measure.worker" in " ".join(sys.orig_argv):
-    breaks(*json.loads(os.environ["INJECT"]))
-"""
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, "open", kind.open)  # to be restored
+            breaks(target, seam, error)
+            told(run(command, *line), error, str(path), "cannot be run by")
 
 
 @pytest.mark.parametrize(
@@ -139,10 +78,7 @@ def test_runtimes_that_raise_while_they_are_measured(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(INJECT % UNCONVERTED, encoding="utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    monkeypatch.setenv("INJECT", json.dumps([target, seam, kind]))
+    breaks_elsewhere(monkeypatch, tmp_path, MEASURING, target, seam, kind)
     path = files[target]
     result = run(command, *([path] if command == "profile" else [path, path]))
     told(result, RAISED[kind], str(path))

@@ -164,8 +164,12 @@ def companion(path: Path, rng: random.Random) -> None:
 
 def huge_fill(path: Path, rng: random.Random) -> None:
     """A broadcast of one number to any size."""
+    fill(path, rng.choice(("30000,30000", "100000,100000,10", "2147483647", "16384,16384,8")))
+
+
+def fill(path: Path, size: str) -> None:
+    """A broadcast of one number to a size."""
     text = path.read_text(encoding="utf-8")
-    size = rng.choice(("30000,30000", "100000,100000,10", "2147483647", "16384,16384,8"))
     rank = size.count(",") + 1
     beside = path.with_suffix(".bin")
     content = bytearray(beside.read_bytes())

@@ -256,6 +256,11 @@ def add_loop(path: Path, pair: tuple[int, int], *, at_end: bool) -> None:
 
 def huge_fill(path: Path, rng: random.Random) -> None:
     """An operator that makes a tensor of any size from next to nothing."""
+    fill(path, rng.choice(([30_000, 30_000], [2**31 - 1], [1 << 16] * 4, [1 << 14, 1 << 14, 8])))
+
+
+def fill(path: Path, sizes: list[int]) -> None:
+    """An operator that makes a tensor of a size."""
     from ai_edge_litert import schema_py_generated as schema
 
     flat = _tree(path)
@@ -275,7 +280,6 @@ def huge_fill(path: Path, rng: random.Random) -> None:
         graph.tensors.append(made)
         return len(graph.tensors) - 1
 
-    sizes = rng.choice(([30_000, 30_000], [2**31 - 1], [1 << 16] * 4, [1 << 14, 1 << 14, 8]))
     dims = tensor([len(sizes)], schema.TensorType.INT32, np.array(sizes, np.int32))
     value = tensor([], schema.TensorType.FLOAT32, np.array(1, np.float32))
     op = schema.OperatorT()

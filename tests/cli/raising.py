@@ -1,0 +1,100 @@
+"""Exceptions of other people's code, and runtimes that raise them, here or in other processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from command_line import Result
+
+from edgekit import registry
+from edgekit.core import reason
+from edgekit.errors import InputError, ModelError
+
+if TYPE_CHECKING:
+    import pytest
+
+UNCONVERTED = (
+    "Check 'false' failed at src/frontends/report.cpp:151:\nFrontEnd API failed with "
+    "OpConversionFailure:\n-- No conversion rule found for operations: aten::vdot\n"
+)
+RAISED: dict[str, BaseException] = {
+    "lines": RuntimeError(UNCONVERTED),
+    "empty": ValueError(),
+    "key": KeyError(0),
+    "exit": SystemExit(3),
+}
+NO_MEMORY: dict[str, BaseException] = {
+    "bad_alloc": RuntimeError("std::bad_alloc"),
+    "array": MemoryError(),
+    "loaded": InputError("x.onnx cannot be loaded by X: bad allocation"),
+    "compiled": ModelError("x.onnx cannot be compiled by X"),
+    "batch": InputError("x.onnx cannot take 2 images at once"),
+}
+"""As runtimes raise them, and as errors of edgekit that were raised from those."""
+NO_MEMORY["loaded"].__cause__ = RuntimeError("bad allocation")
+NO_MEMORY["compiled"].__cause__ = RuntimeError("Check 'x' failed at a.cpp:1:\nstd::bad_alloc\n")
+NO_MEMORY["batch"].__cause__ = OSError(12, "Cannot allocate memory")
+
+
+def raising(error: BaseException) -> Callable[..., object]:
+    def fails(*_: object, **__: object) -> object:
+        raise error
+
+    return fails
+
+
+def told(result: Result, error: BaseException, *names: str) -> None:
+    """One line that says why and where, with the code of a bad input."""
+    assert result.code == 3, result.err
+    for words in (reason(error), *names):
+        assert words in result.message
+    assert len(result.message.splitlines()) == 1
+    assert "Traceback" not in result.err
+
+
+def breaks(target: str, seam: str, error: BaseException) -> None:
+    """Makes a method of a target raise in this process, or one of its runners."""
+    kind: Any = type(registry.target(target))
+    opened, fails = kind.open, raising(error)
+
+    def broken(*arguments: object, **options: object) -> object:
+        runner = opened(*arguments, **options)
+        runner.__class__ = type("Broken", (type(runner),), {seam: fails})
+        return runner
+
+    if hasattr(kind, seam):
+        setattr(kind, seam, fails)
+    else:
+        kind.open = broken
+
+
+SITE = """
+import json, os, sys
+words, *arguments, kind = json.loads(os.environ["INJECT"])
+if words in " ".join(sys.orig_argv):
+    import raising
+    raising.breaks(*arguments, {**raising.RAISED, **raising.NO_MEMORY}[kind])
+"""
+MEASURING, SPAWNED = "edgekit.measure.worker", "multiprocessing"
+"""What the command lines of processes hold: that measures, and those of a search."""
+
+
+def breaks_elsewhere(
+    patch: pytest.MonkeyPatch, folder: Path, words: str, target: str, seam: str, kind: str
+) -> None:
+    """Does what `breaks` does in processes that start, where those words begin them.
+
+    Args:
+        folder: of the test.
+        kind: key of `RAISED` or `NO_MEMORY`.
+    """
+    (folder / "site").mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(SITE, encoding="utf-8")
+    patch.syspath_prepend(str(folder / "site"))
+    patch.setenv("PYTHONPATH", os.pathsep.join(entry or os.getcwd() for entry in sys.path))
+    patch.setenv("INJECT", json.dumps([words, target, seam, kind]))

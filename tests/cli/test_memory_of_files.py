@@ -1,0 +1,99 @@
+"""What a runtime raises for want of memory is told as that, whatever it became on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine, Result
+from raising import MEASURING, NO_MEMORY, breaks, breaks_elsewhere
+from small_artifacts import Artifacts
+
+from edgekit import registry
+
+SECONDS = ("--seconds", 1, "--no-store")
+
+
+def short_of_memory(result: Result, path: Path, runtime: str) -> None:
+    assert (result.code, result.out) == (3, ""), result.err
+    assert f"{path} needs too much memory for its size: {runtime} may take" in result.message
+    assert "allow more with EDGEKIT_RUNTIME_MIB" in result.message
+    assert len(result.message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("command", ["predict", "evaluate", "verify", "layers"])
+def test_commands_that_run_a_file(
+    command: str,
+    target: str,
+    artifacts: Artifacts,
+    trained_run: Path,
+    run: CommandLine,
+    png: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, kind = artifacts[target, "fp32"], registry.target(target)
+    line: list[object] = {
+        "predict": ["predict", path, png()],
+        "evaluate": ["evaluate", path, "--data", "digits"],
+        "verify": ["verify", path, "--against", trained_run],
+        "layers": ["verify", path, "--against", trained_run, "--per-layer"],
+    }[command]
+    seams = ["activations"] if command == "layers" else ["open", "run"]
+    for seam in seams:
+        for error in NO_MEMORY.values() if command == "predict" else [NO_MEMORY["compiled"]]:
+            with monkeypatch.context() as patch:
+                for name in ("open", "activations"):  # to be restored
+                    patch.setattr(type(kind), name, getattr(type(kind), name))
+                breaks(target, seam, error)
+                short_of_memory(run(*line), path, kind.runtime)
+
+
+@pytest.mark.parametrize(
+    ("command", "target", "seam", "kind"),
+    [
+        ("profile", "onnx", "open", "loaded"),
+        ("profile", "tflite", "prepare", "array"),
+        ("compare", "openvino", "open", "compiled"),
+        ("compare", "onnx", "prepare", "bad_alloc"),
+    ],
+)
+def test_commands_that_measure_a_file(
+    command: str,
+    target: str,
+    seam: str,
+    kind: str,
+    artifacts: Artifacts,
+    run: CommandLine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    breaks_elsewhere(monkeypatch, tmp_path, MEASURING, target, seam, kind)
+    path = artifacts[target, "fp32"]
+    words = [path] if command == "profile" else [path, path]
+    short_of_memory(run(command, *words, *SECONDS), path, registry.target(target).runtime)
+
+
+def test_operators_that_get_no_memory_do_not_lose_the_measurement(
+    artifacts: Artifacts, run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks_elsewhere(monkeypatch, tmp_path, MEASURING, "tflite", "operators", "compiled")
+    path = artifacts["tflite", "fp32"]
+    result = run("profile", path, "--per-op", *SECONDS)
+    assert result.code == 0, result.err
+    assert f"{path} needs too much memory for its size: LiteRT may take" in result.err
+
+
+def test_other_errors_of_a_file_are_told_as_they_are(
+    artifacts: Artifacts,
+    copied: Callable[[Path], Path],
+    run: CommandLine,
+    png: Callable[..., Path],
+) -> None:
+    """Also where its name sounds like want of memory."""
+    path = copied(artifacts["onnx", "fp32"]).rename(Path("bad_alloc.onnx"))
+    path.write_bytes(path.read_bytes()[:-100])
+    result = run("profile", path, *SECONDS)
+    assert result.code == 3
+    assert "memory" not in result.message
