@@ -14,8 +14,9 @@ from edgekit.core import Target
 from edgekit.core.names import file_name, shown
 from edgekit.data.scores import check_kind
 from edgekit.errors import EdgekitError, ModelError, UsageError
-from edgekit.exporting.building import Job, Notify
+from edgekit.exporting.building import Job, Notify, build
 from edgekit.exporting.choosing import chosen_file, retraining
+from edgekit.exporting.floats import PRECISION, FloatForms
 from edgekit.exporting.rejecting import rejected, rejected_files
 from edgekit.exporting.results import Exported, Failed, Rejected, Result, failure
 from edgekit.models.source import Model, open_model
@@ -24,6 +25,7 @@ from edgekit.quantize.ladder import held_out
 from edgekit.quantize.tuning import journal_path
 from edgekit.staging import (
     check_space,
+    hidden_folder,
     output_folder,
     publish,
     refuse_existing,
@@ -120,6 +122,7 @@ def export(
                 reference.model, data or own, calibration=calibration, skip_corrupt=skip_corrupt
             )
         retrain = retraining(reference.model, integers, calibration, skip_corrupt, notify)
+        floats = FloatForms()
         for target, name, path in jobs:
             notify(f"{target.name} {name}")
             scheme = integers.scheme(target, name, calibration)
@@ -127,7 +130,7 @@ def export(
                 reference, target, scheme, path, integers, calibration, judge, retrain, overwrite,
                 notify,
             )  # fmt: skip
-            results.append(_attempt(job))
+            results.append(_attempt(job, floats))
     failed = failure(results)
     if failed is not None:
         raise failed
@@ -164,23 +167,29 @@ def _check_disks(model: Model, folder: Path) -> None:
         check_space(place, size)
 
 
-def _attempt(job: Job) -> Result:
+def _attempt(job: Job, floats: FloatForms) -> Result:
     """One file, or why it could not be made, which must not keep the others from being made."""
     try:
-        return _export_one(job)
+        return _export_one(job, floats)
     except EdgekitError as error:
         message = without_staging(str(error))
         return Failed(job.path, job.target.name, job.scheme.precision, message, error)
 
 
-def _export_one(job: Job) -> Exported | Rejected:
+def _export_one(job: Job, floats: FloatForms) -> Exported | Rejected:
     start = time.perf_counter()
     target, path, reference = job.target, job.path, job.reference
     with staging(path.parent) as folder:
+        flaw = floats.flaw(job, folder) if job.scheme.weights == "int8" else None
+        if flaw is not None:
+            built = build(job, job.scheme, hidden_folder(folder) / path.name)
+            return rejected(reference, target, built.path, path, built.artifact, flaw=flaw)
         built, why = chosen_file(job, folder)
         artifact, staged = built.artifact, built.path
         agreement = artifact.agreement
         assert agreement is not None
+        if job.scheme.precision == PRECISION:
+            floats.note(target.name, agreement)
         if why is not None or not agreement.passed:
             journal_path(path).unlink(missing_ok=True)  # the report has it all
             return rejected(reference, target, staged, path, artifact, why)

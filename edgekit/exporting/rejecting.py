@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgekit.contract import contract_path, rejected_path
 from edgekit.core import Artifact, Target, reason, to_json
+from edgekit.exporting.floats import Flaw
 from edgekit.exporting.results import Rejected
 from edgekit.staging import publish
 from edgekit.verification import agreement as agreements
@@ -22,6 +23,7 @@ def rejected(
     path: Path,
     artifact: Artifact,
     why: str | None = None,
+    flaw: Flaw | None = None,
 ) -> Rejected:
     """Keeps a failed file under a name that nothing opens, with a report instead of a contract.
 
@@ -29,16 +31,17 @@ def rejected(
 
     Args:
         why: the gate that it failed, where that is not its agreement.
+        flaw: what is wrong without integers already.
     """
     agreement = artifact.agreement
     assert agreement is not None
-    divergence, undiagnosed = (
-        (None, None)
-        if agreement.passed
-        else diagnose(reference, target, staged, artifact.scheme.precision)
-    )
+    divergence, undiagnosed = None, None
+    if flaw is not None:
+        divergence, undiagnosed = flaw.divergence, flaw.undiagnosed
+    elif not agreement.passed:
+        divergence, undiagnosed = diagnose(reference, target, staged, artifact.scheme.precision)
     worst: tuple[str, ...] = ()
-    if artifact.scheme.weights == "int8":
+    if artifact.scheme.weights == "int8" and flaw is None:
         try:
             layers = layers_of(reference, target, staged)
         except Exception as error:  # see `diagnose`
@@ -50,12 +53,13 @@ def rejected(
         rejected_path(path),
         artifact,
         agreement,
-        agreements.failures(agreement) or why or "",
+        flaw.reason if flaw is not None else agreements.failures(agreement) or why or "",
         divergence,
         undiagnosed,
         reference.data,
         reference.skipped,
         worst,
+        flaw is not None,
     )
     report = {
         "schema": "edgekit.rejected/1",

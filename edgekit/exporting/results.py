@@ -44,6 +44,7 @@ class Rejected:
         divergence: the first layer that is wrong, where it could be found.
         undiagnosed: why it could not be looked for; ``None`` where it could.
         worst_layers: of a file of integers, by the noise that each adds, the worst one first.
+        without_integers: whether it is wrong before there are integers.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class Rejected:
     verified_on: str
     skipped: tuple[str, ...]
     worst_layers: tuple[str, ...] = ()
+    without_integers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,6 @@ def _why_rejected(result: Rejected) -> str:
         text += f"; {result.divergence.describe()}"
     elif result.undiagnosed is not None:
         text += f"; the first diverging layer cannot be looked for: {result.undiagnosed}"
-    if result.artifact.scheme.weights == "int8":
+    if result.artifact.scheme.weights == "int8" and not result.without_integers:
         text += f"; {advice(result.worst_layers)}"
     return text + rounding_grows(result.artifact.trained)

@@ -70,6 +70,35 @@ def test_the_report_of_a_rejected_file_names_the_layer(
     assert Path(entry["path"]).name == file.name.removesuffix(".json")
 
 
+# By as little as integers miss the network anyway.
+SLIGHT = {target: fault.replace("1.5", "1.1") for target, fault in FAULTS.items()}
+
+
+@pytest.mark.parametrize(("target", "precision"), [
+    ("onnx", "int8"), ("onnx", "int8-dynamic"), ("onnx", "w8a16"),
+    ("tflite", "int8-mixed"), ("tflite", "int8"), ("openvino", "int8"),
+])  # fmt: skip
+def test_what_integers_would_hide_is_found_without_them(
+    target: str, precision: str, run: CommandLine, module: Module, tmp_path: Path
+) -> None:
+    words = f"{module(network(SLIGHT[target]))}:Net"
+    options = ["--resolution", 32, "-o", "out", "--json"]
+    if precision != "int8-dynamic":
+        options += ["--calibration", "synthetic", "--calibration-images", 16]
+    result = run("export", words, "-t", target, "--precision", precision, *options)
+    assert result.code == 4
+    (entry,) = result.json["rejected"]
+    assert "its form in float32, which integers are made from, has " in entry["reason"]
+    assert "(expected at least 60 dB)" in entry["reason"]
+    assert entry["divergence"]["layer"] == "second"
+    assert "keep them in float" not in result.json["error"]
+    (file,) = (tmp_path / "out").glob("*.rejected.json")
+    report = json.loads(file.read_text())
+    assert report["artifact"]["agreement"]["passed"]  # integers alone do not show it
+    assert report["reason"] == entry["reason"]
+    assert not list((tmp_path / "out").glob(".*"))
+
+
 def test_a_network_that_computes_something_else_each_time_is_refused(
     run: CommandLine, module: Module
 ) -> None:
