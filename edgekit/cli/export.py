@@ -181,7 +181,7 @@ def command(
 
 
 def _warn_untrained(model: Model) -> None:
-    from edgekit.verification.artifact import preparation
+    from edgekit.verification.reference import preparation
 
     done = preparation(model)
     if done is not None:

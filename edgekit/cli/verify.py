@@ -138,8 +138,8 @@ def _document(artifact: str, against: str, result: Verification) -> dict[str, An
 def _why(artifact: str, against: str, result: Verification) -> str:
     """The bounds that do not hold, and what may explain it."""
     from edgekit.verification.agreement import failures
-    from edgekit.verification.artifact import rounding_grows
     from edgekit.verification.divergence import advice, worst_layers
+    from edgekit.verification.reference import rounding_grows
 
     text = f"{artifact} does not agree with {against}: {failures(result.agreement)}"
     if result.same_weights is False:

@@ -32,7 +32,7 @@ from edgekit.staging import (
     staging,
     without_staging,
 )
-from edgekit.verification.artifact import make_reference
+from edgekit.verification.reference import make_reference
 
 __all__ = ["Exported", "Failed", "Rejected", "Result", "export"]
 

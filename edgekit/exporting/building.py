@@ -31,8 +31,10 @@ from edgekit.native_output import captured
 from edgekit.quantize.calibration import Calibration
 from edgekit.quantize.integers import Integers, inputs_of
 from edgekit.quantize.ladder import Built, HeldOut
-from edgekit.verification.artifact import Reference, agreement_with, layers_of, running
+from edgekit.verification.artifact import agreement_with, running
+from edgekit.verification.diagnosis import layers_of
 from edgekit.verification.divergence import worst_layers
+from edgekit.verification.reference import Reference
 
 Notify = Callable[[str], None]
 

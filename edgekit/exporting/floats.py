@@ -14,7 +14,7 @@ from edgekit.core import Agreement
 from edgekit.exporting.building import Job, build
 from edgekit.staging import hidden_folder
 from edgekit.verification.agreement import TOLERANCES
-from edgekit.verification.artifact import diagnose
+from edgekit.verification.diagnosis import diagnose
 from edgekit.verification.divergence import Divergence
 
 PRECISION = "fp32"

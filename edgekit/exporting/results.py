@@ -8,8 +8,8 @@ from pathlib import Path
 
 from edgekit.core import Agreement, Artifact
 from edgekit.errors import EdgekitError, GateError
-from edgekit.verification.artifact import rounding_grows
 from edgekit.verification.divergence import Divergence, advice
+from edgekit.verification.reference import rounding_grows
 
 
 @dataclass(frozen=True, slots=True)

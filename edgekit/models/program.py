@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from edgekit.core import reason
 from edgekit.core.reading import check_file, parse_json
 from edgekit.errors import CheckpointError, ModelError
-from edgekit.models.weights import check_parts, refuse_torchscript
+from edgekit.models.tensor_files import check_parts, refuse_torchscript
 
 SUFFIX = ".pt2"
 

@@ -30,6 +30,7 @@ from edgekit.models.callables import is_fresh, open_callable, try_forward
 from edgekit.models.fitting import fill
 from edgekit.models.libraries import LIBRARIES, open_library
 from edgekit.models.program import SUFFIX, open_program
+from edgekit.models.tensor_files import sha256
 from edgekit.models.weights import (
     FILE_NAME,
     Checkpoint,
@@ -39,7 +40,6 @@ from edgekit.models.weights import (
     load_checkpoint,
     load_into,
     load_state,
-    sha256,
 )
 
 _CODE_WITH_FILE = re.compile(r"[\w.]+:[\w.-]+=.+", re.DOTALL)

@@ -12,7 +12,7 @@ from edgekit.core import Quantizing, Scheme, Target
 from edgekit.errors import DataError, ModelError, UsageError
 from edgekit.lowering.choices import PROCESSORS, checked_forms, chosen_forms, isa
 from edgekit.quantize.calibration import IMAGES, Calibration, calibration_images
-from edgekit.verification.artifact import arrange
+from edgekit.verification.reference import arrange
 
 EPOCHS = 3
 

@@ -18,13 +18,8 @@ from edgekit.core import ModelSpec, Preprocessing, from_json, to_json
 from edgekit.core.reading import LARGEST_NOTE, LARGEST_RESULTS, parse_json, read_bytes, read_text
 from edgekit.errors import CheckpointError, OutputError, UsageError
 from edgekit.locks import one_writer
-from edgekit.models.weights import (
-    FILE_NAME,
-    Checkpoint,
-    load_plain,
-    save_checkpoint,
-    save_plain,
-)
+from edgekit.models.tensor_files import load_plain, save_plain
+from edgekit.models.weights import FILE_NAME, Checkpoint, save_checkpoint
 from edgekit.staging import named_failures, output_folder, replace_file
 from edgekit.training.options import TrainingOptions
 from edgekit.training.progress import EpochRecord

@@ -119,7 +119,7 @@ def stock_float(name: str, target: str, folder: Path) -> Path:
     import torch
 
     from edgekit.models.source import open_model
-    from edgekit.verification.artifact import make_reference
+    from edgekit.verification.reference import make_reference
 
     model = make_reference(open_model(name, resolution=224)).model.module
     image = torch.zeros(1, 3, 224, 224)

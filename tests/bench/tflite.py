@@ -54,7 +54,7 @@ def network(name: str) -> tuple[Any, Any]:
 
     from edgekit.lowering import lower
     from edgekit.models.source import open_model
-    from edgekit.verification.artifact import make_reference
+    from edgekit.verification.reference import make_reference
 
     reference = make_reference(open_model(name, resolution=SIDE))
     image = torch.from_numpy(reference.images[:1])

@@ -63,7 +63,7 @@ def checkpoint_of(tmp_path: Path) -> Callable[..., Path]:
         from edgekit.core import Preprocessing
         from edgekit.models.source import open_model
         from edgekit.models.weights import Checkpoint, save_checkpoint
-        from edgekit.verification.artifact import make_reference
+        from edgekit.verification.reference import make_reference
 
         model = make_reference(open_model(SMALL, resolution=32, classes=len(labels))).model
         assert model.spec is not None

@@ -18,7 +18,8 @@ from PIL import Image
 
 from edgekit.core import to_json
 from edgekit.models import build, find_spec
-from edgekit.models.weights import load_checkpoint, save_plain
+from edgekit.models.tensor_files import save_plain
+from edgekit.models.weights import load_checkpoint
 
 SMALL = "mobilenetv1@0.25"
 

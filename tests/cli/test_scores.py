@@ -19,7 +19,8 @@ from edgekit.core import Artifact, from_json, to_json
 from edgekit.data.scores import kind_of, likeliest, probabilities
 from edgekit.models.source import Model
 from edgekit.verification.agreement import compare
-from edgekit.verification.artifact import Reference, held_against
+from edgekit.verification.artifact import held_against
+from edgekit.verification.reference import Reference
 
 ENDS = {
     "logits": "return self.scores(x) * 9",

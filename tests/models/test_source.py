@@ -12,7 +12,8 @@ from edgekit.core import Preprocessing
 from edgekit.errors import CheckpointError, ModelError, UnknownNameError, UsageError
 from edgekit.models import build, find_spec
 from edgekit.models.source import is_path, open_model
-from edgekit.models.weights import Checkpoint, save_checkpoint, sha256
+from edgekit.models.tensor_files import sha256
+from edgekit.models.weights import Checkpoint, save_checkpoint
 
 MODEL = "mobilenetv1@0.25"
 SPEC = find_spec(MODEL, classes=4, resolution=32)

@@ -15,17 +15,15 @@ from torch import Tensor
 from edgekit.core import Preprocessing, to_json
 from edgekit.errors import CheckpointError
 from edgekit.models import build, find_spec
+from edgekit.models.tensor_files import load_plain, save_plain, sha256
 from edgekit.models.weights import (
     FORMAT,
     Checkpoint,
     build_with,
     load_checkpoint,
     load_into,
-    load_plain,
     load_state,
     save_checkpoint,
-    save_plain,
-    sha256,
 )
 
 MODEL = "mobilenetv1@0.25"

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from edgekit.errors import ModelError
 from edgekit.models.source import Model
-from edgekit.verification.artifact import Reference, held_against
+from edgekit.verification.artifact import held_against
 from edgekit.verification.exactness import Exactness
+from edgekit.verification.reference import Reference
 from edgekit.verification.samples import reference_scores
 
 

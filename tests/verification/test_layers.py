@@ -18,12 +18,8 @@ from edgekit.exporting import export
 from edgekit.models.source import Model, open_model
 from edgekit.native_output import captured
 from edgekit.verification import agreement
-from edgekit.verification.artifact import (
-    Reference,
-    find_divergence,
-    layers_of,
-    make_reference,
-)
+from edgekit.verification.diagnosis import find_divergence, layers_of
+from edgekit.verification.reference import Reference, make_reference
 from edgekit.verification.samples import reference_scores
 
 LEAST_DB = 60.0

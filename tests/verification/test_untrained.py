@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from edgekit.models.source import open_model
-from edgekit.verification.artifact import make_reference
+from edgekit.verification.reference import make_reference
 
 
 def test_chance_before_an_export_does_not_change_it() -> None:

@@ -1,0 +1,111 @@
+"""Which layer of a file goes wrong, on images of its reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgekit.core import Inspectable, Target, reason_with_layer
+from edgekit.data.stored import stored_values
+from edgekit.errors import UnavailableError
+from edgekit.isolation import activations_isolated, open_isolated
+from edgekit.native_output import captured
+from edgekit.verification.agreement import TOLERANCES
+from edgekit.verification.divergence import (
+    Divergence,
+    LayerAgreement,
+    averaged,
+    comparable,
+    first_divergence,
+    folded_layers,
+    layer_agreements,
+)
+from edgekit.verification.reference import Images, Reference, arrange
+
+
+def diagnose(
+    reference: Reference, target: Target, path: Path, precision: str, *, isolated: bool = False
+) -> tuple[Divergence | None, str | None]:
+    """`find_divergence`, or why it failed: a diagnosis must not take away what it is about."""
+    try:
+        return find_divergence(reference, target, path, precision, isolated=isolated), None
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # runtimes raise everything there is, and on such files most of all
+        return None, reason_with_layer(error)
+
+
+def find_divergence(
+    reference: Reference, target: Target, path: Path, precision: str, *, isolated: bool = False
+) -> Divergence | None:
+    """The first layer that misses the bound of a precision; ``None`` where none can be named."""
+    if not isinstance(target, Inspectable):
+        return None
+    least_db = TOLERANCES[precision]["sqnr_db"]
+    (image,) = _steady_images(reference, 1)
+    tensors = _tensors(image, target, path, isolated)
+    return first_divergence(reference.model.module, torch.from_numpy(image), tensors, least_db)
+
+
+LAYER_IMAGES = 4
+"""What layers are looked at with; each takes a run with every tensor as an output."""
+
+
+def layers_of(
+    reference: Reference, target: Target, path: Path, *, isolated: bool = False
+) -> list[LayerAgreement]:
+    """How closely an artifact follows each layer, on a few images of the reference.
+
+    Raises:
+        UnavailableError: the target's runtime does not show what flows between layers.
+    """
+    if not isinstance(target, Inspectable):
+        raise UnavailableError(f"{target.runtime} does not show what flows between layers")
+    images = _steady_images(reference, LAYER_IMAGES)
+    module = reference.model.module
+    found = averaged(
+        [
+            layer_agreements(
+                module, torch.from_numpy(image), _tensors(image, target, path, isolated)
+            )
+            for image in images
+        ]
+    )
+    return comparable(found, folded_layers(module, torch.from_numpy(images[0])))
+
+
+def _steady_images(reference: Reference, count: int) -> list[Images]:
+    """The first images on which float32 is reproducible, each (1, 3, H, W).
+
+    On others a right file is far from every layer. Where there are none, the first of all.
+    """
+    n, found = len(reference.images), []
+    for start in range(0, n, count):
+        some = range(start, min(start + count, n))
+        found += [
+            i for i, is_so in zip(some, reference.exactness.steady(some), strict=True) if is_so
+        ]
+        if len(found) >= count:
+            break
+    return [reference.images[i : i + 1] for i in (found or range(n))[:count]]
+
+
+def _tensors(
+    image: Images, target: Inspectable, path: Path, isolated: bool
+) -> list[tuple[str, NDArray[np.generic]]]:
+    """What the file computes for an image (1, 3, H, W)."""
+    format_ = cast(Target, target)
+    with captured():
+        threads = torch.get_num_threads()
+        if isolated:
+            (given,), _ = open_isolated(format_, path, threads).tensors()
+            stored = stored_values(arrange(image, format_.layout), given)
+            return activations_isolated(format_, path, [stored])
+        (given,), _ = format_.open(path, threads).tensors()
+        stored = stored_values(arrange(image, format_.layout), given)
+        return list(target.activations(path, [stored]))
