@@ -1,17 +1,20 @@
 """The measurements behind choices that the code has made, so that they can be made again.
 
-Run by `make bench`, or ``python tests/bench/choices.py``.
+Run by `make bench`, or ``python tests/bench/choices.py``. ``python tests/bench/choices.py demo``
+times the demo alone and beside busy processes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -29,6 +32,7 @@ SIDES = (32, 64)
 ROUNDS, STEPS = 8, 5
 SPINS = ("", "20000", "0")  # "": OpenMP's own choice
 SPIN_ROUNDS, SPIN_SECONDS = 5, 5.0
+DEMO_ROUNDS = 2
 BUSY = "while True: pass"
 
 
@@ -128,15 +132,37 @@ def spinning() -> None:
 def rate_beside(others: int, spins: str) -> float:
     """Images per second of a new process beside ``others`` that keep a core busy each."""
     environment = {**os.environ, **({"GOMP_SPINCOUNT": spins} if spins else {})}
-    busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(others)]
-    try:
+    with busy_processes(others):
         command = [sys.executable, __file__, "rate"]
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return float(done.stdout)
+
+
+@contextlib.contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """Processes that keep a core busy each."""
+    busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
+    try:
+        yield
     finally:
         for process in busy:
             process.kill()
             process.wait()
-    return float(done.stdout)
+
+
+def demo() -> None:
+    """Seconds of ``edgekit demo`` alone and beside two busy processes, in turns."""
+    print(f"\n`edgekit demo`, {DEMO_ROUNDS} rounds\n\n| alone, s | beside two busy processes, s |")
+    print("|---|---|", flush=True)
+    for _ in range(DEMO_ROUNDS):
+        cells = []
+        for others in (0, 2):
+            with tempfile.TemporaryDirectory() as folder, busy_processes(others):
+                begin = time.perf_counter()
+                command = [sys.executable, "-m", "edgekit", "demo", "-o", f"{folder}/demo"]
+                subprocess.run(command, check=True, capture_output=True)
+                cells.append(f"{time.perf_counter() - begin:.0f}")
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def rate() -> None:
@@ -180,6 +206,8 @@ def untrained_float16() -> None:
 if __name__ == "__main__":
     if sys.argv[1:] == ["rate"]:
         rate()
+    elif sys.argv[1:] == ["demo"]:
+        demo()
     else:
         layouts()
         depthwise()
