@@ -106,28 +106,26 @@ def test_a_worker_that_is_killed_changes_nothing(
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     ended = 0
-    for _ in range(600):
+    while process.poll() is None and not ended:
         time.sleep(0.1)
         workers = _workers(process.pid)
-        if len(workers) == 2 and (tmp_path / "s" / "step-01").exists() and not ended:
+        if len(workers) == 2 and (tmp_path / "s" / "step-01").exists():
             os.kill(workers[0], signal.SIGKILL)
             ended += 1
-        if process.poll() is not None:
-            break
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert ended == 1
     assert steps(tmp_path / "s") == steps(searched)
 
 
 def _workers(parent: int) -> list[int]:
-    """Processes that train candidates."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [
-        int(child)
-        for child in children
-        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
+    """Processes that train candidates; none where the parent is at its end."""
+    found = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(int(child))
+    return found
 
 
 @pytest.mark.slow
