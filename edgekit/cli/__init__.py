@@ -7,6 +7,7 @@ import importlib
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -14,7 +15,7 @@ from types import FrameType
 import click
 
 from edgekit.cli import console, streams
-from edgekit.errors import EdgekitError, OutputError
+from edgekit.errors import EdgekitError, OutputError, UsageError
 from edgekit.signals import ENDING, INTERRUPTING, interrupt
 
 COMMANDS = {
@@ -60,11 +61,33 @@ class LazyGroup(click.Group):
             from edgekit.errors import UnknownNameError
 
             raise UnknownNameError("command", args[0], COMMANDS, "see 'edgekit --help'")
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not ctx.resilient_parsing:
+            _refuse_repeated(click.Context(command, ctx, name), rest)
+        return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _refuse_repeated(context: click.Context, arguments: list[str]) -> None:
+    """Refuses an option that is given twice, of which click would take the last without a word.
+
+    Raises:
+        UsageError: names it.
+    """
+    try:
+        _, _, given = context.command.make_parser(context).parse_args([*arguments])
+    except click.UsageError:  # is raised again when the command is called
+        return
+    for option, times in Counter(given).items():
+        if not isinstance(option, click.Option) or option.is_flag or option.multiple:
+            continue
+        if times > 1:
+            listed = "," in (option.metavar or "")
+            how = "names separated by commas" if listed else "one value"
+            raise UsageError(f"{option.opts[0]} is given {times} times: expected {how}")
 
 
 def print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:

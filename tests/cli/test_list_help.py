@@ -6,12 +6,13 @@ import json
 import subprocess
 import sys
 
+import click
 import pytest
 from command_line import CommandLine
 
 import edgekit
 from edgekit import registry
-from edgekit.cli import COMMANDS
+from edgekit.cli import COMMANDS, cli
 from edgekit.training.recipe import recipe_names
 
 TOPICS = ("models", "targets", "precisions", "recipes", "devices", "meters", "apps")
@@ -28,6 +29,25 @@ from edgekit.cli import run
 code = run(sys.argv[1:])
 print(json.dumps([code, sorted(name for name in sys.modules if "." not in name)]), file=sys.stderr)
 """
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_option_that_is_given_twice_is_refused(command: str, run: CommandLine) -> None:
+    """Else the last one would be taken without a word."""
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None
+    for option in found.params:
+        if isinstance(option, click.Option) and not option.is_flag and not option.multiple:
+            name = option.opts[0]
+            result = run(command, name, "1", f"{name}=2")
+            assert result.code == 2
+            assert f"{name} is given 2 times: expected" in result.message
+
+
+def test_several_names_are_separated_by_commas(run: CommandLine) -> None:
+    result = run("export", "mobilenetv1", "-t", "onnx", "--target", "tflite")
+    assert result.code == 2
+    assert "--target is given 2 times: expected names separated by commas" in result.message
 
 
 @pytest.mark.parametrize(
