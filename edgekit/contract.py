@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import edgekit
 from edgekit import registry
-from edgekit.core import SCORES, Artifact, TensorSpec, canonical_json, from_json, to_json
+from edgekit.core import SCORES, Artifact, TensorSpec, canonical_json, from_json, reason, to_json
 from edgekit.core.names import problem_of, shown
 from edgekit.core.reading import check_file, open_file, parse_json, read_text
 from edgekit.data import preprocess
@@ -247,8 +247,10 @@ def _extract(path: Path, target: Target) -> str | None:
             return target.extract(path)
     except EdgekitError:
         raise
-    except Exception as error:  # parsers raise everything there is on damaged files
-        raise InputError(f"{path} is damaged: it is no complete {target.name} file") from error
+    except (Exception, SystemExit) as error:  # parsers raise everything there is on damaged files
+        raise InputError(
+            f"{path} is damaged: it is no complete {target.name} file ({reason(error)})"
+        ) from error
 
 
 def _load_embedded(path: Path, target: Target) -> Artifact:

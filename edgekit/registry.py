@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core import Convertible
+from edgekit.core import Convertible, reason
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -228,6 +228,24 @@ def needed_packages(what: str) -> Iterator[None]:
             f"{what} needs the package '{error.name}', which is not installed: "
             f"pip install {_DISTRIBUTIONS.get(error.name or '', error.name)}"
         ) from error
+
+
+def start(target: Target) -> None:
+    """Imports the runtime of a target.
+
+    Raises:
+        UnavailableError: it is not installed, or its installation does not work.
+    """
+    with needed_packages(f"target {target.name}"):
+        try:
+            target.start()
+        except ModuleNotFoundError:
+            raise
+        except (Exception, SystemExit) as error:  # libraries that do not fit, above all
+            raise UnavailableError(
+                f"{target.runtime} cannot be imported: {reason(error)}; install it again, and see "
+                f"'edgekit doctor'"
+            ) from error
 
 
 def model_names() -> tuple[str, ...]:

@@ -135,7 +135,7 @@ def explained(path: Path, runtime: str, allowed: Allowed | None) -> Iterator[Non
     """
     try:
         yield
-    except ImportError:
+    except ModuleNotFoundError:
         raise
     except (Exception, SystemExit) as error:
         own = isinstance(error, EdgekitError)

@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from edgekit import registry
 from edgekit.core import TensorSpec, from_json, to_json
 from edgekit.errors import EdgekitError, InputError, UnavailableError
 from edgekit.isolation import bounds
 from edgekit.isolation.frames import Closed, error_document, named_error, receive, send
-from edgekit.registry import needed_packages
 
 if TYPE_CHECKING:
     from edgekit.core import Array, Inspectable, Runner, Target
@@ -206,8 +206,8 @@ def _serve(
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:
-            with needed_packages(f"target {target.name}"):
-                target.start()  # its time and memory are not those of a file
+            with registry.needed_packages(f"target {target.name}"):
+                registry.start(target)  # its time and memory are not those of a file
                 bounds.apply(allowed)
                 with bounds.explained(path, target.runtime, allowed):
                     serve(answers)

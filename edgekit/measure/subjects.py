@@ -171,8 +171,7 @@ class _File:
         target = target_by_suffix(self._path)
         assert target is not None
         self._target = target
-        with registry.needed_packages(f"target {target.name}"):
-            target.start()
+        registry.start(target)
         self.tools = versions(target.packages)
         self.runtime = f"{target.runtime} {self.tools.get(_RUNTIME[target.name], '')}".strip()
         self._files = self._target.files(self._path)

@@ -194,21 +194,25 @@ class PartTimes:
         self._say(Place("parts", 0), f"{part.name} of '{spec.name}' cannot be measured{so}: {why}")
 
     def _reference(self) -> Path:
-        """The file that others are measured in turns with, written once.
+        """The file that others are measured in turns with, written and run once.
 
         Raises:
-            ModelError: it cannot be written.
+            ModelError: it cannot be.
         """
-        if self._folder is None:
-            (files,) = self._written([_reference_part()])
-            if not files:
-                raise ModelError(
-                    f"{self._target.name} cannot write what parts are measured in turns with "
-                    f"({' of '.join(reversed(REFERENCE))})"
-                )
-            self._folder = tempfile.TemporaryDirectory(prefix="edgekit-")
-            _laid(files, Path(self._folder.name))
-        return Path(self._folder.name) / f"part{self._target.suffix}"
+        if self._folder is not None:
+            return Path(self._folder.name) / f"part{self._target.suffix}"
+        what = f"what parts are measured in turns with ({' of '.join(reversed(REFERENCE))})"
+        (files,) = self._written([_reference_part()])
+        if not files:
+            raise ModelError(f"{self._target.name} cannot write {what}")
+        self._folder = tempfile.TemporaryDirectory(prefix="edgekit-")
+        path = _laid(files, Path(self._folder.name))
+        try:
+            with self._spending("measuring"):
+                self._measurer.part(path, path, self._between, whole=False)
+        except InputError as error:
+            raise ModelError(f"{what} cannot be measured: {error}") from error
+        return path
 
     def _nominal(self, reference_ms: float) -> float:
         """What the reference took when the table was begun."""

@@ -111,7 +111,7 @@ def _serve(
 ) -> None:
     leave_to_parent()  # the search, which ends this process
     die_with(parent)
-    ready = _prepared(target, Path(reference), threads)
+    ready: Callable[[], None] | None = None
     others = np.ones(between // 8)[:: CACHE_LINE // 8]
     while True:
         try:
@@ -121,6 +121,7 @@ def _serve(
         told = f"{path} cannot be run by {registry.target(target).runtime}: "
         try:
             with explained(told.__add__):
+                ready = ready or _prepared(target, Path(reference), threads)
                 own = _prepared(target, Path(path), threads)
                 pipe.send(_ratio(own, ready, others[:0] if whole else others))
         except EdgekitError as error:

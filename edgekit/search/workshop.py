@@ -16,6 +16,7 @@ from edgekit.core import ModelSpec, Preprocessing, canonical_json, from_json, to
 from edgekit.core.names import file_name
 from edgekit.errors import InputError, ModelError
 from edgekit.exporting import Exported, export
+from edgekit.foreign import explained
 from edgekit.inference import evaluate, open_classifier
 from edgekit.models import family_of
 from edgekit.models.size import laid_out
@@ -296,9 +297,11 @@ class Workshop:
                 return from_json(Appraisal, record["found"])
         folder = self.folder(place) / "trial"
         path = self._laid(folder, spec)
-        contract = self.task.target.extract(self.out / self.start.artifact)
-        if contract is not None:  # a file without one would be smaller than what it stands for
-            self.task.target.embed(path, contract)
+        told = f"{spec.name} cannot be given the contract of the start: "
+        with explained(told.__add__):  # without one it would be smaller than what it stands for
+            contract = self.task.target.extract(self.out / self.start.artifact)
+            if contract is not None:
+                self.task.target.embed(path, contract)
         size_bytes = sum(file.stat().st_size for file in folder.iterdir())
         # Only the side of the bound counts.
         found = self._appraised(place, spec, path, size_bytes, math.inf, decided=not once)

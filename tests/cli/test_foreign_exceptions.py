@@ -3,6 +3,7 @@ the cause, and the file or layer that it came from."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -84,6 +85,45 @@ def test_runtimes_that_raise_while_they_are_measured(
     told(result, RAISED[kind], str(path))
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_parsers_of_contracts_that_raise(
+    target: str, run: CommandLine, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = files[target]
+    for error in RAISED.values():
+        monkeypatch.setattr(type(registry.target(target)), "extract", raising(error))
+        for line in (["describe", path], ["describe", path, "--compare", path]):
+            told(run(*line, "--embedded"), error, f"{path} is damaged: it is no complete {target}")
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [*itertools.product(("verify", "predict"), RAISED), ("profile", "lines"), ("compare", "exit")],
+)
+def test_runtimes_whose_import_raises(
+    command: str,
+    kind: str,
+    run: CommandLine,
+    files: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    png: Callable[..., Path],
+) -> None:
+    """No file is to blame for an installation that does not work."""
+    if command in ("profile", "compare"):
+        breaks_elsewhere(monkeypatch, tmp_path, MEASURING, "onnx", "start", kind)
+    monkeypatch.setattr(type(registry.target("onnx")), "start", raising(RAISED[kind]))
+    more: dict[str, list[object]] = {
+        "verify": ["--against", "whole_network:Net"],
+        "predict": [png()],
+        "compare": [files["onnx"]],
+    }
+    result = run(command, files["onnx"], *more.get(command, []))
+    assert result.code == 5, result.err
+    assert f"ONNX Runtime cannot be imported: {reason(RAISED[kind])}" in result.message
+    assert "install it again" in result.message
+
+
 OWN = """
 class Backward(torch.autograd.Function):
     @staticmethod
@@ -126,7 +166,7 @@ def own(module: Callable[[str], str], error: str, forward: str, backward: str = 
     [
         *(
             (command, error)
-            for command in ("verify", "evaluate", "train", "search")
+            for command in ("verify", "evaluate", "describe", "train", "search")
             for error in ERRORS
         ),
         ("profile", "exit"),
@@ -144,6 +184,7 @@ def test_networks_that_raise(
     line = {
         "verify": [files["onnx"], "--against", words],
         "evaluate": [words, "--data", "synthetic", "--resolution", 16],
+        "describe": [words, "--resolution", 16],
         "profile": [words, "--resolution", 16],
         "compare": [words, words, "--resolution", 16],
         "train": [words, "--data", "synthetic", "--resolution", 16, "-o", "run"],
