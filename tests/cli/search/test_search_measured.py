@@ -105,7 +105,7 @@ def test_a_device_that_is_lost_ends_with_the_way_to_go_on(
     after: int, run: CommandLine, trained: Path, device: Device
 ) -> None:
     device.gone, device.after = 10**6, after
-    result = run("search", trained, *SCALED, "--wait", "0.05")
+    result = run("search", trained, *SCALED, "--wait", "0.5")
     assert result.code == 5
     assert "the device is gone; all that was done is kept in s: go on with" in result.message
     words = shlex.split(result.message.partition("go on with ")[2])
