@@ -83,6 +83,26 @@ def test_where_none_is_left_it_is_the_network_that_is_refused(trained: bool) -> 
     assert ("train it first" in str(error.value)) is not trained
 
 
+@pytest.mark.parametrize("bright", [1, 2, 3])
+def test_a_few_steady_images_are_no_verdict(bright: int) -> None:
+    found = reference(Chaotic(), dark=30, bright=bright)
+    with pytest.raises(ModelError, match="are too few for a verdict: give images") as error:
+        held_against(found, disturbed(found.scores, 30), "fp32")
+    assert f"on 30 of {30 + bright} images (noise; " in str(error.value)
+    assert f"; the other {bright} " in str(error.value)
+
+
+def test_steady_images_of_equal_scores_are_no_verdict() -> None:
+    found = reference(Chaotic(), dark=5)
+    flat = Reference(found.model, found.images.copy(), found.scores.copy(), "noise")
+    flat.images[5:] = flat.images[5]
+    flat.scores[5:] = flat.scores[5]
+    told = r"on 5 of 11 images .*; the other 6 get \(nearly\) the same scores: give images"
+    for outputs in (disturbed(flat.scores, 5), -flat.scores):
+        with pytest.raises(ModelError, match=told):
+            held_against(flat, outputs, "fp32")
+
+
 def test_a_network_that_cannot_run_in_float64_is_told_by_its_last_bits() -> None:
     found = reference(Chaotic(narrow=True), dark=5)
     agreement = held_against(found, disturbed(found.scores, 5), "fp32")
