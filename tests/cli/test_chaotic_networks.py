@@ -17,7 +17,8 @@ Module = Callable[[str], str]
 
 # All but black images get something else in float64.
 MOSTLY = (
-    "y = self.scores(x); wild = (y + 1e6) - 1e6\n"
+    "y = self.scores(x); wild = torch.sigmoid(y)\n"
+    "        for _ in range(32): wild = 1.5 - 1.9 * wild.abs()\n"
     "        return torch.where(image.mean((1, 2, 3))[:, None] > -1.7, wild, y)"
 )
 
