@@ -19,7 +19,8 @@ Module = Callable[[str], str]
 MOSTLY = (
     "y = self.scores(x); wild = torch.sigmoid(y)\n"
     "        for _ in range(32): wild = 1.5 - 1.9 * wild.abs()\n"
-    "        return torch.where(image.mean((1, 2, 3))[:, None] > -1.7, wild, y)"
+    "        light = (image.mean((1, 2, 3)).reshape(-1, 1) * 1e3 + 1.7e3).clamp(0, 1)\n"
+    "        return y + wild * light"
 )
 
 
