@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.core import silent_import
-from exporters._pools import without_divisors
+from exporters._calls import ARGUMENTS, rewritten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ def converted(model: nn.Module, example: Tensor) -> Any:
         rules[f"aten::_upsample_nearest_exact{axes}d"] = _nearest_exact
     # Traced once only: what a second trace would check, an export's verification does. Without
     # gradients, as autograd refuses some changes in place that compute what they should.
-    with without_divisors(), torch.no_grad():
+    with rewritten(ARGUMENTS), torch.no_grad():
         once = {"check_trace": False}
         if _writes_to_parts(model, example):
             model = torch.export.export(model, (example,)).run_decompositions({}).module()

@@ -27,6 +27,7 @@ from edgekit.core import (
     silent_import,
 )
 from edgekit.errors import InputError, ModelError
+from exporters._calls import DIVISORS, rewritten
 from exporters._onnx_files import external_files
 from exporters._onnx_graphs import KeptGraphs
 from exporters._onnx_operators import float_operators, time_operators
@@ -38,7 +39,6 @@ from exporters._onnx_quantizer import (
     write_forms,
 )
 from exporters._onnx_runner import OnnxRunner, batched, rebatched
-from exporters._pools import without_divisors
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -191,7 +191,7 @@ def _exported(model: nn.Module, example: Tensor) -> ModelProto:
     import torch
 
     # Autograd refuses some changes in place that compute what they should.
-    with _operators_listed_once(), without_divisors(), torch.no_grad():
+    with _operators_listed_once(), rewritten(DIVISORS), torch.no_grad():
         program = torch.onnx.export(
             model,
             (example,),
