@@ -137,6 +137,7 @@ def _document(artifact: str, against: str, result: Verification) -> dict[str, An
 
 def _why(artifact: str, against: str, result: Verification) -> str:
     """The bounds that do not hold, and what may explain it."""
+    from edgekit import registry
     from edgekit.verification.agreement import failures
     from edgekit.verification.divergence import advice, worst_layers
     from edgekit.verification.reference import rounding_grows
@@ -148,8 +149,10 @@ def _why(artifact: str, against: str, result: Verification) -> str:
         text += f"; {result.divergence.describe()}"
     elif result.undiagnosed is not None:
         text += f"; the first diverging layer cannot be looked for: {result.undiagnosed}"
-    if result.of_integers:
-        text += f"; {advice(worst_layers(result.layers))}"
+    about = result.artifact
+    if about.scheme.weights == "int8":
+        worst = worst_layers(result.layers)
+        text += f"; {advice(worst, registry.target(about.target), about.scheme)}"
     return text + rounding_grows(result.preparation is None)
 
 

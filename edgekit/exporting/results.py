@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit import registry
 from edgekit.core import Agreement, Artifact
 from edgekit.errors import EdgekitError, GateError
 from edgekit.verification.divergence import Divergence, advice
@@ -97,6 +98,7 @@ def _why_rejected(result: Rejected) -> str:
         text += f"; {result.divergence.describe()}"
     elif result.undiagnosed is not None:
         text += f"; the first diverging layer cannot be looked for: {result.undiagnosed}"
-    if result.artifact.scheme.weights == "int8" and not result.without_integers:
-        text += f"; {advice(result.worst_layers)}"
+    about = result.artifact
+    if about.scheme.weights == "int8" and not result.without_integers:
+        text += f"; {advice(result.worst_layers, registry.target(about.target), about.scheme)}"
     return text + rounding_grows(result.artifact.trained)

@@ -33,12 +33,14 @@ class Calibration:
     Attributes:
         images: (n, 3, H, W), ready for the network.
         about: the source and its split.
+        names: of the images, for messages.
         folder: of the source; ``None`` for a built-in one.
         pixels: digests of the images as they were decoded.
     """
 
     images: NDArray[np.float32]
     about: str
+    names: tuple[str, ...]
     folder: Path | None = None
     pixels: frozenset[str] = frozenset()
 
@@ -97,11 +99,12 @@ def calibration_images(
             f"{IMAGES} are better"
         )
     indices = list(_balanced(source, split, min(count, size), seed))
-    images, pixels = [], set()
+    images, names, pixels = [], [], set()
     for index in indices:
         name = f"'{source.name}', image {index} of split '{split}'"
         image = source.image(split, index)
         images.append(_prepared(image, name, facts))
+        names.append(name)
         pixels.add(_digest(image))
     folder = Path(source.name).resolve() if Path(source.name).is_dir() else None
     shows = sum(_shows_something(image) for image in images)
@@ -111,7 +114,8 @@ def calibration_images(
             f"colour all over: ranges taken from them would be wrong; give images like those that "
             f"the network will see"
         )
-    return Calibration(np.stack(images), f"{source.name}, {split}", folder, frozenset(pixels))
+    about = f"{source.name}, {split}"
+    return Calibration(np.stack(images), about, tuple(names), folder, frozenset(pixels))
 
 
 def _digest(image: NDArray[Any]) -> str:

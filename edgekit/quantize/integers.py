@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgekit.core import Quantizing, Scheme, Target
+from edgekit.data.finite import check_finite
 from edgekit.errors import DataError, ModelError, UsageError
 from edgekit.lowering.choices import PROCESSORS, checked_forms, chosen_forms, isa
+from edgekit.models.copying import own_copy
 from edgekit.quantize.calibration import IMAGES, Calibration, calibration_images
 from edgekit.verification.reference import arrange
+from edgekit.verification.samples import reference_scores
 
 EPOCHS = 3
 
@@ -129,10 +132,11 @@ class Integers:
                 )
 
     def calibration(self, model: Model, skip_corrupt: bool = False) -> Calibration:
-        """Draws the images for a network.
+        """Draws the images for a network, which must give numbers for them.
 
         Raises:
             DataError: there are none, or they cannot be used.
+            ModelError: what the network gives for one of them is not finite.
         """
         words = self.data or model.data
         if words is None:
@@ -142,9 +146,13 @@ class Integers:
                 f"folders, digits, or synthetic for timing)"
             )
         assert model.preprocessing is not None
-        return calibration_images(
+        found = calibration_images(
             words, model.preprocessing, self.images, skip_corrupt=skip_corrupt
         )
+        module = own_copy(model.module)
+        scores = reference_scores(module, found.images, channels_last=model.of_zoo)
+        check_finite(scores, f"'{model.words}'", lambda i: found.names[i])
+        return found
 
     def scheme(self, target: Target, precision: str, calibration: Calibration | None) -> Scheme:
         """The scheme of a target with all of this in it."""

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgekit.contract import load
-from edgekit.core import Agreement, Target, reason
+from edgekit.core import Agreement, Artifact, Target, reason
 from edgekit.data.finite import check_finite
 from edgekit.data.scores import likeliest
 from edgekit.data.stored import real_values, stored_values
@@ -46,6 +46,7 @@ class Verification:
     """The result of `verify`.
 
     Attributes:
+        artifact: what the file's contract says.
         divergence: where a failing artifact goes wrong; ``None`` where it passed, or where every
             layer agrees and only the whole does not.
         undiagnosed: why the divergence could not be looked for; ``None`` where it could.
@@ -56,9 +57,9 @@ class Verification:
             ``None`` where neither comes from a file.
         layers: each layer by itself, where that was asked for, or a file of integers failed.
         notes: of the network; see `edgekit.models.source.Model`.
-        of_integers: whether the file's weights are integers.
     """
 
+    artifact: Artifact
     agreement: Agreement
     divergence: Divergence | None
     undiagnosed: str | None
@@ -68,7 +69,6 @@ class Verification:
     same_weights: bool | None
     layers: tuple[LayerAgreement, ...] = ()
     notes: tuple[str, ...] = ()
-    of_integers: bool = False
 
 
 @contextmanager
@@ -194,7 +194,7 @@ def verify(
             f"that it was exported from"
         )
     own = dataclasses.replace(facts.preprocessing, layout="NCHW")
-    model = dataclasses.replace(model, preprocessing=own)
+    model = dataclasses.replace(model, preprocessing=own, scores=facts.scores)
     reference = make_reference(model, data, skip_corrupt=skip_corrupt)
     format_, precision = target(facts.target), facts.scheme.precision
     with running(path, format_):
@@ -205,8 +205,7 @@ def verify(
         else diagnose(reference, format_, path, precision, isolated=True)
     )
     layers: Sequence[LayerAgreement] = ()
-    of_integers = facts.scheme.weights == "int8"
-    noisy = of_integers and not agreement.passed
+    noisy = facts.scheme.weights == "int8" and not agreement.passed
     if per_layer or noisy:
         try:
             layers = layers_of(reference, format_, path, isolated=True)
@@ -221,6 +220,7 @@ def verify(
     from_files = facts.parent_sha256 is not None or model.parent_sha256 is not None
     unchanged = facts.parent_sha256 == model.parent_sha256 and facts.scheme.trained_epochs is None
     return Verification(
+        facts,
         agreement,
         divergence,
         undiagnosed,
@@ -230,5 +230,4 @@ def verify(
         unchanged if from_files else None,
         tuple(layers),
         reference.model.notes or (),
-        of_integers,
     )

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgekit.core import Scheme, Target
 from edgekit.models.copying import own_copy
 
 
@@ -279,15 +280,22 @@ def most_noise(layers: Sequence[LayerAgreement]) -> Divergence | None:
     )
 
 
-def advice(worst: Sequence[str]) -> str:
-    """What to do about a file of integers that is too noisy, as a clause of a message."""
+def advice(worst: Sequence[str], target: Target, scheme: Scheme) -> str:
+    """What to do about a file of integers that is too noisy, as a clause of a message.
+
+    Args:
+        worst: paths of layers by the noise that each adds.
+        target: of the file; only what it has is advised.
+    """
+    ways = [] if scheme.calibration is None else ["more calibration images"]
+    others = ("w8a16",) if worst else ("int8-mixed", "w8a16")
+    named = [name for name in others if name in target.schemes and name != scheme.precision]
+    ways += [f"--precision {name}" for name in named]
     if not worst:
-        return "try more calibration images, --precision int8-mixed, or w8a16"
-    named = ",".join(worst[:LAYERS_TOLD])
-    return (
-        f"most noise is added by {', '.join(worst[:LAYERS_TOLD])}: keep them in float with "
-        f"--float-layers {named}, or try more calibration images, or w8a16"
-    )
+        return f"try {' or '.join(ways or ['--max-drop POINTS'])}"
+    layers = worst[:LAYERS_TOLD]
+    text = f"most noise is added by {', '.join(layers)}: keep them in float with --float-layers "
+    return " or ".join([text + ",".join(layers), *(f"try {way}" for way in ways)])
 
 
 LAYERS_TOLD = 3

@@ -86,6 +86,22 @@ def test_an_export_names_the_image_for_which_the_network_gives_none(
     assert re.search(rf"'{words}' gives -?nan for image \d+ \(", result.message)
 
 
+@pytest.mark.parametrize("target", registry.TARGETS)
+def test_images_that_calibrate_are_named_too(
+    run: CommandLine, module: Callable[[str], str], image_folder: Callable[..., Path], target: str
+) -> None:
+    """Their ranges would be none, on which a runtime may crash."""
+    words, folder = f"{module(DARK)}:Net", image_folder("images", "a", "b", count=24)
+    for i, file in enumerate((folder / "b").iterdir()):
+        dark = np.random.default_rng(i).integers(0, 3, (20, 24, 3), np.uint8)
+        Image.fromarray(dark).save(file)
+    line = ["export", words, "-t", target, "-p", "int8", "--resolution", 32, "-o", "out"]
+    result = run(*line, "--calibration", folder, "--data", "synthetic")
+    assert result.code == 3
+    what = rf"'{words}' gives -?nan for '{folder}', image \d+ of split 'train', output 0"
+    assert re.search(what, result.message)
+
+
 def test_a_training_that_diverges_says_at_which_step(run: CommandLine) -> None:
     line = ["train", "mobilenetv1@0.25", "--data", "digits", "--resolution", 32, "--epochs", 1]
     result = run(*line, "--lr", 1e30, "--optimizer", "sgd", "-o", "run", "--threads", 1)

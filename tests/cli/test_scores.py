@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from small_networks import network
 
 from edgekit import registry
 from edgekit.contract import contract_path, contract_text, load
-from edgekit.core import Artifact, from_json, to_json
+from edgekit.core import Agreement, Artifact, from_json, to_json
 from edgekit.data.scores import kind_of, likeliest, probabilities
 from edgekit.models.source import Model
+from edgekit.verification import artifact
 from edgekit.verification.agreement import compare
 from edgekit.verification.artifact import held_against
 from edgekit.verification.reference import Reference
@@ -132,6 +134,24 @@ def test_export_takes_a_word_for_it(run: CommandLine, module: Callable[[str], st
     line = ["export", f"{name}:Net", "-t", "onnx", "--resolution", 32]
     assert run(*line, "--scores", "logits").code == 0
     assert load(Path("Net-fp32.onnx")).scores == "logits"
+
+
+def test_verify_goes_by_the_contract(
+    run: CommandLine, module: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the same file would have other classes in `export` and in `verify`."""
+    words = f"{module(network().replace('return self.scores(x)', ENDS['sigmoid']))}:Net"
+    line = ["export", words, "-t", "onnx", "--resolution", 32, "--scores", "logits"]
+    assert run(*line).code == 0
+    kinds = []
+
+    def compared(*given: Any) -> Agreement:
+        kinds.append(given[3])
+        return compare(*given)
+
+    monkeypatch.setattr(artifact, "compare", compared)
+    assert run("verify", "Net-fp32.onnx", "--against", words).code == 0
+    assert kinds == ["logits"]
 
 
 def test_one_output_tells_two_classes_apart(

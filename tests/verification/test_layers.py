@@ -19,6 +19,7 @@ from edgekit.models.source import Model, open_model
 from edgekit.native_output import captured
 from edgekit.verification import agreement
 from edgekit.verification.diagnosis import find_divergence, layers_of
+from edgekit.verification.divergence import advice
 from edgekit.verification.reference import Reference, make_reference
 from edgekit.verification.samples import reference_scores
 
@@ -72,6 +73,42 @@ def test_a_rejected_file_of_integers_names_its_worst_layers(
     found = run("verify", path, "--against", short_network)
     assert found.code == 4
     assert "--float-layers " in found.message
+
+
+ADVICE = [
+    (
+        "onnx",
+        "int8",
+        (),
+        "try more calibration images or --precision int8-mixed or --precision w8a16",
+    ),
+    ("onnx", "int8-mixed", (), "try more calibration images or --precision w8a16"),
+    ("onnx", "w8a16", (), "try more calibration images or --precision int8-mixed"),
+    ("onnx", "int8-dynamic", (), "try --precision int8-mixed or --precision w8a16"),
+    ("openvino", "int8-mixed", (), "try more calibration images"),
+    (
+        "openvino",
+        "int8",
+        ("a", "b", "c", "d"),
+        "most noise is added by a, b, c: keep them in float with --float-layers a,b,c or try more "
+        "calibration images",
+    ),
+    (
+        "tflite",
+        "int8",
+        ("a",),
+        "most noise is added by a: keep them in float with --float-layers a or try more "
+        "calibration images or try --precision w8a16",
+    ),
+]
+
+
+@pytest.mark.parametrize(("target", "precision", "worst", "expected"), ADVICE)
+def test_only_what_a_target_has_is_advised(
+    target: str, precision: str, worst: tuple[str, ...], expected: str
+) -> None:
+    format_ = registry.target(target)
+    assert advice(worst, format_, format_.schemes[precision]) == expected
 
 
 class Wild(nn.Module):
