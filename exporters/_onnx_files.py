@@ -43,6 +43,8 @@ _ONCE = {("model", 7), ("attribute", 5), ("attribute", 6), ("attribute", 22), ("
 _ONCE |= {("sparse", 2), ("training", 1), ("training", 2)}
 _EXTERNAL_DATA, _DATA_LOCATION, _EXTERNAL = 13, 14, 1
 _KEY, _VALUE = 1, 2
+_LOW_BITS = (1 << 32) - 1
+"""What readers of protobuf keep of a tag or an enumeration that is written with more bits."""
 _VARINT, _FIXED64, _BYTES, _GROUP, _GROUP_END, _FIXED32 = range(6)
 
 Span = tuple[int, int]
@@ -160,7 +162,7 @@ class _Walk:
         external = False
         for field in self._fields(spans):
             if field.number == _DATA_LOCATION and field.kind == _VARINT:
-                external = field.value == _EXTERNAL
+                external = field.value & _LOW_BITS == _EXTERNAL
             elif field.number == _EXTERNAL_DATA and field.kind == _BYTES:
                 entries.append(field.span)
         if not external:
@@ -184,6 +186,7 @@ class _Walk:
                         f"{self._path} has over {MOST_FIELDS:,} parts: expected a network"
                     )
                 tag, at = self._varint(at, end)
+                tag &= _LOW_BITS
                 number, kind, begin, value = tag >> 3, tag & 7, at, 0
                 if kind == _VARINT:
                     value, at = self._varint(at, end)

@@ -150,7 +150,7 @@ def _has_samples(measurement: Measurement) -> bool:
 
 def _when(measurement: Measurement) -> str:
     """Date and time on the user's clock."""
-    from edgekit.measure.store import started_at
+    from edgekit.measure.plausible import started_at
 
     return f"{started_at(measurement).astimezone():%y-%m-%d %H:%M}"
 

@@ -20,6 +20,7 @@ from edgekit.core import Measurement, from_json, to_json
 from edgekit.core.reading import LARGEST_RESULTS, connect_database, parse_json, read_text
 from edgekit.errors import InputError, OutputError
 from edgekit.measure.encoding import decode, encode
+from edgekit.measure.plausible import check_numbers, started_at
 from edgekit.staging import write_file
 
 FILE_NAME = "measurements.db"
@@ -179,6 +180,8 @@ class Store:
                 try:
                     row = connection.execute(query, [number, *values]).fetchone()
                     found = None if row is None else decode(*row)
+                    if found is not None:
+                        check_numbers(found)
                 except (ValueError, sqlite3.DatabaseError) as error:
                     if isinstance(error, sqlite3.DatabaseError) and not _of_one_row(error):
                         raise
@@ -312,12 +315,6 @@ def _conditions(
     return tests, values
 
 
-def started_at(measurement: Measurement) -> datetime:
-    """When a measurement was taken, in UTC."""
-    moment = datetime.fromisoformat(measurement.started)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
 def _row(measurement: Measurement) -> tuple[Any, ...]:
     return (
         started_at(measurement).timestamp(),
@@ -359,13 +356,19 @@ def load_saved(path: Path) -> list[Measurement]:
     """Reads a file of `save` or `save_beside`.
 
     Raises:
-        InputError: it cannot be read, or is something else.
+        InputError: it cannot be read, is something else, or holds numbers that cannot be.
     """
     try:
         data = parse_json(read_text(path, LARGEST_RESULTS))
         if not isinstance(data, dict) or data.get("schema") != SAVED_SCHEMA:
             raise ValueError(f"expected the schema {SAVED_SCHEMA}")
-        return [from_json(Measurement, one) for one in data["measurements"]]
+        found = [from_json(Measurement, one) for one in data["measurements"]]
     except (KeyError, OSError, TypeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{path} holds no saved measurements: {reason}") from error
+    try:
+        for one in found:
+            check_numbers(one)
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from edgekit.core import Scalar
-from edgekit.measure.store import started_at
+from edgekit.measure.plausible import started_at
 from edgekit.report.entries import Entry
 from edgekit.report.markup import Cell, Section, command, paragraph, table
 from edgekit.report.text import escaped

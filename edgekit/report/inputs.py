@@ -1,14 +1,14 @@
 """What a report is made of, gathered from the files that are given to it.
 
-Files of measurements and accuracies come from anywhere, so nothing in them is believed before it
-has been looked at: samples have to be times, shares have to be shares.
+Files of accuracies come from anywhere, so nothing in them is believed before it has been looked
+at: shares have to be shares.
 """
 
 from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from edgekit.contract import check_files, digest, is_artifact, target_by_suffix
 from edgekit.core import Measurement
 from edgekit.core.reading import LARGEST_RESULTS, parse_json, read_text
 from edgekit.errors import InputError
-from edgekit.measure.store import SAVED_SCHEMA, Store, load_saved, started_at
+from edgekit.measure.store import SAVED_SCHEMA, Store, load_saved
 from edgekit.report.searched import SEARCH_SCHEMA
 from edgekit.report.text import counted_words
 
@@ -136,7 +136,6 @@ class _Gathered:
         # measurement from two files is one.
         known = [_identity(m) for m in self.measurements]
         for m in found:
-            _check(path, m)
             if not m.blocks:
                 self.notes.append(f"{path}: {m.artifact} has no samples, and was left out")
             elif _identity(m) not in known:
@@ -161,18 +160,8 @@ class _Gathered:
             raise InputError(f"{path} does not exist: {EXPECTED}")
         check_files(path, target)
         sha256 = digest(target.files(path))
-        kept = []
-        skipped = []
-        for number, m in self._store.each(artifact=sha256):
-            if m.sha256 == sha256:
-                try:
-                    _check(self._store.path, m)
-                except InputError as error:
-                    skipped.append(f"{error}: measurement {number} was left out")
-                else:
-                    kept.append(m)
-        skipped += self._store.skipped
-        self.notes += [note for note in skipped if note not in self.notes]
+        kept = [m for _, m in self._store.each(artifact=sha256) if m.sha256 == sha256]
+        self.notes += [note for note in self._store.skipped if note not in self.notes]
         if not kept:
             raise InputError(
                 f"{path} has no measurement in {self._store.path}: measure it with "
@@ -238,45 +227,3 @@ def _accuracy(path: Path) -> Accuracy:
     split = data.get("split")
     images = f"{images}, {split}" if isinstance(split, str) else images
     return Accuracy(source, target, images, float(top1), n)
-
-
-# Beyond what any clock tells and anybody waits for; NaN lies in no range either.
-_SHORTEST_MS, _LONGEST_MS, _LARGEST = 1e-6, 1e9, 1e18
-
-
-def _check(path: Path, m: Measurement) -> None:
-    """Refuses numbers that no measurement gives.
-
-    Raises:
-        InputError: a time or another number is not finite, or absurd.
-    """
-    times = [ms for b in m.blocks for ms in (*b.samples_ms, *b.reference_ms)]
-    wrong = not all(_SHORTEST_MS <= ms <= _LONGEST_MS for ms in times)
-    wrong |= not all(b.samples_ms for b in m.blocks)
-    wrong |= not all(abs(value) <= _LARGEST for value in _numbers(m))
-    wrong |= m.batch < 1 or m.threads < 0 or not _is_time(m)
-    if wrong:
-        raise InputError(
-            f"{path} is damaged: the measurement of {m.artifact} holds times or numbers that "
-            f"cannot be; measure again"
-        )
-
-
-def _is_time(m: Measurement) -> bool:
-    try:
-        started_at(m)
-    except (ValueError, OverflowError):
-        return False
-    return True
-
-
-def _numbers(m: Measurement) -> Iterator[float]:
-    energy = m.energy
-    yield from (b.start_s for b in m.blocks)
-    yield from (operator.ms for operator in m.operators or ())
-    yield from energy.ci95 or ()
-    yield from (energy.coefficients or {}).values()
-    for value in (m.load_ms, m.first_ms, m.peak_rss_mib, m.size_bytes, energy.idle_mw):
-        yield 0 if value is None else value
-    for value in (energy.mj_per_inference, energy.gross_mj_per_inference):
-        yield 0 if value is None else value

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import edgekit
 from edgekit.core import printable
-from edgekit.measure.store import started_at
+from edgekit.measure.plausible import started_at
 from edgekit.report.conditions import conditions
 from edgekit.report.entries import Entry, make_entries, unmatched
 from edgekit.report.inputs import Material

@@ -51,6 +51,12 @@ _KINDS = {
 # Far beyond any recipe; what is longer was given by mistake.
 _MAX_BYTES = 100_000
 
+# No option has a dot in its key, and TOML's reader takes minutes for a key of thousands of parts.
+_MOST_DOTS = 100
+
+# Bytes that are read in search of a line, where a statement of one line is read once.
+_MOST_SEARCHED = 300_000
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -121,6 +127,12 @@ def parse_recipe(content: bytes, origin: str) -> Recipe:
     """
     if len(content) > _MAX_BYTES:
         raise InputError(f"{origin} is no recipe: it is longer than {_MAX_BYTES:,} bytes")
+    for number, row in enumerate(content.split(b"\n"), 1):
+        if row.count(b".") > _MOST_DOTS:
+            raise InputError(
+                f"{origin} is no recipe: line {number} has over {_MOST_DOTS} dots; expected one "
+                f"option a line"
+            )
     try:
         text = content.decode("utf-8-sig")
         found = tomllib.loads(text + "\n")
@@ -141,7 +153,9 @@ def parse_recipe(content: bytes, origin: str) -> Recipe:
         else:
             options[fields[key]], problem = _checked(fields[key], value)
         if problem is not None:
-            raise InputError(f"{origin}, line {_line_of(key, text)}: {problem}")
+            begin = _line_of(key, text)
+            place = origin if begin is None else f"{origin}, line {begin}"
+            raise InputError(f"{place}: {problem}")
     return Recipe(origin, found.get("model"), found.get("data"), options)
 
 
@@ -175,20 +189,26 @@ def _advice(key: str, known: tuple[str, ...]) -> str:
     return "expected 'model', 'data' or an option of 'edgekit train' without its dashes"
 
 
-def _line_of(key: str, text: str) -> int:
+def _line_of(key: str, text: str) -> int | None:
     """The line, from 1, on which the statement that sets a key of the document begins.
 
-    TOML's reader does not say it. The statement ends on the first line up to which the text can
-    be read and has the key, and begins behind the one before.
+    TOML's reader does not say it. A statement begins behind the one before, and ends on the first
+    line up to which it can be read.
+
+    Returns:
+        ``None`` where a statement of hundreds of lines stands before it, or is it.
     """
-    lines, begin = text.split("\n"), 0
+    lines, begin, left = text.split("\n"), 0, _MOST_SEARCHED
     for end in range(1, len(lines) + 1):
+        statement = "\n".join(lines[begin:end])
+        left -= len(statement)
+        if left < 0:
+            return None
         try:
-            found = tomllib.loads("\n".join(lines[:end]))
+            found = tomllib.loads(statement)
         except tomllib.TOMLDecodeError:
             continue
         if key in found:
-            blank = [not line.strip() or line.lstrip().startswith("#") for line in lines]
-            return next(i + 1 for i in range(begin, end) if not blank[i])
+            return begin + 1
         begin = end
-    return len(lines)
+    return None

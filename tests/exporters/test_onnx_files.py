@@ -109,13 +109,31 @@ def test_a_message_in_two_parts_is_one(tmp_path: Path) -> None:
     assert names(path) == ["m.onnx", "there.bin"]
 
 
+def _varint(value: int) -> bytes:
+    """A number in sevens of bits."""
+    shown = b""
+    while value >= 0x80:
+        shown += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return shown + bytes([value])
+
+
 def _field(number: int, content: bytes) -> bytes:
-    """A field of protobuf: its number and kind, its length in sevens of bits, its bytes."""
-    length, shown = len(content), b""
-    while length >= 0x80:
-        shown += bytes([length & 0x7F | 0x80])
-        length >>= 7
-    return bytes([number << 3 | 2]) + shown + bytes([length]) + content
+    """A field of protobuf: its number and kind, its length, its bytes."""
+    return bytes([number << 3 | 2]) + _varint(len(content)) + content
+
+
+@pytest.mark.parametrize("more", [1 << 32, 1 << 40, 1 << 63])
+def test_bits_that_protobuf_drops_hide_no_file(more: int, tmp_path: Path) -> None:
+    weights = tensor("w", "there.bin").SerializeToString()
+    kind = bytes([14 << 3])
+    assert weights.count(kind + b"\1") == 1
+    content = _field(7, _field(5, weights.replace(kind + b"\1", kind + _varint(more + 1))))
+    (read,) = onnx.ModelProto.FromString(content).graph.initializer
+    assert read.data_location == TensorProto.EXTERNAL
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    assert names(path) == ["m.onnx", "there.bin"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 import tomllib
 from pathlib import Path
 
@@ -131,3 +132,23 @@ def test_any_text_is_a_recipe_or_an_input_error(text: str) -> None:
     except InputError:
         return
     assert set(recipe.options) <= set(tomllib.loads(text + "\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("zzz = [\n" + "1,\n" * 30_000 + "]", "unknown key 'zzz'"),
+        ("randaugment = [\n" + "1,\n" * 30_000 + "]\nepoch = 1", "randaugment"),
+        ("\n" * 90_000 + "zzz = 1", "line 90001: unknown key 'zzz'"),
+        ("lr = 1\n" + ".".join("a" * 40_000) + " = 1", "line 2 has over 100 dots"),
+        ("[" + ".".join("a" * 40_000) + "]", "line 1 has over 100 dots"),
+        ("init = {" + ".".join("a" * 40_000) + " = 1}", "line 1 has over 100 dots"),
+    ],
+    ids=["long", "long option", "blank", "key", "table", "inline"],
+)
+def test_long_recipes_are_refused_in_seconds(text: str, named: str) -> None:
+    begin = time.process_time()
+    with pytest.raises(InputError, match=named):
+        parse_recipe(text.encode(), "own.toml")
+    # Reading each beginning of them anew takes an hour, a key of many parts minutes.
+    assert time.process_time() - begin < 60
