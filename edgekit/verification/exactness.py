@@ -8,9 +8,8 @@ is found to disagree.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,6 +18,8 @@ from torch import nn
 
 from edgekit.core import with_kind
 from edgekit.data.scores import likeliest
+from edgekit.models.copying import own_copy
+from edgekit.models.precise import Precise
 from edgekit.verification.agreement import image_sqnr_db
 from edgekit.verification.samples import BATCH, reference_scores
 
@@ -35,7 +36,7 @@ class Exactness:
     """Looks up on which images a reference is reproducible, and remembers.
 
     Args:
-        module: the network, in eval mode.
+        module: the network, in eval mode; it stays as it is: copies are run.
         images: (n, 3, H, W).
         scores: what the network gives for them in float32, (n, classes).
         kind: what those are, of `edgekit.core.SCORES`.
@@ -73,42 +74,25 @@ class Exactness:
             self._found |= zip(some, found.tolist(), strict=True)
         return [self._found[i] for i in indices]
 
+    @cached_property
+    def _precise(self) -> Precise:
+        return Precise(self._module)
+
+    @cached_property
+    def _copy(self) -> nn.Module:
+        return own_copy(self._module)
+
     def _others(self, images: NDArray[np.float32]) -> list[NDArray[np.float64]]:
         """Scores that are equal but for what rounding makes of them."""
         if self.fallback is None:
             try:
-                return [_in_float64(self._module, images)]
+                found64 = self._precise.scores(torch.from_numpy(images))
+                return [found64.numpy()]
             except (Exception, SystemExit) as error:  # the user's code may raise anything
                 self.fallback = with_kind(error)
         found = []
         for seed in range(_NUDGES):
             signs = np.random.default_rng(seed).choice([-1.0, 1.0], images.shape)
             nudged = (images * (1 + _LAST_BIT * signs)).astype(np.float32)
-            found.append(reference_scores(self._module, nudged).astype(np.float64))
+            found.append(reference_scores(self._copy, nudged).astype(np.float64))
         return found
-
-
-def _in_float64(module: nn.Module, images: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Scores in float64.
-
-    Raises:
-        TypeError: the network's own code goes back to float32.
-    """
-    precise = copy.deepcopy(module).double()
-    with torch.inference_mode(), _default_float64():
-        scores = precise(torch.from_numpy(images).double())
-    if scores.dtype != torch.float64:
-        raise TypeError(f"it gives {str(scores.dtype).removeprefix('torch.')}")
-    found: NDArray[np.float64] = scores.clone().numpy()
-    return found
-
-
-@contextmanager
-def _default_float64() -> Iterator[None]:
-    """New tensors are float64, where code does not say of which type."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)

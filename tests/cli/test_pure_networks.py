@@ -49,6 +49,19 @@ def test_what_changes_its_input_is_right_on_every_target(run: CommandLine, modul
         assert verified.json["notes"] == ["it changes its input, so it is given copies"]
 
 
+def test_chance_that_shows_seldom_is_refused_with_the_line(
+    run: CommandLine, module: Module, png: Callable[..., Path]
+) -> None:
+    line = "x = x * (torch.rand(len(x), 1, 1, 1) > 1e-6)"
+    words = f"{module(network(line))}:Net"
+    for command in (("export", words, "-t", "onnx", "-o", "out"), ("predict", words, png())):
+        result = run(*command, "--resolution", 32)
+        assert result.code == 3, command
+        assert f"'{words}' gives scores that depend on random numbers" in result.message
+        assert f"line 16 ({line})" in result.message
+    assert not Path("out").exists()
+
+
 def test_every_command_refuses_chance_with_the_line(
     run: CommandLine, module: Module, png: Callable[..., Path], photos: Path
 ) -> None:

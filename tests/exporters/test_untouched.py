@@ -23,6 +23,7 @@ from edgekit.native_output import captured
 from edgekit.quantize.calibration import calibration_images
 from edgekit.quantize.integers import Integers
 from edgekit.quantize.training import fine_tune
+from edgekit.verification.reference import make_reference
 
 SIDE = 16
 
@@ -77,6 +78,19 @@ def test_scoring_counting_and_retraining_leave_it_as_it_was(net: nn.Module) -> N
     trained = dataclasses.replace(model, preprocessing=dataclasses.replace(facts, layout="NCHW"))
     images = calibration_images("digits", facts, 16)
     fine_tune(trained, "digits", images, epochs=1)
+    assert untouched.everything(net) == before
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_asking_how_exact_it_is_leaves_it_as_it_was(net: nn.Module, narrow: bool) -> None:
+    """In float64, and in float32 where it cannot be computed in that."""
+    if narrow:
+        net.stem.register_forward_pre_hook(lambda layer, inputs: (inputs[0].float(),))
+    before = untouched.everything(net)
+    reference = make_reference(own(net))
+    exactness = reference.exactness
+    assert exactness.steady(range(len(reference.images))).all()
+    assert (exactness.fallback is not None) is narrow
     assert untouched.everything(net) == before
 
 

@@ -153,6 +153,49 @@ def test_one_that_draws_without_effect_is_itself() -> None:
     assert pure(net, SIDE, "net").module is net
 
 
+SELDOM = {
+    "mask": lambda net, y: y * (torch.rand(len(y), 1) > 1e-6),
+    "middle": lambda net, y: y + ((torch.rand(()) - 0.3).abs() < 1e-7),
+    "dropout": lambda net, y: F.dropout(y, 1e-7),
+    "in place": lambda net, y: y.mul_(torch.empty(4).uniform_() > 1e-7),
+    "parts": lambda net, y: torch.cat([y[:, :2], y[:, 2:] + (torch.randint(10**9, (1,)) == 0)], 1),
+    "branch": lambda net, y: y * 0 if torch.rand(()) < 1e-7 else y,
+    "number": lambda net, y: y * (torch.rand(()).item() < 1 - 1e-6),
+    "own": lambda net, y: y * (torch.rand(4, generator=net.generator) > 1e-7),
+}
+
+
+@pytest.mark.parametrize("after", SELDOM.values(), ids=SELDOM)
+def test_what_chance_changes_seldom_is_refused_with_the_line(
+    after: Callable[[Net, Tensor], Tensor],
+) -> None:
+    net = Net(after=after)
+    net.generator = torch.Generator()  # type: ignore[assignment]
+    with pytest.raises(ModelError, match="scores that depend on random numbers, drawn in") as told:
+        pure(net, SIDE, "mine:net")
+    assert "the network itself (Net), " in str(told.value)
+    assert "test_purity.py, line " in str(told.value)
+
+
+UNUSED = {
+    "nothing is done with it": lambda net, y: (torch.rand(3), y)[1],
+    "only in training": lambda net, y: y * (torch.rand(4) > 0.5 if net.training else 1),
+    "its shape": lambda net, y: y + torch.zeros_like(torch.rand(4)),
+    "no strength": lambda net, y: y + net.count.new_zeros(()) * torch.randn_like(y),
+    "no chance": lambda net, y: F.dropout(y, 0.0) + 0 * torch.rand(1),
+    "a branch": lambda net, y: y if torch.rand(()).item() < 2 else -y,
+    "a layer": lambda net, y: nn.Dropout()(y) if torch.rand(()) < 0.5 and net.training else y,
+}
+
+
+@pytest.mark.parametrize("after", UNUSED.values(), ids=UNUSED)
+def test_one_that_draws_and_does_not_depend_on_it_is_itself(
+    after: Callable[[Net, Tensor], Tensor],
+) -> None:
+    net = Net(after=after)
+    assert pure(net, SIDE, "net").module is net
+
+
 def test_one_of_no_use_for_one_image_is_refused_with_the_line() -> None:
     with pytest.raises(ModelError, match=r"depend on the other images.*y - y\.mean\(0\)"):
         pure(Net(after=lambda net, y: y - y.mean(0)), SIDE, "net")
@@ -163,7 +206,23 @@ def test_one_that_takes_no_second_image_is_refused() -> None:
         pure(Net(after=lambda net, y: y[:1]), SIDE, "net")
 
 
-def test_rounding_that_grows_is_not_taken_for_chance() -> None:
-    """In batches it rounds otherwise, which no line is to blame for."""
-    found = pure(Net(after=lambda net, y: torch.sin(1e4 * y)), SIDE, "net")
-    assert not any("line" in note for note in found.notes)
+@pytest.mark.parametrize(
+    "grow",
+    [
+        lambda y: torch.sin(1e4 * y),
+        lambda y: torch.sin(1e12 * y),  # in float64, too
+        lambda y: torch.sin(1e4 * y.float()),
+    ],
+)
+def test_rounding_that_grows_is_taken_for_neither_chance_nor_batches(
+    grow: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In batches of other sizes a network rounds otherwise, which nothing is to blame for."""
+
+    def rounds(net: Net, y: Tensor) -> Tensor:
+        return grow(y * (1 + 1e-7 * (len(y) > 1 and y.dtype == torch.float32)))
+
+    net = Net(after=rounds)
+    found = pure(net, SIDE, "net")
+    assert found.module is net
+    assert found.notes == ()
