@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli import console
-from edgekit.cli.options import Number, resolution_option, weights_option
+from edgekit.cli.options import Number, resolution_option, scores_option, weights_option
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @weights_option
 @resolution_option
 @click.option("--data", metavar="SRC", help="Labelled images. [default: those of its training]")
+@scores_option
 @click.option(
     "--method",
     type=click.Choice(["netadapt", "uniform", "random", "compound"]),
@@ -116,6 +117,7 @@ def command(
     data: str | None,
     device: str,
     threads: int | None,
+    scores: str | None,
     out: Path,
     resume: bool,
     baselines: str | None,
@@ -164,6 +166,7 @@ def command(
             conduct=conduct,
             device=profile.name,
             threads=count,
+            scores=scores,
             resume=resume,
             draw=_drawn,
             notify=notify,

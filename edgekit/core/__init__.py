@@ -55,6 +55,7 @@ from edgekit.core.records import (
     Scheme,
     TensorSpec,
     class_count,
+    scores_fit,
 )
 from edgekit.core.runtimes import SILENCE, keep_silent, silent_import
 from edgekit.core.text import printable, write_csv
@@ -105,6 +106,7 @@ __all__ = [
     "printable",
     "reason",
     "reason_with_layer",
+    "scores_fit",
     "silent_import",
     "to_json",
     "with_kind",

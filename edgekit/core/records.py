@@ -223,6 +223,13 @@ SCORES = ("logits", "probabilities", "sigmoid")
 """What class scores can be; see `edgekit.data.scores`."""
 
 
+def scores_fit(kind: str, columns: int) -> bool:
+    """Whether so many outputs may be of a kind of `SCORES`."""
+    return kind in SCORES and {"sigmoid": columns == 1, "probabilities": columns > 1}.get(
+        kind, True
+    )
+
+
 def class_count(columns: int) -> int:
     """How many classes so many outputs tell apart."""
     return max(2, columns)

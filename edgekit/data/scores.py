@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.core import SCORES
+from edgekit.core import SCORES, scores_fit
 from edgekit.errors import UsageError
 
 _SUM_WITHIN = 1e-2  # what float16 and integers leave of a sum of 1
@@ -56,7 +56,7 @@ def check_kind(kind: str, columns: int, what: str) -> None:
     """
     if kind not in SCORES:
         raise UsageError(f"--scores {kind}: expected one of {', '.join(SCORES)}")
-    if (kind == "sigmoid" and columns != 1) or (kind == "probabilities" and columns == 1):
+    if not scores_fit(kind, columns):
         other = "probabilities" if columns > 1 else "sigmoid"
         raise UsageError(
             f"--scores {kind}: '{what}' has {columns} output{'s' * (columns > 1)}: expected logits "

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from edgekit import registry
-from edgekit.core import ModelSpec, Preprocessing
+from edgekit.core import ModelSpec, Preprocessing, scores_fit
+from edgekit.core.names import shown
 from edgekit.errors import (
     CheckpointError,
     EdgekitError,
@@ -260,6 +261,7 @@ def _open_checkpoint(words: str, resolution: int | None) -> Model:
         data=checkpoint.data,
         parent_sha256=sha256(path),
         code=spec.source if is_adapted(spec) else None,
+        scores=_scores(checkpoint, spec.classes, path),
     )
 
 
@@ -309,7 +311,22 @@ def _with_training(model: Model, weights: Path | None) -> Model:
         labels=checkpoint.labels,
         preprocessing=at_resolution(checkpoint.preprocessing, model.resolution),
         data=checkpoint.data,
+        scores=_scores(checkpoint, model.classes, weights),
     )
+
+
+def _scores(checkpoint: Checkpoint, columns: int, path: Path) -> str | None:
+    """What a checkpoint says of its outputs.
+
+    Raises:
+        CheckpointError: so many cannot be that.
+    """
+    if checkpoint.scores is not None and not scores_fit(checkpoint.scores, columns):
+        raise CheckpointError(
+            f"{path} is damaged or from another version: it says that its outputs, of which there "
+            f"are {columns}, are '{shown(checkpoint.scores)}'"
+        )
+    return checkpoint.scores
 
 
 def at_resolution(facts: Preprocessing, resolution: int) -> Preprocessing:

@@ -41,6 +41,7 @@ class Checkpoint:
         labels: class names by output index.
         data: the words that open the image source it was trained on.
         results: figures of the training, such as ``top1`` and ``epochs``.
+        scores: what its outputs are, of `edgekit.core.SCORES`, where somebody said so.
     """
 
     model: str
@@ -50,6 +51,7 @@ class Checkpoint:
     preprocessing: Preprocessing
     data: str
     results: Mapping[str, float] = field(default_factory=dict)
+    scores: str | None = None
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -223,6 +225,7 @@ class _Header:
     preprocessing: Preprocessing
     data: str
     results: Mapping[str, float] = field(default_factory=dict)
+    scores: str | None = None
 
 
 def _tensors(path: Path, data: Any) -> dict[str, Tensor]:

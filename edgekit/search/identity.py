@@ -26,6 +26,7 @@ def identity_of(task: Task) -> dict[str, str]:
         "precision": task.precision,
         "budget": ",".join(limit.words for limit in task.limits),
         "resolution": str(task.spec.resolution),
+        "kind of scores": task.model.scores or "as they look",
         "preprocessing": canonical_json(to_json(task.facts)),
         "device": task.device,
         "threads": str(task.threads),

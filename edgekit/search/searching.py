@@ -49,6 +49,7 @@ def search(
     conduct: Conduct | None = None,
     device: str = "host",
     threads: int = 1,
+    scores: str | None = None,
     resume: bool = False,
     draw: Draw = lambda document: {},
     notify: Notify = lambda text: None,
@@ -62,6 +63,8 @@ def search(
         out: folder of the search.
         device: name of its profile, which the times of parts are kept under; it is this machine.
         threads: that latencies are measured with.
+        scores: what the outputs of a network that is not of the zoo are, of
+            `edgekit.core.SCORES`; ``None``: as its checkpoint says, or as they look.
         resume: go on with the search in ``out``.
         draw: makes further files of the search's document, whenever there is a step more.
         notify: told what is being done.
@@ -77,7 +80,7 @@ def search(
     """
     task = task_of(
         model, limits, target, precision, data=data, out=out, options=options or SearchOptions(),
-        conduct=conduct or Conduct(), device=device, threads=threads, notify=notify,
+        conduct=conduct or Conduct(), device=device, threads=threads, scores=scores, notify=notify,
     )  # fmt: skip
     with (
         output_folder(out),

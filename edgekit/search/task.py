@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit import registry
@@ -22,7 +22,7 @@ from edgekit.search.learning import LOGITS, SELECTION
 from edgekit.search.measuring import Notify, check_meter
 from edgekit.search.records import Conduct, SearchOptions
 from edgekit.search.scaling import scaled
-from edgekit.training.losses import Kinds, kinds_of
+from edgekit.training.losses import Kinds, check_said, kinds_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ def task_of(
     conduct: Conduct,
     device: str,
     threads: int,
+    scores: str | None,
     notify: Notify,
 ) -> Task:
     """Checks what a search is given; `edgekit.search.searching.search` describes it.
@@ -111,6 +112,8 @@ def task_of(
                 f"by another"
             )
     labels = _labels(model, source)
+    check_said(scores, model.classes, model.words, of_zoo=model.of_zoo)
+    model = replace(model, scores=scores or model.scores)
     model = as_function(model)
     for note in model.notes or ():
         notify(f"'{model.words}': {note}")
@@ -139,7 +142,9 @@ def task_of(
         conduct=conduct,
         device=device,
         threads=threads,
-        kinds=LOGITS if model.of_zoo else kinds_of(model.module, facts.crop, model.words),
+        kinds=LOGITS
+        if model.of_zoo
+        else kinds_of(model.module, facts.crop, model.words, model.scores),
     )
 
 

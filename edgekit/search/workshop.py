@@ -100,6 +100,7 @@ class Workshop:
             labels=self.task.labels,
             preprocessing=facts,
             data=self.task.words,
+            scores=self.task.model.scores,
         )
 
     def open(self) -> None:

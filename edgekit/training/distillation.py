@@ -34,7 +34,8 @@ class Teacher:
         self.preprocessing = model.preprocessing or preprocessing
         self.temperature, self._words = temperature, model.words
         side = self.preprocessing.crop
-        self._kind = "logits" if model.of_zoo else kind_of_network(self.module, side, model.words)
+        known = "logits" if model.of_zoo else model.scores
+        self._kind = known or kind_of_network(self.module, side, model.words)
 
     def scores(self, pixels: Tensor) -> Tensor:
         """Class scores (N, classes) of 8-bit images (N, side, side, 3)."""

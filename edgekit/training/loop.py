@@ -33,6 +33,7 @@ from edgekit.training.initial import (
     with_epsilon,
     with_regularization,
 )
+from edgekit.training.losses import Kinds, check_said
 from edgekit.training.options import TrainingOptions
 from edgekit.training.progress import EpochRecord, Progress, Silent
 from edgekit.training.run_folder import Plan, RunFolder, TestRecord
@@ -173,6 +174,8 @@ class _Run:
         """Trains to the end and writes the results; the last split is the one to report."""
         last = list(images)[-1]
         trainer = Trainer(self.plan, network, images["train"], teacher)
+        if trainer.kinds != Kinds() or self.plan.options.scores is not None:
+            self.progress.note(f"outputs are taken for {trainer.kinds}")
         if state is not None:
             self._restore(trainer, state)
         self._epochs(trainer, images["validation"])
@@ -248,6 +251,7 @@ class _Run:
                 preprocessing=plan.preprocessing,
                 data=plan.data,
                 results={k: float(value) for k, value in results.items() if value is not None},
+                scores=plan.options.scores,
             )
         )
 
@@ -284,11 +288,13 @@ def _plan(
     splits, classes = _splits(source), len(source.classes)
     if ":" in words:
         own = open_own(words, options, classes)
+        check_said(options.scores, own.classes, words, of_zoo=False)
         options = training_options.resolve(options, source, own.resolution, OWN_STRIDE)
         spec, name, module = None, words, own.module
         assert options.resolution is not None
         preprocessing = own_preprocessing(own, for_source(source, options.resolution))
     else:
+        check_said(options.scores, classes, words, of_zoo=True)
         spec, module = find_spec(words), None
         smallest = family_of(spec).stride(spec)
         options = training_options.resolve(options, source, spec.resolution, smallest)

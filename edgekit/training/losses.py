@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekit.data.scores import kind_of
+from edgekit.data.scores import check_kind, kind_of
+from edgekit.errors import UsageError
 from edgekit.models.callables import try_forward
 from edgekit.models.copying import own_copy
 from edgekit.models.strain import strained
@@ -34,23 +35,46 @@ class Kinds:
     training: str = "logits"
     evaluation: str = "logits"
 
+    def __str__(self) -> str:
+        differ = self.training != self.evaluation
+        return self.evaluation + (f", and {self.training} in training mode" if differ else "")
+
     def of(self, module: nn.Module) -> str:
         """In the mode that a network is in."""
         return self.training if module.training else self.evaluation
 
 
-def kinds_of(module: nn.Module, side: int, words: str) -> Kinds:
+def kinds_of(module: nn.Module, side: int, words: str, said: str | None = None) -> Kinds:
     """What the outputs of a network are in either mode; it stays as it is.
 
     Args:
         side: of its images, pixels.
         words: names the network in messages.
+        said: what somebody says that they are; in eval mode alone where the modes differ.
 
     Raises:
         ModelError: it cannot be run.
     """
     modes = (own_copy(module).train(training) for training in (True, False))
-    return Kinds(*(kind_of_network(network, side, words) for network in modes))
+    found = Kinds(*(kind_of_network(network, side, words) for network in modes))
+    if said is None:
+        return found
+    return Kinds(said if found.training == found.evaluation else found.training, said)
+
+
+def check_said(kind: str | None, columns: int, words: str, *, of_zoo: bool) -> None:
+    """Refuses what somebody says of the outputs of a network that is to be trained.
+
+    Raises:
+        UsageError: it cannot be.
+    """
+    if kind is None:
+        return
+    check_kind(kind, columns, words)
+    if of_zoo and kind != "logits":
+        raise UsageError(
+            f"--scores {kind}: '{words}' is of the zoo, whose networks give logits: leave it out"
+        )
 
 
 def kind_of_network(module: nn.Module, side: int, words: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.core import ImageSource, from_json, to_json
+from edgekit.core import SCORES, ImageSource, from_json, to_json
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
 from edgekit.training import processes
 
@@ -89,6 +89,9 @@ class TrainingOptions:
             `edgekit.training.threads`.
         init: checkpoint or state dict to start from. One with another number of classes gives
             all but the layer of the class scores.
+        scores: what the outputs of a network that is not of the zoo are, of
+            `edgekit.core.SCORES`; ``None``: as they look. The loss goes by it, and the checkpoint
+            keeps it.
     """
 
     epochs: int = 15
@@ -117,6 +120,7 @@ class TrainingOptions:
     amp: str = "auto"
     threads: int | None = None
     init: str | None = None
+    scores: str | None = None
 
 
 # Field, name in messages, what is expected and whether a value is that; None always is.
@@ -148,6 +152,7 @@ _NAMES = (
     ("schedule", "schedule", SCHEDULES),
     ("device", "device", DEVICES),
     ("amp", "mixed precision", AMP_MODES),
+    ("scores", "kind of scores", SCORES),
 )
 
 
@@ -156,7 +161,8 @@ def check(options: TrainingOptions) -> None:
 
     Raises:
         UsageError: names the option, its value and what was expected.
-        UnknownNameError: an optimizer, schedule, device or mixed precision that does not exist.
+        UnknownNameError: an optimizer, schedule, device, mixed precision or kind of scores that
+            does not exist.
     """
     try:
         from_json(TrainingOptions, to_json(options))
@@ -168,7 +174,7 @@ def check(options: TrainingOptions) -> None:
             raise UsageError(f"{label} {value}: expected {expected}")
     for field, kind, known in _NAMES:
         name = getattr(options, field)
-        if name not in known:
+        if name is not None and name not in known:
             raise UnknownNameError(kind, name, known, f"expected {', '.join(known)}")
 
 

@@ -86,7 +86,9 @@ class Trainer:
         self.loader = Loader(train, self.batches, self.device)
         steps = self.steps = options.epochs * len(self.batches)
         side = plan.preprocessing.crop
-        self.kinds = Kinds() if plan.spec is not None else kinds_of(model, side, plan.model)
+        self.kinds = (
+            Kinds() if plan.spec is not None else kinds_of(model, side, plan.model, options.scores)
+        )
         fit_for_training(model.to(self.device))
         self.teacher = teacher
         if teacher is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from command_line import CommandLine
 from PIL import Image
 from small_searches import QUICK, steps
+
+from edgekit.models.weights import load_checkpoint, save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("inline")
 
@@ -74,6 +77,10 @@ def _losses(folder: str) -> list[float]:
     return [record["train_loss"] for record in records if "train_loss" in record]
 
 
+def _image() -> Path:
+    return next(Path("images").rglob("*.png"))
+
+
 LINE = ("--data", "images", "--resolution", 16, "--threads", 1)
 
 
@@ -106,6 +113,100 @@ def test_they_are_trained_and_searched_by_their_probabilities(name: str, run: Co
     again = run("evaluate", f"ends:{name}=s/model.pt", "--data", "images", "--json")
     assert again.code == 0, again.err
     assert again.json["scores"] == kind
+
+
+def test_what_is_said_of_outputs_is_kept_and_used(run: CommandLine, tmp_path: Path) -> None:
+    """A single column that lies between 0 and 1 by its last layer, and is a logit all the same."""
+    words, short = "ends:sigmoid", [*LINE, "--epochs", 2, "--lr", 1e-5, "-o", "run"]
+    found = run("train", words, *short)
+    assert "outputs are taken for sigmoid" in found.err
+    as_found = _losses("run")
+    said = run("train", words, *short, "--scores", "logits", "--overwrite")
+    assert "outputs are taken for logits" in said.err
+    assert _losses("run") != pytest.approx(as_found, rel=1e-3)
+    recorded = json.loads(Path("run", "options.json").read_text(encoding="utf-8"))
+    assert recorded["options"]["scores"] == "logits"
+    for other in ([], ["--scores", "sigmoid"]):
+        resumed = run("train", words, *short, *other, "--resume")
+        assert resumed.code == 2
+        assert "run was started with scores logits, not" in resumed.message
+    assert run("train", words, *short, "--scores", "logits", "--resume").code == 0
+    trained = f"{words}=run/model.pt"
+    for more, kind in (([], "logits"), (["--scores", "sigmoid"], "sigmoid")):
+        for line in (["evaluate", trained, "--data", "images"], ["predict", trained, _image()]):
+            assert run(*line, *more, "--json").json["scores"] == kind
+    exported = run("export", trained, "-t", "onnx", "--json")
+    assert exported.json["artifacts"][0]["scores"] == "logits"
+
+
+def test_the_mode_in_which_outputs_are_others_keeps_what_was_found(run: CommandLine) -> None:
+    short = [*LINE, "--epochs", 1, "-o", "run"]
+    result = run("train", "ends:softmax_later", *short, "--scores", "probabilities")
+    assert "outputs are taken for probabilities, and logits in training mode" in result.err
+
+
+def test_searches_take_a_word_for_it(run: CommandLine) -> None:
+    assert run("train", "ends:sigmoid", *LINE, "--epochs", 1, "-o", "run").code == 0
+    line = ["search", "ends:sigmoid=run/model.pt", "--budget", "macs=0.8x", *QUICK, "-o", "s"]
+    result = run(*line, "--scores", "logits")
+    assert result.code == 0, result.err
+    for step in steps(Path("s")):
+        contract = json.loads(Path("s", f"{step['artifact']}.json").read_text(encoding="utf-8"))
+        assert contract["scores"] == "logits"
+    found = "ends:sigmoid=s/model.pt"
+    assert run("evaluate", found, "--data", "images", "--json").json["scores"] == "logits"
+    other = run(*line, "--resume")
+    assert other.code == 2
+    assert "its kind of scores is logits, now it is as they look" in other.message
+    assert run(*line, "--scores", "logits", "--resume").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "message"),
+    [
+        ("ends:sigmoid", "probabilities", "'ends:sigmoid' has 1 output: expected logits or"),
+        ("ends:softmax", "sigmoid", "'ends:softmax' has 2 outputs: expected logits or"),
+        ("mobilenetv1@0.25", "probabilities", "is of the zoo, whose networks give logits"),
+        ("ends:softmax", "wise", "'wise' is not one of"),
+    ],
+)
+def test_what_outputs_cannot_be_is_refused(
+    words: str, said: str, message: str, run: CommandLine, tmp_path: Path
+) -> None:
+    result = run("train", words, *LINE, "--scores", said, "-o", "run")
+    assert (result.code, result.out) == (2, "")
+    assert message in result.message
+    assert not Path("run", "options.json").exists()
+    size = ["--resolution", 32] if ":" not in words else LINE[2:4]
+    assert run("train", words, *LINE[:2], *size, "--epochs", 1, "-o", "run").code == 0
+    trained = f"{words}=run/model.pt" if ":" in words else "run"
+    result = run("search", trained, "--budget", "macs=0.8x", *QUICK, "--scores", said, "-o", "s")
+    assert (result.code, result.out) == (2, "")
+    assert message.replace(words, trained) in result.message
+    assert not Path("s").exists()
+
+
+def test_recipes_say_it_too(run: CommandLine) -> None:
+    Path("own.toml").write_text('model = "ends:softmax"\nscores = "sigmoid"\n', encoding="utf-8")
+    result = run("train", "--recipe", "own.toml", *LINE, "-o", "run")
+    assert result.code == 2
+    assert "'ends:softmax' has 2 outputs" in result.message
+    Path("own.toml").write_text('scores = "wise"\n', encoding="utf-8")
+    result = run("train", "ends:softmax", "--recipe", "own.toml", *LINE, "-o", "run")
+    assert result.code == 3, result.err
+    assert "unknown kind of scores 'wise'" in result.message
+
+
+def test_checkpoints_that_say_what_cannot_be_are_refused(run: CommandLine) -> None:
+    assert run("train", "ends:sigmoid", *LINE, "--epochs", 1, "-o", "run").code == 0
+    path = Path("run", "model.pt")
+    for kind, shown in (("wise", "wise"), ("probabilities",) * 2, ("\x1b[31m", "\\x1b[31m")):
+        save_checkpoint(path, dataclasses.replace(load_checkpoint(path), scores=kind))
+        for command in (["evaluate", "--data", "images"], ["export", "-t", "onnx"], ["describe"]):
+            result = run(command[0], f"ends:sigmoid={path}", *command[1:])
+            assert result.code == 3
+            assert f"{path} is damaged or from another version: it says" in result.message
+            assert f"of which there are 1, are '{shown}'" in result.message
 
 
 def test_a_teacher_may_end_otherwise_than_its_pupil(run: CommandLine) -> None:
