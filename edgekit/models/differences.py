@@ -154,6 +154,11 @@ def _difference(a: Tensor | None, b: Tensor) -> float:
 _NOT_THEIRS = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
 
 
+def memory(tensor: Tensor) -> int:
+    """What tensors share that are views of one another, as long as one of them is kept."""
+    return int(tensor.untyped_storage()._cdata) if tensor.layout == torch.strided else id(tensor)
+
+
 def paths_of(module: nn.Module) -> dict[int, str]:
     """The path of each layer, by its identity."""
     return {id(layer): path for path, layer in module.named_modules()}

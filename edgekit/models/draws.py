@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from edgekit.models.differences import paths_of, where
+from edgekit.models.differences import memory, paths_of, where
 
 _VALUES_UNUSED = ("empty", "zeros", "ones", "full", "new_")  # they take shape and type alone
 _LEAST, _MOST = 0.0, 1 - 2.0**-24  # of what torch.rand draws
@@ -66,8 +66,8 @@ class Draws(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.taken: str | None = None
         self._forced, self._paths = forced, paths_of(module)
-        # The memory of results by its address, kept so that no other gets the same.
-        self._places: dict[int, tuple[Any, str]] = {}
+        # By memory of results, which are kept, so that no others get the same.
+        self._places: dict[int, tuple[Tensor, str]] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -75,7 +75,7 @@ class Draws(TorchDispatchMode):
 
     def place_of(self, tensor: Tensor) -> str | None:
         """Where the numbers were drawn that a tensor depends on; ``None`` where on none."""
-        found = self._places.get(_address(tensor))
+        found = self._places.get(memory(tensor))
         return None if found is None else found[1]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -91,7 +91,7 @@ class Draws(TorchDispatchMode):
         changed = [value for value in _written(func, args, kwargs) if isinstance(value, Tensor)]
         for tensor in (*tree_leaves(found), *changed):
             if isinstance(tensor, Tensor):
-                self._places[_address(tensor)] = (tensor.untyped_storage(), place)
+                self._places[memory(tensor)] = (tensor, place)
         return found
 
     def _place(self, func: Any, args: Any, kwargs: Any) -> str | None:
@@ -116,10 +116,6 @@ class Draws(TorchDispatchMode):
         if isinstance(found, bool):
             return self._forced
         return _MOST if self._forced else _LEAST
-
-
-def _address(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
 
 
 def _written(func: Any, args: Any, kwargs: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from edgekit.core import ImageSource
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
 from edgekit.models.source import Model
+from edgekit.models.strain import strained
 from edgekit.search.groups import importances
 from edgekit.search.learning import Learner
 from edgekit.training.distillation import Teacher
@@ -112,6 +114,70 @@ def test_what_outputs_are_in_either_mode(net: Net, expected: tuple[str, str]) ->
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     assert kinds_of(net, 16, "net") == Kinds(*expected)
     assert all(torch.equal(before[name], now) for name, now in net.state_dict().items())
+
+
+class Root(nn.Module):
+    """Parameters of its own beside its layers, as vision transformers have for places."""
+
+    def __init__(self, bias: float, end: nn.Module, *, own_head: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.patch, self.norm, self.end = nn.Conv2d(3, 16, 8, 8), nn.LayerNorm(16), end
+        self.places = nn.Parameter(torch.randn(1, 4, 16) * 0.02)
+        self.token = nn.Parameter(torch.randn(1, 1, 16) * 0.02)
+        self.head, self.own = nn.Linear(16, 1), own_head
+        nn.init.normal_(self.head.weight, std=0.02)
+        nn.init.constant_(self.head.bias, bias)
+        self.weight = nn.Parameter(self.head.weight.detach().t().clone())
+        self.bias = nn.Parameter(self.head.bias.detach().clone())
+        self.zero = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).transpose(1, 2) + self.places
+        x = self.norm(torch.cat([self.token.expand(len(x), -1, -1), x], 1)).mean(1)
+        if self.own:
+            return self.end(x @ self.weight + self.bias + self.zero)
+        return self.end(self.head(x))
+
+
+@pytest.mark.parametrize("own_head", [False, True])
+@pytest.mark.parametrize("bias", [0.5, -0.5])
+@pytest.mark.parametrize("squash", [False, True])
+def test_a_network_with_parameters_beside_its_layers(
+    squash: bool, bias: float, own_head: bool
+) -> None:
+    """The last weights are those of its head, whoever owns them; a bias alone tells nothing."""
+    end = nn.Sigmoid() if squash else nn.Identity()
+    net = Root(bias, end, own_head=own_head).eval()
+    assert kinds_of(net, 16, "net").evaluation == ("sigmoid" if squash else "logits")
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize(
+    ("wrap", "names"),
+    [
+        (lambda head: head, {"weight", "bias"}),
+        (torch.nn.utils.weight_norm, {"weight_g", "weight_v", "bias"}),
+        (lambda head: nn.Sequential(nn.ReLU(), head, nn.Flatten()), {"1.weight", "1.bias"}),
+        (lambda head: nn.Sequential(head, nn.LayerNorm(4)), {"1.weight", "1.bias"}),
+        (
+            lambda head: nn.Sequential(nn.LayerNorm(8), nn.Flatten(0, 0), head).train(),
+            {"2.weight", "2.bias"},
+        ),
+    ],
+)
+def test_the_last_weights_that_an_image_meets_are_strained(
+    wrap: Callable[[nn.Module], nn.Module], names: set[str]
+) -> None:
+    head = nn.Linear(8, 4)
+    net = wrap(head)
+    found = strained(net, torch.randn(2, 8))
+    other = {
+        name
+        for (name, before), after in zip(net.named_parameters(), found.parameters(), strict=True)
+        if not torch.equal(before, after)
+    }
+    assert other == {name for name in names if net.get_parameter(name).any()}
 
 
 class Halves:
