@@ -11,11 +11,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 demo: $(VENV)/base.stamp
 	$(BIN)/edgekit demo --overwrite
 
-# In two parts: late in one long run a worker of pytest-xdist dies when a test starts a training
-# in a process of its own; in a fresh one all pass.
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --ignore=tests/training
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/training
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .

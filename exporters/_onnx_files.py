@@ -56,7 +56,8 @@ def external_files(path: Path) -> tuple[Path, ...]:
     What is no ONNX file names none; the runtime says what is wrong with it.
 
     Raises:
-        InputError: a name leads out of the file's folder, or cannot be that of a file.
+        InputError: a name leads out of the file's folder, or cannot be that of a file; or the file
+            of that name ends before the weights do.
     """
     try:
         found = path.stat()
@@ -64,7 +65,17 @@ def external_files(path: Path) -> tuple[Path, ...]:
         names = _names(path, identity)
     except OSError:
         return ()
-    return tuple(_place(path, name) for name in names)
+    places = []
+    for name, end in names:
+        places.append(_place(path, name))
+        with contextlib.suppress(OSError):  # whoever opens it says that it is missing
+            size = places[-1].stat().st_size
+            if size < end:
+                raise InputError(
+                    f"{places[-1]} has {size:,} bytes, and {path} has weights up to byte {end:,} "
+                    f"of it: it is cut short; copy it again"
+                )
+    return tuple(places)
 
 
 def _place(path: Path, name: str) -> Path:
@@ -89,8 +100,8 @@ def _place(path: Path, name: str) -> Path:
 
 
 @functools.lru_cache(maxsize=64)
-def _names(path: Path, identity: tuple[int, ...]) -> tuple[str, ...]:
-    """Names of external data; ``identity`` tells one state of the file from the next."""
+def _names(path: Path, identity: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
+    """Names of external data and where it ends; ``identity`` is of one state of the file."""
     with open_file(path) as file:
         try:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -102,7 +113,7 @@ def _names(path: Path, identity: tuple[int, ...]) -> tuple[str, ...]:
             walk = _Walk(path, data)
             with contextlib.suppress(ValueError):  # it is damaged: no runtime takes it either
                 walk.model()
-            return tuple(walk.names)
+            return tuple(walk.names.items())
 
 
 class _Field(NamedTuple):
@@ -118,12 +129,12 @@ class _Walk:
     """Goes over the messages of a model, whatever its nesting.
 
     Attributes:
-        names: of external data, each once, in order.
+        names: of external data, each once, in order, and the last byte that a tensor has there.
     """
 
     def __init__(self, path: Path, data: mmap.mmap) -> None:
         self._path, self._data, self._left = path, data, MOST_FIELDS
-        self.names: dict[str, None] = {}
+        self.names: dict[str, int] = {}
 
     def model(self) -> None:
         """Collects the names of the whole file.
@@ -167,10 +178,15 @@ class _Walk:
                 entries.append(field.span)
         if not external:
             return
+        about: dict[str, str] = {}
         for entry in entries:
             words = {f.number: f.span for f in self._fields([entry]) if f.kind == _BYTES}
-            if self._text(words.get(_KEY)) == _LOCATION.decode():
-                self.names.setdefault(self._text(words.get(_VALUE)))
+            about[self._text(words.get(_KEY))] = self._text(words.get(_VALUE))
+        name = about.get(_LOCATION.decode())
+        if name is not None:
+            numbers = [about.get(key, "0") for key in ("offset", "length")]
+            end = sum(int(text) for text in numbers if text.isdecimal() and len(text) < 20)
+            self.names[name] = max(end, self.names.get(name, 0))
 
     def _text(self, span: Span | None) -> str:
         return "" if span is None else self._data[slice(*span)].decode("utf-8", "backslashreplace")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.core import silent_import
+from exporters._openvino_core import core
 
 if TYPE_CHECKING:
     from edgekit.core import Array
@@ -100,7 +101,7 @@ def _shifts(graph: Any, layers: Sequence[_Layer], images: Sequence[Array]) -> li
         others = [i for i in range(len(own.get_output_shape(0))) if i != layer.axis]
         differences.append(ops.reduce_mean(difference, ops.constant(others), keep_dims=False))
     model = ov.Model([ops.result(d) for d in differences], probe.get_parameters(), "means")
-    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core(ov).compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     sums = [np.zeros(d.get_output_shape(0)) for d in differences]
     for image in images:
         found = compiled(image)
@@ -112,7 +113,7 @@ def _shifts(graph: Any, layers: Sequence[_Layer], images: Sequence[Array]) -> li
 def _constants(ports: Sequence[Any]) -> list[Array]:
     """Values of what depends on no input."""
     ov, ops = silent_import("openvino"), silent_import("openvino.opset13")
-    compiled = ov.Core().compile_model(
+    compiled = core(ov).compile_model(
         ov.Model([ops.result(port) for port in ports], [], "constants"), "CPU"
     )
     found = compiled([])

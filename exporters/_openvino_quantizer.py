@@ -10,6 +10,7 @@ import numpy as np
 from edgekit.core import Scheme, silent_import
 from edgekit.errors import ModelError
 from exporters._openvino_biases import correct_biases
+from exporters._openvino_core import core, signal_stack_kept
 
 if TYPE_CHECKING:
     from edgekit.core import Array
@@ -21,6 +22,7 @@ PERCENTILE = 1e-4
 """Share of values that ``percentile`` cuts off on each side."""
 
 
+@signal_stack_kept()
 def quantize(graph: Any, scheme: Scheme, images: Sequence[Array]) -> Any:
     """The network with weights and activations of 8 bits.
 
@@ -149,7 +151,7 @@ def with_integer_interface(graph: Any, images: Sequence[Array]) -> tuple[Any, di
         A new graph, and scale and zero point by name.
     """
     ov, ops = silent_import("openvino"), silent_import("openvino.opset13")
-    compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core(ov).compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     scores = [np.array(compiled(image)[0]) for image in images]
     notes = {
         "image": _affine(np.concatenate(list(images))),

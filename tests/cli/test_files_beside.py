@@ -70,6 +70,20 @@ def test_every_command_reads_all_files(laid: Laid, words: Words, run: CommandLin
         assert result.code == 0, (command, result.err)
 
 
+def test_a_file_that_is_cut_short_beside_it_is_named(
+    laid: Laid, words: Words, run: CommandLine
+) -> None:
+    path, beside = laid("onnx")
+    size = beside.stat().st_size
+    os.truncate(beside, size - 1)
+    contract_path(path).unlink()
+    for command in ("profile", "compare", "describe"):
+        result = run(*words(command, path))
+        assert result.code == 3, command
+        what = f"{beside} has {size - 1:,} bytes, and {path} has weights up to byte {size:,} of it"
+        assert f"{what}: it is cut short" in result.message
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_file_that_is_missing_beside_it_is_named(
     target: str, laid: Laid, words: Words, run: CommandLine

@@ -32,9 +32,6 @@ def _torchrun(
     )
 
 
-# A few seconds each, but a pytest-xdist worker that has run hundreds of tests dies when it starts
-# them, without a word; alone, or in a fresh worker, they pass.
-@pytest.mark.slow
 def test_two_processes_end_with_the_weights_that_one_gets(
     tmp_path: Path, package_env: dict[str, str]
 ) -> None:
@@ -53,7 +50,6 @@ def test_two_processes_end_with_the_weights_that_one_gets(
         torch.testing.assert_close(first["state"][name], tensor, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_a_run_of_two_processes_has_one_folder_and_speaks_once(
     tmp_path: Path, package_env: dict[str, str]
 ) -> None:
