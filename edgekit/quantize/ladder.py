@@ -15,6 +15,7 @@ from edgekit.contract import OpenArtifact
 from edgekit.core import Artifact, ImageSource, Quantizing, Rung, Scheme, Target
 from edgekit.data import open_source
 from edgekit.errors import DataError, EdgekitError, OutputError, UnavailableError
+from edgekit.foreign import explained
 from edgekit.inference import ArtifactClassifier, ModelClassifier, evaluate
 from edgekit.measure.profiling import profile
 from edgekit.measure.session import Effort
@@ -76,9 +77,11 @@ class HeldOut:
 
     def score(self, built: Built, target: Target) -> float:
         """Top-1 of a file."""
-        runner = target.open(built.path)
-        opened = OpenArtifact(built.path, built.artifact, target, runner)
-        return evaluate(ArtifactClassifier(opened), self.source, split=self.split).top1
+        told = f"{built.path.name} cannot be run by {target.runtime}: "
+        with explained(told.__add__):
+            runner = target.open(built.path)
+            opened = OpenArtifact(built.path, built.artifact, target, runner)
+            return evaluate(ArtifactClassifier(opened), self.source, split=self.split).top1
 
 
 def held_out(

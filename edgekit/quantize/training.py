@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from torch.nn.utils import parametrize
 
 from edgekit.data import open_source
 from edgekit.errors import DataError, ModelError
+from edgekit.foreign import explained
 from edgekit.models.copying import own_copy
 from edgekit.models.source import Model
 from edgekit.quantize.calibration import Calibration
@@ -69,7 +71,8 @@ def fine_tune(
     teacher = own_copy(model.module).eval()
     fit_for_training(teacher)
     student = own_copy(teacher).requires_grad_(True)
-    student = _quantized(student, calibration, model.words, limit)
+    with _running(model.words, "on the images of the calibration"):
+        student = _quantized(student, calibration, model.words, limit)
     images = open_splits(source, ["train"], facts, lambda done, of: None)["train"]
     batches = Batches(len(images), min(BATCH, len(images)), seed)
     loader = Loader(images, batches, torch.device("cpu"))
@@ -84,20 +87,26 @@ def fine_tune(
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * done)) / 2
             pixels = augment(pixels, (seed, epoch, step), flip=source.flippable, crop=True)
             inputs = normalize(pixels, facts)
-            with torch.no_grad():
-                wanted = teacher(inputs)
+            when = f"at step {epoch * len(batches) + step + 1} of {steps}"
             kind = model.scores or "logits"
-            loss = divergence(student(inputs), wanted, (kind, kind))
+            with _running(model.words, when):
+                with torch.no_grad():
+                    wanted = teacher(inputs)
+                loss = divergence(student(inputs), wanted, (kind, kind))
             if not torch.isfinite(loss):
-                number = epoch * len(batches) + step + 1
                 raise ModelError(
-                    f"the training for integers diverges at step {number} of {steps}: the loss is "
-                    f"{float(loss)}"
+                    f"the training for integers diverges {when}: the loss is {float(loss)}"
                 )
             optimizer.zero_grad()
-            torch.autograd.backward(loss)
+            with _running(model.words, when):
+                torch.autograd.backward(loss)
             optimizer.step()
     return dataclasses.replace(model, module=_with_weights_of(student, model.module))
+
+
+def _running(words: str, when: str) -> AbstractContextManager[None]:
+    """A block that runs the network, whose code may raise anything."""
+    return explained(lambda reason: f"'{words}' fails {when} while trained for integers: {reason}")
 
 
 class _RoundedWeight(nn.Module):

@@ -14,6 +14,7 @@ from small_networks import network
 
 from edgekit import registry
 from edgekit.core import reason
+from edgekit.quantize import ladder, training
 
 TARGETS = ("onnx", "openvino", "tflite")
 
@@ -140,13 +141,14 @@ class Fails(nn.Module):
         steps = x.shape[0] > 2 and self.training and torch.is_grad_enabled()
         if FORWARD:
             raise RAISED
-        return Backward.apply(x)
+        return Backward.apply(x) if torch.is_grad_enabled() else x
 
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
         self.first, self.norm = nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8)
+        self.norm.running_mean += 0.1  # it is trained, by its looks
         self.inner, self.scores = Fails(), nn.Linear(8, 4)
 
     def forward(self, x):
@@ -241,15 +243,38 @@ def test_quantizers_that_raise(
     assert not list(Path().glob("*.onnx*"))
 
 
+QAT = {
+    "at step 1": ("torch.is_grad_enabled() and x.requires_grad and x.shape[0] > 2", "False"),
+    "at step 1 ": ("False", "True"),
+    "on the images of the calibration": ("False", "False"),
+}
+
+
+@pytest.mark.parametrize(("error", "when"), zip(ERRORS, QAT, strict=True))
 def test_a_network_that_raises_while_it_is_trained_for_integers(
-    run: CommandLine, module: Callable[[str], str]
+    error: str,
+    when: str,
+    run: CommandLine,
+    module: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    words = own(module, "KeyError(0)", "torch.is_grad_enabled() and x.shape[0] == 64")
+    """No other file is good enough here, so that it comes to the training, the last rung."""
+    monkeypatch.setattr(ladder.HeldOut, "score", lambda *_: 0.0)
+    monkeypatch.setattr(ladder, "_latency_ms", lambda _: None)
+    monkeypatch.setattr(ladder, "FLOAT_LAYERS", ())
+    raised = eval(ERRORS[error])
+    if "calibration" in when:
+        monkeypatch.setattr(training._RoundedInput, "__call__", raising(raised))
+    words = own(module, ERRORS[error], *QAT[when])
     more = ("-t", "onnx", "-p", "int8", "--max-drop", 0.01, "--qat-epochs", 1)
     line = ("--resolution", 16, "--data", "synthetic", "--calibration", "synthetic")
-    result = run("export", words, *line, *more, "--calibration-images", 16)
-    assert result.code in (0, 3, 4), result.err
-    assert "a fault of edgekit" not in result.err
+    result = run("export", words, *line, *more, "--calibration-images", 16, "--json")
+    assert result.code == 4, result.err
+    (entry,) = result.json["rejected"]
+    last = entry["ladder"][-1]
+    assert last["name"] == "quantization-aware training"
+    for told_of in (reason(raised), f"'{words}' fails {when.strip()}", "trained for integers"):
+        assert told_of in last["error"]
 
 
 @pytest.mark.parametrize("target", TARGETS)
