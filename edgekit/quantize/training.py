@@ -14,18 +14,27 @@ import dataclasses
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from edgekit.data import open_source
+from edgekit.data.finite import check_finite
 from edgekit.errors import DataError, ModelError
 from edgekit.foreign import explained
 from edgekit.models.copying import own_copy
 from edgekit.models.source import Model
 from edgekit.quantize.calibration import Calibration
-from edgekit.training.images import Batches, Loader, augment, normalize, open_splits
+from edgekit.training.images import (
+    Batches,
+    Loader,
+    augment,
+    changed_image,
+    normalize,
+    open_splits,
+)
 from edgekit.training.layout import fit_for_training
 from edgekit.training.losses import divergence
 
@@ -94,6 +103,8 @@ def fine_tune(
                     wanted = teacher(inputs)
                 loss = divergence(student(inputs), wanted, (kind, kind))
             if not torch.isfinite(loss):
+                name = partial(changed_image, batches.step(step))
+                check_finite(wanted.numpy(), f"'{model.words}'", name)
                 raise ModelError(
                     f"the training for integers diverges {when}: the loss is {float(loss)}"
                 )

@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from edgekit.core import ImageSource, Preprocessing
 from edgekit.data.finite import check_finite
 from edgekit.errors import DataError, ModelError
-from edgekit.training.images import Batches, Loader, augment, normalize, open_splits
+from edgekit.training.images import (
+    Batches,
+    Loader,
+    augment,
+    changed_image,
+    normalize,
+    open_splits,
+)
 from edgekit.training.layout import fit_for_training
 from edgekit.training.losses import Kinds, class_logits, divergence, label_loss
 
@@ -75,10 +82,13 @@ class Learner:
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of one epoch, in its own order: pixels and labels."""
-        train = self._images["train"]
-        batches = Batches(len(train), min(BATCH, len(train)), self._seed)
+        yield from Loader(self._images["train"], self._order(epoch), torch.device("cpu"))
+
+    def _order(self, epoch: int) -> Batches:
+        count = len(self._images["train"])
+        batches = Batches(count, min(BATCH, count), self._seed)
         batches.epoch = epoch
-        yield from Loader(train, batches, torch.device("cpu"))
+        return batches
 
     def inputs(self, pixels: Tensor) -> Tensor:
         """Pixels as the network takes them."""
@@ -115,7 +125,7 @@ class Learner:
         done = 0
         torch.manual_seed(self._seed)
         while done < steps:
-            for pixels, labels in self.batches(epoch):
+            for step, (pixels, labels) in enumerate(self.batches(epoch)):
                 if done == steps:
                     break
                 share = done / steps
@@ -123,6 +133,7 @@ class Learner:
                 pixels = augment(pixels, (self._seed, epoch, done), flip=self._flip, crop=True)
                 loss = self._loss(module, self.inputs(pixels), labels)
                 if not torch.isfinite(loss):
+                    self._check_teacher(pixels, self._order(epoch).step(step))
                     raise ModelError(
                         f"the training of a candidate diverges at step {done + 1} of {steps}: the "
                         f"loss is {float(loss)}"
@@ -143,6 +154,13 @@ class Learner:
         with torch.no_grad():
             wanted = self._teacher(images)
         return (loss + divergence(scores, wanted, (kind, self.kinds.evaluation))) / 2
+
+    @torch.no_grad()
+    def _check_teacher(self, pixels: Tensor, indices: Sequence[int]) -> None:
+        """Tells a fault of the network that is learned from from those of a candidate."""
+        if self._teacher is not None:
+            wanted = self._teacher(self.inputs(pixels)).numpy()
+            check_finite(wanted, "the network that is searched", partial(changed_image, indices))
 
     @torch.no_grad()
     def score(self, module: nn.Module, *, thorough: bool = False) -> tuple[float, float]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from edgekit.core import Preprocessing, class_count
+from edgekit.data.finite import check_finite
 from edgekit.errors import CheckpointError, ModelError, UsageError
 from edgekit.foreign import explained
 from edgekit.models.adapted import is_adapted
@@ -43,6 +45,18 @@ class Teacher:
         with explained(told.__add__), torch.no_grad():
             scores: Tensor = self.module(normalize(pixels, self.preprocessing))
         return scores
+
+    def check(self, pixels: Tensor, name: Callable[[int], str]) -> None:
+        """Refuses a teacher that gives no numbers for some images, as no loss can be made of them.
+
+        Args:
+            pixels: see `scores`.
+            name: names the image of a row.
+
+        Raises:
+            ModelError: as said.
+        """
+        check_finite(self.scores(pixels).cpu().numpy(), f"teacher '{self._words}'", name)
 
     def loss(self, scores: Tensor, pixels: Tensor, kind: str = "logits") -> Tensor:
         """Divergence of the softened probabilities from the teacher's, times temperature squared.

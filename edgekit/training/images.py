@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -120,6 +121,10 @@ class Batches(Sampler[list[int]]):
         """Images in a batch, of all processes together."""
         return self.images // self.count + (step < self.images % self.count)
 
+    def step(self, number: int) -> list[int]:
+        """The batch of a step of the epoch, counted from 0."""
+        return next(itertools.islice(self, number, None))
+
     def __iter__(self) -> Iterator[list[int]]:
         rank, processes = self.share
         order = np.arange(self.all)
@@ -227,6 +232,11 @@ def augment(pixels: Tensor, seed: Sequence[int], *, flip: bool, crop: bool) -> T
         torch.from_numpy(columns.copy()).view(n, 1, side),
     )
     return pixels[tuple(index.to(pixels.device) for index in where)]
+
+
+def changed_image(indices: Sequence[int], row: int) -> str:
+    """Names an image of a batch of `Batches` in a message."""
+    return f"image {indices[row]} of split 'train', as it is augmented"
 
 
 def normalize(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:

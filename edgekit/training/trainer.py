@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,15 @@ from edgekit.errors import ModelError
 from edgekit.foreign import explained
 from edgekit.training import processes
 from edgekit.training.distillation import Teacher
-from edgekit.training.images import Batch, Batches, Loader, SplitImages, augment, normalize
+from edgekit.training.images import (
+    Batch,
+    Batches,
+    Loader,
+    SplitImages,
+    augment,
+    changed_image,
+    normalize,
+)
 from edgekit.training.initial import torch_seed
 from edgekit.training.layout import fit_for_training
 from edgekit.training.losses import Kinds, class_logits, kinds_of, label_loss
@@ -83,6 +92,7 @@ class Trainer:
         self.batches = Batches(
             len(train), options.batch_size, options.seed, share=processes.share()
         )
+        self.images = train
         self.loader = Loader(train, self.batches, self.device)
         steps = self.steps = options.epochs * len(self.batches)
         side = plan.preprocessing.crop
@@ -160,12 +170,12 @@ class Trainer:
         lr, unchecked = 0.0, list[Tensor]()
         for step, (pixels, labels) in enumerate(self.loader):
             lr = self.schedule.get_last_lr()[0]
-            scores, targets = self._step(pixels, labels, epoch, step)
+            scores, targets, minimized = self._step(pixels, labels, epoch, step)
             loss = label_loss(scores, targets, self.kinds.training)
             loss_sum += loss * len(labels)
             main = targets if targets.ndim == 1 else targets.argmax(1)
             correct += (class_logits(scores, self.kinds.training).argmax(1) == main).sum()
-            unchecked.append(loss)
+            unchecked.append(minimized)
             if step % _REPORT_EVERY == 0 or step + 1 == len(self.batches):
                 self._check_steps(unchecked, done + step + 1)
                 unchecked.clear()
@@ -173,14 +183,16 @@ class Trainer:
         loss_sum, correct = self.accelerator.reduce((loss_sum, correct), "sum")
         return self._finite(float(loss_sum), f"in epoch {epoch + 1}"), int(correct), lr
 
-    def _step(self, pixels: Tensor, labels: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """Trains on a batch; gives its scores and targets."""
+    def _step(
+        self, pixels: Tensor, labels: Tensor, epoch: int, step: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Trains on a batch; gives its scores, its targets, and what was made smaller."""
         where = (self.options.seed, epoch, step)
         pixels, targets = self._augmented(pixels, labels, where)
         torch.manual_seed(torch_seed(*where, _DROPOUT, *self._process()))
         parts = self.options.accumulate
         size = self.batches.size(step)
-        found = []
+        found, minimized = [], torch.zeros((), device=self.device)
         for i, (images, wanted) in enumerate(
             zip(pixels.tensor_split(parts), targets.tensor_split(parts), strict=True)
         ):
@@ -194,11 +206,12 @@ class Trainer:
                 with self._running(f"at step {epoch * len(self.batches) + step + 1}"):
                     self.accelerator.backward(loss * share)
             found.append(scores.detach())
+            minimized += loss.detach() * share
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
         self.average.update_parameters(self.network)
-        return torch.cat(found), targets
+        return torch.cat(found), targets, minimized
 
     def _augmented(
         self, pixels: Tensor, labels: Tensor, where: tuple[int, ...]
@@ -271,9 +284,22 @@ class Trainer:
         return explained(lambda reason: f"'{self.words}' fails {when}: {reason}")
 
     def _check_steps(self, losses: Sequence[Tensor], last: int) -> None:
-        """Names the first of the steps up to ``last`` whose loss is not finite."""
+        """Names the first of the steps up to ``last`` whose loss is not finite, or its teacher."""
         for step, loss in enumerate(torch.stack(tuple(losses)).tolist(), last - len(losses) + 1):
+            if not math.isfinite(loss):
+                self._check_teacher(step)
             self._finite(loss, f"at step {step} of {self.steps}")
+
+    def _check_teacher(self, step: int) -> None:
+        """Shows the teacher the images of a step again, to tell its faults from the network's."""
+        if self.teacher is None:
+            return
+        epoch, number = divmod(step - 1, len(self.batches))
+        self.batches.epoch = epoch
+        indices = self.batches.step(number)
+        pixels, labels = (part.to(self.device) for part in self.images.fetch(indices))
+        pixels, _ = self._augmented(pixels, labels, (self.options.seed, epoch, number))
+        self.teacher.check(pixels, partial(changed_image, indices))
 
     def _check_scores(self, scores: Tensor, first: int) -> None:
         """Of an evaluation: a loss can be finite where scores are not."""

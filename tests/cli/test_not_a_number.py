@@ -13,6 +13,7 @@ from PIL import Image
 from small_networks import network
 
 from edgekit import registry
+from edgekit.data import open_source
 
 # Of a dark image that is the logarithm of a negative number; of noise it is not.
 DARK = (
@@ -107,3 +108,20 @@ def test_a_training_that_diverges_says_at_which_step(run: CommandLine) -> None:
     result = run(*line, "--lr", 1e30, "--optimizer", "sgd", "-o", "run", "--threads", 1)
     assert result.code == 3
     assert re.search(r"the training diverged at step \d+ of \d+: the loss is", result.message)
+
+
+def test_a_teacher_that_gives_none_is_named_with_the_image(
+    run: CommandLine, module: Callable[[str], str], folder: Path
+) -> None:
+    words = f"{module(DARK)}:Net"
+    line = ["train", "mobilenetv1@0.25", "--data", folder, "--resolution", 32, "--teacher", words]
+    for more in ([], ["--accumulate", 2]):
+        result = run(*line, "--epochs", 1, "--threads", 1, "-o", f"run{len(more)}", *more)
+        assert result.code == 3
+        told = re.search(
+            rf"teacher '{words}' gives -?nan for image (\d+) of split 'train', as it is augmented, "
+            rf"output 0",
+            result.message,
+        )
+        assert told, result.message
+        assert open_source(str(folder)).label("train", int(told[1])) == 1

@@ -77,3 +77,23 @@ def test_what_cannot_be_trained_is_refused(model: Model, calibration: Calibratio
     flat = dataclasses.replace(model, module=nn.Sequential(nn.Flatten(), nn.Softmax(1)))
     with pytest.raises(ModelError, match=r"expected torch\.nn\.Conv2d or torch\.nn\.Linear"):
         fine_tune(flat, "digits", calibration, epochs=1)
+
+
+class Dark(nn.Module):
+    """Gives numbers for images without a bright pixel only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 10, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.conv(x).mean((2, 3))
+        return scores + torch.log(0.5 - x.amax((1, 2, 3)))[:, None]
+
+
+def test_a_network_that_gives_no_numbers_is_named(model: Model, calibration: Calibration) -> None:
+    dark = dataclasses.replace(model, module=Dark(), words="mine:dark")
+    black = dataclasses.replace(calibration, images=calibration.images * 0)
+    with pytest.raises(ModelError, match="'mine:dark' gives nan for image") as told:
+        fine_tune(dark, "digits", black, epochs=1)
+    assert "of split 'train', as it is augmented, output 0" in str(told.value)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from torch import Tensor, nn
 
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
+from edgekit.errors import ModelError
 from edgekit.models import build, find_spec
 from edgekit.search.learning import SELECTION, Learner
 
@@ -22,3 +25,24 @@ def test_scores_are_of_a_part_of_the_split_or_of_all() -> None:
     assert round(7 * top1, 9).is_integer()
     top1, _ = every.score(module)
     assert round(count * top1, 9).is_integer()
+
+
+class Dark(nn.Module):
+    """Gives numbers for images without a bright pixel only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 10, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.conv(x).mean((2, 3))
+        return scores + torch.log(0.5 - x.amax((1, 2, 3)))[:, None]
+
+
+def test_a_network_that_is_learned_from_and_gives_no_numbers_is_named() -> None:
+    source = open_source("digits")
+    learner = Learner(source, for_source(source, 32), 0, Dark())
+    net = build(find_spec("mobilenetv1@0.25", classes=10, resolution=32))
+    told = "the network that is searched gives nan for image .* of split 'train', as it is aug"
+    with pytest.raises(ModelError, match=told):
+        learner.tune(net, 2, 1e-3)
