@@ -97,17 +97,30 @@ def _given(path: Path, inputs: Inputs, shapes: Shapes) -> dict[str, tuple[int, .
         if len(shape) != len(sizes) and not open_rank:
             raise InputError(
                 f"{path}: --input-shape {text} has {len(shape)} sizes, and input '{shown(name)}' "
-                f"has {len(sizes)} ({_words(sizes)})"
+                f"has {len(sizes)} ({_words(sizes)}){_for_this(path, name, sizes, shape)}"
             )
         if not open_rank and not all(map(_fits, sizes, shape)):
             only_first = all(map(_fits, sizes[1:], shape[1:]))
             raise InputError(
                 f"{path}: --input-shape {text} does not fit input '{shown(name)}', which is "
                 f"{_words(sizes)}: only sizes that the file leaves open can be chosen"
-                + (f"; for another batch, give --batch {shape[0]} instead" if only_first else "")
+                + (
+                    f"; for another batch, give --batch {shape[0]} instead"
+                    if only_first
+                    else _for_this(path, name, sizes, shape)
+                )
             )
         found[name] = shape
     return found
+
+
+def _for_this(path: Path, name: str, sizes: Sequence[Size], given: Sequence[int]) -> str:
+    """How to give a shape to one of several files, whose inputs may differ in what comes last."""
+    other = [given[0], *given[2:], given[1]] if len(given) == 4 else []
+    back = [given[0], given[3], *given[1:3]] if len(given) == 4 else []
+    fitting = [turned for turned in (other, back) if turned and all(map(_fits, sizes, turned))]
+    shape = ",".join(map(str, fitting[0])) if fitting else _example(sizes)
+    return f"; for this file alone: --input-shape {path}:{shown(name)}={shape}"
 
 
 def _fits(size: Size, given: int) -> bool:

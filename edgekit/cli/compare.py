@@ -96,7 +96,10 @@ def _subjects(
                 f"--torch {setup.modes}: '{words}' is an exported file, and --torch goes with "
                 f"networks only: expected one value, for the other one"
             )
-    return setup.subject(a, threads[0], modes[0]), setup.subject(b, threads[-1], modes[-1])
+    return (
+        setup.subject(a, threads[0], modes[0], (a, b)),
+        setup.subject(b, threads[-1], modes[-1], (a, b)),
+    )
 
 
 def show(result: Comparison) -> None:

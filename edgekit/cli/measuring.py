@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from edgekit.cli import console
+from edgekit.cli.input_shapes import shapes_of
 from edgekit.cli.options import Number, names, overwrite_option, resolution_option, weights_option
 from edgekit.errors import UnavailableError, UsageError
 
@@ -79,14 +78,19 @@ class Setup:
                     f"which has its own: leave it out{other if name == 'resolution' else ''}"
                 )
 
-    def subject(self, words: str, threads: int, mode: str) -> Subject:
-        """A subject; ``mode`` and the like go with networks only."""
+    def subject(self, words: str, threads: int, mode: str, sources: Sequence[str]) -> Subject:
+        """A subject; ``mode`` and the like go with networks only.
+
+        Args:
+            sources: all that are measured, ``words`` among them.
+        """
         from edgekit.contract import is_artifact
         from edgekit.measure.subjects import Subject, batch_of
 
         weights = None if self.weights is None else str(self.weights)
         if is_artifact(words):
-            shapes = shapes_of(self.input_shape)
+            files = [source for source in sources if is_artifact(source)]
+            shapes = shapes_of(self.input_shape, words, files)
             batch = batch_of(shapes) if shapes and not given("batch") else self.batch
             return Subject(words, threads, batch, processor=self.processor, shapes=shapes)
         return Subject(words, threads, self.batch, weights, self.resolution, mode, self.processor)
@@ -143,7 +147,7 @@ def measuring_options(
         click.option(
             "--input-shape",
             multiple=True,
-            metavar="[NAME=]N,N,...",
+            metavar="[FILE:][NAME=]N,N,...",
             help="Sizes of an input for which a file leaves them open.",
         ),
         click.option(
@@ -217,40 +221,6 @@ def thread_counts(text: str | None, device: DeviceProfile) -> list[int]:
     if not counts:
         raise UsageError(f"--threads '{text}': expected a number from 1 to {cores}, as in 1,2")
     return list(dict.fromkeys(counts))
-
-
-LARGEST_INPUT = 2**28
-"""Most numbers of an input: 1 GiB in float32."""
-
-
-def shapes_of(texts: Sequence[str]) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Shapes of ``--input-shape`` by the name of the input; an empty one where none is said.
-
-    Raises:
-        UsageError: one is no list of sizes, or an input has two.
-    """
-    found: dict[str, tuple[int, ...]] = {}
-    for text in texts:
-        name, told, sizes = text.rpartition("=")
-        words = [word.strip() for word in sizes.split(",")]
-        if bool(told) != bool(name) or not all(re.fullmatch("[0-9]{1,10}", w) for w in words):
-            raise UsageError(
-                f"--input-shape {text}: expected whole numbers between commas, as in 1,3,224,224, "
-                f"behind the name of an input and '=' where a file has several"
-            )
-        shape = tuple(map(int, words))
-        if not all(shape):
-            raise UsageError(f"--input-shape {text}: expected sizes from 1 on")
-        if math.prod(shape) > LARGEST_INPUT:
-            raise UsageError(
-                f"--input-shape {text}: {math.prod(shape):,} numbers, expected at most "
-                f"{LARGEST_INPUT:,}"
-            )
-        if name in found or (found and "" in (name, *found)):
-            what = f"'{name}' twice" if name in found else "an input without its name beside others"
-            raise UsageError(f"--input-shape {text} gives {what}: expected one shape for each")
-        found[name] = shape
-    return tuple(found.items())
 
 
 def modes_of(text: str) -> list[str]:

@@ -135,7 +135,7 @@ def _subjects(
     threads = measuring.thread_counts(setup.threads, device)
     modes = measuring.modes_of(setup.modes)
     made = [
-        setup.subject(words, count, mode)
+        setup.subject(words, count, mode, sources)
         for words in sources
         for mode in modes
         for count in threads

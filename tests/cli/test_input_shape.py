@@ -87,6 +87,43 @@ def test_names_belong_to_the_files_that_have_them(run: CommandLine, tmp_path: Pa
     assert [entry["batch"] for entry in found.json["measurements"]] == [1, 1]
 
 
+def two_layouts(folder: Path) -> tuple[Path, Path]:
+    """Channels first in one file and last in the other; the input has one name."""
+    last: list[int | str] = ["N", "H", "W", 3]
+    return foreign_files.write("onnx", folder, OPEN), foreign_files.write("tflite", folder, last)
+
+
+@pytest.mark.parametrize(
+    ("command", "shapes"),
+    [
+        ("profile", ("image=1,3,8,12", "doubling.tflite:image=1,8,12,3")),
+        ("compare", ("doubling.tflite:1,8,12,3", "1,3,8,12")),
+        ("profile", ("PATH:1,8,12,3", "doubling.onnx:image=1,3,8,12")),
+    ],
+)
+def test_files_with_one_name_in_two_layouts_get_a_shape_each(
+    command: str, shapes: tuple[str, ...], run: CommandLine, tmp_path: Path
+) -> None:
+    first, last = two_layouts(tmp_path)
+    words = [w for s in shapes for w in ("--input-shape", s.replace("PATH", str(last)))]
+    found = run(command, first, last, *words, *SHORT, "-o", "samples.json")
+    assert found.code == 0, found.err
+    inputs = [m.input for m in load_saved(tmp_path / "samples.json")]
+    assert inputs == ["1x3x8x12 float32", "1x8x12x3 float32"]
+
+
+@pytest.mark.parametrize("command", ["profile", "compare"])
+def test_a_shape_in_the_order_of_another_file_is_refused_with_the_way_out(
+    command: str, run: CommandLine, tmp_path: Path
+) -> None:
+    files = two_layouts(tmp_path)
+    shape = ("--input-shape", "image=1,3,8,12")
+    found = run(command, *files, *shape, *SHORT)
+    assert found.code == 3, found.err
+    way = f"for this file alone: --input-shape {files[1]}:image=1,8,12,3"
+    assert found.message.endswith(way)
+
+
 Asked = Callable[..., Result]
 
 
@@ -120,6 +157,9 @@ def asked(request: pytest.FixtureRequest, run: CommandLine) -> Asked:
         (["1,3,100000,100000"], "30,000,000,000 numbers, expected at most 268,435,456"),
         (["image=1,3,8,8", "image=1,3,9,9"], "gives 'image' twice: expected one shape for each"),
         (["1,3,8,8", "1,3,8,8"], "gives '' twice"),
+        (["doubling.onnx:1x3"], "expected whole numbers between commas"),
+        (["doubling.onnx:=1,3,8,8"], "expected whole numbers between commas"),
+        (["doubling.onnx:a=1,3,8,8", "doubling.onnx:a=1,3,9,9"], "gives 'a' twice"),
         (["image=1,3,8,8", "1,3,9,9"], "gives an input without its name beside others"),
     ],
 )

@@ -1,0 +1,75 @@
+"""``--input-shape``: shapes of inputs whose sizes files leave open."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekit.errors import UsageError
+
+LARGEST_INPUT = 2**28
+"""Most numbers of an input: 1 GiB in float32."""
+
+Shapes = dict[str, tuple[int, ...]]
+"""By the name of the input; an empty one where none is said."""
+
+
+def shapes_of(
+    texts: Sequence[str], words: str, files: Sequence[str]
+) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Shapes that are for the inputs of a file, by name; an empty one where none is said.
+
+    One for this file counts more than one for all: files may have an input of one name, and differ
+    in the order of its sizes.
+
+    Args:
+        texts: as they were typed, ``[FILE:][NAME=]N,N,...``.
+        words: the file.
+        files: all that were named.
+
+    Raises:
+        UsageError: one is no list of sizes, or an input has two.
+    """
+    found: dict[str, Shapes] = {}
+    for text in texts:
+        file, rest = _split(text, files)
+        name, shape = _parsed(text, rest)
+        known = found.setdefault(file, {})
+        if name in known or (known and "" in (name, *known)):
+            what = f"'{name}' twice" if name in known else "an input without its name beside others"
+            raise UsageError(f"--input-shape {text} gives {what}: expected one shape for each")
+        known[name] = shape
+    own = found.get(words) or found.get(Path(words).name) or {}
+    general = found.get("", {})
+    if own and "" in {**general, **own}:
+        return tuple(own.items())
+    return tuple({**general, **own}.items())
+
+
+def _split(text: str, files: Sequence[str]) -> tuple[str, str]:
+    """The file that a text begins with, '' where there is none, and the rest."""
+    names = {*files, *(Path(file).name for file in files)}
+    file = max((name for name in names if text.startswith(f"{name}:")), key=len, default=None)
+    return ("", text) if file is None else (file, text[len(file) + 1 :])
+
+
+def _parsed(text: str, rest: str) -> tuple[str, tuple[int, ...]]:
+    name, told, sizes = rest.rpartition("=")
+    words = [word.strip() for word in sizes.split(",")]
+    if bool(told) != bool(name) or not all(re.fullmatch("[0-9]{1,10}", w) for w in words):
+        raise UsageError(
+            f"--input-shape {text}: expected whole numbers between commas, as in 1,3,224,224, "
+            f"behind the name of an input and '=' where a file has several, and behind FILE: "
+            f"where it is for one of several files"
+        )
+    shape = tuple(map(int, words))
+    if not all(shape):
+        raise UsageError(f"--input-shape {text}: expected sizes from 1 on")
+    if math.prod(shape) > LARGEST_INPUT:
+        raise UsageError(
+            f"--input-shape {text}: {math.prod(shape):,} numbers, expected at most "
+            f"{LARGEST_INPUT:,}"
+        )
+    return name, shape
