@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sqlite3
 import stat
 import zlib
 from io import BufferedReader
@@ -118,24 +117,6 @@ def inflate(content: bytes, most_bytes: int = LARGEST_NOTE) -> bytes:
     if not inflater.eof:
         raise ValueError("it cannot be inflated (its end is missing)")
     return found
-
-
-def connect_database(
-    path: str, most_bytes: int = LARGEST_NOTE, *, uri: bool = False, busy_s: float = 5.0
-) -> sqlite3.Connection:
-    """Opens a file of SQLite without transactions of Python's own.
-
-    Args:
-        path: or, with ``uri``, an address of it.
-        most_bytes: of a field; one that has more raises `sqlite3.DataError` when it is read.
-        busy_s: how long other processes that write to it are waited for.
-
-    Raises:
-        sqlite3.Error: it cannot be opened.
-    """
-    connection = sqlite3.connect(path, busy_s, isolation_level=None, uri=uri)
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, most_bytes)
-    return connection
 
 
 def parse_json(text: str | bytes, *, deepest: int = DEEPEST) -> Any:

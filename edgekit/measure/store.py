@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core import Measurement, from_json, to_json
-from edgekit.core.reading import LARGEST_RESULTS, connect_database, parse_json, read_text
+from edgekit.core.database import Database, connect_database
+from edgekit.core.reading import LARGEST_RESULTS, parse_json, read_text
 from edgekit.errors import InputError, OutputError
 from edgekit.measure.encoding import decode, encode
 from edgekit.measure.plausible import check_numbers, started_at
@@ -174,7 +175,7 @@ class Store:
         ):
             if self._version(connection) == 0:
                 return
-            for (number,) in connection.execute(order):
+            for (number,) in connection.rows(order):
                 if left == 0:
                     return
                 try:
@@ -194,11 +195,11 @@ class Store:
                     left = None if left is None else left - 1
                     yield number, found
 
-    def _connect(self, mode: str) -> sqlite3.Connection:
+    def _connect(self, mode: str) -> Database:
         uri = f"{self.path.absolute().as_uri()}?mode={mode}"
         return connect_database(uri, LARGEST_RESULTS, uri=True, busy_s=self._busy_s)
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
+    def _prepare(self, connection: Database) -> None:
         """Makes the tables in a new file."""
         if self._version(connection) != 0:
             return
@@ -214,7 +215,7 @@ class Store:
         with suppress(sqlite3.OperationalError):
             connection.execute("PRAGMA journal_mode = WAL")
 
-    def _version(self, connection: sqlite3.Connection) -> int:
+    def _version(self, connection: Database) -> int:
         """The schema of a file, 0 for an empty one.
 
         Raises:
@@ -236,6 +237,7 @@ class Store:
                 f"{self.path} was written by a newer edgekit (schema {version}, this one knows "
                 f"{SCHEMA}): update edgekit, or name another folder with EDGEKIT_HOME"
             )
+        connection.check_tables(_TABLES)
         return int(version)
 
     @contextmanager

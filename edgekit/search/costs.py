@@ -12,15 +12,15 @@ import math
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
 from edgekit.core import ModelSpec, Scheme, Target, canonical_json, to_json
-from edgekit.core.reading import connect_database
-from edgekit.errors import ModelError, OutputError, UnavailableError
+from edgekit.core.database import connect_database
+from edgekit.errors import InputError, ModelError, OutputError, UnavailableError
 from edgekit.foreign import explained
 from edgekit.lowering import lower
 from edgekit.models import family_of
@@ -245,6 +245,13 @@ def _write_module(
         target.export(lowered, example, path, scheme, ranges)
 
 
+_TABLE = """
+CREATE TABLE IF NOT EXISTS parts (
+    conditions TEXT, part TEXT, name TEXT, shape TEXT, latency_ms REAL,
+    PRIMARY KEY (conditions, part));
+"""
+
+
 class CostTable:
     """Times of parts on disk, by what they depend on; safe with several processes.
 
@@ -258,10 +265,8 @@ class CostTable:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = connect_database(str(path), busy_s=30)
-            self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS parts (conditions TEXT, part TEXT, name TEXT, "
-                "shape TEXT, latency_ms REAL, PRIMARY KEY (conditions, part))"
-            )
+            self._connection.check_tables(_TABLE)
+            self._connection.execute(_TABLE)
         except (OSError, sqlite3.Error) as error:
             raise UnavailableError(
                 f"{path} cannot hold the times of parts ({error}): name another folder with "
@@ -270,11 +275,16 @@ class CostTable:
 
     def get(self, part: str) -> float | None:
         """Milliseconds; ``None`` where they are not known."""
-        row = self._execute(
+        rows = self._execute(
             "SELECT latency_ms FROM parts WHERE conditions = ? AND part = ?",
             (self.conditions, part),
-        ).fetchone()
-        return None if row is None else float(row[0])
+        )
+        if not rows:
+            return None
+        ((found,),) = rows
+        if not isinstance(found, float) or not 0 <= found < math.inf:
+            raise InputError(f"{self._path} is damaged: a part takes {found!r} ms; remove the file")
+        return found
 
     def put(self, part: Part, latency_ms: float) -> None:
         """Keeps a time; the first one stays."""
@@ -284,9 +294,10 @@ class CostTable:
             (self.conditions, part.key, part.name, shape, latency_ms),
         )
 
-    def _execute(self, words: str, values: tuple[object, ...]) -> sqlite3.Cursor:
+    def _execute(self, words: str, values: tuple[object, ...]) -> list[Any]:
+        """All rows that a statement gives."""
         try:
-            return self._connection.execute(words, values)
+            return self._connection.rows(words, values)
         except sqlite3.Error as error:
             raise OutputError(
                 f"{self._path} cannot hold the times of parts ({error}): is the disk full? Name "

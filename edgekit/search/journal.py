@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.contract import digest
-from edgekit.core.reading import UnfitFile, check_file, connect_database, parse_json
+from edgekit.core.database import connect_database
+from edgekit.core.reading import UnfitFile, check_file, parse_json
 from edgekit.errors import EdgekitError, InputError, OutputError, UsageError
 
 _TABLES = """
@@ -97,6 +98,7 @@ class Journal:
             if path.exists():
                 check_file(path)
             self._connection = connect_database(str(path))
+            self._connection.check_tables(_TABLES)
             self._connection.executescript(_TABLES)
             self._compare(path, facts)
             self._check_files()
@@ -142,7 +144,7 @@ class Journal:
             )
 
     def _compare(self, path: Path, facts: Mapping[str, str]) -> None:
-        known = dict(self._connection.execute("SELECT name, value FROM facts").fetchall())
+        known = dict(self._connection.rows("SELECT name, value FROM facts"))
         if not known:
             left = [p.name for p in path.parent.iterdir() if _is_of_search(p)]
             if left:
@@ -222,7 +224,7 @@ class Journal:
     def _parsed(self, text: str) -> dict[str, Any]:
         try:
             record = parse_json(text)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:  # a column takes numbers for texts, too
             raise InputError(f"{self._path} is damaged ({error}): {_ADVICE}") from error
         if not isinstance(record, dict):
             raise InputError(f"{self._path} is damaged (a record is no object): {_ADVICE}")
@@ -258,8 +260,8 @@ class Journal:
     def _execute(self, words: str, values: tuple[object, ...] = ()) -> list[Any]:
         """All rows that a statement gives."""
         try:
-            return self._connection.execute(words, values).fetchall()
-        except sqlite3.DataError as error:  # a field beyond its bound
+            return self._connection.rows(words, values)
+        except sqlite3.DataError as error:  # a field or an answer beyond its bound
             raise InputError(f"{self._path} is damaged ({error}): {_ADVICE}") from error
         except sqlite3.Error as error:
             raise OutputError(

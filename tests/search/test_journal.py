@@ -113,6 +113,7 @@ def test_a_journal_goes_on_only_with_the_files_that_it_knows(tmp_path: Path) -> 
 RECORDS = {
     "no JSON": "{",
     "no object": "[1]",
+    "no text": b"1",
     "deep": '{"a":' * 10**5 + "1" + "}" * 10**5,
     "large": '{"a": "' + "x" * (9 << 20) + '"}',
 }

@@ -148,10 +148,20 @@ def _without_steps(folder: Path) -> None:
         journal.commit()
 
 
+def _with_view(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "journal.sqlite")) as journal:
+        journal.execute("DROP TABLE facts")
+        journal.execute(
+            "CREATE VIEW facts AS WITH RECURSIVE r(name, value) AS "
+            "(SELECT 'a', 'b' UNION ALL SELECT name, value FROM r) SELECT * FROM r"
+        )
+
+
 ALTERED: dict[str, tuple[Callable[[Path], object], str]] = {
     "nothing": (lambda s: (s / "journal.sqlite").write_bytes(b""), "is empty, and there is start"),
     "no rows": (_emptied, "is empty, and there is start.pt of the search"),
     "no steps": (_without_steps, "knows 0 steps, and there is s/step-0"),
+    "a view": (_with_view, "is no journal of a search (it has the view 'facts'"),
     "network": (lambda s: _scribble(s / "step-01" / "model.pt"), "step-01/model.pt was altered"),
     "start": (lambda s: _scribble(s / "start.pt"), "start.pt was altered"),
     "gone": (lambda s: (s / "step-01" / "model.pt").unlink(), "model.pt, which the search has"),
