@@ -12,10 +12,10 @@ from command_line import CommandLine
 from report_records import measurement
 
 from edgekit.core import database
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, InputError
 from edgekit.measure.store import Store
 from edgekit.search.costs import CostTable
-from edgekit.search.journal import Journal
+from edgekit.search.journal import Journal, Place
 
 ENDLESS = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x FROM r) SELECT x FROM r"
 
@@ -112,6 +112,15 @@ def test_a_statement_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(sqlite3.DataError, match="it gives over 100,000 bytes at once"):
             connection.rows(ENDLESS)
         assert connection.rows("SELECT 1") == [(1,)]
+
+
+def test_records_together_have_a_bound(tmp_path: Path) -> None:
+    path, place = tmp_path / "file", Place("netadapt", 0)
+    with Journal(path, {}) as journal:
+        for _ in range(10):
+            journal.note("said", place, {"a": [{}] * 200_000})
+        with pytest.raises(InputError, match=r"file is damaged \(its records have too many parts"):
+            journal.events("said")
 
 
 @pytest.mark.parametrize(

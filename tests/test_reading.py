@@ -121,3 +121,45 @@ def test_databases_are_opened_in_one_place() -> None:
         text = file.read_text(encoding="utf-8")
         assert "sqlite3.connect(" not in text or file.name == "database.py", file
         assert "zlib.decompress" not in text or file.name == "reading.py", file
+
+
+AMPLIFIED = {
+    "objects": ("[{}", ",{}", "]"),
+    "lists": ("[[]", ",[]", "]"),
+    "numbers": ("[1", ",1", "]"),
+    "short texts": ('["ab"', ',"ab"', "]"),
+    "long names": ('{"": 0', ', "{}": 1000', "}"),
+    "objects of one": ('[{"a": 0}', ', {"a": 1000}', "]"),
+    "lists of lists": ("[[[]]", ", [[]]", "]"),
+}
+
+
+@pytest.mark.parametrize("kind", AMPLIFIED)
+def test_objects_of_json_take_no_more_than_is_counted(kind: str) -> None:
+    first, more, last = AMPLIFIED[kind]
+    each = (more.replace("{}", str(i)) if kind == "long names" else more for i in range(10_000))
+    text = first + "".join(each) + last
+    tracemalloc.start()
+    reading.parse_json(text)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= reading.object_bytes(text) + (1 << 20)  # of the decoder, and what looks at depth
+    assert reading.object_bytes(text) == reading.object_bytes(text.encode())
+
+
+@pytest.mark.parametrize("kind", AMPLIFIED)
+def test_json_of_too_many_parts_is_refused_before_it_is_read(kind: str) -> None:
+    first, more, last = AMPLIFIED[kind]
+    text = first + more * (reading.LARGEST_OBJECTS // 60) + last
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="it has too many parts: they would take over 512 MiB"):
+        reading.parse_json(text)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def test_as_many_samples_as_fit_into_a_file_are_read() -> None:
+    sample = "1.234567, "
+    count = reading.LARGEST_RESULTS // len(sample)
+    assert reading.object_bytes(sample) * count <= reading.LARGEST_OBJECTS

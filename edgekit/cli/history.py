@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -79,67 +79,83 @@ def command(
     from edgekit.measure.store import Store
 
     store = Store()
-    found = store.find(
+    # One by one: of each only a line is kept, whatever its samples take.
+    found = store.each(
         artifact=artifact,
         device=device,
         runtime=runtime,
         since=moment(since, datetime.now(UTC)),
         limit=limit or 20,
     )
+    facts, lines = [], []
+    for number, one in found:
+        if console.wants_json():
+            facts.append({"id": number, **measurement_facts(one)})
+        else:
+            lines.append(_line(number, one))
     for reason in store.skipped:
         console.warn(reason)
     if console.wants_json():
-        facts = [{"id": number, **measurement_facts(one)} for number, one in found]
         console.emit_json(
             "edgekit.history/1",
             {"store": str(store.path), "measurements": facts, "skipped": store.skipped},
         )
         return
-    if not found:
+    if not lines:
         filtered = any((artifact, device, runtime, since))
         what = "no measurement matches" if filtered else "no measurements yet"
         console.say(f"{what} ({store.path})")
         return
-    _show([one for _, one in found], [number for number, _ in found])
+    _show(lines)
 
 
-def _show(measurements: list[Measurement], numbers: list[int]) -> None:
+class _Line(NamedTuple):
+    """What is shown of a measurement."""
+
+    cells: tuple[str, ...]
+    device: str
+    batch: int
+    stable: bool
+
+
+def _line(number: int, one: Measurement) -> _Line:
     from edgekit.cli.figures import chosen_input
     from edgekit.measure.statistics import summary
 
-    rows = []
-    for number, one in zip(numbers, measurements, strict=True):
-        result = summary(one.blocks) if _has_samples(one) else None
-        low, high = result.ci95_ms if result else (0.0, 0.0)
-        rows.append(
-            (
-                str(number),
-                _when(one),
-                _short(one.artifact) + chosen_input(one),
-                _short(one.device),
-                one.runtime,
-                str(one.threads),
-                str(one.batch),
-                f"{result.p50_ms:#.4g}".rstrip(".") + "*" * (not one.stable) if result else "-",
-                f"{50 * (high - low) / result.p50_ms:.1f} %" if result else "-",
-            )
-        )
+    result = summary(one.blocks) if _has_samples(one) else None
+    low, high = result.ci95_ms if result else (0.0, 0.0)
+    cells = (
+        str(number),
+        _when(one),
+        _short(one.artifact) + chosen_input(one),
+        _short(one.device),
+        one.runtime,
+        str(one.threads),
+        str(one.batch),
+        f"{result.p50_ms:#.4g}".rstrip(".") + "*" * (not one.stable) if result else "-",
+        f"{50 * (high - low) / result.p50_ms:.1f} %" if result else "-",
+    )
+    return _Line(cells, one.device, one.batch, one.stable)
+
+
+def _show(lines: list[_Line]) -> None:
+    rows = [line.cells for line in lines]
     # What all have in common is said once, and its column left out.
-    devices = {one.device for one in measurements}
-    batches = {one.batch for one in measurements}
+    devices = {line.device for line in lines}
+    batches = {line.batch for line in lines}
     columns: list[str | tuple[str, str]] = [("id", "right"), "when", "artifact", "device"]
     columns += ["runtime", ("thr", "right"), ("N", "right"), ("p50 ms", "right"), ("±", "right")]
     if len(batches) == 1:
         columns.pop(6)
-        rows = [(*row[:6], *row[7:]) for row in rows]  # type: ignore[misc]
+        rows = [(*row[:6], *row[7:]) for row in rows]
         if batches != {1}:
             console.say(f"batch {batches.pop()}")
     if len(devices) == 1:
         columns.pop(3)
-        rows = [(*row[:3], *row[4:]) for row in rows]  # type: ignore[misc]
+        rows = [(*row[:3], *row[4:]) for row in rows]
         console.say(f"on {devices.pop()}")
     console.table(columns, rows)
-    if not all(one.stable for one in measurements):
+    if not all(line.stable for line in lines):
         console.say("* unstable; --json tells why")
 
 

@@ -19,11 +19,16 @@ LARGEST_NOTE = 8 << 20
 """Most bytes of a contract, a journal's facts or another text that edgekit writes, in practice a
 hundred kilobytes; JSON of this size takes seconds to check."""
 
-LARGEST_RESULTS = 256 << 20
-"""Most bytes of a file of results, which holds every sample of every measurement."""
+LARGEST_RESULTS = 64 << 20
+"""Most bytes of a file of results, which holds every sample of every measurement: six million. In
+memory, text may take four times as much."""
 
 LARGEST_FILE = 4 << 30
 """Most bytes of a file of weights; protobuf and flatbuffers hold 2 GiB."""
+
+LARGEST_OBJECTS = 512 << 20
+"""Most bytes of memory that the objects of a JSON document may take, which may be thirty for each
+byte of its text. A file of results of `LARGEST_RESULTS` keeps it."""
 
 DEEPEST = 100
 """Most levels of JSON; a contract has six."""
@@ -123,14 +128,33 @@ def parse_json(text: str | bytes, *, deepest: int = DEEPEST) -> Any:
     """Plain data of a JSON document.
 
     Raises:
-        ValueError: it is none, is nested too deeply, or has numbers that no JSON has.
+        ValueError: it is none, is nested too deeply, would take too much memory, or has numbers
+            that no JSON has.
     """
+    if object_bytes(text) > LARGEST_OBJECTS:
+        raise ValueError(
+            f"it has too many parts: they would take over {LARGEST_OBJECTS >> 20} MiB of memory"
+        )
     try:
         data = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError(f"it is nested more than {deepest} levels deep") from None
     _check_depth(data, deepest)
     return data
+
+
+# At most so much memory for each of these (CPython 3.11 to 3.13, 64 bits): a value in a list, a
+# list, an object, a key with its place in an object.
+_OBJECT_BYTES = {",": 64, "[": 96, "{": 240, ":": 120}
+
+
+def object_bytes(text: str | bytes) -> int:
+    """Bytes of memory that the objects of a JSON document take at most, seen from its text."""
+    if isinstance(text, bytes):
+        counts = {sign: text.count(sign.encode()) for sign in _OBJECT_BYTES}
+    else:
+        counts = {sign: text.count(sign) for sign in _OBJECT_BYTES}
+    return len(text) + sum(_OBJECT_BYTES[sign] * count for sign, count in counts.items())
 
 
 def _refuse_constant(name: str) -> float:

@@ -35,7 +35,8 @@ _EXPRESSION = re.compile(
     r"(\b(Symbol|Integer|Rational|Add|Mul|Pow|Min|Max|Mod|PythonMod|FloorDiv|CleanDiv|CeilDiv|"
     r"positive|nonnegative|integer|zero|True|False)\b|'[su]\d+'|\b[su]\d+\b|[-+*/(),= \d])*"
 )
-_LARGEST_GRAPH_BYTES = 256 << 20
+_LARGEST_GRAPH_BYTES = 64 << 20
+"""Of all parts of JSON; those of networks of thousands of layers take 20 MiB."""
 
 
 class Program(nn.Module):
@@ -259,11 +260,16 @@ def _check_archive(path: Path) -> None:
                     f"{path} is damaged: the checksum of its part '{altered}' differs; copy it "
                     f"again"
                 )
-            for name in archive.namelist():
-                if not _DATA.match(name):
-                    raise CheckpointError(_refused(path, f"a part '{name}'"))
-                if name.endswith(".json"):
-                    _check_json(path, archive, name)
+            left = _LARGEST_GRAPH_BYTES
+            for info in archive.infolist():
+                if not _DATA.match(info.filename):
+                    raise CheckpointError(_refused(path, f"a part '{info.filename}'"))
+                if info.filename.endswith(".json"):
+                    left -= info.file_size
+                    if left < 0:
+                        most = f"{_LARGEST_GRAPH_BYTES >> 20} MiB"
+                        raise CheckpointError(_refused(path, f"a graph of over {most}"))
+                    _check_json(path, archive, info.filename)
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise CheckpointError(
             f"{path} is no exported program, or is cut short after {path.stat().st_size:,} bytes"
@@ -273,12 +279,12 @@ def _check_archive(path: Path) -> None:
 
 
 def _check_json(path: Path, archive: zipfile.ZipFile, name: str) -> None:
-    if archive.getinfo(name).file_size > _LARGEST_GRAPH_BYTES:
-        raise CheckpointError(_refused(path, f"a part '{name}' of over 256 MiB"))
     try:
         data = parse_json(archive.read(name))
     except ValueError as error:
-        raise CheckpointError(f"{path} is damaged: its part '{name}' is no JSON") from error
+        raise CheckpointError(
+            f"{path} is damaged: its part '{name}' is no JSON: {error}"
+        ) from error
     for key, value in _entries(data):
         if key == "use_pickle" and value:
             raise CheckpointError(_refused(path, "pickled tensors"))

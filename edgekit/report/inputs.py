@@ -160,21 +160,23 @@ class _Gathered:
             raise InputError(f"{path} does not exist: {EXPECTED}")
         check_files(path, target)
         sha256 = digest(target.files(path))
-        kept = [m for _, m in self._store.each(artifact=sha256) if m.sha256 == sha256]
+        newest: dict[object, Measurement] = {}
+        older = 0
+        for _, m in self._store.each(artifact=sha256):  # the newest first
+            if m.sha256 == sha256:
+                key = (m.device, m.runtime, m.threads, m.batch, m.input)
+                older += key in newest
+                newest.setdefault(key, m)
         self.notes += [note for note in self._store.skipped if note not in self.notes]
-        if not kept:
+        if not newest:
             raise InputError(
                 f"{path} has no measurement in {self._store.path}: measure it with "
                 f"'edgekit profile {path}'"
             )
-        newest: dict[object, list[Measurement]] = {}
-        for m in kept:  # the newest first
-            newest.setdefault((m.device, m.runtime, m.threads, m.batch, m.input), []).append(m)
-        older = len(kept) - len(newest)
         if older:
             which = counted_words(older, "older measurement")
             self.notes.append(f"{path}: {which} of the same conditions left out")
-        return [group[0] for group in newest.values()]
+        return list(newest.values())
 
 
 def _identity(m: Measurement) -> tuple[object, ...]:

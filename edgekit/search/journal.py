@@ -14,7 +14,13 @@ from typing import Any
 
 from edgekit.contract import digest
 from edgekit.core.database import connect_database
-from edgekit.core.reading import UnfitFile, check_file, parse_json
+from edgekit.core.reading import (
+    LARGEST_OBJECTS,
+    UnfitFile,
+    check_file,
+    object_bytes,
+    parse_json,
+)
 from edgekit.errors import EdgekitError, InputError, OutputError, UsageError
 
 _TABLES = """
@@ -110,7 +116,7 @@ class Journal:
                 raise OutputError(
                     f"cannot write {path}: {error}; make space there, or name another place"
                 ) from error
-            raise InputError(f"{path} is no journal of a search ({error})") from error
+            raise InputError(f"{path} is no journal of a search ({error}): {_ADVICE}") from error
         except UnfitFile as error:
             raise InputError(f"{path} {error.strerror}") from error
         except EdgekitError:
@@ -206,7 +212,7 @@ class Journal:
     def steps(self, series: str) -> list[dict[str, Any]]:
         """The records of all steps of a method that are done, in order."""
         rows = self._execute("SELECT record FROM steps WHERE series = ? ORDER BY step", (series,))
-        return [self._parsed(row[0]) for row in rows]
+        return self._parsed([row[0] for row in rows])
 
     def note(self, kind: str, place: Place, record: Mapping[str, Any]) -> None:
         """Notes a measurement, a decision, or something that happened."""
@@ -219,16 +225,18 @@ class Journal:
     def events(self, kind: str) -> list[dict[str, Any]]:
         """All records of one kind, in order."""
         rows = self._execute("SELECT record FROM events WHERE kind = ? ORDER BY rowid", (kind,))
-        return [self._parsed(row[0]) for row in rows]
+        return self._parsed([row[0] for row in rows])
 
-    def _parsed(self, text: str) -> dict[str, Any]:
+    def _parsed(self, texts: list[str]) -> list[dict[str, Any]]:
         try:
-            record = parse_json(text)
-        except (TypeError, ValueError) as error:  # a column takes numbers for texts, too
+            if sum(map(object_bytes, texts)) > LARGEST_OBJECTS:
+                raise ValueError("its records have too many parts")
+            records = [parse_json(text) for text in texts]
+        except (AttributeError, TypeError, ValueError) as error:  # columns take numbers, too
             raise InputError(f"{self._path} is damaged ({error}): {_ADVICE}") from error
-        if not isinstance(record, dict):
+        if not all(isinstance(record, dict) for record in records):
             raise InputError(f"{self._path} is damaged (a record is no object): {_ADVICE}")
-        return record
+        return records
 
     @contextmanager
     def spending(self, what: str) -> Iterator[None]:

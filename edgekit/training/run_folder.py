@@ -199,9 +199,9 @@ class RunFolder:
             CheckpointError: ``metrics.jsonl`` is missing or was changed.
         """
         try:
-            last = read_text(self.metrics, LARGEST_RESULTS).splitlines()[-1]
+            last = read_text(self.metrics, LARGEST_RESULTS).rstrip().rpartition("\n")[2]
             return from_json(TestRecord, parse_json(last))
-        except (OSError, ValueError, IndexError) as error:
+        except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"{self.metrics} does not end with the figures of a finished run: {error}"
             ) from error

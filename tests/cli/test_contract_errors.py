@@ -89,6 +89,7 @@ def test_a_contract_that_was_only_laid_out_anew_still_holds(
         (f'{{"schema": "{SCHEMA}"}}', "was edited"),
         (f'{{"schema": "{SCHEMA}", "size_bytes": NaN}}', "is no JSON"),
         ("[" * 100_000, "is no JSON"),
+        pytest.param("[" + "{}," * 2_000_000 + "{}]", "is no JSON: it has too many", id="parts"),
     ],
 )
 def test_a_contract_that_is_none_is_refused(

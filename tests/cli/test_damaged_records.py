@@ -59,6 +59,7 @@ RECORDS: dict[str, Callable[[], Raw]] = {
     "a block begins with words": rewritten(lambda data: data["blocks"][0].__setitem__(0, "x")),
     "more digits than a float": rewritten(lambda data: data.update(load_ms=10**400)),
     "no artifact": rewritten(lambda data: data.pop("artifact")),
+    "too many parts": rewritten(lambda data: data.update(tools=[{}] * 2_000_000)),
     "another version's": rewritten(lambda data: data.update(future=1)),
 }
 

@@ -309,3 +309,26 @@ def test_native_code_in_an_archive_is_refused(
     result = run("describe", "bad.pt2")
     assert result.code == 3
     assert "it holds a part 'fixed/data/aotinductor/model/code.so'" in result.message
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (
+            {"x.json": "[" + "{}," * 2_000_000 + "{}]"},
+            "'fixed/models/x.json' is no JSON: it has too",
+        ),
+        ({f"{i}.json": f'"{"x" * (13 << 20)}"' for i in range(5)}, "it holds a graph of over 64 M"),
+    ],
+    ids=["of many parts", "long"],
+)
+def test_graphs_have_a_bound(
+    parts: dict[str, str], said: str, fixed: Path, tmp_path: Path, run: CommandLine
+) -> None:
+    rewritten(fixed, tmp_path / "bad.pt2", lambda _, content: content)
+    with zipfile.ZipFile(tmp_path / "bad.pt2", "a") as archive:
+        for name, text in parts.items():
+            archive.writestr(f"fixed/models/{name}", text)
+    result = run("describe", "bad.pt2")
+    assert (result.code, result.out) == (3, "")
+    assert said in result.message

@@ -102,6 +102,7 @@ def test_a_rejected_artifact_is_refused(store: Store, tmp_path: Path) -> None:
         ("", "is no JSON, or damaged"),
         ("{", "is no JSON, or damaged"),
         ("[" * 200_000, "is damaged: it is nested more than 100 levels deep"),
+        ("[" + "{}," * 2_000_000 + "{}]", "is damaged: it has too many parts"),
         ("[]", "unknown schema None"),
         ('{"schema": "edgekit.future/9"}', "unknown schema 'edgekit.future/9'"),
         ('{"schema": ["x"]}', "unknown schema"),
