@@ -72,22 +72,23 @@ class LazyGroup(click.Group):
 
 
 def _refuse_repeated(context: click.Context, arguments: list[str]) -> None:
-    """Refuses an option that is given twice, of which click would take the last without a word.
+    """Refuses a list that is given twice, of which click would take the last without a word.
+
+    Of other options the last one counts, as is the custom: an alias gives one, the user another.
 
     Raises:
-        UsageError: names it.
+        UsageError: names the option.
     """
     try:
         _, _, given = context.command.make_parser(context).parse_args([*arguments])
     except click.UsageError:  # is raised again when the command is called
         return
     for option, times in Counter(given).items():
-        if not isinstance(option, click.Option) or option.is_flag or option.multiple:
-            continue
-        if times > 1:
-            listed = "," in (option.metavar or "")
-            how = "names separated by commas" if listed else "one value"
-            raise UsageError(f"{option.opts[0]} is given {times} times: expected {how}")
+        listed = isinstance(option, click.Option) and "," in (option.metavar or "")
+        if listed and not option.multiple and times > 1:
+            raise UsageError(
+                f"{option.opts[0]} is given {times} times: expected one list, separated by commas"
+            )
 
 
 def print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
