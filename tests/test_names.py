@@ -50,6 +50,14 @@ def test_a_relative_path_of_a_document_stays_in_its_folder(words: str) -> None:
     assert ".." not in path.parts
 
 
+def test_files_of_a_document_have_what_is_written_around_a_name() -> None:
+    longest = "x" * names.LONGEST
+    file = names.file_name(longest, "-int8-dynamic.onnx.data")
+    assert names.inside(Path("a"), f"step-01/{file}") == Path("a", "step-01", file)
+    with pytest.raises(ValueError, match="longer than 255 bytes"):
+        names.inside(Path("a"), f"step-01/{'x' * 256}")
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_are_refused(name: str) -> None:
     assert names.problem_of(name) is not None

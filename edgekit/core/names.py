@@ -11,17 +11,19 @@ from edgekit.core.text import printable
 LONGEST = 120
 """Most bytes of a name; file systems take 255, with what edgekit writes around it."""
 
+_LONGEST_FILE = 255
+
 # What Windows opens as a device, whatever the ending.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?", re.I)
 _SEPARATORS = frozenset('/\\:<>"|?*')
 
 
-def problem_of(name: str) -> str | None:
+def problem_of(name: str, most_bytes: int = LONGEST) -> str | None:
     """Why a name cannot be that of a file on every system; ``None`` where it can."""
     if not name or name.strip(". ") == "":
         return "it is empty or only dots"
-    if len(name.encode(errors="surrogatepass")) > LONGEST:
-        return f"it is longer than {LONGEST} bytes"
+    if len(name.encode(errors="surrogatepass")) > most_bytes:
+        return f"it is longer than {most_bytes} bytes"
     if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") for letter in name):
         return "it has a control character"
     found = next((letter for letter in name if letter in _SEPARATORS), None)
@@ -43,10 +45,14 @@ def file_name(name: str, ending: str = "") -> str:
     Raises:
         ValueError: it cannot be a file name, and why.
     """
-    problem = problem_of(name)
+    _refuse(name, LONGEST)
+    return name + ending
+
+
+def _refuse(name: str, most_bytes: int) -> None:
+    problem = problem_of(name, most_bytes)
     if problem is not None:
         raise ValueError(f"'{shown(name)}' cannot be the name of a file: {problem}")
-    return name + ending
 
 
 def shown(name: str) -> str:
@@ -63,4 +69,6 @@ def inside(folder: Path, words: str) -> Path:
     parts = PurePosixPath(words).parts
     if not parts:
         raise ValueError("'' cannot be the name of a file: it is empty or only dots")
-    return folder.joinpath(*(file_name(part) for part in parts))
+    for part in parts:  # with what was written around its name
+        _refuse(part, _LONGEST_FILE)
+    return folder.joinpath(*parts)

@@ -76,7 +76,7 @@ def _ranked(
         itself = plan is None
         jobs[name] = Candidate(
             f"step {place.step}: training for the contest, {name}",
-            (shop.out / last.checkpoint).read_bytes() if plan is None else shop.first,
+            shop.network(last) if plan is None else shop.first,
             sizes={} if plan is None else plan.sizes,
             criterion=options.criterion,
             steps=0 if itself or options.scratch else last.trained_steps,
@@ -117,7 +117,7 @@ def _measured(
         return shop.measured(
             at,
             "contest",
-            shop.kept(place, one.channels).read_bytes(),
+            shop.kept(place, one.channels),
             changed=(changed, None),
             scored=one.top1,
             trained_steps=last.trained_steps + batches,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,12 +16,14 @@ from typing import Any
 
 from edgekit.contract import digest
 from edgekit.core.database import connect_database
+from edgekit.core.names import inside, shown
 from edgekit.core.reading import (
     LARGEST_OBJECTS,
     UnfitFile,
     check_file,
     object_bytes,
     parse_json,
+    read_bytes,
 )
 from edgekit.errors import EdgekitError, InputError, OutputError, UsageError
 
@@ -40,8 +44,14 @@ CREATE TABLE IF NOT EXISTS seconds (what TEXT PRIMARY KEY, value REAL NOT NULL);
 _ADVICE = "restore it from a copy, or begin anew with another folder (-o)"
 
 
-def _is_of_search(path: Path) -> bool:
-    return path.name == "start.pt" or path.match("step-[0-9]*")
+def files_of_search(folder: Path) -> list[str]:
+    """Names of what a search has left in a folder beside its journal, as it writes them."""
+    names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
+    found = [name for name in names if _OF_SEARCH.fullmatch(name)]
+    return sorted(found, key=lambda name: (name == "model.pt", name))
+
+
+_OF_SEARCH = re.compile(r"model\.pt|start\.pt|step-([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,25 @@ class Scored:
     loss: float | None
     seconds: float
     error: str | None = None
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turns what reading a file of the search raises into an error that names it."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(f"{path}, which the search has written, is gone: {_ADVICE}") from error
+    except UnfitFile as error:
+        raise InputError(f"{path} {error.strerror}: {_ADVICE}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _unaltered(path: Path, found: str, sha256: str) -> Path:
+    if found != sha256:
+        raise InputError(f"{path} was altered since the search has written it: {_ADVICE}")
+    return path
 
 
 # How the names begin of SQLite's errors that are about the place and not about what is in the file.
@@ -126,36 +155,106 @@ class Journal:
     def _check_files(self) -> None:
         """Refuses to go on from files that are not those that the search has written."""
         folder = self._path.parent
-        for name, sha256 in self._execute("SELECT path, sha256 FROM files ORDER BY path"):
-            file = folder / name
-            if not file.is_file():
-                raise InputError(f"{file}, which the search has written, is gone: {_ADVICE}")
-            if digest([file]) != sha256:
-                raise InputError(f"{file} was altered since the search has written it: {_ADVICE}")
+        for (name,) in self._execute("SELECT path FROM files ORDER BY path"):
+            self.file(name)
         done = self._execute("SELECT count(*) FROM steps WHERE series IN ('start', 'netadapt')")[0][
             0
         ]
-        for step in folder.glob("step-[0-9]*"):
+        for name in files_of_search(folder):
             # A search that was ended may have begun one step more than it knows.
-            if step.name[5:].isdecimal() and int(step.name[5:]) > done:
-                raise InputError(f"{self._path} knows {done} steps, and there is {step}: {_ADVICE}")
+            step = _OF_SEARCH.fullmatch(name)
+            if step is not None and step[1] is not None and int(step[1]) > done:
+                raise InputError(
+                    f"{self._path} knows {done} steps, and there is {folder / name}: {_ADVICE}"
+                )
+
+    def knows(self, file: Path) -> bool:
+        """Whether a file of the search's folder was noted."""
+        return self._sha256(self._words(file)) is not None
+
+    def file(self, words: str) -> Path:
+        """A file that the search has written, and nobody has altered since.
+
+        Args:
+            words: its path in the search's folder, from the journal.
+
+        Raises:
+            InputError: it was altered, is gone, is none that the search has noted, or no file of
+                its folder.
+        """
+        path, sha256 = self._noted(words)
+        with _named(path):
+            check_file(path)
+            found = digest([path])
+        return _unaltered(path, found, sha256)
+
+    def read(self, file: Path) -> bytes:
+        """The bytes of a file of the search's folder, which have to be those that it has written.
+
+        Raises:
+            InputError: as `file` has it.
+        """
+        path, sha256 = self._noted(self._words(file))
+        with _named(path):
+            content = read_bytes(path)
+        _unaltered(path, hashlib.sha256(content).hexdigest(), sha256)
+        return content
+
+    def _words(self, file: Path) -> str:
+        return file.relative_to(self._path.parent).as_posix()
+
+    def _sha256(self, words: str) -> str | None:
+        rows = self._execute("SELECT sha256 FROM files WHERE path = ?", (words,))
+        return rows[0][0] if rows else None
+
+    def _noted(self, words: str) -> tuple[Path, str]:
+        try:
+            path = inside(self._path.parent, words)
+        except ValueError as error:
+            raise InputError(f"{self._path} is damaged ({error}): {_ADVICE}") from error
+        sha256 = self._sha256(words)
+        if sha256 is None:
+            raise InputError(
+                f"{self._path} has no digest of '{shown(words)}', so nothing tells whether it is "
+                f"what the search has written: {_ADVICE}"
+            )
+        return path, sha256
 
     def wrote(self, *files: Path) -> None:
         """Notes files of the search's folder, which have to be the same when it goes on."""
-        folder = self._path.parent
+        with self._as_a_whole():
+            self._note_files(files)
+
+    def _note_files(self, files: Iterable[Path]) -> None:
         for file in files:
             self._execute(
-                "INSERT OR REPLACE INTO files VALUES (?, ?)",
-                (str(file.relative_to(folder)), digest([file])),
+                "INSERT OR REPLACE INTO files VALUES (?, ?)", (self._words(file), digest([file]))
             )
+
+    def forget_files(self, folder: Path) -> None:
+        """Takes back what was noted of the files of a folder, which are about to go."""
+        words = f"{self._words(folder)}/"
+        self._execute("DELETE FROM files WHERE substr(path, 1, ?) = ?", (len(words), words))
+
+    @contextmanager
+    def _as_a_whole(self) -> Iterator[None]:
+        """A block whose statements are all done, or none of them."""
+        self._execute("BEGIN")
+        try:
+            yield
+            self._execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):  # of a full disk: SQLite has rolled it back itself
+                self._connection.execute("ROLLBACK")
+            raise
 
     def _compare(self, path: Path, facts: Mapping[str, str]) -> None:
         known = dict(self._connection.rows("SELECT name, value FROM facts"))
         if not known:
-            left = [p.name for p in path.parent.iterdir() if _is_of_search(p)]
+            left = files_of_search(path.parent)
             if left:
                 raise InputError(
-                    f"{path} is empty, and there is {min(left)} of the search: {_ADVICE}"
+                    f"{path} is empty, and there is {left[0]} of the search: {_ADVICE}"
                 )
             self._connection.execute("BEGIN")
             self._connection.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
@@ -177,15 +276,17 @@ class Journal:
         )
         return Scored(*rows[0]) if rows else None
 
-    def add(self, place: Place, found: Scored) -> None:
-        """Notes a candidate."""
-        self._execute(
-            "INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                place.series, place.step, place.round, found.channels, found.width, found.top1,
-                found.loss, found.seconds, found.error,
-            ),
-        )  # fmt: skip
+    def add(self, place: Place, found: Scored, *files: Path) -> None:
+        """Notes a candidate, and the files that it has left; see `wrote`."""
+        with self._as_a_whole():
+            self._note_files(files)
+            self._execute(
+                "INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    place.series, place.step, place.round, found.channels, found.width, found.top1,
+                    found.loss, found.seconds, found.error,
+                ),
+            )  # fmt: skip
 
     def forget_failures(self, place: Place) -> None:
         """Lets candidates of a round that failed be tried once more by a search that goes on."""
@@ -202,12 +303,14 @@ class Journal:
         )
         return [(Place(*row[:3]), Scored(*row[3:])) for row in rows]
 
-    def finish(self, place: Place, record: Mapping[str, Any]) -> None:
-        """Notes a step that is done."""
-        self._execute(
-            "INSERT OR REPLACE INTO steps VALUES (?, ?, ?)",
-            (place.series, place.step, json.dumps(record)),
-        )
+    def finish(self, place: Place, record: Mapping[str, Any], *files: Path) -> None:
+        """Notes a step that is done, and its files; see `wrote`."""
+        with self._as_a_whole():
+            self._note_files(files)
+            self._execute(
+                "INSERT OR REPLACE INTO steps VALUES (?, ?, ?)",
+                (place.series, place.step, json.dumps(record)),
+            )
 
     def steps(self, series: str) -> list[dict[str, Any]]:
         """The records of all steps of a method that are done, in order."""

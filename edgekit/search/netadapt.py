@@ -87,7 +87,7 @@ def finished(shop: Workshop, last: Step, number: int) -> Step:
     """The long training of a network that keeps the budget, as a step of that number."""
     options, place = shop.options, Place(SERIES, number)
     shop.notify(f"training the last network for {options.finish_epochs} epochs")
-    network = (shop.out / last.checkpoint).read_bytes()
+    network = shop.network(last)
     job = Candidate(
         "training the last network",
         network,
@@ -115,7 +115,7 @@ def _next(shop: Workshop, last: Step) -> Step:
             step = shop.measured(
                 place,
                 "adapted",
-                shop.kept(at, chosen.channels).read_bytes(),
+                shop.kept(at, chosen.channels),
                 changed=(chosen.channels, chosen.width),
                 predicted=predicted if math.isfinite(predicted) else None,
                 scored=chosen.top1,
@@ -184,7 +184,7 @@ def _widened(shop: Workshop, before: Step, last: Step, sizes: Mapping[str, int])
     told = f"{name} with {'more channels' if width is None else f'{width} channels'} again"
     job = Candidate(
         f"step {place.step}: training {told}",
-        (shop.out / before.checkpoint).read_bytes(),
+        shop.network(before),
         sizes=sizes,
         criterion=shop.options.criterion,
         steps=ROUNDS[-1] * shop.options.tune_steps,
@@ -201,7 +201,7 @@ def _widened(shop: Workshop, before: Step, last: Step, sizes: Mapping[str, int])
         step = shop.measured(
             place,
             "widened",
-            shop.kept(place, name).read_bytes(),
+            shop.kept(place, name),
             changed=(name, width),
             scored=found.top1,
             trained_steps=last.trained_steps,
@@ -221,7 +221,7 @@ def _ranked(
 ) -> list[Scored]:
     """The best candidates, best first; they get fewer and better from round to round."""
     options = shop.options
-    network = (shop.out / last.checkpoint).read_bytes()
+    network = shop.network(last)
     alive = list(proposed)
     widths = {name: sizes.get(name) for name, sizes in proposed.items()}
     for number, multiple in enumerate(ROUNDS):
@@ -232,7 +232,7 @@ def _ranked(
             fresh = number <= 1  # the first training is that of the first kept network
             jobs[name] = Candidate(
                 f"step {place.step}: {'training' if multiple else 'scoring'} candidates",
-                network if fresh else shop.kept(before, name).read_bytes(),
+                network if fresh else shop.kept(before, name),
                 sizes=proposed[name] if fresh else {},
                 criterion=options.criterion,
                 steps=(multiple - ROUNDS[max(0, number - 1)]) * options.tune_steps,

@@ -25,7 +25,7 @@ from edgekit.search.document import Draw, keep
 from edgekit.search.groups import Group, checked, widths_of
 from edgekit.search.identity import identity_of
 from edgekit.search.jobs import Bench, Setup
-from edgekit.search.journal import Journal, Place
+from edgekit.search.journal import Journal, Place, files_of_search
 from edgekit.search.measuring import Notify
 from edgekit.search.netadapt import ROUNDS, adapt
 from edgekit.search.processes import Executor
@@ -129,7 +129,7 @@ def _run(shop: Workshop, groups: Sequence[Group], draw: Draw) -> SearchResult:
     last = next(step for step in reversed(steps) if step.kind == "finished")
     _check_kept(shop, last)
     steps = [_tested(shop, step) if step in (shop.start, last) else step for step in steps]
-    checkpoint = load_checkpoint(shop.out / last.checkpoint)
+    checkpoint = load_checkpoint(shop.journal.file(last.checkpoint))
     name = f"{shop.task.spec.name}-adapted"
     assert checkpoint.spec is not None
     save_checkpoint(
@@ -298,12 +298,10 @@ def _open_journal(out: Path, identity: Mapping[str, str], *, resume: bool) -> Jo
     if resume and not path.exists():
         raise UsageError(f"{out} holds no search to go on with")
     if not resume:
-        for name in ("model.pt", "start.pt", "step-00"):
-            if (out / name).exists():
-                raise UsageError(
-                    f"{out} holds {name} of something else: give a folder of the search's own "
-                    f"with -o"
-                )
+        for name in files_of_search(out):
+            raise UsageError(
+                f"{out} holds {name} of something else: give a folder of the search's own with -o"
+            )
     return Journal(path, identity)
 
 

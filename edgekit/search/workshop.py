@@ -73,11 +73,11 @@ class Workshop:
         self.task, self.options, self.out = task, task.options, task.out
         self.journal, self.free, self.notify, self._say = journal, free, notify, say
         file = self.out / "start.pt"
-        if not file.exists():
+        if not journal.knows(file):
             state = task.model.module.state_dict()
             save_checkpoint(file, self._checkpoint(task.spec, state, task.facts))
             journal.wrote(file)
-        self.first = file.read_bytes()
+        self.first = journal.read(file)
         setup = Setup(
             task.words, self.options.seed, self.first, self.options.selection_images,
             task.model.code, task.kinds,
@@ -161,26 +161,22 @@ class Workshop:
             widths: for the record.
         """
         known = {name: self.journal.candidate(place, name) for name in jobs}
-        missing = [
-            name
-            for name, job in jobs.items()
-            if (one := known[name]) is None
-            or (one.error is None and job.keep and not self.kept(place, name).exists())
-        ]
+        missing = [name for name in jobs if known[name] is None]
         done = 0
 
         def ended(i: int, outcome: Outcome) -> None:
             nonlocal done
             name, done = missing[i], done + 1
-            found = outcome.value
+            found, files = outcome.value, []
             if isinstance(found, Found):
                 if found.checkpoint is not None:
-                    _write(self.kept(place, name), found.checkpoint)
+                    files = [self._kept(place, name)]
+                    _write(files[0], found.checkpoint)
                 scored = Scored(name, widths[name], found.top1, found.loss, outcome.seconds)
             else:
                 scored = Scored(name, widths[name], None, None, outcome.seconds, outcome.error)
                 self.say(place, f"{jobs[name].name} was given up: {outcome.error}")
-            self.journal.add(place, scored)
+            self.journal.add(place, scored, *files)
             known[name] = scored
             self.notify(f"{jobs[name].name}, {done} of {len(missing)}")
 
@@ -191,8 +187,23 @@ class Workshop:
                 self._executor.run([jobs[name] for name in missing], ended)
         return [one for name in jobs if (one := known[name]) is not None]
 
-    def kept(self, place: Place, name: str) -> Path:
-        """Where the network of a candidate lies until its step is done."""
+    def network(self, step: Step) -> bytes:
+        """The checkpoint of a step's network, as the bytes of its file.
+
+        Raises:
+            InputError: it is not what the search has written; so for all files of a search.
+        """
+        return self.journal.read(self.out / step.checkpoint)
+
+    def artifact(self, step: Step) -> Path:
+        """The exported file of a step's network."""
+        return self.journal.file(step.artifact)
+
+    def kept(self, place: Place, name: str) -> bytes:
+        """The checkpoint of a candidate, which is there until its step is done."""
+        return self.journal.read(self._kept(place, name))
+
+    def _kept(self, place: Place, name: str) -> Path:
         folder = self.folder(place) / "candidates"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / _named(name, f".{place.round}.pt")
@@ -255,8 +266,8 @@ class Workshop:
             checkpoint=str(file.relative_to(self.out)),
             artifact=str(exported.path.relative_to(self.out)),
         )
-        self.journal.wrote(*(path for path in self.folder(place).iterdir() if path.is_file()))
-        self.journal.finish(place, to_json(step))
+        files = [path for path in self.folder(place).iterdir() if path.is_file()]
+        self.journal.finish(place, to_json(step), *files)
         return step
 
     def finished(self, place: Place, job: Candidate, trained_steps: int) -> Step:
@@ -270,7 +281,7 @@ class Workshop:
         if found.error is not None:
             self.journal.forget_failures(at)
             raise ModelError(f"{job.name} failed: {found.error}")
-        network = self.kept(at, "finished").read_bytes()
+        network = self.kept(at, "finished")
         step = self.measured(
             place, "finished", network, scored=found.top1, trained_steps=trained_steps
         )
@@ -279,7 +290,9 @@ class Workshop:
 
     def remove_candidates(self, place: Place) -> None:
         """Removes the networks of a step's candidates."""
-        shutil.rmtree(self.folder(place) / "candidates", ignore_errors=True)
+        folder = self.folder(place) / "candidates"
+        self.journal.forget_files(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
     def trial(self, place: Place, spec: ModelSpec, *, once: bool = False) -> Appraisal:
         """What a network would cost, whatever its weights, which are random here.
@@ -300,7 +313,7 @@ class Workshop:
         path = self._laid(folder, spec)
         told = f"{spec.name} cannot be given the contract of the start: "
         with explained(told.__add__):  # without one it would be smaller than what it stands for
-            contract = self.task.target.extract(self.out / self.start.artifact)
+            contract = self.task.target.extract(self.artifact(self.start))
             if contract is not None:
                 self.task.target.embed(path, contract)
         size_bytes = sum(file.stat().st_size for file in folder.iterdir())
@@ -377,7 +390,7 @@ class Workshop:
                 ratio = 1.0
             elif "latency" in asked:
                 self.notify(f"{place.series} {place.step}: measuring against the start")
-                start, ms = self.out / self.start.artifact, self.start.costs["latency"]
+                start, ms = self.artifact(self.start), self.start.costs["latency"]
                 bound = self.bounds.values[asked.index("latency")] / ms if decided else math.inf
                 found = self._measurer.latency(place, path, start, ms, expected, bound)
                 ratio, ci95, costs["latency"] = found.ratio, found.ci95, found.ms
@@ -396,7 +409,7 @@ class Workshop:
             return None
         self.notify(f"{step.series} {step.step}: testing")
         with self.journal.spending("scoring"):
-            return self._top1(self.out / step.artifact, "test")
+            return self._top1(self.artifact(step), "test")
 
     def _network_top1(self, network: bytes) -> float:
         found: list[Outcome] = []

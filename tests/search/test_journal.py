@@ -110,6 +110,54 @@ def test_a_journal_goes_on_only_with_the_files_that_it_knows(tmp_path: Path) -> 
         Journal(path, {"data": "digits"})
 
 
+@pytest.mark.parametrize("words", ["/etc/hostname", "../../x", "a/../../x", "..", "", "a\x00b"])
+def test_a_file_outside_of_the_folder_is_not_looked_at(words: str, tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    with Journal(path, FACTS) as journal:
+        journal._connection.execute("INSERT INTO files VALUES (?, '00')", (words,))
+        with pytest.raises(InputError, match=r"j\.sqlite is damaged .* cannot be the name of a"):
+            journal.file(words)
+    with pytest.raises(InputError, match=r"j\.sqlite is damaged .* cannot be the name of a file"):
+        Journal(path, FACTS)
+
+
+def test_files_are_read_as_they_were_written_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "candidates" / f"{'x' * 110}-fp32.tflite"
+    file.parent.mkdir()
+    file.write_bytes(b"weights")
+    with Journal(tmp_path / "j.sqlite", FACTS) as journal:
+        with pytest.raises(InputError, match=r"j\.sqlite has no digest of 'candidates/x"):
+            journal.read(file)
+        journal.add(Place("netadapt", 1), Scored("a", 8, 0.5, 0.1, 1.0), file)
+        assert journal.read(file) == b"weights"
+        file.write_bytes(b"others")
+        with pytest.raises(InputError, match=r"tflite was altered since the search has written it"):
+            journal.read(file)
+        file.unlink()
+        with pytest.raises(InputError, match=r"tflite, which the search has written, is gone"):
+            journal.read(file)
+        os.mkfifo(file)
+        for read in (lambda: journal.read(file), lambda: journal.file(f"candidates/{file.name}")):
+            with pytest.raises(InputError, match=r"tflite is a pipe: expected a regular file"):
+                read()
+        journal.forget_files(tmp_path / "candi")
+        assert journal.knows(file)
+        journal.forget_files(file.parent)
+        assert not journal.knows(file)
+
+
+def test_what_is_noted_together_is_noted_as_a_whole(tmp_path: Path) -> None:
+    place, there = Place("netadapt", 1), tmp_path / "a"
+    there.write_bytes(b"a")
+    with Journal(tmp_path / "j.sqlite", FACTS) as journal:
+        with pytest.raises(FileNotFoundError):
+            journal.finish(place, {}, there, tmp_path / "gone")
+        with pytest.raises(FileNotFoundError):
+            journal.add(place, Scored("a", 8, 0.5, 0.1, 1.0), there, tmp_path / "gone")
+        assert not journal.knows(there)
+        assert (journal.steps("netadapt"), journal.candidates()) == ([], [])
+
+
 RECORDS = {
     "no JSON": "{",
     "no object": "[1]",

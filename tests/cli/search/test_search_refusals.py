@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from small_searches import QUICK, steps
 from edgekit.locks import one_writer
 from edgekit.measure.metering import discover
 from edgekit.models.weights import load_checkpoint, save_checkpoint
+from edgekit.search.journal import Journal, Place, Scored
 
 pytestmark = pytest.mark.usefixtures("inline")
 
@@ -86,6 +88,20 @@ def test_a_folder_of_something_else_is_left_alone(
     assert "run holds model.pt of something else" in result.message
 
 
+@pytest.mark.parametrize("name", ["start.pt", "step-00", "step-01", "step-12"])
+def test_what_another_search_has_left_is_no_place_to_begin(
+    name: str, run: CommandLine, trained: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "s" / name).mkdir(parents=True)
+    line = ("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "s")
+    result = run(*line)
+    assert result.code == 2
+    assert f"s holds {name} of something else: give a folder" in result.message
+    result = run(*line, "--resume")
+    assert result.code == 2
+    assert "s holds no search to go on with" in result.message
+
+
 def test_a_folder_that_cannot_be_made_is_named(
     run: CommandLine, trained: Path, tmp_path: Path
 ) -> None:
@@ -142,9 +158,9 @@ def _emptied(folder: Path) -> None:
         journal.commit()
 
 
-def _without_steps(folder: Path) -> None:
+def _told(folder: Path, words: str) -> None:
     with closing(sqlite3.connect(folder / "journal.sqlite")) as journal:
-        journal.execute("DELETE FROM steps")
+        journal.execute(words)
         journal.commit()
 
 
@@ -157,13 +173,27 @@ def _with_view(folder: Path) -> None:
         )
 
 
+def _piped(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
 ALTERED: dict[str, tuple[Callable[[Path], object], str]] = {
     "nothing": (lambda s: (s / "journal.sqlite").write_bytes(b""), "is empty, and there is start"),
     "no rows": (_emptied, "is empty, and there is start.pt of the search"),
-    "no steps": (_without_steps, "knows 0 steps, and there is s/step-0"),
+    "no steps": (lambda s: _told(s, "DELETE FROM steps"), "knows 0 steps, and there is s/step-0"),
     "a view": (_with_view, "is no journal of a search (it has the view 'facts'"),
     "network": (lambda s: _scribble(s / "step-01" / "model.pt"), "step-01/model.pt was altered"),
     "start": (lambda s: _scribble(s / "start.pt"), "start.pt was altered"),
+    "outside": (
+        lambda s: _told(s, "INSERT INTO files VALUES ('/etc/hostname', '00')"),
+        "journal.sqlite is damaged ('/' cannot be the name of a file: it has a '/')",
+    ),
+    "no digests": (
+        lambda s: _told(s, "DELETE FROM files"),
+        "journal.sqlite has no digest of 'step-0",
+    ),
+    "pipe": (lambda s: _piped(s / "step-01" / "model.pt"), "model.pt is a pipe: expected a regul"),
     "gone": (lambda s: (s / "step-01" / "model.pt").unlink(), "model.pt, which the search has"),
 }
 
@@ -184,3 +214,40 @@ def test_a_search_goes_on_only_with_what_it_has_written(
     assert result.code == 3, result.err
     assert named in result.message
     assert "restore it from a copy, or begin anew with another folder (-o)" in result.message
+
+
+@pytest.fixture
+def begun(run: CommandLine, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A search that was interrupted in a step, when networks of candidates were kept."""
+    whole = Journal.add
+
+    def interrupted(journal: Journal, place: Place, found: Scored, *files: Path) -> None:
+        whole(journal, place, found, *files)
+        if place.series == "netadapt" and place.round == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "add", interrupted)
+        assert run("search", trained, "--budget", "macs=0.85x", *QUICK, "-o", "s").code == 130
+    return tmp_path / "s"
+
+
+def test_candidates_are_networks_that_the_search_has_written(
+    run: CommandLine, begun: Path, searched: Path, trained: Path, tmp_path: Path
+) -> None:
+    words = ("search", trained, "--budget", "macs=0.85x", *QUICK, "--resume", "-o")
+    kept = sorted((begun / "step-01" / "candidates").glob("*.pt"))
+    assert {file.name[-5:] for file in kept} == {".1.pt", ".2.pt"}
+    for file in (kept[0], next(f for f in kept if f.name.endswith(".2.pt"))):
+        shutil.copytree(begun, tmp_path / "other", dirs_exist_ok=True)
+        there = tmp_path / "other" / file.relative_to(begun)
+        shutil.copy(begun / "start.pt", there)
+        result = run(*words, "other")
+        assert result.code == 3
+        assert f"{file.name} was altered since the search has written it" in result.message
+        there.unlink()
+        result = run(*words, "other")
+        assert result.code == 3
+        assert f"{file.name}, which the search has written, is gone" in result.message
+    assert run(*words, "s").code == 0
+    assert steps(begun) == steps(searched)
