@@ -34,9 +34,12 @@ def main() -> None:
 
         keep_silent()  # also what the user's own code imports
 
-        code = run(sys.argv[1:])
+        code = run(sys.argv[1:], leaving=True)
     except KeyboardInterrupt as error:  # before the command line was there to say more
         code = 128 + getattr(error, "number", 2)
+        from edgekit.signals import disregard
+
+        disregard()
     gc.freeze()
     sys.exit(code)
 

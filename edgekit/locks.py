@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgekit.errors import OutputError, UsageError
-from edgekit.signals import waiting
+from edgekit.signals import cleaning, waiting
 
 RUN_LOCK = ".edgekit.lock"
 """In a folder that belongs to one training, search or demo at a time."""
@@ -49,21 +49,33 @@ def in_turn(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _held(path: Path, alone: str | None) -> Iterator[None]:
-    descriptor = _opened(path, alone)
-    try:
-        yield
-    finally:
-        with waiting():
+    held: list[int] = []
+
+    def leave() -> None:
+        if held:
             with suppress(OSError):  # its folder may be gone
                 path.unlink()
-            os.close(descriptor)
+            os.close(held.pop())
+
+    with cleaning(leave):
+        while not held:
+            with waiting():
+                held += _opened(path)
+            if not held and alone:
+                raise UsageError(
+                    f"another {alone} is at work in {path.parent}: wait for it, or give another "
+                    f"folder with -o"
+                )
+            if not held:
+                _wait_for(path)
+        yield
 
 
-def _opened(path: Path, alone: str | None) -> int:
+def _opened(path: Path) -> list[int]:
     """Opens a lock file and locks it; where the file system knows no locks, there is none.
 
-    Args:
-        alone: what is refused beside another process; ``None`` for what waits.
+    Returns:
+        Nothing where another process holds it.
     """
     import fcntl  # POSIX only: commands that write nothing need none
 
@@ -75,23 +87,28 @@ def _opened(path: Path, alone: str | None) -> int:
                 f"cannot write to {path.parent}: {error.strerror}; name another folder with -o"
             ) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if alone else 0))
-        except BlockingIOError as error:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             os.close(descriptor)
-            raise UsageError(
-                f"another {alone} is at work in {path.parent}: wait for it, or give another "
-                f"folder with -o"
-            ) from error
+            return []
         except OSError as error:
-            if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                return descriptor
-            os.close(descriptor)
-            raise
-        except BaseException:
+            if error.errno in _NO_LOCKS:
+                return [descriptor]
             os.close(descriptor)
             raise
         # Whoever held the lock may have removed what was opened here.
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor
+                return [descriptor]
         os.close(descriptor)
+
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+
+
+def _wait_for(path: Path) -> None:
+    """Until the process that holds a lock lets it go."""
+    import fcntl
+
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)

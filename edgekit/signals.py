@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 ENDING: tuple[signal.Signals, ...] = (
     signal.SIGTERM,
@@ -37,12 +39,33 @@ def install() -> None:
 
 
 def interrupt(number: int, _: FrameType | None) -> None:
-    """A handler of all these signals.
+    """A handler of all these signals; one that comes while another is obeyed changes nothing.
 
     Raises:
         KeyboardInterrupt: `Ended` where it is a request to end.
     """
-    raise Ended(number) if number in ENDING else KeyboardInterrupt
+    if not obeyed():
+        raise Ended(number) if number in ENDING else KeyboardInterrupt
+
+
+def obeyed() -> bool:
+    """Whether an interrupt is on its way out: what is at work is in a ``finally`` or ``except``.
+
+    One that a library has swallowed is not, so that the next one counts again.
+    """
+    error, seen = sys.exc_info()[1], set[int]()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.add(id(error))
+        error = error.__context__
+    return False
+
+
+def disregard() -> None:
+    """Makes a process that is at its end, its exit code settled, ignore all of these signals."""
+    for number in INTERRUPTING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def leave_to_parent() -> None:
@@ -61,15 +84,46 @@ def waiting() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    previous = {
-        number: signal.signal(number, lambda number, _: came.append(number))
-        for number in INTERRUPTING
-        if signal.getsignal(number) not in (None, signal.SIG_IGN)
-    }
+    previous: dict[int, Any] = {}
+    holding = True
+
+    def held(number: int, frame: FrameType | None) -> None:
+        if holding:
+            came.append(number)
+        elif callable(handler := previous[number]):  # before this one was taken away again
+            handler(number, frame)
+        else:
+            signal.signal(number, handler)
+            signal.raise_signal(number)
+
     try:
+        for each in INTERRUPTING:
+            if (own := signal.getsignal(each)) not in (None, signal.SIG_IGN):
+                previous[each] = own
+                signal.signal(each, held)
         yield
     finally:
+        holding = False
         for number, handler in previous.items():
             signal.signal(number, handler)
         if came:
             signal.raise_signal(came[0])
+
+
+@contextmanager
+def cleaning(clean: Callable[[], object]) -> Iterator[None]:
+    """A block behind which something is put in order, however many signals come meanwhile.
+
+    Args:
+        clean: may be called once more when it is done.
+    """
+    try:
+        try:
+            yield
+        finally:
+            with waiting():
+                clean()
+    except KeyboardInterrupt:  # it may have come before they waited
+        with waiting():
+            clean()
+        raise

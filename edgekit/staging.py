@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from edgekit.errors import OutputError
 from edgekit.locks import in_turn
-from edgekit.signals import waiting
+from edgekit.signals import cleaning, waiting
 
 # Native code that runs out of disk raises errors of its own; with less than this left, that is why.
 LOW_DISK_BYTES = 1 << 20
@@ -44,12 +44,14 @@ def output_folder(folder: Path) -> Iterator[None]:
 def _empty_ones_removed(folder: Path) -> Iterator[None]:
     """A block that may make a folder, which does not stay where nothing was put into it."""
     missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
-    try:
-        yield
-    finally:
+
+    def remove() -> None:
         for path in missing:  # the innermost first; one that holds something stays
             with suppress(OSError):
                 path.rmdir()
+
+    with cleaning(remove):
+        yield
 
 
 def _prepare(folder: Path) -> None:
@@ -104,23 +106,35 @@ def hidden_folder(folder: Path) -> Path:
 
 
 @contextmanager
+def _hidden(folder: Path) -> Iterator[Path]:
+    made: list[Path] = []
+
+    def remove() -> None:
+        for path in made:
+            shutil.rmtree(path, ignore_errors=True)
+
+    with cleaning(remove):
+        with waiting():
+            made.append(hidden_folder(folder))
+        yield made[0]
+
+
+@contextmanager
 def staging(folder: Path) -> Iterator[Path]:
     """A hidden folder beside the results, gone at the end whatever happens."""
-    staged = hidden_folder(folder)
-    try:
-        yield staged
-    except Exception as error:
-        free = shutil.disk_usage(folder).free
-        failed = isinstance(error, OSError) and error.errno in WRITING_FAILED
-        if failed or free < LOW_DISK_BYTES:
-            reason = error.strerror if isinstance(error, OSError) else "the disk is full"
-            raise OutputError(
-                f"cannot write to {folder}: {reason or error} ({free / 2**20:,.0f} MiB free); "
-                f"nothing was kept"
-            ) from error
-        raise
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+    with _hidden(folder) as staged:
+        try:
+            yield staged
+        except Exception as error:
+            free = shutil.disk_usage(folder).free
+            failed = isinstance(error, OSError) and error.errno in WRITING_FAILED
+            if failed or free < LOW_DISK_BYTES:
+                reason = error.strerror if isinstance(error, OSError) else "the disk is full"
+                raise OutputError(
+                    f"cannot write to {folder}: {reason or error} ({free / 2**20:,.0f} MiB free); "
+                    f"nothing was kept"
+                ) from error
+            raise
 
 
 def without_staging(text: str) -> str:
@@ -189,12 +203,9 @@ def write_file(path: Path, write: Callable[[Path], object], *, overwrite: bool) 
     """
     with named_failures(path), _empty_ones_removed(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        staged = hidden_folder(path.parent)
-        try:
+        with _hidden(path.parent) as staged:
             write(staged / path.name)
             publish(staged, [path], overwrite=overwrite)
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
 
 
 def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -206,16 +217,13 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    with named_failures(path):
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with open(temporary, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with named_failures(path), cleaning(lambda: temporary.unlink(missing_ok=True)):
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
 
 
 @contextmanager

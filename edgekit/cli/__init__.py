@@ -10,13 +10,14 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import FrameType
 
 import click
 
 from edgekit.cli import console, streams
 from edgekit.errors import EdgekitError, OutputError, UsageError
-from edgekit.signals import ENDING, INTERRUPTING, interrupt
+from edgekit.signals import ENDING, INTERRUPTING, interrupt, obeyed
 
 COMMANDS = {
     "compare": "Measure which of two is faster, with an interval.",
@@ -122,8 +123,11 @@ def cli() -> None:
     """
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], *, leaving: bool = False) -> int:
     """Runs one command line.
+
+    Args:
+        leaving: the process ends behind it: no signal changes its exit code any more.
 
     Returns:
         The exit code; see `edgekit.errors` for its meaning.
@@ -132,34 +136,55 @@ def run(arguments: list[str]) -> int:
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     settings = console.Settings(tuple(arguments), json="--json" in options)
     console.use(settings)
-    with _noticed_interrupts() as interrupts, console.printable_warnings():
+    with _noticed_interrupts(leaving) as interrupts, console.printable_warnings():
         try:
-            result = cli.main(arguments, prog_name="edgekit", standalone_mode=False, obj=settings)
-            return streams.finished(result if isinstance(result, int) else 0)
-        except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.format_message(), err=True)
-            return error.exit_code
-        except click.exceptions.Exit as error:
-            return error.exit_code
-        except (BrokenPipeError, SystemExit) as error:
-            # The reader, `head` say, has gone, which click and rich turn into SystemExit(1).
-            if streams.broken_pipe(error):
-                streams.discard(sys.stdout)
-                return 0
-            return streams.finished(_failed(RuntimeError(f"something called sys.exit({error})")))
+            return _run(arguments, settings, interrupts)
         except (click.Abort, KeyboardInterrupt) as error:
             return streams.finished(_interrupted(error, interrupts))
-        except Exception as error:
-            if interrupts:  # a library has swallowed the interrupt, and tripped over the gap
-                return streams.finished(_interrupted(error, interrupts))
-            return streams.finished(_failed(error))
 
 
-def _interrupted(error: BaseException, seen: list[int]) -> int:
+def _run(arguments: list[str], settings: console.Settings, interrupts: Interrupts) -> int:
+    try:
+        result = cli.main(arguments, prog_name="edgekit", standalone_mode=False, obj=settings)
+        return streams.finished(result if isinstance(result, int) else 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except (BrokenPipeError, SystemExit) as error:
+        # The reader, `head` say, has gone, which click and rich turn into SystemExit(1).
+        if streams.broken_pipe(error):
+            streams.discard(sys.stdout)
+            return 0
+        return streams.finished(_failed(RuntimeError(f"something called sys.exit({error})")))
+    except (click.Abort, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if interrupts.seen:  # a library has swallowed the interrupt, and tripped over the gap
+            return streams.finished(_interrupted(error, interrupts))
+        return streams.finished(_failed(error))
+
+
+@dataclass(slots=True)
+class Interrupts:
+    """Signals that have interrupted a command.
+
+    Attributes:
+        seen: their numbers; those that came while one was obeyed are left out.
+        over: whether its outcome is settled, and no further one counts.
+    """
+
+    seen: list[int] = field(default_factory=list)
+    over: bool = False
+
+
+def _interrupted(error: BaseException, interrupts: Interrupts) -> int:
     """Says what has ended the command; returns the exit code, 128 and the number of the signal."""
+    interrupts.over = True
     # Click makes an Abort of it, and a block that held the signals back has kept them to itself.
-    numbers = [*seen, *(getattr(e, "number", signal.SIGINT) for e in (error, error.__cause__))]
-    number = next((n for n in numbers if n in ENDING), signal.SIGINT)
+    told = [getattr(e, "number", None) for e in (error, error.__cause__)]
+    number = next((n for n in (*told, *reversed(interrupts.seen)) if n in ENDING), signal.SIGINT)
     if number == signal.SIGINT:
         return console.fail("interrupted", "Interrupted", INTERRUPTED)
     return console.fail(f"ended by {signal.Signals(number).name}", "Ended", 128 + number)
@@ -185,16 +210,21 @@ def _failed(error: Exception) -> int:
 
 
 @contextmanager
-def _noticed_interrupts() -> Iterator[list[int]]:
-    """Collects the interrupts of a block, which raise KeyboardInterrupt as always."""
-    seen: list[int] = []
+def _noticed_interrupts(leaving: bool) -> Iterator[Interrupts]:
+    """Collects the interrupts of a block, which raise KeyboardInterrupt as always.
+
+    Args:
+        leaving: signals do nothing any more behind it, or end the process where none has done so.
+    """
+    found = Interrupts()
     if threading.current_thread() is not threading.main_thread():  # signals are its matter alone
-        yield seen
+        yield found
         return
 
     def noticed(number: int, frame: FrameType | None) -> None:
-        seen.append(number)
-        interrupt(number, frame)
+        if not (found.over or obeyed()):
+            found.seen.append(number)
+            interrupt(number, frame)
 
     def unraisable(args: sys.UnraisableHookArgs) -> None:
         # An interrupt that lands in a finalizer is dropped there: raise it again outside.
@@ -210,11 +240,13 @@ def _noticed_interrupts() -> Iterator[list[int]]:
         signal.signal(number, noticed)
     sys.unraisablehook = unraisable
     try:
-        yield seen
+        yield found
     finally:
+        found.over = True
         sys.unraisablehook = sys.__unraisablehook__
+        last = signal.SIG_IGN if found.seen else signal.SIG_DFL
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, last if leaving else handler)
 
 
 def _usage_text(error: click.ClickException) -> str:

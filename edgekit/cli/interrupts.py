@@ -63,7 +63,7 @@ def held_interrupts() -> Iterator[Interrupts]:
     interrupts = Interrupts()
 
     def noticed(number: int, frame: FrameType | None) -> None:
-        if number in ENDING:
+        if number in ENDING and interrupts.ending is None:
             interrupts.ending = number
         if not interrupts.waits():
             interrupt(number, frame)
