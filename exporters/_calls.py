@@ -150,6 +150,36 @@ def _rounded(func: Any, input: Tensor, *, decimals: int = 0) -> Any:  # noqa: A0
     return func(input * scale) / scale if decimals > 0 else func(input / scale) * scale
 
 
+def _resized(
+    func: Any,
+    input: Tensor,  # noqa: A002
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
+) -> Any:
+    """``interpolate``; ``nearest-exact`` takes pixels by their places, computed as PyTorch does."""
+    import torch
+
+    if mode != "nearest-exact":
+        given = (size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
+        return func(input, *given)
+    axes = input.dim() - 2
+    sizes, factors = (
+        [v] * axes if isinstance(v, (int, float)) else v for v in (size, scale_factor)
+    )
+    for i in range(axes):
+        old = int(input.shape[2 + i])
+        new = int(sizes[i]) if factors is None else int(old * factors[i])
+        kept = factors is not None and not recompute_scale_factor
+        step = torch.tensor(1 / factors[i] if kept else old / new)
+        places = ((torch.arange(new) + 0.5) * step).floor().long().clamp(max=old - 1)
+        input = input.index_select(2 + i, places)  # noqa: A001
+    return input
+
+
 DIVISORS: Rewrites = {"avg_pool2d": _divided}
 """torch.onnx 2.13 leaves ``divisor_override`` out without a word."""
 
@@ -158,6 +188,8 @@ ARGUMENTS: Rewrites = {
     "var": _spread,
     "std": _spread,
     "round": _rounded,
+    "interpolate": _resized,
 }
-"""OpenVINO's frontend refuses a divisor. The others it leaves out without a word: that windows
-beyond the padding count less, a correction beyond 1, and decimals."""
+"""OpenVINO's frontend refuses a divisor, and has ``nearest-exact`` only where sizes are known. The
+others it leaves out without a word: that windows beyond the padding count less, a correction beyond
+1, and decimals."""

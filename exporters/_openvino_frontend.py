@@ -11,8 +11,6 @@ from edgekit.core import silent_import
 from exporters._calls import ARGUMENTS, rewritten
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor, nn
 
 
@@ -33,8 +31,6 @@ def converted(model: nn.Module, example: Tensor) -> Any:
         "aten::slice_scatter": _slice_scatter,
         "aten::select_scatter": _select_scatter,
     }
-    for axes in (1, 2, 3):
-        rules[f"aten::_upsample_nearest_exact{axes}d"] = _nearest_exact
     # Traced once only: what a second trace would check, an export's verification does. Without
     # gradients, as autograd refuses some changes in place that compute what they should.
     with rewritten(ARGUMENTS), torch.no_grad():
@@ -141,41 +137,6 @@ def _updated(context: Any, part: Any, places: Any, axis: int) -> list[Any]:
     along = ops.constant(np.array(axis, np.int64))
     made = ops.scatter_update(context.get_input(0), ops.constant(places), part, along)
     return list(made.outputs())
-
-
-def _nearest_exact(context: Any) -> list[Any]:
-    """Images of another size whose pixels are those nearest to the centres of the new ones.
-
-    Takes them by their places, which PyTorch computes in float32.
-    """
-    ops = silent_import("openvino.opset13")
-
-    image = context.get_input(0)
-    shape = image.get_partial_shape()
-    rank = shape.rank.get_length()
-    sizes, scales = _sizes_and_scales(context, rank - 2)
-    for i in range(rank - 2):
-        given = shape[2 + i].get_length()
-        made = int(given * scales[i]) if sizes is None else sizes[i]
-        step = given / made if scales[i] is None else 1 / scales[i]
-        centres = (np.arange(made, dtype=np.float32) + np.float32(0.5)) * np.float32(step)
-        places = np.minimum(np.floor(centres).astype(np.int64), given - 1)
-        axis = ops.constant(np.array(2 + i, np.int64))
-        image = ops.gather(image, ops.constant(places), axis).output(0)
-    return [image]
-
-
-def _sizes_and_scales(context: Any, axes: int) -> tuple[Any, Sequence[Any]]:
-    """New sizes, or ``None``; and for each axis the factor that was given, or ``None``.
-
-    The operator has two forms: factors in one list, or each by itself.
-    """
-    count = context.get_input_size()
-    given = [context.get_values_from_const_input(i, None, None) for i in range(1, count)]
-    sizes, first, *others = [None if v is None else np.array(v).tolist() for v in given]
-    scales = [*(first if isinstance(first, list) else [first, *others]), *[None] * axes][:axes]
-    # They come in float32, which is more than 1.7 where 1.7 was meant.
-    return sizes, [None if scale is None else float(str(np.float32(scale))) for scale in scales]
 
 
 def _write_padding_apart(graph: Any) -> None:

@@ -28,6 +28,9 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
         x, scale_factor=1.7, mode="bilinear", align_corners=True
     ),
     "nearest by a factor": lambda x: F.interpolate(x, scale_factor=1.55),
+    "nearest and exact, both by a factor": lambda x: F.interpolate(
+        F.interpolate(x, scale_factor=0.66), scale_factor=1.96, mode="nearest-exact"
+    ),
     "area": lambda x: F.interpolate(x, (4, 3), mode="area"),
     "elu": lambda x: F.elu(x, 0.7),
     "celu": lambda x: F.celu(x, 0.6),
