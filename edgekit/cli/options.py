@@ -70,7 +70,7 @@ def scores_option(command: Command) -> Command:
     return click.option(
         "--scores",
         type=click.Choice(SCORES),
-        help="What outputs are; found by itself. One output of probabilities is a sigmoid.",
+        help="What outputs are; found by itself. sigmoid: each is a probability by itself.",
     )(command)
 
 

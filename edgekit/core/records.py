@@ -225,9 +225,7 @@ SCORES = ("logits", "probabilities", "sigmoid")
 
 def scores_fit(kind: str, columns: int) -> bool:
     """Whether so many outputs may be of a kind of `SCORES`."""
-    return kind in SCORES and {"sigmoid": columns == 1, "probabilities": columns > 1}.get(
-        kind, True
-    )
+    return kind in SCORES and (kind != "probabilities" or columns > 1)
 
 
 def class_count(columns: int) -> int:

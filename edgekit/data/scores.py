@@ -4,7 +4,8 @@
 ``logits``            any numbers: softmax makes probabilities of several columns, the
                       logistic function makes one of a single column
 ``probabilities``     several columns of 0 to 1 that sum to 1, as behind a softmax
-``sigmoid``           one column of 0 to 1, as behind a logistic function
+``sigmoid``           columns of 0 to 1 behind a logistic function: each is a
+                      probability by itself
 ====================  =================================================================
 
 One column tells two classes apart: its probability is that of the second one.
@@ -32,20 +33,31 @@ def kind_of(scores: NDArray[Any], strained: Callable[[], NDArray[Any]] | None = 
         strained: gives those of `edgekit.models.strain.strained`. Logits, above all a single
             column of them, may lie between 0 and 1 by chance, and do not stay there.
     """
-    found = _by_looks(scores)
-    if found == "logits" or strained is None:
+    found, several = _by_looks(scores), scores.shape[1] > 1
+    if found == "logits":
         return found
-    other = strained()
+    other = scores if strained is None else strained()
+    moved = not np.array_equal(other, scores[: len(other)])
     other = other[np.isfinite(other).all(axis=1)]  # exponentials of such numbers may overflow
-    return found if len(other) == 0 or _by_looks(other) == found else "logits"
+    looks = found if len(other) == 0 else _by_looks(other)
+    if looks == "logits":
+        return looks
+    if several and "sigmoid" in (found, looks):
+        # Numbers without a common sum are known for probabilities by their bounds alone.
+        return "sigmoid" if moved and len(other) else "logits"
+    return found
 
 
 def _by_looks(scores: NDArray[Any]) -> str:
     if not np.isfinite(scores).all() or scores.min() < 0 or scores.max() > 1:
         return "logits"
-    if scores.shape[1] == 1:
-        return "sigmoid"
-    return "probabilities" if np.abs(scores.sum(axis=1) - 1).max() < _SUM_WITHIN else "logits"
+    of_sum_1 = np.abs(scores.sum(axis=1) - 1).max() < _SUM_WITHIN
+    return "probabilities" if scores.shape[1] > 1 and of_sum_1 else "sigmoid"
+
+
+def each_by_itself(kind: str, columns: int) -> bool:
+    """Whether outputs are probabilities of several classes that do not exclude each other."""
+    return kind == "sigmoid" and columns > 1
 
 
 def check_kind(kind: str, columns: int, what: str) -> None:
@@ -57,15 +69,16 @@ def check_kind(kind: str, columns: int, what: str) -> None:
     if kind not in SCORES:
         raise UsageError(f"--scores {kind}: expected one of {', '.join(SCORES)}")
     if not scores_fit(kind, columns):
-        other = "probabilities" if columns > 1 else "sigmoid"
         raise UsageError(
-            f"--scores {kind}: '{what}' has {columns} output{'s' * (columns > 1)}: expected logits "
-            f"or {other}"
+            f"--scores {kind}: '{what}' has {columns} output: expected logits or sigmoid"
         )
 
 
 def probabilities(scores: NDArray[Any], kind: str) -> NDArray[np.float64]:
-    """Probabilities (n, classes) of outputs (n, columns); two classes for one column."""
+    """Probabilities (n, classes) of outputs (n, columns); two classes for one column.
+
+    Rows sum to 1 but for those of several columns of `sigmoid`, which stay as they are.
+    """
     values: NDArray[np.float64] = scores.astype(np.float64)
     if values.shape[1] == 1:
         if kind == "logits":

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekit.data.scores import check_kind, kind_of
-from edgekit.errors import UsageError
+from edgekit.data.scores import check_kind, each_by_itself, kind_of
+from edgekit.errors import ModelError, UsageError
 from edgekit.models.callables import try_forward
 from edgekit.models.copying import own_copy
 from edgekit.models.strain import strained
@@ -53,13 +53,21 @@ def kinds_of(module: nn.Module, side: int, words: str, said: str | None = None) 
         said: what somebody says that they are; in eval mode alone where the modes differ.
 
     Raises:
-        ModelError: it cannot be run.
+        ModelError: it cannot be run, or no loss fits both modes.
     """
-    modes = (own_copy(module).train(training) for training in (True, False))
+    modes = [own_copy(module).train(training) for training in (True, False)]
     found = Kinds(*(kind_of_network(network, side, words) for network in modes))
-    if said is None:
-        return found
-    return Kinds(said if found.training == found.evaluation else found.training, said)
+    if said is not None:
+        found = Kinds(said if found.training == found.evaluation else found.training, said)
+    columns = try_forward(modes[1], torch.zeros(1, 3, side, side), words).shape[1]
+    by_itself = [each_by_itself(kind, columns) for kind in (found.training, found.evaluation)]
+    if by_itself[0] != by_itself[1]:
+        raise ModelError(
+            f"'{words}' gives {found}: expected probabilities of each class by itself in both "
+            f"modes or in none, as they need a loss of their own; change its forward, or say "
+            f"--scores"
+        )
+    return found
 
 
 def check_said(kind: str | None, columns: int, words: str, *, of_zoo: bool) -> None:
@@ -92,6 +100,8 @@ def kind_of_network(module: nn.Module, side: int, words: str) -> str:
 def class_logits(scores: Tensor, kind: str) -> Tensor:
     """Numbers (N, classes) of which softmax makes the probabilities that outputs stand for.
 
+    Several sigmoids stand for no such probabilities; the order of classes is kept.
+
     Args:
         scores: (N, columns).
         kind: what they are, of `edgekit.core.SCORES`; two classes for one column.
@@ -114,7 +124,17 @@ def label_loss(
     label_smoothing: float = 0.0,
     reduction: str = "mean",
 ) -> Tensor:
-    """Cross-entropy of labels (N,), or of shares of the classes (N, classes)."""
+    """Cross-entropy of labels (N,), or of shares of the classes (N, classes).
+
+    Of several sigmoids it is the sum over classes of whether an image is of each
+    (arXiv:2110.00476, section 3.2).
+    """
+    if each_by_itself(kind, scores.shape[1]):
+        shares = F.one_hot(targets, scores.shape[1]) if targets.ndim == 1 else targets
+        shares = shares * (1 - label_smoothing) + label_smoothing / scores.shape[1]
+        yes, no = (p.clamp(min=_SMALLEST).log() for p in (scores.float(), 1 - scores.float()))
+        losses = -(shares * yes + (1 - shares) * no).sum(1)
+        return losses.sum() if reduction == "sum" else losses.mean()
     logits = class_logits(scores, kind)
     return F.cross_entropy(logits, targets, label_smoothing=label_smoothing, reduction=reduction)
 
@@ -129,7 +149,24 @@ def divergence(
         wanted: of the one that it learns from.
         kinds: what the outputs of both are.
         temperature: divides the logits of both.
+
+    Raises:
+        ModelError: those of one are of each class by itself, and those of the other are not.
     """
+    columns = found.shape[1]
+    by_itself = [
+        each_by_itself(kind, scores.shape[1])
+        for kind, scores in zip(kinds, (found, wanted), strict=True)
+    ]
+    if by_itself[0] != by_itself[1]:
+        raise ModelError(
+            f"the network that learns gives {kinds[0]} and its teacher {kinds[1]}: expected "
+            f"probabilities of each class by itself (several of sigmoid) of both or of none; say "
+            f"--scores, or choose another teacher"
+        )
+    if all(by_itself):  # each class is a question of its own, whose answer is one column
+        found, wanted = found.reshape(-1, 1), wanted.reshape(-1, 1)
+        return columns * divergence(found, wanted, kinds, temperature)
     own, taught = (
         F.log_softmax(class_logits(scores, kind) / temperature, dim=1)
         for scores, kind in zip((found, wanted), kinds, strict=True)

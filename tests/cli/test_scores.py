@@ -17,6 +17,8 @@ from small_networks import network
 from edgekit import registry
 from edgekit.contract import contract_path, contract_text, load
 from edgekit.core import Agreement, Artifact, from_json, to_json
+from edgekit.data.decode import load_image
+from edgekit.data.preprocess import default, prepare
 from edgekit.data.scores import kind_of, likeliest, probabilities
 from edgekit.models.source import Model
 from edgekit.verification import artifact
@@ -28,21 +30,27 @@ ENDS = {
     "logits": "return self.scores(x) * 9",
     "probabilities": "return (self.scores(x) * 9).softmax(1)",
     "sigmoid": "return (self.scores(x)[:, :1] * 9).sigmoid()",
+    "sigmoids": "return (self.scores(x) * 9).sigmoid()",
 }
 
 
 @pytest.fixture(params=ENDS)
-def kind(request: pytest.FixtureRequest) -> str:
+def end(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def words(kind: str, module: Callable[[str], str]) -> str:
-    return f"{module(network().replace('return self.scores(x)', ENDS[kind]))}:Net"
+def kind(end: str) -> str:
+    return end.removesuffix("s") if end == "sigmoids" else end
+
+
+@pytest.fixture
+def words(end: str, module: Callable[[str], str]) -> str:
+    return f"{module(network().replace('return self.scores(x)', ENDS[end]))}:Net"
 
 
 def test_files_and_networks_show_the_probabilities_that_were_computed(
-    run: CommandLine, words: str, kind: str, png: Callable[..., Path]
+    run: CommandLine, words: str, end: str, kind: str, png: Callable[..., Path]
 ) -> None:
     exported = run("export", words, "-t", "all", "--resolution", 32, "-o", "out", "--json")
     assert exported.code == 0, exported.err
@@ -57,8 +65,14 @@ def test_files_and_networks_show_the_probabilities_that_were_computed(
         {label["index"]: label["probability"] for label in answer["predictions"][0]["labels"]}
         for answer in answers
     ]
-    assert len(found[0]) == (2 if kind == "sigmoid" else 4)
-    assert sum(found[0].values()) == pytest.approx(1, abs=1e-5)
+    assert len(found[0]) == (2 if end == "sigmoid" else 4)
+    assert (sum(found[0].values()) == pytest.approx(1, abs=1e-5)) is (end != "sigmoids")
+    if end == "sigmoids":
+        net = vars(__import__(words.partition(":")[0]))["Net"]().eval()
+        pixels = prepare(load_image(image), default(32))
+        with torch.no_grad():
+            expected = net(torch.from_numpy(pixels)[None])[0].tolist()
+        assert [found[0][i] for i in range(4)] == pytest.approx(expected, abs=1e-5)
     for other in found[1:]:
         assert other == pytest.approx(found[0], abs=1e-4)
     shown = run("describe", files[0])
@@ -72,11 +86,12 @@ def test_files_and_networks_show_the_probabilities_that_were_computed(
 def test_what_outputs_are_is_shown(
     run: CommandLine,
     words: str,
+    end: str,
     kind: str,
     png: Callable[..., Path],
     image_folder: Callable[..., Path],
 ) -> None:
-    image_folder("images", *"abcd"[: 2 if kind == "sigmoid" else 4], count=4)
+    image_folder("images", *"abcd"[: 2 if end == "sigmoid" else 4], count=4)
     export = ["export", words, "-t", "onnx", "--resolution", 32]
     assert run(*export, "--json").json["artifacts"][0]["scores"] == kind
     shown = [run(*export, "-o", "out")]
@@ -116,17 +131,17 @@ def test_what_a_contract_says_is_not_contradicted(
 
 
 def test_a_meaning_that_so_many_outputs_cannot_have(
-    run: CommandLine, words: str, kind: str, png: Callable[..., Path]
+    run: CommandLine, module: Callable[[str], str], png: Callable[..., Path]
 ) -> None:
-    impossible = "probabilities" if kind == "sigmoid" else "sigmoid"
+    words = f"{module(network().replace('return self.scores(x)', ENDS['sigmoid']))}:Net"
     for line in (
         ["export", words, "-t", "onnx"],
         ["predict", words, png()],
         ["evaluate", words, "--data", "digits"],
     ):
-        result = run(*line, "--resolution", 32, "--scores", impossible)
+        result = run(*line, "--resolution", 32, "--scores", "probabilities")
         assert result.code == 2
-        assert "expected logits or" in result.message
+        assert "has 1 output: expected logits or sigmoid" in result.message
 
 
 def test_export_takes_a_word_for_it(run: CommandLine, module: Callable[[str], str]) -> None:
@@ -152,6 +167,16 @@ def test_verify_goes_by_the_contract(
     monkeypatch.setattr(artifact, "compare", compared)
     assert run("verify", "Net-fp32.onnx", "--against", words).code == 0
     assert kinds == ["logits"]
+
+
+def test_numbers_that_lie_between_0_and_1_by_chance_are_no_sigmoids() -> None:
+    close = np.random.default_rng(0).uniform(0.4, 0.6, (16, 5))
+    certain = (close > 0.5).astype(float)
+    assert kind_of(close, lambda: certain) == "sigmoid"
+    assert kind_of(close, lambda: close * 1e6) == "logits"
+    assert kind_of(close, lambda: close) == "logits"  # nothing tells
+    assert kind_of(close, lambda: close * np.nan) == "logits"
+    assert kind_of(close / close.sum(1, keepdims=True), lambda: certain) == "sigmoid"
 
 
 def test_one_output_tells_two_classes_apart(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from edgekit.core import ImageSource
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
+from edgekit.errors import ModelError
 from edgekit.models.source import Model
 from edgekit.models.strain import strained
 from edgekit.search.groups import importances
@@ -104,7 +105,7 @@ class Small(nn.Module):
         (Net(nn.Identity(), nn.Softmax(1)), ("logits", "probabilities")),
         (Net(nn.Sigmoid(), nn.Sigmoid(), 1), ("sigmoid", "sigmoid")),
         (Net(nn.Sigmoid(), nn.Identity(), 1), ("sigmoid", "logits")),
-        (Net(nn.Sigmoid(), nn.Sigmoid()), ("logits", "logits")),
+        (Net(nn.Sigmoid(), nn.Sigmoid()), ("sigmoid", "sigmoid")),
         (Net(HandWritten(), HandWritten()), ("probabilities", "probabilities")),
         (Net(Small(), Small()), ("logits", "logits")),
         (Net(Small(), Small(), 1), ("logits", "logits")),
@@ -178,6 +179,50 @@ def test_the_last_weights_that_an_image_meets_are_strained(
         if not torch.equal(before, after)
     }
     assert other == {name for name in names if net.get_parameter(name).any()}
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_several_sigmoids_are_trained_each_by_itself(shares: bool) -> None:
+    torch.manual_seed(0)
+    logits, other = torch.randn(8, 4, requires_grad=True), torch.randn(8, 4)
+    wanted = torch.rand(8, 4) if shares else torch.arange(8) % 4
+    targets = wanted if shares else nn.functional.one_hot(wanted, 4).float()
+    for loss, expected in (
+        (
+            label_loss(logits.sigmoid(), wanted, "sigmoid"),
+            nn.functional.binary_cross_entropy_with_logits(logits, targets) * 4,
+        ),
+        (
+            label_loss(logits.sigmoid(), wanted, "sigmoid", label_smoothing=0.2, reduction="sum"),
+            nn.functional.binary_cross_entropy_with_logits(
+                logits, targets * 0.8 + 0.05, reduction="sum"
+            ),
+        ),
+        (
+            divergence(logits.sigmoid(), other.sigmoid(), ("sigmoid", "sigmoid"), 2.0),
+            sum(
+                divergence(logits[:, i : i + 1], other[:, i : i + 1], ("logits", "logits"), 2.0)
+                for i in range(4)
+            ),
+        ),
+    ):
+        assert isinstance(expected, Tensor)
+        torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
+        found, right = (torch.autograd.grad(x, logits, retain_graph=True) for x in (loss, expected))
+        torch.testing.assert_close(found, right, rtol=1e-3, atol=1e-5)
+    best = class_logits(logits.sigmoid(), "sigmoid").argmax(1)
+    assert torch.equal(best, logits.argmax(1))
+
+
+def test_several_sigmoids_and_softmax_do_not_teach_each_other() -> None:
+    scores = torch.rand(8, 4)
+    for kinds in (("sigmoid", "logits"), ("probabilities", "sigmoid")):
+        with pytest.raises(ModelError, match="of each class by itself"):
+            divergence(scores, scores, kinds)
+    with pytest.raises(ModelError, match="'net' gives sigmoid, and logits in training mode"):
+        kinds_of(Net(nn.Identity(), nn.Sigmoid()), 16, "net")
+    said = kinds_of(Net(nn.Identity(), nn.Sigmoid()), 16, "net", "logits")
+    assert said == Kinds("logits", "logits")
 
 
 class Halves:
