@@ -20,7 +20,7 @@ from torch.nn.parameter import is_lazy
 from edgekit.core import reason, reason_with_layer, with_kind
 from edgekit.errors import ModelError
 from edgekit.models.copying import own_copy
-from edgekit.models.zeros import zero_layers
+from edgekit.models.zeros import hiding_zeros
 
 _named: set[str] = set()
 
@@ -180,14 +180,18 @@ def try_training(module: nn.Module, side: int, classes: int, words: str) -> None
         )
 
 
-def is_fresh(module: nn.Module) -> bool:
+def is_fresh(module: nn.Module, side: int) -> bool:
     """Whether a network has batch norms and none has ever seen a batch.
 
-    One without batch norms is fresh where layers are as they started, at zero.
+    One without batch norms is fresh where weights that its scores pass are as they started, at
+    zero.
+
+    Args:
+        side: of images that it can be run on, pixels.
     """
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
-        return bool(zero_layers(module))
+        return bool(hiding_zeros(module, side))
     return all(
         m.running_mean is not None
         and not m.running_mean.any()

@@ -26,7 +26,7 @@ from edgekit.models.copying import own_copy
 from edgekit.models.differences import Place, first_difference
 from edgekit.models.draws import Draws, drawn
 from edgekit.models.precise import Precise
-from edgekit.models.zeros import fill_zero_layers, zero_layers
+from edgekit.models.zeros import fill_zeros
 
 if TYPE_CHECKING:
     from edgekit.models.source import Model
@@ -83,9 +83,8 @@ def pure(module: nn.Module, side: int, words: str) -> Pure:
     images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     notes: list[str] = []
     made, module = module, _copied(module, words)
-    if zero_layers(module):  # they would hide what the layers before them do
-        fill_zero_layers(module)
     with _generators_kept(), torch.no_grad():
+        fill_zeros(module, side)  # they would hide what the layers before them do
         before = drawn(module)
         if _changes(module, images, words):
             notes.append("it changes its input, so it is given copies")

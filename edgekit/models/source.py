@@ -415,7 +415,7 @@ def _open_callable(words: str, weights: Path | None, resolution: int | None) -> 
         module,
         resolution,
         scores.shape[1],
-        trained=weights is not None or not is_fresh(module),
+        trained=weights is not None or not is_fresh(module, resolution),
         parent_sha256=digest,
         code=words,
     )

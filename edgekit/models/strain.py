@@ -20,23 +20,34 @@ _TIMES = 1e6
 
 
 def strained(module: nn.Module, images: Tensor) -> nn.Module:
-    """A copy, in the same mode, whose last weights are far larger.
-
-    Those are what its last operator with parameters takes of them. It is looked for among operators
-    rather than layers: a network may have parameters of its own beside its layers, as vision
-    transformers have for places, and hand them out in any order.
+    """A copy, in the same mode, whose `last_weights` are far larger.
 
     Args:
         images: that it can be run on, (N, 3, H, W).
     """
     found = own_copy(module)
-    uses = _Uses(found)
     with torch.no_grad():
-        with uses:
-            found(images)
-        for parameter in uses.last:
-            parameter.mul_(_TIMES)
+        for name in last_weights(module, images):
+            found.get_parameter(name).mul_(_TIMES)
     return found
+
+
+def last_weights(module: nn.Module, images: Tensor) -> list[str]:
+    """Names of the parameters that the last operator with some takes; those before a mere sum, too.
+
+    It is looked for among operators rather than layers: a network may have parameters of its own
+    beside its layers, as vision transformers have for places, and hand them out in any order.
+
+    Args:
+        module: it stays as it is: a copy is run.
+        images: see `strained`.
+    """
+    watched = own_copy(module)
+    uses = _Uses(watched)
+    with torch.no_grad(), uses:
+        watched(images)
+    names = {id(parameter): name for name, parameter in watched.named_parameters()}
+    return [names[id(parameter)] for parameter in uses.last]
 
 
 class _Uses(TorchDispatchMode):

@@ -44,7 +44,7 @@ def check_reference(reference: Scores, what: str, zeros: Sequence[str] = ()) -> 
     Args:
         reference: (n, classes).
         what: names the network in the message.
-        zeros: layers whose weights are all zero, which may explain it.
+        zeros: layers and parameters that are all zero, which may explain it.
 
     Raises:
         ModelError: values that are not finite, or are the same for every sample; or one sample
@@ -59,11 +59,12 @@ def check_reference(reference: Scores, what: str, zeros: Sequence[str] = ()) -> 
     size = np.abs(scores).max()
     if not spread > LEAST_RELATIVE_SPREAD * size or spread == 0:
         listed = ", ".join(f"'{path}'" for path in zeros)
-        empty = f"; all weights of {listed} are zero" if zeros else ""
+        why = "are its weights trained and its batch-norm statistics set?"
+        if zeros:
+            why = f"all weights of {listed} are zero: train it, or give others with --weights"
         raise ModelError(
             f"{what} gives (nearly) the same scores for all {len(scores)} images (spread "
-            f"{spread:.2g}, size {size:.2g}): nothing can be verified; are its weights trained and "
-            f"its batch-norm statistics set{empty}?"
+            f"{spread:.2g}, size {size:.2g}): nothing can be verified; {why}"
         )
 
 

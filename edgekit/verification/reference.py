@@ -22,7 +22,7 @@ from edgekit.models.blocks import stabilize
 from edgekit.models.copying import own_copy
 from edgekit.models.purity import as_function
 from edgekit.models.source import Model
-from edgekit.models.zeros import fill_zero_layers, zero_layers
+from edgekit.models.zeros import all_zeros, fill_zeros, hiding_zeros
 from edgekit.verification.agreement import check_reference
 from edgekit.verification.exactness import Exactness
 from edgekit.verification.samples import (
@@ -67,7 +67,7 @@ def preparation(model: Model) -> str | None:
     if model.trained:
         return None
     done = ["its weights are random"]
-    zeros = zero_layers(model.module)
+    zeros = hiding_zeros(model.module, model.resolution)
     if zeros:
         listed = ", ".join(f"'{path}'" for path in zeros[:3]) + (", ..." if zeros[3:] else "")
         done.append(f"those of {listed}, which start at zero, filled")
@@ -115,7 +115,7 @@ def make_reference(
     channels_last = model.of_zoo  # networks of the zoo take both
     scores = reference_scores(own_copy(model.module), samples.images, channels_last=channels_last)
     check_finite(scores, f"'{model.words}'", lambda i: f"image {i} ({samples.about})")
-    check_reference(scores, f"'{model.words}'", zero_layers(model.module))
+    check_reference(scores, f"'{model.words}'", all_zeros(model.module))
     strained = functools.partial(strained_scores, model.module, samples.images)
     model = dataclasses.replace(model, scores=model.scores or kind_of(scores, strained))
     return Reference(model, samples.images, scores, samples.about, samples.skipped)
@@ -144,7 +144,7 @@ def _made_comparable(model: Model, facts: Preprocessing) -> torch.nn.Module:
     that start at zero, they are the same for all images.
     """
     module = own_copy(model.module)
-    fill_zero_layers(module)
+    fill_zeros(module, model.resolution)
     if model.of_zoo:  # other people's networks keep their parameters
         stabilize(module)
     layout = torch.channels_last if model.of_zoo else torch.contiguous_format

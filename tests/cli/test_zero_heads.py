@@ -31,6 +31,25 @@ class Mixer(nn.Module):
         return self.head(x.mean(1))
 """
 
+HEAD = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.batch = nn.Conv2d(3, 16, 3, 2), NORM
+        self.places = nn.Parameter(torch.zeros(1, 16, 1, 1))
+        self.scores, self.norm = nn.Linear(16, 10), nn.LayerNorm(10)
+        self.head, self.scale = nn.Parameter(torch.zeros(16, 10)), nn.Parameter(torch.ones(1))
+        self.bias = nn.Parameter(torch.zeros(10))
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x):
+        x = (self.batch(self.stem(x)) + self.places).relu().mean((2, 3))
+        return END
+"""
+
+HEADS = [("x @ self.head + self.bias", "head"), ("self.norm(self.scores(x))", "norm.weight")]
+
 GROWING = """
 class Growing(nn.Module):
     def __init__(self):
@@ -72,6 +91,32 @@ def test_a_head_of_zeros_is_filled_and_that_is_said(run: CommandLine, module: Mo
     verified = run("verify", path, "--against", words, "--json")
     assert verified.code == 0
     assert "'head', which start at zero, filled" in verified.json["preparation"]
+
+
+@pytest.mark.parametrize("norm", ["nn.Identity()", "nn.BatchNorm2d(16)"])
+@pytest.mark.parametrize(("end", "name"), HEADS)
+def test_heads_that_are_no_layers_are_filled_too(
+    run: CommandLine, module: Module, end: str, name: str, norm: str
+) -> None:
+    words = f"{module(HEAD.replace('END', end).replace('NORM', norm))}:Net"
+    result = run("export", words, "-t", "tflite", "--resolution", 32, "--json")
+    assert result.code == 0, result.err
+    assert f"those of '{name}', which start at zero, filled" in result.err
+    (artifact,) = result.json["artifacts"]
+    assert artifact["agreement"]["sqnr_db"] >= 100
+    verified = run("verify", artifact["path"], "--against", words)
+    assert verified.code == 0, verified.err
+
+
+def test_zeros_that_cannot_be_filled_are_named(run: CommandLine, module: Module) -> None:
+    text = HEAD.replace("END", "(x @ self.head) * self.scale")
+    words = f"{module(text.replace('NORM', 'nn.Identity()'))}:Net"
+    result = run("export", words, "-t", "tflite", "--resolution", 32)
+    assert result.code == 3
+    assert (
+        "all weights of 'places', 'head', 'norm.weight' are zero: train it, or give"
+        in result.message
+    )
 
 
 def test_a_head_of_zeros_hides_no_chance(run: CommandLine, module: Module) -> None:
