@@ -81,6 +81,12 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
             raise nothing
         for name, low, high in _found(content, images, scheme.calibration):
             if name in ranges:  # else it stays in float
+                if not np.isfinite([low, high]).all():  # LiteRT crashes on such a scale
+                    raise ModelError(
+                        f"what '{name}' computes is not finite for an image that calibrates, and "
+                        f"integers have no number for that: bound it, or keep its layer in float "
+                        f"with --float-layers"
+                    )
                 for key, value in (("min", low), ("max", high)):
                     ranges[name][key] = np.full_like(ranges[name][key], value)
     try:

@@ -103,6 +103,18 @@ def test_images_that_calibrate_are_named_too(
     assert re.search(what, result.message)
 
 
+def test_infinity_inside_of_a_network_has_no_integers(
+    run: CommandLine, module: Callable[[str], str], tmp_path: Path
+) -> None:
+    """The outputs are finite; LiteRT crashes on the scale."""
+    gate = "x = x / (1 + torch.exp(2000 * (x + 0.01)))"
+    line = ["export", f"{module(network(gate))}:Net", "-t", "tflite", "-p", "int8"]
+    result = run(*line, "--resolution", 32, "--calibration", "synthetic", "-o", "out")
+    assert result.code == 3
+    assert "computes is not finite for an image that calibrates" in result.message
+    assert "--float-layers" in result.message
+
+
 def test_a_training_that_diverges_says_at_which_step(run: CommandLine) -> None:
     line = ["train", "mobilenetv1@0.25", "--data", "digits", "--resolution", 32, "--epochs", 1]
     result = run(*line, "--lr", 1e30, "--optimizer", "sgd", "-o", "run", "--threads", 1)
