@@ -104,7 +104,11 @@ def _check_file(words: str) -> None:
 
 
 def open_teacher(
-    words: str, labels: tuple[str, ...], preprocessing: Preprocessing, temperature: float
+    words: str,
+    labels: tuple[str, ...],
+    preprocessing: Preprocessing,
+    temperature: float,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Teacher:
     """Opens the network of ``--teacher``.
 
@@ -112,6 +116,7 @@ def open_teacher(
         words: a run folder or checkpoint, or another trained MODEL.
         labels: the classes that are to be learned.
         preprocessing: of the network that learns; the teacher sees the same images.
+        note: is told in which other way than it was built it has to be run.
 
     Raises:
         ModelError: it has other classes.
@@ -138,4 +143,7 @@ def open_teacher(
             f"teacher '{words}' has other classes than the data: '{theirs}' in place of '{ours}'; "
             f"expected a teacher that was trained on the same classes"
         )
-    return Teacher(as_function(model), preprocessing, temperature)
+    model = as_function(model)
+    for text in model.notes or ():
+        note(f"teacher '{words}': {text}")
+    return Teacher(model, preprocessing, temperature)

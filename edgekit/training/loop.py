@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +140,7 @@ def _trained(
     with _own_torch():
         threads = Threads(options.threads, progress.note)
         network = initial(plan, own, progress.note)
-        teacher = _teacher(plan)
+        teacher = _teacher(plan, progress.note)
         if resume:
             folder.compare(plan)
             if folder.finished():
@@ -331,11 +331,12 @@ def _splits(source: ImageSource) -> list[str]:
     return [split for split in ("train", "validation", "test") if split in source.splits]
 
 
-def _teacher(plan: Plan) -> Teacher | None:
+def _teacher(plan: Plan, note: Callable[[str], None]) -> Teacher | None:
     o = plan.options
     if o.teacher is None:
         return None
-    return open_teacher(o.teacher, plan.labels, plan.preprocessing, o.teacher_temperature)
+    temperature = o.teacher_temperature
+    return open_teacher(o.teacher, plan.labels, plan.preprocessing, temperature, note)
 
 
 def _in_order(images: SplitImages, device: torch.device) -> Loader:

@@ -49,6 +49,19 @@ def test_what_changes_its_input_is_right_on_every_target(run: CommandLine, modul
         assert verified.json["notes"] == ["it changes its input, so it is given copies"]
 
 
+def test_how_a_teacher_is_run_is_said(run: CommandLine, module: Module, photos: Path) -> None:
+    meets = "x = F.batch_norm(x, None, None, training=True)"
+    line = ("train", "mobilenetv1@0.25", "--data", photos, "--resolution", 32, "--epochs", 1)
+    for source, told in (
+        (in_place(), "it changes its input, so it is given copies"),
+        (network(meets), "the scores of an image depend on the others of its batch"),
+    ):
+        words = f"{module(source)}:Net"
+        result = run(*line, "--teacher", words, "-o", words.partition(":")[0] + "_run")
+        assert result.code == 0, result.err
+        assert f"teacher '{words}': {told}" in result.err
+
+
 def test_chance_that_shows_seldom_is_refused_with_the_line(
     run: CommandLine, module: Module, png: Callable[..., Path]
 ) -> None:
