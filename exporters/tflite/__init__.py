@@ -25,8 +25,9 @@ from edgekit.core import (
     silent_import,
 )
 from exporters._inputs import numbers_only
-from exporters.tflite.flatbuffer import pack, schema, set_batch, unpack
+from exporters.tflite.flatbuffer import data_of, pack, schema, set_batch, unpack
 from exporters.tflite.lowering import STEMS
+from exporters.tflite.outside import check_inside
 from exporters.tflite.profiler import time_operators
 from exporters.tflite.quantizer import RANGES, float_operators, quantize, stem_of
 from exporters.tflite.rescaling import factors_of
@@ -165,7 +166,8 @@ class TfliteTarget:
         return runner
 
     def files(self, path: Path) -> tuple[Path, ...]:
-        """The one file."""
+        """The one file; see `exporters.tflite.outside.check_inside` for what is raised."""
+        check_inside(path)
         return (path,)
 
     def written(self, path: Path) -> tuple[Path, ...]:
@@ -189,11 +191,12 @@ class TfliteTarget:
     def extract(self, path: Path) -> str | None:
         """The text of `embed`."""
         with parsing(path):
-            model = schema().Model.GetRootAs(content_of(path))
+            content = content_of(path)
+            model = schema().Model.GetRootAs(content)
             for i in range(model.MetadataLength()):
                 entry = model.Metadata(i)
                 if entry.Name() == KEY.encode():
-                    return bytes(model.Buffers(entry.Buffer()).DataAsNumpy()).decode()
+                    return bytes(data_of(model.Buffers(entry.Buffer()), content)).decode()
             return None
 
     def activations(self, path: Path, inputs: Sequence[Array]) -> Iterator[tuple[str, Array]]:

@@ -31,6 +31,18 @@ def unpack(content: bytes) -> Any:
     return flat
 
 
+def data_of(buffer: Any, content: bytes) -> Array:
+    """The data of a buffer of `Model`, inside of the tree or behind it.
+
+    Raises:
+        ValueError: it should lie where the file does not go.
+    """
+    if buffer.Offset() > 1:  # as `unpack`
+        return np.frombuffer(content, np.uint8, buffer.Size(), buffer.Offset())
+    inside = buffer.DataAsNumpy()
+    return inside if isinstance(inside, np.ndarray) else np.zeros(0, np.uint8)
+
+
 def pack(flat: Any) -> bytes:
     """The file of a tree. Equal vectors of numbers are stored once, outside of buffers.
 

@@ -14,7 +14,7 @@ from edgekit.core import Shapes, TensorSpec, reason
 from edgekit.core.reading import read_bytes
 from edgekit.errors import InputError
 from exporters._inputs import closed, fixed_batch, number_of, type_name
-from exporters.tflite.flatbuffer import FILE_IDENTIFIER, pack, schema, set_batch, unpack
+from exporters.tflite.flatbuffer import FILE_IDENTIFIER, data_of, pack, schema, set_batch, unpack
 
 if TYPE_CHECKING:
     from edgekit.core import Array
@@ -170,5 +170,5 @@ def computed_tensors(content: bytes) -> set[int]:
     return {
         i
         for i in range(graph.TensorsLength())
-        if model.Buffers(graph.Tensors(i).Buffer()).DataLength() == 0
+        if len(data_of(model.Buffers(graph.Tensors(i).Buffer()), content)) == 0
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine
+from damage import contracts, tflite_files
 from external_data import artifact_with_external_data, rename_to
 from small_artifacts import Artifacts
 
@@ -180,6 +181,52 @@ def test_an_export_replaces_a_file_whatever_lies_beside_it(
     assert registry.target("onnx").files(path) == (path,)
     assert load(path).size_bytes == path.stat().st_size
     assert beside.read_bytes() == kept  # another network may need it
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_weights_outside_of_a_tflite_file_are_refused(
+    command: str,
+    artifacts: Artifacts,
+    copied: Copied,
+    words: Callable[[str, Path], list[object]],
+    run: CommandLine,
+) -> None:
+    """LiteRT's interpreter does not read them, wherever they lie and whatever is said of them."""
+    path = copied(artifacts["tflite", "fp32"])
+    whole = path.read_bytes()
+    names = {"weights.bin": "weights.bin", "../x\x1b[31m": "../x\\x1b[31m", "a" * 10**5: "a" * 40}
+    for name, shown in names.items():
+        path.write_bytes(whole)
+        tflite_files.elsewhere(path, name, {"offset": 2**63, "group": 7} if len(name) > 99 else {})
+        contracts.resign(path)
+        result = run(*words(command, path))
+        assert (result.code, result.out) == (3, "")
+        assert f"{path} keeps weights in other files ({shown}" in result.message
+        assert "have its converter write them into the file itself" in result.message
+        assert result.message.isprintable()
+        assert len(result.message) < 500
+
+
+def test_a_tflite_file_with_its_weights_behind_the_tree_is_as_any(
+    artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png, trained_run: Path
+) -> None:
+    path, image = copied(artifacts["tflite", "fp32"]), png()
+    before = run("predict", path, image, "--json").json
+    layers = ("verify", path, "--against", trained_run, "--per-layer", "--json")
+    told = run(*layers).json["layers"]
+    tflite_files.behind(path)
+    contracts.resign(path)
+    assert run("predict", path, image, "--json").json == before
+    assert run("predict", path, image, "--embedded", "--json").json == before
+    assert run(*layers).json["layers"] == told
+    measured = run("profile", path, "--per-op", "--seconds", 1, "--json").json["measurements"]
+    assert measured[0]["operators"]
+    content = bytearray(path.read_bytes())
+    path.write_bytes(content[:-5000])
+    contracts.resign(path)
+    result = run("predict", path, image)
+    assert result.code == 3
+    assert str(path) in result.message
 
 
 def test_weights_that_no_onnx_file_holds_are_refused(

@@ -209,6 +209,51 @@ def outside_buffers(path: Path, rng: random.Random) -> None:
     _write(path, flat)
 
 
+def behind(path: Path) -> None:
+    """The same file with the data of all buffers behind the tree, as large ones are written."""
+    flat = _tree(path)
+    held = [b for b in flat.buffers if b.data is not None and len(b.data)]
+    contents = [bytes(buffer.data) for buffer in held]
+    for buffer in held:
+        buffer.data, buffer.offset, buffer.size = None, 2**40, 2**40  # as wide as any
+    _write(path, flat)
+    place = -(-path.stat().st_size // 16) * 16
+    for buffer, content in zip(held, contents, strict=True):
+        buffer.offset, buffer.size = place, len(content)
+        place += -(-len(content) // 16) * 16
+    _write(path, flat)
+    tree = path.read_bytes()
+    with path.open("wb") as file:
+        file.write(tree)
+        for buffer, content in zip(held, contents, strict=True):
+            file.write(bytes(buffer.offset - file.tell()) + content)
+
+
+def elsewhere(path: Path, name: str | None, values: dict[str, int] | None = None) -> None:
+    """Weights in a file of that name beside it.
+
+    Args:
+        values: of the fields of what says where.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    flat = _tree(path)
+    tensor = max(
+        (t for t in flat.subgraphs[0].tensors if flat.buffers[t.buffer].data is not None),
+        key=lambda t: len(flat.buffers[t.buffer].data),
+    )
+    content = bytes(flat.buffers[tensor.buffer].data)
+    group, outside = schema.ExternalBufferGroupT(), schema.ExternalBufferT()
+    group.name = name
+    outside.id, outside.group, outside.offset, outside.length = 1, 0, 0, len(content)
+    for field, value in (values or {}).items():
+        setattr(outside, field, value)
+    flat.externalBufferGroups, flat.externalBuffers = [group], [outside]
+    tensor.externalBuffer, tensor.buffer = 1, 0
+    _write(path, flat)
+    path.with_name("weights.bin").write_bytes(content)
+
+
 def while_loop(path: Path, rng: random.Random) -> None:
     """A loop whose condition and body are the network itself, or do not end."""
     pair = rng.choice(((1, 2), (1, 2), (1, 2), (0, 0), (1, 0), (9, 9)))
