@@ -68,9 +68,9 @@ def external_files(path: Path) -> tuple[Path, ...]:
     places = []
     for name, end in names:
         places.append(_place(path, name))
-        with contextlib.suppress(OSError):  # whoever opens it says that it is missing
+        with contextlib.suppress(OSError):  # whoever opens it says that it is missing, or no file
             size = places[-1].stat().st_size
-            if size < end:
+            if size < end and places[-1].is_file():
                 raise InputError(
                     f"{places[-1]} has {size:,} bytes, and {path} has weights up to byte {end:,} "
                     f"of it: it is cut short; copy it again"
