@@ -1,10 +1,11 @@
-"""The core of OpenVINO, one for the life of a process, and what other cores may break."""
+"""The core of OpenVINO, one at a time, and what other cores may break."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import functools
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -18,14 +19,32 @@ def core(openvino: ModuleType) -> Any:
     OpenVINO's plugin for CPUs puts an alternate signal stack in place, and its core takes it away
     when it goes. Of two cores of which the first one goes first, the second puts the stack of the
     first back, which is there no more: the next signal that Python has a handler for, Ctrl-C say,
-    ends the process as a segmentation fault. A core that stays until the end has no such effect.
+    ends the process as a segmentation fault. A core that stays has no such effect.
     """
-    return _core(openvino, os.getpid())  # the threads of one that was inherited are not there
+    _goes_before_forks()
+    return _core(openvino, os.getpid())
 
 
 @functools.cache
 def _core(openvino: ModuleType, _: int) -> Any:
     return openvino.Core()
+
+
+@functools.cache
+def _goes_before_forks() -> None:
+    """Takes the core away before this process is forked; the next one is made when it is needed.
+
+    A core keeps the threads of networks that are gone for those to come. In a fork they are not
+    there, and a network that is given them waits for ever, whatever core it is compiled with.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_go)
+
+
+def _go() -> None:
+    if _core.cache_info().currsize:
+        _core.cache_clear()
+        gc.collect()  # networks hold their core
 
 
 class _SignalStack(ctypes.Structure):
