@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
+from edgekit.core.text import printable
+from edgekit.errors import PASSING
+
 LONGEST = 400
 """Characters of a reason; what is longer is cut off."""
 
@@ -29,6 +32,15 @@ _PLACES = re.compile(
 )
 _WITHIN = re.compile(r"(?<= )/?\S+\.(?:cc|cpp|cxx|cu|h|hpp):\d+ ")
 _CHECK = re.compile(r"Check '(.*)' failed at ")
+
+# Names of nodes, which are data of the file: with a line end in one, the cause would be on another
+# line. ONNX Runtime's messages are one line, whatever is in the names that it does not quote.
+_NAMES = (
+    re.compile(r"(\bName:')(.*?)(' Status Message:)", re.DOTALL),
+    re.compile(r"(\b(?:[Nn]ame|[Nn]ode):? ?')([^']{1,1000}?)(')"),
+)
+_LONGEST_NAME = 120
+_ONE_LINE = re.compile(r"\s*\[ONNXRuntimeError\]")
 
 # Lines that only say that there is more, where the rest says what.
 _HEADINGS = re.compile(
@@ -82,7 +94,9 @@ def text_of(error: BaseException) -> str:
     """All that an exception says; '' where that fails, as classes of other people's may."""
     try:
         return str(error)
-    except Exception:
+    except PASSING:
+        raise
+    except BaseException:
         return ""
 
 
@@ -91,6 +105,10 @@ def _text(error: BaseException) -> str:
     text = text_of(error)
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
+    for name in _NAMES:
+        text = name.sub(lambda found: f"{found[1]}{_shown(found[2])}{found[3]}", text)
+    if _ONE_LINE.match(text):
+        text = " ".join(text.split())
     lines = [line.strip() for line in _TERMINAL_CODES.sub("", text).splitlines()]
     lines = [line for line in lines if line]
     cleaned = [_WITHIN.sub("", _PLACES.sub("", line)).strip() for line in lines]
@@ -100,6 +118,10 @@ def _text(error: BaseException) -> str:
     found = next(iter([*telling, *speaking, *checks, *filter(None, cleaned), *lines]), "")
     found = _CONTROL.sub(" ", found)
     return found if len(found) <= LONGEST else f"{found[: LONGEST - 3]}..."
+
+
+def _shown(name: str) -> str:
+    return printable(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}...")
 
 
 def failed_layer(error: BaseException) -> str | None:

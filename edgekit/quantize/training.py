@@ -37,6 +37,7 @@ from edgekit.training.images import (
 )
 from edgekit.training.layout import fit_for_training
 from edgekit.training.losses import divergence
+from edgekit.training.threads import BY_ENVIRONMENT, Threads, threads_put_back
 
 BATCH = 64
 LEARNING_RATE = 1e-4
@@ -46,6 +47,7 @@ _SMALLEST = 1e-12  # no scale is zero
 Notify = Callable[[str], None]
 
 
+@threads_put_back()
 def fine_tune(
     model: Model,
     data: str,
@@ -72,6 +74,7 @@ def fine_tune(
         DataError: the source has no images for training.
         ModelError: no layer can be trained, or the training diverges.
     """
+    threads = Threads(None, notify, BY_ENVIRONMENT)
     source = open_source(data, skip_corrupt=skip_corrupt)
     if "train" not in source.splits:
         raise DataError(f"'{source.name}' has no split 'train' to train for integers on")
@@ -93,6 +96,8 @@ def fine_tune(
         for step, (pixels, _) in enumerate(loader):
             done = (epoch * len(batches) + step) / steps
             notify(f"quantization-aware training, {done:.0%} of {epochs} epochs")
+            if step == 0:
+                threads.fit()
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * done)) / 2
             pixels = augment(pixels, (seed, epoch, step), flip=source.flippable, crop=True)
             inputs = normalize(pixels, facts)

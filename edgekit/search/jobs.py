@@ -30,6 +30,7 @@ from edgekit.search.parts import Part
 from edgekit.search.scaling import Outline, outlined
 from edgekit.training.layout import fit_for_training
 from edgekit.training.losses import Kinds
+from edgekit.training.threads import BY_ENVIRONMENT, Threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Bench:
         if setup.code is not None:
             note_named(setup.code)
         self.setup = setup
+        self.cores = min(torch.get_num_threads(), usable_cores())
         self._learners: dict[tuple[Preprocessing, bool], Learner] = {}
         self._teacher: Checkpoint | None = None
 
@@ -88,12 +90,14 @@ class Found:
     Attributes:
         top1: on the images that candidates are chosen by.
         checkpoint: the network as the bytes of its file, where it was asked for.
+        notes: what has to be known of it.
     """
 
     top1: float
     loss: float
     spec: ModelSpec
     checkpoint: bytes | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ class Candidate:
         keep: whether the network is wanted.
         thorough: score it on all images of the split, whatever `Setup.selection_images` says.
         weight: how many times the time limit it may take.
-        wide: whether it may use all cores, as it runs alone.
+        wide: whether it may use all cores that others leave, as it runs alone.
     """
 
     name: str
@@ -138,7 +142,7 @@ class Candidate:
         Raises:
             ModelError: the training diverges, or the channels cannot be taken out.
         """
-        torch.set_num_threads(usable_cores() if self.wide else 1)
+        threads, notes = self._threads(bench)
         start = _loaded(self.network)
         assert start.spec is not None
         spec, facts = start.spec, start.preprocessing
@@ -156,6 +160,8 @@ class Candidate:
             learner.recalibrate(module)
         steps = self.steps + self.epochs * learner.epoch_steps
         if steps:
+            if threads is not None:
+                threads.fit()
             learner.tune(module, steps, self.rate, self.epoch)
         top1, loss = learner.score(module, thorough=self.thorough)
         kept = None
@@ -165,7 +171,13 @@ class Candidate:
                     start, spec=spec, state=module.state_dict(), preprocessing=facts
                 )
             )
-        return Found(top1, loss, spec, kept)
+        return Found(top1, loss, spec, kept, tuple(notes))
+
+    def _threads(self, bench: Bench) -> tuple[Threads | None, list[str]]:
+        """Sets the number; gives what looks at it again, and what that says."""
+        notes: list[str] = []
+        torch.set_num_threads(bench.cores if self.wide else 1)
+        return Threads(None, notes.append, BY_ENVIRONMENT) if self.wide else None, notes
 
     def _narrowed(
         self, spec: ModelSpec, module: nn.Module, learner: Learner

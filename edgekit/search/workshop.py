@@ -169,6 +169,8 @@ class Workshop:
             name, done = missing[i], done + 1
             found, files = outcome.value, []
             if isinstance(found, Found):
+                for text in found.notes:
+                    self.say(place, f"{jobs[name].name}: {text}")
                 if found.checkpoint is not None:
                     files = [self._kept(place, name)]
                     _write(files[0], found.checkpoint)

@@ -37,7 +37,7 @@ from edgekit.training.losses import Kinds, check_said
 from edgekit.training.options import TrainingOptions
 from edgekit.training.progress import EpochRecord, Progress, Silent
 from edgekit.training.run_folder import Plan, RunFolder, TestRecord
-from edgekit.training.threads import Threads
+from edgekit.training.threads import Threads, threads_put_back
 from edgekit.training.trainer import EVALUATION_BATCH, Trainer
 
 DEFAULTS = TrainingOptions()
@@ -361,11 +361,7 @@ def _result(plan: Plan, folder: RunFolder, test: TestRecord) -> TrainingResult:
 @contextmanager
 def _own_torch() -> Iterator[None]:
     """A block that may set threads and random state, which are put back."""
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng(), warnings.catch_warnings():
+    with threads_put_back(), torch.random.fork_rng(), warnings.catch_warnings():
         # Of several processes: one copy per step of depthwise weights, which are small.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
+        yield

@@ -9,12 +9,16 @@ processes on two processors, two threads take four times as long as alone, and o
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
 from edgekit.devices.kernel import usable_cores
 from edgekit.devices.load import Others, left_by
+
+BY_ENVIRONMENT = "OMP_NUM_THREADS=N keeps one number"
+"""The advice of commands that have no option for it."""
 
 CHOSEN_BY_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables that say it for all programs."""
@@ -26,13 +30,19 @@ class Threads:
     Args:
         number: that the user asked for; ``None``: as many as are left.
         note: is told of every change, as weights depend on it in their last bits.
+        advice: how the user keeps one number.
 
     Attributes:
         now: the number.
     """
 
-    def __init__(self, number: int | None, note: Callable[[str], None]) -> None:
-        self._note = note
+    def __init__(
+        self,
+        number: int | None,
+        note: Callable[[str], None],
+        advice: str = "--threads N keeps one number",
+    ) -> None:
+        self._note, self._advice = note, advice
         self.now = number or min(torch.get_num_threads(), usable_cores())
         self._most = self.now
         fixed = number is not None or any(os.environ.get(name) for name in CHOSEN_BY_USER)
@@ -54,10 +64,20 @@ class Threads:
             self._note(
                 f"{number} of {self._most} threads from here on, as other processes keep "
                 f"{others:.1f} processors busy; the weights depend on it in their last bits, and "
-                f"--threads N keeps one number"
+                f"{self._advice}"
             )
             self._set(number)
 
     def _set(self, number: int) -> None:
         self.now = number
         torch.set_num_threads(number)
+
+
+@contextmanager
+def threads_put_back() -> Iterator[None]:
+    """A block that may set PyTorch's threads, which are what they were behind it."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -52,6 +52,20 @@ ERRORS: dict[str, tuple[BaseException, str]] = {
         "Non-zero status code returned while running Reshape node. Name:'x/Reshape' Status "
         "Message: wrong sizes",
     ),
+    "name": (
+        RuntimeError(RUNNING.replace("x/Reshape", "it's\nA' Status Message: \x1b[31mx")),
+        "Non-zero status code returned while running Reshape node. Name:'it's\\nA' Status Message: "
+        "x' Status Message: wrong sizes",
+    ),
+    "long name": (
+        RuntimeError(RUNNING.replace("x/Reshape", "x" * 9000)),
+        f"Non-zero status code returned while running Reshape node. Name:'{'x' * 120}...' Status "
+        "Message: wrong sizes",
+    ),
+    "quoted": (
+        RuntimeError("Check 'false' failed at a.cpp:1:\nno rule for the node 'a\nb' of type C"),
+        "no rule for the node 'a\\nb' of type C",
+    ),
     "key": (KeyError(0), "KeyError: 0"),
     "empty": (ValueError(), "ValueError"),
     "lines": (
@@ -85,6 +99,40 @@ def test_the_cause_counts_and_its_wrapper_where_it_says_nothing() -> None:
     assert reason(outer) == "report this to somebody else"
     outer.__cause__ = outer
     assert reason(outer) == "report this to somebody else"
+
+
+@pytest.mark.parametrize("name", ["EVIL\nerror: forged", "it's\nB", "N" * 5000], ids=repr)
+def test_the_cause_stands_behind_the_name_of_a_node(
+    name: str, run: CommandLine, tmp_path: Path
+) -> None:
+    """Of a file that anybody may have written; the index is known when it runs."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "nine"], ["sum"]),
+        helper.make_node("Cast", ["sum"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["two", "index"], ["scores"], name=name),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "picking",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [])],
+        [
+            helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+            helper.make_tensor("nine", TensorProto.FLOAT, [], [9.0]),
+            helper.make_tensor("two", TensorProto.FLOAT, [2], [1.0, 2.0]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "x.onnx")
+    result = run("profile", "x.onnx")
+    assert result.code == 3, result.err
+    assert "idx=9 must be within the inclusive range [-2,1]" in result.message
+    assert len(result.message.splitlines()) == 1
 
 
 class Broken(nn.Module):

@@ -71,8 +71,11 @@ def test_a_search_that_is_killed_goes_on_to_the_same_network(
 
 
 @pytest.mark.slow
-def test_it_does_so_at_twenty_moments(trained: Path, tmp_path: Path) -> None:
+def test_it_does_so_at_twenty_moments(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of all that a search does: steps, the contest, the long training, a baseline."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # else long trainings follow what is free
     words = ("--finish-epochs", "1", "--baselines", "uniform")
     whole = tmp_path / "whole"
     whole.mkdir()
