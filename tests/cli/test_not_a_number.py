@@ -107,8 +107,14 @@ def test_infinity_inside_of_a_network_has_no_integers(
     run: CommandLine, module: Callable[[str], str], tmp_path: Path
 ) -> None:
     """The outputs are finite; LiteRT crashes on the scale."""
-    gate = "x = x / (1 + torch.exp(2000 * (x + 0.01)))"
-    line = ["export", f"{module(network(gate))}:Net", "-t", "tflite", "-p", "int8"]
+    swish = "x = self.first(x); x = x / (1 + torch.exp(-200 * x))"
+    source = (
+        network()
+        .replace("x = self.relu(self.first(x))", swish)
+        .replace("x = F.relu(self.second(x)).mean((2, 3))", "x = x.mean((2, 3))")
+        .replace("nn.Linear(16, 4)", "nn.Linear(8, 4)")
+    )
+    line = ["export", f"{module(source)}:Net", "-t", "tflite", "-p", "int8"]
     result = run(*line, "--resolution", 32, "--calibration", "synthetic", "-o", "out")
     assert result.code == 3
     assert "computes is not finite for an image that calibrates" in result.message
