@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.core import silent_import
-from exporters._openvino_core import core
+from exporters._openvino_core import compiled
 
 if TYPE_CHECKING:
     from edgekit.core import Array
@@ -101,10 +101,10 @@ def _shifts(graph: Any, layers: Sequence[_Layer], images: Sequence[Array]) -> li
         others = [i for i in range(len(own.get_output_shape(0))) if i != layer.axis]
         differences.append(ops.reduce_mean(difference, ops.constant(others), keep_dims=False))
     model = ov.Model([ops.result(d) for d in differences], probe.get_parameters(), "means")
-    compiled = core(ov).compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    means = compiled(ov, model, {"INFERENCE_PRECISION_HINT": "f32"})
     sums = [np.zeros(d.get_output_shape(0)) for d in differences]
     for image in images:
-        found = compiled(image)
+        found = means(image)
         for i, total in enumerate(sums):
             total += found[i]
     return [total / len(images) for total in sums]
@@ -113,10 +113,8 @@ def _shifts(graph: Any, layers: Sequence[_Layer], images: Sequence[Array]) -> li
 def _constants(ports: Sequence[Any]) -> list[Array]:
     """Values of what depends on no input."""
     ov, ops = silent_import("openvino"), silent_import("openvino.opset13")
-    compiled = core(ov).compile_model(
-        ov.Model([ops.result(port) for port in ports], [], "constants"), "CPU"
-    )
-    found = compiled([])
+    model = ov.Model([ops.result(port) for port in ports], [], "constants")
+    found = compiled(ov, model, {})([])
     return [np.array(found[i]) for i in range(len(ports))]
 
 

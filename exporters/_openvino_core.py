@@ -1,50 +1,13 @@
-"""The core of OpenVINO, one at a time, and what other cores may break."""
+"""Networks compiled by OpenVINO, without what its plugin for CPUs does to signals."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
-import gc
-import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
-
-
-def core(openvino: ModuleType) -> Any:
-    """The core of this process.
-
-    OpenVINO's plugin for CPUs puts an alternate signal stack in place, and its core takes it away
-    when it goes. Of two cores of which the first one goes first, the second puts the stack of the
-    first back, which is there no more: the next signal that Python has a handler for, Ctrl-C say,
-    ends the process as a segmentation fault. A core that stays has no such effect.
-    """
-    _goes_before_forks()
-    return _core(openvino, os.getpid())
-
-
-@functools.cache
-def _core(openvino: ModuleType, _: int) -> Any:
-    return openvino.Core()
-
-
-@functools.cache
-def _goes_before_forks() -> None:
-    """Takes the core away before this process is forked; the next one is made when it is needed.
-
-    A core keeps the threads of networks that are gone for those to come. In a fork they are not
-    there, and a network that is given them waits for ever, whatever core it is compiled with.
-    """
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=_go)
-
-
-def _go() -> None:
-    if _core.cache_info().currsize:
-        _core.cache_clear()
-        gc.collect()  # networks hold their core
 
 
 class _SignalStack(ctypes.Structure):
@@ -55,9 +18,12 @@ class _SignalStack(ctypes.Structure):
 
 @contextlib.contextmanager
 def signal_stack_kept() -> Iterator[None]:
-    """Puts this thread's alternate signal stack back after code that makes cores of its own.
+    """Puts this thread's alternate signal stack back after code that loads OpenVINO's plugin.
 
-    The plugin has one on Linux only.
+    The plugin puts a stack of its own in place, on Linux, and its core takes that away when it
+    goes. Of two cores of which the first one goes first, the second puts the stack of the first
+    back, which is there no more: the next signal that Python has a handler for, Ctrl-C say, ends
+    the process as a segmentation fault. A core whose stack is not in place leaves it at that.
     """
     if sys.platform != "linux":
         yield
@@ -69,3 +35,12 @@ def signal_stack_kept() -> Iterator[None]:
     finally:
         if known:
             change(ctypes.byref(kept), None)
+
+
+def compiled(openvino: ModuleType, graph: Any, config: Mapping[str, Any]) -> Any:
+    """A graph compiled for the CPU.
+
+    By a core of its own: threads of one that is kept are missing in processes that are forked.
+    """
+    with signal_stack_kept():
+        return openvino.Core().compile_model(graph, "CPU", dict(config))

@@ -10,7 +10,7 @@ import numpy as np
 from edgekit.core import Scheme, silent_import
 from edgekit.errors import ModelError
 from exporters._openvino_biases import correct_biases
-from exporters._openvino_core import core, signal_stack_kept
+from exporters._openvino_core import compiled, signal_stack_kept
 
 if TYPE_CHECKING:
     from edgekit.core import Array
@@ -151,8 +151,8 @@ def with_integer_interface(graph: Any, images: Sequence[Array]) -> tuple[Any, di
         A new graph, and scale and zero point by name.
     """
     ov, ops = silent_import("openvino"), silent_import("openvino.opset13")
-    compiled = core(ov).compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    scores = [np.array(compiled(image)[0]) for image in images]
+    network = compiled(ov, graph, {"INFERENCE_PRECISION_HINT": "f32"})
+    scores = [np.array(network(image)[0]) for image in images]
     notes = {
         "image": _affine(np.concatenate(list(images))),
         "scores": _affine(np.concatenate(scores)),

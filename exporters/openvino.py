@@ -36,7 +36,7 @@ from exporters._inputs import (
     numbers_only,
     type_name,
 )
-from exporters._openvino_core import core
+from exporters._openvino_core import compiled
 from exporters._openvino_frontend import converted
 from exporters._openvino_operators import time_operators
 from exporters._openvino_quantizer import RANGES, quantize, with_integer_interface
@@ -342,7 +342,7 @@ def _request(graph: Any, path: Path, threads: int | None, counters: bool = False
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = threads
     try:
-        return core(_openvino()).compile_model(graph, "CPU", config).create_infer_request()
+        return compiled(_openvino(), graph, config).create_infer_request()
     except RuntimeError as error:
         raise _not_compiled(path, error) from error
 
@@ -384,7 +384,7 @@ def _openvino() -> ModuleType:
 
 def _read(path: Path) -> Any:
     try:
-        return core(_openvino()).read_model(path)
+        return _openvino().Core().read_model(path)
     except RuntimeError as error:
         raise InputError(
             f"{path} cannot be loaded by OpenVINO: damaged, or its .bin file is missing"
