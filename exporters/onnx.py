@@ -28,7 +28,7 @@ from edgekit.core import (
 )
 from edgekit.errors import InputError, ModelError
 from exporters._calls import DIVISORS, rewritten
-from exporters._onnx_files import external_files
+from exporters._onnx_files import external_files, metadata
 from exporters._onnx_graphs import KeptGraphs
 from exporters._onnx_operators import float_operators, time_operators
 from exporters._onnx_quantizer import (
@@ -145,7 +145,7 @@ class OnnxTarget:
 
     def extract(self, path: Path) -> str | None:
         """The text of `embed`."""
-        return next((str(p.value) for p in _read(path).metadata_props if p.key == KEY), None)
+        return metadata(path, KEY)
 
     def activations(self, path: Path, inputs: Sequence[Array]) -> Iterator[tuple[str, Array]]:
         """Runs the file with every float tensor as an output."""

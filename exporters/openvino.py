@@ -37,6 +37,7 @@ from exporters._inputs import (
     type_name,
 )
 from exporters._openvino_core import compiled
+from exporters._openvino_files import contract_inside
 from exporters._openvino_frontend import converted
 from exporters._openvino_operators import time_operators
 from exporters._openvino_quantizer import RANGES, quantize, with_integer_interface
@@ -165,8 +166,7 @@ class OpenVinoTarget:
 
     def extract(self, path: Path) -> str | None:
         """The text of `embed`."""
-        found = _parse(path).getroot().find("rt_info/edgekit/contract")
-        return None if found is None else found.get("value")
+        return contract_inside(path)
 
     def activations(self, path: Path, inputs: Sequence[Array]) -> Iterator[tuple[str, Array]]:
         """Runs the file with every float tensor as an output."""

@@ -24,8 +24,9 @@ from edgekit.core import (
     Shapes,
     silent_import,
 )
+from edgekit.core.reading import open_file
 from exporters._inputs import numbers_only
-from exporters.tflite.flatbuffer import data_of, pack, schema, set_batch, unpack
+from exporters.tflite.flatbuffer import metadata_of, pack, schema, set_batch, unpack
 from exporters.tflite.lowering import STEMS
 from exporters.tflite.outside import check_inside
 from exporters.tflite.profiler import time_operators
@@ -190,14 +191,8 @@ class TfliteTarget:
 
     def extract(self, path: Path) -> str | None:
         """The text of `embed`."""
-        with parsing(path):
-            content = content_of(path)
-            model = schema().Model.GetRootAs(content)
-            for i in range(model.MetadataLength()):
-                entry = model.Metadata(i)
-                if entry.Name() == KEY.encode():
-                    return bytes(data_of(model.Buffers(entry.Buffer()), content)).decode()
-            return None
+        with parsing(path), open_file(path) as file:
+            return metadata_of(path, file, KEY.encode())
 
     def activations(self, path: Path, inputs: Sequence[Array]) -> Iterator[tuple[str, Array]]:
         """Runs the file with the interpreter's own kernels, which keep every tensor."""

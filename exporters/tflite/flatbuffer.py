@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import copy
+import mmap
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.core.reading import LARGEST_NOTE
+from edgekit.errors import InputError
+
 if TYPE_CHECKING:
     from edgekit.core import Array
+
+_MOST_METADATA = 1000
+_NAME = 4  # where a table of metadata says where its name is
 
 FILE_IDENTIFIER = b"TFL3"  # of every TensorFlow Lite file, at offset 4
 
@@ -31,7 +40,7 @@ def unpack(content: bytes) -> Any:
     return flat
 
 
-def data_of(buffer: Any, content: bytes) -> Array:
+def data_of(buffer: Any, content: bytes | mmap.mmap) -> Array:
     """The data of a buffer of `Model`, inside of the tree or behind it.
 
     Raises:
@@ -41,6 +50,41 @@ def data_of(buffer: Any, content: bytes) -> Array:
         return np.frombuffer(content, np.uint8, buffer.Size(), buffer.Offset())
     inside = buffer.DataAsNumpy()
     return inside if isinstance(inside, np.ndarray) else np.zeros(0, np.uint8)
+
+
+def metadata_of(path: Path, file: BufferedReader, name: bytes) -> str | None:
+    """The text of a metadata buffer, which alone is read.
+
+    Args:
+        path: of the file, for messages.
+
+    Raises:
+        InputError: it is of another format, or the text is too long.
+    """
+    if file.peek(8)[4:8] != FILE_IDENTIFIER:
+        raise other_format(path)
+    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    model = schema().Model.GetRootAs(data)
+    if (count := model.MetadataLength()) > _MOST_METADATA:
+        raise InputError(f"{path} has {count:,} entries of metadata: expected a network")
+    for i in range(count):
+        entry = model.Metadata(i)
+        place = entry._tab.Offset(_NAME)
+        if not place or entry._tab.VectorLen(place) != len(name) or entry.Name() != name:
+            continue
+        buffer = model.Buffers(entry.Buffer())
+        size = buffer.Size() if buffer.Offset() > 1 else buffer.DataLength()
+        if size > LARGEST_NOTE:
+            raise InputError(
+                f"{path} has a contract of {size:,} bytes inside: expected at most {LARGEST_NOTE:,}"
+            )
+        return bytes(data_of(buffer, data)).decode()
+    return None
+
+
+def other_format(path: Path) -> InputError:
+    """What a file is told that does not begin as this format does."""
+    return InputError(f"{path} is no TensorFlow Lite file: bytes 4 to 7 are not 'TFL3'")
 
 
 def pack(flat: Any) -> bytes:

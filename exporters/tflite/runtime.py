@@ -14,7 +14,15 @@ from edgekit.core import Shapes, TensorSpec, reason
 from edgekit.core.reading import read_bytes
 from edgekit.errors import InputError
 from exporters._inputs import closed, fixed_batch, number_of, type_name
-from exporters.tflite.flatbuffer import FILE_IDENTIFIER, data_of, pack, schema, set_batch, unpack
+from exporters.tflite.flatbuffer import (
+    FILE_IDENTIFIER,
+    data_of,
+    other_format,
+    pack,
+    schema,
+    set_batch,
+    unpack,
+)
 
 if TYPE_CHECKING:
     from edgekit.core import Array
@@ -150,7 +158,7 @@ def content_of(path: Path) -> bytes:
     """
     content = read_bytes(path)
     if content[4:8] != FILE_IDENTIFIER:
-        raise InputError(f"{path} is no TensorFlow Lite file: bytes 4 to 7 are not 'TFL3'")
+        raise other_format(path)
     return content
 
 
