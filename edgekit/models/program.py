@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.core import reason
-from edgekit.core.reading import check_file, parse_json
+from edgekit.core.reading import check_file, open_file, parse_json
 from edgekit.errors import CheckpointError, ModelError
-from edgekit.models.tensor_files import check_parts, refuse_torchscript
+from edgekit.models.tensor_files import check_content, check_parts, refuse_torchscript
 
 SUFFIX = ".pt2"
 
@@ -84,7 +84,7 @@ def open_program(path: Path, resolution: int | None) -> tuple[Program, int]:
     _check_archive(path)
     logged = _Withheld()
     try:
-        with _tensors_only(), logged:
+        with _tensors_only(path), logged:
             program = torch.export.load(path)
     except Exception as error:  # the reader raises everything there is on damaged files
         cause = logged.error or error
@@ -193,12 +193,18 @@ def _bounds(program: torch.export.ExportedProgram, size: Any) -> tuple[int, int 
 
 
 @contextmanager
-def _tensors_only() -> Iterator[None]:
-    """Makes every ``torch.load`` of the block refuse what would run code."""
+def _tensors_only(path: Path) -> Iterator[None]:
+    """Makes every ``torch.load`` of the block refuse what would run code, or make too much."""
     load = torch.load
 
-    def refusing(*arguments: Any, **options: Any) -> Any:
-        return load(*arguments, **{**options, "weights_only": True})
+    def refusing(file: Any, *arguments: Any, **options: Any) -> Any:
+        if not isinstance(file, str | Path):  # a part in memory, as all that the reader loads
+            check_content(path, file)
+            if zipfile.is_zipfile(file):
+                with zipfile.ZipFile(file) as archive:
+                    check_parts(path, archive)
+            file.seek(0)
+        return load(file, *arguments, **{**options, "weights_only": True})
 
     torch.load = refusing
     try:
@@ -248,6 +254,9 @@ def _check_archive(path: Path) -> None:
     if size == 0:
         raise CheckpointError(f"{path} is empty (0 bytes): expected an exported program")
     try:
+        with open_file(path) as file:
+            if file.read(2) == b"PK":
+                check_content(path, file)
         if zipfile.is_zipfile(path):
             refuse_torchscript(path)
         with zipfile.ZipFile(path) as archive:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import re
 import warnings
@@ -10,13 +11,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from edgekit.core.reading import check_file, open_file
 from edgekit.errors import CheckpointError
+from edgekit.models.pickles import LARGEST_PICKLE, check_legacy, check_pickle
 from edgekit.staging import replace_file
 
 
@@ -55,10 +57,14 @@ def load_plain(path: Path) -> Any:
         raise CheckpointError(f"{path} is damaged: it is no complete PyTorch file") from error
 
 
+_PICKLE = b"\x80"  # the first opcode of every pickle since protocol 2
+
+
 def _check_container(path: Path) -> None:
     """Tells apart by their first bytes what torch.load would fail on in a dozen ways."""
     with open_file(path) as file:
         head = file.read(4)
+        check_content(path, file)
     size = path.stat().st_size
     if not head:
         raise CheckpointError(f"{path} is empty (0 bytes): expected a PyTorch checkpoint")
@@ -69,10 +75,64 @@ def _check_container(path: Path) -> None:
             )
         refuse_torchscript(path)
         _check_sums(path)
-    elif not head.startswith(b"\x80"):  # the first opcode of every pickle since protocol 2
+    elif not head.startswith(_PICKLE):
         raise CheckpointError(
             f"{path} is not a PyTorch checkpoint: expected a file written by torch.save"
         )
+
+
+def check_content(path: Path, file: BinaryIO) -> None:
+    """Refuses what would take far more memory or time than it has bytes, as PyTorch reads it.
+
+    Args:
+        path: for messages.
+        file: a file of torch.save, or a part of one; left at its beginning.
+
+    Raises:
+        CheckpointError: its pickle is too long or makes too much, or it has too many parts.
+    """
+    file.seek(0)
+    head = file.read(2)
+    file.seek(0)
+    try:
+        if head == b"PK":
+            _check_directory(file)
+        elif head[:1] == _PICKLE:
+            check_legacy(file)
+    except ValueError as error:
+        raise CheckpointError(f"{path} was not loaded: {error}; {_TENSORS_ALONE}") from error
+    file.seek(0)
+
+
+_TENSORS_ALONE = "expected tensors and plain data of a state dict"
+
+# Of the list of an archive's parts: 80 thousand of them. Python takes six times as much to read it.
+_LARGEST_DIRECTORY = 8 << 20
+
+# The records that end an archive: what they begin with, their bytes, and where in them the bytes
+# of the list stand (PKWARE's APPNOTE, 4.3.14 to 4.3.16).
+_END, _END_SIZE, _LIST_SIZE = b"PK\5\6", 22, slice(12, 16)
+_END_64, _LIST_SIZE_64 = b"PK\6\6", slice(40, 48)
+
+
+def _check_directory(file: BinaryIO) -> None:
+    """Refuses an archive whose list of parts takes much memory by itself.
+
+    Raises:
+        ValueError: it is too long.
+    """
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - (1 << 16) - 200))  # behind the records is a comment of 64 KiB at most
+    tail = file.read()
+    lists = [0]
+    for begin, sizes in ((_END, _LIST_SIZE), (_END_64, _LIST_SIZE_64)):
+        at = tail.find(begin)
+        while at >= 0:  # any of them may be taken for the last
+            length = int.from_bytes(tail[at:][sizes], "little")
+            lists += [length] if length < size else []
+            at = tail.find(begin, at + 1)
+    if max(lists) > _LARGEST_DIRECTORY:
+        raise ValueError(f"it has a list of parts of {max(lists):,} bytes")
 
 
 def refuse_torchscript(path: Path) -> None:
@@ -118,7 +178,7 @@ def check_parts(path: Path, archive: zipfile.ZipFile) -> None:
     PyTorch packs nothing, so that it can map tensors into memory.
 
     Raises:
-        CheckpointError: a part is packed, or parts overlap.
+        CheckpointError: a part is packed, parts overlap, or a pickle makes too much.
     """
     parts = archive.infolist()
     packed = next((part for part in parts if part.compress_type != zipfile.ZIP_STORED), None)
@@ -131,6 +191,16 @@ def check_parts(path: Path, archive: zipfile.ZipFile) -> None:
         raise CheckpointError(
             f"{path} is damaged: its parts are longer than the file; copy it again"
         )
+    for part in parts:
+        # PyTorch finds a part whatever the case of its name.
+        if any(n.lower().endswith(".pkl") for n in (part.filename, part.orig_filename)):
+            try:
+                with archive.open(part) as file:
+                    check_pickle(file.read(LARGEST_PICKLE + 1))
+            except ValueError as error:
+                raise CheckpointError(
+                    f"{path} was not loaded: {error}; {_TENSORS_ALONE}"
+                ) from error
 
 
 # Tensors may share their numbers, as tied weights do; these are few.
@@ -192,6 +262,13 @@ def load_safetensors(path: Path) -> dict[str, Tensor]:
 
     try:
         size = check_file(path)
+        with open_file(path) as file:
+            header = int.from_bytes(file.read(8), "little")
+        if LARGEST_PICKLE < header < size:
+            raise CheckpointError(
+                f"{path} was not loaded: its header has {header:,} bytes: expected at most "
+                f"{LARGEST_PICKLE:,}, which is enough for 40,000 tensors"
+            )
         return load_file(path)
     except SafetensorError as error:
         what = "empty (0 bytes)" if size == 0 else f"cut short or damaged after {size:,} bytes"

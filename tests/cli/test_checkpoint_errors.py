@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
+import random
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -14,12 +15,13 @@ from typing import Any
 import pytest
 import torch
 from command_line import CommandLine
+from damage import checkpoints
 from PIL import Image
 
 from edgekit.core import to_json
 from edgekit.models import build, find_spec
 from edgekit.models.tensor_files import save_plain
-from edgekit.models.weights import load_checkpoint
+from edgekit.models.weights import load_checkpoint, load_state
 
 SMALL = "mobilenetv1@0.25"
 
@@ -76,6 +78,29 @@ def _nothing(path: Path) -> None:
     torch.save({}, path)
 
 
+def _pickle(body: bytes, archive: bool = True, name: str = "data.pkl") -> Callable[[Path], None]:
+    return lambda path: checkpoints.write_pickle(path, body, archive=archive, name=name)
+
+
+def _damaged(kind: str, archive: bool) -> Callable[[Path], None]:
+    """Damage of a kind, as an archive or not."""
+
+    class Chosen(random.Random):
+        def random(self) -> float:
+            return 0.0 if archive else 1.0
+
+        def choice(self, values: Any) -> Any:
+            return values[0]
+
+    return lambda path: checkpoints.KINDS[kind](path, Chosen())
+
+
+def _long_list_of_parts(path: Path) -> None:
+    size = 9 << 20
+    end = b"PK\5\6" + bytes(8) + size.to_bytes(4, "little") + bytes(6)
+    path.write_bytes(b"PK\3\4" + bytes(size) + end)
+
+
 BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: None, "does not exist: expected a checkpoint or a run folder"),
     "empty": (lambda path: path.write_bytes(b""), "is empty (0 bytes): expected a PyTorch"),
@@ -88,6 +113,23 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "hostile pickle": (_hostile_pickle, "was not loaded"),
     "hostile text pickle": (_hostile_old_pickle, "is not a PyTorch checkpoint"),
     "whole module": (_whole_module, "unpickling it would import 'torch.nn.modules"),
+    "long pickle": (_pickle(b"\x80\x02}." + bytes(5 << 20)), "is longer than 4,194,304 bytes"),
+    "long legacy": (
+        _pickle(b"\x80\x02X" + (5 << 20).to_bytes(4, "little") + b"x" * (6 << 20), archive=False),
+        "are longer than 4,194,304 bytes",
+    ),
+    "lists": (_damaged("lists", True), "its pickle has over 500,000 operations"),
+    "lists legacy": (_damaged("lists", False), "its pickle has over 500,000 operations"),
+    "shared": (_damaged("shared", True), "has over 4,000,000 objects, one in another"),
+    "shared legacy": (_damaged("shared", False), "has over 4,000,000 objects, one in another"),
+    "shared as DATA.PKL": (
+        _pickle(b"\x80\x02)" + b"2\x86" * 30 + b".", name="DATA.PKL"),
+        "has over 4,000,000 objects, one in another",
+    ),
+    "filling": (_damaged("filling", True), "its pickle makes a bytearray"),
+    "filling legacy": (_damaged("filling", False), "its pickle makes a bytearray"),
+    "unmade": (_pickle(b"\x80\x02h\x07."), "its pickle takes what it has not made"),
+    "parts": (_long_list_of_parts, "it has a list of parts of 9,437,184 bytes"),
     "list": (_list, "no"),
     "no tensors": (_no_tensors, "no"),
     "empty dict": (_nothing, "no"),
@@ -298,3 +340,25 @@ def test_an_unreadable_checkpoint_is_named(
     result = run("describe", "locked.pt")
     assert result.code == 3
     assert "locked.pt cannot be read" in result.message
+
+
+def test_a_header_of_a_hundred_thousand_tensors_is_refused(
+    run: CommandLine, tmp_path: Path
+) -> None:
+    size = 5 << 20
+    (tmp_path / "w.safetensors").write_bytes(size.to_bytes(8, "little") + b"{" + b" " * size + b"}")
+    for words in (["export", SMALL, "--target", "onnx"], ["describe", SMALL]):
+        result = run(*words, "--weights", "w.safetensors")
+        assert (result.code, result.out) == (3, "")
+        assert "w.safetensors was not loaded: its header has 5,242,880 bytes" in result.message
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["archive", "legacy"])
+def test_states_of_thousands_of_tensors_are_read(legacy: bool, tmp_path: Path) -> None:
+    shared = torch.zeros(2)
+    state = {f"block{i}.weight": torch.full((1,), i) for i in range(5000)}
+    state |= {"tied": shared, "head": shared, "half": torch.zeros(2, 3).half()[:, 1:]}
+    torch.save(state, tmp_path / "w.pt", _use_new_zipfile_serialization=not legacy)
+    found = load_state(tmp_path / "w.pt")
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], value) for name, value in state.items())

@@ -151,6 +151,37 @@ def opcodes(path: Path, rng: random.Random) -> None:
     path.write_bytes(buffer.getvalue())
 
 
+def lists(path: Path, rng: random.Random) -> None:
+    """A byte each for millions of lists, in an archive or not."""
+    body = b"\x80\x02" + b"]" * rng.choice((1_100_000, 5_000_000, 30_000_000)) + b"}."
+    write_pickle(path, body, archive=rng.random() < 0.5)
+
+
+def shared(path: Path, rng: random.Random) -> None:
+    """Tuples that hold each other twice, as a key, which is compared through all of them."""
+    depth = rng.choice((24, 40, 200))
+    pairs = b"".join(b"h" + bytes([i, ord("h"), i, 0x86, ord("q"), i + 1]) for i in range(depth))
+    body = b"\x80\x02})q\x00" + pairs + b"h" + bytes([depth]) + b"K\x01s."
+    write_pickle(path, body, archive=rng.random() < 0.5)
+
+
+def filling(path: Path, rng: random.Random) -> None:
+    """A few bytes that ask for gigabytes."""
+    size = rng.choice((2**29, 2**31 - 1)).to_bytes(4, "little")
+    body = b"\x80\x02}X\x01\0\0\0acbuiltins\nbytearray\nJ" + size + b"\x85Rs."
+    write_pickle(path, body, archive=rng.random() < 0.5)
+
+
+def write_pickle(path: Path, body: bytes, *, archive: bool, name: str = "data.pkl") -> None:
+    """A file of torch.save with any pickle, as they are or were before archives."""
+    if not archive:
+        path.write_bytes(body)
+        return
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as made:
+        made.writestr(f"archive/{name}", body)
+        made.writestr("archive/version", "3\n")
+
+
 def deep(path: Path, rng: random.Random) -> None:
     depth = rng.choice((900, 100_000, 1_000_000))
     if rng.random() < 0.5:
@@ -173,7 +204,7 @@ def safetensors(path: Path, rng: random.Random) -> None:
 KINDS = {
     **raw.KINDS,
     **{f.__name__: f for f in (
-        deflated, overlapping, strides, shapes, spec, fields, preprocessing, code, opcodes, deep,
-        safetensors,
+        deflated, overlapping, strides, shapes, spec, fields, preprocessing, code, opcodes, lists,
+        shared, filling, deep, safetensors,
     )},
 }  # fmt: skip
