@@ -197,14 +197,15 @@ def _tensors_only(path: Path) -> Iterator[None]:
     """Makes every ``torch.load`` of the block refuse what would run code, or make too much."""
     load = torch.load
 
-    def refusing(file: Any, *arguments: Any, **options: Any) -> Any:
+    def refusing(*arguments: Any, **options: Any) -> Any:
+        file: Any = options.get("f", arguments[0] if arguments else None)
         if not isinstance(file, str | Path):  # a part in memory, as all that the reader loads
             check_content(path, file)
             if zipfile.is_zipfile(file):
                 with zipfile.ZipFile(file) as archive:
                     check_parts(path, archive)
             file.seek(0)
-        return load(file, *arguments, **{**options, "weights_only": True})
+        return load(*arguments, **{**options, "weights_only": True})
 
     torch.load = refusing
     try:
