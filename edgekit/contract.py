@@ -25,7 +25,7 @@ from edgekit.core import SCORES, Artifact, TensorSpec, canonical_json, from_json
 from edgekit.core.names import problem_of, shown
 from edgekit.core.reading import check_file, open_file, parse_json, read_text
 from edgekit.data import preprocess
-from edgekit.errors import ContractError, EdgekitError, InputError
+from edgekit.errors import PASSING, ContractError, EdgekitError, InputError
 from edgekit.isolation import open_isolated
 from edgekit.native_output import captured
 
@@ -247,7 +247,9 @@ def _extract(path: Path, target: Target) -> str | None:
             return target.extract(path)
     except EdgekitError:
         raise
-    except (Exception, SystemExit) as error:  # parsers raise everything there is on damaged files
+    except PASSING:
+        raise
+    except BaseException as error:  # parsers raise everything there is on damaged files
         raise InputError(
             f"{path} is damaged: it is no complete {target.name} file ({reason(error)})"
         ) from error

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from edgekit.core import reason_with_layer
-from edgekit.errors import EdgekitError, ModelError
+from edgekit.errors import PASSING, EdgekitError, ModelError
 from edgekit.staging import WRITING_FAILED
 
 
@@ -24,7 +24,9 @@ def explained(told: Callable[[str], str], kind: type[EdgekitError] = ModelError)
         yield
     except EdgekitError:
         raise
-    except (Exception, SystemExit) as error:
+    except PASSING:
+        raise
+    except BaseException as error:
         if isinstance(error, OSError) and error.errno in WRITING_FAILED:
             raise
         raise kind(told(reason_with_layer(error))) from error

@@ -35,7 +35,7 @@ def captured() -> Iterator[None]:
             with _python_streams(sink.fileno()), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 yield
-        except Exception as error:
+        except BaseException as error:
             _flush()
             sink.seek(0)
             text = sink.read().decode(errors="replace")[-KEPT_CHARACTERS:].strip()

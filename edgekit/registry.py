@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core import Convertible, reason
-from edgekit.errors import UnavailableError, UnknownNameError, UsageError
+from edgekit.errors import PASSING, UnavailableError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from edgekit.core import Lowering, MeterKind, Target
@@ -241,7 +241,9 @@ def start(target: Target) -> None:
             target.start()
         except ModuleNotFoundError:
             raise
-        except (Exception, SystemExit) as error:  # libraries that do not fit, above all
+        except PASSING:
+            raise
+        except BaseException as error:  # libraries that do not fit, above all
             raise UnavailableError(
                 f"{target.runtime} cannot be imported: {reason(error)}; install it again, and see "
                 f"'edgekit doctor'"

@@ -160,7 +160,7 @@ def _run(arguments: list[str], settings: console.Settings, interrupts: Interrupt
         return streams.finished(_failed(RuntimeError(f"something called sys.exit({error})")))
     except (click.Abort, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         if interrupts.seen:  # a library has swallowed the interrupt, and tripped over the gap
             return streams.finished(_interrupted(error, interrupts))
         return streams.finished(_failed(error))
@@ -190,7 +190,7 @@ def _interrupted(error: BaseException, interrupts: Interrupts) -> int:
     return console.fail(f"ended by {signal.Signals(number).name}", "Ended", 128 + number)
 
 
-def _failed(error: Exception) -> int:
+def _failed(error: BaseException) -> int:
     """Says what went wrong; returns the exit code."""
     if isinstance(error, click.ClickException):
         return console.fail(_usage_text(error), "UsageError", 2)

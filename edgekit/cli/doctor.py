@@ -15,7 +15,7 @@ import click
 from edgekit import registry
 from edgekit.cli import console
 from edgekit.core import Convertible, reason
-from edgekit.errors import UnavailableError
+from edgekit.errors import PASSING, UnavailableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +159,9 @@ def _target(name: str) -> Check:
             target.export(network, images, path, target.schemes["fp32"])
             runner = target.open(path)
             runner.run([torch.zeros(runner.tensors()[0][0].shape).numpy()])
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # whatever goes wrong in a converter or runtime is the diagnosis
+    except PASSING:
+        raise
+    except BaseException as error:  # whatever goes wrong in a converter or runtime is the diagnosis
         missing = isinstance(error, ImportError | metadata.PackageNotFoundError)
         verb = "install" if missing else "install --force-reinstall"
         fix = f"pip {verb} {' '.join(p for p in target.packages if p != 'torch')}"

@@ -7,10 +7,11 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from edgekit.core import Rung, Scheme, reason_with_layer
+from edgekit.core import Rung, Scheme
 from edgekit.devices import host
 from edgekit.errors import EdgekitError, ModelError
 from edgekit.exporting.building import Job, Notify, build
+from edgekit.foreign import explained
 from edgekit.models.source import Model
 from edgekit.quantize.calibration import Calibration
 from edgekit.quantize.integers import Integers
@@ -76,7 +77,7 @@ def retraining(
     def trained(limit: int) -> Model:
         from edgekit.quantize.training import fine_tune
 
-        try:
+        with explained(f"'{model.words}' cannot be trained for integers: ".__add__):
             return fine_tune(
                 model,
                 words,
@@ -86,12 +87,6 @@ def retraining(
                 skip_corrupt=skip_corrupt,
                 notify=notify,
             )
-        except EdgekitError:
-            raise
-        except Exception as error:  # networks of users raise everything there is
-            raise ModelError(
-                f"'{model.words}' cannot be trained for integers: {reason_with_layer(error)}"
-            ) from error
 
     return lambda scheme: trained(63 if scheme.forms.get(WEIGHTS) == SMALL_WEIGHTS else 127)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgekit.core import reason_with_layer
 from edgekit.core.reasons import chain, text_of
-from edgekit.errors import EdgekitError, InputError, UsageError
+from edgekit.errors import PASSING, EdgekitError, InputError, UsageError
 
 MEMORY_VARIABLE = "EDGEKIT_RUNTIME_MIB"
 TIME_VARIABLE = "EDGEKIT_RUNTIME_SECONDS"
@@ -137,7 +137,9 @@ def explained(path: Path, runtime: str, allowed: Allowed | None) -> Iterator[Non
         yield
     except ModuleNotFoundError:
         raise
-    except (Exception, SystemExit) as error:
+    except PASSING:
+        raise
+    except BaseException as error:
         own = isinstance(error, EdgekitError)
         said = f"{path} cannot be run by {runtime}: {reason_with_layer(error)}"
         text = told = str(error) if own else said

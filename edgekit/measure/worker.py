@@ -29,7 +29,7 @@ from typing import Any, TextIO, TypeVar
 import numpy as np
 
 from edgekit.core import to_json, with_kind
-from edgekit.errors import EdgekitError
+from edgekit.errors import PASSING, EdgekitError
 from edgekit.isolation import bounds
 from edgekit.measure.subjects import Subject, flush_denormals, open_subject, reference
 
@@ -277,7 +277,9 @@ def _answering(answers: TextIO, compute: Callable[[], Answer]) -> Answer | None:
         _send(answers, {"error": type(error).__name__, "message": str(error)})
     except MemoryError:
         _send(answers, {"error": "UnavailableError", "message": "there is not enough memory"})
-    except (Exception, SystemExit) as error:  # whatever a runtime or the user's network raises
+    except PASSING:
+        raise
+    except BaseException as error:  # whatever a runtime or the user's network raises
         _send(answers, {"error": "InputError", "message": told(error)})
     return None
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from edgekit.core import reason, reason_with_layer, with_kind
-from edgekit.errors import ModelError
+from edgekit.errors import PASSING, ModelError
 from edgekit.models.copying import own_copy
 from edgekit.models.zeros import hiding_zeros
 
@@ -69,7 +69,9 @@ def open_callable(words: str) -> nn.Module:
         ) from error
     except AttributeError as error:
         raise ModelError(f"'{words}': {reason(error)}") from error
-    except (Exception, SystemExit) as error:  # the user's code may raise anything
+    except PASSING:
+        raise
+    except BaseException as error:  # the user's code may raise anything
         raise ModelError(f"'{words}' raised {with_kind(error)}") from error
     made = found if isinstance(found, nn.Module) else _called(found, words)
     if not isinstance(made, nn.Module):
@@ -94,7 +96,9 @@ def _called(found: Any, words: str) -> Any:
         )
     try:
         return found()
-    except (Exception, SystemExit) as error:  # the user's code may raise anything
+    except PASSING:
+        raise
+    except BaseException as error:  # the user's code may raise anything
         raise ModelError(f"'{words}' raised {with_kind(error)}") from error
 
 
@@ -131,7 +135,9 @@ def try_forward(module: nn.Module, images: Tensor, words: str) -> Tensor:
             if lazy:
                 torch.manual_seed(0)
             scores = trial(images)
-    except (Exception, SystemExit) as error:  # the user's code may raise anything
+    except PASSING:
+        raise
+    except BaseException as error:  # the user's code may raise anything
         size = tuple(images.shape)
         raise ModelError(
             f"'{words}' cannot take an input of shape {size}{mode}: {reason_with_layer(error)}"
@@ -161,7 +167,9 @@ def try_training(module: nn.Module, side: int, classes: int, words: str) -> None
     """
     try:
         trial = copy.deepcopy(module).train()
-    except (Exception, SystemExit) as error:  # the user's code may raise anything
+    except PASSING:
+        raise
+    except BaseException as error:  # the user's code may raise anything
         raise ModelError(
             f"'{words}' cannot be copied, which training needs: {with_kind(error)}"
         ) from error

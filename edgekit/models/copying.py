@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from edgekit.core import with_kind
-from edgekit.errors import ModelError
+from edgekit.errors import PASSING, ModelError
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -37,11 +37,15 @@ def own_copy(module: Network) -> Network:
     kept = dict(memo)
     try:
         return copy.deepcopy(module, memo)
-    except (Exception, SystemExit):  # the classes of others may raise anything when they are copied
+    except PASSING:
+        raise
+    except BaseException:  # the classes of others may raise anything when they are copied
         shared = {id(value): value for value in _uncopied(module)}
     try:
         return copy.deepcopy(module, {**kept, **shared})
-    except (Exception, SystemExit) as error:
+    except PASSING:
+        raise
+    except BaseException as error:
         raise ModelError(
             f"the network cannot be copied: {with_kind(error)}; edgekit changes "
             f"copies only: let its classes support copy.deepcopy"

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.core import with_kind
-from edgekit.errors import ModelError
+from edgekit.errors import PASSING, ModelError
 from edgekit.models.copying import own_copy
 from edgekit.models.differences import Place, first_difference
 from edgekit.models.draws import Draws, drawn
@@ -149,17 +149,26 @@ def _check_unused(module: nn.Module, images: Tensor, before: Tensor, words: str)
         )
 
 
+def _same_in_float64(module: nn.Module, images: Tensor) -> bool:
+    """Whether scores are those of single images there; code of float32 alone does not tell."""
+    try:
+        precise = Precise(module)
+        alone = torch.cat([precise.scores(image) for image in torch.split(images, 1)])
+        return _same(precise.scores(images), alone)
+    except PASSING:
+        raise
+    except BaseException:  # the user's code may raise anything
+        return False
+
+
 def _rounding(module: nn.Module, images: Tensor, before: Tensor, words: str) -> bool:
     """Whether it is by rounding alone that scores in batches of other sizes differ.
 
     Batches are computed in another order, which networks may make anything of; so they do of the
     last bits of images.
     """
-    with suppress(Exception, SystemExit):  # code may be of float32 alone, and raise anything
-        precise = Precise(module)
-        alone = torch.cat([precise.scores(image) for image in torch.split(images, 1)])
-        if _same(precise.scores(images), alone):
-            return True
+    if _same_in_float64(module, images):
+        return True
     generator = torch.Generator().manual_seed(0)
     for _ in range(_NUDGES):
         signs = torch.randint(2, images.shape, generator=generator) * 2 - 1
@@ -225,7 +234,9 @@ def _as(way: type[nn.Module], module: nn.Module, words: str) -> nn.Module:
 def _copied(module: nn.Module, words: str) -> nn.Module:
     try:
         return own_copy(module)
-    except (Exception, SystemExit) as error:  # the user's code may raise anything
+    except PASSING:
+        raise
+    except BaseException as error:  # the user's code may raise anything
         raise ModelError(f"'{words}' cannot be copied: {with_kind(error)}") from error
 
 
@@ -240,7 +251,9 @@ def _changes(module: nn.Module, images: Tensor, words: str) -> bool:
 def _scores(module: nn.Module, images: Tensor, words: str) -> Tensor:
     try:
         scores = module(images)
-    except (Exception, SystemExit) as error:  # the user's code may raise anything
+    except PASSING:
+        raise
+    except BaseException as error:  # the user's code may raise anything
         raise ModelError(
             f"'{words}' cannot take an input of shape {tuple(images.shape)}, which it took before: "
             f"{with_kind(error)}"

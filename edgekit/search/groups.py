@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.core import ModelSpec, reason_with_layer
-from edgekit.errors import ModelError
+from edgekit.errors import PASSING, ModelError
 from edgekit.models import family_of
 from edgekit.models.adapted import Place, is_adapted
 from edgekit.models.copying import own_copy
@@ -232,7 +232,9 @@ def checked(spec: ModelSpec, module: nn.Module, images: Tensor) -> tuple[Group, 
                 scores = shrunk(spec, module, kept)[1].to(images.dtype)(images)
                 if scores.shape != expected.shape:
                     raise ModelError(f"the scores have shape {tuple(scores.shape)} then")
-            except (Exception, SystemExit) as error:  # the user's code may raise anything
+            except PASSING:
+                raise
+            except BaseException as error:  # the user's code may raise anything
                 why = f"the network does not run without some of them: {reason_with_layer(error)}"
                 group = dataclasses.replace(group, frozen=why)
             else:
@@ -249,7 +251,9 @@ def _precise(module: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
     try:
         double = own_copy(module).double()
         double(images.double())
-    except (Exception, SystemExit):  # it runs in single precision all the same
+    except PASSING:
+        raise
+    except BaseException:  # it runs in single precision all the same
         return module, images
     return double, images.double()
 

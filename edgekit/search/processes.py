@@ -18,7 +18,7 @@ from multiprocessing import connection
 from typing import Any, Protocol
 
 from edgekit.core import with_kind
-from edgekit.errors import EdgekitError, ModelError
+from edgekit.errors import PASSING, EdgekitError, ModelError
 from edgekit.isolation.bounds import die_with
 from edgekit.signals import leave_to_parent
 
@@ -250,5 +250,7 @@ class Worker:
             return Outcome(None, time.perf_counter() - begin, str(error))
         except EdgekitError as error:
             return error
-        except (Exception, SystemExit) as error:  # of PyTorch, memory above all, and of networks
+        except PASSING:
+            raise
+        except BaseException as error:  # of PyTorch, memory above all, and of networks
             return Outcome(None, time.perf_counter() - begin, with_kind(error), crashed=True)

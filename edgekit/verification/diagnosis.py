@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgekit.core import Inspectable, Target, reason_with_layer
 from edgekit.data.stored import stored_values
-from edgekit.errors import UnavailableError
+from edgekit.errors import PASSING, UnavailableError
 from edgekit.isolation import activations_isolated, open_isolated
 from edgekit.native_output import captured
 from edgekit.verification.agreement import TOLERANCES
@@ -33,9 +33,10 @@ def diagnose(
     """`find_divergence`, or why it failed: a diagnosis must not take away what it is about."""
     try:
         return find_divergence(reference, target, path, precision, isolated=isolated), None
+    except PASSING:
+        raise
     except (
-        Exception,
-        SystemExit,
+        BaseException
     ) as error:  # runtimes raise everything there is, and on such files most of all
         return None, reason_with_layer(error)
 

@@ -22,11 +22,18 @@ UNCONVERTED = (
     "Check 'false' failed at src/frontends/report.cpp:151:\nFrontEnd API failed with "
     "OpConversionFailure:\n-- No conversion rule found for operations: aten::vdot\n"
 )
+
+
+class PanicException(BaseException):
+    """What no ``except Exception`` catches."""
+
+
 RAISED: dict[str, BaseException] = {
     "lines": RuntimeError(UNCONVERTED),
     "empty": ValueError(),
     "key": KeyError(0),
     "exit": SystemExit(3),
+    "panic": PanicException("index out of bounds: the len is 3 but the index is 7"),
 }
 NO_MEMORY: dict[str, BaseException] = {
     "bad_alloc": RuntimeError("std::bad_alloc"),

@@ -154,7 +154,12 @@ class Net(nn.Module):
     def forward(self, x):
         return self.scores(self.inner(self.norm(self.first(x))).relu().mean((2, 3)))
 """
-ERRORS = {"key": "KeyError(0)", "exit": "SystemExit(3)", "empty": "ValueError()"}
+ERRORS = {
+    "key": "KeyError(0)",
+    "exit": "SystemExit(3)",
+    "empty": "ValueError()",
+    "panic": "BaseException('index out of bounds')",
+}
 LAYER = "layer 'inner', Fails"
 
 
@@ -250,7 +255,7 @@ QAT = {
 }
 
 
-@pytest.mark.parametrize(("error", "when"), zip(ERRORS, QAT, strict=True))
+@pytest.mark.parametrize(("error", "when"), zip(("key", "panic", "exit"), QAT, strict=True))
 def test_a_network_that_raises_while_it_is_trained_for_integers(
     error: str,
     when: str,
@@ -297,3 +302,14 @@ def test_doctor_picks_the_cause_out(run: CommandLine, monkeypatch: pytest.Monkey
         assert "Traceback" not in result.err
         assert reason(error) in str(result.json)
         assert "a fault of edgekit" not in result.err
+
+
+def test_what_nobody_expected_is_a_fault_and_a_document(
+    run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekit.models.source.open_model", raising(RAISED["panic"]))
+    for more in ((), ("--json",)):
+        result = run("describe", "mobilenetv1@0.25", *more)
+        assert result.code == 1
+        assert result.message.startswith("a fault of edgekit itself: PanicException: index out of")
+        assert not more or result.json["error"]["exit_code"] == 1
