@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgekit.contract import contract_path, rejected_path
 from edgekit.core import Artifact, Target, reason, to_json
+from edgekit.errors import PASSING
 from edgekit.exporting.floats import Flaw
 from edgekit.exporting.results import Rejected
 from edgekit.staging import publish
@@ -45,7 +46,9 @@ def rejected(
     if artifact.scheme.weights == "int8" and flaw is None:
         try:
             layers = layers_of(reference, target, staged)
-        except Exception as error:  # see `diagnose`
+        except PASSING:
+            raise
+        except BaseException as error:  # see `diagnose`
             undiagnosed = undiagnosed or reason(error)
         else:
             worst = tuple(worst_layers(layers))

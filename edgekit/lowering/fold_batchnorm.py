@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from edgekit.core import Scheme
+from edgekit.errors import PASSING
 from edgekit.lowering.layers import is_layer, is_norm, module_calls, traced, with_affine
 from edgekit.models.copying import own_copy
 
@@ -94,7 +95,9 @@ def _calls(model: nn.Module, example: Tensor) -> dict[fx.Node, str]:
     """
     try:
         _, graph = traced(model)
-    except Exception:  # the network's own code runs on proxies here and may raise anything
+    except PASSING:
+        raise
+    except BaseException:  # the network's own code runs on proxies here and may raise anything
         return _exported_calls(model, example)
     return module_calls(graph)
 

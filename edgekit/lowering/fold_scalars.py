@@ -20,6 +20,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgekit.core import Scheme
+from edgekit.errors import PASSING
 from edgekit.lowering.layers import (
     FOLDABLE,
     is_layer,
@@ -64,7 +65,9 @@ class FoldScalars:
         """
         try:
             found, graph = traced(model)
-        except Exception:  # the network's own code runs on proxies here and may raise anything
+        except PASSING:
+            raise
+        except BaseException:  # the network's own code runs on proxies here and may raise anything
             return model
         constants = _constants(found, graph)
         if not any(_affine(node, constants) for node in graph.nodes):
@@ -74,7 +77,9 @@ class FoldScalars:
             try:
                 expected = run_copy(model, example)
                 propagated = ShapeProp(program).propagate(example)
-            except Exception:  # see above
+            except PASSING:
+                raise
+            except BaseException:  # see above
                 return model
             # What code asks of a proxy may send it another way than a tensor would.
             if not is_same(expected, propagated) or not _fold(program, constants):

@@ -18,7 +18,7 @@ from edgekit.core import Agreement, Artifact, Target, reason
 from edgekit.data.finite import check_finite
 from edgekit.data.scores import likeliest
 from edgekit.data.stored import real_values, stored_values
-from edgekit.errors import EdgekitError, ModelError
+from edgekit.errors import PASSING, EdgekitError, ModelError
 from edgekit.foreign import explained
 from edgekit.isolation import open_isolated
 from edgekit.models.source import open_model
@@ -213,7 +213,9 @@ def verify(
             if per_layer:
                 raise
             undiagnosed = str(error)
-        except (Exception, SystemExit) as error:  # see `diagnose`
+        except PASSING:
+            raise
+        except BaseException as error:  # see `diagnose`
             undiagnosed = reason(error)
         if noisy and divergence is None:
             divergence = most_noise(layers)
