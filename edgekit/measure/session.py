@@ -27,6 +27,9 @@ from edgekit.measure.process import TIME_LIMIT_S, Process
 from edgekit.measure.subjects import Subject, check
 from edgekit.measure.watching import Watch
 
+MOST_RUNS = 1 << 22
+"""Timed runs of a subject, after which a session ends: what reads results takes no more of them."""
+
 # Blocks of some hundredths of a second: shorter ones are mostly runs with cold caches, longer ones
 # let the machine change between two subjects.
 _BLOCK_S = 0.026
@@ -217,7 +220,7 @@ class Session:
                 elapsed_s = time.monotonic() - begin_s
                 self.progress("measuring", min(elapsed_s, self.effort.seconds), self.effort.seconds)
                 self.watch.look()
-                if rounds and elapsed_s >= self.effort.seconds:
+                if rounds and (elapsed_s >= self.effort.seconds or self._is_full()):
                     break
                 now_s = time.monotonic()
                 if self.effort.goal and now_s >= judge_s and self._many_loads(loads):
@@ -288,6 +291,9 @@ class Session:
         rounds = max(2, math.ceil(by_share)) * (1 + loads // _MANY_LOADS)
         # Whoever comes first in a round follows itself, with warm caches: each of two as often.
         return rounds + rounds % 2
+
+    def _is_full(self) -> bool:
+        return any(len(p.blocks) * p.runs >= MOST_RUNS for p in self.active)
 
     def _may_load(self, elapsed: float) -> bool:
         """Not where half of what is left of the time would go into it."""

@@ -68,6 +68,16 @@ def test_it_stops_when_the_interval_is_narrow_enough(artifacts: Artifacts) -> No
     assert 7 <= opened.participants[0].blocks[-1].instance <= 20
 
 
+def test_it_stops_where_no_reader_would_take_more(
+    artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekit.measure.session.MOST_RUNS", 50)
+    done = take([Subject(str(artifacts["tflite", "fp32"]))], Effort(seconds=600))
+    (participant,) = done.participants
+    assert not done.interrupted
+    assert 50 <= len(participant.blocks) * participant.runs < 50 + 2 * participant.runs
+
+
 def test_what_is_known_about_the_machine_stands_in_the_record(artifacts: Artifacts) -> None:
     done = profile([Subject(str(artifacts["tflite", "fp32"]))], Effort(1.0, 0.5))
     (found,) = done.measurements
