@@ -85,14 +85,11 @@ def test_all_groups_can_become_narrower_in_one_step(
     assert TOGETHER in Path("s/search.html").read_text(encoding="utf-8")
 
 
-def test_the_last_training_has_a_rate_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "net.pt").touch()
+def test_the_last_training_has_a_rate_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     shop: Any = SimpleNamespace(
         options=SearchOptions(tune_rate=0.1, finish_rate=0.2, finish_epochs=3),
-        out=tmp_path,
         first=b"",
+        network=lambda step: b"",
         notify=lambda text: None,
         finished=lambda place, job, steps: job,
     )
