@@ -41,6 +41,7 @@ def quantize(graph: Any, scheme: Scheme, images: Sequence[Array]) -> Any:
         if _belongs(op.get_friendly_name(), scheme.float_layers)
         or _multiplies_from_left(op)
         or _averages_padding(op)
+        or _divides(op)
     ]
     ignored = nncf.IgnoredScope(names=kept) if kept else None
     fast = scheme.forms.get("bias", "fast") == "fast"
@@ -132,6 +133,16 @@ def _averages_padding(op: Any) -> bool:
         return False
     facts = op.get_attributes()
     return bool(not facts["exclude-pad"] and any((*facts["pads_begin"], *facts["pads_end"])))
+
+
+def _divides(op: Any) -> bool:
+    """Whether an operator divides by what it computed, as norms of vectors do.
+
+    NNCF rounds the divisor to 8 bits, of which many are 0 where some are large.
+    """
+    if op.get_type_name() != "Divide":
+        return False
+    return bool(op.input_value(1).get_node().get_type_name() != "Constant")
 
 
 def _belongs(name: str, layers: Sequence[str]) -> bool:

@@ -52,3 +52,28 @@ def test_networks_with_norms_are_quantized(target: str, tmp_path: Path) -> None:
     exact, found = scores_of(Norms().eval(), format_, scheme, batch, tmp_path, plain=False)
     signal = ((exact - exact.mean(0)) ** 2).mean()
     assert 10 * np.log10(signal / ((found - exact) ** 2).mean()) > LEAST_DB
+
+
+class Directions(nn.Module):
+    """Vectors of length one, but where there is nothing to be seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.fc = nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(nn.functional.normalize(self.first(x), dim=1).mean((2, 3)))
+
+
+@pytest.mark.parametrize("target", registry.TARGETS)
+def test_divisors_are_not_rounded_to_zero(target: str, tmp_path: Path) -> None:
+    format_ = registry.target(target)
+    scheme = replace(format_.schemes["int8"], calibration=INT8.calibration)
+    small = torch.randn(24, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    small[:, :, 1:3] = 0
+    batch = small.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    scheme = right_everywhere(scheme, format_)
+    exact, found = scores_of(Directions().eval(), format_, scheme, batch, tmp_path, plain=False)
+    signal = ((exact - exact.mean(0)) ** 2).mean()
+    assert 10 * np.log10(signal / ((found - exact) ** 2).mean()) > LEAST_DB
