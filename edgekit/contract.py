@@ -24,8 +24,9 @@ from edgekit import registry
 from edgekit.core import SCORES, Artifact, TensorSpec, canonical_json, from_json, reason, to_json
 from edgekit.core.names import problem_of, shown
 from edgekit.core.reading import check_file, open_file, parse_json, read_text
+from edgekit.core.reasons import PASSING
 from edgekit.data import preprocess
-from edgekit.errors import PASSING, ContractError, EdgekitError, InputError
+from edgekit.errors import ContractError, EdgekitError, InputError
 from edgekit.isolation import open_isolated
 from edgekit.native_output import captured
 

@@ -25,10 +25,6 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-PASSING = (KeyboardInterrupt, GeneratorExit)
-"""What is nobody's fault. All else that other people's code raises is one, exits and what derives
-from `BaseException` alone included, as panics of Rust packages do."""
-
 
 class EdgekitError(Exception):
     """Base of all errors raised on purpose.

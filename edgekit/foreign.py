@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from edgekit.core import reason_with_layer
-from edgekit.errors import PASSING, EdgekitError, ModelError
+from edgekit.core.reasons import PASSING
+from edgekit.errors import EdgekitError, ModelError
 from edgekit.staging import WRITING_FAILED
 
 

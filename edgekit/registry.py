@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core import Convertible, reason
-from edgekit.errors import PASSING, UnavailableError, UnknownNameError, UsageError
+from edgekit.core.reasons import PASSING
+from edgekit.errors import UnavailableError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from edgekit.core import Lowering, MeterKind, Target

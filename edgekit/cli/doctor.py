@@ -15,7 +15,8 @@ import click
 from edgekit import registry
 from edgekit.cli import console
 from edgekit.core import Convertible, reason
-from edgekit.errors import PASSING, UnavailableError
+from edgekit.core.reasons import PASSING
+from edgekit.errors import UnavailableError
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,10 @@ from types import TracebackType
 from typing import Any
 
 from edgekit.core.text import printable
-from edgekit.errors import PASSING
+
+PASSING = (KeyboardInterrupt, GeneratorExit)
+"""What is nobody's fault. All else that other people's code raises is one, exits and what derives
+from `BaseException` alone included, as panics of Rust packages do."""
 
 LONGEST = 400
 """Characters of a reason; what is longer is cut off."""

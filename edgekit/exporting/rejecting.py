@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgekit.contract import contract_path, rejected_path
 from edgekit.core import Artifact, Target, reason, to_json
-from edgekit.errors import PASSING
+from edgekit.core.reasons import PASSING
 from edgekit.exporting.floats import Flaw
 from edgekit.exporting.results import Rejected
 from edgekit.staging import publish

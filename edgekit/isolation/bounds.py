@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.core import reason_with_layer
-from edgekit.core.reasons import chain, text_of
-from edgekit.errors import PASSING, EdgekitError, InputError, UsageError
+from edgekit.core.reasons import PASSING, chain, text_of
+from edgekit.errors import EdgekitError, InputError, UsageError
 
 MEMORY_VARIABLE = "EDGEKIT_RUNTIME_MIB"
 TIME_VARIABLE = "EDGEKIT_RUNTIME_SECONDS"

@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from edgekit.core import Scheme
-from edgekit.errors import PASSING
+from edgekit.core.reasons import PASSING
 from edgekit.lowering.layers import is_layer, is_norm, module_calls, traced, with_affine
 from edgekit.models.copying import own_copy
 

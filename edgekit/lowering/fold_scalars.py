@@ -20,7 +20,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgekit.core import Scheme
-from edgekit.errors import PASSING
+from edgekit.core.reasons import PASSING
 from edgekit.lowering.layers import (
     FOLDABLE,
     is_layer,

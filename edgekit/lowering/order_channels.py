@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgekit.core import Scheme
-from edgekit.errors import PASSING
+from edgekit.core.reasons import PASSING
 from edgekit.lowering.layers import (
     Tracer,
     is_layer,

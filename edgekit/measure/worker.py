@@ -29,7 +29,8 @@ from typing import Any, TextIO, TypeVar
 import numpy as np
 
 from edgekit.core import to_json, with_kind
-from edgekit.errors import PASSING, EdgekitError
+from edgekit.core.reasons import PASSING
+from edgekit.errors import EdgekitError
 from edgekit.isolation import bounds
 from edgekit.measure.subjects import Subject, flush_denormals, open_subject, reference
 

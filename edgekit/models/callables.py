@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from edgekit.core import reason, reason_with_layer, with_kind
-from edgekit.errors import PASSING, ModelError
+from edgekit.core.reasons import PASSING
+from edgekit.errors import ModelError
 from edgekit.models.copying import own_copy
 from edgekit.models.zeros import hiding_zeros
 

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from edgekit.core import with_kind
-from edgekit.errors import PASSING, ModelError
+from edgekit.core.reasons import PASSING
+from edgekit.errors import ModelError
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.core import with_kind
-from edgekit.errors import PASSING, ModelError
+from edgekit.core.reasons import PASSING
+from edgekit.errors import ModelError
 from edgekit.models.copying import own_copy
 from edgekit.models.differences import Place, first_difference
 from edgekit.models.draws import Draws, drawn

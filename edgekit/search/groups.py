@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.core import ModelSpec, reason_with_layer
-from edgekit.errors import PASSING, ModelError
+from edgekit.core.reasons import PASSING
+from edgekit.errors import ModelError
 from edgekit.models import family_of
 from edgekit.models.adapted import Place, is_adapted
 from edgekit.models.copying import own_copy

@@ -18,7 +18,8 @@ from multiprocessing import connection
 from typing import Any, Protocol
 
 from edgekit.core import with_kind
-from edgekit.errors import PASSING, EdgekitError, ModelError
+from edgekit.core.reasons import PASSING
+from edgekit.errors import EdgekitError, ModelError
 from edgekit.isolation.bounds import die_with
 from edgekit.signals import leave_to_parent
 

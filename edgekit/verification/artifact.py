@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from edgekit.contract import load
 from edgekit.core import Agreement, Artifact, Target, reason
+from edgekit.core.reasons import PASSING
 from edgekit.data.finite import check_finite
 from edgekit.data.scores import likeliest
 from edgekit.data.stored import real_values, stored_values
-from edgekit.errors import PASSING, EdgekitError, ModelError
+from edgekit.errors import EdgekitError, ModelError
 from edgekit.foreign import explained
 from edgekit.isolation import open_isolated
 from edgekit.models.source import open_model

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from edgekit.core import Inspectable, Target, reason_with_layer
+from edgekit.core.reasons import PASSING
 from edgekit.data.stored import stored_values
-from edgekit.errors import PASSING, UnavailableError
+from edgekit.errors import UnavailableError
 from edgekit.isolation import activations_isolated, open_isolated
 from edgekit.native_output import captured
 from edgekit.verification.agreement import TOLERANCES

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgekit.core import with_kind
+from edgekit.core.reasons import PASSING
 from edgekit.data.scores import likeliest
-from edgekit.errors import PASSING
 from edgekit.models.copying import own_copy
 from edgekit.models.precise import Precise
 from edgekit.verification.agreement import image_sqnr_db
