@@ -128,7 +128,7 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 def _spread(func: Any, input: Tensor, *args: Any, **options: Any) -> Any:  # noqa: A002
-    """``var`` or ``std``, whose correction is a factor where it is neither 0 nor 1."""
+    """``var``, ``std`` and these with the mean: a correction beyond 1 is a factor."""
     correction = options.get("correction")
     if correction is None or correction in (0, 1):
         return func(input, *args, **options)
@@ -137,9 +137,10 @@ def _spread(func: Any, input: Tensor, *args: Any, **options: Any) -> Any:  # noq
     count = 1
     for axis in axes:
         count *= int(input.shape[axis])
-    factor = count / max(0, count - correction) if count > correction else float("inf")
+    factor = count / (count - correction) if count > correction else float("inf")
+    factor = factor if func.__name__.startswith("var") else factor**0.5
     whole = func(input, *args, **{**options, "correction": 0})
-    return whole * (factor if func.__name__.startswith("var") else factor**0.5)
+    return (whole[0] * factor, whole[1]) if isinstance(whole, tuple) else whole * factor
 
 
 def _rounded(func: Any, input: Tensor, *, decimals: int = 0) -> Any:  # noqa: A002
@@ -187,6 +188,8 @@ ARGUMENTS: Rewrites = {
     "avg_pool2d": _counted,
     "var": _spread,
     "std": _spread,
+    "var_mean": _spread,
+    "std_mean": _spread,
     "round": _rounded,
     "interpolate": _resized,
 }

@@ -34,3 +34,12 @@ def rename_to(path: Path, name: str) -> None:
             if entry.key == "location":
                 entry.value = name
     path.write_bytes(proto.SerializeToString())
+
+
+def varint(value: int) -> bytes:
+    """A number in sevens of bits."""
+    shown = b""
+    while value >= 0x80:
+        shown += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return shown + bytes([value])

@@ -181,18 +181,18 @@ def _export_one(job: Job, floats: FloatForms) -> Exported | Rejected:
     target, path, reference = job.target, job.path, job.reference
     with staging(path.parent) as folder:
         flaw = floats.flaw(job, folder) if job.scheme.weights == "int8" else None
-        if flaw is not None:
-            built = build(job, job.scheme, hidden_folder(folder) / path.name)
-            return rejected(reference, target, built.path, path, built.artifact, flaw=flaw)
-        built, why = chosen_file(job, folder)
+        if flaw is None:
+            built, why = chosen_file(job, folder)
+        else:
+            built, why = build(job, job.scheme, hidden_folder(folder) / path.name), None
         artifact, staged = built.artifact, built.path
         agreement = artifact.agreement
         assert agreement is not None
         if job.scheme.precision == PRECISION:
             floats.note(target.name, agreement)
-        if why is not None or not agreement.passed:
+        if flaw is not None or why is not None or not agreement.passed:
             journal_path(path).unlink(missing_ok=True)  # the report has it all
-            return rejected(reference, target, staged, path, artifact, why)
+            return rejected(reference, target, staged, path, artifact, why, flaw)
         contract_path(staged).write_text(contract_text(artifact), encoding="utf-8")
         # Companions first, so that a main file is never without them, and the contract last.
         finals = [*reversed(target.written(path)), contract_path(path)]

@@ -12,6 +12,7 @@ import onnx
 import pytest
 from command_line import CommandLine
 from damage import contracts
+from external_data import varint
 from small_artifacts import Artifacts
 
 from edgekit import registry
@@ -23,21 +24,13 @@ Copied = Callable[[Path], Path]
 Png = Callable[..., Path]
 
 
-def _varint(value: int) -> bytes:
-    shown = b""
-    while value >= 0x80:
-        shown += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return shown + bytes([value])
-
-
 def _in_graph(part: bytes) -> Callable[[Path], None]:
     """Adds to an ONNX graph: parts of a message that stands twice are one message."""
 
     def change(path: Path) -> None:
         content = part * 120_000
         with path.open("ab") as file:
-            file.write(bytes([7 << 3 | 2]) + _varint(len(content)) + content)
+            file.write(bytes([7 << 3 | 2]) + varint(len(content)) + content)
 
     return change
 

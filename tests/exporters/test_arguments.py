@@ -45,6 +45,12 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "variance, biased": lambda x: x.var((2, 3), correction=0, keepdim=True) * x,
     "variance, corrected": lambda x: torch.var(x, (2, 3), correction=5, keepdim=True) * x,
     "deviation, corrected": lambda x: torch.std(x, 1, correction=2, keepdim=True) * x,
+    "variance and mean, corrected": lambda x: torch.add(
+        *torch.var_mean(x, (2, 3), correction=5, keepdim=True)
+    ) * x,
+    "deviation and mean, corrected": lambda x: torch.add(
+        *torch.std_mean(x, 1, correction=2, keepdim=True)
+    ) * x,
     "deviation": lambda x: x.std(1, keepdim=True) * x,
     "norm of order 1": lambda x: x.norm(1, dim=1, keepdim=True) * x,
     "norm of order 3": lambda x: torch.linalg.vector_norm(x, 3, dim=1, keepdim=True) * x,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from external_data import move_out, rename_to
+from external_data import move_out, rename_to, varint
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.errors import InputError, ModelError
@@ -109,18 +109,9 @@ def test_a_message_in_two_parts_is_one(tmp_path: Path) -> None:
     assert names(path) == ["m.onnx", "there.bin"]
 
 
-def _varint(value: int) -> bytes:
-    """A number in sevens of bits."""
-    shown = b""
-    while value >= 0x80:
-        shown += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return shown + bytes([value])
-
-
 def _field(number: int, content: bytes) -> bytes:
     """A field of protobuf: its number and kind, its length, its bytes."""
-    return bytes([number << 3 | 2]) + _varint(len(content)) + content
+    return bytes([number << 3 | 2]) + varint(len(content)) + content
 
 
 @pytest.mark.parametrize("more", [1 << 32, 1 << 40, 1 << 63])
@@ -128,7 +119,7 @@ def test_bits_that_protobuf_drops_hide_no_file(more: int, tmp_path: Path) -> Non
     weights = tensor("w", "there.bin").SerializeToString()
     kind = bytes([14 << 3])
     assert weights.count(kind + b"\1") == 1
-    content = _field(7, _field(5, weights.replace(kind + b"\1", kind + _varint(more + 1))))
+    content = _field(7, _field(5, weights.replace(kind + b"\1", kind + varint(more + 1))))
     (read,) = onnx.ModelProto.FromString(content).graph.initializer
     assert read.data_location == TensorProto.EXTERNAL
     path = tmp_path / "m.onnx"

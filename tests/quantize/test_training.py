@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from dark_network import Dark
 from torch import Tensor, nn
 
 from edgekit.errors import ModelError
@@ -77,18 +78,6 @@ def test_what_cannot_be_trained_is_refused(model: Model, calibration: Calibratio
     flat = dataclasses.replace(model, module=nn.Sequential(nn.Flatten(), nn.Softmax(1)))
     with pytest.raises(ModelError, match=r"expected torch\.nn\.Conv2d or torch\.nn\.Linear"):
         fine_tune(flat, "digits", calibration, epochs=1)
-
-
-class Dark(nn.Module):
-    """Gives numbers for images without a bright pixel only."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 10, 8)
-
-    def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.conv(x).mean((2, 3))
-        return scores + torch.log(0.5 - x.amax((1, 2, 3)))[:, None]
 
 
 def test_a_network_that_gives_no_numbers_is_named(model: Model, calibration: Calibration) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from dark_network import Dark
 
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
@@ -25,18 +25,6 @@ def test_scores_are_of_a_part_of_the_split_or_of_all() -> None:
     assert round(7 * top1, 9).is_integer()
     top1, _ = every.score(module)
     assert round(count * top1, 9).is_integer()
-
-
-class Dark(nn.Module):
-    """Gives numbers for images without a bright pixel only."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 10, 8)
-
-    def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.conv(x).mean((2, 3))
-        return scores + torch.log(0.5 - x.amax((1, 2, 3)))[:, None]
 
 
 def test_a_network_that_is_learned_from_and_gives_no_numbers_is_named() -> None:
