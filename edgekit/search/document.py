@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,13 +114,36 @@ Draw = Callable[[Any], Mapping[str, str]]
 """Makes further files of a document, such as a plot: their texts by name."""
 
 
-def keep(out: Path, result: SearchResult, draw: Draw) -> None:
-    """Writes all files anew, each one whole."""
-    found = {"schema": SCHEMA, **document(out, result)}
-    _write(out / "search.json", json.dumps(found, indent=2, allow_nan=False))
-    _write(out / "pareto.csv", _table(result))
-    for name, text in draw(found).items():
-        _write(out / name, text)
+DRAWING_SHARE = 0.05
+"""Share of a search's time that drawings of unfinished searches may take."""
+
+
+class Documents:
+    """The files of a search's document, each written whole.
+
+    Args:
+        draw: makes further files.
+    """
+
+    def __init__(self, out: Path, draw: Draw) -> None:
+        self._out, self._draw = out, draw
+        self._due = -math.inf  # by time.monotonic
+
+    def keep(self, result: SearchResult) -> None:
+        """Writes all files anew; drawings where the last ones are old enough, or the search done.
+
+        Steps of small networks take less time than a drawing of them.
+        """
+        found = {"schema": SCHEMA, **document(self._out, result)}
+        _write(self._out / "search.json", json.dumps(found, indent=2, allow_nan=False))
+        _write(self._out / "pareto.csv", _table(result))
+        began = time.monotonic()
+        if result.model is None and began < self._due:
+            return
+        for name, text in self._draw(found).items():
+            _write(self._out / name, text)
+        ended = time.monotonic()
+        self._due = ended + (ended - began) / DRAWING_SHARE
 
 
 def _table(result: SearchResult) -> str:

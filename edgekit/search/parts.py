@@ -84,14 +84,9 @@ def macs_of(spec: ModelSpec) -> int:
     count = 0
     for part, own in _walk(module, spec.resolution):
         if part.key not in _macs:
-            channels, side, _ = part.shape
-            with torch.device("meta"):
-                _macs[part.key] = sum(layer.macs for layer in layers(own, side, channels))
+            _run(part.key, own, part.shape)
         count += _macs[part.key]
     return count
-
-
-_macs: dict[str, int] = {}
 
 
 def sides_of(spec: ModelSpec) -> dict[str, tuple[int, int]]:
@@ -149,16 +144,43 @@ def is_narrow(module: nn.Module) -> bool:
     return max(channels, default=NARROW + 1) <= NARROW
 
 
+_macs: dict[str, int] = {}
 _behind: dict[str, Shape] = {}
 
 
 def _shape_behind(key: str, part: nn.Module, shape: Shape) -> Shape:
     """The shape of a part's output; networks of a search share most of their parts."""
     if key not in _behind:
-        with torch.device("meta"):
-            x: Tensor = part(torch.empty(1, *shape))
-        _behind[key] = (int(x.shape[1]), int(x.shape[2]), int(x.shape[3]))
+        _run(key, part, shape)
     return _behind[key]
+
+
+def _run(key: str, part: nn.Module, shape: Shape) -> None:
+    """Notes what a part of a network of the zoo multiplies, and the shape that it gives.
+
+    Such parts multiply in convolutions and linear layers alone, so that their shapes are enough:
+    a trace takes ten times as long, and a search asks for thousands of widths.
+    """
+    macs = 0
+
+    def count(layer: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal macs
+        assert isinstance(layer, nn.Conv2d | nn.Linear)
+        positions = output.shape[2:] if isinstance(layer, nn.Conv2d) else output.shape[:-1]
+        macs += layer.weight.numel() * positions.numel()
+
+    hooks = [
+        layer.register_forward_hook(count)
+        for layer in part.modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear)
+    ]
+    with torch.no_grad(), torch.device("meta"):
+        x: Tensor = part(torch.empty(1, *shape))
+    for hook in hooks:
+        hook.remove()
+    _macs[key] = macs
+    if x.ndim == 4:
+        _behind[key] = (int(x.shape[1]), int(x.shape[2]), int(x.shape[3]))
 
 
 def _layers(module: nn.Module, resolution: int) -> tuple[Part, ...]:

@@ -21,7 +21,7 @@ from edgekit.models.weights import load_checkpoint, save_checkpoint
 from edgekit.search.baselines import baseline
 from edgekit.search.bounds import Appraisal
 from edgekit.search.budget import Limit, amount
-from edgekit.search.document import Draw, keep
+from edgekit.search.document import Documents, Draw
 from edgekit.search.groups import Group, checked, widths_of
 from edgekit.search.identity import identity_of
 from edgekit.search.jobs import Bench, Setup
@@ -66,7 +66,7 @@ def search(
         scores: what the outputs of a network that is not of the zoo are, of
             `edgekit.core.SCORES`; ``None``: as its checkpoint says, or as they look.
         resume: go on with the search in ``out``.
-        draw: makes further files of the search's document, whenever there is a step more.
+        draw: makes further files of the search's document, as steps are done and at the end.
         notify: told what is being done.
         say: told what has to be known, such as measurements too coarse for a step.
 
@@ -116,13 +116,13 @@ def _run(shop: Workshop, groups: Sequence[Group], draw: Draw) -> SearchResult:
     except UsageError:
         _forget(shop)  # so that another budget can be tried
         raise
-    result = functools.partial(_result, shop, groups)
+    result, documents = functools.partial(_result, shop, groups), Documents(shop.out, draw)
     whole = shop.out / "model.pt"
     if not whole.exists():
         known = [step_of(record) for record in shop.journal.steps(shop.options.method)]
-        keep(shop.out, result((shop.start, *known), {}), draw)
+        documents.keep(result((shop.start, *known), {}))
     if shop.options.method == "netadapt":
-        steps = adapt(shop, lambda steps: keep(shop.out, result(tuple(steps), {}), draw))
+        steps = adapt(shop, lambda steps: documents.keep(result(tuple(steps), {})))
     else:
         found = baseline(shop, shop.options.method)
         steps = [shop.start, *sorted(found, key=lambda step: (shop.bounds.fits(step), step.top1))]
@@ -140,7 +140,7 @@ def _run(shop: Workshop, groups: Sequence[Group], draw: Draw) -> SearchResult:
     )
     others: dict[str, tuple[Step, ...]] = {}
     finished = result(tuple(steps), others, whole)
-    keep(shop.out, finished, draw)
+    documents.keep(finished)
     for method in shop.task.conduct.baselines:
         if method == shop.options.method:
             continue
@@ -152,7 +152,7 @@ def _run(shop: Workshop, groups: Sequence[Group], draw: Draw) -> SearchResult:
         else:
             others[method] = tuple(_tested(shop, step) for step in scaled_ones)
         finished = result(tuple(steps), others, whole)
-        keep(shop.out, finished, draw)
+        documents.keep(finished)
     return finished
 
 
