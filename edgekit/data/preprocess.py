@@ -81,8 +81,8 @@ def resize_and_crop(image: NDArray[np.uint8], preprocessing: Preprocessing) -> N
     if resize is None:
         top, left = (height - crop) // 2, (width - crop) // 2
         return image[top : top + crop, left : left + crop].copy()
-    top, bottom = _crop_edges(height, min(height, width), resize, crop)
-    left, right = _crop_edges(width, min(height, width), resize, crop)
+    top, bottom = crop_edges(height, min(height, width), resize, crop)
+    left, right = crop_edges(width, min(height, width), resize, crop)
     resample = _FILTERS[preprocessing.interpolation]
     picture = Image.fromarray(np.ascontiguousarray(image))
     # Pillow rounds between its two passes and orders them as it likes. Rows first, always, is
@@ -208,7 +208,7 @@ def for_source(source: ImageSource, resolution: int) -> Preprocessing:
     return Preprocessing(resize=resolution, crop=resolution)
 
 
-def _crop_edges(side: int, short: int, resize: int, crop: int) -> tuple[float, float]:
+def crop_edges(side: int, short: int, resize: int, crop: int) -> tuple[float, float]:
     """The crop's two edges along one axis, in pixels of the original image."""
     resized = (2 * side * resize + short) // (2 * short)
     offset = (resized - crop) // 2
