@@ -13,6 +13,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from edgekit.core.names import problem_of, shown
 from edgekit.core.reading import check_file, open_file, parse_json, read_text
 from edgekit.core.reasons import PASSING
 from edgekit.data import preprocess
-from edgekit.errors import ContractError, EdgekitError, InputError
+from edgekit.errors import ContractError, EdgekitError, InputError, UnavailableError
 from edgekit.isolation import open_isolated
 from edgekit.native_output import captured
 
@@ -67,14 +68,30 @@ def rejected_path(path: Path) -> Path:
 
 
 def target_by_suffix(path: Path) -> Target | None:
-    """The target that writes files with this ending; ``None`` for other files."""
-    targets = (registry.target(name) for name in registry.TARGETS)
-    return next((target for target in targets if path.suffix == target.suffix), None)
+    """The target that writes files with this ending; ``None`` for other files.
+
+    Raises:
+        UnavailableError: several targets do.
+    """
+    return registry.target_by_suffix(path.suffix)
 
 
 def is_artifact(words: str) -> bool:
-    """Whether words on the command line mean an exported file, a rejected one included."""
-    return target_by_suffix(Path(words)) is not None or Path(words).suffix == REJECTED
+    """Whether words on the command line mean an exported file, a rejected one included.
+
+    Raises:
+        UnavailableError: a file is there that may be one of a target that cannot be loaded.
+    """
+    path = Path(words)
+    if target_by_suffix(path) is not None or path.suffix == REJECTED:
+        return True
+    flaws = registry.TARGETS.load_all()[1].values() if path.suffix else ()
+    if flaws and os.path.isfile(words):  # noqa: PTH113 - which takes names that are too long
+        from edgekit.models.source import FILE_SUFFIXES
+
+        if path.suffix not in FILE_SUFFIXES:
+            raise UnavailableError(f"{path} may be a file that cannot be read: {'; '.join(flaws)}")
+    return False
 
 
 def digest(files: Iterable[Path]) -> str:
@@ -117,8 +134,10 @@ def load(path: Path, *, embedded: bool = False) -> Artifact:
         raise InputError(_why_rejected(path))
     target = target_by_suffix(path)
     if target is None:
-        endings = ", ".join(registry.target(name).suffix for name in registry.TARGETS)
-        raise InputError(f"{path} is no artifact: expected a file ending in {endings}")
+        targets, flaws = registry.TARGETS.load_all()
+        endings = ", ".join(target.suffix for target in targets.values())
+        told = [f"{path} is no artifact: expected a file ending in {endings}", *flaws.values()]
+        raise InputError("; ".join(told))
     check_files(path, target)
     artifact = _load_embedded(path, target) if embedded else _load_beside(path, target)
     _check(path, artifact)

@@ -2,32 +2,28 @@
 
 Each table maps a name to ``module:attribute``; nothing is imported before it is used, so
 listing names costs nothing. A new family, target, precision, lowering or data source is one file
-and one line here. Names that users type are compared without case, ``-``, ``_`` and ``.``.
+and one line here, or a line in the entry points of another package (docs/extend.md). Names that
+users type are compared without case, ``-``, ``_`` and ``.``.
 """
 
 from __future__ import annotations
 
-import importlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core import Convertible, reason
+from edgekit.core import Convertible, Profilable, Quantizing, Target, reason
 from edgekit.core.reasons import PASSING
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
+from edgekit.plugins import Entry as Entry
+from edgekit.plugins import Point, Table
+from edgekit.plugins import load as load
+from edgekit.plugins import needed_packages as needed_packages
+from edgekit.plugins import normalize as normalize
 
 if TYPE_CHECKING:
-    from edgekit.core import Lowering, MeterKind, Target
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A plug-in: where it lies and what it is."""
-
-    where: str
-    about: str
+    from edgekit.core import Lowering, MeterKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +31,11 @@ class FamilyEntry(Entry):
     """A model family: its variants, the best known one first."""
 
     variants: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its networks."""
+        return self.variants
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,60 +48,111 @@ class MeterEntry(Entry):
     argument: str | None = None
 
 
-FAMILIES = {
-    "efficientnet": FamilyEntry(
-        "edgekit.models.efficientnet:FAMILY",
-        "arXiv:1905.11946",
-        variants=(
-            *(f"efficientnet-b{i}" for i in range(8)),
-            *(f"efficientnet-lite{i}" for i in range(5)),
+class _Families(Table[FamilyEntry]):
+    """Families, of which packages name the networks.
+
+    Those that one object builds are a family, which goes by the name of its module, as edgekit's
+    own do; the first one by name stands for it.
+    """
+
+    def _added(self, found: Sequence[Point]) -> list[tuple[str, Any]]:
+        networks: dict[tuple[str, str, str], list[str]] = {}
+        for p in found:
+            networks.setdefault((p.where, p.about, p.package), []).append(p.name)
+        return [
+            (place[0].partition(":")[0].rpartition(".")[2], FamilyEntry(*place, tuple(names)))
+            for place, names in networks.items()
+        ]
+
+    def _flaw(self, name: str, entry: FamilyEntry, loaded: Any) -> str | None:
+        for variant in entry.variants:
+            if variant not in loaded.variants:
+                return f"it has no network '{variant}'"
+            family = loaded.variants[variant](1.0).family
+            if family != name:
+                return f"the spec of '{variant}' is of family '{family}'"
+        return None
+
+
+class _Targets(Table[Entry]):
+    """Targets, each with an ending of its own."""
+
+    def _flaw(self, name: str, entry: Entry, loaded: Any) -> str | None:
+        for protocol in (Target, Quantizing, Convertible, Profilable):
+            members = [*protocol.__annotations__, *vars(protocol)]
+            members = [member for member in members if not member.startswith("_")]
+            lacking = [member for member in members if not hasattr(loaded, member)]
+            if lacking and (protocol is Target or len(lacking) < len(members)):
+                return f"as a {protocol.__name__} it lacks {', '.join(lacking)}"
+        if loaded.name != name:
+            return f"it calls itself '{loaded.name}'"
+        for other, line in self.built_in.items():
+            if load(line).suffix == loaded.suffix:
+                return f"its files end in {loaded.suffix}, as those of {other} do"
+        return None
+
+
+FAMILIES = _Families(
+    "family",
+    "edgekit.families",
+    "see 'edgekit list models'",
+    {
+        "efficientnet": FamilyEntry(
+            "edgekit.models.efficientnet:FAMILY",
+            "arXiv:1905.11946",
+            variants=(
+                *(f"efficientnet-b{i}" for i in range(8)),
+                *(f"efficientnet-lite{i}" for i in range(5)),
+            ),
         ),
-    ),
-    "efficientnetv2": FamilyEntry(
-        "edgekit.models.efficientnetv2:FAMILY",
-        "arXiv:2104.00298",
-        variants=tuple(
-            f"efficientnetv2-{size}" for size in ("s", "m", "l", "b0", "b1", "b2", "b3")
+        "efficientnetv2": FamilyEntry(
+            "edgekit.models.efficientnetv2:FAMILY",
+            "arXiv:2104.00298",
+            variants=tuple(
+                f"efficientnetv2-{size}" for size in ("s", "m", "l", "b0", "b1", "b2", "b3")
+            ),
         ),
-    ),
-    "mnasnet": FamilyEntry(
-        "edgekit.models.mnasnet:FAMILY", "arXiv:1807.11626", variants=("mnasnet-b1", "mnasnet-a1")
-    ),
-    "mobilenetv1": FamilyEntry(
-        "edgekit.models.mobilenetv1:FAMILY", "arXiv:1704.04861", variants=("mobilenetv1",)
-    ),
-    "mobilenetv2": FamilyEntry(
-        "edgekit.models.mobilenetv2:FAMILY", "arXiv:1801.04381", variants=("mobilenetv2",)
-    ),
-    "mobilenetv3": FamilyEntry(
-        "edgekit.models.mobilenetv3:FAMILY",
-        "arXiv:1905.02244",
-        variants=(
-            "mobilenetv3-large",
-            "mobilenetv3-small",
-            "mobilenetv3-large-minimalistic",
-            "mobilenetv3-small-minimalistic",
+        "mnasnet": FamilyEntry(
+            "edgekit.models.mnasnet:FAMILY",
+            "arXiv:1807.11626",
+            variants=("mnasnet-b1", "mnasnet-a1"),
         ),
-    ),
-    "mobilenetv4": FamilyEntry(
-        "edgekit.models.mobilenetv4:FAMILY",
-        "arXiv:2404.10518",
-        variants=tuple(f"mobilenetv4-conv-{size}" for size in ("small", "medium", "large")),
-    ),
-    "shufflenetv1": FamilyEntry(
-        "edgekit.models.shufflenetv1:FAMILY",
-        "arXiv:1707.01083",
-        variants=tuple(f"shufflenetv1-g{groups}" for groups in (3, 1, 2, 4, 8)),
-    ),
-    "shufflenetv2": FamilyEntry(
-        "edgekit.models.shufflenetv2:FAMILY", "arXiv:1807.11164", variants=("shufflenetv2",)
-    ),
-    "shufflenetv2plus": FamilyEntry(
-        "edgekit.models.shufflenetv2plus:FAMILY",
-        "megvii-model/ShuffleNet-Series",
-        variants=tuple(f"shufflenetv2plus-{size}" for size in ("small", "medium", "large")),
-    ),
-}
+        "mobilenetv1": FamilyEntry(
+            "edgekit.models.mobilenetv1:FAMILY", "arXiv:1704.04861", variants=("mobilenetv1",)
+        ),
+        "mobilenetv2": FamilyEntry(
+            "edgekit.models.mobilenetv2:FAMILY", "arXiv:1801.04381", variants=("mobilenetv2",)
+        ),
+        "mobilenetv3": FamilyEntry(
+            "edgekit.models.mobilenetv3:FAMILY",
+            "arXiv:1905.02244",
+            variants=(
+                "mobilenetv3-large",
+                "mobilenetv3-small",
+                "mobilenetv3-large-minimalistic",
+                "mobilenetv3-small-minimalistic",
+            ),
+        ),
+        "mobilenetv4": FamilyEntry(
+            "edgekit.models.mobilenetv4:FAMILY",
+            "arXiv:2404.10518",
+            variants=tuple(f"mobilenetv4-conv-{size}" for size in ("small", "medium", "large")),
+        ),
+        "shufflenetv1": FamilyEntry(
+            "edgekit.models.shufflenetv1:FAMILY",
+            "arXiv:1707.01083",
+            variants=tuple(f"shufflenetv1-g{groups}" for groups in (3, 1, 2, 4, 8)),
+        ),
+        "shufflenetv2": FamilyEntry(
+            "edgekit.models.shufflenetv2:FAMILY", "arXiv:1807.11164", variants=("shufflenetv2",)
+        ),
+        "shufflenetv2plus": FamilyEntry(
+            "edgekit.models.shufflenetv2plus:FAMILY",
+            "megvii-model/ShuffleNet-Series",
+            variants=tuple(f"shufflenetv2plus-{size}" for size in ("small", "medium", "large")),
+        ),
+    },
+)
 
 OTHERS = {
     "adapted": FamilyEntry(
@@ -110,11 +162,16 @@ OTHERS = {
 }
 """Kinds of specs that have no names: their networks are made by other people's code."""
 
-TARGETS = {
-    "onnx": Entry("exporters.onnx:TARGET", "ONNX, for ONNX Runtime"),
-    "openvino": Entry("exporters.openvino:TARGET", "OpenVINO IR"),
-    "tflite": Entry("exporters.tflite:TARGET", "TensorFlow Lite, for LiteRT"),
-}
+TARGETS = _Targets(
+    "target",
+    "edgekit.targets",
+    "see 'edgekit list targets'",
+    {
+        "onnx": Entry("exporters.onnx:TARGET", "ONNX, for ONNX Runtime"),
+        "openvino": Entry("exporters.openvino:TARGET", "OpenVINO IR"),
+        "tflite": Entry("exporters.tflite:TARGET", "TensorFlow Lite, for LiteRT"),
+    },
+)
 
 PRECISIONS = {
     "fp16": "weights stored as 16-bit floats; float inputs and outputs",
@@ -127,108 +184,88 @@ PRECISIONS = {
 
 _PRECISION_ALIASES = {"int16x8": "w8a16"}
 
-LOWERINGS = {
-    "bake-weights": Entry(
-        "edgekit.lowering.bake_weights:LOWERING", "weights that are computed from others, once"
-    ),
-    # Before batch norms, so that one behind a factor has the layer in front of it.
-    "fold-scalars": Entry(
-        "edgekit.lowering.fold_scalars:LOWERING",
-        "products and sums with constants folded into the layer beside them",
-    ),
-    "fold-batchnorm": Entry(
-        "edgekit.lowering.fold_batchnorm:LOWERING", "batch norm folded into the convolution"
-    ),
-    "order-channels": Entry(
-        "edgekit.lowering.order_channels:CHANNELS",
-        "shuffles of channels taken into the weights behind them",
-    ),
-    "order-groups": Entry(
-        "edgekit.lowering.order_channels:GROUPS",
-        "the same, in front of grouped convolutions, too",
-    ),
-}
+LOWERINGS = Table(
+    "lowering",
+    "edgekit.lowerings",
+    "see 'edgekit list plugins'",
+    {
+        "bake-weights": Entry(
+            "edgekit.lowering.bake_weights:LOWERING", "weights that are computed from others, once"
+        ),
+        # Before batch norms, so that one behind a factor has the layer in front of it.
+        "fold-scalars": Entry(
+            "edgekit.lowering.fold_scalars:LOWERING",
+            "products and sums with constants folded into the layer beside them",
+        ),
+        "fold-batchnorm": Entry(
+            "edgekit.lowering.fold_batchnorm:LOWERING", "batch norm folded into the convolution"
+        ),
+        "order-channels": Entry(
+            "edgekit.lowering.order_channels:CHANNELS",
+            "shuffles of channels taken into the weights behind them",
+        ),
+        "order-groups": Entry(
+            "edgekit.lowering.order_channels:GROUPS",
+            "the same, in front of grouped convolutions, too",
+        ),
+    },
+)
 
-SOURCES = {
-    "digits": Entry("edgekit.data.digits:open_source", "1,797 scans of handwritten digits"),
-    "synthetic": Entry("edgekit.data.synthetic:open_source", "generated shapes, for tests"),
-}
+SOURCES = Table(
+    "data source",
+    "edgekit.data",
+    "see 'edgekit list data'",
+    {
+        "digits": Entry("edgekit.data.digits:open_source", "1,797 scans of handwritten digits"),
+        "synthetic": Entry("edgekit.data.synthetic:open_source", "generated shapes, for tests"),
+    },
+)
 
-METERS: dict[str, Entry] = {
-    "csv": MeterEntry(
-        "edgekit.measure.meters.csv_file:METER",
-        "csv:FILE, timestamps and watts of a wall meter",
-        argument="FILE",
-    ),
-    "hwmon": MeterEntry(
-        "edgekit.measure.meters.hwmon:METER", "current sensors INA219, INA226, INA3221 (Jetson)"
-    ),
-    "nvml": MeterEntry(
-        "edgekit.measure.meters.nvml:METER",
-        "NVIDIA GPUs, all of them or nvml:INDEX",
-        argument="INDEX",
-    ),
-    "pmic": MeterEntry("edgekit.measure.meters.pmic:METER", "rails of the Raspberry Pi 5"),
-    "power_supply": MeterEntry(
-        "edgekit.measure.meters.power_supply:METER", "battery of a phone or laptop"
-    ),
-    "rapl": MeterEntry(
-        "edgekit.measure.meters.rapl:METER", "processor packages of Intel and AMD (powercap)"
-    ),
-}
-EXECUTORS = {
-    "processes": Entry("edgekit.search.processes:Processes", "processes of this machine"),
-    "ray": Entry("edgekit.search.ray_cluster:RayCluster", "a Ray cluster, see 'edgekit[ray]'"),
-}
+METERS = Table[Entry](
+    "meter",
+    "edgekit.meters",
+    "see 'edgekit list meters'",
+    {
+        "csv": MeterEntry(
+            "edgekit.measure.meters.csv_file:METER",
+            "csv:FILE, timestamps and watts of a wall meter",
+            argument="FILE",
+        ),
+        "hwmon": MeterEntry(
+            "edgekit.measure.meters.hwmon:METER", "current sensors INA219, INA226, INA3221 (Jetson)"
+        ),
+        "nvml": MeterEntry(
+            "edgekit.measure.meters.nvml:METER",
+            "NVIDIA GPUs, all of them or nvml:INDEX",
+            argument="INDEX",
+        ),
+        "pmic": MeterEntry("edgekit.measure.meters.pmic:METER", "rails of the Raspberry Pi 5"),
+        "power_supply": MeterEntry(
+            "edgekit.measure.meters.power_supply:METER", "battery of a phone or laptop"
+        ),
+        "rapl": MeterEntry(
+            "edgekit.measure.meters.rapl:METER", "processor packages of Intel and AMD (powercap)"
+        ),
+    },
+)
+EXECUTORS = Table(
+    "executor",
+    "edgekit.executors",
+    "see 'edgekit search --help'",
+    {
+        "processes": Entry("edgekit.search.processes:Processes", "processes of this machine"),
+        "ray": Entry("edgekit.search.ray_cluster:RayCluster", "a Ray cluster, see 'edgekit[ray]'"),
+    },
+)
 """Where the candidates of a search are trained."""
 
-APPS: dict[str, Entry] = {}
+APPS = Table[Entry]("app", "edgekit.apps", "see 'edgekit list apps'", {})
+
+TABLES: tuple[Table[Any], ...] = (FAMILIES, TARGETS, LOWERINGS, SOURCES, METERS, EXECUTORS, APPS)
+"""All that other packages can add to."""
 
 
 _TENSORFLOW = re.compile("^tf[-_.]", re.IGNORECASE)
-
-# Where the name to install is not the name to import.
-_DISTRIBUTIONS = {
-    "PIL": "pillow",
-    "ai_edge_quantizer": "ai-edge-quantizer",
-    "google": "protobuf",
-    "litert_torch": "'edgekit[litert-torch]'",
-    "ray": "'edgekit[ray]'",
-    "sklearn": "scikit-learn",
-    "torch_pruning": "'edgekit[search]'",
-}
-
-
-def normalize(name: str) -> str:
-    """The form in which names are compared."""
-    return re.sub(r"[-_.]", "", name.lower())
-
-
-def load(entry: Entry) -> Any:
-    """Imports what a table line names.
-
-    Raises:
-        UnavailableError: a package that it needs is not installed.
-    """
-    module, _, attribute = entry.where.partition(":")
-    with needed_packages(entry.about):
-        return getattr(importlib.import_module(module), attribute)
-
-
-@contextmanager
-def needed_packages(what: str) -> Iterator[None]:
-    """Turns a missing package into a message with the line that installs it.
-
-    Raises:
-        UnavailableError: a package that the block imports is not installed.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise UnavailableError(
-            f"{what} needs the package '{error.name}', which is not installed: "
-            f"pip install {_DISTRIBUTIONS.get(error.name or '', error.name)}"
-        ) from error
 
 
 def start(target: Target) -> None:
@@ -281,15 +318,14 @@ def find_model(words: str) -> tuple[str, str, float]:
             f"width multiplier '{multiplier}' of '{words}': expected a number from 0.05 to 20, "
             f"as in {name}@0.75"
         )
-    wanted = normalize(_TENSORFLOW.sub("", name))
-    for family, entry in FAMILIES.items():
-        if wanted == normalize(family):
-            return family, entry.variants[0], width
-        for variant in entry.variants:
-            if wanted == normalize(variant):
-                return family, variant, width
-    known = {*model_names(), *FAMILIES}
-    raise UnknownNameError("model", words, known, "see 'edgekit list models'")
+    wanted = _TENSORFLOW.sub("", name)
+    family = FAMILIES.key(wanted)
+    if family is None:
+        known = {*model_names(), *FAMILIES}
+        raise UnknownNameError("model", words, known, "see 'edgekit list models'")
+    variants = FAMILIES[family].variants
+    named = [variant for variant in variants if normalize(variant) == normalize(wanted)]
+    return family, (named or variants)[0], width
 
 
 def is_tensorflow(words: str) -> bool:
@@ -310,8 +346,34 @@ def canonical_name(words: str) -> str:
 
 def target(name: str) -> Target:
     """The target of that name; see `TARGETS`."""
-    loaded: Target = load(find("target", TARGETS, name, "targets"))
+    loaded: Target = TARGETS.load(name)
     return loaded
+
+
+def target_by_suffix(suffix: str) -> Target | None:
+    """The target whose main files end like that; ``None`` where none of those that can be loaded.
+
+    Raises:
+        UnavailableError: several targets have it.
+    """
+    if not suffix:
+        return None
+    for name, entry in TARGETS.built_in.items():
+        if load(entry).suffix == suffix:
+            return target(name)
+    found = [t for t in TARGETS.load_all()[0].values() if t.suffix == suffix]
+    if len(found) > 1:
+        places = [f"target {t.name} of {TARGETS[t.name].package}" for t in found]
+        raise UnavailableError(
+            f"files ending in {suffix} are those of {' and of '.join(places)}: uninstall one of "
+            f"the packages"
+        )
+    return found[0] if found else None
+
+
+def family(name: str) -> Any:
+    """The family of that name, which a spec states; see `FAMILIES` and `OTHERS`."""
+    return load(OTHERS[name]) if name in OTHERS else FAMILIES.load(name)
 
 
 def by_converter(targets: Sequence[Target], converter: str) -> list[Target]:
@@ -340,13 +402,15 @@ def meter(words: str) -> MeterKind:
         UsageError: it takes no argument, or none is behind the colon.
     """
     name, colon, argument = words.partition(":")
-    entry = find("meter", METERS, name, "meters")
+    entry = METERS.find(name)
     known = entry.argument if isinstance(entry, MeterEntry) else None
+    if entry.package and hasattr(METERS.load(name), "of"):
+        known = "ARGUMENT"
     if colon and known is None:
         raise UsageError(f"meter '{words}': '{name}' takes nothing behind a colon")
     if colon and not argument:
         raise UsageError(f"meter '{words}': expected {name}:{known}")
-    loaded: Any = load(entry)
+    loaded: Any = METERS.load(name)
     kind: MeterKind = loaded.of(argument) if colon else loaded
     return kind
 
@@ -365,21 +429,9 @@ def executor(name: str) -> Any:
     Raises:
         UnavailableError: a package that it needs is not installed.
     """
-    return load(find("executor", EXECUTORS, name, "executors"))
+    return EXECUTORS.load(name)
 
 
 def lowerings() -> list[Lowering]:
     """All lowerings, in the order in which they are applied."""
-    return [load(entry) for entry in LOWERINGS.values()]
-
-
-def find(kind: str, table: Mapping[str, Entry], name: str, plural: str) -> Entry:
-    """The table line of that name.
-
-    Raises:
-        UnknownNameError: there is none; the message points to ``edgekit list <plural>``.
-    """
-    for known, entry in table.items():
-        if normalize(known) == normalize(name):
-            return entry
-    raise UnknownNameError(kind, name, table, f"see 'edgekit list {plural}'")
+    return [LOWERINGS.load(name) for name in LOWERINGS]

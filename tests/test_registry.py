@@ -14,16 +14,11 @@ from edgekit.errors import UnavailableError, UnknownNameError, UsageError
 from edgekit.models.family import Family
 from edgekit.registry import Entry, find_model
 
-TABLES: dict[str, dict[str, Any]] = {
-    "family": registry.FAMILIES,
-    "target": registry.TARGETS,
-    "lowering": registry.LOWERINGS,
-    "source": registry.SOURCES,
-    "meter": registry.METERS,
-    "app": registry.APPS,
-}
 LINES = [
-    (f"{kind} {name}", entry) for kind, table in TABLES.items() for name, entry in table.items()
+    (f"{table.kind} {name}", entry)
+    for table in registry.TABLES
+    if table is not registry.EXECUTORS  # Ray need not be there
+    for name, entry in table.built_in.items()
 ]
 
 
@@ -122,12 +117,12 @@ def test_names_that_ask_for_tensorflows_padding_keep_their_prefix(
 
 
 def test_tables_are_sorted() -> None:
-    tables = [t for t in (*TABLES.values(), registry.PRECISIONS) if t is not registry.LOWERINGS]
+    tables = [t for t in (*registry.TABLES, registry.PRECISIONS) if t is not registry.LOWERINGS]
     assert [list(table) for table in tables] == [sorted(table) for table in tables]
 
 
 def test_names_of_a_table_differ_in_more_than_spelling() -> None:
-    for table in (*TABLES.values(), registry.PRECISIONS):
+    for table in (*registry.TABLES, registry.PRECISIONS):
         assert len({registry.normalize(name) for name in table}) == len(table)
     variants = [registry.normalize(name) for name in registry.model_names()]
     assert len(set(variants)) == len(variants)

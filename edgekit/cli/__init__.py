@@ -29,7 +29,7 @@ COMMANDS = {
     "export": "Export a network, verified, to ONNX, TFLite, OpenVINO.",
     "export-profiles": "Write kept measurements as CSV or Parquet.",
     "history": "List the measurements that were kept.",
-    "list": "List models, targets, precisions, devices, meters, apps.",
+    "list": "List models, targets, precisions, data, devices, plugins.",
     "predict": "Classify images with an artifact or network.",
     "profile": "Measure latency, memory and energy.",
     "report": "Make one HTML page of measurements and accuracies.",

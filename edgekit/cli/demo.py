@@ -54,13 +54,14 @@ def _demonstrate(out: Path, epochs: int, overwrite: bool) -> None:
     options = {"epochs": epochs, "resolution": RESOLUTION}
     console.note(f"training {MODEL} on {DATA}, {RESOLUTION} px, {epochs} epochs")
     result = train.run(MODEL, DATA, out / "run", False, overwrite, False, options)
-    console.note("exporting to " + ", ".join(registry.TARGETS))
+    targets = sorted(registry.TARGETS.built_in)
+    console.note("exporting to " + ", ".join(targets))
     with console.status("exporting") as notify:
         from edgekit.exporting import export
 
         exported = export(
             str(result.run),
-            sorted(registry.TARGETS),
+            targets,
             PRECISIONS,
             out=out,
             overwrite=overwrite,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,6 +18,7 @@ from edgekit.cli import console
 from edgekit.core import Convertible, reason
 from edgekit.core.reasons import PASSING
 from edgekit.errors import UnavailableError
+from edgekit.plugins import Table, points
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ def command() -> None:
     steps: list[Callable[[], Check]] = [_python, _processor, _torch, _accelerator, _writable]
     steps += [lambda name=name: _target(name) for name in registry.TARGETS]  # type: ignore[misc]
     steps += [lambda one=one: _converter(*one) for one in _other_converters()]  # type: ignore[misc]
+    steps += [lambda one=one: _plugin(*one) for one in _plugins()]  # type: ignore[misc]
     checks = []
     with console.status("checking") as notify:
         for step in steps:
@@ -116,9 +119,41 @@ def _writable() -> Check:
     return Check("temporary files", True, folder)
 
 
+def _plugins() -> list[tuple[Table[Any] | None, str, str]]:
+    """What other packages add, targets apart: its table, its name and the package.
+
+    Without a table, why the package adds nothing stands in place of the name.
+    """
+    found: list[tuple[Table[Any] | None, str, str]] = [
+        (table, name, entry.package)
+        for table in registry.TABLES
+        if table is not registry.TARGETS
+        for name, entry in table.lines()
+        if entry.package
+    ]
+    groups = {table.group for table in registry.TABLES}
+    for point in points():
+        if point.group not in groups:
+            why = f"no table has the group '{point.group}'" if point.group else point.where
+            found.append((None, why, point.package))
+    return found
+
+
+def _plugin(table: Table[Any] | None, name: str, package: str) -> Check:
+    """Whether what another package adds can be loaded."""
+    if table is None:
+        return Check(package, False, name, needed=False)
+    title = f"{table.kind} {name}"
+    try:
+        table.load(name)
+    except UnavailableError as error:
+        return Check(title, False, str(error), needed=False)
+    return Check(title, True, package, needed=False)
+
+
 def _other_converters() -> list[tuple[str, str]]:
     """Targets and those of their converters that are not the default."""
-    targets = {name: registry.target(name) for name in registry.TARGETS}
+    targets, _ = registry.TARGETS.load_all()
     return [
         (name, converter)
         for name, target in targets.items()
@@ -140,8 +175,11 @@ def _converter(name: str, converter: str) -> Check:
 
 def _target(name: str) -> Check:
     """Converts and runs the smallest network there is."""
-    title = f"target {name}"
-    target = registry.target(name)
+    title, package = f"target {name}", registry.TARGETS[name].package
+    try:
+        target = registry.target(name)
+    except UnavailableError as error:
+        return Check(title, False, str(error), needed=not package)
     try:
         versions = ", ".join(
             f"{package} {metadata.version(package)}"
@@ -166,5 +204,5 @@ def _target(name: str) -> Check:
         missing = isinstance(error, ImportError | metadata.PackageNotFoundError)
         verb = "install" if missing else "install --force-reinstall"
         fix = f"pip {verb} {' '.join(p for p in target.packages if p != 'torch')}"
-        return Check(title, False, reason(error), fix=fix)
-    return Check(title, True, versions)
+        return Check(title, False, reason(error), needed=not package, fix=fix)
+    return Check(title, True, ", ".join(filter(None, (package, versions))), needed=not package)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from importlib import resources
+from typing import Any
 
 import click
 
 from edgekit import registry
 from edgekit.cli import console
 from edgekit.errors import UnknownNameError
+from edgekit.plugins import Entry, Table, points
 
 Rows = list[dict[str, str]]
 
 
 def _models() -> Rows:
     return [
-        {"name": name, "family": family, "source": entry.about}
-        for family, entry in registry.FAMILIES.items()
+        {"name": name, "family": family, "source": entry.about, **_package(entry)}
+        for family, entry in registry.FAMILIES.lines()
         for name in entry.variants
     ]
 
@@ -42,8 +44,29 @@ def _recipes() -> Rows:
     return rows
 
 
-def _entries(table: dict[str, registry.Entry]) -> Callable[[], Rows]:
-    return lambda: [{"name": name, "about": entry.about} for name, entry in table.items()]
+def _package(entry: Entry) -> dict[str, str]:
+    """The package that a line comes from, where that is not edgekit."""
+    return {"package": entry.package} if entry.package else {}
+
+
+def _entries(table: Table[Any]) -> Callable[[], Rows]:
+    return lambda: [
+        {"name": name, "about": entry.about, **_package(entry)} for name, entry in table.lines()
+    ]
+
+
+def _plugins() -> Rows:
+    groups = {table.group for table in registry.TABLES}
+    return [
+        {
+            "name": point.name,
+            "group": point.group,
+            "where": point.where,
+            "package": point.package,
+            **({} if point.group in groups else {"ignored": "no table has that group"}),
+        }
+        for point in points()
+    ]
 
 
 TOPICS: dict[str, Callable[[], Rows]] = {
@@ -51,9 +74,11 @@ TOPICS: dict[str, Callable[[], Rows]] = {
     "targets": _entries(registry.TARGETS),
     "precisions": lambda: [{"name": k, "about": v} for k, v in registry.PRECISIONS.items()],
     "recipes": _recipes,
+    "data": _entries(registry.SOURCES),
     "devices": _devices,
     "meters": _entries(registry.METERS),
     "apps": _entries(registry.APPS),
+    "plugins": _plugins,
 }
 
 
@@ -63,14 +88,15 @@ TOPICS: dict[str, Callable[[], Rows]] = {
 def command(topic: str | None) -> None:
     """List what there is.
 
-    TOPIC is models, targets, precisions, recipes (of trainings), devices,
-    meters or apps; without it, all of them. '@0.75' behind a model's name is its width multiplier.
+    TOPIC is models, targets, precisions, recipes (of trainings), data,
+    devices, meters, apps or plugins (what other packages add); without it,
+    all of them. '@0.75' behind a model's name is its width multiplier.
     """
     if topic is not None and topic not in TOPICS:
         raise UnknownNameError("topic", topic, TOPICS, f"expected one of {', '.join(TOPICS)}")
     found = {name: TOPICS[name]() for name in ([topic] if topic else TOPICS)}
     for name, rows in found.items():
-        console.say(f"{name.capitalize()}:" if rows else f"{name.capitalize()}: none yet")
+        console.say(f"{name.capitalize()}:" if rows else f"{name.capitalize()}: none")
         width = max((len(row["name"]) for row in rows), default=0)
         for row in rows:
             rest = "  ".join(value for key, value in row.items() if key != "name")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit import registry
 from edgekit.cli import console
 from edgekit.cli.options import Number, resolution_option, scores_option, weights_option
 from edgekit.errors import UsageError
@@ -89,7 +90,10 @@ if TYPE_CHECKING:
     help="Processes that train candidates. [default: cores, 4 at most]",
 )  # fmt: skip
 @click.option(
-    "--executor", type=click.Choice(["processes", "ray"]), default="processes", show_default=True
+    "--executor",
+    type=click.Choice(list(registry.EXECUTORS)),
+    default="processes",
+    show_default=True,
 )
 @click.option(
     "--time-limit", type=Number(0, 1e6, above=True), default=900, show_default=True,

@@ -28,10 +28,9 @@ def open_source(words: str, *, skip_corrupt: bool = False) -> ImageSource:
         DataError: the folder is missing or cannot be used.
         UnavailableError: the source needs a package that is not installed.
     """
-    for name, entry in registry.SOURCES.items():
-        if registry.normalize(name) == registry.normalize(words):
-            source: ImageSource = registry.load(entry)()
-            return source
+    if registry.SOURCES.key(words) is not None:
+        source: ImageSource = registry.SOURCES.load(words)()
+        return source
     path = Path(words)
     if words and os.path.lexists(path):
         from edgekit.data.folder import FolderSource

@@ -20,9 +20,7 @@ def family_of(spec: ModelSpec) -> Family:
     Raises:
         UnknownNameError: the spec names a family that edgekit does not have.
     """
-    loaded: Family = registry.load(
-        registry.find("family", {**registry.FAMILIES, **registry.OTHERS}, spec.family, "models")
-    )
+    loaded: Family = registry.family(spec.family)
     return loaded
 
 
@@ -42,7 +40,7 @@ def find_spec(
             parameters than any machine should hold.
     """
     family, name, width = registry.find_model(words)
-    loaded: Family = registry.load(registry.FAMILIES[family])
+    loaded: Family = registry.family(family)
     spec = loaded.variants[name](width)
     if registry.is_tensorflow(words):
         spec = dataclasses.replace(

@@ -165,7 +165,9 @@ def faulty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: Module) -> C
         target = getattr(importlib.import_module(name), attribute)()
         target.name, target.suffix = kind.lower(), f".{kind.lower()}.xml"
         monkeypatch.setattr(importlib.import_module(name), kind, target)
-        monkeypatch.setitem(registry.TARGETS, kind.lower(), registry.Entry(words, "faulty"))
+        monkeypatch.setitem(
+            registry.TARGETS.built_in, kind.lower(), registry.Entry(words, "faulty")
+        )
         return kind.lower()
 
     return register

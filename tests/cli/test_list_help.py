@@ -15,7 +15,9 @@ from edgekit import registry
 from edgekit.cli import COMMANDS, cli
 from edgekit.training.recipe import recipe_names
 
-TOPICS = ("models", "targets", "precisions", "recipes", "devices", "meters", "apps")
+TOPICS = (
+    "models", "targets", "precisions", "recipes", "data", "devices", "meters", "apps", "plugins",
+)  # fmt: skip
 
 # Distributions that take from a tenth of a second to many seconds to import.
 HEAVY = (
