@@ -225,8 +225,7 @@ def _check(path: Path, artifact: Artifact) -> None:
         preprocess.check(facts)
     except ContractError as error:
         raise ContractError(f"{path}: {error}") from error
-    side = facts.crop
-    shape = (1, 3, side, side) if facts.layout == "NCHW" else (1, side, side, 3)
+    shape = facts.shape()
     if [tensor.shape for tensor in artifact.inputs] != [shape]:
         raise ContractError(
             f"{path}: its preprocessing gives images {shape}, its input takes "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgekit import contract
 from edgekit.core import ImageSource, Preprocessing, class_count
-from edgekit.data import open_source, preprocess, split_for
+from edgekit.data import decoded_for, open_source, preprocess, split_for
 from edgekit.data.decode import load_image
 from edgekit.data.finite import check_finite, namer
 from edgekit.data.scores import check_kind, class_names, kind_of, probabilities
@@ -218,7 +218,8 @@ def predict(classifier: Classifier, images: Iterable[Path], top: int = 5) -> Ite
         ModelError: an output is not a finite number.
     """
     for path in images:
-        image = _prepared(load_image(path), str(path), classifier.preprocessing)
+        facts = classifier.preprocessing
+        image = _prepared(load_image(path, facts.exif, facts.alpha), str(path), facts)
         scores = _scores(classifier, image[None], partial(_only, str(path)))
         shares = probabilities(scores, classifier.meaning)[0]
         best = np.argsort(-shares, kind="stable")[:top]
@@ -293,6 +294,7 @@ def evaluate(
     facts = classifier.preprocessing
     if classifier.assumed:
         facts = preprocess.for_source(source, facts.crop)
+    source = decoded_for(source, facts)
     size = source.size(split)
     hits1 = hits5 = 0
     for start in range(0, size, classifier.batch):

@@ -64,8 +64,10 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
     if origin in (typing.Union, types.UnionType):
         return st.one_of([values_of(choice) for choice in typing.get_args(kind)])
     if origin is tuple:
-        item, rest = typing.get_args(kind)
-        assert rest is Ellipsis, "a fixed tuple would not survive the round trip by type"
+        item, *rest = typing.get_args(kind)
+        if rest != [...]:
+            assert set(rest) == {item}, "a tuple of several types would not survive the round trip"
+            return st.tuples(*[values_of(item)] * (1 + len(rest)))
         return st.lists(values_of(item), max_size=3).map(tuple)
     if origin is not None and issubclass(origin, Mapping):
         return st.dictionaries(st.text(max_size=5), values_of(typing.get_args(kind)[1]), max_size=3)
@@ -129,6 +131,26 @@ def test_records_are_frozen_and_slotted(kind: type[Any]) -> None:
 
 def test_tuples_become_lists_and_paths_strings() -> None:
     assert to_json({"a": (1, (2, 3)), "b": Path("x") / "y"}) == {"a": [1, [2, 3]], "b": "x/y"}
+
+
+def test_a_pair_has_two_values() -> None:
+    assert from_json(Preprocessing, {"resize": None, "crop": [96, 160]}).size == (96, 160)
+    with pytest.raises(ValueError, match=r"^Preprocessing\.crop: expected int, found \[96"):
+        from_json(Preprocessing, {"resize": None, "crop": [96, 160, 3]})
+
+
+def test_squares_have_one_spelling() -> None:
+    assert Preprocessing((64, 64), (32, 32)) == Preprocessing(64, 32)
+    assert to_json(Preprocessing((64, 64), (32, 32)))["crop"] == 32
+    assert Preprocessing(None, 32).side == 32
+    with pytest.raises(ValueError, match="images of 96 x 160 px: expected square ones"):
+        _ = Preprocessing(None, (96, 160)).side
+
+
+def test_another_size_resizes_in_proportion() -> None:
+    assert Preprocessing(256, 224).at(112) == Preprocessing(128, 112)
+    assert Preprocessing(256, 224).at((112, 224)) == Preprocessing((128, 256), (112, 224))
+    assert Preprocessing(None, 224).at((96, 160)).shape(2) == (2, 3, 96, 160)
 
 
 def test_defaults_may_be_left_out() -> None:

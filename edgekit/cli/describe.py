@@ -208,14 +208,13 @@ def _show_comparison(a: Described, b: Described, as_csv: bool) -> None:
 def _show_contract(artifact: Artifact) -> None:
     facts = artifact.preprocessing
     agreement = artifact.agreement
-    resize = "not resized" if facts.resize is None else f"short side to {facts.resize} px"
     rows = [
         ("target", artifact.target),
         ("precision", artifact.scheme.precision),
         ("made from", artifact.model + ("" if artifact.trained else " (untrained)")),
         ("inputs", "; ".join(f"{t.name} {t.dtype} {t.shape} {t.layout}" for t in artifact.inputs)),
         ("outputs", "; ".join(f"{t.name} {t.dtype} {t.shape}" for t in artifact.outputs)),
-        ("image", f"{resize}, middle {facts.crop} px, {facts.channel_order}"),
+        ("image", f"{facts.describe()}, {facts.channel_order}"),
         ("values", f"(v x {facts.scale:.6g} - {facts.mean}) / {facts.std}"),
         ("scores", artifact.scores),
         ("labels", ", ".join(artifact.labels or ()) or "unknown"),

@@ -5,9 +5,10 @@ quantity has one unit, and the unit stands in the name. Absence is ``None``, nev
 
 This package needs the standard library and NumPy only, so that it can be imported anywhere: in
 an exporter, in the agent on a device, in ``edgekit list``. All of it is imported from here:
-`edgekit.core.records` and `edgekit.core.measurements` hold the records, `edgekit.core.plain` the
-way to JSON and back, `edgekit.core.text` that to terminals and spreadsheets,
-`edgekit.core.protocols` the protocols, `edgekit.core.runtimes` the way to import foreign packages.
+`edgekit.core.records`, `edgekit.core.preprocessing` and `edgekit.core.measurements` hold the
+records, `edgekit.core.plain` the way to JSON and back, `edgekit.core.text` that to terminals and
+spreadsheets, `edgekit.core.protocols` the protocols, `edgekit.core.runtimes` the way to import
+foreign packages.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from edgekit.core.measurements import (
     Reading,
 )
 from edgekit.core.plain import canonical_json, from_json, to_json
+from edgekit.core.preprocessing import Preprocessing, Side
 from edgekit.core.protocols import (
     Convertible,
     ImageSource,
@@ -48,7 +50,6 @@ from edgekit.core.records import (
     Artifact,
     Candidate,
     ModelSpec,
-    Preprocessing,
     Row,
     Rung,
     Scalar,
@@ -97,6 +98,7 @@ __all__ = [
     "Scalar",
     "Scheme",
     "Shapes",
+    "Side",
     "Target",
     "TensorSpec",
     "canonical_json",

@@ -53,7 +53,9 @@ def _decode(kind: Any, data: Any, where: str, more: bool) -> Any:
     if origin is tuple:
         if not isinstance(data, list):
             raise ValueError(f"{where}: expected a list, found {type(data).__name__}")
-        (item, *_) = typing.get_args(kind)
+        (item, *others) = typing.get_args(kind)
+        if others != [...] and len(data) != 1 + len(others):
+            raise ValueError(f"{where}: expected {1 + len(others)} values, found {len(data)}")
         return tuple(_decode(item, value, f"{where}[{i}]", more) for i, value in enumerate(data))
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(data, dict):

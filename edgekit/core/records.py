@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from edgekit.core.preprocessing import Preprocessing
+
 Scalar = bool | int | float | str | None
 Row = Mapping[str, Scalar]
 """One line of a network's table, as plain data; a family turns it into its own typed row."""
@@ -49,28 +51,6 @@ class ModelSpec:
     dropout: float = 0.0
     drop_path: float = 0.0
     source: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Preprocessing:
-    """How an image becomes the network's input.
-
-    The image is decoded to 8-bit RGB, its shorter side is resized to ``resize`` px (``None``: no
-    resizing), the middle ``crop`` x ``crop`` px are cut out, channels are put in
-    ``channel_order``, and each value becomes ``(value * scale - mean) / std``.
-
-    Attributes:
-        layout: ``NCHW`` or ``NHWC``, the axes of the finished array.
-    """
-
-    resize: int | None
-    crop: int
-    channel_order: str = "RGB"
-    scale: float = 1 / 255
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    interpolation: str = "bilinear"
-    layout: str = "NCHW"
 
 
 @dataclass(frozen=True, slots=True)

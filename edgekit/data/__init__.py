@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from edgekit import registry
-from edgekit.core import ImageSource
+from edgekit.core import ImageSource, Preprocessing
 from edgekit.errors import DataError, UnknownNameError, UsageError
 
 
@@ -42,6 +42,18 @@ def open_source(words: str, *, skip_corrupt: bool = False) -> ImageSource:
     if unknown.suggestions and os.sep not in words:
         raise unknown
     raise DataError(f"data folder '{words}' does not exist: {hint}")
+
+
+def decoded_for(source: ImageSource, preprocessing: Preprocessing) -> ImageSource:
+    """The source with its images decoded as a network wants them.
+
+    Images of sources that have no files are upright and opaque already.
+    """
+    decoded = getattr(source, "decoded", None)
+    if decoded is None:
+        return source
+    found: ImageSource = decoded(preprocessing.exif, preprocessing.alpha)
+    return found
 
 
 def split_for(source: ImageSource, split: str) -> str:

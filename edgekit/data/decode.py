@@ -1,9 +1,9 @@
-"""Decodes image files of every mode to 8-bit RGB.
+"""Decodes image files of every mode to 8-bit RGB or RGBA.
 
-Transparent images are composited over black. Platform decoders hand out premultiplied pixels
-(Android's ``Bitmap``, Core Graphics on iOS), and an app that then drops the alpha channel has
-composited over black; any other background here would train a network on pictures that the
-device never sees. Colour profiles are ignored, as those decoders are usually told to do.
+Transparent images are composited over black by default. Platform decoders hand out premultiplied
+pixels (Android's ``Bitmap``, Core Graphics on iOS), and an app that then drops the alpha channel
+has composited over black; any other background would train a network on pictures that such an app
+never sees. Colour profiles are ignored, as those decoders are usually told to do.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from edgekit.data.channels import without_alpha
 from edgekit.errors import DataError
 
 MAX_PIXELS = 51_000_000
@@ -59,15 +60,18 @@ _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 _open_lock = threading.Lock()
 
 
-def load_image(path: Path) -> NDArray[np.uint8]:
-    """Decodes an image file to upright 8-bit RGB.
+def load_image(path: Path, exif: str = "upright", alpha: str = "black") -> NDArray[np.uint8]:
+    """Decodes an image file to 8-bit RGB, upright and opaque unless something else is wanted.
 
-    Grey and palette images become RGB, 16-bit grey is scaled to 8 bits, CMYK is converted,
-    transparency is composited over black, EXIF rotation is applied, and of an animation the
-    first frame is taken.
+    Grey and palette images become RGB, 16-bit grey is scaled to 8 bits, CMYK is converted, and
+    of an animation the first frame is taken.
+
+    Args:
+        exif: ``ignore`` leaves the image as it is stored; see `edgekit.core.Preprocessing`.
+        alpha: what becomes of transparency; see there.
 
     Returns:
-        Shape (height, width, 3), freshly owned.
+        Shape (height, width, 3), or 4 with the alpha ``keep``, freshly owned.
 
     Raises:
         DataError: missing, not a file, unreadable, not an image, truncated, corrupt, or larger
@@ -79,8 +83,8 @@ def load_image(path: Path) -> NDArray[np.uint8]:
         with _open(path) as image:
             _check_size(path, image)
             image.load()
-            turn = _UPRIGHT.get(_orientation(image))
-            pixels = _pixels(image)
+            turn = _UPRIGHT.get(_orientation(image)) if exif == "upright" else None
+            pixels = _pixels(image, alpha)
         return pixels if turn is None else np.ascontiguousarray(turn(pixels))
     except PermissionError as error:
         raise DataError(f"image '{path}' cannot be read: make it readable for this user") from error
@@ -139,31 +143,39 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """The pixels in RGB, some rows after the other."""
+def _pixels(image: Image.Image, alpha: str) -> NDArray[np.uint8]:
+    """The pixels in RGB or RGBA, some rows after the other."""
     width, height = image.size
-    found = np.empty((height, width, 3), np.uint8)
+    found = np.empty((height, width, 4 if alpha == "keep" else 3), np.uint8)
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):
         bottom = min(height, top + rows)
-        found[top:bottom] = np.asarray(_to_rgb(image.crop((0, top, width, bottom))))
+        strip = image.crop((0, top, width, bottom))
+        if alpha == "keep":
+            found[top:bottom] = _rgba(strip)
+        elif strip.has_transparency_data:
+            found[top:bottom] = without_alpha(_rgba(strip), alpha)
+        else:
+            found[top:bottom] = _rgb(strip)
     return found
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode.startswith("I;16"):
-        return _grey16_to_rgb(image)
-    if image.has_transparency_data:
-        opaque_black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        return Image.alpha_composite(opaque_black, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+        return np.repeat(_grey16(image)[..., np.newaxis], 3, axis=2)
+    return np.asarray(image.convert("RGB"))
 
 
-def _grey16_to_rgb(image: Image.Image) -> Image.Image:
-    # Pillow's own conversions clip or truncate; 257 maps 65535 to 255 exactly.
-    values = np.asarray(image).astype(np.uint32)
-    grey = ((values + 128) // 257).astype(np.uint8)
+def _rgba(image: Image.Image) -> NDArray[np.uint8]:
+    if not image.mode.startswith("I;16"):
+        return np.asarray(image.convert("RGBA"))
     transparent = image.info.get("transparency")
+    opaque = np.full((image.height, image.width), 255, np.uint8)
     if isinstance(transparent, int):
-        grey[values == transparent] = 0
-    return Image.fromarray(grey).convert("RGB")
+        opaque[np.asarray(image) == transparent] = 0
+    return np.stack([*[_grey16(image)] * 3, opaque], axis=2)
+
+
+def _grey16(image: Image.Image) -> NDArray[np.uint8]:
+    # Pillow's own conversions clip or truncate; 257 maps 65535 to 255 exactly.
+    return ((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)

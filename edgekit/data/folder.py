@@ -7,6 +7,7 @@ hash of the relative paths, so the same folder has the same splits on every mach
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -71,6 +72,7 @@ class FolderSource:
         self.flippable = True
         self.skipped: tuple[str, ...] = ()
         self._root = root
+        self._exif, self._alpha = "upright", "black"
         found = _find_images(root)
         self.classes = _common_classes(root, found)
         parts = _cut(found)
@@ -91,15 +93,22 @@ class FolderSource:
         return self._labels[self._parts[split][index].kind]
 
     def image(self, split: str, index: int) -> NDArray[np.uint8]:
-        """One image: 8-bit RGB, shape (height, width, 3).
+        """One image: 8-bit RGB, shape (height, width, 3), or RGBA; see `decoded`.
 
         Raises:
             DataError: the file is corrupt or cannot be read.
         """
+        path = self._root / self._parts[split][index].relative
         try:
-            return load_image(self._root / self._parts[split][index].relative)
+            return load_image(path, self._exif, self._alpha)
         except DataError as error:
             raise DataError(f"{error}, or leave out all such files with --skip-corrupt") from error
+
+    def decoded(self, exif: str, alpha: str) -> FolderSource:
+        """The same images, decoded otherwise; see `edgekit.data.decode.load_image`."""
+        found = copy.copy(self)
+        found._exif, found._alpha = exif, alpha
+        return found
 
     def paths(self, split: str) -> tuple[Path, ...]:
         """The files of a split, in the order of its indices."""

@@ -7,12 +7,22 @@ halves: `resize_and_crop` (integers, can be cached) and `normalize`. NumPy and P
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgekit.core import ImageSource, Preprocessing
+from edgekit.core import ImageSource, Preprocessing, Side
+from edgekit.core.preprocessing import (
+    ALPHAS,
+    CHANNEL_ORDERS,
+    FITS,
+    LAYOUTS,
+    ORIENTATIONS,
+    pair,
+)
+from edgekit.data.channels import grey, without_alpha
 from edgekit.errors import ContractError, DataError, UsageError
 
 # Pillow's filters widen when they shrink an image (antialiasing); "area" is the plain mean.
@@ -23,6 +33,11 @@ _FILTERS = {
     "area": Image.Resampling.BOX,
 }
 
+BLUE_FIRST = {"BGR": [2, 1, 0], "BGRA": [2, 1, 0, 3]}
+"""Channels of RGB or RGBA in another order, which `normalize` puts them in."""
+
+_COUNTS = {1: "one finite number", 3: "three finite numbers", 4: "four finite numbers"}
+
 MAX_SIDE = 16_384
 """Largest side that a contract may ask for, so that a damaged one cannot exhaust memory."""
 
@@ -30,14 +45,42 @@ SAMPLED_IMAGES = 32
 """Images whose size is looked at to tell photographs from small images."""
 
 
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Which part of an image is shown where in the finished one, in pixels.
+
+    Attributes:
+        box: left, top, right and bottom edge of the part of the image.
+        height: of the part in the finished image.
+        width: of the same.
+        top: rows of the finished image above it.
+        left: columns of the finished image beside it.
+    """
+
+    box: tuple[float, float, float, float]
+    height: int
+    width: int
+    top: int = 0
+    left: int = 0
+
+    def to_image(self, x: float, y: float) -> tuple[float, float]:
+        """A point of the finished image in pixels of the image; not limited to its edges."""
+        left, top, right, bottom = self.box
+        return (
+            left + (x - self.left) * (right - left) / self.width,
+            top + (y - self.top) * (bottom - top) / self.height,
+        )
+
+
 def prepare(image: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Makes a network's input from one image.
 
     Args:
-        image: 8-bit RGB, shape (height, width, 3).
+        image: 8-bit RGB or RGBA, shape (height, width, 3 or 4).
 
     Returns:
-        Shape (3, crop, crop) for NCHW, (crop, crop, 3) for NHWC; no batch axis.
+        Shape (channels, height, width) for NCHW, (height, width, channels) for NHWC; no batch
+        axis.
 
     Raises:
         DataError: the image cannot meet the preprocessing.
@@ -47,49 +90,131 @@ def prepare(image: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[n
 
 
 def resize_and_crop(image: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """The integer half of `prepare`: geometry, still RGB.
+    """The integer half of `prepare`: transparency, grey, and geometry.
 
-    The longer side of the resized image is rounded half up, the crop starts at
-    ``(side - crop) // 2``. Only what the crop shows is resampled, so that memory stays bounded
-    for any aspect ratio; neighbouring pixels still count where the filter reaches them.
+    Only what is shown is resampled, so that memory stays bounded for any aspect ratio;
+    neighbouring pixels still count where the filter reaches them.
 
     Args:
-        image: 8-bit RGB, shape (height, width, 3).
+        image: 8-bit RGB or RGBA, shape (height, width, 3 or 4), upright where it is to be.
 
     Returns:
-        Shape (crop, crop, 3), freshly owned.
+        Shape (height, width, channels) of the finished image, freshly owned; the order of colours
+        is still RGB.
 
     Raises:
         DataError: the image, or the image after resizing, is smaller than the crop.
         ContractError: see `check`.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+    if image.ndim != 3 or image.shape[2] not in (3, 4) or image.dtype != np.uint8 or not image.size:
         raise DataError(
             f"image of shape {image.shape} and type {image.dtype}: "
-            "expected uint8 of shape (height, width, 3), none of them 0"
+            "expected uint8 of shape (height, width, 3), or 4 with transparency, none of them 0"
         )
-    height, width = image.shape[:2]
-    resize, crop = preprocessing.resize, preprocessing.crop
-    short = min(height, width) if resize is None else resize
-    if short < crop:
-        after = "" if resize is None else f" after resizing its shorter side to {resize} px"
+    p = preprocessing
+    place = geometry(image.shape[0], image.shape[1], p)
+    pixels = _with_channels(image, p)
+    if p.resize is None and p.fit == "crop":
+        left, top, right, bottom = map(int, place.box)
+        return pixels[top:bottom, left:right].copy()
+    shown = _resampled(pixels, place, _FILTERS[p.interpolation])
+    if p.fit != "letterbox":
+        return shown
+    found = np.full((*p.size, p.channels), p.pad, np.uint8)
+    found[place.top : place.top + place.height, place.left : place.left + place.width] = shown
+    return found
+
+
+def geometry(height: int, width: int, preprocessing: Preprocessing) -> Geometry:
+    """Where an image goes; ``docs/preprocessing.md`` has the rules in words.
+
+    All sizes are rounded half up in integers.
+
+    Args:
+        height: of the image, pixels.
+        width: of the image, pixels.
+
+    Raises:
+        DataError: the image, or the image after resizing, is smaller than the crop.
+        ContractError: see `check`.
+    """
+    p = preprocessing
+    tall, wide = p.size
+    if p.fit == "letterbox":
+        check(p)
+        by_height = tall * width <= wide * height
+        part, whole = (tall, height) if by_height else (wide, width)
+        new_height, new_width = (
+            max(1, in_proportion(side, part, whole)) for side in (height, width)
+        )
+        box = (0.0, 0.0, float(width), float(height))
+        return Geometry(
+            box, new_height, new_width, (tall - new_height) // 2, (wide - new_width) // 2
+        )
+    if p.resize is None and p.fit == "crop":
+        new_height, new_width, after = height, width, ""
+    else:
+        least_height, least_width = pair(p.crop if p.resize is None else p.resize)
+        new_height, new_width = least_height, least_width
+        after = f" after resizing to {new_width} x {new_height} px"
+        if p.fit == "crop":
+            by_height = least_height * width >= least_width * height
+            part, whole = (least_height, height) if by_height else (least_width, width)
+            new_height, new_width = (in_proportion(side, part, whole) for side in (height, width))
+            if least_height == least_width:
+                after = f" after resizing its shorter side to {p.resize} px"
+    if min(new_height - tall, new_width - wide) < 0:
         raise DataError(
-            f"image of {width} x {height} px{after} is smaller than the crop of {crop} x {crop} "
-            "px: give a larger image, or a preprocessing that resizes to at least the crop"
+            f"image of {width} x {height} px{after} is smaller than the crop of {wide} x {tall} "
+            f"px: give a larger image, or a preprocessing that resizes to at least the crop"
         )
-    check(preprocessing)
-    if resize is None:
-        top, left = (height - crop) // 2, (width - crop) // 2
-        return image[top : top + crop, left : left + crop].copy()
-    top, bottom = crop_edges(height, min(height, width), resize, crop)
-    left, right = crop_edges(width, min(height, width), resize, crop)
-    resample = _FILTERS[preprocessing.interpolation]
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    # Pillow rounds between its two passes and orders them as it likes. Rows first, always, is
-    # what it does for a whole image, so this equals resizing all of it and cropping then.
-    rows = picture.resize((crop, height), resample, (left, 0, right, height), reducing_gap=None)
-    done = rows.resize((crop, crop), resample, (0, top, crop, bottom), reducing_gap=None)
-    return np.array(done)
+    check(p)
+    top, bottom = crop_edges(height, new_height, tall)
+    left, right = crop_edges(width, new_width, wide)
+    return Geometry((left, top, right, bottom), tall, wide)
+
+
+def in_proportion(side: int, part: int, whole: int) -> int:
+    """``side * part / whole``, rounded half up."""
+    return (2 * side * part + whole) // (2 * whole)
+
+
+def crop_edges(side: int, resized: int, crop: int) -> tuple[float, float]:
+    """The edges of the middle along one axis, in pixels of the image before it is resized."""
+    offset = (resized - crop) // 2
+    return offset * side / resized, (offset + crop) * side / resized
+
+
+def _with_channels(image: NDArray[np.uint8], p: Preprocessing) -> NDArray[np.uint8]:
+    """Transparency and grey as the record says, before anything is resampled."""
+    if p.alpha == "keep":
+        if image.shape[2] == 4:
+            return image
+        return np.concatenate([image, np.full((*image.shape[:2], 1), 255, np.uint8)], axis=2)
+    if image.shape[2] == 4:
+        image = without_alpha(image, p.alpha)
+    return grey(image) if p.channels == 1 else image
+
+
+def _resampled(
+    pixels: NDArray[np.uint8], place: Geometry, resample: Image.Resampling
+) -> NDArray[np.uint8]:
+    """The shown part; see `edgekit.data.resampling.resample`."""
+    height, channels = len(pixels), pixels.shape[2]
+    picture = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if channels == 1 else pixels))
+    if channels == 4:  # else Pillow multiplies colours by the opacity, resamples and divides
+        picture = Image.merge("RGBX", picture.split())
+    left, top, right, bottom = place.box
+    # Pillow rounds between its two passes and orders them as it likes. The width first, always,
+    # is what it does for a whole image, so this equals resizing all of it and cropping then.
+    narrow = picture.resize(
+        (place.width, height), resample, (left, 0, right, height), reducing_gap=None
+    )
+    done = narrow.resize(
+        (place.width, place.height), resample, (0, top, place.width, bottom), reducing_gap=None
+    )
+    found = np.array(done)
+    return found[..., np.newaxis] if channels == 1 else found
 
 
 def normalize(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
@@ -99,26 +224,29 @@ def normalize(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArra
     ``channel_order``.
 
     Args:
-        pixels: one image or a batch, 8-bit RGB, shape (..., height, width, 3).
+        pixels: one image or a batch as of `resize_and_crop`, shape (..., height, width, channels).
 
     Returns:
-        Shape (..., 3, height, width) for NCHW, (..., height, width, 3) for NHWC; contiguous.
+        Shape (..., channels, height, width) for NCHW, (..., height, width, channels) for NHWC;
+        contiguous.
 
     Raises:
         ContractError: see `check`.
     """
-    check(preprocessing)
-    if preprocessing.channel_order == "BGR":
-        pixels = pixels[..., ::-1]
-    *batch, height, width, _ = pixels.shape
-    first = preprocessing.layout == "NCHW"
-    found = np.empty((*batch, *((3, height, width) if first else (height, width, 3))), np.float32)
+    p = preprocessing
+    check(p)
+    if p.channel_order in BLUE_FIRST:
+        pixels = pixels[..., BLUE_FIRST[p.channel_order]]
+    *batch, height, width, count = pixels.shape
+    first = p.layout == "NCHW"
+    shape = (count, height, width) if first else (height, width, count)
+    found = np.empty((*batch, *shape), np.float32)
     # Channel by channel: three times as fast as with rows of three numbers.
-    for i in range(3):
+    for i in range(count):
         values = pixels[..., i].astype(np.float32)
-        values *= np.float32(preprocessing.scale)
-        values -= np.float32(preprocessing.mean[i])
-        values /= np.float32(preprocessing.std[i])
+        values *= np.float32(p.scale)
+        values -= np.float32(p.mean[i])
+        values /= np.float32(p.std[i])
         found[(..., i, slice(None), slice(None)) if first else (..., i)] = values
     return found
 
@@ -130,99 +258,106 @@ def check(preprocessing: Preprocessing) -> None:
         ContractError: a value is impossible; the message names its field.
     """
     p = preprocessing
-    _require(0 < p.crop <= MAX_SIDE, "crop", p.crop, f"1 to {MAX_SIDE} px")
-    if p.resize is not None:
-        _require(
-            p.crop <= p.resize <= MAX_SIDE,
-            "resize",
-            p.resize,
-            f"null or from the crop ({p.crop} px) to {MAX_SIDE} px",
-        )
-    _require(p.channel_order in ("RGB", "BGR"), "channel_order", p.channel_order, "RGB or BGR")
-    _require(p.layout in ("NCHW", "NHWC"), "layout", p.layout, "NCHW or NHWC")
+    _require(p.fit in FITS, "fit", p.fit, " or ".join(FITS))
+    _check_sizes(p)
+    _require(0 <= p.pad <= 255, "pad", p.pad, "0 to 255")
+    orders = " or ".join(CHANNEL_ORDERS)
+    _require(p.channel_order in CHANNEL_ORDERS, "channel_order", p.channel_order, orders)
+    _require(p.exif in ORIENTATIONS, "exif", p.exif, " or ".join(ORIENTATIONS))
+    alphas = ("keep",) if p.channels == 4 else tuple(a for a in ALPHAS if a != "keep")
+    _require(p.alpha in alphas, "alpha", p.alpha, f"{' or '.join(alphas)} with {p.channel_order}")
+    _require(p.layout in LAYOUTS, "layout", p.layout, " or ".join(LAYOUTS))
     _require(p.interpolation in _FILTERS, "interpolation", p.interpolation, " or ".join(_FILTERS))
+    _check_values(p)
+
+
+def _check_sizes(p: Preprocessing) -> None:
+    tall, wide = p.size
+    inside = all(0 < side <= MAX_SIDE for side in p.size)
+    _require(inside, "crop", p.crop, f"1 to {MAX_SIDE} px")
+    if p.fit == "letterbox":
+        _require(p.resize is None, "resize", p.resize, "null for the fit letterbox")
+    if p.resize is None:
+        return
+    resize = pair(p.resize)
+    _require(
+        tall <= resize[0] <= MAX_SIDE and wide <= resize[1] <= MAX_SIDE,
+        "resize",
+        p.resize,
+        f"null or from the crop ({tall if tall == wide else f'{tall} x {wide}'} px) to {MAX_SIDE} "
+        f"px",
+    )
+
+
+def _check_values(p: Preprocessing) -> None:
+    """In the steps of `normalize`, each of which must stay within float32."""
     _require(
         _is_float32(p.scale) and np.float32(p.scale) != 0, "scale", p.scale, "finite and not 0"
     )
-    _require(
-        len(p.mean) == 3 and all(map(_is_float32, p.mean)), "mean", p.mean, "three finite numbers"
-    )
-    _require(
-        len(p.std) == 3 and all(_is_float32(s) and np.float32(s) > 0 for s in p.std),
-        "std",
-        p.std,
-        "three finite numbers above 0",
-    )
-    # In the steps of `normalize`, each of which must stay within float32.
+    numbers = _COUNTS[p.channels]
+    right = len(p.mean) == p.channels and all(map(_is_float32, p.mean))
+    _require(right, "mean", p.mean, numbers)
+    right = len(p.std) == p.channels and all(_is_float32(s) and np.float32(s) > 0 for s in p.std)
+    _require(right, "std", p.std, f"{numbers} above 0")
     _require(_is_float32(255 * p.scale), "scale", p.scale, "a number that leaves pixels finite")
     shifted = [(v * p.scale - m, s) for v in (0, 255) for m, s in zip(p.mean, p.std, strict=True)]
-    _require(
-        all(_is_float32(x) for x, _ in shifted), "mean", p.mean, "numbers that leave pixels finite"
-    )
-    _require(
-        all(_is_float32(x / s) for x, s in shifted),
-        "std",
-        p.std,
-        "numbers that leave pixels finite",
-    )
+    finite = "numbers that leave pixels finite"
+    _require(all(_is_float32(x) for x, _ in shifted), "mean", p.mean, finite)
+    _require(all(_is_float32(x / s) for x, s in shifted), "std", p.std, finite)
 
 
-def default(resolution: int) -> Preprocessing:
+def default(size: Side) -> Preprocessing:
     """Preprocessing for photographs: the middle 7/8 of the shorter side, ImageNet statistics.
 
     Source: the evaluation of ImageNet networks since AlexNet, 256 px resized and 224 px cropped.
 
     Args:
-        resolution: side of the network's input in pixels.
+        size: side of the network's input in pixels, or (height, width).
 
     Raises:
-        UsageError: the resolution is not positive or far too large.
+        UsageError: it is not positive or far too large.
     """
-    _check_resolution(resolution)
-    resize = min(_photo_side(resolution), MAX_SIDE)
-    return Preprocessing(resize=resize, crop=resolution)
+    height, width = _checked(size)
+    return Preprocessing((_photo_side(height), _photo_side(width)), size)
 
 
-def for_source(source: ImageSource, resolution: int) -> Preprocessing:
+def for_source(source: ImageSource, size: Side) -> Preprocessing:
     """The preprocessing that suits a source's images.
 
     Photographs get `default`; images that are too small for it are scaled straight to the
-    resolution, since cropping would cut off what little they show.
+    size, since cropping would cut off what little they show.
 
     Args:
-        resolution: side of the network's input in pixels.
+        size: side of the network's input in pixels, or (height, width).
 
     Raises:
-        UsageError: the resolution is not positive or far too large.
+        UsageError: the size is not positive or far too large.
         DataError: the source has no images, or one cannot be decoded.
     """
-    _check_resolution(resolution)
+    height, width = _checked(size)
     split = "train" if "train" in source.splits else "all"
     count = source.size(split) if split in source.splits else 0
     if count == 0:
         raise DataError(f"data source '{source.name}' has no images")
     indices = np.linspace(0, count - 1, min(count, SAMPLED_IMAGES)).round().astype(int)
-    shorts = [min(source.image(split, int(index)).shape[:2]) for index in indices]
-    if np.median(shorts) >= resolution / 0.875:
-        return default(resolution)
-    return Preprocessing(resize=resolution, crop=resolution)
+    sizes = [source.image(split, int(index)).shape[:2] for index in indices]
+    # The side that is shorter beside that of the input, times both sides of the input.
+    shorter = [min(tall * width, wide * height) for tall, wide in sizes]
+    if 7 * np.median(shorter) >= 8 * height * width:
+        return default(size)
+    return Preprocessing(resize=size, crop=size)
 
 
-def crop_edges(side: int, short: int, resize: int, crop: int) -> tuple[float, float]:
-    """The crop's two edges along one axis, in pixels of the original image."""
-    resized = (2 * side * resize + short) // (2 * short)
-    offset = (resized - crop) // 2
-    return offset * side / resized, (offset + crop) * side / resized
+def _photo_side(side: int) -> int:
+    """``side / 0.875``, rounded; it is never halfway between two integers."""
+    return min(round(side / 0.875), MAX_SIDE)
 
 
-def _photo_side(resolution: int) -> int:
-    """``resolution / 0.875``, rounded; it is never halfway between two integers."""
-    return round(resolution / 0.875)
-
-
-def _check_resolution(resolution: int) -> None:
-    if not 0 < resolution <= MAX_SIDE:
-        raise UsageError(f"resolution {resolution}: expected 1 to {MAX_SIDE} px")
+def _checked(size: Side) -> tuple[int, int]:
+    for side in pair(size):
+        if not 0 < side <= MAX_SIDE:
+            raise UsageError(f"resolution {side}: expected 1 to {MAX_SIDE} px")
+    return pair(size)
 
 
 def _is_float32(value: float) -> bool:

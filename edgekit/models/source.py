@@ -197,7 +197,7 @@ def _open_zoo(
         spec.classes,
         spec,
         trained=True,
-        preprocessing=None if facts is None else at_resolution(facts, spec.resolution),
+        preprocessing=None if facts is None else facts.at(spec.resolution),
         parent_sha256=digest,
     )
 
@@ -244,7 +244,7 @@ def _open_checkpoint(words: str, resolution: int | None) -> Model:
         raise CheckpointError(f"{path} is of '{named}', {_OWN_CODE} '{named}={path}'")
     module = build_with(checkpoint.spec, checkpoint.state, str(path)).eval()
     spec = with_resolution(checkpoint.spec, resolution)
-    preprocessing = at_resolution(checkpoint.preprocessing, spec.resolution)
+    preprocessing = checkpoint.preprocessing.at(spec.resolution)
     if is_adapted(spec):
         side = spec.resolution
         try_forward(module, torch.zeros(1, 3, side, side), words)
@@ -296,7 +296,7 @@ def _open_own(words: str, path: Path, checkpoint: Checkpoint, resolution: int | 
         )
     if named.partition(":")[0] not in LIBRARIES:
         raise CheckpointError(f"{path} is of '{named}', {_OWN_CODE} '{named}={path}'")
-    side = checkpoint.preprocessing.crop if resolution is None else resolution
+    side = checkpoint.preprocessing.side if resolution is None else resolution
     opened = _open_library(named, path, side, len(checkpoint.labels))
     return dataclasses.replace(opened, words=words)
 
@@ -309,7 +309,7 @@ def _with_training(model: Model, weights: Path | None) -> Model:
     return dataclasses.replace(
         model,
         labels=checkpoint.labels,
-        preprocessing=at_resolution(checkpoint.preprocessing, model.resolution),
+        preprocessing=checkpoint.preprocessing.at(model.resolution),
         data=checkpoint.data,
         scores=_scores(checkpoint, model.classes, weights),
     )
@@ -327,14 +327,6 @@ def _scores(checkpoint: Checkpoint, columns: int, path: Path) -> str | None:
             f"are {columns}, are '{shown(checkpoint.scores)}'"
         )
     return checkpoint.scores
-
-
-def at_resolution(facts: Preprocessing, resolution: int) -> Preprocessing:
-    """The same preprocessing for another side of the input, resized in proportion."""
-    if resolution == facts.crop:
-        return facts
-    resize = None if facts.resize is None else round(facts.resize * resolution / facts.crop)
-    return dataclasses.replace(facts, resize=resize, crop=resolution)
 
 
 def _open_program(words: str, resolution: int | None) -> Model:
@@ -373,7 +365,7 @@ def _open_library(
         side,
         scores.shape[1],
         trained=state is not None,
-        preprocessing=None if facts is None else at_resolution(facts, side),
+        preprocessing=None if facts is None else facts.at(side),
         parent_sha256=None if weights is None else sha256(checkpoint_file(weights)),
         code=words,
     )
@@ -395,7 +387,7 @@ def check_resolution(words: str, resolution: int) -> None:
 def _open_callable(words: str, weights: Path | None, resolution: int | None) -> Model:
     if resolution is None:
         known = weights is not None and is_checkpoint(weights)
-        resolution = load_checkpoint(weights).preprocessing.crop if known and weights else 224
+        resolution = load_checkpoint(weights).preprocessing.side if known and weights else 224
     check_resolution(words, resolution)
     # The same fresh weights every time, as for zoo networks.
     with torch.random.fork_rng(devices=[]):

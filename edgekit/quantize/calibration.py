@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core import ImageSource, Preprocessing
-from edgekit.data import open_source
+from edgekit.data import decoded_for, open_source
 from edgekit.data.preprocess import prepare
 from edgekit.errors import DataError, UsageError
 
@@ -36,6 +36,7 @@ class Calibration:
         names: of the images, for messages.
         folder: of the source; ``None`` for a built-in one.
         pixels: digests of the images as they were decoded.
+        facts: how that was.
     """
 
     images: NDArray[np.float32]
@@ -43,6 +44,7 @@ class Calibration:
     names: tuple[str, ...]
     folder: Path | None = None
     pixels: frozenset[str] = frozenset()
+    facts: Preprocessing | None = None
 
     def check_apart(self, source: ImageSource, split: str) -> None:
         """Refuses images that are to judge what these have shaped.
@@ -57,6 +59,8 @@ class Calibration:
             return  # of one source, splits do not overlap
         if not (self.folder.is_relative_to(other) or other.is_relative_to(self.folder)):
             return
+        if self.facts is not None:
+            source = decoded_for(source, self.facts)
         images = (source.image(split, i) for i in range(source.size(split)))
         both = sum(_digest(image) in self.pixels for image in images)
         if both:
@@ -89,7 +93,7 @@ def calibration_images(
     """
     if count < LEAST_IMAGES:
         raise UsageError(f"{count} images for calibration: expected at least {LEAST_IMAGES}")
-    source = open_source(words, skip_corrupt=skip_corrupt)
+    source = decoded_for(open_source(words, skip_corrupt=skip_corrupt), facts)
     split = "train" if "train" in source.splits else "all"
     size = source.size(split)
     where = f"'{source.name}'" + ("" if split == "all" else f" (split '{split}')")
@@ -115,7 +119,7 @@ def calibration_images(
             f"the network will see"
         )
     about = f"{source.name}, {split}"
-    return Calibration(np.stack(images), about, tuple(names), folder, frozenset(pixels))
+    return Calibration(np.stack(images), about, tuple(names), folder, frozenset(pixels), facts)
 
 
 def _digest(image: NDArray[Any]) -> str:

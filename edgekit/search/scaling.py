@@ -174,7 +174,4 @@ def outlined(
         state[".".join(words)] = value.detach().clone()
     built = laid_out(smaller, family_of(smaller).build)
     built.load_state_dict(state, assign=True)
-    factor = outline.resolution / spec.resolution
-    resize = None if facts.resize is None else round(facts.resize * factor)
-    facts = dataclasses.replace(facts, crop=outline.resolution, resize=resize)
-    return smaller, built.eval(), facts
+    return smaller, built.eval(), facts.at(outline.resolution)

@@ -144,7 +144,7 @@ def task_of(
         threads=threads,
         kinds=LOGITS
         if model.of_zoo
-        else kinds_of(model.module, facts.crop, model.words, model.scores),
+        else kinds_of(model.module, facts.side, model.words, model.scores),
     )
 
 

@@ -35,7 +35,7 @@ class Teacher:
         self.module: nn.Module = model.module.eval().requires_grad_(False)
         self.preprocessing = model.preprocessing or preprocessing
         self.temperature, self._words = temperature, model.words
-        side = self.preprocessing.crop
+        side = self.preprocessing.side
         known = "logits" if model.of_zoo else model.scores
         self._kind = known or kind_of_network(self.module, side, model.words)
 
@@ -124,7 +124,7 @@ def open_teacher(
         CheckpointError: a file that cannot be used.
     """
     _check_file(words)
-    model = open_model(words, resolution=preprocessing.crop)
+    model = open_model(words, resolution=preprocessing.side)
     if not model.trained:
         raise UsageError(
             f"teacher '{words}' is untrained: expected a run folder or checkpoint, as 'edgekit "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,7 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from edgekit.core import ImageSource, Preprocessing
-from edgekit.data.preprocess import resize_and_crop
+from edgekit.data import decoded_for
+from edgekit.data.preprocess import BLUE_FIRST, resize_and_crop
 from edgekit.devices.kernel import usable_cores
 from edgekit.errors import EdgekitError
 
@@ -30,7 +32,7 @@ MAX_ZOOM = 0.15
 _CHUNK = 256
 
 Batch = tuple[Tensor, Tensor]
-"""Pixels, uint8 (N, side, side, 3), and labels, int64 (N)."""
+"""Pixels, uint8 (N, height, width, channels), and labels, int64 (N)."""
 
 
 class SplitImages(Dataset[Batch]):
@@ -43,10 +45,11 @@ class SplitImages(Dataset[Batch]):
     def __init__(
         self, source: ImageSource, split: str, preprocessing: Preprocessing, cache: bool
     ) -> None:
-        self.source, self.split, self.preprocessing = source, split, preprocessing
+        self.source = decoded_for(source, preprocessing)
+        self.split, self.preprocessing = split, preprocessing
         self.labels = torch.tensor([source.label(split, i) for i in range(source.size(split))])
-        side = preprocessing.crop
-        self.cached = torch.empty((len(self), side, side, 3), dtype=torch.uint8) if cache else None
+        shape = (len(self), *preprocessing.size, preprocessing.channels)
+        self.cached = torch.empty(shape, dtype=torch.uint8) if cache else None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -190,7 +193,7 @@ def open_splits(
         DataError: an image that cannot be decoded.
     """
     total = sum(source.size(split) for split in splits)
-    cache = total * preprocessing.crop**2 * 3 <= CACHE_BYTES
+    cache = total * math.prod(preprocessing.shape()) <= CACHE_BYTES
     opened = {split: SplitImages(source, split, preprocessing, cache) for split in splits}
     done = 0
 
@@ -243,13 +246,14 @@ def normalize(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     """`edgekit.data.preprocess.normalize` on the device, equal to the last bit.
 
     Args:
-        pixels: 8-bit RGB, (N, side, side, 3).
+        pixels: 8 bits, (N, height, width, channels).
 
     Returns:
-        float32 (N, 3, side, side) in channels-last memory format.
+        float32 (N, channels, height, width) in channels-last memory format.
     """
-    assert preprocessing.channel_order == "RGB"
     assert preprocessing.layout == "NCHW"
+    if preprocessing.channel_order in BLUE_FIRST:
+        pixels = pixels[..., BLUE_FIRST[preprocessing.channel_order]]
     values = pixels.to(torch.float32) * preprocessing.scale
     mean, std = (
         torch.tensor(x, device=values.device) for x in (preprocessing.mean, preprocessing.std)

@@ -99,7 +99,7 @@ def initial(plan: Plan, own: nn.Module | None, note: Callable[[str], None]) -> n
     torch.manual_seed(torch_seed(plan.options.seed))
     if plan.spec is None:
         assert own is not None
-        side = plan.preprocessing.crop
+        side = plan.preprocessing.side
         scores = try_forward(own, torch.zeros(1, 3, side, side), plan.model)
         try_training(own, side, scores.shape[1], plan.model)
         found = pure(own, side, plan.model)

@@ -95,7 +95,7 @@ class Trainer:
         self.images = train
         self.loader = Loader(train, self.batches, self.device)
         steps = self.steps = options.epochs * len(self.batches)
-        side = plan.preprocessing.crop
+        side = plan.preprocessing.side
         self.kinds = (
             Kinds() if plan.spec is not None else kinds_of(model, side, plan.model, options.scores)
         )

@@ -185,7 +185,7 @@ def verify(
     model = open_model(
         against,
         weights=weights,
-        resolution=facts.preprocessing.crop,
+        resolution=facts.preprocessing.side,
         classes=None if facts.spec is None or weights is not None else facts.spec.classes,
     )
     outputs = facts.outputs[0].shape[-1]

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core import ImageSource, Preprocessing
+from edgekit.data import decoded_for
+from edgekit.data.channels import grey
 from edgekit.data.preprocess import normalize, resize_and_crop
 from edgekit.data.synthetic import noise_images
 from edgekit.errors import DataError
@@ -34,7 +36,7 @@ class Samples:
     """What a network and its files are compared on.
 
     Attributes:
-        images: (n, 3, H, W), or (n, H, W, 3) as the preprocessing says.
+        images: (n, C, H, W), or (n, H, W, C) as the preprocessing says.
         about: where they come from: a source's name, ``noise``, or how many of which.
         skipped: images of the source that were left out as corrupt.
     """
@@ -53,6 +55,7 @@ def real_samples(source: ImageSource, preprocessing: Preprocessing) -> Samples:
     Raises:
         DataError: an image cannot be used.
     """
+    source = decoded_for(source, preprocessing)
     split = "test" if "test" in source.splits else "all"
     images = real_images(source, preprocessing, split)
     for other in ("validation", "train"):
@@ -74,7 +77,7 @@ def real_images(
     """Up to ``count`` images, evenly spaced over a split, ready for the network.
 
     Returns:
-        (n, 3, H, W), or (n, H, W, 3) as the preprocessing says.
+        (n, C, H, W), or (n, H, W, C) as the preprocessing says.
 
     Raises:
         DataError: an image cannot be decoded or prepared.
@@ -93,7 +96,13 @@ def real_images(
 
 def noise(preprocessing: Preprocessing, count: int = NOISE_COUNT, seed: int = 0) -> Images:
     """Seeded noise images, ready for the network; shape as of `real_images`."""
-    return normalize(noise_images(count, preprocessing.crop, seed), preprocessing)
+    height, width = preprocessing.size
+    pixels = noise_images(count, max(height, width), seed)[:, :height, :width]
+    if preprocessing.channels == 1:
+        pixels = grey(pixels)
+    elif preprocessing.channels == 4:  # the fourth by itself: colours do not tell transparency
+        pixels = np.concatenate([pixels, np.roll(pixels, 1, axis=0)[..., :1]], axis=-1)
+    return normalize(pixels, preprocessing)
 
 
 def statistics_noise(preprocessing: Preprocessing) -> list[Images]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from command_line import CommandLine
+from PIL import Image
 from small_artifacts import Artifacts
 
 from edgekit.contract import SCHEMA, contract_path, contract_text, load
@@ -177,6 +178,15 @@ def test_the_contract_of_another_target_is_refused(
         ({"crop": 10**9, "resize": 10**9}, "'crop' is 1000000000"),
         ({"resize": 16}, "'resize' is 16"),
         ({"resize": 10**9}, "'resize' is 1000000000"),
+        ({"crop": (32, 0)}, "'crop' is (32, 0)"),
+        ({"crop": (32, 16)}, "its preprocessing gives images (1, 3, 32, 16), its input takes"),
+        ({"fit": "cover"}, "'fit' is 'cover'"),
+        ({"fit": "letterbox"}, "'resize' is 32: expected null"),
+        ({"fit": "letterbox", "resize": None, "pad": 256}, "'pad' is 256: expected 0 to 255"),
+        ({"pad": -1}, "'pad' is -1: expected 0 to 255"),
+        ({"exif": "turn"}, "'exif' is 'turn'"),
+        ({"alpha": "keep"}, "'alpha' is 'keep'"),
+        ({"channel_order": "L"}, "'mean' is"),
         ({"channel_order": "GRAY"}, "'channel_order' is 'GRAY'"),
         ({"interpolation": "sinc"}, "'interpolation' is 'sinc'"),
         ({"layout": "CHWN"}, "'layout' is 'CHWN'"),
@@ -253,3 +263,36 @@ def test_a_contract_of_other_inputs_is_refused(
     assert result.code == 3
     assert "float32 (1, 3, 64, 64)" in result.message
     assert "float32 (1, 3, 32, 32)" in result.message
+
+
+def test_a_contract_from_before_fits_is_read_as_it_was_meant(
+    artifacts: Artifacts, copied: Copied, run: CommandLine, png: Png
+) -> None:
+    path = copied(artifacts["onnx", "fp32"])
+    before = run("predict", path, png(), "--json").json
+    data = json.loads(contract_path(path).read_text())
+    del data["contract_sha256"]
+    for key in ("fit", "pad", "exif", "alpha"):
+        del data["preprocessing"][key]
+    assert data["preprocessing"]["crop"] == 32
+    data["contract_sha256"] = hashlib.sha256(canonical_json(data).encode()).hexdigest()
+    contract_path(path).write_text(json.dumps(data))
+    assert run("predict", path, png(), "--json").json == before
+
+
+def test_a_contract_may_ask_for_a_letterbox_over_white(
+    artifacts: Artifacts, copied: Copied, run: CommandLine, tmp_path: Path
+) -> None:
+    """Whatever its shape, a transparent image is then one of the colour of the padding."""
+    path = copied(artifacts["onnx", "fp32"])
+    facts = dataclasses.replace(
+        load(path).preprocessing, fit="letterbox", resize=None, pad=255, alpha="white"
+    )
+    _sign(path, preprocessing=facts)
+    Image.new("RGBA", (9, 50), (10, 20, 30, 0)).save(tmp_path / "clear.png")
+    Image.new("RGB", (32, 32), (255, 255, 255)).save(tmp_path / "white.png")
+    clear, white = run(
+        "predict", path, tmp_path / "clear.png", tmp_path / "white.png", "--json"
+    ).json["predictions"]
+    assert clear["labels"] == white["labels"]
+    assert "whole, within 32 px, padded with 255" in run("describe", path).out

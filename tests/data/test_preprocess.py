@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from edgekit.data.preprocess import (
     check,
     default,
     for_source,
+    geometry,
     normalize,
     prepare,
     resize_and_crop,
@@ -207,7 +209,8 @@ def test_a_resize_below_the_crop_is_refused_with_the_sizes() -> None:
     "image",
     [
         np.zeros((4, 4), np.uint8),
-        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 2), np.uint8),
+        np.zeros((4, 4, 5), np.uint8),
         np.zeros((4, 4, 3), np.float32),
         np.zeros((0, 4, 3), np.uint8),
     ],
@@ -226,7 +229,16 @@ def test_an_array_that_is_no_rgb_image_is_refused(image: np.ndarray) -> None:
         ("resize", 0),
         ("resize", 223),
         ("resize", 10**9),
+        ("crop", (224, 0)),
+        ("resize", (256, 223)),
         ("channel_order", "GBR"),
+        ("channel_order", "L"),
+        ("fit", "cover"),
+        ("pad", -1),
+        ("pad", 256),
+        ("exif", "turn"),
+        ("alpha", "keep"),
+        ("alpha", "red"),
         ("layout", "CHW"),
         ("interpolation", "lanczos"),
         ("scale", 0.0),
@@ -246,8 +258,82 @@ def test_an_array_that_is_no_rgb_image_is_refused(image: np.ndarray) -> None:
 )
 def test_check_names_the_impossible_field(field: str, value: object) -> None:
     broken = dataclasses.replace(default(224), **{field: value})
-    with pytest.raises(ContractError, match=f"field '{field}' is .*: expected"):
+    named = "mean" if value == "L" else field  # one channel has one mean
+    with pytest.raises(ContractError, match=f"field '{named}' is .*: expected"):
         check(broken)
+
+
+def test_what_belongs_to_other_fits_or_channels_is_refused() -> None:
+    with pytest.raises(ContractError, match="'resize' is 8: expected null for the fit letterbox"):
+        check(Preprocessing(8, 8, fit="letterbox"))
+    four = Preprocessing(8, 8, "RGBA", mean=(0.0,) * 4, std=(1.0,) * 4)
+    with pytest.raises(ContractError, match="'alpha' is 'black': expected keep with RGBA"):
+        check(four)
+    check(dataclasses.replace(four, alpha="keep"))
+    with pytest.raises(ContractError, match=r"'std' is .*: expected four finite numbers above 0"):
+        check(dataclasses.replace(four, alpha="keep", std=(1.0,) * 3))
+
+
+@settings(deadline=None)
+@given(height=SIDES, width=SIDES, tall=st.integers(1, 48), wide=st.integers(1, 48))
+def test_a_letterbox_shows_all_of_the_image_in_its_middle(
+    height: int, width: int, tall: int, wide: int
+) -> None:
+    p = Preprocessing(None, (tall, wide), fit="letterbox", pad=9)
+    place = geometry(height, width, p)
+    assert place.box == (0, 0, width, height)
+    assert place.height == tall or place.width == wide
+    exact = Fraction(tall, height), Fraction(wide, width)
+    for new, side, limit in ((place.height, height, tall), (place.width, width, wide)):
+        assert 1 <= new <= limit
+        assert new == max(1, math.floor(side * min(exact) + Fraction(1, 2)))
+    below, right = tall - place.top - place.height, wide - place.left - place.width
+    assert 0 <= below - place.top <= 1
+    assert 0 <= right - place.left <= 1
+    image = np.full((height, width, 3), 200, np.uint8)
+    found = resize_and_crop(image, p)
+    shown = np.zeros((tall, wide), bool)
+    shown[place.top : place.top + place.height, place.left : place.left + place.width] = True
+    assert found.shape == (tall, wide, 3)
+    assert (found[shown] == 200).all()
+    assert (found[~shown] == 9).all()
+    assert place.to_image(place.left, place.top) == (0, 0)
+    corner = place.to_image(place.left + place.width, place.top + place.height)
+    assert corner == pytest.approx((width, height))
+
+
+def test_a_letterbox_is_placed_as_that_of_ultralytics() -> None:
+    """640 px as its documentation has them: 810 x 1080 px become 480 x 640 beside 80 px."""
+    place = geometry(1080, 810, Preprocessing(None, 640, fit="letterbox", pad=114))
+    assert (place.height, place.width, place.top, place.left) == (640, 480, 0, 80)
+    odd = geometry(100, 99, Preprocessing(None, 100, fit="letterbox"))
+    assert (odd.width, odd.left) == (99, 0)
+
+
+def test_stretching_gives_up_the_proportions() -> None:
+    image = noise(40, 90)
+    found = resize_and_crop(image, Preprocessing(None, (16, 24), fit="stretch"))
+    narrow = Image.fromarray(image).resize((24, 40), FILTERS["bilinear"])
+    np.testing.assert_array_equal(found, np.array(narrow.resize((24, 16), FILTERS["bilinear"])))
+    whole = resize_and_crop(image, Preprocessing(None, (20, 30), fit="stretch"))
+    middle = resize_and_crop(image, Preprocessing((20, 30), (16, 24), fit="stretch"))
+    assert np.abs(middle.astype(int) - whole[2:18, 3:27]).max() <= 2
+
+
+@settings(deadline=None)
+@given(SIDES, SIDES, st.integers(1, 40), st.integers(1, 40), st.integers(0, 9))
+def test_a_crop_that_is_no_square_is_covered_in_proportion(
+    height: int, width: int, tall: int, wide: int, more: int
+) -> None:
+    p = Preprocessing((tall + more, wide + more), (tall, wide))
+    left, top, right, bottom = geometry(height, width, p).box
+    assert min(left, top) >= 0
+    assert right <= width
+    assert bottom <= height
+    factor = max(Fraction(tall + more, height), Fraction(wide + more, width))
+    for side, crop, shown in ((height, tall, bottom - top), (width, wide, right - left)):
+        assert side * crop / shown == pytest.approx(math.floor(side * factor + Fraction(1, 2)))
+    assert resize_and_crop(noise(height, width), p).shape == (tall, wide, 3)
 
 
 def test_prepare_refuses_an_impossible_preprocessing() -> None:
@@ -288,6 +374,14 @@ def test_small_images_are_scaled_and_large_ones_cropped(
 ) -> None:
     chosen = for_source(open_source(words), resolution)
     assert chosen == Preprocessing(resize=resize, crop=resolution)
+
+
+def test_sizes_that_are_no_squares_have_defaults() -> None:
+    assert default((96, 160)) == Preprocessing((110, 183), (96, 160))
+    check(default((96, 160)))
+    assert for_source(SizedSource([(110, 183)]), (96, 160)) == default((96, 160))
+    small = Preprocessing((96, 160), (96, 160))
+    assert for_source(SizedSource([(120, 180)]), (96, 160)) == small
 
 
 class SizedSource:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgekit.core import Preprocessing
-from edgekit.data.preprocess import crop_edges, resize_and_crop
+from edgekit.data.channels import grey, without_alpha
+from edgekit.data.preprocess import geometry, resize_and_crop
 from edgekit.data.resampling import FILTERS, PRECISION_BITS, resample, row_weights
 
 PILLOW = {
@@ -68,11 +69,41 @@ def test_it_equals_what_training_uses(
     rows: int, columns: int, resize: int, share: float, name: str, seed: int
 ) -> None:
     image, crop = pixels(rows, columns, seed), max(1, int(resize * share))
-    left, right = crop_edges(columns, min(rows, columns), resize, crop)
-    top, bottom = crop_edges(rows, min(rows, columns), resize, crop)
-    expected = resize_and_crop(image, Preprocessing(resize, crop, interpolation=name))
-    found = resample(image, crop, crop, (left, top, right, bottom), name)
-    np.testing.assert_array_equal(found, expected)
+    p = Preprocessing(resize, crop, interpolation=name)
+    place = geometry(rows, columns, p)
+    found = resample(image, place.height, place.width, place.box, name)
+    np.testing.assert_array_equal(found, resize_and_crop(image, p))
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.data(), SIDES, SIDES, st.integers(1, 90), st.integers(1, 90), NAMES)
+def test_every_fit_and_number_of_channels_equals_what_training_uses(
+    data: st.DataObject, rows: int, columns: int, height: int, width: int, name: str
+) -> None:
+    fit = data.draw(st.sampled_from(["crop", "stretch", "letterbox"]))
+    order = data.draw(st.sampled_from(["RGB", "L", "RGBA"]))
+    more = data.draw(st.integers(0, 30))
+    p = Preprocessing(
+        None if fit == "letterbox" else (height + more, width + more),
+        (height, width),
+        order,
+        mean=(0.0,) * len(order),
+        std=(1.0,) * len(order),
+        interpolation=name,
+        fit=fit,
+        pad=data.draw(st.integers(0, 255)),
+        alpha="keep" if order == "RGBA" else "white",
+    )
+    seed = data.draw(st.integers(0, 2**32 - 1))
+    image = np.concatenate([pixels(rows, columns, seed), pixels(rows, columns, seed + 1)], axis=2)
+    image = image[..., :4]
+    with_channels = image if order == "RGBA" else without_alpha(image, "white")
+    with_channels = grey(with_channels) if order == "L" else with_channels
+    place = geometry(rows, columns, p)
+    expected = np.full((height, width, len(order)), p.pad, np.uint8)
+    shown = resample(with_channels, place.height, place.width, place.box, name)
+    expected[place.top :, place.left :][: place.height, : place.width] = shown
+    np.testing.assert_array_equal(resize_and_crop(image, p), expected)
 
 
 @pytest.mark.parametrize("shape", [(9, 7), (9, 7, 1), (9, 7, 4), (9, 7, 2, 2)])
