@@ -11,6 +11,7 @@ from edgekit.errors import ModelError
 from exporters.tflite import (
     convolutions,
     elementwise,
+    gathering,
     normalisations,
     pools,
     resizing,
@@ -31,7 +32,7 @@ SIGNATURE = "serving_default"  # the name that the runtimes look for first
 _LARGEST_BYTES = 2**31 - 2**20
 
 # What fills the table of operators.
-TABLES = (convolutions, elementwise, normalisations, pools, resizing, shapes)
+TABLES = (convolutions, elementwise, gathering, normalisations, pools, resizing, shapes)
 
 
 def convert(

@@ -13,7 +13,7 @@ from exporters.tflite.elementwise import binary, times
 from exporters.tflite.flatbuffer import schema
 from exporters.tflite.layout import NHWC, Layout, Value, plain
 from exporters.tflite.lowering import Lowering, Operand, operator
-from exporters.tflite.padding import padded, pair
+from exporters.tflite.padding import LOWEST, pad, padded, pair
 
 
 @operator("conv2d.default", "conv2d.padding", "convolution.default", channels=True)
@@ -41,7 +41,8 @@ def conv2d(
             low, x, weight, bias, stride, padding, output_padding, groups, dilation
         )
     if len(x.shape) != 4:
-        raise low.refuse(f"a convolution of {len(x.shape) - 2} dimensions")
+        many = conv1d if len(x.shape) == 3 else conv3d
+        return many(low, x, weight, bias, stride, padding, dilation, groups)
     out_channels, per_group, *kernel = weight.shape
     stride, dilation = pair(stride), pair(dilation)
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
@@ -128,6 +129,78 @@ def _split_groups(
         for one, w, b in zip(parts, np.split(weight, groups), np.split(bias, groups), strict=True)
     ]
     return low.compute("CONCATENATION", done, axis=3)
+
+
+@operator("conv1d.default", "conv1d.padding")
+def conv1d(
+    low: Lowering,
+    x: Value,
+    weight: Operand,
+    bias: Operand,
+    stride: Sequence[int],
+    padding: Sequence[int] | str,
+    dilation: Sequence[int],
+    groups: int,
+) -> Value:
+    """Of rows; weights (out, in / groups, length). It is one of images of height 1."""
+    image = _shaped(x, (*x.shape[:2], 1, x.shape[2]))
+    if not isinstance(padding, str):
+        padding = (0, padding[0])
+    with low.giving((*low.shape[:2], 1, low.shape[2])):
+        strides, dilations = (1, stride[0]), (1, dilation[0])
+        found = conv2d(low, image, weight[:, :, None], bias, strides, padding, dilations, groups)
+    return _shaped(whole(low, found) if isinstance(found, Channels) else found, low.shape)
+
+
+@operator("conv3d.default", "conv3d.padding")
+def conv3d(
+    low: Lowering,
+    x: Value,
+    weight: Operand,
+    bias: Operand,
+    stride: Sequence[int],
+    padding: Sequence[int] | str,
+    dilation: Sequence[int],
+    groups: int,
+) -> Value:
+    """Of volumes; weights (out, in / groups, depth, height, width).
+
+    The format's own knows neither groups nor integers. This is one of images, of which there are as
+    many as planes of the result, and whose channels are those of all planes that it reaches.
+    """
+    batch, channels, depth, *sides = x.shape
+    reach = weight.shape[2]
+    steps, wide = [*stride] * (4 - len(stride)), [*dilation] * (4 - len(dilation))
+    rest: Sequence[int] | str = padding
+    if isinstance(padding, str):
+        before = wide[0] * (reach - 1) // 2 if padding == "same" else 0
+    else:
+        before, *rest = [*padding] * (4 - len(padding))
+    planes = low.shape[2]
+    behind = max(0, (planes - 1) * steps[0] + (reach - 1) * wide[0] + 1 - depth - before)
+    order = (0, 2, 3, 4, 1)
+    tensor = low.stored(x, order)
+    if before or behind:
+        tensor = pad(low, tensor, [(0, 0), (before, behind), (0, 0), (0, 0), (0, 0)])
+    where = np.arange(planes)[:, None] * steps[0] + np.arange(reach) * wide[0]
+    found = low.constant(where.astype(np.int32))
+    shape = (batch, planes, reach, *sides, channels)
+    tensor = low.emit("GATHER", [tensor, found], shape, axis=1)
+    # (batch, planes, reach, height, width, channels) to images of channels of groups of planes
+    per = channels // groups
+    layout = plain((batch, planes, reach, *sides, channels), range(6)).reshaped(
+        (batch, planes, reach, *sides, groups, per)
+    )
+    assert layout is not None
+    image = Value(tensor, layout.permuted((0, 1, 5, 6, 2, 3, 4)))
+    image = _shaped(image, (batch * planes, channels * reach, *sides))
+    weights = weight.reshape(len(weight), -1, *weight.shape[3:])
+    out = (batch * planes, len(weight), *low.shape[3:])
+    with low.giving(out):
+        done = conv2d(low, image, weights, bias, steps[1:], rest, wide[1:], groups)
+    assert isinstance(done, Value)
+    split = _shaped(done, (batch, planes, len(weight), *low.shape[3:]))
+    return Value(split.tensor, split.layout.permuted((0, 2, 1, 3, 4)))
 
 
 @operator("conv_transpose2d.input")
@@ -289,13 +362,7 @@ def attention(
     enable_gqa: bool = False,
 ) -> Value:
     """Shares of values, by how well their keys fit a query; (..., tokens, features) each."""
-    asked = {
-        "attn_mask": attn_mask is not None,
-        "dropout_p": dropout_p,
-        "is_causal": is_causal,
-        "enable_gqa": enable_gqa,
-    }
-    for argument, given in asked.items():
+    for argument, given in {"dropout_p": dropout_p, "enable_gqa": enable_gqa}.items():
         if given:
             raise low.refuse(f"an attention with {argument}")
     query, key, value = low.value(query), low.value(key), low.value(value)
@@ -309,8 +376,26 @@ def attention(
     scaled = low.compute(
         "MUL", [fits.tensor, low.constant(np.array(factor, np.float32))], shape, order
     )
+    if is_causal:
+        attn_mask = np.tri(shape[-2], tokens, dtype=bool)
+    if attn_mask is not None:
+        scaled = _masked(low, scaled, attn_mask)
     shares = low.compute("SOFTMAX", [scaled.tensor], shape, order, beta=1.0)
     return low.compute("BATCH_MATMUL", [shares.tensor, low.stored(value, order)], order=order)
+
+
+def _masked(low: Lowering, fits: Value, mask: Operand) -> Value:
+    """How well keys fit, with something added, or with those left out whose mask is false."""
+    order = range(len(fits.shape))
+    if isinstance(mask, Value):
+        inputs = [fits.tensor, low.stored(mask, range(len(mask.shape)))]
+        return low.compute("ADD", inputs, fits.shape, order)
+    if mask.dtype != bool:
+        known = low.constant(mask.astype(np.float32))
+        return low.compute("ADD", [fits.tensor, known], fits.shape, order)
+    with low.in_float_only():  # so low a number leaves no digits for the others
+        known = low.constant(np.where(mask, 0, LOWEST / 2).astype(np.float32))
+        return low.compute("ADD", [fits.tensor, known], fits.shape, order)
 
 
 @operator("_scaled_dot_product_flash_attention_for_cpu.default")

@@ -76,6 +76,42 @@ def div(low: Lowering, x: Operand, other: Operand) -> Operand:
     return binary(low, "MUL", x, float(factor) if factor.ndim == 0 else factor)
 
 
+@operator("addcmul.default", "addcmul_.default")
+def addcmul(
+    low: Lowering, x: Operand, tensor1: Operand, tensor2: Operand, value: float = 1
+) -> Operand:
+    """``x + value * tensor1 * tensor2``."""
+    product = _both(low, "MUL", tensor1, tensor2)
+    return binary(low, "ADD", x, times(low, product, value))
+
+
+@operator("addcdiv.default", "addcdiv_.default")
+def addcdiv(
+    low: Lowering, x: Operand, tensor1: Operand, tensor2: Operand, value: float = 1
+) -> Operand:
+    """``x + value * tensor1 / tensor2``."""
+    product = _both(low, "DIV", tensor1, tensor2)
+    return binary(low, "ADD", x, times(low, product, value))
+
+
+@operator("lerp.Scalar", "lerp.Tensor")
+def lerp(low: Lowering, x: Operand, end: Operand, weight: Operand) -> Operand:
+    """``x + weight * (end - x)``."""
+    way = _both(low, "SUB", end, x)
+    if isinstance(weight, int | float):
+        return binary(low, "ADD", x, times(low, way, weight))
+    return binary(low, "ADD", x, _both(low, "MUL", way, weight))
+
+
+def _both(low: Lowering, kind: str, left: Operand, right: Operand) -> Operand:
+    """`binary` on operands of which the result has a shape of its own, or which are known."""
+    if not isinstance(left, Value) and not isinstance(right, Value):
+        known = {"MUL": np.multiply, "DIV": np.divide, "SUB": np.subtract}[kind]
+        return known(left, right, dtype=np.float32)
+    with low.giving(np.broadcast_shapes(left.shape, right.shape)):
+        return div(low, left, right) if kind == "DIV" else binary(low, kind, left, right)
+
+
 @operator("neg.default", channels=True)
 def neg(low: Lowering, x: Operand) -> Operand:
     """``-x``."""

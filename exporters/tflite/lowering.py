@@ -108,15 +108,27 @@ class Lowering:
     def __init__(self, graph: Graph, forms: Forms) -> None:
         self.graph, self.forms = graph, forms
         self.node: fx.Node | None = None
+        self._asked: tuple[int, ...] | None = None
         self.name = ""
         self.made: dict[tuple[Any, ...], int] = {}
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of what the operator computes in PyTorch, the first of several."""
+        """Of what the operator computes in PyTorch, the first of several; see `giving`."""
+        if self._asked is not None:
+            return self._asked
         assert self.node is not None
         found = self.node.meta["val"]
         return tuple((found[0] if isinstance(found, list | tuple) else found).shape)
+
+    @contextlib.contextmanager
+    def giving(self, shape: Sequence[int]) -> Iterator[None]:
+        """Functions of other operators, called meanwhile, compute something of that `shape`."""
+        before, self._asked = self._asked, tuple(shape)
+        try:
+            yield
+        finally:
+            self._asked = before
 
     @property
     def in_float(self) -> bool:
@@ -390,7 +402,9 @@ def _folded(node: fx.Node, arguments: Any, options: Any) -> Operand:
         return argument
 
     target: Any = node.target
-    if torch.Tag.nondeterministic_seeded in target.tags:
+    named = dict(zip((a.name for a in target._schema.arguments), arguments, strict=False)) | options
+    drops = named.get("train", True)  # a dropout draws nothing in evaluation mode
+    if torch.Tag.nondeterministic_seeded in target.tags and drops:
         raise refusal(node, f"the random operator {target}")
     with torch.no_grad():
         found = target(*tensors(arguments), **{k: tensors(v) for k, v in options.items()})

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from exporters.tflite.elementwise import binary
-from exporters.tflite.layout import Value, plain
+from exporters.tflite.layout import Layout, Value, plain
 from exporters.tflite.lowering import Lowering, Operand, canonical, operator
-from exporters.tflite.pools import sum_
+from exporters.tflite.pools import mean, sum_
 
 
 @operator("softmax.int", "_softmax.default")
@@ -86,15 +86,28 @@ def layer_norm(
 
 def _standardised(low: Lowering, tensor: int, axes: Sequence[int], eps: float) -> int:
     """Mean 0 and variance 1 over dimensions of a tensor, as they lie."""
+    centred, _, _ = _centred(low, tensor, axes)
+    return _of_size_one(low, centred, axes, eps)
+
+
+def _centred(low: Lowering, tensor: int, axes: Sequence[int]) -> tuple[int, list[int], int]:
+    """Without its mean over dimensions; the shape of that, and the tensor that names them."""
     shape = low.graph.tensors[tensor].shape
     kept = [1 if i in axes else size for i, size in enumerate(shape)]
     places = low.constant(np.array(axes, np.int32))
     middle = low.emit("MEAN", [tensor, places], kept, keepDims=True)
-    centred = low.emit("SUB", [tensor, middle], shape)
-    squared = low.emit("MUL", [centred, centred], shape)
-    variance = low.emit("MEAN", [squared, places], kept, keepDims=True)
-    shifted = low.emit("ADD", [variance, low.constant(np.array(eps, np.float32))], kept)
-    return low.emit("MUL", [centred, low.emit("RSQRT", [shifted], kept)], shape)
+    return low.emit("SUB", [tensor, middle], shape), kept, places
+
+
+def _of_size_one(low: Lowering, tensor: int, axes: Sequence[int], eps: float) -> int:
+    """With mean square 1 over dimensions."""
+    shape = low.graph.tensors[tensor].shape
+    kept = [1 if i in axes else size for i, size in enumerate(shape)]
+    places = low.constant(np.array(axes, np.int32))
+    squared = low.emit("MUL", [tensor, tensor], shape)
+    size = low.emit("MEAN", [squared, places], kept, keepDims=True)
+    shifted = low.emit("ADD", [size, low.constant(np.array(eps, np.float32))], kept)
+    return low.emit("MUL", [tensor, low.emit("RSQRT", [shifted], kept)], shape)
 
 
 @operator("native_layer_norm.default")
@@ -140,6 +153,90 @@ def native_group_norm(
     """`group_norm`, and what training needs besides."""
     del how
     return [group_norm(low, x, group, weight, bias, eps), None, None]
+
+
+@operator("instance_norm.default")
+def instance_norm(
+    low: Lowering,
+    x: Value,
+    weight: Operand,
+    bias: Operand,
+    running_mean: Operand,
+    running_var: Operand,
+    use_input_stats: bool,
+    eps: float,
+    **how: Operand,
+) -> Operand:
+    """Mean 0 and variance 1 over all pixels of each channel, or over what training saw of them."""
+    del how
+    if use_input_stats:
+        return group_norm(low, x, x.shape[1], weight, bias, eps)
+    return batch_norm(low, x, weight, bias, running_mean, running_var, eps)
+
+
+@operator("rms_norm.default")
+def rms_norm(
+    low: Lowering, x: Value, normalized_shape: Sequence[int], weight: Operand, eps: float | None
+) -> Operand:
+    """Mean of squares 1 over the last dimensions, then a factor."""
+    rank = len(x.shape)
+    order = canonical(rank)
+    places = [order.index(i) for i in range(rank - len(normalized_shape), rank)]
+    eps = float(np.finfo(np.float32).eps) if eps is None else eps
+    tensor = _of_size_one(low, low.stored(x), sorted(places), eps)
+    found: Operand = Value(tensor, plain(x.shape, order))
+    return found if weight is None else binary(low, "MUL", found, weight)
+
+
+@operator("_fused_rms_norm.default")
+def fused_rms_norm(low: Lowering, **how: Operand) -> list[Operand]:
+    """`rms_norm`, and what training needs besides."""
+    return [rms_norm(low, **how), None]
+
+
+@operator("var.correction", "std.correction")
+def variance(
+    low: Lowering,
+    x: Value,
+    dim: Sequence[int] | None,
+    correction: float | None,
+    keepdim: bool,
+) -> Value:
+    """Mean square of what differs from the mean, or its root; over all dimensions if ``None``."""
+    assert low.node is not None
+    rank = len(x.shape)
+    dims = sorted({d % rank for d in (dim or range(rank))})
+    count = int(np.prod([x.shape[d] for d in dims]))
+    order = canonical(rank)
+    centred, kept, places = _centred(low, low.stored(x), sorted(order.index(d) for d in dims))
+    with low.in_float_only():  # squares have twice the digits
+        squares = low.emit("MUL", [centred, centred], low.graph.tensors[centred].shape)
+        found = low.emit("MEAN", [squares, places], kept, keepDims=True)
+        rest = count - (1 if correction is None else correction)
+        if rest != count:
+            with np.errstate(divide="ignore"):
+                factor = np.float32(count) / np.float32(max(0, rest))
+            found = low.emit("MUL", [found, low.constant(np.asarray(factor))], kept)
+        if str(low.node.target).removeprefix("aten.").startswith("std"):
+            found = low.emit("SQRT", [found], kept)
+    sizes = [1 if i in dims else size for i, size in enumerate(x.shape)]
+    layout = plain(sizes, order)
+    if not keepdim:
+        left = tuple(d for i, d in enumerate(layout.dimensions) if i not in dims)
+        layout = Layout(left, layout.memory)
+    return Value(found, layout)
+
+
+@operator("var_mean.correction", "std_mean.correction")
+def variance_and_mean(
+    low: Lowering,
+    x: Value,
+    dim: Sequence[int] | None,
+    correction: float | None,
+    keepdim: bool,
+) -> list[Operand]:
+    """`variance`, and the mean."""
+    return [variance(low, x, dim, correction, keepdim), mean(low, x, dim or (), keepdim, None)]
 
 
 @operator("linalg_vector_norm.default")

@@ -117,6 +117,41 @@ def _bilinear(before: int, after: int, factor: float | None) -> Array:
     return shares.astype(np.float32)
 
 
+@operator("upsample_bicubic2d.vec", "upsample_bicubic2d.default")
+def upsample_bicubic2d(
+    low: Lowering,
+    x: Value,
+    output_size: Sequence[int] | None,
+    align_corners: bool,
+    scale_factors: Sequence[float] | None = None,
+    scales_h: float | None = None,
+    scales_w: float | None = None,
+) -> Value:
+    """Sums of four pixels in each direction. The format has no such operator."""
+    del output_size
+    factors = scale_factors or (scales_h, scales_w)
+    sides = zip(x.shape[2:], low.shape[2:], factors, strict=True)
+    return resample(low, x, *(_bicubic(i, o, f, align_corners) for i, o, f in sides))
+
+
+def _bicubic(before: int, after: int, factor: float | None, align_corners: bool) -> Array:
+    """Shares of pixels in those of another size, by the kernel of Keys (1981)."""
+    if align_corners:
+        places = np.arange(after) * ((before - 1) / (after - 1) if after > 1 else 0.0)
+    else:
+        places = (np.arange(after) + 0.5) / (factor or after / before) - 0.5
+    first = np.floor(places).astype(int)
+    sharpness = -0.75  # as PyTorch has it
+    shares = np.zeros((after, before))
+    for i in range(-1, 3):
+        t = np.abs(places - first - i)
+        near = ((sharpness + 2) * t - (sharpness + 3)) * t * t + 1
+        far = sharpness * (((t - 5) * t + 8) * t - 4)
+        where = np.clip(first + i, 0, before - 1)
+        np.add.at(shares, (np.arange(after), where), np.where(t <= 1, near, far))
+    return shares.astype(np.float32)
+
+
 @operator("adaptive_avg_pool2d.default", "_adaptive_avg_pool2d.default")
 def adaptive_avg_pool2d(low: Lowering, x: Value, output_size: Sequence[int]) -> Value:
     """Means of windows that tile the image."""

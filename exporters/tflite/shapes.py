@@ -38,6 +38,8 @@ def identity(low: Lowering, x: Operand, train: bool = False, **how: Operand) -> 
     "_unsafe_view.default",
     "flatten.using_ints",
     "unflatten.int",
+    "reshape_as.default",
+    "view_as.default",
     "unsqueeze.default",
     "squeeze.default",
     "squeeze.dim",
@@ -229,6 +231,22 @@ def slice_(
     begins[axis], ends[axis], steps[axis] = begin, stop, step
     extra = [low.constant(np.array(x, np.int32)) for x in (begins, ends, steps)]
     return low.compute("STRIDED_SLICE", [low.stored(x), *extra])
+
+
+@operator("roll.default")
+def roll(low: Lowering, x: Value, shifts: Sequence[int] | int, dims: Sequence[int]) -> Operand:
+    """What leaves at one end of a dimension comes in at the other."""
+    if not dims:  # as if all lay in one row
+        with low.giving([int(np.prod(x.shape))]):
+            flat = roll(low, _together(low, reshape(low, x)), shifts, [0])
+        return reshape(low, flat)
+    for shift, dim in zip([shifts] if isinstance(shifts, int) else shifts, dims, strict=True):
+        size = x.shape[dim]
+        first = size - shift % size
+        if first < size:
+            parts = [_part(low, x, dim, first, size - first), _part(low, x, dim, 0, first)]
+            x = _together(low, cat(low, parts, dim))
+    return x
 
 
 @operator("slice_scatter.default")

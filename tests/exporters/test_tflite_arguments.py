@@ -49,6 +49,10 @@ def weight(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+def whole(*values: Any) -> Tensor:
+    return torch.tensor(values)
+
+
 def call(name: str, *args: Any, shape: Any = IMAGE, refused: str = "", **kw: Any) -> Case:
     full = name if "." in name else f"{name}.default"
     return Case(full, (X, *args), kw, tuple(shape), refused)
@@ -164,11 +168,16 @@ CASES = [
          scale=0.3),
     *(call("scaled_dot_product_attention", weight(1, 4, 6, 5), weight(1, 4, 6, 5), refused=a,
            **dict[str, Any]({a: v}))
-      for a, v in (("attn_mask", weight(6, 6)), ("is_causal", True), ("enable_gqa", True),
-                   ("dropout_p", 0.5))),
-    *(call("_scaled_dot_product_flash_attention_for_cpu", weight(1, 4, 6, 5), weight(1, 4, 6, 5),
-           refused=a, **dict[str, Any]({a: v}))
-      for a, v in (("attn_mask", weight(6, 6)), ("is_causal", True))),
+      for a, v in (("enable_gqa", True), ("dropout_p", 0.5))),
+    *(call("scaled_dot_product_attention", weight(1, 4, 7, 5), weight(1, 4, 7, 5), mask)
+      for mask in (weight(6, 7), weight(4, 1, 7), weight(6, 7) > -0.5)),
+    Case("scaled_dot_product_attention.default",
+         (weight(4, 5, 7), weight(4, 6, 7), weight(4, 6, 3), X), {}, (4, 5, 6)),
+    *(call(n, weight(1, 4, t, 5), weight(1, 4, t, 5), is_causal=True, scale=0.3)
+      for n in ("scaled_dot_product_attention", "_scaled_dot_product_flash_attention_for_cpu")
+      for t in (6, 8)),
+    call("_scaled_dot_product_flash_attention_for_cpu", weight(1, 4, 7, 5), weight(1, 4, 7, 5),
+         attn_mask=weight(1, 4, 6, 7)),
     call("select.int", 2, -2), call("select.int", 1, 1),
     call("slice.Tensor", 1, 1, 3), call("slice.Tensor", -1, -4, -1, 2), call("slice.Tensor"),
     call("slice_scatter", weight(1, 4, 2, 5), 2, 1, 3),
@@ -184,6 +193,60 @@ CASES = [
     *(call("upsample_bilinear2d.vec", None, c, s) for c in (False, True) for s in
       ([1.7, 0.5], [2.0, 2.0])),
     call("upsample_bilinear2d.vec", [13, 3], False, None),
+    *(call(n, weight(4, 1, 5), weight(6, 1, seed=2), value=0.3) for n in ("addcmul", "addcmul_")),
+    *(call(n, weight(4, 1, 5), POSITIVE.reshape(4, 1, 1), value=0.3)
+      for n in ("addcdiv", "addcdiv_")),
+    *(Case(f"{n}.default", (weight(1, 4, 1, 5), X, weight(6, 1).abs() + 1), {"value": 0.3})
+      for n in ("addcmul", "addcdiv")),
+    call("lerp.Scalar", weight(1, 4, 6, 5), 0.3), Case("lerp.Scalar", (weight(5), X, 0.3)),
+    call("lerp.Tensor", weight(4, 1, 1), weight(5)),
+    *(call("roll", *a) for a in (([1, -2], [2, 3]), ([5], [-3]), ([7],), ([6], [2]))),
+    *(call("rms_norm", s, w, e) for s, w, e in
+      (([5], weight(5), 0.2), ([6, 5], weight(6, 5), None), ([4, 6, 5], None, 0.1))),
+    call("_fused_rms_norm", [5], weight(5), 0.2),
+    *(call(f"{n}.correction", d, correction=c, keepdim=k)
+      for n in ("var", "std", "var_mean", "std_mean")
+      for d, c, k in (([2, 3], None, True), ([1], 0, False), ([-1, 1], 2, False), (None, 1, True))),
+    call("instance_norm", weight(4), weight(4, seed=2), None, None, True, 0.1, 0.3, True),
+    call("instance_norm", None, None, None, None, True, 0.1, 0.2, True, shape=(2, 4, 15)),
+    call("instance_norm", weight(4), weight(4, seed=2), weight(4, seed=3), POSITIVE, False, 0.1,
+         0.3, True),
+    *(call(n, weight(*s), shape=(1, 6, 20)) for n in ("reshape_as", "view_as")
+      for s in ((2, 3, 20), (6, 4, 5))),
+    call("conv1d", weight(6, 2, 3), weight(6), [2], [2], [2], 2, shape=(1, 4, 30)),
+    call("conv1d", weight(4, 1, 3), None, [1], [1], [1], 4, shape=(2, 4, 15)),
+    call("conv1d.padding", weight(6, 4, 4), None, [1], "same", [2], shape=(1, 4, 30)),
+    call("conv1d.padding", weight(6, 2, 3), weight(6), [2], "valid", [1], 2, shape=(1, 4, 30)),
+    call("conv3d", weight(6, 1, 3, 2, 2), weight(6), [2, 1, 2], [1, 1, 0], [1, 2, 1], 2,
+         shape=(1, 2, 3, 4, 5)),
+    call("conv3d", weight(4, 2, 2, 3, 2), None, [1, 1, 1], [0, 0, 0], [2, 1, 1], 1,
+         shape=(1, 2, 3, 4, 5)),
+    call("conv3d", weight(4, 3, 2, 2, 2), None, shape=(2, 3, 2, 2, 5)),
+    call("conv3d.padding", weight(4, 1, 2, 3, 3), weight(4), [1, 1, 1], "same", [1, 1, 2], 2,
+         shape=(1, 2, 3, 4, 5)),
+    call("conv3d.padding", weight(4, 2, 2, 3, 2), None, [2, 1, 1], "valid", shape=(1, 2, 3, 4, 5)),
+    call("convolution", weight(6, 4, 3), None, [2], [1], [2], False, [0], 1, shape=(1, 4, 30)),
+    *(call("index.Tensor", i) for i in (
+        [None, None, whole(5, 0, -2)], [None, whole(3, 1), None, whole(0, 4)],
+        [None, None, whole(3, 1, 2), whole(0, -4, 2)], [whole(0), None, whole([1, 2], [3, -1])],
+        [None, whole([1], [3]), whole([0, 1, 5])], [None, None, None, weight(5) > 0],
+        [None, None, weight(6, 5) > 0],
+    )),
+    call("index.Tensor", [whole([1, 0], [2, 5])], shape=ROWS),
+    call("index_select", -2, whole(5, 0, 0)),
+    call("unfold", 2, 3, 1), call("unfold", -1, 2, 2), call("unfold", 1, 2, 2),
+    call("unfold", 1, 8, 4, shape=ROWS),
+    call("im2col", [3, 2], [1, 2], [2, 1], [2, 1]), call("im2col", [2, 2], [1, 1], [0, 0], [2, 2]),
+    call("col2im", [7, 7], [2, 3], [1, 1], [1, 0], [2, 1], shape=(1, 6, 20)),
+    call("col2im", [4, 5], [2, 1], [3, 1], [0, 0], [1, 1], shape=(1, 24, 5)),
+    call("col2im", [6, 10], [2, 2], [1, 1], [0, 0], [2, 2], shape=(1, 8, 15)),
+    call("col2im", [4, 4], [2, 3], [2, 1], [1, 1], [2, 2], shape=(1, 30, 4)),
+    call("col2im", [1, 40], [3, 1], [3, 1], [3, 0], [1, 1], shape=(1, 3, 40)),
+    *(call("upsample_bicubic2d", [9, 7], c, *s) for c in (False, True) for s in ((), (1.55, 1.5))),
+    *(call("upsample_bicubic2d.vec", None, c, s) for c in (False, True) for s in
+      ([1.7, 0.5], [2.0, 2.0])),
+    call("upsample_bicubic2d.vec", [13, 3], False, None),
+    call("upsample_bicubic2d.vec", [1, 3], True, None),
     call("to.dtype", torch.float32), call("to.dtype", torch.float64, refused="float64"),
     call("_to_copy", dtype=torch.float16, refused="dtype float16"),
     *(call(n, 1, torch.float64, refused="dtype float64") for n in

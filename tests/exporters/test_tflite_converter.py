@@ -309,6 +309,29 @@ def test_random_networks(network: nn.Module, height: int, width: int) -> None:
     check(network, (height, width))
 
 
+class Places(nn.Module):
+    """A learned map for another size of images, as vision transformers have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = nn.Parameter(torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1)))
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, image: Tensor) -> Tensor:
+        size = image.shape[-2:]
+        places = F.interpolate(self.map, size, mode="bicubic", antialias=True)
+        more = F.interpolate(self.map, size, mode="bicubic", align_corners=True)
+        return image + self.dropout(places) + F.dropout(more, 0.3, self.training)
+
+
+def test_what_is_known_is_computed_now() -> None:
+    found = check(Places())
+    assert found.count("ADD") == 2
+    assert set(found) <= {"ADD", "RESHAPE", "TRANSPOSE"}
+    with pytest.raises(ModelError, match="the random operator"):
+        check(Of(lambda x: x + torch.rand(8, 1, 1)))
+
+
 class Pair(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         return image, 2 * image
