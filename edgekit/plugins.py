@@ -236,6 +236,11 @@ def _points(paths: tuple[str, ...]) -> tuple[Point, ...]:
     return tuple(sorted(every, key=lambda point: (point.name, point.package)))
 
 
+def to_install(name: str) -> str:
+    """What ``pip install`` is to be given for a package that is imported, or called, like that."""
+    return _DISTRIBUTIONS.get(name.replace("-", "_"), name)
+
+
 def normalize(name: str) -> str:
     """The form in which names are compared."""
     return re.sub(r"[-_.]", "", name.lower())
@@ -267,5 +272,5 @@ def needed_packages(what: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise UnavailableError(
             f"{what} needs the package '{error.name}', which is not installed: "
-            f"pip install {_DISTRIBUTIONS.get(error.name or '', error.name)}"
+            f"pip install {to_install(str(error.name))}"
         ) from error

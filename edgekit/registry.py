@@ -173,6 +173,8 @@ TARGETS = _Targets(
     },
 )
 
+DEFAULT_TARGET = "onnx"
+
 PRECISIONS = {
     "fp16": "weights stored as 16-bit floats; float inputs and outputs",
     "fp32": "everything in 32-bit floats",
@@ -348,6 +350,16 @@ def target(name: str) -> Target:
     """The target of that name; see `TARGETS`."""
     loaded: Target = TARGETS.load(name)
     return loaded
+
+
+def known_target(name: str) -> Target | None:
+    """The target that a record names; ``None`` where it cannot be had here."""
+    if name not in TARGETS:
+        return None
+    try:
+        return target(name)
+    except UnavailableError:
+        return None
 
 
 def target_by_suffix(suffix: str) -> Target | None:

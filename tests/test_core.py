@@ -20,6 +20,7 @@ from edgekit.core import (
     Artifact,
     Block,
     Candidate,
+    Choice,
     DeviceProfile,
     Energy,
     Measurement,
@@ -274,6 +275,7 @@ def test_every_required_key_is_missed_by_name(kind: type[Any]) -> None:
         Reading: Reading(0.5, 1.5),
         Rung: Rung("int8", 0.9, 0.5, 1000, 1.5, True),
         Candidate: Candidate("int8", {"mean": "pool"}, "ab", "faster", 0.9, (0.8, 0.95)),
+        Choice: Choice("int8", ("arm",), {"mean": "pool"}, "twice as fast"),
     }
     whole = to_json(examples[kind])
     required = [

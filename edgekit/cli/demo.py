@@ -75,7 +75,7 @@ def _demonstrate(out: Path, epochs: int, overwrite: bool) -> None:
     _table(str(result.run), exported, scores)
     image = out / "digit.png"
     _write_digit(image, source.image("test", 0), overwrite)
-    chosen = next(f for f in exported if f.artifact.target == "tflite")
+    chosen = next(f for f in reversed(exported) if f.artifact.scheme.precision == PRECISIONS[0])
     _predict(chosen.path, image)
     console.say()
     console.say(

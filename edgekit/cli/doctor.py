@@ -18,7 +18,7 @@ from edgekit.cli import console
 from edgekit.core import Convertible, reason
 from edgekit.core.reasons import PASSING
 from edgekit.errors import UnavailableError
-from edgekit.plugins import Table, points
+from edgekit.plugins import Table, points, to_install
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def _converter(name: str, converter: str) -> Check:
     try:
         version = metadata.version(converter)
     except metadata.PackageNotFoundError:
-        found = f"not installed: pip install 'edgekit[{converter}]'"
+        found = f"not installed: pip install {to_install(converter)}"
         return Check(title, False, found, needed=False)
     return Check(title, True, f"{converter} {version}", needed=False)
 

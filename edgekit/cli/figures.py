@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit import registry
 from edgekit.cli import console
-from edgekit.core import printable
+from edgekit.core import Profilable, printable
 
 if TYPE_CHECKING:
     from edgekit.core import Energy, Measurement
@@ -266,7 +267,8 @@ def operators_reason(m: Measurement) -> str | None:
             "the rest may lie between the operators: the call itself, conversions of layouts that "
             "the profiler does not name, threads that wait for one another"
         )
-    if m.target == "tflite":
+    target = registry.known_target(m.target)
+    if target is not None and isinstance(target, Profilable) and target.timed_alone:
         return (
             "each operator was timed alone, in a file of its own: each takes a call, which wakes "
             "threads anew, and may lack what it shares with its neighbours in the network"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command("search")
 @click.argument("model")
 @click.option("--budget", required=True, metavar="LIMITS", help="Such as latency=0.6x,size=2MB.")
-@click.option("--target", "-t", default="onnx", show_default=True, metavar="T")
+@click.option("--target", "-t", default=registry.DEFAULT_TARGET, show_default=True, metavar="T")
 @click.option("--precision", "-p", default="fp32", show_default=True, metavar="P")
 @weights_option
 @resolution_option

@@ -7,14 +7,15 @@ This package needs the standard library and NumPy only, so that it can be import
 an exporter, in the agent on a device, in ``edgekit list``. All of it is imported from here:
 `edgekit.core.records`, `edgekit.core.preprocessing` and `edgekit.core.measurements` hold the
 records, `edgekit.core.plain` the way to JSON and back, `edgekit.core.text` that to terminals and
-spreadsheets, `edgekit.core.protocols` the protocols, `edgekit.core.runtimes` the way to import
-foreign packages.
+spreadsheets, `edgekit.core.protocols` the protocols, `edgekit.core.forms` what forms are,
+`edgekit.core.runtimes` the way to import foreign packages.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgekit.core.forms import PROCESSORS, Choice
 from edgekit.core.measurements import (
     Block,
     DeviceProfile,
@@ -71,12 +72,14 @@ __all__ = [
     "INT8",
     "MIXED",
     "NARROW",
+    "PROCESSORS",
     "SCORES",
     "SILENCE",
     "Agreement",
     "Artifact",
     "Block",
     "Candidate",
+    "Choice",
     "Convertible",
     "DeviceProfile",
     "Energy",

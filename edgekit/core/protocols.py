@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from edgekit.core.forms import Choice
 from edgekit.core.measurements import OperatorTime, Reading
 from edgekit.core.records import Scheme, TensorSpec
 
@@ -61,12 +63,17 @@ class Runner(Protocol):
 class Inspectable(Protocol):
     """A target that can show what flows between the layers of a file."""
 
+    @abstractmethod
     def activations(self, path: Path, inputs: Sequence[Array]) -> Iterator[tuple[str, Array]]:
         """Yields every float tensor that the artifact computes, with its name, in file order."""
 
 
 class Target(Protocol):
     """A file format with its runtime.
+
+    What it can do besides is told by the protocols `Quantizing`, `Profilable`, `Inspectable` and
+    `Convertible`, which it may have, too. A target of another package derives from those that it
+    has: then attributes that come later have values.
 
     Attributes:
         name: key of the registry's target table.
@@ -75,6 +82,12 @@ class Target(Protocol):
         runtime: what runs the file, for people.
         schemes: what the format can hold, by precision name.
         packages: distributions whose versions belong into the contract.
+        engines: distributions that can run its files, that of `runtime` first; none where that is
+            no package of Python.
+        variables: of the environment, by which the runtime chooses its kernels: a latency holds
+            for their values.
+        lowerings: rewrites of the registry's table that only some targets gain from, and this one
+            does.
     """
 
     name: str
@@ -83,13 +96,19 @@ class Target(Protocol):
     runtime: str
     schemes: Mapping[str, Scheme]
     packages: tuple[str, ...]
+    engines: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
+    lowerings: tuple[str, ...] = ()
 
     def environment(self) -> Mapping[str, str]:
         """Variables that the runtime should find when it is imported; see `silent_import`."""
+        return {}
 
+    @abstractmethod
     def start(self) -> None:
         """Imports the runtime: what takes time before the first file is opened."""
 
+    @abstractmethod
     def export(
         self,
         model: nn.Module,
@@ -110,6 +129,7 @@ class Target(Protocol):
             What was written: ``scheme`` with what calibration and quantizer decided.
         """
 
+    @abstractmethod
     def open(
         self,
         path: Path,
@@ -136,6 +156,7 @@ class Target(Protocol):
         well and never undo it, so that is for a process that only measures.
         """
 
+    @abstractmethod
     def files(self, path: Path) -> tuple[Path, ...]:
         """All files of the artifact whose main file is ``path``, in digest order.
 
@@ -146,12 +167,15 @@ class Target(Protocol):
             InputError: it names a file outside its folder.
         """
 
+    @abstractmethod
     def written(self, path: Path) -> tuple[Path, ...]:
         """Files that `export` writes for the main file ``path``, in digest order."""
 
+    @abstractmethod
     def embed(self, path: Path, text: str) -> None:
         """Stores ``text`` in the artifact's own metadata."""
 
+    @abstractmethod
     def extract(self, path: Path) -> str | None:
         """The text that `embed` stored, ``None`` where there is none."""
 
@@ -163,12 +187,20 @@ class Quantizing(Protocol):
     Attributes:
         ranges: ways to find the range of a tensor from images, the default one first.
         forms: switches of how a network is written, each with its values, the default one first.
-            The values of a switch compute the same and differ in speed.
+            The values of a switch compute the same and differ in speed, but for those of
+            `edgekit.core.forms.CORRECTION` and ``WEIGHTS``, which differ in accuracy.
+        choices: forms that are taken instead of the default ones where nobody measures; of several
+            that fit, the later ones add to those before.
+        free_casts: whether turning floats into integers and back at the ends of a file of integers
+            takes next to no time.
     """
 
     ranges: tuple[str, ...]
     forms: Mapping[str, tuple[str, ...]]
+    choices: tuple[Choice, ...] = ()
+    free_casts: bool = False
 
+    @abstractmethod
     def float_operators(self, path: Path) -> tuple[str, ...]:
         """Kinds of the operators of a file of integers that its runtime computes in float.
 
@@ -187,14 +219,27 @@ class Convertible(Protocol):
 
     converters: tuple[str, ...]
 
+    @abstractmethod
     def by(self, converter: str) -> Target:
         """The same target, whose files that converter writes."""
 
 
 @runtime_checkable
 class Profilable(Protocol):
-    """A target whose runtime tells the time of each operator."""
+    """A target whose runtime tells the time of each operator.
 
+    Attributes:
+        timed_alone: whether each operator is timed in a file of its own, rather than inside the
+            network.
+    """
+
+    timed_alone: bool = False
+
+    def float_kind(self, kind: str) -> str:
+        """The kind of operator that computes on floats what one of this kind does on integers."""
+        return kind
+
+    @abstractmethod
     def operators(
         self,
         path: Path,
@@ -276,7 +321,7 @@ class Lowering(Protocol):
 
     name: str
 
-    def applies(self, model: nn.Module, target: str, scheme: Scheme) -> bool:
+    def applies(self, model: nn.Module, target: Target, scheme: Scheme) -> bool:
         """Whether the rewrite is meant for this network, target and scheme."""
 
     def rewrite(self, model: nn.Module, example: Tensor) -> nn.Module:

@@ -14,11 +14,9 @@ from collections import Counter
 from importlib import metadata
 from pathlib import Path
 
+from edgekit import registry
 from edgekit.core import DeviceProfile, Target
 from edgekit.devices.kernel import max_mhz, text, usable_cores
-
-RUNTIMES = ("ai-edge-litert", "onnxruntime", "openvino", "tflite-runtime", "torch")
-"""Distributions that run artifacts or networks."""
 
 ISA = (
     "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
@@ -76,9 +74,15 @@ def detect(root: Path = Path("/")) -> DeviceProfile:
         cores=cores,
         max_mhz=max_mhz(root, "cpuinfo_max_freq"),
         ram_mib=_ram_mib(root),
-        runtimes=tuple(name for name in RUNTIMES if _is_installed(name)),
+        runtimes=tuple(name for name in _runtimes() if _is_installed(name)),
         threads=None if cores is None else max(1, min(cores, usable_cores(root))),
     )
+
+
+def _runtimes() -> list[str]:
+    """Distributions that run artifacts or networks."""
+    targets, _ = registry.TARGETS.load_all()
+    return sorted({"torch", *(name for target in targets.values() for name in target.engines)})
 
 
 def _processors(root: Path) -> list[dict[str, str]]:
@@ -102,17 +106,8 @@ def conditions(target: Target) -> dict[str, object]:
     """
     versions = {name: metadata.version(name) for name in target.packages}
     found = {**target.environment(), **os.environ}
-    variables = {
-        name: found[name]
-        for package in versions
-        for name in _VARIABLES.get(package, ())
-        if name in found
-    }
+    variables = {name: found[name] for name in target.variables if name in found}
     return {"processor": processor_name(), "versions": versions, "environment": variables}
-
-
-_VARIABLES = {"openvino": ("ONEDNN_MAX_CPU_ISA",)}
-"""What of the environment chooses a runtime's kernels, by package."""
 
 
 def processor_name(root: Path = Path("/")) -> str | None:

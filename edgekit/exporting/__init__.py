@@ -39,7 +39,7 @@ __all__ = ["Exported", "Failed", "Rejected", "Result", "export"]
 
 def export(
     model: str | Model,
-    targets: Sequence[str] = ("onnx",),
+    targets: Sequence[str] = (registry.DEFAULT_TARGET,),
     precisions: Sequence[str] = ("fp32",),
     *,
     out: Path | str = ".",

@@ -69,7 +69,7 @@ def build(job: Job, scheme: Scheme, staged: Path, model: Model | None = None) ->
     model = model or reference.model
     images = torch.from_numpy(reference.images[:1])
     with _conversion(model.words, target), captured():
-        lowered, lowerings = lower(own_copy(model.module), images, target.name, scheme)
+        lowered, lowerings = lower(own_copy(model.module), images, target, scheme)
         ranges = inputs_of(job.calibration, target) if scheme.calibration else None
         begin = time.perf_counter()
         scheme = target.export(lowered, images, staged, scheme, ranges)

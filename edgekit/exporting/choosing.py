@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgekit.core import Rung, Scheme
+from edgekit.core.forms import SMALL_WEIGHTS, WEIGHTS
 from edgekit.devices import host
 from edgekit.errors import EdgekitError, ModelError
 from edgekit.exporting.building import Job, Notify, build
@@ -15,7 +16,7 @@ from edgekit.foreign import explained
 from edgekit.models.source import Model
 from edgekit.quantize.calibration import Calibration
 from edgekit.quantize.integers import Integers
-from edgekit.quantize.ladder import SMALL_WEIGHTS, WEIGHTS, Built, climb
+from edgekit.quantize.ladder import Built, climb
 from edgekit.quantize.tuning import Journal, Tuned, journal_path, tune
 from edgekit.staging import hidden_folder
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from edgekit import registry
-from edgekit.core import Scheme
+from edgekit.core import Scheme, Target
 from edgekit.errors import ModelError
 
 
 def lower(
-    model: nn.Module, example: Tensor, target: str, scheme: Scheme
+    model: nn.Module, example: Tensor, target: Target, scheme: Scheme
 ) -> tuple[nn.Module, tuple[str, ...]]:
     """Applies every registered rewrite that suits the target.
 

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from edgekit.core import Scheme
+from edgekit.core import Scheme, Target
 
 
 class BakeWeights:
@@ -23,7 +23,7 @@ class BakeWeights:
 
     name = "bake-weights"
 
-    def applies(self, model: nn.Module, target: str, scheme: Scheme) -> bool:
+    def applies(self, model: nn.Module, target: Target, scheme: Scheme) -> bool:
         """Wherever a module computes its weights."""
         return any(parametrize.is_parametrized(m) or list(_norms(m)) for m in model.modules())
 

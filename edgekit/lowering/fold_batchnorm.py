@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from edgekit.core import Scheme
+from edgekit.core import Scheme, Target
 from edgekit.core.reasons import PASSING
 from edgekit.lowering.layers import is_layer, is_norm, module_calls, traced, with_affine
 from edgekit.models.copying import own_copy
@@ -26,7 +26,7 @@ class FoldBatchNorm:
 
     name = "fold-batchnorm"
 
-    def applies(self, model: nn.Module, target: str, scheme: Scheme) -> bool:
+    def applies(self, model: nn.Module, target: Target, scheme: Scheme) -> bool:
         """Wherever there is a batch norm: no runtime is faster with it."""
         return any(is_norm(module) for module in model.modules())
 

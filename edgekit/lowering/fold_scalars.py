@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from edgekit.core import Scheme
+from edgekit.core import Scheme, Target
 from edgekit.core.reasons import PASSING
 from edgekit.lowering.layers import (
     FOLDABLE,
@@ -54,7 +54,7 @@ class FoldScalars:
 
     name = "fold-scalars"
 
-    def applies(self, model: nn.Module, target: str, scheme: Scheme) -> bool:
+    def applies(self, model: nn.Module, target: Target, scheme: Scheme) -> bool:
         """Wherever there is a layer that could take a constant."""
         return any(is_layer(module) for module in model.modules())
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from edgekit.core import Scheme
+from edgekit.core import Scheme, Target
 from edgekit.core.reasons import PASSING
 from edgekit.lowering.layers import (
     Tracer,
@@ -42,19 +42,19 @@ _MOVING: set[Any] = {
 class OrderChannels:
     """Reorders the weights of convolutions behind a shuffle, so that it is not needed.
 
+    Only for targets that ask for it: a converter may do so while it writes.
+
     Attributes:
-        targets: that it is for. Not TFLite, where edgekit's converter does so while it writes.
         grouped: whether to do so in front of grouped convolutions, too, where as many slices as
             the square of the groups take the shuffle's place.
     """
 
     name: str
-    targets: tuple[str, ...]
     grouped: bool = False
 
-    def applies(self, model: nn.Module, target: str, scheme: Scheme) -> bool:
-        """Wherever channels may be put together."""
-        return target in self.targets
+    def applies(self, model: nn.Module, target: Target, scheme: Scheme) -> bool:
+        """Wherever the target gains from it."""
+        return self.name in target.lowerings
 
     def rewrite(self, model: nn.Module, example: Tensor) -> nn.Module:
         """The program of the network without its shuffles; paths of its layers stay.
@@ -303,7 +303,7 @@ MOST_GROUPS = 3
 """As many slices as their square take the place of a shuffle: 9 are faster (ShuffleNetV1 with three
 groups 1.14 times), 64 are slower (with eight groups 0.68 times)."""
 
-CHANNELS = OrderChannels("order-channels", ("onnx",))
-"""Not in front of grouped convolutions: ``groups=dense`` takes those shuffles in."""
+CHANNELS = OrderChannels("order-channels")
+"""Not in front of grouped convolutions: a form of those may take the shuffles in."""
 
-GROUPS = OrderChannels("order-groups", ("openvino",), grouped=True)
+GROUPS = OrderChannels("order-groups", grouped=True)

@@ -173,7 +173,8 @@ class _File:
         self._target = target
         registry.start(target)
         self.tools = versions(target.packages)
-        self.runtime = f"{target.runtime} {self.tools.get(_RUNTIME[target.name], '')}".strip()
+        version = next((self.tools[name] for name in target.engines if name in self.tools), "")
+        self.runtime = f"{target.runtime} {version}".strip()
         self._files = self._target.files(self._path)
 
     def load(self) -> Runner:
@@ -231,10 +232,6 @@ class _File:
                 f"{error.filename} is gone: expected it to stay while it is measured"
             ) from error
         return [[f.st_dev, f.st_ino, f.st_size, f.st_mtime_ns] for f in found]
-
-
-# The package whose version is the runtime's.
-_RUNTIME = {"onnx": "onnxruntime", "openvino": "openvino", "tflite": "ai-edge-litert"}
 
 
 class _Network:

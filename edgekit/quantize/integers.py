@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgekit.core import Quantizing, Scheme, Target
+from edgekit.core import PROCESSORS, Quantizing, Scheme, Target
 from edgekit.data.finite import check_finite
 from edgekit.errors import DataError, ModelError, UsageError
-from edgekit.lowering.choices import PROCESSORS, checked_forms, chosen_forms, isa
+from edgekit.lowering.choices import checked_forms, chosen_forms, isa
 from edgekit.models.copying import own_copy
 from edgekit.quantize.calibration import IMAGES, Calibration, calibration_images
 from edgekit.verification.reference import arrange
@@ -37,7 +37,7 @@ class Integers:
         interface: of the files, see `edgekit.core.Scheme`.
         float_layers: modules to keep in float.
         forms: instead of what the table says; see `edgekit.lowering.choices`.
-        processor: that the table is asked for, one of its `PROCESSORS`; this machine's if ``None``.
+        processor: that the table is asked for, of `edgekit.core.PROCESSORS`; this one if ``None``.
         max_drop: points of top-1 that may be lost on held-out images; ``None`` for no bound.
         tune: whether to measure which forms are fastest.
         epochs: of quantization-aware training, the ladder's last rung; 0 leaves it out.
@@ -161,7 +161,7 @@ class Integers:
             return scheme
         found = self.forms
         if found is None:
-            found = chosen_forms(target.name, precision, self.processor or isa())
+            found = chosen_forms(target, precision, self.processor or isa())
         forms = {name: value for name, value in found.items() if name in target.forms}
         if scheme.weights != "int8":
             return dataclasses.replace(scheme, forms=forms)

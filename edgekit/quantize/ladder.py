@@ -13,6 +13,7 @@ from pathlib import Path
 
 from edgekit.contract import OpenArtifact
 from edgekit.core import Artifact, ImageSource, Quantizing, Rung, Scheme, Target
+from edgekit.core.forms import CORRECTION, SMALL_WEIGHTS, WEIGHTS
 from edgekit.data import open_source
 from edgekit.errors import DataError, EdgekitError, OutputError, UnavailableError
 from edgekit.foreign import explained
@@ -26,15 +27,6 @@ from edgekit.quantize.calibration import Calibration
 
 FLOAT_LAYERS = (2, 4, 8)
 """How many of the worst layers are kept in float, one rung after the other."""
-
-CORRECTION = "bias"
-"""The switch of targets whose values take longer to make a file, and no longer to run it."""
-
-WEIGHTS = "weights"
-"""The switch of targets that bounds weights, so that no sum of products overflows."""
-
-SMALL_WEIGHTS = "7bit"
-"""Its value for processors whose sums would overflow."""
 
 LATENCY_SECONDS = 2.0
 

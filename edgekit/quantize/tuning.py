@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +24,12 @@ from edgekit.core import (
     canonical_json,
     to_json,
 )
+from edgekit.core.forms import CORRECTION, WEIGHTS
 from edgekit.core.reading import parse_json, read_text
 from edgekit.errors import EdgekitError, OutputError, UnavailableError
 from edgekit.measure.comparing import compare
 from edgekit.measure.session import Effort
-from edgekit.quantize.ladder import CORRECTION, WEIGHTS, Built
+from edgekit.quantize.ladder import Built
 from edgekit.staging import replace_file
 
 SECONDS = 6.0
@@ -225,7 +225,6 @@ def _times_by_kind(target: Profilable, built: Built) -> dict[str, float]:
     inputs = [np.zeros(spec.shape, spec.dtype) for spec in built.artifact.inputs]
     totals: dict[str, float] = {}
     for operator in target.operators(built.path, inputs, threads=1, runs=20):
-        # ONNX Runtime: QLinearConv, QGemm and FusedConv are what Conv and Gemm became.
-        kind = re.sub("^(QLinear|Fused|Q(?=[A-Z]))", "", operator.kind)
+        kind = target.float_kind(operator.kind)
         totals[kind] = totals.get(kind, 0.0) + operator.ms
     return totals

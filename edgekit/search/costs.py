@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgekit.core import ModelSpec, Scheme, Target, canonical_json, to_json
+from edgekit.core import ModelSpec, Quantizing, Scheme, Target, canonical_json, to_json
 from edgekit.core.database import connect_database
+from edgekit.core.forms import INTEGER_STEM, NARROW_STEM, STEM
 from edgekit.errors import InputError, ModelError, OutputError, UnavailableError
 from edgekit.foreign import explained
 from edgekit.lowering import lower
@@ -30,12 +31,6 @@ from edgekit.search.parts import WHOLE, Part, is_narrow, macs_of, module_of, par
 
 if TYPE_CHECKING:
     from edgekit.core import Array
-
-FLOAT_ENDS = ("openvino",)
-"""Targets whose parts take and give floats inside networks of integers, too: what stands at the
-ends of its files of integers takes as long. In the others turning floats into integers and back
-took a tenth of all parts of MobileNetV1 in TFLite, and a third of one in ONNX
-(docs/benchmarks.md)."""
 
 RANGE_IMAGES = 16
 """Random inputs that the ranges of integers come from: times do not depend on them."""
@@ -214,14 +209,16 @@ def write_part(spec: ModelSpec, part: Part, target: Target, scheme: Scheme, path
         ModelError: the target's converter cannot take it.
     """
     module = module_of(spec, part.name)
-    if scheme.forms.get("stem") == "narrow" and part.name != WHOLE:
+    if scheme.forms.get(STEM) == NARROW_STEM and part.name != WHOLE:
         if part.begins and is_narrow(module):
             scheme = target.schemes["fp32"]  # which by itself it would not be
         elif not part.begins:
-            scheme = dataclasses.replace(scheme, forms={**scheme.forms, "stem": "int8"})
+            scheme = dataclasses.replace(scheme, forms={**scheme.forms, STEM: INTEGER_STEM})
     inside = scheme.calibration is not None and not (part.begins or part.ends)
-    if inside and target.name not in FLOAT_ENDS:
-        # A part whose last layer computes in floats has no such ends, in the network neither.
+    if inside and not (isinstance(target, Quantizing) and target.free_casts):
+        # Inside a network of integers a part takes and gives them; turning floats into integers
+        # and back took up to a third of all parts of MobileNetV1 (docs/benchmarks.md). A part whose
+        # last layer computes in floats has no such ends, in the network neither.
         with contextlib.suppress(ModelError):
             integers = dataclasses.replace(scheme, interface="int8")
             _write_module(module, spec, part, target, integers, path)
@@ -241,7 +238,7 @@ def _write_module(
         ranges = [np.ascontiguousarray(turned[i : i + 1]) for i in range(len(turned))]
     told = f"{part.name} of '{spec.name}' cannot be written for {target.name}: "
     with explained(told.__add__), captured():
-        lowered, _ = lower(module, example, target.name, scheme)
+        lowered, _ = lower(module, example, target, scheme)
         target.export(lowered, example, path, scheme, ranges)
 
 

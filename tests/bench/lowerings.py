@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from edgekit import registry
+from edgekit.core import Quantizing
 from edgekit.lowering import lower
 from edgekit.lowering.choices import chosen_forms, isa
 from edgekit.lowering.fold_batchnorm import LOWERING as FOLD_BATCHNORM
@@ -76,7 +77,8 @@ def network(name: str) -> nn.Module:
 def write(model: nn.Module, target: str, precision: str, path: Path, **forms: str) -> Subject:
     """A file, without contract and verification."""
     plug = registry.target(target)
-    forms = {**chosen_forms(target, precision, isa()), **forms}
+    assert isinstance(plug, Quantizing)
+    forms = {**chosen_forms(plug, precision, isa()), **forms}
     scheme = dataclasses.replace(plug.schemes[precision], forms=forms)
     images = torch.randn(16, 1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     turned = images if plug.layout == "NCHW" else images.permute(0, 1, 3, 4, 2).contiguous()
@@ -103,7 +105,7 @@ def scalars(folder: Path) -> None:
         for precision in PRECISIONS:
             scheme = registry.target(target).schemes[precision]
             given = FOLD_BATCHNORM.rewrite(model, image)
-            folded, _ = lower(model, image, target, scheme)
+            folded, _ = lower(model, image, registry.target(target), scheme)
             one = write(given, target, precision, folder / "given")
             show("mobilenetv2", target, precision, one,
                  write(folded, target, precision, folder / "folded"))  # fmt: skip

@@ -54,11 +54,12 @@ def network(name: str) -> tuple[Any, Any]:
 
     from edgekit.lowering import lower
     from edgekit.models.source import open_model
+    from edgekit.registry import target
     from edgekit.verification.reference import make_reference
 
     reference = make_reference(open_model(name, resolution=SIDE))
     image = torch.from_numpy(reference.images[:1])
-    lowered, _ = lower(reference.model.module, image, "tflite", FLOAT_SCHEMES["fp32"])
+    lowered, _ = lower(reference.model.module, image, target("tflite"), FLOAT_SCHEMES["fp32"])
     return lowered, image
 
 

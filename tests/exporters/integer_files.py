@@ -37,7 +37,7 @@ def scores_of(
     path = folder / f"net{target.suffix}"
     with torch.no_grad(), captured():
         exact = network(batch).numpy()
-        made = network if plain else lower(network, batch[:1], target.name, scheme)[0]
+        made = network if plain else lower(network, batch[:1], target, scheme)[0]
         target.export(made, batch[:1], path, scheme, inputs if scheme.calibration else None)
         runner = target.open(path, 1)
         found = np.concatenate([np.array(runner.run([one])[0]) for one in inputs])

@@ -52,7 +52,7 @@ def test_parts_of_other_widths_are_as_if_exported(name: str) -> None:
                 continue
             example = torch.randn(1, *part.shape)
             module = with_numbers(module_of(one, part.name))
-            lowered, _ = lower(module, example, "onnx", target.schemes["fp32"])
+            lowered, _ = lower(module, example, target, target.schemes["fp32"])
             before = counting.count
             found = graphs.of(lowered, example)
             if counting.count == before:

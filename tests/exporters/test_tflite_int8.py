@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from test_tflite_converter import kinds
 
+from edgekit import registry
 from edgekit.core import FLOAT_SCHEMES
 from edgekit.lowering import lower
 from edgekit.models.source import open_model
@@ -37,7 +38,9 @@ def test_networks_are_quantized_to_8_bits_and_run(name: str, forms: Forms, tmp_p
     torch = pytest.importorskip("torch")
     reference = make_reference(open_model(name, resolution=64))
     image = torch.from_numpy(reference.images[:1])
-    model, _ = lower(reference.model.module, image, "tflite", FLOAT_SCHEMES["fp32"])
+    model, _ = lower(
+        reference.model.module, image, registry.target("tflite"), FLOAT_SCHEMES["fp32"]
+    )
     path = tmp_path / "float.tflite"
     path.write_bytes(convert(model, image, forms))
     images = np.ascontiguousarray(reference.images.transpose(0, 2, 3, 1))

@@ -65,7 +65,8 @@ def test_every_rewrite_leaves_it_as_it_was(net: nn.Module, lowering: object) -> 
     before = untouched.everything(net)
     lowering.rewrite(net, torch.rand(1, 3, SIDE, SIDE))  # type: ignore[attr-defined]
     for name in registry.TARGETS:
-        lower(net, torch.rand(1, 3, SIDE, SIDE), name, registry.target(name).schemes["fp32"])
+        target = registry.target(name)
+        lower(net, torch.rand(1, 3, SIDE, SIDE), target, target.schemes["fp32"])
     assert untouched.everything(net) == before
 
 

@@ -11,6 +11,7 @@ from torch.optim.swa_utils import update_bn
 from unfoldable import UNFOLDABLE, ActivationInTheNorm, OwnConv, Scores
 from zoo_networks import KINDS, certain
 
+from edgekit import registry
 from edgekit.core import FLOAT_SCHEMES
 from edgekit.exporting import Exported, export
 from edgekit.lowering import lower
@@ -219,7 +220,7 @@ def test_it_is_applied_only_where_there_is_a_norm() -> None:
     with_norm = build("mobilenetv1@0.25", resolution=32).eval()
     without = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     scheme = FLOAT_SCHEMES["fp32"]
-    lowered, names = lower(with_norm, images(1), "onnx", scheme)
+    lowered, names = lower(with_norm, images(1), registry.target("onnx"), scheme)
     assert names == ("fold-batchnorm",)
     assert lowered is not with_norm
-    assert lower(without, images(1), "onnx", scheme) == (without, ())
+    assert lower(without, images(1), registry.target("onnx"), scheme) == (without, ())

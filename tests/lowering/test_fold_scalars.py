@@ -234,7 +234,7 @@ def whole() -> nn.Module:
 def test_files_compute_the_same_without_the_constants(target: str, tmp_path: Path) -> None:
     model, plug = whole(), registry.target(target)
     scheme = FLOAT_SCHEMES["fp32"]
-    found, names = lower(model, images(1), target, scheme)
+    found, names = lower(model, images(1), plug, scheme)
     assert names == ("fold-scalars", "fold-batchnorm")
     path = tmp_path / f"net{plug.suffix}"
     with captured():
@@ -270,7 +270,7 @@ def test_integers_are_rounded_no_worse_than_with_constants(target: str, tmp_path
     with torch.no_grad():
         expected = model(batch).numpy()
     found = {}
-    for name, network in (("given", model), ("folded", lower(model, batch[:1], target, scheme)[0])):
+    for name, network in (("given", model), ("folded", lower(model, batch[:1], plug, scheme)[0])):
         path = tmp_path / f"{name}{plug.suffix}"
         with captured():
             plug.export(network, batch[:1], path, scheme, ranges)

@@ -14,6 +14,7 @@ from edgekit.lowering.fold_batchnorm import LOWERING as FOLD_BATCHNORM
 from edgekit.lowering.order_channels import CHANNELS, GROUPS
 from edgekit.models import build, find_spec
 from edgekit.models.blocks import ChannelShuffle
+from edgekit.registry import target
 
 
 def images(count: int = 2, channels: int = 3) -> Tensor:
@@ -144,8 +145,8 @@ def test_networks_of_the_zoo_keep_their_scores(lowering: object, name: str) -> N
 def test_it_is_for_the_runtimes_that_have_no_converter_of_edgekit() -> None:
     model, scheme = nn.Conv2d(3, 8, 1), FLOAT_SCHEMES["fp32"]
     asked = {
-        target: [one.name for one in (CHANNELS, GROUPS) if one.applies(model, target, scheme)]
-        for target in ("onnx", "openvino", "tflite")
+        name: [one.name for one in (CHANNELS, GROUPS) if one.applies(model, target(name), scheme)]
+        for name in ("onnx", "openvino", "tflite")
     }
     assert asked == {"onnx": ["order-channels"], "openvino": ["order-groups"], "tflite": []}
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgekit.core import Preprocessing, TensorSpec
+from edgekit.core import PROCESSORS, Preprocessing, Quantizing, TensorSpec
 from edgekit.data import open_source
 from edgekit.data.stored import real_values, stored_values
 from edgekit.errors import ContractError, DataError, UsageError
 from edgekit.inference import default_split
-from edgekit.lowering.choices import CHOICES, checked_forms, chosen_forms, isa
+from edgekit.lowering.choices import checked_forms, chosen_forms, isa
 from edgekit.quantize import calibration
 from edgekit.quantize.calibration import calibration_images
 from edgekit.quantize.integers import Integers
-from edgekit.registry import target
+from edgekit.registry import TARGETS, target
 
 FACTS = Preprocessing(resize=16, crop=16)
 
@@ -78,10 +79,21 @@ def test_floats_pass_as_they_are() -> None:
     assert real_values(values, spec) is values
 
 
-@pytest.mark.parametrize("choice", CHOICES, ids=lambda c: "-".join((c.target, c.precision, *c.isa)))
-def test_the_table_names_forms_that_there_are_and_why(choice: object) -> None:
-    assert checked_forms(target(choice.target).forms, choice.forms)  # type: ignore[attr-defined]
-    assert len(choice.because) > 20  # type: ignore[attr-defined]
+def chosen(name: str, precision: str, processor: str) -> Mapping[str, str]:
+    found = target(name)
+    assert isinstance(found, Quantizing)
+    return chosen_forms(found, precision, processor)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_targets_choose_forms_that_they_have_and_say_why(name: str) -> None:
+    found = target(name)
+    assert isinstance(found, Quantizing)
+    for choice in found.choices:
+        assert choice.precision in found.schemes
+        assert set(choice.isa) <= set(PROCESSORS)
+        assert checked_forms(found.forms, choice.forms)
+        assert len(choice.because) > 20
 
 
 def test_the_processor_decides() -> None:
@@ -90,18 +102,18 @@ def test_the_processor_decides() -> None:
     assert isa("x86_64") in ("x86", "x86-vnni")
     assert isa("aarch64") == isa("arm64") == isa("armv7l") == "arm"
     assert isa("riscv64") == "riscv64"
-    assert chosen_forms("onnx", "int8", "x86")["activations"] == "uint8"
-    assert chosen_forms("onnx", "int8", "x86-vnni")["activations"] == "uint8"
-    assert chosen_forms("onnx", "int8", "arm")["activations"] == "int8"
-    assert chosen_forms("tflite", "fp32", "x86") == {}
+    assert chosen("onnx", "int8", "x86")["activations"] == "uint8"
+    assert chosen("onnx", "int8", "x86-vnni")["activations"] == "uint8"
+    assert chosen("onnx", "int8", "arm")["activations"] == "int8"
+    assert chosen("tflite", "fp32", "x86") == {}
 
 
 @pytest.mark.parametrize("precision", ["int8", "int8-mixed"])
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
 def test_weights_leave_room_where_sums_overflow(name: str, precision: str) -> None:
-    assert chosen_forms(name, precision, "x86")["weights"] == "7bit"
-    assert "weights" not in chosen_forms(name, precision, "x86-vnni")
-    assert "weights" not in chosen_forms(name, precision, "arm")
+    assert chosen(name, precision, "x86")["weights"] == "7bit"
+    assert "weights" not in chosen(name, precision, "x86-vnni")
+    assert "weights" not in chosen(name, precision, "arm")
 
 
 def test_files_can_be_for_other_processors() -> None:

@@ -19,7 +19,7 @@ from edgekit.quantize import tuning
 from edgekit.quantize.ladder import Built
 from edgekit.quantize.tuning import Journal, tune
 
-TARGET = registry.target("onnx")
+TARGET: Any = registry.target("onnx")
 SCHEME = TARGET.schemes["int8"]
 MACHINE = {"processor": "one"}
 
@@ -162,6 +162,9 @@ class Told:
 
     def __init__(self, times: Mapping[str, Mapping[str, float]]) -> None:
         self.times = times
+
+    def float_kind(self, kind: str) -> str:
+        return TARGET.float_kind(kind)
 
     def operators(self, path: Path, *_: object, **__: object) -> list[OperatorTime]:
         return [OperatorTime(kind, kind, ms) for kind, ms in self.times[path.name].items()]

@@ -96,7 +96,7 @@ def divergence_of(
     path = folder / f"net{target.suffix}"
     with captured():
         scheme = target.schemes[precision]
-        lowered, _ = lower(exported, image(), name, scheme)
+        lowered, _ = lower(exported, image(), target, scheme)
         target.export(lowered, image(), path, scheme)
         array = image().numpy()
         if target.layout == "NHWC":
