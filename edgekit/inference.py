@@ -19,6 +19,7 @@ from edgekit.data.finite import check_finite, namer
 from edgekit.data.scores import check_kind, class_names, kind_of, probabilities
 from edgekit.data.stored import real_values, stored_values
 from edgekit.errors import DataError, UsageError
+from edgekit.stated import NOTHING, Stated, as_stated, check_contract, unsaid
 
 if TYPE_CHECKING:
     from edgekit.core import Pixels
@@ -41,6 +42,7 @@ class Classifier(Protocol):
         trained: whether it has weights that were given.
         assumed: whether nobody said how images are prepared for it; `preprocessing` is then the
             usual one for photographs.
+        unsaid: which parts of that nobody said; see `edgekit.stated.unsaid`.
         batch: images that one call of `scores` takes best.
         notes: in which other way than it was built a network has to be run.
     """
@@ -53,6 +55,7 @@ class Classifier(Protocol):
     seen: tuple[str | None, ...]
     trained: bool
     assumed: bool
+    unsaid: tuple[str, ...]
     batch: int
 
     @property
@@ -70,6 +73,7 @@ class ArtifactClassifier:
 
     batch = 1
     assumed = False
+    unsaid: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __init__(self, opened: contract.OpenArtifact) -> None:
@@ -116,6 +120,7 @@ class ModelClassifier:
         self.notes = model.notes or ()
         self.words = model.words
         self.assumed = model.preprocessing is None
+        self.unsaid = unsaid(model, NOTHING)
         self.preprocessing = model.preprocessing or preprocess.default(model.resolution)
         self.classes = class_count(model.classes)
         self.labels = class_names(model.labels, model.classes)
@@ -150,6 +155,8 @@ def open_classifier(
     threads: int | None = None,
     embedded: bool = False,
     scores: str | None = None,
+    stated: Stated = NOTHING,
+    data: ImageSource | None = None,
 ) -> Classifier:
     """Opens an artifact or a network.
 
@@ -160,6 +167,9 @@ def open_classifier(
         embedded: trust the contract inside an artifact; see `edgekit.contract.load`.
         scores: what the outputs of a network are, of `edgekit.core.SCORES`; found from a few
             images of noise if ``None``. The contract says it of an artifact.
+        stated: how images are prepared and what classes are called, before what a network itself
+            says; nothing else than a contract.
+        data: images whose size says how they are prepared, where nobody does.
 
     Raises:
         InputError: what was named cannot be used.
@@ -177,7 +187,8 @@ def open_classifier(
                 f"--scores {scores}: the contract of {words} says that its outputs are "
                 f"{opened.contract.scores}; export it again with --scores {scores} to change that"
             )
-        return ArtifactClassifier(opened)
+        facts = check_contract(opened.contract, stated, words)
+        return ArtifactClassifier(replace(opened, contract=facts))
     if embedded:
         raise UsageError(f"'{words}' is no artifact: --embedded goes with artifacts only")
     import torch
@@ -187,10 +198,16 @@ def open_classifier(
     if threads is not None:
         torch.set_num_threads(threads)
     model = open_model(words, weights=weights, resolution=resolution)
+    missing = unsaid(model, stated)
+    model = as_stated(model, stated, data)
     if scores is not None:
         check_kind(scores, model.classes, words)
         model = replace(model, scores=scores)
-    return ModelClassifier(model)
+    classifier = ModelClassifier(model)
+    classifier.unsaid = missing
+    if classifier.assumed and data is not None:
+        classifier.preprocessing = preprocess.for_source(data, classifier.preprocessing.crop)
+    return classifier
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ LEVELS = (
     ("foreign",),
     ("isolation",),
     ("models", "data", "devices"),
-    ("contract",),
+    ("contract", "stated"),
     ("training", "lowering", "verification", "measure"),
     ("inference",),
     ("quantize",),

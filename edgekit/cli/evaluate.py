@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,10 @@ from edgekit.cli.options import (
     threads_option,
     weights_option,
 )
+from edgekit.cli.stating import stated_options, warn_assumed
+
+if TYPE_CHECKING:
+    from edgekit.stated import Stated
 
 
 @click.command("evaluate")
@@ -27,6 +32,7 @@ from edgekit.cli.options import (
 @threads_option
 @embedded_option
 @scores_option
+@stated_options
 @console.common_options
 def command(
     source: str,
@@ -38,6 +44,7 @@ def command(
     threads: int | None,
     embedded: bool,
     scores: str | None,
+    stated: Stated,
 ) -> None:
     """Measure top-1 and top-5 accuracy on labelled images.
 
@@ -58,6 +65,8 @@ def command(
             threads=threads,
             embedded=embedded,
             scores=scores,
+            stated=stated,
+            data=images,
         )
         result = evaluate(
             classifier,
@@ -69,6 +78,8 @@ def command(
         )
     console.warn_untrained(classifier)
     console.warn_notes(classifier.words, classifier.notes)
+    if classifier.trained:
+        warn_assumed(classifier.words, classifier.preprocessing, classifier.unsaid)
     skipped = tuple(getattr(images, "skipped", ()))
     console.warn_skipped(skipped)
     top5 = "" if result.top5 is None else f", top-5 {console.percent(result.top5)}"

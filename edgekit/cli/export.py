@@ -17,11 +17,13 @@ from edgekit.cli.options import (
     scores_option,
     weights_option,
 )
+from edgekit.cli.stating import stated_options, warn_assumed
 from edgekit.errors import EdgekitError, UsageError
 
 if TYPE_CHECKING:
     from edgekit.exporting import Exported, Failed, Rejected, Result
     from edgekit.models.source import Model
+    from edgekit.stated import Stated
 
 
 @click.command("export")
@@ -100,6 +102,7 @@ if TYPE_CHECKING:
     "--out", "-o", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Folder."
 )
 @overwrite_option
+@stated_options
 @console.common_options
 def command(
     model: str,
@@ -120,6 +123,7 @@ def command(
     max_drop: float | None,
     qat_epochs: int,
     scores: str | None,
+    stated: Stated,
     out: Path,
     overwrite: bool,
 ) -> None:
@@ -136,10 +140,11 @@ def command(
     failure: EdgekitError | None = None
     results: list[Result] = []
     with console.status(f"loading {model}") as notify:
-        from edgekit.exporting import export
+        from edgekit.exporting import Failed, export
         from edgekit.models.purity import as_function
         from edgekit.models.source import open_model
         from edgekit.quantize.integers import Integers
+        from edgekit.stated import unsaid
 
         integers = Integers(
             calibration,
@@ -166,6 +171,7 @@ def command(
                 skip_corrupt=skip_corrupt,
                 integers=integers,
                 scores=scores,
+                stated=stated,
                 overwrite=overwrite,
                 notify=notify,
             )
@@ -174,8 +180,13 @@ def command(
             if not results:
                 raise
     show(results)
+    missing = unsaid(opened, stated)
+    there = [result.artifact for result in results if not isinstance(result, Failed)]
+    if there and (opened.trained or not opened.of_zoo):  # there are no images for random weights
+        warn_assumed(opened.words, there[0].preprocessing, missing)
     if console.wants_json():
-        console.emit_json("edgekit.export/1", _document(results, failure))
+        document = {**_document(results, failure), "assumed": list(missing)}
+        console.emit_json("edgekit.export/1", document)
     if failure is not None:
         raise failure
 

@@ -16,10 +16,12 @@ from edgekit.cli.options import (
     threads_option,
     weights_option,
 )
+from edgekit.cli.stating import stated_options, warn_assumed
 from edgekit.errors import EdgekitError
 
 if TYPE_CHECKING:
     from edgekit.inference import Prediction
+    from edgekit.stated import Stated
 
 
 @click.command("predict")
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 @threads_option
 @embedded_option
 @scores_option
+@stated_options
 @console.common_options
 def command(
     source: str,
@@ -41,6 +44,7 @@ def command(
     threads: int | None,
     embedded: bool,
     scores: str | None,
+    stated: Stated,
 ) -> None:
     """Classify image files; the preprocessing comes from the contract."""
     from edgekit.core import to_json
@@ -54,9 +58,12 @@ def command(
             threads=threads,
             embedded=embedded,
             scores=scores,
+            stated=stated,
         )
     console.warn_untrained(classifier)
     console.warn_notes(classifier.words, classifier.notes)
+    if classifier.trained:
+        warn_assumed(classifier.words, classifier.preprocessing, classifier.unsaid)
     predictions: list[Prediction] = []
     failure: EdgekitError | None = None
     try:

@@ -10,10 +10,12 @@ import click
 from edgekit import registry
 from edgekit.cli import console
 from edgekit.cli.options import Number, resolution_option, scores_option, weights_option
+from edgekit.cli.stating import stated_options
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
     from edgekit.search.records import SearchResult, Step
+    from edgekit.stated import Stated
 
 
 @click.command("search")
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 @resolution_option
 @click.option("--data", metavar="SRC", help="Labelled images. [default: those of its training]")
 @scores_option
+@stated_options
 @click.option(
     "--method",
     type=click.Choice(["netadapt", "uniform", "random", "compound"]),
@@ -122,6 +125,7 @@ def command(
     device: str,
     threads: int | None,
     scores: str | None,
+    stated: Stated,
     out: Path,
     resume: bool,
     baselines: str | None,
@@ -158,9 +162,11 @@ def command(
     with console.status(f"loading {model}") as notify:
         from edgekit.models.source import open_model
         from edgekit.search.searching import search
+        from edgekit.stated import as_stated
 
+        opened = open_model(model, weights=weights, resolution=resolution)
         result = search(
-            open_model(model, weights=weights, resolution=resolution),
+            as_stated(opened, stated, data or opened.data),
             limits,
             target,
             precision,

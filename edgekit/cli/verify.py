@@ -9,9 +9,11 @@ import click
 
 from edgekit.cli import console
 from edgekit.cli.options import embedded_option, weights_option
+from edgekit.cli.stating import stated_options
 from edgekit.errors import GateError
 
 if TYPE_CHECKING:
+    from edgekit.stated import Stated
     from edgekit.verification.artifact import Verification
 
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 )
 @weights_option
 @embedded_option
+@stated_options
 @console.common_options
 def command(
     artifact: str,
@@ -34,6 +37,7 @@ def command(
     per_layer: bool,
     weights: Path | None,
     embedded: bool,
+    stated: Stated,
 ) -> None:
     """Run ARTIFACT and MODEL on the same images and compare their outputs.
 
@@ -50,6 +54,7 @@ def command(
             embedded=embedded,
             skip_corrupt=skip_corrupt,
             per_layer=per_layer,
+            stated=stated,
         )
     _warn(artifact, against, result)
     _show(artifact, against, result)

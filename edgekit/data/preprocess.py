@@ -7,7 +7,9 @@ halves: `resize_and_crop` (integers, can be cached) and `normalize`. NumPy and P
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -251,59 +253,82 @@ def normalize(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArra
     return found
 
 
+class Impossible(NamedTuple):
+    """A field that cannot be carried out."""
+
+    field: str
+    value: object
+    expected: str
+
+
 def check(preprocessing: Preprocessing) -> None:
     """Checks that a preprocessing can be carried out.
 
     Raises:
         ContractError: a value is impossible; the message names its field.
     """
+    wrong = impossible(preprocessing)
+    if wrong is not None:
+        raise ContractError(
+            f"preprocessing field '{wrong.field}' is {wrong.value!r}: expected {wrong.expected}; "
+            "correct the contract or export again"
+        )
+
+
+def impossible(preprocessing: Preprocessing) -> Impossible | None:
+    """The first field that cannot be carried out; ``None`` where all can."""
     p = preprocessing
-    _require(p.fit in FITS, "fit", p.fit, " or ".join(FITS))
-    _check_sizes(p)
-    _require(0 <= p.pad <= 255, "pad", p.pad, "0 to 255")
-    orders = " or ".join(CHANNEL_ORDERS)
-    _require(p.channel_order in CHANNEL_ORDERS, "channel_order", p.channel_order, orders)
-    _require(p.exif in ORIENTATIONS, "exif", p.exif, " or ".join(ORIENTATIONS))
+    for possible, field, expected in (*_words(p), *_sizes(p)):
+        if not possible:
+            return Impossible(field, getattr(p, field), expected)
+    for possible, field, expected in _values(p):
+        if not possible:
+            return Impossible(field, getattr(p, field), expected)
+    return None
+
+
+Rule = tuple[bool, str, str]
+"""Whether it holds, the field that it is about, and what is expected."""
+
+
+def _words(p: Preprocessing) -> Iterator[Rule]:
     alphas = ("keep",) if p.channels == 4 else tuple(a for a in ALPHAS if a != "keep")
-    _require(p.alpha in alphas, "alpha", p.alpha, f"{' or '.join(alphas)} with {p.channel_order}")
-    _require(p.layout in LAYOUTS, "layout", p.layout, " or ".join(LAYOUTS))
-    _require(p.interpolation in _FILTERS, "interpolation", p.interpolation, " or ".join(_FILTERS))
-    _check_values(p)
+    for field, known in (
+        ("fit", FITS),
+        ("channel_order", CHANNEL_ORDERS),
+        ("exif", ORIENTATIONS),
+        ("layout", LAYOUTS),
+        ("interpolation", tuple(_FILTERS)),
+    ):
+        yield getattr(p, field) in known, field, " or ".join(known)
+    yield p.alpha in alphas, "alpha", f"{' or '.join(alphas)} with {p.channel_order}"
 
 
-def _check_sizes(p: Preprocessing) -> None:
+def _sizes(p: Preprocessing) -> Iterator[Rule]:
     tall, wide = p.size
-    inside = all(0 < side <= MAX_SIDE for side in p.size)
-    _require(inside, "crop", p.crop, f"1 to {MAX_SIDE} px")
+    yield all(0 < side <= MAX_SIDE for side in p.size), "crop", f"1 to {MAX_SIDE} px"
     if p.fit == "letterbox":
-        _require(p.resize is None, "resize", p.resize, "null for the fit letterbox")
-    if p.resize is None:
-        return
-    resize = pair(p.resize)
-    _require(
-        tall <= resize[0] <= MAX_SIDE and wide <= resize[1] <= MAX_SIDE,
-        "resize",
-        p.resize,
-        f"null or from the crop ({tall if tall == wide else f'{tall} x {wide}'} px) to {MAX_SIDE} "
-        f"px",
-    )
+        yield p.resize is None, "resize", "null for the fit letterbox"
+    elif p.resize is not None:
+        new_tall, new_wide = pair(p.resize)
+        crop = tall if tall == wide else f"{tall} x {wide}"
+        inside = tall <= new_tall <= MAX_SIDE and wide <= new_wide <= MAX_SIDE
+        yield inside, "resize", f"null or from the crop ({crop} px) to {MAX_SIDE} px"
+    yield 0 <= p.pad <= 255, "pad", "0 to 255"
 
 
-def _check_values(p: Preprocessing) -> None:
+def _values(p: Preprocessing) -> Iterator[Rule]:
     """In the steps of `normalize`, each of which must stay within float32."""
-    _require(
-        _is_float32(p.scale) and np.float32(p.scale) != 0, "scale", p.scale, "finite and not 0"
-    )
+    yield _is_float32(p.scale) and np.float32(p.scale) != 0, "scale", "finite and not 0"
     numbers = _COUNTS[p.channels]
-    right = len(p.mean) == p.channels and all(map(_is_float32, p.mean))
-    _require(right, "mean", p.mean, numbers)
-    right = len(p.std) == p.channels and all(_is_float32(s) and np.float32(s) > 0 for s in p.std)
-    _require(right, "std", p.std, f"{numbers} above 0")
-    _require(_is_float32(255 * p.scale), "scale", p.scale, "a number that leaves pixels finite")
+    yield len(p.mean) == p.channels and all(map(_is_float32, p.mean)), "mean", numbers
+    positive = all(_is_float32(s) and np.float32(s) > 0 for s in p.std)
+    yield len(p.std) == p.channels and positive, "std", f"{numbers} above 0"
+    yield _is_float32(255 * p.scale), "scale", "a number that leaves pixels finite"
     shifted = [(v * p.scale - m, s) for v in (0, 255) for m, s in zip(p.mean, p.std, strict=True)]
     finite = "numbers that leave pixels finite"
-    _require(all(_is_float32(x) for x, _ in shifted), "mean", p.mean, finite)
-    _require(all(_is_float32(x / s) for x, s in shifted), "std", p.std, finite)
+    yield all(_is_float32(x) for x, _ in shifted), "mean", finite
+    yield all(_is_float32(x / s) for x, s in shifted), "std", finite
 
 
 def default(size: Side) -> Preprocessing:
@@ -363,11 +388,3 @@ def _checked(size: Side) -> tuple[int, int]:
 def _is_float32(value: float) -> bool:
     """Whether a number is finite, also once it is stored as float32."""
     return math.isfinite(value) and abs(value) <= float(np.finfo(np.float32).max)
-
-
-def _require(condition: bool, field: str, value: object, expected: str) -> None:
-    if not condition:
-        raise ContractError(
-            f"preprocessing field '{field}' is {value!r}: expected {expected}; "
-            "correct the contract or export again"
-        )

@@ -32,6 +32,7 @@ from edgekit.staging import (
     staging,
     without_staging,
 )
+from edgekit.stated import NOTHING, Stated, as_stated
 from edgekit.verification.reference import make_reference
 
 __all__ = ["Exported", "Failed", "Rejected", "Result", "export"]
@@ -50,6 +51,7 @@ def export(
     skip_corrupt: bool = False,
     integers: Integers | None = None,
     scores: str | None = None,
+    stated: Stated = NOTHING,
     overwrite: bool = False,
     notify: Notify = lambda stage: None,
 ) -> list[Exported]:
@@ -70,6 +72,8 @@ def export(
         integers: how precisions of integers are made.
         scores: what the outputs are, of `edgekit.core.SCORES`; found from the reference's if
             ``None``.
+        stated: how its images are prepared and what its classes are called, before what the
+            network itself says.
         overwrite: replace files of the same name.
         notify: told what is being done.
 
@@ -94,6 +98,9 @@ def export(
     if scores is not None:
         check_kind(scores, model.classes, model.words)
         model = dataclasses.replace(model, scores=scores)
+    wanted = any(t.schemes[p].calibration is not None for t in chosen for p in names)
+    seen = data or (integers.data if wanted and model.data is None else None)
+    model = as_stated(model, stated, seen)
     folder = Path(out)
     try:
         jobs = [
@@ -107,9 +114,7 @@ def export(
             refuse_existing([*target.written(path), contract_path(path)], overwrite)
             refuse_existing(rejected_files(target.written(path)), overwrite=True)
         notify("computing the reference")
-        wanted = any(t.schemes[p].calibration is not None for t, p, _ in jobs)
         bounded = any(t.schemes[p].weights == "int8" for t, p, _ in jobs)
-        seen = data or (integers.data if wanted and model.data is None else None)
         reference = make_reference(model, seen, skip_corrupt=skip_corrupt)
         integers.check_layers(reference.model)
         _check_disks(model, folder)

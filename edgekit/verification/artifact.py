@@ -25,6 +25,7 @@ from edgekit.isolation import open_isolated
 from edgekit.models.source import open_model
 from edgekit.native_output import captured
 from edgekit.registry import needed_packages, target
+from edgekit.stated import NOTHING, Stated, check_contract
 from edgekit.verification.agreement import (
     TOLERANCES,
     check_reference,
@@ -163,6 +164,7 @@ def verify(
     embedded: bool = False,
     skip_corrupt: bool = False,
     per_layer: bool = False,
+    stated: Stated = NOTHING,
 ) -> Verification:
     """Compares an artifact with the network it was exported from.
 
@@ -174,14 +176,16 @@ def verify(
         embedded: trust the contract inside the file; see `edgekit.contract.load`.
         skip_corrupt: leave out images that cannot be decoded, instead of failing.
         per_layer: look at each layer, too.
+        stated: what the contract is to say of images and classes.
 
     Raises:
         ContractError: artifact and contract do not belong together.
+        UsageError: the contract says something else than ``stated``.
         InputError: artifact, network or data cannot be used.
         ModelError: the network has another number of classes.
     """
     path = Path(artifact)
-    facts = load(path, embedded=embedded)
+    facts = check_contract(load(path, embedded=embedded), stated, str(path))
     model = open_model(
         against,
         weights=weights,
