@@ -194,6 +194,14 @@ LOWERINGS = Table(
         "bake-weights": Entry(
             "edgekit.lowering.bake_weights:LOWERING", "weights that are computed from others, once"
         ),
+        "split-norms": Entry(
+            "edgekit.lowering.split_norms:LOWERING",
+            "batch norms with an activation inside, taken apart",
+        ),
+        "merge-branches": Entry(
+            "edgekit.lowering.merge_branches:LOWERING",
+            "parallel convolutions that are added, as one",
+        ),
         # Before batch norms, so that one behind a factor has the layer in front of it.
         "fold-scalars": Entry(
             "edgekit.lowering.fold_scalars:LOWERING",

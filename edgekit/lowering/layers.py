@@ -29,7 +29,7 @@ def is_norm(module: nn.Module) -> bool:
         and type(module).forward is _BatchNorm.forward
         and module.running_mean is not None
         and not module.training
-        and _is_unchanged(module)
+        and is_unchanged(module)
     )
 
 
@@ -40,10 +40,10 @@ def is_layer(module: nn.Module) -> bool:
         return False
     computed = getattr(kind, "_conv_forward", None)
     own = (getattr(known, "_conv_forward", None) for known in FOLDABLE)
-    return any(computed is function for function in own) and _is_unchanged(module)
+    return any(computed is function for function in own) and is_unchanged(module)
 
 
-def _is_unchanged(module: nn.Module) -> bool:
+def is_unchanged(module: nn.Module) -> bool:
     """Whether nothing but its class says what a layer does: no hook, no other weight."""
     hooks = (module._forward_hooks, module._forward_pre_hooks)
     return (
