@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from edgekit.cli import console
-from edgekit.core.preprocessing import CHANNEL_ORDERS, FITS
+from edgekit.core.preprocessing import CHANNEL_ORDERS, FITS, INTERPOLATIONS
 
 if TYPE_CHECKING:
     from edgekit.core import Preprocessing
@@ -60,7 +60,7 @@ _OPTIONS = (
                  help="Shorter side before the middle is cut out, or least height and width."),
     click.option("--fit", type=click.Choice(FITS), help="How images come to the network's size."),
     click.option("--pad", type=int, metavar="0-255", help="Value around a letterboxed image."),
-    click.option("--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic", "area"])),
+    click.option("--interpolation", type=click.Choice(INTERPOLATIONS)),
     click.option("--channel-order", type=click.Choice(CHANNEL_ORDERS), help="L is grey."),
     click.option("--labels", type=click.Path(path_type=Path), metavar="FILE",
                  help="Class names by output: one on each line, or a JSON list."),

@@ -13,6 +13,7 @@ CHANNEL_ORDERS = ("RGB", "BGR", "L", "RGBA", "BGRA")
 ALPHAS = ("black", "white", "drop", "keep")
 ORIENTATIONS = ("upright", "ignore")
 LAYOUTS = ("NCHW", "NHWC")
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from edgekit.core import Preprocessing, reason
+from edgekit.core.preprocessing import INTERPOLATIONS
 from edgekit.errors import ModelError, UnavailableError, UnknownNameError
 from edgekit.registry import needed_packages
 
@@ -18,7 +19,7 @@ class LibraryModel:
     """A network with fresh weights.
 
     Attributes:
-        preprocessing: what the library's weights for it were trained with; ``None`` when
+        preprocessing: what the library's default weights for it were trained with; ``None`` when
             unknown.
     """
 
@@ -46,15 +47,29 @@ def _timm(name: str, options: dict[str, Any]) -> LibraryModel:
         raise UnknownNameError("timm model", name, timm.list_models(), "see timm.list_models()")
     module = _built(f"timm:{name}", lambda: timm.create_model(name, pretrained=False, **options))
     facts = timm.data.resolve_data_config({}, model=module)
-    side = int(facts["input_size"][-1])
-    preprocessing = Preprocessing(
-        resize=max(side, int(side / facts["crop_pct"])),
-        crop=side,
-        mean=tuple(map(float, facts["mean"])),
-        std=tuple(map(float, facts["std"])),
-        interpolation=facts["interpolation"],
+    return LibraryModel(module, int(facts["input_size"][-1]), of_timm(facts))
+
+
+def of_timm(facts: Mapping[str, Any]) -> Preprocessing | None:
+    """What timm says of a network's images; ``None`` for what edgekit cannot repeat."""
+    height, width = map(int, facts["input_size"][-2:])
+    mean, std = (tuple(map(float, facts[name])) for name in ("mean", "std"))
+    share, mode = float(facts["crop_pct"]), facts.get("crop_mode") or "center"
+    larger = (max(height, int(height / share)), max(width, int(width / share)))
+    pad = round(255 * mean[0])  # timm's border has the colour that becomes 0
+    ways: dict[str, dict[str, Any]] = {
+        "center": {"resize": larger},
+        "squash": {"resize": larger, "fit": "stretch"},
+        "border": {"resize": None, "fit": "letterbox", "pad": pad},
+    }
+    way = ways.get(mode)
+    if mode == "border" and (share != 1 or len(set(mean)) > 1):
+        way = None
+    if way is None or facts["interpolation"] not in INTERPOLATIONS:
+        return None
+    return Preprocessing(
+        crop=(height, width), mean=mean, std=std, interpolation=facts["interpolation"], **way
     )
-    return LibraryModel(module, side, preprocessing)
 
 
 def _torchvision(name: str, options: dict[str, Any]) -> LibraryModel:
@@ -67,15 +82,20 @@ def _torchvision(name: str, options: dict[str, Any]) -> LibraryModel:
     if not len(weights):
         return LibraryModel(module, 224, None)
     facts = weights.DEFAULT.transforms()
-    side = int(facts.crop_size[0])
-    preprocessing = Preprocessing(
+    return LibraryModel(module, int(facts.crop_size[0]), of_torchvision(facts))
+
+
+def of_torchvision(facts: Any) -> Preprocessing | None:
+    """What a transform of torchvision does with images; ``None`` as of `of_timm`."""
+    if facts.interpolation.value not in INTERPOLATIONS:
+        return None
+    return Preprocessing(
         resize=int(facts.resize_size[0]),
-        crop=side,
-        mean=tuple(facts.mean),
-        std=tuple(facts.std),
+        crop=int(facts.crop_size[0]),
+        mean=tuple(map(float, facts.mean)),
+        std=tuple(map(float, facts.std)),
         interpolation=facts.interpolation.value,
     )
-    return LibraryModel(module, side, preprocessing)
 
 
 LIBRARIES: dict[str, Callable[[str, dict[str, Any]], LibraryModel]] = {
