@@ -6,7 +6,7 @@ when a name is looked up, and what they name is imported when it is asked for.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -169,13 +169,15 @@ class Table(Mapping[str, E], Generic[E]):
     def _checked(self, name: str, entry: E) -> Any:
         """What a line of another package names."""
         told, remedy = f"{self.kind} '{name}' of {entry.package}", "update or uninstall the package"
-        own = entry.where.partition(":")[0].partition(".")[0]
+        own = _top(entry.where.partition(":")[0])
         try:
-            if importlib.util.find_spec(own) is None:
-                raise ImportError(f"there is no module {own}")
             loaded = load(entry, told)
             flaw = self._flaw(name, entry, loaded)
-        except (*PASSING, EdgekitError):
+        except (*PASSING, EdgekitError) as error:
+            missing = error.__cause__
+            if isinstance(missing, ModuleNotFoundError) and _top(str(missing.name)) == own:
+                # Installing what is called like that would be of no use, or worse.
+                raise UnavailableError(f"{told} cannot be loaded: {missing}; {remedy}") from missing
             raise
         except BaseException as error:
             raise UnavailableError(f"{told} cannot be loaded: {reason(error)}; {remedy}") from error
@@ -197,6 +199,11 @@ class Table(Mapping[str, E], Generic[E]):
                 except UnavailableError as error:
                     flaws[name] = str(error)
         return found, flaws
+
+
+def _top(module: str) -> str:
+    """The package that a module lies in."""
+    return module.partition(".")[0]
 
 
 GROUP = "edgekit."

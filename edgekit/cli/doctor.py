@@ -205,4 +205,4 @@ def _target(name: str) -> Check:
         verb = "install" if missing else "install --force-reinstall"
         fix = f"pip {verb} {' '.join(p for p in target.packages if p != 'torch')}"
         return Check(title, False, reason(error), needed=not package, fix=fix)
-    return Check(title, True, ", ".join(filter(None, (package, versions))), needed=not package)
+    return Check(title, True, versions, needed=not package)
