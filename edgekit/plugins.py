@@ -12,13 +12,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata
 from typing import Any, Generic, TypeVar
 
 from edgekit.core import reason
 from edgekit.core.reasons import PASSING
-from edgekit.errors import EdgekitError, UnavailableError, UnknownNameError
+from edgekit.errors import UnavailableError, UnknownNameError
 
 # Where the name to install is not the name to import.
 _DISTRIBUTIONS = {
@@ -124,6 +124,22 @@ class Table(Mapping[str, E], Generic[E]):
         Raises:
             UnavailableError: several have it.
         """
+        line = self._line(name)
+        return None if line is None else line[0]
+
+    def find(self, name: str) -> tuple[str, E]:
+        """The line of that name, with the name that the table has for it.
+
+        Raises:
+            UnknownNameError: there is none; the message has the hint.
+            UnavailableError: there are several.
+        """
+        line = self._line(name)
+        if line is None:
+            raise UnknownNameError(self.kind, name, self, self.hint)
+        return line
+
+    def _line(self, name: str) -> tuple[str, E] | None:
         wanted = normalize(name)
         meant = [
             (key, entry)
@@ -137,19 +153,7 @@ class Table(Mapping[str, E], Generic[E]):
                 f"{self.kind} '{name}' comes from {' and from '.join(places)}: uninstall "
                 f"{' or '.join(packages)}"
             )
-        return meant[0][0] if meant else None
-
-    def find(self, name: str) -> E:
-        """The line of that name.
-
-        Raises:
-            UnknownNameError: there is none; the message has the hint.
-            UnavailableError: there are several.
-        """
-        key = self.key(name)
-        if key is None:
-            raise UnknownNameError(self.kind, name, self, self.hint)
-        return self[key]
+        return meant[0] if meant else None
 
     def load(self, name: str) -> Any:
         """Imports what the line of that name names.
@@ -159,11 +163,11 @@ class Table(Mapping[str, E], Generic[E]):
             UnavailableError: there are several; a package that it needs is not installed; it is
                 another package's, and cannot be imported or is not what the table holds.
         """
-        entry = self.find(name)
+        key, entry = self.find(name)
         if not entry.package:
             return load(entry)
         if entry not in self._loaded:
-            self._loaded[entry] = self._checked(str(self.key(name)), entry)
+            self._loaded[entry] = self._checked(key, entry)
         return self._loaded[entry]
 
     def _checked(self, name: str, entry: E) -> Any:
@@ -173,14 +177,15 @@ class Table(Mapping[str, E], Generic[E]):
         try:
             loaded = load(entry, told)
             flaw = self._flaw(name, entry, loaded)
-        except (*PASSING, EdgekitError) as error:
-            missing = error.__cause__
-            if isinstance(missing, ModuleNotFoundError) and _top(str(missing.name)) == own:
-                # Installing what is called like that would be of no use, or worse.
-                raise UnavailableError(f"{told} cannot be loaded: {missing}; {remedy}") from missing
+        except PASSING:
             raise
         except BaseException as error:
-            raise UnavailableError(f"{told} cannot be loaded: {reason(error)}; {remedy}") from error
+            missing, why = error.__cause__, reason(error)
+            if isinstance(error, UnavailableError) and isinstance(missing, ModuleNotFoundError):
+                if _top(str(missing.name)) != own:
+                    raise
+                why = str(missing)  # to install what is called like that would be of no use
+            raise UnavailableError(f"{told} cannot be loaded: {why}; {remedy}") from error
         if flaw is not None:
             raise UnavailableError(f"{told} cannot be used: {flaw}; {remedy}")
         return loaded
@@ -248,6 +253,7 @@ def to_install(name: str) -> str:
     return _DISTRIBUTIONS.get(name.replace("-", "_"), name)
 
 
+@lru_cache(4096)  # a search looks its family up for thousands of networks
 def normalize(name: str) -> str:
     """The form in which names are compared."""
     return re.sub(r"[-_.]", "", name.lower())

@@ -422,7 +422,7 @@ def meter(words: str) -> MeterKind:
         UsageError: it takes no argument, or none is behind the colon.
     """
     name, colon, argument = words.partition(":")
-    entry = METERS.find(name)
+    _, entry = METERS.find(name)
     known = entry.argument if isinstance(entry, MeterEntry) else None
     if entry.package and hasattr(METERS.load(name), "of"):
         known = "ARGUMENT"

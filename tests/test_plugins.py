@@ -124,6 +124,8 @@ BROKEN = {
     "OTHER = 1": "cannot be loaded: AttributeError: module 'broken_plug_in' has no attribute "
     "'TARGET'",
     "raise SystemExit": "cannot be loaded: SystemExit",
+    "from edgekit.errors import InputError; raise InputError('no board is there')": "cannot be "
+    "loaded: no board is there",
     "TARGET = 1": "cannot be used: as a Target it lacks name, suffix, layout",
     "from exporters.onnx import OnnxTarget as T; TARGET = T()": "cannot be used: it calls itself "
     "'onnx'",
