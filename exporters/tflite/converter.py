@@ -14,13 +14,14 @@ from exporters.tflite import (
     gathering,
     normalisations,
     pools,
+    recurrent,
     resizing,
     shapes,
 )
 from exporters.tflite.channels import Channels, whole
 from exporters.tflite.graph import Graph, write
 from exporters.tflite.layout import NHWC, Value, plain
-from exporters.tflite.lowering import Forms, Lowering, lower
+from exporters.tflite.lowering import OPERATORS, Forms, Lowering, lower
 from exporters.tflite.tracing import Program, UntraceableError, export, trace
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ SIGNATURE = "serving_default"  # the name that the runtimes look for first
 _LARGEST_BYTES = 2**31 - 2**20
 
 # What fills the table of operators.
-TABLES = (convolutions, elementwise, gathering, normalisations, pools, resizing, shapes)
+TABLES = (convolutions, elementwise, gathering, normalisations, pools, recurrent, resizing, shapes)
 
 
 def convert(
@@ -59,24 +60,26 @@ def convert(
             f"the weights take {weights / 2**30:.1f} GiB: a TensorFlow Lite file holds at most "
             "2 GiB; store them in 16 bits, or choose another target"
         )
-    programs = _programs(model, example)
-    try:
-        return assemble(next(programs), example.shape, forms or Forms(), half=half)
-    except ModelError:
-        other = next(programs, None)
-        if other is None:
-            raise
-    return assemble(other, example.shape, forms or Forms(), half=half)
+    refused = []
+    for program in _programs(model, example):
+        try:
+            return assemble(program, example.shape, forms or Forms(), half=half)
+        except ModelError as error:
+            refused.append(error)
+    raise refused[0 if len(refused) == 1 else -2]  # what the network's own operator is called
 
 
 def _programs(model: nn.Module, example: Tensor) -> Iterator[Program]:
     """What the network computes, as told the quicker way, where that can, and the surer one.
 
-    Each is told by a copy: code may keep what it computed while it was told.
+    At last with operators that PyTorch itself makes of others, where the table lacks those. Each is
+    told by a copy: code may keep what it computed while it was told.
     """
     with contextlib.suppress(UntraceableError):
         yield trace(copy.deepcopy(model), example)
     yield export(copy.deepcopy(model), example)
+    with contextlib.suppress(ModelError):
+        yield export(copy.deepcopy(model), example, kept=OPERATORS)
 
 
 def assemble(

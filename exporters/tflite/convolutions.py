@@ -393,6 +393,8 @@ def _masked(low: Lowering, fits: Value, mask: Operand) -> Value:
     if mask.dtype != bool:
         known = low.constant(mask.astype(np.float32))
         return low.compute("ADD", [fits.tensor, known], fits.shape, order)
+    if not mask.any(-1).all():
+        raise low.refuse("an attention with attn_mask that leaves out all keys of a query")
     with low.in_float_only():  # so low a number leaves no digits for the others
         known = low.constant(np.where(mask, 0, LOWEST / 2).astype(np.float32))
         return low.compute("ADD", [fits.tensor, known], fits.shape, order)

@@ -54,6 +54,9 @@ STEMS: Mapping[str, int] = {"narrow": NARROW, "narrow16": NARROW // 2, "narrow8"
 would be in float as a whole by the first."""
 
 
+MOST_TURNED = 6
+"""Dimensions that runtimes can bring into another order at once."""
+
 FLOAT = "#float"
 """Behind the path in names of tensors that 8 bits do not hold; see `Lowering.in_float_only`."""
 
@@ -154,12 +157,26 @@ class Lowering:
         if key not in self.made:
             tensor = value.tensor
             if not value.layout.lies(wanted):
-                sizes, turned, after = moved(value.layout, wanted)
-                tensor = self.reshape(tensor, sizes)
-                axes = self.constant(np.array(turned, np.int32))
-                tensor = self.emit("TRANSPOSE", [tensor, axes], after)
+                tensor = self._moved(tensor, *moved(value.layout, wanted))
             self.made[key] = self.reshape(tensor, shape)
         return self.made[key]
+
+    def _moved(
+        self, tensor: int, sizes: Sequence[int], turned: Sequence[int], after: Sequence[int]
+    ) -> int:
+        """A tensor with its dimensions in another order; see `exporters.tflite.layout.moved`."""
+        if len(sizes) <= MOST_TURNED:
+            tensor = self.reshape(tensor, sizes)
+            axes = self.constant(np.array(turned, np.int32))
+            return self.emit("TRANSPOSE", [tensor, axes], after)
+        # Rows one by one: what lies innermost before and behind stays together.
+        row = sizes[-1] if turned[-1] == len(sizes) - 1 else 1
+        rows = np.arange(int(np.prod(sizes)) // row, dtype=np.int32)
+        pieces = [*sizes[:-1], sizes[-1] // row]
+        places = rows.reshape(pieces).transpose(turned).reshape(-1)
+        shape = (len(rows), row)
+        inputs = [self.reshape(tensor, shape), self.constant(places)]
+        return self.emit("GATHER", inputs, shape, axis=0)
 
     def reshape(self, tensor: int, shape: Sequence[int]) -> int:
         """A tensor with other sizes, or itself."""

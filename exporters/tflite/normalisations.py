@@ -12,7 +12,7 @@ from exporters.tflite.lowering import Lowering, Operand, canonical, operator
 from exporters.tflite.pools import mean, sum_
 
 
-@operator("softmax.int", "_softmax.default")
+@operator("softmax.int", "_softmax.default", "_safe_softmax.default")
 def softmax(low: Lowering, x: Value, dim: int, **how: Operand) -> Value:
     """Shares along a dimension."""
     del how

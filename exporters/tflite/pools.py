@@ -145,3 +145,9 @@ def sum_(low: Lowering, x: Value, dim: Sequence[int], keepdim: bool, dtype: Oper
 def amax(low: Lowering, x: Value, dim: Sequence[int], keepdim: bool) -> Value:
     """The largest over some dimensions."""
     return _reduced(low, "REDUCE_MAX", x, dim, keepdim)
+
+
+@operator("max.dim")
+def largest(low: Lowering, x: Value, dim: int, keepdim: bool) -> list[Operand]:
+    """`amax` over one dimension, and where it is, which nothing here may ask for."""
+    return [amax(low, x, [dim], keepdim), None]

@@ -54,11 +54,13 @@ def reshape(low: Lowering, x: Value | Channels, **how: Operand) -> Value | Chann
     layout = x.layout.reshaped(low.shape)
     if layout is not None:
         return Value(x.tensor, layout)
-    order = tuple(range(len(x.shape)))
+    # In one row: tensors of more than eight dimensions are none of the format's.
     count = int(np.prod(x.shape))
+    row = x.layout.reshaped((count,))
     flat = plain((count,), (0,)).reshaped(low.shape)
+    assert row is not None
     assert flat is not None
-    return Value(low.stored(x, order), flat)
+    return Value(low.stored(Value(x.tensor, row), (0,)), flat)
 
 
 @operator("_reshape_alias.default")

@@ -12,7 +12,7 @@ import contextlib
 import operator
 import sys
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,8 +216,12 @@ def _place() -> str:
     return f'File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}'
 
 
-def export(model: nn.Module, example: Tensor) -> Program:
+def export(model: nn.Module, example: Tensor, kept: Collection[str] | None = None) -> Program:
     """The graph as `torch.export` tells it.
+
+    Args:
+        kept: operators that stay what they are; all others that are made of others become those.
+            Nothing does if ``None``.
 
     Raises:
         ModelError: it cannot; the reason in a sentence.
@@ -227,7 +231,9 @@ def export(model: nn.Module, example: Tensor) -> Program:
     try:
         with torch.no_grad():
             program = torch.export.export(model, (example,), strict=False)
-            if overwritten(program.graph):
+            if kept is not None:
+                program = program.run_decompositions(_beside(kept))
+            elif overwritten(program.graph):
                 program = program.run_decompositions({})
     except Exception as error:  # whatever the network raises while it is traced
         why = reason_with_layer(error)
@@ -242,6 +248,14 @@ def export(model: nn.Module, example: Tensor) -> Program:
         found: Any = program.state_dict.get(target, program.constants.get(target))
         constants[name] = found.detach().cpu().numpy()
     return Program(list(program.graph.nodes), constants, tuple(map(str, signature.user_inputs)))
+
+
+def _beside(kept: Collection[str]) -> dict[Any, Any]:
+    """What PyTorch makes of operators, but for some."""
+    import torch
+
+    table: Any = torch.export.default_decompositions()
+    return {op: made for op, made in table.items() if str(op).removeprefix("aten.") not in kept}
 
 
 def overwritten(graph: fx.Graph) -> bool:

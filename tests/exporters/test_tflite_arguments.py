@@ -58,6 +58,29 @@ def call(name: str, *args: Any, shape: Any = IMAGE, refused: str = "", **kw: Any
     return Case(full, (X, *args), kw, tuple(shape), refused)
 
 
+def lstm(
+    biases: bool,
+    layers: int,
+    both: bool,
+    batch_first: bool,
+    dropout: float = 0.0,
+    train: bool = False,
+    projected: bool = False,
+) -> tuple[Any, ...]:
+    """Arguments behind the input, of 5 features; zeros to begin with where there is no bias."""
+    sides, batch = (2 if both else 1), (4 if batch_first else 6)
+    out = 2 if projected else 3
+    params = []
+    for layer in range(layers):
+        features = 5 if layer == 0 else sides * out
+        for side in range(sides):
+            sizes = [(12, features), (12, out), *([(12,)] * 2 if biases else [])]
+            sizes += [(out, 3)] if projected else []
+            params += [weight(*s, seed=10 * layer + side + i) for i, s in enumerate(sizes)]
+    start = [weight(layers * sides, batch, n, seed=s) * biases for n, s in ((out, 7), (3, 8))]
+    return start, params, biases, layers, dropout, train, both, batch_first
+
+
 FLAT, ROWS, MATRICES = (1, 120), (6, 20), (4, 6, 5)
 POSITIVE = weight(4).abs() + 0.5
 
@@ -151,6 +174,7 @@ CASES = [
     call("linear", weight(3, 5), weight(3)), call("linear", weight(3, 120), shape=FLAT),
     *(call(f"{n}.int", 1) for n in ("softmax", "log_softmax")),
     *(call(f"_{n}", -1, False) for n in ("softmax", "log_softmax")),
+    call("_safe_softmax", 2), call("_safe_softmax", 1, torch.float64, refused="dtype float64"),
     *(call(n, [3, 2], [2, 1], [1, 0], 1, True) for n in ("max_pool2d", "max_pool2d_with_indices")),
     *(call(n, [2, 2], dilation=[2, 2], refused="dilation [2, 2]") for n in
       ("max_pool2d", "max_pool2d_with_indices")),
@@ -171,6 +195,8 @@ CASES = [
       for a, v in (("enable_gqa", True), ("dropout_p", 0.5))),
     *(call("scaled_dot_product_attention", weight(1, 4, 7, 5), weight(1, 4, 7, 5), mask)
       for mask in (weight(6, 7), weight(4, 1, 7), weight(6, 7) > -0.5)),
+    call("scaled_dot_product_attention", weight(1, 4, 7, 5), weight(1, 4, 7, 5),
+         weight(6, 1).expand(6, 7) > 0, refused="all keys of a query"),
     Case("scaled_dot_product_attention.default",
          (weight(4, 5, 7), weight(4, 6, 7), weight(4, 6, 3), X), {}, (4, 5, 6)),
     *(call(n, weight(1, 4, t, 5), weight(1, 4, t, 5), is_causal=True, scale=0.3)
@@ -247,6 +273,15 @@ CASES = [
       ([1.7, 0.5], [2.0, 2.0])),
     call("upsample_bicubic2d.vec", [13, 3], False, None),
     call("upsample_bicubic2d.vec", [1, 3], True, None),
+    *(call("max.dim", d, k) for d, k in ((1, True), (-1, False))),
+    *(call("lstm.input", *lstm(*how), shape=(4, 6, 5)) for how in (
+        (True, 1, False, True), (False, 1, True, False), (True, 2, True, True, 0.5),
+        (True, 2, False, False),
+    )),
+    call("lstm.input", *lstm(True, 1, False, True, 0.5, True), shape=(4, 6, 5),
+         refused="an lstm with train=True"),
+    call("lstm.input", *lstm(True, 1, False, True, projected=True), shape=(4, 6, 5),
+         refused="an lstm with projections"),
     call("to.dtype", torch.float32), call("to.dtype", torch.float64, refused="float64"),
     call("_to_copy", dtype=torch.float16, refused="dtype float16"),
     *(call(n, 1, torch.float64, refused="dtype float64") for n in

@@ -309,6 +309,28 @@ def test_random_networks(network: nn.Module, height: int, width: int) -> None:
     check(network, (height, width))
 
 
+def blocks(x: Tensor, order: tuple[int, ...]) -> Tensor:
+    """Tears an image of 8 x 8 pixels apart, and joins its pieces in another order."""
+    torn = x.reshape(1, 8, 2, 2, 2, 2, 2, 2).permute(order)
+    return torn.reshape(1, 8, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "order", [(0, 7, 5, 3, 6, 4, 2, 1), (0, 4, 7, 2, 5, 3, 6, 1), (0, 1, 7, 6, 5, 4, 3, 2)]
+)
+def test_more_dimensions_than_runtimes_turn_at_once(order: tuple[int, ...]) -> None:
+    check(Of(lambda x: blocks(x, order)), (8, 8))
+
+
+def test_operators_that_are_made_of_others_become_those() -> None:
+    class Shares(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            image.sum().item()  # so that a run does not tell
+            return torch.einsum("nchw,nkhw->nck", image, image).softmax(-1)
+
+    assert "BATCH_MATMUL" in check(Shares())
+
+
 class Places(nn.Module):
     """A learned map for another size of images, as vision transformers have it."""
 
