@@ -127,6 +127,12 @@ BROKEN = {
     "from edgekit.errors import InputError; raise InputError('no board is there')": "cannot be "
     "loaded: no board is there",
     "TARGET = 1": "cannot be used: as a Target it lacks name, suffix, layout",
+    "from edgekit.core import Target\nclass T(Target): name = 'toy'\nTARGET = T()": "cannot be "
+    "loaded: TypeError: Can't instantiate abstract class T",
+    "from exporters.onnx import TARGET as ONNX\nclass T:\n name = 'toy'\n"
+    " def __getattr__(self, name):\n  if name in ('forms', 'choices'): raise AttributeError(name)\n"
+    "  return getattr(ONNX, name)\nTARGET = T()": "cannot be used: as a Quantizing it lacks forms, "
+    "choices",
     "from exporters.onnx import OnnxTarget as T; TARGET = T()": "cannot be used: it calls itself "
     "'onnx'",
     "from exporters.onnx import OnnxTarget\nclass T(OnnxTarget): name = 'toy'\nTARGET = T()": (
@@ -145,6 +151,7 @@ def test_a_broken_target_is_an_error_when_it_is_asked_for(
     assert result.code == 5
     assert f"target 'toy' of broken-plug-in 1.0 {told}" in result.message
     assert "update or uninstall the package" in result.message or "pip install" in result.message
+    assert told in run("export", "mobilenetv2", "-t", "all").message
     # Nothing else is held up by it.
     assert target_by_suffix(Path("net.onnx")) is registry.target("onnx")
     assert target_by_suffix(Path("net.toy")) is None
