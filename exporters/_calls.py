@@ -181,8 +181,36 @@ def _resized(
     return input
 
 
-DIVISORS: Rewrites = {"avg_pool2d": _divided}
-"""torch.onnx 2.13 leaves ``divisor_override`` out without a word."""
+def _attended(
+    func: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    *args: Any,
+    **options: Any,
+) -> Any:
+    """``scaled_dot_product_attention`` of four axes, whatever it has."""
+    from numpy import broadcast_shapes
+
+    given = (query, key, value)
+    if all(one.dim() == 4 for one in given) or options.get("enable_gqa"):
+        return func(*given, attn_mask, *args, **options)
+    lead = broadcast_shapes(*(tuple(one.shape[:-2]) for one in given))
+    heads = lead[-1] if lead else 1
+
+    def folded(one: Tensor) -> Tensor:
+        return one.expand(*lead, *one.shape[-2:]).reshape(-1, heads, *one.shape[-2:])
+
+    if attn_mask is not None and attn_mask.dim() > 2:
+        attn_mask = folded(attn_mask)
+    found = func(*map(folded, given), attn_mask, *args, **options)
+    return found.reshape(*lead, *found.shape[-2:])
+
+
+CALLS: Rewrites = {"avg_pool2d": _divided, "scaled_dot_product_attention": _attended}
+"""torch.onnx 2.13 leaves ``divisor_override`` out without a word, and has attention of four axes
+only."""
 
 ARGUMENTS: Rewrites = {
     "avg_pool2d": _counted,

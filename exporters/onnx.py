@@ -29,7 +29,7 @@ from edgekit.core import (
     silent_import,
 )
 from edgekit.errors import InputError, ModelError
-from exporters._calls import DIVISORS, rewritten
+from exporters._calls import CALLS, rewritten
 from exporters._onnx_files import external_files, metadata
 from exporters._onnx_graphs import KeptGraphs
 from exporters._onnx_operators import float_operators, time_operators
@@ -238,7 +238,7 @@ def _exported(model: nn.Module, example: Tensor) -> ModelProto:
     import torch
 
     # Autograd refuses some changes in place that compute what they should.
-    with _operators_listed_once(), rewritten(DIVISORS), torch.no_grad():
+    with _operators_listed_once(), rewritten(CALLS), torch.no_grad():
         program = torch.onnx.export(
             model,
             (example,),

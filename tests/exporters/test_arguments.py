@@ -95,6 +95,17 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "attention, causal": lambda x: F.scaled_dot_product_attention(
         x, x, x, is_causal=True, scale=0.3
     ),
+    "attention of five axes": lambda x: F.scaled_dot_product_attention(
+        x.reshape(1, 2, 2, 6, 5), x.reshape(1, 2, 2, 6, 5)[:, 1:], x.reshape(1, 2, 2, 6, 5) + 1,
+        scale=0.3,
+    ),
+    "attention of five axes, masked": lambda x: F.scaled_dot_product_attention(
+        x.reshape(1, 2, 2, 6, 5), x.reshape(1, 2, 2, 6, 5), x.reshape(1, 2, 2, 6, 5) + 1,
+        x.reshape(1, 2, 2, 6, 5)[..., :1] * torch.linspace(-1, 1, 6),
+    ),
+    "attention of three axes": lambda x: F.scaled_dot_product_attention(
+        x[0], x[0] + 1, x[0], torch.linspace(-1, 1, 36).reshape(6, 6)
+    )[None],
     "rms norm": lambda x: F.rms_norm(x, [5], eps=0.2),
 }  # fmt: skip
 
