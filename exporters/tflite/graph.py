@@ -163,8 +163,29 @@ def drop_unread(graph: Graph, outputs: Sequence[int]) -> None:
     for node in reversed(graph.nodes):
         if needed.intersection(node.outputs):
             needed.update(node.inputs)
-            kept.append(node)
+            whole = node.kind != "SPLIT" or needed.issuperset(node.outputs)
+            kept.extend([node] if whole else _parts(graph, node, needed))
     graph.nodes = kept[::-1]
+
+
+def _parts(graph: Graph, node: Node, needed: set[int]) -> list[Node]:
+    """A split of which not all is read, as slices: runtimes give what is not read no memory.
+
+    Whoever looks at all tensors, as the quantizer does, fails on such a one.
+    """
+    axis, source = node.inputs
+    place = graph.tensors[axis].data
+    assert place is not None
+    at = int(place.reshape(-1)[0])
+    parts, begin = [], [0] * len(graph.tensors[source].shape)
+    for output in node.outputs:
+        entry = graph.tensors[output]
+        if output in needed:
+            where = [graph.constant(np.array(x, np.int32), f"{entry.name}#constant")
+                     for x in (begin, entry.shape)]  # fmt: skip
+            parts.append(Node("SLICE", [source, *where], [output], {}))
+        begin[at] += entry.shape[at]
+    return parts
 
 
 def write(
