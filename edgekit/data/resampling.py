@@ -135,8 +135,7 @@ def row_weights(
     total = 0.0
     for share in shares:  # one after the other: `sum` has other last bits
         total += share
-    norm = 1.0 / total
-    return begin, [_half_away_from_zero(share * norm * 2**PRECISION_BITS) for share in shares]
+    return begin, [_half_away_from_zero(share / total * 2**PRECISION_BITS) for share in shares]
 
 
 def nearest_rows(rows: int, count: int, first: float, last: float) -> list[int]:

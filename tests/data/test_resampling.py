@@ -132,6 +132,16 @@ def test_sums_of_32_bits_suffice_and_weights_are_those_of_a_mean(
         assert 255 * sum(map(abs, weights)) + 2 ** (PRECISION_BITS - 1) < 2**31
 
 
+def test_a_share_is_divided_by_the_sum() -> None:
+    """A product with one over the sum has other last bits, which tell where a half is rounded."""
+    first, last = 13.647058823529411, 100.6470588235294
+    row = np.zeros((116, 1), np.uint8)
+    row[14:18, 0] = [179, 255, 226, 255]
+    narrow = Image.fromarray(row.T).resize((51, 1), PILLOW["bilinear"], (first, 0, last, 1))
+    assert np.array(narrow)[0, 1] == 241
+    np.testing.assert_array_equal(resample(row.T, 1, 51, (first, 0, last, 1)), np.array(narrow))
+
+
 def test_the_example_of_the_documentation() -> None:
     """`docs/preprocessing.md` works these numbers out by hand."""
     assert [row_weights(5, 2, 0, 5, FILTERS["bilinear"], row) for row in range(2)] == [
