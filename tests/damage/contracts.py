@@ -72,14 +72,18 @@ def preprocessing(path: Path, rng: random.Random) -> None:
     data = json.loads(contract_path(path).read_text())
     facts = data["preprocessing"]
     side = rng.choice((10**5, 10**9, 16384, 0, -1, 10**30))
-    what = rng.randrange(4)
+    what = rng.randrange(6)
     if what == 0:
-        facts["resize"] = side
+        facts["resize"] = rng.choice((side, [side, 32], [32, side, 32], []))
     elif what == 1:
         facts["crop"] = side
         facts["resize"] = rng.choice((None, side))
         for tensor in data["inputs"]:
             tensor["shape"] = [side if n == 32 else n for n in tensor["shape"]]
+    elif what == 4:
+        facts["crop"] = rng.choice(([side, 32], [32, side], [32] * 1000, [[32]], []))
+    elif what == 5:
+        facts.update(fit="letterbox", resize=rng.choice((None, side)), pad=side)
     elif what == 2:
         facts["std"] = rng.choice(([0, 0, 0], [1e-300] * 3, [1] * 1000))
     else:
@@ -102,6 +106,8 @@ def words(path: Path, rng: random.Random) -> None:
     """Words that choose something."""
     data = json.loads(contract_path(path).read_text())
     place = rng.choice(("target", "precision", "layout", "interpolation", "dtype", "interface"))
+    if rng.random() < 0.3:
+        place = rng.choice(("fit", "exif", "alpha", "channel_order"))
     word = rng.choice(("", "fp64", "../x", "int4", "NCWH", "magic", "__class__", "x" * 5000))
     if place == "target":
         data["target"] = word
