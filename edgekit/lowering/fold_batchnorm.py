@@ -17,7 +17,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from edgekit.core import Scheme, Target
 from edgekit.core.reasons import PASSING
-from edgekit.lowering.layers import is_layer, is_norm, module_calls, traced, with_affine
+from edgekit.lowering.layers import (
+    follows_its_weight,
+    is_layer,
+    is_norm,
+    module_calls,
+    traced,
+    with_affine,
+)
 from edgekit.models.copying import own_copy
 
 
@@ -63,9 +70,10 @@ def foldable_pairs(model: nn.Module, example: Tensor) -> list[tuple[str, str]]:
         if not isinstance(source, fx.Node) or source not in calls:
             continue
         layer_path = calls[source]
-        if not is_layer(modules[layer_path]) or layer_path in channels_last:
+        layer = modules[layer_path]
+        if not len(source.users) == count[layer_path] == count[norm_path] == 1:
             continue
-        if len(source.users) == count[layer_path] == count[norm_path] == 1:
+        if layer_path not in channels_last and (is_layer(layer) or follows_its_weight(layer)):
             pairs.append((layer_path, norm_path))
     return pairs
 

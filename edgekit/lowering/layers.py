@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
+from edgekit.core.reasons import PASSING
 from edgekit.models.copying import own_copy
 from edgekit.models.widths import Conv2d
 
@@ -41,6 +42,30 @@ def is_layer(module: nn.Module) -> bool:
     computed = getattr(kind, "_conv_forward", None)
     own = (getattr(known, "_conv_forward", None) for known in FOLDABLE)
     return any(computed is function for function in own) and is_unchanged(module)
+
+
+@torch.no_grad()
+def follows_its_weight(module: nn.Module) -> bool:
+    """Whether a convolution of another class scales with its weight and shifts with its bias.
+
+    Such are timm's that pad by the size of the image. It is tried, with factors of both signs.
+    """
+    if not isinstance(module, nn.Conv2d) or module.training or not is_unchanged(module):
+        return False
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(2, module.in_channels, 16, 16, generator=generator)
+    factor, summand = torch.randn(2, module.out_channels, generator=generator)
+    bias = torch.zeros(module.out_channels) if module.bias is None else module.bias
+    other = own_copy(module)
+    try:
+        other.weight = nn.Parameter(module.weight * factor.reshape(-1, 1, 1, 1))
+        other.bias = nn.Parameter(bias * factor + summand)
+        found = own_copy(module)(image) * factor.reshape(-1, 1, 1) + summand.reshape(-1, 1, 1)
+        return torch.allclose(other(image), found, rtol=1e-4, atol=1e-4)
+    except PASSING:
+        raise
+    except BaseException:  # the class of somebody else
+        return False
 
 
 def is_unchanged(module: nn.Module) -> bool:

@@ -192,6 +192,37 @@ def test_pairs_are_named_in_order_of_computation() -> None:
     assert len(pairs) == len(norms_of(model))
 
 
+class SameConv2d(nn.Conv2d):
+    """Pads by the size of the image, as TensorFlow does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        amounts: list[int] = []
+        for size, kernel, stride in zip(x.shape[:1:-1], self.kernel_size, self.stride, strict=True):
+            total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
+            amounts += [total // 2, total - total // 2]
+        return F.conv2d(F.pad(x, amounts), self.weight, self.bias, self.stride, groups=self.groups)
+
+
+class OnlyItsWeight(SameConv2d):
+    """No bias would reach what it computes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, None, self.stride)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_convolutions_of_another_class_that_follow_their_weight_are_folded(stride: int) -> None:
+    torch.manual_seed(2)
+    layers = (SameConv2d(3, 8, 3, stride, bias=False), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1))
+    network = randomized(nn.Sequential(*layers, nn.Flatten()), images(16))
+    result = folded(network, images(16))
+    assert not norms_of(result)
+    assert isinstance(result[0], SameConv2d)
+    conv = OnlyItsWeight(3, 8, 3, bias=False)
+    network = randomized(nn.Sequential(conv, *layers[1:], nn.Flatten()), images(16))
+    assert foldable_pairs(network, images(1)) == []
+
+
 @pytest.mark.parametrize("make", [ActivationInTheNorm, OwnConv])
 def test_layers_of_another_kind_are_exported_with_what_they_compute(
     make: type[Scores], tmp_path: Path
