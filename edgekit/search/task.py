@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgekit import registry
 from edgekit.core import ImageSource, ModelSpec, Preprocessing, Scheme, Target, class_count
+from edgekit.core.names import shown
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
 from edgekit.data.scores import class_names
@@ -155,5 +156,11 @@ def _labels(model: Model, source: ImageSource) -> tuple[str, ...]:
         raise ModelError(
             f"'{model.words}' has {model.classes} outputs, and '{source.name}' has "
             f"{len(labels)} classes: expected as many"
+        )
+    unknown = next((name for name in source.classes if name not in labels), None)
+    if unknown is not None:
+        raise DataError(
+            f"class '{shown(unknown)}' of '{source.name}' is none of the {len(labels)} classes of "
+            f"'{model.words}' ({', '.join(map(shown, labels[:3]))}, ...)"
         )
     return tuple(labels)

@@ -17,6 +17,7 @@ from small_networks import network
 from edgekit.contract import load
 from edgekit.core import Preprocessing
 from edgekit.data.preprocess import default
+from edgekit.models.weights import load_checkpoint
 
 Png = Callable[..., Path]
 HALVES = ["--mean", "0.5", "--std", "0.25,0.5,0.5"]
@@ -298,3 +299,23 @@ def test_a_letterbox_of_a_network_is_that_of_its_file(
     shares = [{one["index"]: one["probability"] for one in labels} for labels in (own, file, other)]
     assert shares[0] == pytest.approx(shares[1], abs=1e-5)
     assert shares[0] != pytest.approx(shares[2], abs=1e-5)
+
+
+def test_a_search_is_told_the_same_and_keeps_it(
+    run: CommandLine, trained_run: Path, names: Path, tmp_path: Path
+) -> None:
+    line = ["search", trained_run, "--budget", "macs=0.95x", "--tune-steps", 1, "--no-contest"]
+    line += ["--finish-epochs", 0, "--workers", 1, "--no-distill", *HALVES, "--fit", "letterbox"]
+    names.write_text("\n".join(f"digit {i}" for i in range(10)))
+    wrong = run(*line, "-o", "wrong", "--labels", names)
+    assert wrong.code == 3
+    assert "class '0' of 'digits' is none of the 10 classes of" in wrong.message
+    assert not Path("wrong").exists()
+    names.write_text("\n".join(map(str, range(10))))
+    done = run(*line, "-o", "out", "--labels", names)
+    assert done.code == 0, done.err
+    found = load_checkpoint(Path("out/model.pt"))
+    assert found.labels == tuple("0123456789")
+    assert found.preprocessing == Preprocessing(
+        None, 32, mean=(0.5,) * 3, std=(0.25, 0.5, 0.5), fit="letterbox"
+    )
