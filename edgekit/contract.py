@@ -22,7 +22,16 @@ from typing import TYPE_CHECKING, Any
 
 import edgekit
 from edgekit import registry
-from edgekit.core import SCORES, Artifact, TensorSpec, canonical_json, from_json, reason, to_json
+from edgekit.core import (
+    CLASSIFY,
+    SCORES,
+    Artifact,
+    TensorSpec,
+    canonical_json,
+    from_json,
+    reason,
+    to_json,
+)
 from edgekit.core.names import problem_of, shown
 from edgekit.core.reading import check_file, open_file, parse_json, read_text
 from edgekit.core.reasons import PASSING
@@ -34,7 +43,10 @@ from edgekit.native_output import captured
 if TYPE_CHECKING:
     from edgekit.core import Runner, Target
 
-SCHEMA = "edgekit.artifact/1"
+SCHEMA = "edgekit.artifact/2"
+"""Of what is written. Contracts of `OLDER` are read as well: they are of classifiers."""
+
+OLDER = "edgekit.artifact/1"
 DIGEST_KEY = "contract_sha256"
 REJECTED = ".rejected"
 """Ending of what failed its verification."""
@@ -220,11 +232,31 @@ def _check(path: Path, artifact: Artifact) -> None:
                 f"{tensor.scale} and the zero point {tensor.zero_point}: expected those of "
                 f"integers; export it again"
             )
+    if artifact.task not in registry.TASKS:
+        raise ContractError(
+            f"{path}: its task is '{shown(artifact.task)}', which this edgekit does not know: "
+            f"expected one of {', '.join(registry.TASKS)}"
+        )
+    if artifact.preprocessing is not None:
+        try:
+            preprocess.check(artifact.preprocessing)
+        except ContractError as error:
+            raise ContractError(f"{path}: {error}") from error
+    if artifact.task == CLASSIFY:
+        _check_classifier(path, artifact)
+
+
+def _check_classifier(path: Path, artifact: Artifact) -> None:
+    """Refuses an image, labels or scores that are not those of a classifier.
+
+    Raises:
+        ContractError: as said.
+    """
     facts = artifact.preprocessing
-    try:
-        preprocess.check(facts)
-    except ContractError as error:
-        raise ContractError(f"{path}: {error}") from error
+    if facts is None:
+        raise ContractError(
+            f"{path}: the contract of a classifier has no preprocessing: export it again"
+        )
     shape = facts.shape()
     if [tensor.shape for tensor in artifact.inputs] != [shape]:
         raise ContractError(
@@ -280,7 +312,7 @@ def _load_embedded(path: Path, target: Target) -> Artifact:
         raise ContractError(
             f"{path} has no contract inside: it was not written by edgekit; export it again"
         )
-    data = _parse(path, text, "its embedded contract")
+    data, _ = _parse(path, text, "its embedded contract")
     data.setdefault("path", path.name)
     return _decode(path, data, "its embedded contract")
 
@@ -299,9 +331,9 @@ def _load_beside(path: Path, target: Target) -> Artifact:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ContractError(f"{beside} cannot be read: {reason}; export it again") from error
-    data = _parse(beside, text, "the contract")
+    data, schema = _parse(beside, text, "the contract")
     own = data.pop(DIGEST_KEY, None)
-    canonical = canonical_json({"schema": SCHEMA, **data})
+    canonical = canonical_json({"schema": schema, **data})
     edited = own != hashlib.sha256(canonical.encode()).hexdigest()
     if edited:
         raise ContractError(
@@ -333,14 +365,21 @@ def _why_bytes_differ(path: Path, target: Target, artifact: Artifact, size: int)
     )
 
 
-def _parse(path: Path, text: str, what: str) -> dict[str, Any]:
+def _parse(path: Path, text: str, what: str) -> tuple[dict[str, Any], str]:
+    """The facts of a contract, and its schema."""
     try:
         data = parse_json(text)
     except ValueError as error:
         raise ContractError(f"{path}: {what} is no JSON: {error}") from error
-    if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
-        raise ContractError(f"{path}: {what} is not of schema '{SCHEMA}'")
-    return data
+    schema = data.pop("schema", None) if isinstance(data, dict) else None
+    if schema not in (SCHEMA, OLDER):
+        other = str(schema).startswith("edgekit.artifact/")
+        why = f"it is of schema '{shown(str(schema))}', of another edgekit: " if other else ""
+        raise ContractError(
+            f"{path}: {why}{what} is not of schema '{SCHEMA}' or '{OLDER}', which edgekit "
+            f"{edgekit.__version__} reads: use the version that wrote it, or export again"
+        )
+    return data, schema
 
 
 # How `edgekit.core.from_json` begins its message about a key that the record does not have.

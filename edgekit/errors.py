@@ -75,6 +75,10 @@ class DataError(InputError):
     """Images, folders or labels that cannot be used."""
 
 
+class TaskError(InputError):
+    """A network or file of a task that a command has no use for."""
+
+
 class CheckpointError(InputError):
     """Weights that are missing, damaged, hostile, or of another network."""
 

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import contract
-from edgekit.core import ImageSource, Preprocessing, class_count
+from edgekit.core import CLASSIFY, ImageSource, Preprocessing, class_count
 from edgekit.data import decoded_for, open_source, preprocess, split_for
 from edgekit.data.decode import load_image
 from edgekit.data.finite import check_finite, namer
 from edgekit.data.scores import check_kind, class_names, kind_of, probabilities
 from edgekit.data.stored import real_values, stored_values
-from edgekit.errors import DataError, UsageError
+from edgekit.errors import DataError, TaskError, UsageError
 from edgekit.stated import NOTHING, Stated, as_stated, check_contract, unsaid
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class ArtifactClassifier:
 
     def __init__(self, opened: contract.OpenArtifact) -> None:
         facts = opened.contract
+        assert facts.preprocessing is not None
+        assert facts.scores is not None
         self.words = str(opened.path)
         self.target = facts.target
         self.preprocessing = facts.preprocessing
@@ -182,6 +184,7 @@ def open_classifier(
                 f"'{words}' is an artifact: --weights and --resolution go with networks only"
             )
         opened = contract.open_artifact(Path(words), threads=threads, embedded=embedded)
+        _check_task(words, opened.contract.task)
         if scores not in (None, opened.contract.scores):
             raise UsageError(
                 f"--scores {scores}: the contract of {words} says that its outputs are "
@@ -197,7 +200,7 @@ def open_classifier(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    model = open_model(words, weights=weights, resolution=resolution)
+    model = open_model(words, weights=weights, resolution=resolution, task=CLASSIFY)
     missing = unsaid(model, stated)
     model = as_stated(model, stated, data)
     if scores is not None:
@@ -208,6 +211,20 @@ def open_classifier(
     if classifier.assumed and data is not None:
         classifier.preprocessing = preprocess.for_source(data, classifier.preprocessing.crop)
     return classifier
+
+
+def _check_task(words: str, task: str) -> None:
+    """Refuses outputs that are no scores of classes.
+
+    Raises:
+        TaskError: as said.
+    """
+    if task != CLASSIFY:
+        raise TaskError(
+            f"'{words}' is of the task {task}: what its outputs mean is known to nobody but its "
+            f"user, so that there is nothing to predict or evaluate; 'edgekit verify' says how "
+            f"closely a file follows its network, 'edgekit profile' how fast it is"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,6 +186,19 @@ PRECISIONS = {
 
 _PRECISION_ALIASES = {"int16x8": "w8a16"}
 
+TASKS = Table(
+    "task",
+    "edgekit.tasks",
+    "see 'edgekit list tasks'",
+    {
+        "classify": Entry("edgekit.tasks.classify:Classify", "scores of classes for one image"),
+        "tensors": Entry(
+            "edgekit.tasks.tensors:Tensors",
+            "any inputs and outputs, of which nobody said the meaning",
+        ),
+    },
+)
+
 LOWERINGS = Table(
     "lowering",
     "edgekit.lowerings",
@@ -441,6 +454,11 @@ def precision(name: str) -> str:
         if normalize(known) == normalize(name):
             return _PRECISION_ALIASES.get(known, known)
     raise UnknownNameError("precision", name, PRECISIONS, "see 'edgekit list precisions'")
+
+
+def task(name: str) -> Any:
+    """The class of a task; see `TASKS`."""
+    return TASKS.load(name)
 
 
 def executor(name: str) -> Any:

@@ -96,12 +96,33 @@ def as_stated(model: Model, stated: Stated, data: str | ImageSource | None = Non
                 f"give both"
             )
         source = open_source(data) if isinstance(data, str) else data
-        base = (
-            preprocess.default(model.resolution)
-            if source is None
-            else preprocess.for_source(source, model.resolution)
-        )
+        base = assumed(model, source)
     return dataclasses.replace(model, preprocessing=prepared_as(base, stated))
+
+
+def assumed(model: Model, source: ImageSource | None) -> Preprocessing:
+    """How images are prepared for a network of which nobody says it.
+
+    Args:
+        source: of images, whose size tells photographs from small images.
+
+    Raises:
+        UsageError: its input is no image, or it has several inputs.
+    """
+    specs = model.interface.inputs
+    if len(specs) != 1 or specs[0].layout != "NCHW":
+        listed = " and ".join(f"'{spec.name}' {spec.shape}" for spec in specs)
+        raise UsageError(
+            f"'{model.words}' takes {listed}: how images are prepared can be said of networks "
+            f"whose only input is one"
+        )
+    _, channels, *size = specs[0].shape
+    return preprocess.of_channels(
+        preprocess.default((size[0], size[1]))
+        if source is None
+        else preprocess.for_source(source, (size[0], size[1])),
+        channels,
+    )
 
 
 def prepared_as(base: Preprocessing, stated: Stated) -> Preprocessing:
@@ -145,6 +166,12 @@ def check_contract(artifact: Artifact, stated: Stated, words: str) -> Artifact:
         DataError: names of classes that are not as many as the network tells apart.
     """
     facts = artifact.preprocessing
+    if facts is None and stated.of_images:
+        raise UsageError(
+            f"the contract of {words} says that it takes no images: leave out {_given(stated)}"
+        )
+    if facts is None:
+        return artifact
     other = prepared_as(facts, stated) if stated.of_images else facts
     for name in stated.of_images:
         if getattr(other, name) != getattr(facts, name):
@@ -163,6 +190,10 @@ def check_contract(artifact: Artifact, stated: Stated, words: str) -> Artifact:
         )
         _refuse("labels", *first, words)
     return dataclasses.replace(artifact, labels=stated.labels)
+
+
+def _given(stated: Stated) -> str:
+    return ", ".join(OPTIONS[name] for name in stated.of_images)
 
 
 def _refuse(name: str, said: object, own: object, words: str) -> None:

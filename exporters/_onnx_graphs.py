@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.core import silent_import
+from edgekit.core import Example, silent_import
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,25 +39,27 @@ class KeptGraphs:
         export: gives a network's graph; its initializers bear the names of the network's tensors.
     """
 
-    def __init__(self, export: Callable[[nn.Module, Tensor], ModelProto]) -> None:
+    def __init__(self, export: Callable[[nn.Module, Example], ModelProto]) -> None:
         self._export = export
         self._graphs: OrderedDict[str, ModelProto] = OrderedDict()
 
-    def of(self, model: nn.Module, example: Tensor) -> ModelProto:
+    def of(self, model: nn.Module, given: Example) -> ModelProto:
         """The graph of a network.
 
         Args:
-            model: takes ``example``, which has batch 1.
+            model: takes ``given``, which has batch 1.
         """
-        key = _structure(model, example)
+        example, *others = given.tensors
+        several = bool(others) or len(given.interface.outputs) > 1 or example.ndim != 4
+        key = None if several else _structure(model, example)
         if key is None:
-            return self._export(model, example)
+            return self._export(model, given)
         if key in self._graphs:
             self._graphs.move_to_end(key)
             proto = _with_tensors(self._graphs[key], model, example)
             if proto is not None and _agrees(proto, model, example):
                 return proto
-        proto = self._export(model, example)
+        proto = self._export(model, given)
         if _holds(proto, model):
             self._graphs[key] = _without_tensors(proto, model)
             if len(self._graphs) > KEPT:

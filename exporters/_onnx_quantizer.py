@@ -237,13 +237,17 @@ def _is_standard(node: NodeProto) -> bool:
 
 
 def quantize(
-    proto: ModelProto, scheme: Scheme, images: Sequence[Array], dense: Sequence[Dense] = ()
+    proto: ModelProto,
+    scheme: Scheme,
+    images: Sequence[Sequence[Array]],
+    dense: Sequence[Dense] = (),
 ) -> ModelProto:
     """The network with weights and activations of the scheme's types.
 
     Args:
         proto: of float32, with nodes named ``module.path/Kind``.
-        images: inputs that the ranges come from; none for a scheme without calibration.
+        images: inputs that the ranges come from, an array for each input of the file; none for a
+            scheme without calibration.
         dense: what `write_forms` returned.
 
     Raises:
@@ -252,7 +256,7 @@ def quantize(
     import onnx
 
     quantization = silent_import("onnxruntime.quantization")
-    name = proto.graph.input[0].name
+    names = [value.name for value in proto.graph.input]
     excluded = [node.name for node in proto.graph.node if _kept(node, scheme.float_layers)]
     stem, kept = stem_of(proto, scheme.forms), set(excluded)
     weighty = [n.name for n in proto.graph.node if n.op_type in ("Conv", "Gemm", "MatMul")]
@@ -285,7 +289,7 @@ def quantize(
             quantization.quantize_static(
                 proto,
                 path,
-                _Images(name, images),
+                _Images(names, images),
                 quant_format=quantization.QuantFormat.QDQ,
                 activation_type=types[scheme.activations],
                 calibrate_method=_method(scheme.calibration),
@@ -334,9 +338,10 @@ def stem_of(proto: ModelProto, forms: Mapping[str, str]) -> list[str]:
     graph = onnx.shape_inference.infer_shapes(proto).graph
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.value_info}
     known = {tensor.name for tensor in graph.initializer}
-    begun, written, names = {graph.input[0].name}, set[str](), []
+    inputs = {value.name for value in graph.input}
+    begun, written, names = set(inputs), set[str](), []
     for node in graph.node:
-        first = node.op_type == "Conv" and node.input[0] == graph.input[0].name
+        first = node.op_type == "Conv" and node.input[0] in inputs
         given = [name for name in node.input if name and name not in known]
         made = shapes.get(node.output[0], [])
         narrow = len(made) == 4 and made[1] <= channels and all(name in begun for name in given)
@@ -355,13 +360,13 @@ def stem_of(proto: ModelProto, forms: Mapping[str, str]) -> list[str]:
 class _Images:
     """What ONNX Runtime's calibration reads; the base class only says so."""
 
-    def __init__(self, name: str, images: Sequence[Array]) -> None:
-        self._name, self._images = name, images
-        self._rest: Iterator[Array] = iter(images)
+    def __init__(self, names: Sequence[str], images: Sequence[Sequence[Array]]) -> None:
+        self._names, self._images = names, images
+        self._rest: Iterator[Sequence[Array]] = iter(images)
 
     def get_next(self) -> dict[str, Array] | None:
         image = next(self._rest, None)
-        return None if image is None else {self._name: image}
+        return None if image is None else dict(zip(self._names, image, strict=True))
 
     def __len__(self) -> int:
         return len(self._images)
@@ -388,20 +393,34 @@ def _kept(node: NodeProto, layers: Sequence[str]) -> bool:
     return any(scope == layer or scope.startswith(f"{layer}.") for layer in layers)
 
 
-def with_integer_interface(proto: ModelProto, images: Sequence[Array]) -> None:
-    """Lets integers in and out, and notes what they stand for.
+def with_integer_interface(proto: ModelProto, images: Sequence[Sequence[Array]]) -> None:
+    """Lets integers in and out, and notes what they stand for; inputs of integers stay as they are.
 
     Args:
-        images: that the range of the input comes from, where its first layer computes in float32.
+        images: that the range of an input comes from, where its first layer computes in float32;
+            an array for each input.
 
     Raises:
-        ModelError: the last layer computes in float32.
+        ModelError: a last layer computes in float32.
     """
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto
 
     graph = proto.graph
+    notes: dict[str, list[float]] = {}
+    for scores in graph.output:
+        if scores.type.tensor_type.elem_type == TensorProto.FLOAT:
+            notes[scores.name] = _integers_out(graph, scores)
+    for i, image in enumerate(graph.input):
+        if image.type.tensor_type.elem_type == TensorProto.FLOAT:
+            notes[image.name] = _integers_in(graph, image, [one[i] for one in images])
+    proto.metadata_props.add(key=TYPES_KEY, value=json.dumps(notes))
+
+
+def _integers_out(graph: Any, scores: Any) -> list[float]:
+    """Makes an output one of integers; scale and zero point."""
+    from onnx import numpy_helper
+
     known = {tensor.name: tensor for tensor in graph.initializer}
-    image, scores = graph.input[0], graph.output[0]
     (writer,) = [node for node in graph.node if scores.name in node.output]
     if writer.op_type != "DequantizeLinear":
         raise ModelError(
@@ -410,44 +429,49 @@ def with_integer_interface(proto: ModelProto, images: Sequence[Array]) -> None:
         )
     zero_of_scores = known[writer.input[2]]
     scale, zero = (numpy_helper.to_array(known[name]) for name in writer.input[1:3])
-    notes = {scores.name: [float(scale), int(zero)]}
     quantized = writer.input[0]
     graph.node.remove(writer)
     _rename(graph, quantized, scores.name)
     scores.type.tensor_type.elem_type = zero_of_scores.data_type
     for value in [value for value in graph.value_info if value.name == quantized]:
         graph.value_info.remove(value)
+    return [float(scale), int(zero)]
 
+
+def _integers_in(graph: Any, image: Any, images: Sequence[Array]) -> list[float]:
+    """Makes an input one of integers; scale and zero point."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    known = {tensor.name: tensor for tensor in graph.initializer}
     readers = [node for node in graph.node if image.name in node.input]
     if [node.op_type for node in readers] == ["QuantizeLinear"]:
         (reader,) = readers
         scale, zero = (numpy_helper.to_array(known[name]) for name in reader.input[1:3])
-        notes[image.name] = [float(scale), int(zero)]
         image.type.tensor_type.elem_type = known[reader.input[2]].data_type
         graph.node.remove(reader)
         _rename(graph, reader.output[0], image.name)
-    else:
-        values = np.concatenate(list(images))
-        low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
-        step = np.float32((high - low) / 255)
-        offset = np.uint8(round(-low / float(step)))
-        notes[image.name] = [float(step), int(offset)]
-        for node in readers:
-            for i, name in enumerate(node.input):
-                if name == image.name:
-                    node.input[i] = f"{image.name}.float"
-        constants: dict[str, np.ndarray[Any, Any]] = {
-            "scale": np.array(step),
-            "zero": np.array(offset),
-        }
-        for name, value in constants.items():
-            graph.initializer.append(numpy_helper.from_array(value, f"{image.name}.{name}"))
-        inputs = [image.name, *(f"{image.name}.{name}" for name in constants)]
-        graph.node.insert(
-            0, helper.make_node("DequantizeLinear", inputs, [f"{image.name}.float"], "image/float")
-        )
-        image.type.tensor_type.elem_type = TensorProto.UINT8
-    proto.metadata_props.add(key=TYPES_KEY, value=json.dumps(notes))
+        return [float(scale), int(zero)]
+    values = np.concatenate([one.reshape(-1) for one in images])
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    step = np.float32((high - low) / 255)
+    offset = np.uint8(round(-low / float(step)))
+    for node in readers:
+        for i, name in enumerate(node.input):
+            if name == image.name:
+                node.input[i] = f"{image.name}.float"
+    constants: dict[str, np.ndarray[Any, Any]] = {
+        "scale": np.array(step),
+        "zero": np.array(offset),
+    }
+    for name, value in constants.items():
+        graph.initializer.append(numpy_helper.from_array(value, f"{image.name}.{name}"))
+    inputs = [image.name, *(f"{image.name}.{name}" for name in constants)]
+    name = f"{image.name}/float"
+    graph.node.insert(
+        0, helper.make_node("DequantizeLinear", inputs, [f"{image.name}.float"], name)
+    )
+    image.type.tensor_type.elem_type = TensorProto.UINT8
+    return [float(step), int(offset)]
 
 
 def _rename(graph: Any, old: str, new: str) -> None:

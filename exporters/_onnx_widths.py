@@ -50,7 +50,8 @@ class _Groups:
 
     def __init__(self, proto: ModelProto, known: dict[str, Any]) -> None:
         self._parent: dict[str, str] = {}
-        self._fixed: set[str] = {proto.graph.input[0].name, proto.graph.output[0].name}
+        ends = (*proto.graph.input, *proto.graph.output)
+        self._fixed: set[str] = {value.name for value in ends}
         self._convolutions: list[NodeProto] = []
         self._known = known
         read: dict[str, int] = {}

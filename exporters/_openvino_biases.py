@@ -37,7 +37,7 @@ class _Layer:
         return rank - 1 if self.product.get_type_name() == "MatMul" else 1
 
 
-def correct_biases(graph: Any, quantized: Any, images: Sequence[Array]) -> None:
+def correct_biases(graph: Any, quantized: Any, images: Sequence[Sequence[Array]]) -> None:
     """Moves each bias by what rounding moves the mean of its channel, over images and places.
 
     Each layer is looked at by itself, on what the float network gives it. NNCF's fast correction
@@ -48,7 +48,7 @@ def correct_biases(graph: Any, quantized: Any, images: Sequence[Array]) -> None:
     Args:
         graph: of float32, of which ``quantized`` has the names.
         quantized: is changed.
-        images: inputs to take the means over.
+        images: inputs to take the means over, an array for each.
     """
     layers = list(_layers(quantized))
     if not layers:
@@ -85,7 +85,7 @@ def _layers(quantized: Any) -> Iterator[_Layer]:
             yield layer
 
 
-def _shifts(graph: Any, layers: Sequence[_Layer], images: Sequence[Array]) -> list[Array]:
+def _shifts(graph: Any, layers: Sequence[_Layer], images: Sequence[Sequence[Array]]) -> list[Array]:
     """How much less than the float layer's each channel's mean is, by layer."""
     ov, ops = silent_import("openvino"), silent_import("openvino.opset13")
     weights = _constants([layer.product.input_value(1) for layer in layers])
@@ -104,7 +104,7 @@ def _shifts(graph: Any, layers: Sequence[_Layer], images: Sequence[Array]) -> li
     means = compiled(ov, model, {"INFERENCE_PRECISION_HINT": "f32"})
     sums = [np.zeros(d.get_output_shape(0)) for d in differences]
     for image in images:
-        found = means(image)
+        found = means(list(image))
         for i, total in enumerate(sums):
             total += found[i]
     return [total / len(images) for total in sums]

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def converted(model: nn.Module, example: Tensor) -> Any:
-    """The graph of a network, with one input and one output, in float32.
+def converted(model: nn.Module, example: tuple[Tensor, ...]) -> Any:
+    """The graph of a network, in float32.
 
     Args:
         model: in eval mode.
-        example: an input; the graph takes its shape.
+        example: inputs, one an argument; the graph takes their shapes.
     """
     import torch
 
@@ -36,19 +36,19 @@ def converted(model: nn.Module, example: Tensor) -> Any:
     with rewritten(ARGUMENTS), torch.no_grad():
         once = {"check_trace": False}
         if _writes_to_parts(model, example):
-            model = torch.export.export(model, (example,)).run_decompositions({}).module()
+            model = torch.export.export(model, example).run_decompositions({}).module()
             model.__dict__["eval"] = lambda: model  # such a network refuses to be put into a mode
         graph = ov.convert_model(
             decoder(model, example_input=example, trace_kwargs=once),
             example_input=example,
-            input=list(example.shape),
+            input=[list(tensor.shape) for tensor in example],
             extension=[frontend.ConversionExtension(name, rule) for name, rule in rules.items()],
         )
     _write_padding_apart(graph)
     return graph
 
 
-def _writes_to_parts(model: nn.Module, example: Tensor) -> bool:
+def _writes_to_parts(model: nn.Module, example: tuple[Tensor, ...]) -> bool:
     """Whether a network changes a tensor in place by another name of it, as a slice or a chunk.
 
     OpenVINO follows few of these; PyTorch writes the network without any.
@@ -67,7 +67,7 @@ def _writes_to_parts(model: nn.Module, example: Tensor) -> bool:
             return func(*args, **(kwargs or {}))
 
     with Watch():
-        model(example.clone())
+        model(*(tensor.clone() for tensor in example))
     return bool(found)
 
 

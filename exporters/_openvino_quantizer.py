@@ -23,18 +23,20 @@ PERCENTILE = 1e-4
 
 
 @signal_stack_kept()
-def quantize(graph: Any, scheme: Scheme, images: Sequence[Array]) -> Any:
+def quantize(graph: Any, scheme: Scheme, images: Sequence[Sequence[Array]]) -> Any:
     """The network with weights and activations of 8 bits.
 
     Args:
         graph: of float32, whose nodes have module paths in their names.
-        images: inputs that the ranges come from.
+        images: inputs that the ranges come from, an array for each input.
 
     Raises:
         ModelError: no layer of the network could be quantized.
     """
     nncf = silent_import("nncf")
     nncf.set_log_level(40)
+    names = [port.get_any_name() for port in graph.inputs]
+    feeds = [dict(zip(names, one, strict=True)) for one in images]
     kept = [
         op.get_friendly_name()
         for op in graph.get_ordered_ops()
@@ -48,7 +50,7 @@ def quantize(graph: Any, scheme: Scheme, images: Sequence[Array]) -> Any:
     narrow = scheme.forms.get("weights") == "7bit"
     found = nncf.quantize(
         graph,
-        nncf.Dataset(list(images)),
+        nncf.Dataset(feeds),
         subset_size=len(images),
         preset=nncf.QuantizationPreset(scheme.forms.get("activations", "mixed")),
         fast_bias_correction=False,
@@ -151,42 +153,55 @@ def _belongs(name: str, layers: Sequence[str]) -> bool:
     return any(scope == layer or scope.startswith(f"{layer}.") for layer in layers)
 
 
-def with_integer_interface(graph: Any, images: Sequence[Array]) -> tuple[Any, dict[str, Any]]:
+def with_integer_interface(
+    graph: Any, images: Sequence[Sequence[Array]]
+) -> tuple[Any, dict[str, Any]]:
     """The same network with 8-bit integers in and out, and what they stand for.
+
+    Inputs and outputs that are integers already stay as they are.
 
     Args:
         graph: quantized.
-        images: inputs that the ranges of input and output come from.
+        images: inputs that the ranges of inputs and outputs come from.
 
     Returns:
         A new graph, and scale and zero point by name.
     """
     ov, ops = silent_import("openvino"), silent_import("openvino.opset13")
     network = compiled(ov, graph, {"INFERENCE_PRECISION_HINT": "f32"})
-    scores = [np.array(network(image)[0]) for image in images]
-    notes = {
-        "image": _affine(np.concatenate(list(images))),
-        "scores": _affine(np.concatenate(scores)),
-    }
-    (old,) = graph.get_parameters()
-    image = ops.parameter(list(old.get_output_shape(0)), np.int8, "image")
-    image.output(0).get_tensor().set_names({"image"})
-    scale, zero = notes["image"]
-    shifted = ops.subtract(ops.convert(image, "f32"), np.float32(zero))
-    real = ops.multiply(shifted, np.float32(scale))
-    old.output(0).get_tensor().set_names(set())
-    for target in list(old.output(0).get_target_inputs()):
-        target.replace_source_output(real.output(0))
-    (result,) = graph.get_results()
-    source = result.input_value(0)
-    source.get_tensor().set_names(set())
-    scale, zero = notes["scores"]
-    steps = ops.add(ops.divide(source, np.float32(scale)), np.float32(zero))
-    rounded = ops.round(steps, "half_to_even")
-    narrow = ops.convert(ops.clamp(rounded, -128.0, 127.0), "i8")
-    narrow.set_friendly_name("scores")
-    narrow.output(0).get_tensor().set_names({"scores"})
-    return ov.Model([ops.result(narrow.output(0))], [image], "main"), notes
+    found = [list(network(list(one)).values()) for one in images]
+    notes, parameters, results = {}, [], []
+    for i, old in enumerate(graph.get_parameters()):
+        name = old.output(0).get_any_name()
+        if old.get_output_element_type(0).get_type_name() != "f32":
+            parameters.append(old)
+            continue
+        notes[name] = _affine(np.concatenate([one[i].reshape(-1) for one in images]))
+        image = ops.parameter(list(old.get_output_shape(0)), np.int8, name)
+        scale, zero = notes[name]
+        shifted = ops.subtract(ops.convert(image, "f32"), np.float32(zero))
+        real = ops.multiply(shifted, np.float32(scale))
+        old.output(0).get_tensor().set_names(set())
+        for target in list(old.output(0).get_target_inputs()):
+            target.replace_source_output(real.output(0))
+        image.output(0).get_tensor().set_names({name})
+        parameters.append(image)
+    for i, result in enumerate(graph.get_results()):
+        source = result.input_value(0)
+        if source.get_element_type().get_type_name() != "f32":
+            results.append(result)
+            continue
+        name = source.get_any_name()
+        notes[name] = _affine(np.concatenate([one[i].reshape(-1) for one in found]))
+        source.get_tensor().set_names(set())
+        scale, zero = notes[name]
+        steps = ops.add(ops.divide(source, np.float32(scale)), np.float32(zero))
+        rounded = ops.round(steps, "half_to_even")
+        narrow = ops.convert(ops.clamp(rounded, -128.0, 127.0), "i8")
+        narrow.set_friendly_name(name)
+        narrow.output(0).get_tensor().set_names({name})
+        results.append(ops.result(narrow.output(0)))
+    return ov.Model(results, parameters, "main"), notes
 
 
 def _affine(values: Array) -> tuple[float, int]:

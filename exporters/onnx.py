@@ -22,6 +22,7 @@ from edgekit.core import (
     INT8,
     MIXED,
     Choice,
+    Example,
     OperatorTime,
     Runner,
     Scheme,
@@ -44,7 +45,7 @@ from exporters._onnx_runner import OnnxRunner, batched, rebatched
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
-    from torch import Tensor, nn
+    from torch import nn
 
     from edgekit.core import Array
 
@@ -94,7 +95,7 @@ CHOICES = (
 
 
 class OnnxTarget:
-    """One ``.onnx`` file: opset of the exporter's choice, NCHW input, weights inside."""
+    """One ``.onnx`` file: opset of the exporter's choice, NCHW images, weights inside."""
 
     name = "onnx"
     suffix = ".onnx"
@@ -131,10 +132,10 @@ class OnnxTarget:
     def export(
         self,
         model: nn.Module,
-        example: Tensor,
+        example: Example,
         path: Path,
         scheme: Scheme,
-        calibration: Sequence[Array] | None = None,
+        calibration: Sequence[Sequence[Array]] | None = None,
     ) -> Scheme:
         """Writes the model; `edgekit.core.Target.export` describes the arguments."""
         import onnx
@@ -232,25 +233,32 @@ class OnnxTarget:
         return time_operators(proto, path, content, inputs, threads, runs)
 
 
-def _exported(model: nn.Module, example: Tensor) -> ModelProto:
+def _exported(model: nn.Module, example: Example) -> ModelProto:
     """The graph of a network, in float32."""
     import onnx
     import torch
 
+    inputs, outputs = example.names
     # Autograd refuses some changes in place that compute what they should.
     with _operators_listed_once(), rewritten(CALLS), torch.no_grad():
         program = torch.onnx.export(
             model,
-            (example,),
+            example.tensors,
             dynamo=True,
-            input_names=["image"],
-            output_names=["scores"],
+            input_names=inputs,
+            output_names=outputs,
             external_data=False,
             verbose=False,
         )
     if program is None:
         raise ModelError("torch.onnx gave no program")
     proto: ModelProto = program.model_proto
+    unused = set(inputs).difference(value.name for value in proto.graph.input)
+    if unused or [value.name for value in proto.graph.output] != outputs:
+        raise ModelError(
+            f"torch.onnx leaves out {', '.join(sorted(unused)) or 'outputs'}: an input that no "
+            f"output depends on, or an output that is an input; leave it out"
+        )
     _clean(proto)
     _keep_pads(proto)
     del proto.graph.value_info[:]  # in the order and form in which onnx itself finds them

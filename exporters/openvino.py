@@ -19,6 +19,7 @@ from edgekit.core import (
     INT8,
     MIXED,
     Choice,
+    Example,
     OperatorTime,
     Runner,
     Scheme,
@@ -44,7 +45,7 @@ from exporters._openvino_operators import time_operators
 from exporters._openvino_quantizer import RANGES, quantize, with_integer_interface
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from edgekit.core import Array
 
@@ -122,15 +123,17 @@ class OpenVinoTarget:
     def export(
         self,
         model: nn.Module,
-        example: Tensor,
+        example: Example,
         path: Path,
         scheme: Scheme,
-        calibration: Sequence[Array] | None = None,
+        calibration: Sequence[Sequence[Array]] | None = None,
     ) -> Scheme:
         """Writes the model; `edgekit.core.Target.export` describes the arguments."""
         ov = _openvino()
-        graph = converted(model, example)
-        for port, name in ((graph.inputs[0], "image"), (graph.outputs[0], "scores")):
+        graph = converted(model, example.tensors)
+        inputs, outputs = example.names
+        names = zip((*graph.inputs, *graph.outputs), (*inputs, *outputs), strict=True)
+        for port, name in names:
             port.get_tensor().set_names({name})
             port.get_node().set_friendly_name(name)
         _number_names(graph)

@@ -18,7 +18,7 @@ from edgekit.cli.options import (
 from edgekit.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from edgekit.core import Artifact
+    from edgekit.core import Artifact, Preprocessing
     from edgekit.models.analysis import Totals
     from edgekit.models.count import Layer
     from edgekit.models.source import Model
@@ -146,7 +146,7 @@ def _describe(
             model = _network(artifact)
         if model is None:
             return Described(source, None, [], None, artifact)
-        layers, totals = analyze(model.module, model.resolution)
+        layers, totals = analyze(model.module, *model.tensors)
     return Described(source, model, layers, totals, artifact)
 
 
@@ -206,7 +206,6 @@ def _show_comparison(a: Described, b: Described, as_csv: bool) -> None:
 
 
 def _show_contract(artifact: Artifact) -> None:
-    facts = artifact.preprocessing
     agreement = artifact.agreement
     rows = [
         ("target", artifact.target),
@@ -214,9 +213,9 @@ def _show_contract(artifact: Artifact) -> None:
         ("made from", artifact.model + ("" if artifact.trained else " (untrained)")),
         ("inputs", "; ".join(f"{t.name} {t.dtype} {t.shape} {t.layout}" for t in artifact.inputs)),
         ("outputs", "; ".join(f"{t.name} {t.dtype} {t.shape}" for t in artifact.outputs)),
-        ("image", f"{facts.describe()}, {facts.channel_order}"),
-        ("values", f"(v x {facts.scale:.6g} - {facts.mean}) / {facts.std}"),
-        ("scores", artifact.scores),
+        ("task", artifact.task),
+        *_prepared(artifact.preprocessing),
+        *([] if artifact.scores is None else [("scores", artifact.scores)]),
         ("labels", ", ".join(artifact.labels or ()) or "unknown"),
         ("lowerings", ", ".join(artifact.lowerings) or "none"),
         ("written by", ", ".join(f"{k} {v}" for k, v in artifact.tools.items())),
@@ -228,7 +227,18 @@ def _show_contract(artifact: Artifact) -> None:
             (
                 "agreement",
                 f"{agreement.sqnr_db:.1f} dB, same top-1 {agreement.top1_match:.1%} on "
-                f"{agreement.n} images",
+                f"{agreement.n} images"
+                if agreement.top1_match is not None
+                else f"{agreement.sqnr_db:.1f} dB on {agreement.n} inputs",
             )
         )
     console.table(["contract", ""], rows)
+
+
+def _prepared(facts: Preprocessing | None) -> list[tuple[str, str]]:
+    if facts is None:
+        return []
+    return [
+        ("image", f"{facts.describe()}, {facts.channel_order}"),
+        ("values", f"(v x {facts.scale:.6g} - {facts.mean}) / {facts.std}"),
+    ]

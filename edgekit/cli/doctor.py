@@ -188,14 +188,15 @@ def _target(name: str) -> Check:
         )
         import torch
 
+        from edgekit.core import of_image
         from edgekit.native_output import captured
 
         network = torch.nn.Conv2d(3, 4, 3)
         network = torch.nn.Sequential(network, torch.nn.Flatten(1)).eval()  # type: ignore[assignment]
-        images = torch.zeros(1, 3, 8, 8)
+        example = of_image(torch.zeros(1, 3, 8, 8))
         with tempfile.TemporaryDirectory() as folder, captured():
             path = Path(folder, f"doctor{target.suffix}")
-            target.export(network, images, path, target.schemes["fp32"])
+            target.export(network, example, path, target.schemes["fp32"])
             runner = target.open(path)
             runner.run([torch.zeros(runner.tensors()[0][0].shape).numpy()])
     except PASSING:

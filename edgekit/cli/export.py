@@ -10,6 +10,7 @@ import click
 
 from edgekit.cli import console
 from edgekit.cli.options import (
+    example_option,
     model_argument,
     names,
     overwrite_option,
@@ -98,6 +99,16 @@ if TYPE_CHECKING:
     help="Epochs of quantization-aware training, the last way of --max-drop; 0 for none.",
 )
 @scores_option
+@example_option
+@click.option(
+    "--outputs", metavar="NAME[,NAME]", help="Outputs to keep, in that order; all by default."
+)
+@click.option(
+    "--task",
+    metavar="NAME",
+    help="What outputs are for: classify (scores of an image) or tensors (anything else); by "
+    "default as the network gives.",
+)
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Folder."
 )
@@ -124,6 +135,9 @@ def command(
     qat_epochs: int,
     scores: str | None,
     stated: Stated,
+    example: str | None,
+    outputs: str | None,
+    task: str | None,
     out: Path,
     overwrite: bool,
 ) -> None:
@@ -131,7 +145,8 @@ def command(
 
     \b
     MODEL is a zoo name (mobilenetv3, mobilenetv2@0.75; 'edgekit list models'),
-    a run folder or checkpoint, or package.module:callable.
+    a run folder or checkpoint, a .pt2 file, timm:NAME, torchvision:NAME, or
+    package.module:callable.
 
     Every file is run in its runtime and compared with PyTorch before it gets
     its name. What fails is kept as NAME.rejected, with exit code 4.
@@ -157,7 +172,16 @@ def command(
             epochs=qat_epochs,
             processor=processor,
         )
-        opened = as_function(open_model(model, weights=weights, resolution=resolution))
+        opened = as_function(
+            open_model(
+                model,
+                weights=weights,
+                resolution=resolution,
+                example=example,
+                outputs=names(outputs or ""),
+                task=task,
+            )
+        )
         console.warn_notes(opened.words, opened.notes)
         _warn_untrained(opened)
         try:
@@ -182,7 +206,9 @@ def command(
     show(results)
     missing = unsaid(opened, stated)
     there = [result.artifact for result in results if not isinstance(result, Failed)]
-    if there and (opened.trained or not opened.of_zoo):  # there are no images for random weights
+    if (
+        there and there[0].preprocessing is not None and (opened.trained or not opened.of_zoo)
+    ):  # there are no images for random weights
         warn_assumed(opened.words, there[0].preprocessing, missing)
     if console.wants_json():
         document = {**_document(results, failure), "assumed": list(missing)}
@@ -240,7 +266,7 @@ def show(results: list[Result]) -> None:
                 str(result.path),
                 console.mebibytes(artifact.size_bytes),
                 f"{agreement.sqnr_db:.1f} dB",
-                f"{agreement.top1_match:.1%}",
+                "" if agreement.top1_match is None else f"{agreement.top1_match:.1%}",
                 f"{result.seconds:.1f} s" if isinstance(result, Exported) else "rejected",
             )
         )
@@ -257,7 +283,8 @@ def show(results: list[Result]) -> None:
         _show_tuning(result)
         _show_ladder(result)
     first = there[0]
-    console.say_scores(first.artifact.scores)
+    if first.artifact.scores is not None:
+        console.say_scores(first.artifact.scores)
     assert first.artifact.agreement is not None
     agreements = [r.artifact.agreement for r in there if r.artifact.agreement is not None]
     console.warn_left_out(max(agreements, key=lambda agreement: agreement.left_out))

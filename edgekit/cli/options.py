@@ -74,6 +74,15 @@ def scores_option(command: Command) -> Command:
     )(command)
 
 
+def example_option(command: Command) -> Command:
+    """``--example``: inputs of a network that takes anything else than one image."""
+    return click.option(
+        "--example",
+        metavar="FILE.npz|MODULE:CALLABLE",
+        help="Inputs of one inference, of a network that takes anything else than one image.",
+    )(command)
+
+
 def weights_option(command: Command) -> Command:
     """``--weights FILE`` and ``--pretrained``, which stands for a file that is downloaded."""
 

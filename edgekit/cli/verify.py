@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli import console
-from edgekit.cli.options import embedded_option, weights_option
+from edgekit.cli.options import embedded_option, example_option, weights_option
 from edgekit.cli.stating import stated_options
 from edgekit.errors import GateError
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     "--per-layer", is_flag=True, help="Signal to noise of each layer, and the worst ones."
 )
 @weights_option
+@example_option
 @embedded_option
 @stated_options
 @console.common_options
@@ -36,6 +37,7 @@ def command(
     skip_corrupt: bool,
     per_layer: bool,
     weights: Path | None,
+    example: str | None,
     embedded: bool,
     stated: Stated,
 ) -> None:
@@ -55,6 +57,7 @@ def command(
             skip_corrupt=skip_corrupt,
             per_layer=per_layer,
             stated=stated,
+            example=example,
         )
     _warn(artifact, against, result)
     _show(artifact, against, result)
@@ -84,17 +87,35 @@ def _warn(artifact: str, against: str, result: Verification) -> None:
 
 def _show(artifact: str, against: str, result: Verification) -> None:
     agreement = result.agreement
+    rows = [
+        ("signal to noise", f"{agreement.sqnr_db:.1f} dB", _least(agreement, "sqnr_db")),
+        ("cosine", f"{agreement.cosine:.7f}", ""),
+        ("largest difference", f"{agreement.max_abs:.3g}", ""),
+        ("  over the spread", f"{agreement.max_rel:.3g}", ""),
+    ]
+    if agreement.top1_match is not None:
+        same = f"{agreement.top1_match:.2%}"
+        rows.insert(1, ("same top-1", same, _least(agreement, "top1_match")))
+    what = "inputs" if agreement.outputs else "images"
     console.table(
         ["measure", ("value", "right"), ("at least", "right")],
-        [
-            ("signal to noise", f"{agreement.sqnr_db:.1f} dB", _least(agreement, "sqnr_db")),
-            ("same top-1", f"{agreement.top1_match:.2%}", _least(agreement, "top1_match")),
-            ("cosine", f"{agreement.cosine:.7f}", ""),
-            ("largest difference", f"{agreement.max_abs:.3g}", ""),
-            ("  over the spread", f"{agreement.max_rel:.3g}", ""),
-        ],
-        title=f"{artifact} against {against}, {agreement.n} images ({result.data})",
+        rows,
+        title=f"{artifact} against {against}, {agreement.n} {what} ({result.data})",
     )
+    if agreement.outputs:
+        console.table(
+            ["output", ("signal to noise", "right"), ("equal", "right"), ""],
+            [
+                (
+                    one.name,
+                    "" if one.sqnr_db is None else f"{one.sqnr_db:.1f} dB",
+                    "" if one.match is None else f"{one.match:.2%}",
+                    "" if one.passed else "fails",
+                )
+                for one in agreement.outputs
+            ],
+            title="output by output",
+        )
 
 
 def _show_layers(result: Verification) -> None:
@@ -143,7 +164,7 @@ def _document(artifact: str, against: str, result: Verification) -> dict[str, An
 def _why(artifact: str, against: str, result: Verification) -> str:
     """The bounds that do not hold, and what may explain it."""
     from edgekit import registry
-    from edgekit.verification.agreement import failures
+    from edgekit.tasks.agreement import failures
     from edgekit.verification.divergence import advice, worst_layers
     from edgekit.verification.reference import rounding_grows
 

@@ -5,10 +5,10 @@ quantity has one unit, and the unit stands in the name. Absence is ``None``, nev
 
 This package needs the standard library and NumPy only, so that it can be imported anywhere: in
 an exporter, in the agent on a device, in ``edgekit list``. All of it is imported from here:
-`edgekit.core.records`, `edgekit.core.preprocessing` and `edgekit.core.measurements` hold the
-records, `edgekit.core.plain` the way to JSON and back, `edgekit.core.text` that to terminals and
-spreadsheets, `edgekit.core.protocols` the protocols, `edgekit.core.forms` what forms are,
-`edgekit.core.runtimes` the way to import foreign packages.
+`edgekit.core.records`, `edgekit.core.preprocessing`, `edgekit.core.interface` and
+`edgekit.core.measurements` hold the records, `edgekit.core.plain` the way to JSON and back,
+`edgekit.core.text` that to terminals and spreadsheets, `edgekit.core.protocols` the protocols,
+`edgekit.core.forms` what forms are, `edgekit.core.runtimes` the way to import foreign packages.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekit.core.forms import PROCESSORS, Choice
+from edgekit.core.interface import CLASSIFY, Example, Interface, classifier, of_image
 from edgekit.core.measurements import (
     Block,
     DeviceProfile,
@@ -51,6 +52,7 @@ from edgekit.core.records import (
     Artifact,
     Candidate,
     ModelSpec,
+    OutputAgreement,
     Row,
     Rung,
     Scalar,
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from edgekit.core.protocols import Pixels as Pixels
 
 __all__ = [
+    "CLASSIFY",
     "DYNAMIC",
     "FLOAT_SCHEMES",
     "INT8",
@@ -83,14 +86,17 @@ __all__ = [
     "Convertible",
     "DeviceProfile",
     "Energy",
+    "Example",
     "ImageSource",
     "Inspectable",
+    "Interface",
     "Lowering",
     "Measurement",
     "Meter",
     "MeterKind",
     "ModelSpec",
     "OperatorTime",
+    "OutputAgreement",
     "Preprocessing",
     "Profilable",
     "Quantizing",
@@ -106,8 +112,10 @@ __all__ = [
     "TensorSpec",
     "canonical_json",
     "class_count",
+    "classifier",
     "from_json",
     "keep_silent",
+    "of_image",
     "printable",
     "reason",
     "reason_with_layer",

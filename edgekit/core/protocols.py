@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edgekit.core.forms import Choice
+from edgekit.core.interface import Example
 from edgekit.core.measurements import OperatorTime, Reading
 from edgekit.core.records import Scheme, TensorSpec
 
@@ -78,7 +79,7 @@ class Target(Protocol):
     Attributes:
         name: key of the registry's target table.
         suffix: ending of the main file, with the dot.
-        layout: axes of the image input in exported files.
+        layout: axes of images in exported files.
         runtime: what runs the file, for people.
         schemes: what the format can hold, by precision name.
         packages: distributions whose versions belong into the contract.
@@ -112,18 +113,21 @@ class Target(Protocol):
     def export(
         self,
         model: nn.Module,
-        example: Tensor,
+        example: Example,
         path: Path,
         scheme: Scheme,
-        calibration: Sequence[Array] | None = None,
+        calibration: Sequence[Sequence[Array]] | None = None,
     ) -> Scheme:
         """Writes ``model`` to ``path``.
 
         Args:
-            model: in eval mode, NCHW float input, class scores as output.
-            example: an input of the exported shape, NCHW, batch 1.
+            model: in eval mode; takes the tensors of ``example``, one an argument, and gives a
+                tensor for each output, in a tuple where they are several.
+            example: inputs of one inference, and the names and the order of inputs and outputs in
+                the file. Images get the layout of the target, all else keeps its axes.
             path: of the main file; companions lie beside it.
-            calibration: inputs for range estimation, where the scheme needs them.
+            calibration: inputs for range estimation, where the scheme needs them; of each
+                inference one array per input, as the file takes them.
 
         Returns:
             What was written: ``scheme`` with what calibration and quantizer decided.
@@ -324,8 +328,12 @@ class Lowering(Protocol):
     def applies(self, model: nn.Module, target: Target, scheme: Scheme) -> bool:
         """Whether the rewrite is meant for this network, target and scheme."""
 
-    def rewrite(self, model: nn.Module, example: Tensor) -> nn.Module:
-        """A rewritten copy, or ``model`` itself if there is nothing to do; that stays as it is."""
+    def rewrite(self, model: nn.Module, example: tuple[Tensor, ...]) -> nn.Module:
+        """A rewritten copy, or ``model`` itself if there is nothing to do; that stays as it is.
+
+        Args:
+            example: inputs of one inference, one an argument.
+        """
 
 
 class ImageSource(Protocol):

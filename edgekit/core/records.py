@@ -113,9 +113,11 @@ class TensorSpec:
 
     Attributes:
         shape: all axes, batch first.
-        layout: ``NCHW``, ``NHWC``, or ``NC`` for class scores.
+        layout: ``NCHW`` or ``NHWC`` for images, ``NC`` for class scores; empty for tensors whose
+            axes mean what the network's code makes of them.
         scale: quantization step; ``None`` for float tensors.
         zero_point: integer that stands for 0.0; ``None`` for float tensors.
+        role: what it means to the task, such as ``image`` or ``scores``; empty where nobody said.
     """
 
     name: str
@@ -124,6 +126,23 @@ class TensorSpec:
     layout: str
     scale: float | None = None
     zero_point: int | None = None
+    role: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputAgreement:
+    """How closely one output of an artifact follows that of the network.
+
+    Attributes:
+        sqnr_db: see `Agreement`; ``None`` for integers.
+        match: share of the values that are equal, of integers; ``None`` for floats.
+        passed: whether its bound holds.
+    """
+
+    name: str
+    sqnr_db: float | None
+    match: float | None
+    passed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +157,11 @@ class Agreement:
         max_abs: largest absolute difference.
         max_rel: largest absolute difference over the standard deviation of the reference.
         cosine: mean cosine of centred outputs, per sample.
-        top1_match: share of samples with the same arg max.
+        top1_match: share of samples with the same arg max; ``None`` where outputs are no scores.
         passed: whether every bound of ``tolerance`` holds.
         tolerance: the bounds, by field name.
+        outputs: each output by itself, where they are no class scores; the figures above are those
+            of the worst one then.
     """
 
     n: int
@@ -148,11 +169,12 @@ class Agreement:
     max_abs: float
     max_rel: float
     cosine: float
-    top1_match: float
+    top1_match: float | None
     passed: bool
     tolerance: Mapping[str, float]
     left_out: int = 0
     inexact: str | None = None
+    outputs: tuple[OutputAgreement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,13 +243,16 @@ class Artifact:
         path: file name of the model, relative to the contract's folder.
         sha256: digest of the artifact's files, concatenated in the target's order.
         size_bytes: size of all those files.
+        preprocessing: how images become its input; ``None`` where its inputs are no images, or
+            nobody said.
         spec: the network; ``None`` when it came from a callable.
         model: the words that named the network on export.
         parent_sha256: digest of the checkpoint it was made from; ``None`` without one.
         labels: class names by output index; ``None`` when unknown.
         data: the image source the network was trained on; ``None`` when untrained or unknown.
         trained: whether weights were given.
-        scores: what the outputs are, of `SCORES`.
+        scores: what the outputs of a classifier are, of `SCORES`; ``None`` for other tasks.
+        task: what the outputs are for; key of the registry's task table.
         lowerings: rewrites applied before export, in order.
         tools: versions of what wrote the file.
         ladder: what was tried to keep the accuracy, where a bound was asked for.
@@ -241,13 +266,14 @@ class Artifact:
     scheme: Scheme
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     model: str
     spec: ModelSpec | None = None
     labels: tuple[str, ...] | None = None
     data: str | None = None
     trained: bool = True
-    scores: str = "logits"
+    scores: str | None = "logits"
+    task: str = "classify"
     parent_sha256: str | None = None
     lowerings: tuple[str, ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)

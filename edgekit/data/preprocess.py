@@ -6,6 +6,7 @@ halves: `resize_and_crop` (integers, can be cached) and `normalize`. NumPy and P
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -371,6 +372,25 @@ def for_source(source: ImageSource, size: Side) -> Preprocessing:
     if 7 * np.median(shorter) >= 8 * height * width:
         return default(size)
     return Preprocessing(resize=size, crop=size)
+
+
+def of_channels(facts: Preprocessing, channels: int) -> Preprocessing:
+    """The same for images of 1 (grey), 3 or 4 channels (with transparency as the last one).
+
+    Grey has the mean of the statistics of colours; transparency stays between 0 and 1.
+    """
+    if channels == 1:
+        grey_mean, grey_std = (sum(facts.mean) / 3,), (sum(facts.std) / 3,)
+        return dataclasses.replace(facts, channel_order="L", mean=grey_mean, std=grey_std)
+    if channels == 4:
+        return dataclasses.replace(
+            facts,
+            channel_order="RGBA",
+            alpha="keep",
+            mean=(*facts.mean, 0.0),
+            std=(*facts.std, 1.0),
+        )
+    return facts
 
 
 def _photo_side(side: int) -> int:

@@ -15,9 +15,12 @@ import torch
 
 import edgekit
 from edgekit import registry
+from edgekit.arrays import arrays_of
 from edgekit.contract import digest, embedded_text, finished
 from edgekit.core import (
+    CLASSIFY,
     Artifact,
+    Example,
     Quantizing,
     Scheme,
     Target,
@@ -29,7 +32,7 @@ from edgekit.models.copying import own_copy
 from edgekit.models.source import Model
 from edgekit.native_output import captured
 from edgekit.quantize.calibration import Calibration
-from edgekit.quantize.integers import Integers, inputs_of
+from edgekit.quantize.integers import Integers, ranged_inputs
 from edgekit.quantize.ladder import Built, HeldOut
 from edgekit.verification.artifact import agreement_with, running
 from edgekit.verification.diagnosis import layers_of
@@ -67,12 +70,12 @@ def build(job: Job, scheme: Scheme, staged: Path, model: Model | None = None) ->
     if model is not None:
         scheme = dataclasses.replace(scheme, trained_epochs=job.integers.epochs)
     model = model or reference.model
-    images = torch.from_numpy(reference.images[:1])
+    example = _example(model, reference)
     with _conversion(model.words, target), captured():
-        lowered, lowerings = lower(own_copy(model.module), images, target, scheme)
-        ranges = inputs_of(job.calibration, target) if scheme.calibration else None
+        lowered, lowerings = lower(own_copy(model.module), example.tensors, target, scheme)
+        ranges = ranged_inputs(job.calibration, model, target) if scheme.calibration else None
         begin = time.perf_counter()
-        scheme = target.export(lowered, images, staged, scheme, ranges)
+        scheme = target.export(lowered, example, staged, scheme, ranges)
         converted = time.perf_counter() - begin
         inputs, outputs = target.open(staged).tensors()
         artifact = _contract(model, target, scheme, job.path, inputs, outputs, lowerings)
@@ -92,6 +95,13 @@ def build(job: Job, scheme: Scheme, staged: Path, model: Model | None = None) ->
     return Built(staged, artifact, content, converted, worst)
 
 
+def _example(model: Model, reference: Reference) -> Example:
+    """The first sample, as the network takes it."""
+    row = reference.images[:1]
+    tensors = tuple(torch.from_numpy(array) for array in arrays_of(model.interface, row))
+    return Example(tensors, model.interface)
+
+
 @contextmanager
 def _conversion(words: str, target: Target) -> Iterator[None]:
     """Turns whatever a converter raises into one sentence."""
@@ -103,6 +113,21 @@ def _conversion(words: str, target: Target) -> Iterator[None]:
         yield
 
 
+def _described(
+    found: tuple[TensorSpec, ...], own: tuple[TensorSpec, ...], layout: str
+) -> tuple[TensorSpec, ...]:
+    """Tensors of a file with what the network's own say of their axes and their meaning."""
+    return tuple(
+        dataclasses.replace(
+            one, layout=layout if spec.layout == "NCHW" else spec.layout, role=_ROLES[spec.layout]
+        )
+        for one, spec in zip(found, own, strict=True)
+    )
+
+
+_ROLES = {"NCHW": "image", "NC": "scores", "": ""}
+
+
 def _contract(
     model: Model,
     target: Target,
@@ -112,20 +137,21 @@ def _contract(
     outputs: tuple[TensorSpec, ...],
     lowerings: tuple[str, ...],
 ) -> Artifact:
-    assert model.preprocessing is not None
+    prepared = model.preprocessing
     return Artifact(
         path=path.name,
         target=target.name,
         scheme=scheme,
-        inputs=inputs,
-        outputs=outputs,
-        preprocessing=dataclasses.replace(model.preprocessing, layout=target.layout),
+        inputs=_described(inputs, model.interface.inputs, target.layout),
+        outputs=_described(outputs, model.interface.outputs, target.layout),
+        preprocessing=prepared and dataclasses.replace(prepared, layout=target.layout),
         model=model.words,
         spec=model.spec if model.of_zoo else None,
         labels=model.labels,
         data=model.data,
         trained=model.trained,
-        scores=model.scores or "logits",
+        scores=(model.scores or "logits") if model.task == CLASSIFY else None,
+        task=model.task,
         parent_sha256=model.parent_sha256,
         lowerings=lowerings,
         tools={

@@ -13,7 +13,7 @@ from pathlib import Path
 from edgekit.core import Agreement
 from edgekit.exporting.building import Job, build
 from edgekit.staging import hidden_folder
-from edgekit.verification.agreement import TOLERANCES
+from edgekit.tasks.agreement import TOLERANCES
 from edgekit.verification.diagnosis import diagnose
 from edgekit.verification.divergence import Divergence
 

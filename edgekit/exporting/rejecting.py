@@ -12,7 +12,7 @@ from edgekit.core.reasons import PASSING
 from edgekit.exporting.floats import Flaw
 from edgekit.exporting.results import Rejected
 from edgekit.staging import publish
-from edgekit.verification import agreement as agreements
+from edgekit.tasks import agreement as agreements
 from edgekit.verification.diagnosis import diagnose, layers_of
 from edgekit.verification.divergence import most_noise, worst_layers
 from edgekit.verification.reference import Reference

@@ -13,7 +13,7 @@ from edgekit.errors import ModelError
 
 
 def lower(
-    model: nn.Module, example: Tensor, target: Target, scheme: Scheme
+    model: nn.Module, example: tuple[Tensor, ...], target: Target, scheme: Scheme
 ) -> tuple[nn.Module, tuple[str, ...]]:
     """Applies every registered rewrite that suits the target.
 

@@ -27,7 +27,7 @@ class BakeWeights:
         """Wherever a module computes its weights."""
         return any(parametrize.is_parametrized(m) or list(_norms(m)) for m in model.modules())
 
-    def rewrite(self, model: nn.Module, example: Tensor) -> nn.Module:
+    def rewrite(self, model: nn.Module, example: tuple[Tensor, ...]) -> nn.Module:
         """A copy whose weights are what the modules compute now; module paths stay."""
         model = copy.deepcopy(model)
         with torch.no_grad():

@@ -37,7 +37,7 @@ class FoldBatchNorm:
         """Wherever there is a batch norm: no runtime is faster with it."""
         return any(is_norm(module) for module in model.modules())
 
-    def rewrite(self, model: nn.Module, example: Tensor) -> nn.Module:
+    def rewrite(self, model: nn.Module, example: tuple[Tensor, ...]) -> nn.Module:
         """A copy with folded weights; module paths stay, folded batch norms become identities."""
         pairs = foldable_pairs(model, example)
         if not pairs:
@@ -52,17 +52,18 @@ class FoldBatchNorm:
         return model
 
 
-def foldable_pairs(model: nn.Module, example: Tensor) -> list[tuple[str, str]]:
+def foldable_pairs(model: nn.Module, example: tuple[Tensor, ...]) -> list[tuple[str, str]]:
     """Paths of each layer and the batch norm that alone consumes it, in order of computation.
 
-    A module that is called twice, one whose weight is read elsewhere, and an output that anything
+    A layer that is called several times, as the branches of a siamese network do, counts where the
+    same norm follows each time. One whose weight is read elsewhere, and one whose output anything
     else sees (a second layer, an addition, the caller), stay as they are.
     """
     calls = _calls(model, example)
     channels_last = _linear_over_tokens(model, example)
     count = Counter(calls.values())
     modules = dict(model.named_modules())
-    pairs = []
+    together: Counter[tuple[str, str]] = Counter()
     for node, norm_path in calls.items():
         if not is_norm(modules[norm_path]):
             continue
@@ -71,14 +72,17 @@ def foldable_pairs(model: nn.Module, example: Tensor) -> list[tuple[str, str]]:
             continue
         layer_path = calls[source]
         layer = modules[layer_path]
-        if not len(source.users) == count[layer_path] == count[norm_path] == 1:
-            continue
-        if layer_path not in channels_last and (is_layer(layer) or follows_its_weight(layer)):
-            pairs.append((layer_path, norm_path))
-    return pairs
+        whole = is_layer(layer) or follows_its_weight(layer)
+        if whole and layer_path not in channels_last and len(source.users) == 1:
+            together[layer_path, norm_path] += 1
+    return [
+        (layer, norm)
+        for (layer, norm), times in together.items()
+        if times == count[layer] == count[norm]
+    ]
 
 
-def _linear_over_tokens(model: nn.Module, example: Tensor) -> set[str]:
+def _linear_over_tokens(model: nn.Module, example: tuple[Tensor, ...]) -> set[str]:
     """Linear layers whose output has more than two axes.
 
     A batch norm works on the second axis; their features lie in the last.
@@ -91,11 +95,11 @@ def _linear_over_tokens(model: nn.Module, example: Tensor) -> set[str]:
             lambda _, __, output, path=path: found.add(path) if output.ndim > 2 else None
         )
     with torch.no_grad():
-        model(example)
+        model(*example)
     return found
 
 
-def _calls(model: nn.Module, example: Tensor) -> dict[fx.Node, str]:
+def _calls(model: nn.Module, example: tuple[Tensor, ...]) -> dict[fx.Node, str]:
     """Graph nodes that are calls of a module, with the module's path.
 
     Where the symbolic trace fails, torch.export, which knows the shape of the input, gives the
@@ -110,8 +114,8 @@ def _calls(model: nn.Module, example: Tensor) -> dict[fx.Node, str]:
     return module_calls(graph)
 
 
-def _exported_calls(model: nn.Module, example: Tensor) -> dict[fx.Node, str]:
-    program = torch.export.export(own_copy(model), (example,))
+def _exported_calls(model: nn.Module, example: tuple[Tensor, ...]) -> dict[fx.Node, str]:
+    program = torch.export.export(own_copy(model), example)
     signature = program.graph_signature
     owners = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     tensor_argument = {

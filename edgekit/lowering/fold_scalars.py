@@ -58,7 +58,7 @@ class FoldScalars:
         """Wherever there is a layer that could take a constant."""
         return any(is_layer(module) for module in model.modules())
 
-    def rewrite(self, model: nn.Module, example: Tensor) -> nn.Module:
+    def rewrite(self, model: nn.Module, example: tuple[Tensor, ...]) -> nn.Module:
         """The program of the network without what was folded; paths of its layers stay.
 
         A network that cannot be traced stays as it is.
@@ -76,7 +76,7 @@ class FoldScalars:
             program = fx.GraphModule(found, graph, type(model).__name__)
             try:
                 expected = run_copy(model, example)
-                propagated = ShapeProp(program).propagate(example)
+                propagated = ShapeProp(program).propagate(*example)
             except PASSING:
                 raise
             except BaseException:  # see above
@@ -85,7 +85,7 @@ class FoldScalars:
             if not is_same(expected, propagated) or not _fold(program, constants):
                 return model
             program.recompile()
-            return program if is_same(expected, program(example)) else model
+            return program if is_same(expected, program(*example)) else model
 
 
 def _kind(node: fx.Node) -> str | None:

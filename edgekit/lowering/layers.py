@@ -104,10 +104,10 @@ def traced(model: nn.Module, tracer: fx.Tracer | None = None) -> tuple[nn.Module
     return found, (tracer or Tracer()).trace(found)
 
 
-def run_copy(model: nn.Module, example: Tensor) -> Any:
+def run_copy(model: nn.Module, example: tuple[Tensor, ...]) -> Any:
     """What a network gives; what its code keeps of the run goes with the copy that ran."""
     with torch.no_grad():
-        return own_copy(model)(example)
+        return own_copy(model)(*example)
 
 
 def module_calls(graph: fx.Graph) -> dict[fx.Node, str]:
@@ -118,10 +118,14 @@ def module_calls(graph: fx.Graph) -> dict[fx.Node, str]:
 
 
 def is_same(expected: Any, found: Any) -> bool:
-    """Whether two outputs differ by rounding only."""
+    """Whether two outputs differ by rounding only; of several, in the same order, each."""
+    if isinstance(expected, tuple | list) and isinstance(found, tuple | list):
+        return len(expected) == len(found) and all(map(is_same, expected, found))
     if not isinstance(expected, Tensor) or not isinstance(found, Tensor):
         return False
     if expected.shape != found.shape or expected.dtype != found.dtype:
         return False
+    if not expected.is_floating_point() or not expected.numel():
+        return torch.equal(expected, found)
     bound = 1e-3 * float(expected.abs().max())
     return bool((expected - found).abs().max() <= bound)

@@ -36,7 +36,7 @@ class MergeBranches:
         """Wherever there is a convolution with something beside it."""
         return sum(isinstance(m, nn.Conv2d | nn.BatchNorm2d) for m in model.modules()) > 1
 
-    def rewrite(self, model: nn.Module, example: Tensor) -> nn.Module:
+    def rewrite(self, model: nn.Module, example: tuple[Tensor, ...]) -> nn.Module:
         """The program of the network with merged branches; the largest one keeps its path.
 
         A network that cannot be traced stays as it is.
@@ -54,7 +54,7 @@ class MergeBranches:
                 program = fx.GraphModule(found, graph, type(model).__name__)
                 program.graph.eliminate_dead_code()
                 program.recompile()
-                same = is_same(run_copy(model, example), program(example))
+                same = is_same(run_copy(model, example), program(*example))
             except PASSING:
                 raise
             except BaseException:  # sizes that do not fit after all

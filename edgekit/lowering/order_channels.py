@@ -56,7 +56,7 @@ class OrderChannels:
         """Wherever the target gains from it."""
         return self.name in target.lowerings
 
-    def rewrite(self, model: nn.Module, example: Tensor) -> nn.Module:
+    def rewrite(self, model: nn.Module, example: tuple[Tensor, ...]) -> nn.Module:
         """The program of the network without its shuffles; paths of its layers stay.
 
         A network that cannot be traced, or has no shuffles, stays as it is.
@@ -69,11 +69,11 @@ class OrderChannels:
             with torch.no_grad():
                 expected = run_copy(model, example)
                 places = _Places(program)
-                given = places.run(example)
+                given = places.run(*example)
                 if not is_same(expected, given) or not _reorder(program, places, self.grouped):
                     return model
                 program.recompile()
-                return program if is_same(expected, program(example)) else model
+                return program if is_same(expected, program(*example)) else model
         except PASSING:
             raise
         except BaseException:  # it stays as it is, which is right, if slower

@@ -30,7 +30,7 @@ class SplitNorms:
         """Wherever there is a batch norm of another class."""
         return any(map(_may_be_split, model.modules()))
 
-    def rewrite(self, model: nn.Module, example: Tensor) -> nn.Module:
+    def rewrite(self, model: nn.Module, example: tuple[Tensor, ...]) -> nn.Module:
         """A copy; where other code reads the parameters of a norm, the network as it is."""
         found = own_copy(model)
         parts = {path: m for path, m in found.named_modules() if path and _may_be_split(m)}

@@ -265,25 +265,36 @@ class _Network:
     def prepare(self, loaded: Model) -> Callable[[], object]:
         import torch
 
-        s, module, side = self._subject, loaded.module, loaded.resolution
+        s, module = self._subject, loaded.module
         device = torch.device(s.processor)
         generator = torch.Generator().manual_seed(0)
-        images = torch.randn(s.batch, 3, side, side, generator=generator).to(device)
-        self.input = f"{s.batch}x3x{side}x{side} float32"
-        kept, version = images.clone(), images._version
+        if loaded.signature is None:
+            side = loaded.resolution
+            given = [torch.randn(s.batch, 3, side, side, generator=generator).to(device)]
+        else:
+            given = [one.to(device) for one in loaded.example]
+            if s.batch != 1:
+                raise UsageError(
+                    f"'{s.words}' takes {len(given)} inputs of fixed sizes: leave out --batch"
+                )
+        self.input = " and ".join(
+            f"{'x'.join(map(str, one.shape))} {str(one.dtype).removeprefix('torch.')}"
+            for one in given
+        )
+        kept, seen = [one.clone() for one in given], [one._version for one in given]
         if s.mode == "compiled":
             torch._dynamo.reset()
             module = cast("torch.nn.Module", torch.compile(module))
 
         def run() -> object:
-            nonlocal version
             with torch.inference_mode():
-                scores = module(images)
+                scores = module(*given)
             # A network that changes its input would get another one each time, and numbers that
             # grow or vanish take other times. An app has to give it copies, too.
-            if images._version != version:
-                images.copy_(kept)
-                version = images._version
+            for i, one in enumerate(given):
+                if one._version != seen[i]:
+                    one.copy_(kept[i])
+                    seen[i] = one._version
             if s.processor == "cuda":  # the call only queues the work
                 torch.cuda.synchronize()
             return scores
@@ -326,6 +337,8 @@ def _noise(tensor: TensorSpec) -> Array:
     if kind.kind not in "iu":
         raise InputError(f"input '{tensor.name}' is {tensor.dtype}: expected numbers")
     info = np.iinfo(kind)
+    if info.bits > 16:  # numbers of words or of places: the first two are there in any case
+        return rng.integers(0, 2, tensor.shape).astype(kind)
     low, high = max(info.min, -128), min(info.max, 255)
     return rng.integers(low, high, tensor.shape, dtype=kind, endpoint=True)
 

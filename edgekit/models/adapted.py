@@ -122,7 +122,8 @@ def _whole(words: str, classes: int, side: int) -> nn.Module:
         torch.manual_seed(0)
         library = words.partition(":")[0] in LIBRARIES
         made = open_library(words, classes).module if library else open_callable(words)
-    return pure(made.eval(), side, words).module
+    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return pure(made.eval(), images, words).module
 
 
 def _check(spec: ModelSpec, place: Place, layers: Mapping[str, nn.Module]) -> None:

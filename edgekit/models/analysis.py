@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from torch import nn
+from torch import Tensor, nn
 
 from edgekit.models.count import Layer, layers_of
 from edgekit.models.trace import Step, Trace, Window, trace
@@ -63,13 +63,13 @@ class Totals:
     intensity_macs_per_byte: float | None
 
 
-def analyze(module: nn.Module, resolution: int) -> tuple[list[Layer], Totals]:
-    """The layers of a network and its totals, from one run on an image of zeros.
+def analyze(module: nn.Module, *inputs: Tensor) -> tuple[list[Layer], Totals]:
+    """The layers of a network and its totals, from one run.
 
     Args:
-        module: takes (1, 3, resolution, resolution); left as it is.
+        module: takes the inputs, one an argument; left as it is.
     """
-    run = trace(module, resolution)
+    run = trace(module, *inputs)
     found = layers_of(module, run)
     macs, params = sum(layer.macs for layer in found), sum(layer.params for layer in found)
     moved = sum(layer.moved_bytes for layer in found)

@@ -26,6 +26,10 @@ from edgekit.models.zeros import hiding_zeros
 _named: set[str] = set()
 
 
+class NoScoresError(ModelError):
+    """A network that takes an image and gives something other than scores of classes."""
+
+
 def was_named(words: str) -> bool:
     """Whether `open_callable` has been asked for these words: only then may a file name them."""
     return words in _named
@@ -49,15 +53,31 @@ def open_callable(words: str) -> nn.Module:
     Raises:
         ModelError: it cannot be imported, raises, or gives something else.
     """
+    note_named(words)
+    found = named_object(words)
+    made = found if isinstance(found, nn.Module) else called(found, words, "a torch.nn.Module")
+    if not isinstance(made, nn.Module):
+        raise ModelError(
+            f"'{words}' gives a {type(made).__name__}: expected a torch.nn.Module, or a function "
+            f"without arguments that returns one"
+        )
+    return own_copy(made)
+
+
+def named_object(words: str) -> Any:
+    """Imports what ``package.module:name`` names.
+
+    Raises:
+        ModelError: it cannot be imported, or raises.
+    """
     name, _, attribute = words.partition(":")
     if not name or not attribute:
         raise ModelError(f"'{words}': expected package.module:callable, importable from here")
-    note_named(words)
     folder = os.getcwd()
     if folder not in sys.path:  # console scripts, unlike 'python -m', do not search it
         sys.path.insert(0, folder)
     try:
-        found = getattr(importlib.import_module(name), attribute)
+        return getattr(importlib.import_module(name), attribute)
     except ModuleNotFoundError as error:
         if error.name is not None and not f"{name}.".startswith(f"{error.name}."):
             raise ModelError(
@@ -74,19 +94,20 @@ def open_callable(words: str) -> nn.Module:
         raise
     except BaseException as error:  # the user's code may raise anything
         raise ModelError(f"'{words}' raised {with_kind(error)}") from error
-    made = found if isinstance(found, nn.Module) else _called(found, words)
-    if not isinstance(made, nn.Module):
-        raise ModelError(
-            f"'{words}' gives a {type(made).__name__}: expected a torch.nn.Module, or a function "
-            f"without arguments that returns one"
-        )
-    return own_copy(made)
 
 
-def _called(found: Any, words: str) -> Any:
+def called(found: Any, words: str, wanted: str) -> Any:
+    """What a function without arguments gives.
+
+    Args:
+        wanted: what is expected of it, for messages.
+
+    Raises:
+        ModelError: it is none, or raises.
+    """
     if not callable(found):
         raise ModelError(
-            f"'{words}' is a {type(found).__name__}: expected a torch.nn.Module, or a function "
+            f"'{words}' is a {type(found).__name__}: expected {wanted}, or a function "
             f"without arguments that returns one"
         )
     needed = _arguments(found)
@@ -145,13 +166,13 @@ def try_forward(module: nn.Module, images: Tensor, words: str) -> Tensor:
         ) from error
     if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[0] != len(images):
         found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise ModelError(
+        raise NoScoresError(
             f"'{words}' gives {found}{mode}: expected one tensor of class scores, shape "
             f"(N, classes)"
         )
     if not scores.is_floating_point():
         kind = str(scores.dtype).removeprefix("torch.")
-        raise ModelError(f"'{words}' gives {kind} scores{mode}: expected floating point")
+        raise NoScoresError(f"'{words}' gives {kind} scores{mode}: expected floating point")
     return scores
 
 
@@ -189,18 +210,18 @@ def try_training(module: nn.Module, side: int, classes: int, words: str) -> None
         )
 
 
-def is_fresh(module: nn.Module, side: int) -> bool:
+def is_fresh(module: nn.Module, image: Tensor) -> bool:
     """Whether a network has batch norms and none has ever seen a batch.
 
     One without batch norms is fresh where weights that its scores pass are as they started, at
     zero.
 
     Args:
-        side: of images that it can be run on, pixels.
+        image: that it can be run on, (1, 3, H, W).
     """
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
-        return bool(hiding_zeros(module, side))
+        return bool(hiding_zeros(module, image))
     return all(
         m.running_mean is not None
         and not m.running_mean.any()

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
+import torch
 from torch import nn
 
 from edgekit.models.trace import MATRIX_PRODUCTS, Call, Step, Trace, trace
@@ -65,7 +66,7 @@ def layers(module: nn.Module, resolution: int, channels: int = 3) -> list[Layer]
     Returns:
         One entry per call of a layer; parameters count at its first call.
     """
-    return layers_of(module, trace(module, resolution, channels))
+    return layers_of(module, trace(module, torch.zeros(1, channels, resolution, resolution)))
 
 
 def layers_of(module: nn.Module, run: Trace) -> list[Layer]:

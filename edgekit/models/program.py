@@ -17,10 +17,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_unflatten
 
 from edgekit.core import reason
 from edgekit.core.reading import check_file, open_file, parse_json
 from edgekit.errors import CheckpointError, ModelError
+from edgekit.models.interface import Arguments
 from edgekit.models.tensor_files import check_content, check_parts, refuse_torchscript
 
 SUFFIX = ".pt2"
@@ -66,20 +68,41 @@ class Program(nn.Module):
         return self
 
 
-def open_program(path: Path, resolution: int | None) -> tuple[Program, int]:
-    """Reads an exported program that takes images.
+class AnyProgram(nn.Module):
+    """An exported program of any inputs and outputs."""
+
+    def __init__(self, program: nn.Module) -> None:
+        super().__init__()
+        self.program = program
+        self.training = False
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Whatever the program gives."""
+        return self.program(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> AnyProgram:
+        """Does nothing; see `Program.train`."""
+        return self
+
+
+def open_program(
+    path: Path, resolution: int | None, *, classify: bool = False
+) -> tuple[nn.Module, int, Arguments | None]:
+    """Reads an exported program.
 
     Args:
-        resolution: wanted side of the input in pixels; the program's own by default, and 224
+        resolution: wanted side of the image in pixels; the program's own by default, and 224
             where it takes any.
+        classify: whether nothing but an image will do.
 
     Returns:
-        The network and the side of its input.
+        The network, the side of its image, and an example of its inputs where they are anything
+        else than one image of three channels.
 
     Raises:
         CheckpointError: the file is missing, damaged, or holds more than tensors and operators.
-        ModelError: its input is no image, or not of that size, or its batch is not 1; or it was
-            exported in training mode.
+        ModelError: its input is no image where that was wanted, or not of that size, or its batch
+            is not 1; or it was exported in training mode.
     """
     _check_archive(path)
     logged = _Withheld()
@@ -92,9 +115,37 @@ def open_program(path: Path, resolution: int | None) -> tuple[Program, int]:
             f"{path} cannot be read as an exported program ({reason(cause)}): export it again with "
             f"torch.export.save and this PyTorch, {torch.__version__}"
         ) from error
-    batch, side = _input(path, program, resolution)
     _check_mode(path, program)
-    return Program(program.module(check_guards=False), batch), side
+    nodes = _inputs(program)
+    shapes = [getattr(node.meta.get("val"), "shape", None) for node in nodes]
+    first = shapes[0] if len(shapes) == 1 else None
+    image = first is not None and len(first) == 4 and isinstance(first[1], int) and first[1] == 3
+    module = program.module(check_guards=False)
+    if not (image or classify):
+        return AnyProgram(module), 224, _example(path, program)
+    batch, side = _input(path, program, resolution)
+    return Program(module, batch), side, None
+
+
+def _inputs(program: torch.export.ExportedProgram) -> list[Any]:
+    """Placeholders of what the user gives, in order."""
+    users = set(program.graph_signature.user_inputs)
+    return [n for n in program.graph.nodes if n.op == "placeholder" and n.name in users]
+
+
+def _example(path: Path, program: torch.export.ExportedProgram) -> Arguments:
+    """Inputs of the sizes of a program, zeros; sizes that it leaves open are the least ones."""
+    tensors = []
+    for node in _inputs(program):
+        value = node.meta.get("val")
+        if not isinstance(value, Tensor):
+            raise ModelError(
+                f"{path} takes '{node.name}', which is no tensor: export a network of tensors alone"
+            )
+        sizes = [max(1, _bounds(program, size)[0]) for size in value.shape]
+        tensors.append(torch.zeros(sizes, dtype=value.dtype))
+    args, kwargs = tree_unflatten(tensors, program.call_spec.in_spec)
+    return Arguments(tuple(args), kwargs)
 
 
 def _check_mode(path: Path, program: torch.export.ExportedProgram) -> None:
@@ -121,8 +172,7 @@ def _input(
     path: Path, program: torch.export.ExportedProgram, resolution: int | None
 ) -> tuple[int | None, int]:
     """Batch size, where it is fixed, and side of the image."""
-    users = set(program.graph_signature.user_inputs)
-    nodes = [n for n in program.graph.nodes if n.op == "placeholder" and n.name in users]
+    nodes = _inputs(program)
     shapes = [getattr(node.meta.get("val"), "shape", None) for node in nodes]
     if len(shapes) != 1 or shapes[0] is None or len(shapes[0]) != 4:
         found = " and ".join(str(tuple(s)) if s is not None else "no tensor" for s in shapes)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from edgekit.errors import ModelError
 from edgekit.models.copying import own_copy
 from edgekit.models.differences import Place, first_difference
 from edgekit.models.draws import Draws, drawn
+from edgekit.models.interface import in_way
 from edgekit.models.precise import Precise
 from edgekit.models.zeros import fill_zeros
 
@@ -65,31 +65,43 @@ def as_function(model: Model) -> Model:
     """
     if model.notes is not None or model.of_zoo:
         return model
-    found = pure(model.module, model.resolution, model.words)
+    if model.signature is not None:
+        return _as_steady(model)
+    side = model.resolution
+    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    found = pure(model.module, images, model.words)
     return dataclasses.replace(model, module=found.module, notes=found.notes)
 
 
-def pure(module: nn.Module, side: int, words: str) -> Pure:
+def _as_steady(model: Model) -> Model:
+    """A network of any tensors: its inferences are run one by one, so that no batch mixes them."""
+    found = pure(model.on_rows, torch.from_numpy(model.noise_rows(2)), model.words)
+    module = model.module
+    if found.notes:  # it changes its inputs
+        module = in_way(_AllOnCopies, module, model.words)
+    return dataclasses.replace(model, module=module, notes=found.notes)
+
+
+def pure(module: nn.Module, images: Tensor, words: str) -> Pure:
     """Makes sure that scores depend on nothing but the image that they are of.
 
     Args:
         module: in eval mode, as `edgekit.models.callables.try_forward` accepts it; it stays as it
             is: copies are run.
-        side: of its images, pixels.
+        images: two to run it on; rows of inputs, for what takes such.
         words: names the network in messages.
 
     Raises:
         ModelError: they do, and neither copies nor one image at a time help; says where.
     """
-    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     notes: list[str] = []
     made, module = module, _copied(module, words)
     with _generators_kept(), torch.no_grad():
-        fill_zeros(module, side)  # they would hide what the layers before them do
+        fill_zeros(module, images[:1])  # they would hide what the layers before them do
         before = drawn(module)
         if _changes(module, images, words):
             notes.append("it changes its input, so it is given copies")
-            module, made = (_as(_OnCopies, one, words) for one in (module, made))
+            module, made = (in_way(_OnCopies, one, words) for one in (module, made))
         together = _scores(module, images, words)
         draws = drawn(module) != before
         _check_steady(module, images, together, words, RUNS_OF_DRAWS if draws else RUNS)
@@ -101,7 +113,7 @@ def pure(module: nn.Module, side: int, words: str) -> Pure:
             _check_steady(module, images, together, words, MORE_RUNS)
             if not _rounding(module, images, together, words):
                 notes.append(_mixing(module, images, together, alone, words))
-                made = _as(_OneByOne, made, words)
+                made = in_way(_OneByOne, made, words)
     return Pure(made, tuple(notes))
 
 
@@ -209,6 +221,12 @@ class _OnCopies(nn.Module):
         return super().forward(x.clone())
 
 
+class _AllOnCopies(nn.Module):
+    def forward(self, *tensors: Tensor) -> Any:
+        """What the network gives for copies of its inputs."""
+        return super().forward(*(one.clone() for one in tensors))
+
+
 class _OneByOne(nn.Module):
     def forward(self, x: Tensor) -> Any:
         """What the network gives for each image alone; in training, for all."""
@@ -216,20 +234,6 @@ class _OneByOne(nn.Module):
         if not isinstance(x, Tensor) or self.training or x.shape[0] == 1:
             return whole(x)  # a tracer's stand-in for an image is one
         return torch.cat([whole(image) for image in torch.split(x, 1)])
-
-
-def _as(way: type[nn.Module], module: nn.Module, words: str) -> nn.Module:
-    """A copy of a network that is run in another way.
-
-    Its class is derived rather than its object wrapped: layers keep their paths, which people
-    name them by.
-    """
-    copied = _copied(module, words)
-    if isinstance(copied, torch.fx.GraphModule | torch.jit.ScriptModule):
-        copied = nn.Sequential(OrderedDict(network=copied)).train(copied.training)
-    kind = type(copied)
-    copied.__class__ = type(kind.__name__, (way, kind), {"__module__": kind.__module__})
-    return copied
 
 
 def _copied(module: nn.Module, words: str) -> nn.Module:

@@ -10,25 +10,33 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from edgekit import registry
-from edgekit.core import ModelSpec, Preprocessing, scores_fit
+from edgekit.core import CLASSIFY, Interface, ModelSpec, Preprocessing, classifier, scores_fit
 from edgekit.core.names import shown
 from edgekit.errors import (
     CheckpointError,
     EdgekitError,
+    ModelError,
     UnknownNameError,
     UsageError,
 )
 from edgekit.models import MAX_RESOLUTION, build, find_spec, pretrained, with_resolution
 from edgekit.models.adapted import is_adapted, may_run
-from edgekit.models.callables import is_fresh, open_callable, try_forward
+from edgekit.models.callables import NoScoresError, is_fresh, open_callable, try_forward
+from edgekit.models.copying import own_copy
+from edgekit.models.examples import open_example
 from edgekit.models.fitting import fill
+from edgekit.models.interface import noise_rows, on_rows, row_of, shaped
 from edgekit.models.libraries import LIBRARIES, open_library
 from edgekit.models.program import SUFFIX, open_program
 from edgekit.models.tensor_files import sha256
@@ -74,6 +82,10 @@ class Model:
             image; ``None`` until `edgekit.models.purity.as_function` has looked.
         scores: what its outputs are, of `edgekit.core.SCORES`; ``None`` until somebody says so or
             they have been looked at.
+        task: name of what its outputs are for, of the registry's task table.
+        signature: of networks that take or give anything else than an image and its scores; their
+            ``module`` takes the tensors of it, one an argument, and ``classes`` is 0.
+        example: inputs of one inference of those.
     """
 
     words: str
@@ -90,6 +102,41 @@ class Model:
     code: str | None = None
     notes: tuple[str, ...] | None = None
     scores: str | None = None
+    task: str = "classify"
+    signature: Interface | None = None
+    example: tuple[Tensor, ...] = ()
+
+    @property
+    def interface(self) -> Interface:
+        """Inputs and outputs."""
+        if self.signature is not None:
+            return self.signature
+        return classifier(3, self.resolution, self.resolution, self.classes)
+
+    @property
+    def on_rows(self) -> nn.Module:
+        """The network as it takes samples: images, or rows of inputs; see `on_rows`."""
+        if self.signature is None:
+            return self.module
+        return on_rows(self.module, self.signature, self.words)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Inputs of one inference, one an argument."""
+        if self.signature is None:
+            return (torch.zeros(1, 3, self.resolution, self.resolution),)
+        return self.example
+
+    @property
+    def row(self) -> Tensor:
+        """One sample that it can be run on."""
+        if self.signature is None:
+            return torch.zeros(1, 3, self.resolution, self.resolution)
+        return row_of(self.example)
+
+    def noise_rows(self, count: int, seed: int = 0) -> NDArray[np.float32]:
+        """Samples like its example, (count, n)."""
+        return noise_rows(self.example, count, seed)
 
     @property
     def of_zoo(self) -> bool:
@@ -103,6 +150,9 @@ def open_model(
     weights: Path | None = None,
     resolution: int | None = None,
     classes: int | None = None,
+    example: Any = None,
+    outputs: Sequence[str] = (),
+    task: str | None = None,
 ) -> Model:
     """Finds, builds and fills a network.
 
@@ -112,18 +162,28 @@ def open_model(
         resolution: input side in pixels, instead of the network's own.
         classes: outputs of a zoo network, instead of the published number; by default those of
             ``weights`` where they say so.
+        example: inputs of one inference, where an image is none: words of
+            `edgekit.models.examples.open_example`, or tensors, as of
+            `edgekit.models.interface.arguments`.
+        outputs: names of those to keep, of a network that gives anything but scores.
+        task: name of what outputs are for; ``classify`` if ``None`` where the network gives scores
+            of an image, else ``tensors``.
 
     Raises:
-        UnknownNameError: neither a network nor a file.
+        UnknownNameError: neither a network nor a file; or no such task.
         CheckpointError: weights that cannot be used.
         ModelError: a callable that gives no usable network.
         UsageError: options that exclude each other, or sizes out of range.
     """
+    asked = _asked(words, example, outputs, task)
     code, _, file = words.partition("=")
     if _CODE_WITH_FILE.fullmatch(words) and not is_path(words):
         if weights is not None:
             raise UsageError(f"'{words}' names its weights: leave out --weights")
-        found = open_model(code, weights=Path(file), resolution=resolution, classes=classes)
+        found = open_model(
+            code, weights=Path(file), resolution=resolution, classes=classes, example=example,
+            outputs=outputs, task=task,
+        )  # fmt: skip
         return dataclasses.replace(found, words=words)
     if is_path(words):
         if weights is not None:
@@ -131,13 +191,140 @@ def open_model(
                 f"'{words}' has its own weights: give --weights with a network's name only"
             )
         if Path(words).suffix == SUFFIX:
-            return _open_program(words, resolution)
-        return _open_checkpoint(words, resolution)
+            return _open_program(words, resolution, asked)
+        return asked.of(_open_checkpoint(words, resolution))
     if words.partition(":")[0] in LIBRARIES:
-        return _open_library(words, weights, resolution, classes)
+        return _open_library(words, weights, resolution, classes, asked)
     if ":" in words:
-        return _open_callable(words, weights, resolution)
-    return _open_zoo(words, weights, resolution, classes)
+        return _open_callable(words, weights, resolution, asked)
+    return asked.of(_open_zoo(words, weights, resolution, classes))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for besides a network.
+
+    Attributes:
+        example: inputs of one inference; an image if ``None``.
+        task: name; whatever suits what the network gives if ``None``.
+    """
+
+    example: Any = None
+    outputs: tuple[str, ...] = ()
+    task: str | None = None
+
+    @property
+    def for_tensors(self) -> bool:
+        """Whether the network is to be taken for one of any inputs and outputs."""
+        return self.task == TENSORS or self.example is not None or bool(self.outputs)
+
+    def of(self, model: Model) -> Model:
+        """The network, as it was asked for."""
+        return self.tensors(model) if self.for_tensors else model
+
+    def tensors(self, model: Model) -> Model:
+        """The same network as a function of tensors.
+
+        Raises:
+            ModelError: it does not take the example, or gives no tensors.
+            UsageError: its outputs have other names.
+        """
+        example = self.example
+        if example is None:
+            example = torch.zeros(1, 3, model.resolution, model.resolution)
+        found = shaped(model.module, example, model.words, self.outputs)
+        return dataclasses.replace(
+            model,
+            module=found.module,
+            classes=0,
+            labels=None,
+            scores=None,
+            spec=None,
+            task=TENSORS,
+            signature=found.interface,
+            example=found.tensors,
+            preprocessing=model.preprocessing if self.example is None else None,
+        )
+
+
+TENSORS = "tensors"
+"""Name of the task of networks of which nobody has said more."""
+
+
+def _asked(words: str, example: Any, outputs: Sequence[str], task: str | None) -> Asked:
+    """Checks what was asked for.
+
+    Raises:
+        UsageError: it contradicts itself.
+    """
+    if task is not None:
+        registry.TASKS.find(task)
+    if task == CLASSIFY and (example is not None or outputs):
+        option = "--outputs" if outputs else "--example"
+        raise UsageError(
+            f"{option} goes with --task {TENSORS}: a classifier takes an image and gives scores"
+        )
+    found = open_example(example) if isinstance(example, str) else example
+    return Asked(found, tuple(outputs), task)
+
+
+def _judged(model: Model, asked: Asked, images: Tensor) -> Model:
+    """A network from outside the zoo with what it gives.
+
+    Args:
+        model: in which the number of classes is missing.
+        images: that it is tried on, where no example was given.
+
+    Raises:
+        ModelError: it cannot take them, or gives something else than was asked for.
+    """
+    if asked.for_tensors:
+        return asked.tensors(model)
+    try:
+        scores = try_forward(model.module, images, model.words)
+    except NoScoresError:
+        if asked.task == CLASSIFY:
+            raise
+        return asked.tensors(model)
+    except ModelError as error:
+        raise ModelError(
+            f"{error}; where it takes something else than one image, give an example of its "
+            f"inputs with --example FILE.npz or --example package.module:callable"
+        ) from error
+    return dataclasses.replace(model, classes=scores.shape[1])
+
+
+def from_module(
+    module: nn.Module,
+    name: str,
+    *,
+    example: Any = None,
+    resolution: int | None = None,
+    outputs: Sequence[str] = (),
+    task: str | None = None,
+) -> Model:
+    """A network that is there already.
+
+    Args:
+        module: it stays as it is, in whatever mode: a copy in eval mode is used.
+        name: for files.
+        example: inputs of one inference; see `edgekit.models.interface.arguments`.
+        resolution: side of the image that it takes where there is no example.
+        outputs: see `open_model`.
+        task: as well.
+
+    Raises:
+        ModelError: it gives nothing that can be used.
+    """
+    side = resolution or 224
+    check_resolution(name, side)
+    images = torch.zeros(1, 3, side, side)
+    copied = own_copy(module).eval()
+    model = Model(name, name, copied, side, 0)
+    if task is not None:
+        registry.TASKS.find(task)
+    model = _judged(model, Asked(example, tuple(outputs), task), images)
+    return dataclasses.replace(model, trained=not is_fresh(model.on_rows, model.row))
 
 
 def is_path(words: str) -> bool:
@@ -329,17 +516,21 @@ def _scores(checkpoint: Checkpoint, columns: int, path: Path) -> str | None:
     return checkpoint.scores
 
 
-def _open_program(words: str, resolution: int | None) -> Model:
+def _open_program(words: str, resolution: int | None, asked: Asked) -> Model:
     path = Path(words)
-    module, side = open_program(path, resolution)
-    scores = try_forward(module, torch.zeros(1, 3, side, side), words)
-    return Model(
-        words, path.stem, module, side, scores.shape[1], trained=True, parent_sha256=sha256(path)
-    )
+    module, side, example = open_program(path, resolution, classify=asked.task == CLASSIFY)
+    if asked.example is None and example is not None:
+        asked = dataclasses.replace(asked, example=example)
+    model = Model(words, path.stem, module, side, 0, trained=True, parent_sha256=sha256(path))
+    return _judged(model, asked, torch.zeros(1, 3, side, side))
 
 
 def _open_library(
-    words: str, weights: Path | None, resolution: int | None, classes: int | None
+    words: str,
+    weights: Path | None,
+    resolution: int | None,
+    classes: int | None,
+    asked: Asked = Asked(),
 ) -> Model:
     adapted = _open_adapted(words, weights, resolution)
     if adapted is not None:
@@ -356,20 +547,19 @@ def _open_library(
     side = made.resolution if resolution is None else resolution
     check_resolution(words, side)
     module = made.module.eval()
-    scores = try_forward(module, torch.zeros(1, 3, side, side), words)
     facts = made.preprocessing
     model = Model(
         words,
         words.partition(":")[2],
         module,
         side,
-        scores.shape[1],
+        0,
         trained=state is not None,
         preprocessing=None if facts is None else facts.at(side),
         parent_sha256=None if weights is None else sha256(checkpoint_file(weights)),
         code=words,
     )
-    return _with_training(model, weights)
+    return _with_training(_judged(model, asked, torch.zeros(1, 3, side, side)), weights)
 
 
 def check_resolution(words: str, resolution: int) -> None:
@@ -384,7 +574,7 @@ def check_resolution(words: str, resolution: int) -> None:
         )
 
 
-def _open_callable(words: str, weights: Path | None, resolution: int | None) -> Model:
+def _open_callable(words: str, weights: Path | None, resolution: int | None, asked: Asked) -> Model:
     if resolution is None:
         known = weights is not None and is_checkpoint(weights)
         resolution = load_checkpoint(weights).preprocessing.side if known and weights else 224
@@ -400,15 +590,18 @@ def _open_callable(words: str, weights: Path | None, resolution: int | None) -> 
     if weights is not None:
         load_into(module, load_state(weights), str(weights))
         digest = sha256(checkpoint_file(weights))
-    scores = try_forward(module, torch.zeros(1, 3, resolution, resolution), words)
+    images = torch.zeros(1, 3, resolution, resolution)
     model = Model(
         words,
         words.rpartition(":")[2],
         module,
         resolution,
-        scores.shape[1],
-        trained=weights is not None or not is_fresh(module, resolution),
+        0,
+        trained=weights is not None,
         parent_sha256=digest,
         code=words,
     )
+    model = _judged(model, asked, images)
+    if weights is None:
+        model = dataclasses.replace(model, trained=not is_fresh(model.on_rows, model.row))
     return _with_training(model, weights)

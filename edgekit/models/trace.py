@@ -93,7 +93,7 @@ class Trace:
 
     Attributes:
         events: steps, and calls behind their steps, in order of computation.
-        sizes_bytes: of each buffer; buffer 0 is the image.
+        sizes_bytes: of each buffer; the first ones are the inputs.
         results: buffers that the network returned.
     """
 
@@ -107,17 +107,17 @@ class Trace:
         return [event for event in self.events if isinstance(event, Step)]
 
 
-def trace(module: nn.Module, resolution: int, channels: int = 3) -> Trace:
-    """Runs a network, or a part of one, once on an image of zeros.
+def trace(module: nn.Module, *inputs: Tensor) -> Trace:
+    """Runs a network, or a part of one, once.
 
     Args:
-        module: takes (1, channels, resolution, resolution); left as it is.
+        module: takes the inputs, one an argument; left as it is.
     """
     copied = own_copy(module)
-    image = torch.zeros(1, channels, resolution, resolution)
-    recorder = _Recorder(copied, image)
+    inputs = tuple(one.clone() for one in inputs)  # each with a memory of its own
+    recorder = _Recorder(copied, inputs)
     with torch.no_grad(), _plain_attention(), _followed(copied, recorder), recorder:
-        scores = copied(image)
+        scores = copied(*inputs)
     found = recorder.trace
     found.events = [
         replace(event, layer=module.get_submodule(event.path)) if isinstance(event, Call) else event
@@ -132,10 +132,10 @@ def trace(module: nn.Module, resolution: int, channels: int = 3) -> Trace:
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the operations that reach torch's dispatcher."""
 
-    def __init__(self, module: nn.Module, image: Tensor) -> None:
+    def __init__(self, module: nn.Module, inputs: Sequence[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.trace = Trace(sizes_bytes=[image.untyped_storage().nbytes()])
-        self.buffers = {_key(image): 0}
+        self.trace = Trace(sizes_bytes=[one.untyped_storage().nbytes() for one in inputs])
+        self.buffers = {_key(one): i for i, one in enumerate(inputs)}
         self.running: list[str] = []
         self.layer_depth = 0
         self.parameters: dict[int, str] = {}

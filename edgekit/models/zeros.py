@@ -7,7 +7,7 @@ be verified.
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from edgekit.models.strain import last_weights
@@ -30,27 +30,27 @@ def all_zeros(module: nn.Module) -> list[str]:
     ]
 
 
-def hiding_zeros(module: nn.Module, side: int) -> list[str]:
+def hiding_zeros(module: nn.Module, image: Tensor) -> list[str]:
     """Those of them that hide what is before them: layers, and the last weights of all.
 
     Others, as those of places or of branches that are added, hide nothing by themselves.
 
     Args:
         module: it stays as it is.
-        side: of images that it can be run on, pixels.
+        image: that it can be run on, (1, 3, H, W).
     """
     layers, zeros = _zero_layers(module), all_zeros(module)
     if len(zeros) == len(layers):
         return layers
     with torch.random.fork_rng(devices=[]):
-        last = last_weights(module, torch.zeros(1, 3, side, side))
+        last = last_weights(module, image)
     own = [name for name in last if name in zeros]
     matrices = [name for name in own if module.get_parameter(name).ndim > 1]
     return layers + (matrices or own)
 
 
 @torch.no_grad()
-def fill_zeros(module: nn.Module, side: int) -> None:
+def fill_zeros(module: nn.Module, image: Tensor) -> None:
     """Gives `hiding_zeros` random numbers of the size that keeps the size of what passes through.
 
     The same ones every time, whatever the state of the random generator. Factors of channels, as
@@ -58,7 +58,7 @@ def fill_zeros(module: nn.Module, side: int) -> None:
     """
     generator = torch.Generator().manual_seed(0)
     layers = _zero_layers(module)
-    for name in hiding_zeros(module, side):
+    for name in hiding_zeros(module, image):
         weight = module.get_parameter(_weight(name) if name in layers else name)
         if weight.ndim < 2:
             weight.fill_(1)

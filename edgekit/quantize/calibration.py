@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,10 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.arrays import array_files, rows_of
 from edgekit.core import ImageSource, Preprocessing
 from edgekit.data import decoded_for, open_source
 from edgekit.data.preprocess import prepare
 from edgekit.errors import DataError, UsageError
+from edgekit.models.source import Model
+from edgekit.stated import assumed
 
 IMAGES = 128
 LEAST_IMAGES = 16
@@ -120,6 +124,38 @@ def calibration_images(
         )
     about = f"{source.name}, {split}"
     return Calibration(np.stack(images), about, tuple(names), folder, frozenset(pixels), facts)
+
+
+def calibration_rows(
+    words: str, model: Model, count: int = IMAGES, *, skip_corrupt: bool = False
+) -> Calibration:
+    """Inputs of a network that takes anything else than one image for its class.
+
+    Args:
+        words: a folder of ``.npz`` files, or a source of images.
+        count: how many, at most.
+
+    Raises:
+        UsageError: ``count`` is below `LEAST_IMAGES`.
+        DataError: there are too few, or they are not what the network takes.
+    """
+    if count < LEAST_IMAGES:
+        raise UsageError(f"{count} inputs for calibration: expected at least {LEAST_IMAGES}")
+    files = array_files(words)
+    if not files:
+        facts = model.preprocessing or assumed(model, open_source(words))
+        found = calibration_images(words, facts, count, skip_corrupt=skip_corrupt)
+        return dataclasses.replace(found, images=found.images.reshape(len(found.images), -1))
+    # Evenly spaced, as neighbours of a recording are alike.
+    places = np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)
+    files = [files[int(i)] for i in places]
+    rows, names = rows_of(files, model.interface), tuple(map(str, files))
+    if len(rows) < LEAST_IMAGES:
+        raise DataError(
+            f"'{words}' has {len(rows)} inputs: calibration needs {LEAST_IMAGES} at least, and "
+            f"{IMAGES} are better"
+        )
+    return Calibration(rows, f"{words}, all", names)
 
 
 def _digest(image: NDArray[Any]) -> str:

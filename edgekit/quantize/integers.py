@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgekit.arrays import arrays_of
 from edgekit.core import PROCESSORS, Quantizing, Scheme, Target
 from edgekit.data.finite import check_finite
 from edgekit.errors import DataError, ModelError, UsageError
 from edgekit.lowering.choices import checked_forms, chosen_forms, isa
 from edgekit.models.copying import own_copy
-from edgekit.quantize.calibration import IMAGES, Calibration, calibration_images
-from edgekit.verification.reference import arrange
+from edgekit.quantize.calibration import IMAGES, Calibration, calibration_images, calibration_rows
 from edgekit.verification.samples import reference_scores
 
 EPOCHS = 3
@@ -145,11 +145,14 @@ class Integers:
                 f"some like those that it will see, with --calibration SRC (a folder of class "
                 f"folders, digits, or synthetic for timing)"
             )
-        assert model.preprocessing is not None
-        found = calibration_images(
-            words, model.preprocessing, self.images, skip_corrupt=skip_corrupt
-        )
-        module = own_copy(model.module)
+        if model.signature is not None:
+            found = calibration_rows(words, model, self.images, skip_corrupt=skip_corrupt)
+        else:
+            assert model.preprocessing is not None
+            found = calibration_images(
+                words, model.preprocessing, self.images, skip_corrupt=skip_corrupt
+            )
+        module = own_copy(model.on_rows)
         scores = reference_scores(module, found.images, channels_last=model.of_zoo)
         check_finite(scores, f"'{model.words}'", lambda i: found.names[i])
         return found
@@ -179,9 +182,11 @@ class Integers:
         )
 
 
-def inputs_of(calibration: Calibration | None, target: Target) -> Sequence[Array] | None:
-    """The images as inputs of a target, one by one."""
+def ranged_inputs(
+    calibration: Calibration | None, model: Model, target: Target
+) -> Sequence[Sequence[Array]] | None:
+    """The images as inputs of a target, one inference after the other."""
     if calibration is None:
         return None
-    images = arrange(calibration.images, target.layout)
-    return [images[i : i + 1] for i in range(len(images))]
+    images, interface = calibration.images, model.interface
+    return [arrays_of(interface, images[i : i + 1], target.layout) for i in range(len(images))]

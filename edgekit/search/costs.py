@@ -18,7 +18,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgekit.core import ModelSpec, Quantizing, Scheme, Target, canonical_json, to_json
+from edgekit.core import (
+    ModelSpec,
+    Quantizing,
+    Scheme,
+    Target,
+    canonical_json,
+    of_image,
+    to_json,
+)
 from edgekit.core.database import connect_database
 from edgekit.core.forms import INTEGER_STEM, NARROW_STEM, STEM
 from edgekit.errors import InputError, ModelError, OutputError, UnavailableError
@@ -231,14 +239,14 @@ def _write_module(
 ) -> None:
     rng = np.random.default_rng(0)
     images = rng.standard_normal((RANGE_IMAGES, *part.shape)).astype(np.float32)
-    example = torch.from_numpy(images[:1])
-    ranges: Sequence[Array] | None = None
+    example = of_image(torch.from_numpy(images[:1]))
+    ranges: Sequence[Sequence[Array]] | None = None
     if scheme.calibration is not None:
         turned = images if target.layout == "NCHW" else images.transpose(0, 2, 3, 1)
-        ranges = [np.ascontiguousarray(turned[i : i + 1]) for i in range(len(turned))]
+        ranges = [[np.ascontiguousarray(turned[i : i + 1])] for i in range(len(turned))]
     told = f"{part.name} of '{spec.name}' cannot be written for {target.name}: "
     with explained(told.__add__), captured():
-        lowered, _ = lower(module, example, target, scheme)
+        lowered, _ = lower(module, example.tensors, target, scheme)
         target.export(lowered, example, path, scheme, ranges)
 
 

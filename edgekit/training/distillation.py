@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from edgekit.core import Preprocessing, class_count
+from edgekit.core import CLASSIFY, Preprocessing, class_count
 from edgekit.data.finite import check_finite
 from edgekit.errors import CheckpointError, ModelError, UsageError
 from edgekit.foreign import explained
@@ -124,7 +124,7 @@ def open_teacher(
         CheckpointError: a file that cannot be used.
     """
     _check_file(words)
-    model = open_model(words, resolution=preprocessing.side)
+    model = open_model(words, resolution=preprocessing.side, task=CLASSIFY)
     if not model.trained:
         raise UsageError(
             f"teacher '{words}' is untrained: expected a run folder or checkpoint, as 'edgekit "

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgekit.core import ModelSpec, Preprocessing, class_count
+from edgekit.core import CLASSIFY, ModelSpec, Preprocessing, class_count
 from edgekit.errors import ModelError, UsageError
 from edgekit.models import build
 from edgekit.models.blocks import DropPath
@@ -64,7 +64,7 @@ def open_own(words: str, options: TrainingOptions, classes: int) -> Model:
                 f"--{option} {value:g}: '{words}' is not of the zoo, and has what it was built "
                 f"with; leave the option out"
             )
-    model = open_model(words, resolution=options.resolution, classes=classes)
+    model = open_model(words, resolution=options.resolution, classes=classes, task=CLASSIFY)
     if class_count(model.classes) != classes:
         one = f"one score, which tells two classes apart, and the data have {classes}: expected"
         several = f"{model.classes} scores and the data have {classes} classes: expected"
@@ -102,7 +102,8 @@ def initial(plan: Plan, own: nn.Module | None, note: Callable[[str], None]) -> n
         side = plan.preprocessing.side
         scores = try_forward(own, torch.zeros(1, 3, side, side), plan.model)
         try_training(own, side, scores.shape[1], plan.model)
-        found = pure(own, side, plan.model)
+        images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+        found = pure(own, images, plan.model)
         network = found.module
         for text in found.notes:
             note(f"{plan.model}: {text}")

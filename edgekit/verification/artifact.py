@@ -13,29 +13,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgekit.arrays import turned
 from edgekit.contract import load
-from edgekit.core import Agreement, Artifact, Target, reason
+from edgekit.core import CLASSIFY, Agreement, Artifact, Target, reason
 from edgekit.core.reasons import PASSING
 from edgekit.data.finite import check_finite
-from edgekit.data.scores import likeliest
-from edgekit.data.stored import real_values, stored_values
 from edgekit.errors import EdgekitError, ModelError
 from edgekit.foreign import explained
 from edgekit.isolation import open_isolated
-from edgekit.models.source import open_model
+from edgekit.models.source import Model, open_model
 from edgekit.native_output import captured
 from edgekit.registry import needed_packages, target
 from edgekit.stated import NOTHING, Stated, check_contract
-from edgekit.verification.agreement import (
-    TOLERANCES,
-    check_reference,
-    compare,
-    image_sqnr_db,
-)
 from edgekit.verification.diagnosis import diagnose, layers_of
 from edgekit.verification.divergence import Divergence, LayerAgreement, most_noise
 from edgekit.verification.exactness import STEADY_DB
-from edgekit.verification.reference import Reference, arrange, make_reference, preparation
+from edgekit.verification.reference import (
+    Reference,
+    inputs_of,
+    make_reference,
+    outputs_of,
+    preparation,
+)
 
 LEAST_STEADY = 0.1
 """Share of the images that a verdict needs at least. Those that are left are no fair sample: what
@@ -73,6 +72,60 @@ class Verification:
     notes: tuple[str, ...] = ()
 
 
+def _network(
+    path: Path, facts: Artifact, against: str, weights: Path | None, example: str | None
+) -> Model:
+    """The network that a file is held against, as its contract says.
+
+    Raises:
+        ModelError: it has other inputs or outputs.
+    """
+    shapes = tuple(spec.shape for spec in facts.outputs)
+    if facts.task != CLASSIFY:
+        names = tuple(spec.name for spec in facts.outputs)
+        given = example if example is not None or against.endswith(".pt2") else _zeros(facts)
+        model = open_model(against, weights=weights, example=given, outputs=names, task=facts.task)
+        found = tuple(spec.shape for spec in model.interface.outputs)
+        if found != shapes:
+            raise ModelError(
+                f"'{against}' gives {_listed(found)}, {path} gives {_listed(shapes)}: give the "
+                f"network that it was exported from"
+            )
+        return model
+    assert facts.preprocessing is not None
+    model = open_model(
+        against,
+        weights=weights,
+        resolution=facts.preprocessing.side,
+        classes=None if facts.spec is None or weights is not None else facts.spec.classes,
+    )
+    outputs = shapes[0][-1]
+    if model.classes != outputs:
+        raise ModelError(
+            f"'{against}' has {model.classes} classes, {path} has {outputs}: give the network "
+            f"that it was exported from"
+        )
+    own = dataclasses.replace(facts.preprocessing, layout="NCHW")
+    return dataclasses.replace(model, preprocessing=own, scores=facts.scores)
+
+
+def _zeros(facts: Artifact) -> dict[str, torch.Tensor] | None:
+    """Inputs of the file's sizes, by name; ``None`` where those are no names of arguments."""
+    if not all(spec.name.isidentifier() for spec in facts.inputs):
+        return None
+    found = {}
+    for spec in facts.inputs:
+        array = np.zeros(spec.shape, spec.dtype)
+        found[spec.name] = torch.from_numpy(
+            np.ascontiguousarray(turned(array, spec.layout, "NCHW"))
+        )
+    return found
+
+
+def _listed(shapes: Sequence[tuple[int, ...]]) -> str:
+    return " and ".join(map(str, shapes))
+
+
 @contextmanager
 def running(path: Path, format_: Target) -> Iterator[None]:
     """Turns whatever a runtime raises on a file into one sentence that names the file.
@@ -100,14 +153,14 @@ def agreement_with(
     with captured():
         threads = torch.get_num_threads()
         runner = open_isolated(target, path, threads) if isolated else target.open(path, threads)
-        (given,), (got, *_) = runner.tensors()
-        images = arrange(reference.images, target.layout)
-        outputs = [
-            real_values(runner.run([stored_values(images[i : i + 1], given)])[0], got)
-            for i in range(len(images))
-        ]
+        given, got = runner.tensors()
+        model, outputs = reference.model, []
+        for i in range(len(reference.images)):
+            inputs = inputs_of(model, reference.images[i : i + 1], target.layout, given)
+            outputs.append(outputs_of(model, runner.run(inputs), got))
     found = np.concatenate(outputs)
-    check_finite(found, str(path), lambda i: f"image {i} ({reference.data})")
+    what = "image" if model.signature is None else "input"
+    check_finite(found, str(path), lambda i: f"{what} {i} ({reference.data})")
     return held_against(reference, found, precision)
 
 
@@ -117,13 +170,13 @@ def held_against(reference: Reference, outputs: NDArray[np.float32], precision: 
     Raises:
         ModelError: they are too few, or the network gives the same scores for them.
     """
-    tolerance, kind = TOLERANCES[precision], reference.model.scores or "logits"
-    agreement = compare(reference.scores, outputs, tolerance, kind)
+    task = reference.task
+    agreement = task.agreement(reference.scores, outputs, precision)
     if agreement.passed:
         return agreement
     n = len(outputs)
-    close = image_sqnr_db(reference.scores, outputs, range(n)) >= STEADY_DB
-    close &= likeliest(reference.scores, kind) == likeliest(outputs, kind)
+    close = task.sqnr_db(reference.scores, outputs, range(n)) >= STEADY_DB
+    close &= task.decided_alike(reference.scores, outputs)
     exactness, kept = reference.exactness, np.ones(n, bool)
     if not exactness.steady(np.flatnonzero(~close).tolist()).all():
         kept = exactness.steady(range(n))  # of such, some agree by chance
@@ -133,10 +186,10 @@ def held_against(reference: Reference, outputs: NDArray[np.float32], precision: 
         if len(steady) < max(2, LEAST_STEADY * n):
             _refuse_unsteady(reference, left_out, "are too few for a verdict")
         try:
-            check_reference(steady, f"'{reference.model.words}'")
+            task.check_reference(steady, f"'{reference.model.words}'")
         except ModelError:
             _refuse_unsteady(reference, left_out, "get (nearly) the same scores")
-        agreement = compare(steady, outputs[kept], tolerance, kind)
+        agreement = task.agreement(steady, outputs[kept], precision)
     return dataclasses.replace(agreement, left_out=left_out, inexact=exactness.fallback)
 
 
@@ -165,6 +218,7 @@ def verify(
     skip_corrupt: bool = False,
     per_layer: bool = False,
     stated: Stated = NOTHING,
+    example: str | None = None,
 ) -> Verification:
     """Compares an artifact with the network it was exported from.
 
@@ -177,6 +231,7 @@ def verify(
         skip_corrupt: leave out images that cannot be decoded, instead of failing.
         per_layer: look at each layer, too.
         stated: what the contract is to say of images and classes.
+        example: inputs of the network, as for `edgekit.models.source.open_model`.
 
     Raises:
         ContractError: artifact and contract do not belong together.
@@ -186,20 +241,7 @@ def verify(
     """
     path = Path(artifact)
     facts = check_contract(load(path, embedded=embedded), stated, str(path))
-    model = open_model(
-        against,
-        weights=weights,
-        resolution=facts.preprocessing.side,
-        classes=None if facts.spec is None or weights is not None else facts.spec.classes,
-    )
-    outputs = facts.outputs[0].shape[-1]
-    if model.classes != outputs:
-        raise ModelError(
-            f"'{against}' has {model.classes} classes, {path} has {outputs}: give the network "
-            f"that it was exported from"
-        )
-    own = dataclasses.replace(facts.preprocessing, layout="NCHW")
-    model = dataclasses.replace(model, preprocessing=own, scores=facts.scores)
+    model = _network(path, facts, against, weights, example)
     reference = make_reference(model, data, skip_corrupt=skip_corrupt)
     format_, precision = target(facts.target), facts.scheme.precision
     with running(path, format_):

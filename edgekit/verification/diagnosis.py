@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from edgekit.core import Inspectable, Target, reason_with_layer
 from edgekit.core.reasons import PASSING
-from edgekit.data.stored import stored_values
 from edgekit.errors import UnavailableError
 from edgekit.isolation import activations_isolated, open_isolated
+from edgekit.models.source import Model
 from edgekit.native_output import captured
-from edgekit.verification.agreement import TOLERANCES
+from edgekit.tasks.agreement import TOLERANCES
 from edgekit.verification.divergence import (
     Divergence,
     LayerAgreement,
@@ -25,7 +25,7 @@ from edgekit.verification.divergence import (
     folded_layers,
     layer_agreements,
 )
-from edgekit.verification.reference import Images, Reference, arrange
+from edgekit.verification.reference import Images, Reference, inputs_of
 
 
 def diagnose(
@@ -50,8 +50,8 @@ def find_divergence(
         return None
     least_db = TOLERANCES[precision]["sqnr_db"]
     (image,) = _steady_images(reference, 1)
-    tensors = _tensors(image, target, path, isolated)
-    return first_divergence(reference.model.module, torch.from_numpy(image), tensors, least_db)
+    tensors = _tensors(reference.model, image, target, path, isolated)
+    return first_divergence(reference.on_rows, torch.from_numpy(image), tensors, least_db)
 
 
 LAYER_IMAGES = 4
@@ -69,11 +69,13 @@ def layers_of(
     if not isinstance(target, Inspectable):
         raise UnavailableError(f"{target.runtime} does not show what flows between layers")
     images = _steady_images(reference, LAYER_IMAGES)
-    module = reference.model.module
+    module = reference.on_rows
     found = averaged(
         [
             layer_agreements(
-                module, torch.from_numpy(image), _tensors(image, target, path, isolated)
+                module,
+                torch.from_numpy(image),
+                _tensors(reference.model, image, target, path, isolated),
             )
             for image in images
         ]
@@ -98,16 +100,15 @@ def _steady_images(reference: Reference, count: int) -> list[Images]:
 
 
 def _tensors(
-    image: Images, target: Inspectable, path: Path, isolated: bool
+    model: Model, image: Images, target: Inspectable, path: Path, isolated: bool
 ) -> list[tuple[str, NDArray[np.generic]]]:
-    """What the file computes for an image (1, 3, H, W)."""
+    """What the file computes for an image (1, 3, H, W), or for a row of inputs."""
     format_ = cast(Target, target)
     with captured():
         threads = torch.get_num_threads()
+        opened = open_isolated(format_, path, threads) if isolated else format_.open(path, threads)
+        given, _ = opened.tensors()
+        inputs = inputs_of(model, image, format_.layout, given)
         if isolated:
-            (given,), _ = open_isolated(format_, path, threads).tensors()
-            stored = stored_values(arrange(image, format_.layout), given)
-            return activations_isolated(format_, path, [stored])
-        (given,), _ = format_.open(path, threads).tensors()
-        stored = stored_values(arrange(image, format_.layout), given)
-        return list(target.activations(path, [stored]))
+            return activations_isolated(format_, path, inputs)
+        return list(target.activations(path, inputs))

@@ -18,10 +18,9 @@ from torch import nn
 
 from edgekit.core import with_kind
 from edgekit.core.reasons import PASSING
-from edgekit.data.scores import likeliest
 from edgekit.models.copying import own_copy
 from edgekit.models.precise import Precise
-from edgekit.verification.agreement import image_sqnr_db
+from edgekit.tasks import Task
 from edgekit.verification.samples import BATCH, reference_scores
 
 STEADY_DB = 70.0
@@ -38,9 +37,9 @@ class Exactness:
 
     Args:
         module: the network, in eval mode; it stays as it is: copies are run.
-        images: (n, 3, H, W).
-        scores: what the network gives for them in float32, (n, classes).
-        kind: what those are, of `edgekit.core.SCORES`.
+        images: (n, 3, H, W), or rows of inputs.
+        scores: what the network gives for them in float32, (n, classes), or rows of outputs.
+        task: of the network.
 
     Attributes:
         fallback: why float64 cannot be computed; ``None`` where it can, or nobody has asked.
@@ -52,9 +51,9 @@ class Exactness:
         module: nn.Module,
         images: NDArray[np.float32],
         scores: NDArray[np.float32],
-        kind: str = "logits",
+        task: Task,
     ) -> None:
-        self._module, self._images, self._scores, self._kind = module, images, scores, kind
+        self._module, self._images, self._scores, self._task = module, images, scores, task
         self._found: dict[int, float] = {}
         self.fallback: str | None = None
 
@@ -63,14 +62,14 @@ class Exactness:
         return np.array([db >= STEADY_DB for db in self.sqnr_db(indices)], bool)
 
     def sqnr_db(self, indices: Sequence[int]) -> list[float]:
-        """Agreement of float32 with float64 by image; 0 where the likeliest class differs."""
+        """Agreement of float32 with float64 by image; 0 where another class is the likeliest."""
         asked = [i for i in indices if i not in self._found]
         for start in range(0, len(asked), BATCH):
             some = asked[start : start + BATCH]
             found = np.full(len(some), np.inf)
             for other in self._others(self._images[some]):
-                same = likeliest(self._scores[some], self._kind) == likeliest(other, self._kind)
-                own = image_sqnr_db(self._scores, other, some)
+                same = self._task.decided_alike(self._scores[some], other)
+                own = self._task.sqnr_db(self._scores, other, some)
                 found = np.minimum(found, np.where(same, own, 0.0))
             self._found |= zip(some, found.tolist(), strict=True)
         return [self._found[i] for i in indices]

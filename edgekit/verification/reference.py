@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,29 +15,38 @@ from numpy.typing import NDArray
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
-from edgekit.core import Preprocessing
+from edgekit.arrays import array_files, arrays_of, row_of
+from edgekit.core import Preprocessing, TensorSpec
 from edgekit.data import open_source, preprocess
 from edgekit.data.finite import check_finite
 from edgekit.data.scores import kind_of
-from edgekit.errors import DataError, UnknownNameError
+from edgekit.data.stored import real_values, stored_values
+from edgekit.errors import DataError, ModelError, UnknownNameError
 from edgekit.foreign import explained
 from edgekit.models.blocks import stabilize
 from edgekit.models.copying import own_copy
 from edgekit.models.purity import as_function
 from edgekit.models.source import Model
 from edgekit.models.zeros import all_zeros, fill_zeros, hiding_zeros
-from edgekit.verification.agreement import check_reference
+from edgekit.stated import assumed
+from edgekit.tasks import Task, task_of
 from edgekit.verification.exactness import Exactness
 from edgekit.verification.samples import (
+    BATCH,
+    STATISTICS_COUNT,
+    STATISTICS_SEED,
     Samples,
     noise,
     real_samples,
     reference_scores,
     statistics_noise,
     strained_scores,
+    tensor_samples,
 )
 
 Images = NDArray[np.float32]
+Scores = NDArray[Any]
+Array = NDArray[np.generic]
 
 
 @dataclass(frozen=True)
@@ -43,8 +55,8 @@ class Reference:
 
     Attributes:
         model: with preprocessing and, where it was untrained, batch-norm statistics.
-        images: (n, 3, H, W).
-        scores: (n, classes), what the network gives for them.
+        images: (n, 3, H, W), or rows of inputs; see `edgekit.core.interface`.
+        scores: (n, classes), or rows of outputs: what the network gives for them.
         data: where the images come from; see `Samples`.
         skipped: images of the source that were left out as corrupt.
     """
@@ -56,10 +68,19 @@ class Reference:
     skipped: tuple[str, ...] = ()
 
     @functools.cached_property
+    def task(self) -> Task:
+        """What the scores mean."""
+        return task_of(self.model)
+
+    @functools.cached_property
+    def on_rows(self) -> torch.nn.Module:
+        """The network as it takes ``images``."""
+        return self.model.on_rows
+
+    @functools.cached_property
     def exactness(self) -> Exactness:
         """On which images the scores are reproducible."""
-        kind = self.model.scores or "logits"
-        return Exactness(self.model.module, self.images, self.scores, kind)
+        return Exactness(self.on_rows, self.images, self.scores, self.task)
 
 
 def preparation(model: Model) -> str | None:
@@ -67,7 +88,7 @@ def preparation(model: Model) -> str | None:
     if model.trained:
         return None
     done = ["its weights are random"]
-    zeros = hiding_zeros(model.module, model.resolution)
+    zeros = hiding_zeros(model.on_rows, model.row)
     if zeros:
         listed = ", ".join(f"'{path}'" for path in zeros[:3]) + (", ..." if zeros[3:] else "")
         done.append(f"those of {listed}, which start at zero, filled")
@@ -102,6 +123,8 @@ def make_reference(
     """
     model = as_function(model)
     facts = model.preprocessing
+    if model.signature is not None:
+        return _of_tensors(model, data, skip_corrupt)
     if facts is None:  # weights from elsewhere do not say: the images that were given do
         facts = (
             preprocess.default(model.resolution)
@@ -115,10 +138,38 @@ def make_reference(
     channels_last = model.of_zoo  # networks of the zoo take both
     scores = reference_scores(own_copy(model.module), samples.images, channels_last=channels_last)
     check_finite(scores, f"'{model.words}'", lambda i: f"image {i} ({samples.about})")
-    check_reference(scores, f"'{model.words}'", all_zeros(model.module))
+    task_of(model).check_reference(scores, f"'{model.words}'", all_zeros(model.module))
     strained = functools.partial(strained_scores, model.module, samples.images)
     model = dataclasses.replace(model, scores=model.scores or kind_of(scores, strained))
     return Reference(model, samples.images, scores, samples.about, samples.skipped)
+
+
+def _of_tensors(model: Model, data: str | None, skip_corrupt: bool) -> Reference:
+    """The same of a network that takes or gives anything else than an image and its scores."""
+    if not model.trained:
+        model = dataclasses.replace(model, module=_with_statistics(model))
+    if data is not None and not array_files(data) and model.preprocessing is None:
+        model = dataclasses.replace(model, preprocessing=assumed(model, open_source(data)))
+    samples = tensor_samples(model, data, skip_corrupt)
+    rows = reference_scores(model.on_rows, samples.images)
+    check_finite(rows, f"'{model.words}'", lambda i: f"input {i} ({samples.about})")
+    task_of(model).check_reference(rows, f"'{model.words}'", all_zeros(model.module))
+    return Reference(model, samples.images, rows, samples.about, samples.skipped)
+
+
+def _with_statistics(model: Model) -> torch.nn.Module:
+    """A copy of an untrained network; see `_made_comparable`."""
+    found, running = own_copy(model.module), model.on_rows
+    fill_zeros(running, model.row)
+    rows = torch.from_numpy(model.noise_rows(STATISTICS_COUNT, STATISTICS_SEED))
+    told = "the network cannot run in training mode to set its batch-norm statistics: "
+    cure = "; give trained weights with --weights"
+    with explained(lambda reason: f"{told}{reason}{cure}"), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        update_bn(list(torch.split(rows, BATCH)), running)
+    state = running.eval().state_dict().values()  # the way to run it is no part of it
+    found.load_state_dict(dict(zip(found.state_dict(), state, strict=True)))
+    return found
 
 
 def _samples(
@@ -144,7 +195,7 @@ def _made_comparable(model: Model, facts: Preprocessing) -> torch.nn.Module:
     that start at zero, they are the same for all images.
     """
     module = own_copy(model.module)
-    fill_zeros(module, model.resolution)
+    fill_zeros(module, model.row)
     if model.of_zoo:  # other people's networks keep their parameters
         stabilize(module)
     layout = torch.channels_last if model.of_zoo else torch.contiguous_format
@@ -161,6 +212,44 @@ def _made_comparable(model: Model, facts: Preprocessing) -> torch.nn.Module:
     return module.eval()
 
 
-def arrange(images: Images, layout: str) -> Images:
-    """Images (n, 3, H, W) in a target's layout, contiguous."""
-    return images if layout == "NCHW" else np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+def inputs_of(model: Model, row: Images, layout: str, given: Sequence[TensorSpec]) -> list[Array]:
+    """Inputs of one inference as a file takes them.
+
+    Args:
+        row: one image (1, 3, H, W), or one row of inputs.
+        layout: of images in the file.
+        given: the inputs of the file, in order.
+
+    Raises:
+        ModelError: the file has others than the network.
+    """
+    arrays = arrays_of(model.interface, row, layout)
+    if [array.shape for array in arrays] != [spec.shape for spec in given]:
+        raise ModelError(
+            f"'{model.words}' takes {_forms(arrays)}, the file {_forms(given)}: give the network "
+            f"that it was exported from"
+        )
+    return [stored_values(array, spec) for array, spec in zip(arrays, given, strict=True)]
+
+
+def _forms(tensors: Sequence[TensorSpec] | Sequence[Array]) -> str:
+    return " and ".join(str(tuple(one.shape)) for one in tensors)
+
+
+def outputs_of(model: Model, found: Sequence[Array], specs: Sequence[TensorSpec]) -> Scores:
+    """Outputs of one inference of a file as a row, (1, numbers).
+
+    Args:
+        specs: the outputs of the file, in order.
+
+    Raises:
+        ModelError: they are others than those of the network.
+    """
+    values = [real_values(one, spec) for one, spec in zip(found, specs, strict=True)]
+    wanted = model.interface.outputs
+    if [value.size for value in values] != [math.prod(spec.shape) for spec in wanted]:
+        raise ModelError(
+            f"'{model.words}' gives {_forms(wanted)}, the file {_forms(values)}: give the network "
+            f"that it was exported from"
+        )
+    return row_of(values)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.arrays import SUFFIX, array_files, rows_of
 from edgekit.core import ImageSource, Preprocessing
-from edgekit.data import decoded_for
+from edgekit.data import decoded_for, open_source
 from edgekit.data.channels import grey
 from edgekit.data.preprocess import normalize, resize_and_crop
 from edgekit.data.synthetic import noise_images
 from edgekit.errors import DataError
 from edgekit.foreign import explained
+from edgekit.stated import assumed
+
+if TYPE_CHECKING:
+    from edgekit.models.source import Model
 
 REAL_COUNT = 256
 NOISE_COUNT = 100
@@ -36,7 +41,7 @@ class Samples:
     """What a network and its files are compared on.
 
     Attributes:
-        images: (n, C, H, W), or (n, H, W, C) as the preprocessing says.
+        images: (n, C, H, W), or (n, H, W, C) as the preprocessing says; or rows of inputs.
         about: where they come from: a source's name, ``noise``, or how many of which.
         skipped: images of the source that were left out as corrupt.
     """
@@ -92,6 +97,51 @@ def real_images(
         except DataError as error:
             raise DataError(f"'{source.name}', image {i} of split '{split}': {error}") from error
     return normalize(np.stack(pixels), preprocessing)
+
+
+def tensor_samples(model: Model, data: str | None, skip_corrupt: bool = False) -> Samples:
+    """Rows of inputs of a network that takes anything else than one image for its class.
+
+    Args:
+        data: a folder of ``.npz`` files, or a source of images for a network whose only input is
+            one; noise if ``None``. Noise follows where they are too few.
+
+    Raises:
+        DataError: they are not what the network takes.
+    """
+    if data is None:
+        return Samples(model.noise_rows(NOISE_COUNT), "noise")
+    files = array_files(data)
+    rows, skipped = (
+        (rows_of(files[:REAL_COUNT], model.interface), ())
+        if files
+        else image_rows(model, data, skip_corrupt)
+    )
+    missing = NOISE_COUNT - len(rows)
+    if missing <= 0:
+        return Samples(rows, data, skipped)
+    about = f"{len(rows)} inputs of {data} and {missing} of noise"
+    return Samples(np.concatenate([rows, model.noise_rows(missing)]), about, skipped)
+
+
+def image_rows(
+    model: Model, data: str, skip_corrupt: bool = False
+) -> tuple[Images, tuple[str, ...]]:
+    """Images of a source as inputs of a network, and those that were left out as corrupt.
+
+    Raises:
+        DataError: the network takes anything else than one image.
+    """
+    specs = model.interface.inputs
+    if len(specs) != 1 or specs[0].layout != "NCHW" or specs[0].shape[0] != 1:
+        listed = " and ".join(f"'{spec.name}' {spec.shape}" for spec in specs)
+        raise DataError(
+            f"'{model.words}' takes {listed}, which images of '{data}' do not give: expected a "
+            f"folder of {SUFFIX} files, one an inference, with an array for each input"
+        )
+    source = open_source(data, skip_corrupt=skip_corrupt)
+    images = real_samples(source, model.preprocessing or assumed(model, source))
+    return images.images.reshape(len(images.images), -1), images.skipped
 
 
 def noise(preprocessing: Preprocessing, count: int = NOISE_COUNT, seed: int = 0) -> Images:

@@ -1,6 +1,6 @@
 """TensorFlow Lite files, written by edgekit's own converter or litert-torch, run by LiteRT.
 
-The image input is NHWC, as mobile apps feed it.
+Images are NHWC, as mobile apps feed them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from edgekit.core import (
     INT8,
     MIXED,
     Choice,
+    Example,
     OperatorTime,
     Runner,
     Scheme,
@@ -44,27 +45,27 @@ from exporters.tflite.runtime import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from edgekit.core import Array
 
 KEY = "edgekit.contract"
 
 
-def _own(model: nn.Module, example: Tensor, scheme: Scheme) -> bytes:
+def _own(model: nn.Module, example: Example, scheme: Scheme) -> bytes:
     from exporters.tflite.converter import convert
     from exporters.tflite.lowering import Forms
 
     return convert(model, example, Forms(**scheme.forms), half=scheme.weights == "float16")
 
 
-def _litert_torch(model: nn.Module, example: Tensor, scheme: Scheme) -> bytes:
+def _litert_torch(model: nn.Module, example: Example, scheme: Scheme) -> bytes:
     from exporters.tflite.litert import convert
 
     return convert(model, example, half=scheme.weights == "float16")
 
 
-CONVERTERS: dict[str, Callable[[nn.Module, Tensor, Scheme], bytes]] = {
+CONVERTERS: dict[str, Callable[[nn.Module, Example, Scheme], bytes]] = {
     "edgekit": _own,
     "litert-torch": _litert_torch,
 }
@@ -91,7 +92,7 @@ def _with_stem(scheme: Scheme, stem: str) -> Scheme:
 
 
 class TfliteTarget:
-    """One ``.tflite`` file with one signature, ``image`` to ``scores``.
+    """One ``.tflite`` file with one signature.
 
     Attributes:
         converter: what writes it; the first of `converters` by default.
@@ -153,10 +154,10 @@ class TfliteTarget:
     def export(
         self,
         model: nn.Module,
-        example: Tensor,
+        example: Example,
         path: Path,
         scheme: Scheme,
-        calibration: Sequence[Array] | None = None,
+        calibration: Sequence[Sequence[Array]] | None = None,
     ) -> Scheme:
         """Writes the model; `edgekit.core.Target.export` describes the arguments."""
         if scheme.interface == "int8":

@@ -7,6 +7,9 @@ import copy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from edgekit.core import Example
 from edgekit.errors import ModelError
 from exporters.tflite import (
     convolutions,
@@ -21,7 +24,7 @@ from exporters.tflite import (
 from exporters.tflite.channels import Channels, whole
 from exporters.tflite.graph import Graph, write
 from exporters.tflite.layout import NHWC, Value, plain
-from exporters.tflite.lowering import OPERATORS, Forms, Lowering, lower
+from exporters.tflite.lowering import OPERATORS, Forms, Lowering, Operand, lower
 from exporters.tflite.tracing import Program, UntraceableError, export, trace
 
 if TYPE_CHECKING:
@@ -37,18 +40,18 @@ TABLES = (convolutions, elementwise, gathering, normalisations, pools, recurrent
 
 
 def convert(
-    model: nn.Module, example: Tensor, forms: Forms | None = None, *, half: bool = False
+    model: nn.Module, example: Example, forms: Forms | None = None, *, half: bool = False
 ) -> bytes:
     """Writes a network as a TensorFlow Lite file.
 
     Args:
-        model: in eval mode; takes an NCHW image, gives class scores.
-        example: an image of the exported shape, NCHW.
+        model: in eval mode.
+        example: inputs, and the names that the file gives to inputs and outputs.
         forms: which of several equal forms to write.
         half: whether to store float weights in 16 bits.
 
     Returns:
-        The file: NHWC ``image`` to ``scores``.
+        The file; images are NHWC.
 
     Raises:
         ModelError: PyTorch cannot export the network, it has operators that are not in the
@@ -61,15 +64,15 @@ def convert(
             "2 GiB; store them in 16 bits, or choose another target"
         )
     refused = []
-    for program in _programs(model, example):
+    for program in _programs(model, example.tensors):
         try:
-            return assemble(program, example.shape, forms or Forms(), half=half)
+            return assemble(program, example, forms or Forms(), half=half)
         except ModelError as error:
             refused.append(error)
     raise refused[0 if len(refused) == 1 else -2]  # what the network's own operator is called
 
 
-def _programs(model: nn.Module, example: Tensor) -> Iterator[Program]:
+def _programs(model: nn.Module, example: tuple[Tensor, ...]) -> Iterator[Program]:
     """What the network computes, as told the quicker way, where that can, and the surer one.
 
     At last with operators that PyTorch itself makes of others, where the table lacks those. Each is
@@ -82,27 +85,39 @@ def _programs(model: nn.Module, example: Tensor) -> Iterator[Program]:
         yield export(copy.deepcopy(model), example, kept=OPERATORS)
 
 
-def assemble(
-    program: Program, shape: tuple[int, ...], forms: Forms, *, half: bool = False
-) -> bytes:
+def assemble(program: Program, example: Example, forms: Forms, *, half: bool = False) -> bytes:
     """Writes what a network computes as a TensorFlow Lite file.
 
-    Args:
-        shape: of its image, NCHW.
-
     Raises:
-        ModelError: it has operators that are not in the table, or several outputs.
+        ModelError: it has operators that are not in the table, or an output that is no result.
     """
     graph = Graph()
-    tensor = graph.tensor([shape[i] for i in NHWC], "image")
-    image = Value(tensor, plain(shape, NHWC))
-    known = {**program.constants, **dict.fromkeys(program.images, image)}
+    inputs: dict[str, int] = {}
+    known: dict[str, Operand] = {**program.constants}
+    for name, spec in zip(program.inputs, example.interface.inputs, strict=True):
+        order = NHWC if spec.layout == "NCHW" else range(len(spec.shape))
+        tensor = graph.tensor([spec.shape[i] for i in order], spec.name, spec.dtype)
+        inputs[spec.name] = tensor
+        known[name] = Value(tensor, plain(spec.shape, order))
     lowering = Lowering(graph, forms)
-    outputs = lower(program.nodes, known, lowering)
-    if len(outputs) != 1 or not isinstance(outputs[0], Value | Channels):
-        raise ModelError(f"the network gives {len(outputs)} outputs: expected one, its scores")
-    lowering.name = "scores"
-    (found,) = outputs
+    outputs: dict[str, int] = {}
+    for name, found in zip(example.names[1], lower(program.nodes, known, lowering), strict=True):
+        lowering.name = name
+        tensor = _output(lowering, found, name)
+        if tensor in (*inputs.values(), *outputs.values()):  # each has a name of its own
+            shape = graph.tensors[tensor].shape
+            sizes = lowering.constant(np.array(shape, np.int32))
+            tensor = lowering.emit("RESHAPE", [tensor, sizes], shape, newShape=list(shape))
+        outputs[name] = tensor
+    return write(graph, inputs, outputs, SIGNATURE, half=half)
+
+
+def _output(lowering: Lowering, found: Operand, name: str) -> int:
+    """The tensor of an output, whose axes are those of the network."""
     value = whole(lowering, found) if isinstance(found, Channels) else found
-    scores = lowering.stored(value, range(len(value.shape)))
-    return write(graph, {"image": tensor}, {"scores": scores}, SIGNATURE, half=half)
+    if not isinstance(value, Value):
+        raise ModelError(
+            f"output '{name}' is the same for all inputs: a file of a network that computes it "
+            f"would hold a constant; leave it out"
+        )
+    return lowering.stored(value, range(len(value.shape)))

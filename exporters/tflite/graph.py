@@ -208,7 +208,7 @@ def write(
         graph.tensors[index].name = name
     if half:
         _halve(graph)
-    return _Packer(graph).pack(inputs, outputs, signature)
+    return _Packer(graph, {*inputs.values(), *outputs.values()}).pack(inputs, outputs, signature)
 
 
 # Kinds whose second input is weights; kernels widen those when they are loaded.
@@ -234,10 +234,14 @@ def _halve(graph: Graph) -> None:
 
 
 class _Packer:
-    """Numbers what the graph uses, and makes the objects of the format."""
+    """Numbers what the graph uses, and makes the objects of the format.
 
-    def __init__(self, graph: Graph) -> None:
-        self._graph, self._s = graph, schema()
+    Args:
+        ends: tensors whose names are those that people feed and read: they are kept.
+    """
+
+    def __init__(self, graph: Graph, ends: set[int]) -> None:
+        self._graph, self._s, self._ends = graph, schema(), ends
         self._numbers: dict[int, int] = {}
         self._codes: dict[str, int] = {}
         self.model = self._s.ModelT()
@@ -246,7 +250,7 @@ class _Packer:
         self.model.operatorCodes = []
         self.subgraph = self._s.SubGraphT()
         self.subgraph.tensors, self.subgraph.operators = [], []
-        self._names: set[str] = set()
+        self._names: set[str] = {graph.tensors[index].name for index in ends}
 
     def pack(self, inputs: Mapping[str, int], outputs: Mapping[str, int], signature: str) -> bytes:
         s = self._s
@@ -299,12 +303,14 @@ class _Packer:
             return -1
         if index not in self._numbers:
             self._numbers[index] = len(self.subgraph.tensors)
-            self.subgraph.tensors.append(self._tensor(self._graph.tensors[index]))
+            entry = self._graph.tensors[index]
+            name = entry.name if index in self._ends else self._unique(entry.name)
+            self.subgraph.tensors.append(self._tensor(entry, name))
         return self._numbers[index]
 
-    def _tensor(self, entry: TensorEntry) -> Any:
+    def _tensor(self, entry: TensorEntry, name: str) -> Any:
         tensor = self._s.TensorT()
-        tensor.name = self._unique(entry.name)
+        tensor.name = name
         tensor.shape = list(entry.shape)
         tensor.type = getattr(self._s.TensorType, entry.dtype.upper())
         tensor.hasRank = True

@@ -6,37 +6,45 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core import silent_import
+from edgekit.core import Example, silent_import
 from exporters.tflite.converter import SIGNATURE
 from exporters.tflite.flatbuffer import pack, unpack
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
-def convert(model: nn.Module, example: Tensor, *, half: bool = False) -> bytes:
+def convert(model: nn.Module, example: Example, *, half: bool = False) -> bytes:
     """Writes a network as a TensorFlow Lite file; see `exporters.tflite.converter.convert`."""
     litert_torch = silent_import("litert_torch")
-    images = example.permute(0, 2, 3, 1).contiguous()
-    wrapped = litert_torch.to_channel_last_io(model, args=[0]).eval()
+    images = [i for i, spec in enumerate(example.interface.inputs) if spec.layout == "NCHW"]
+    given = tuple(
+        tensor.permute(0, 2, 3, 1).contiguous() if i in images else tensor
+        for i, tensor in enumerate(example.tensors)
+    )
+    wrapped = litert_torch.to_channel_last_io(model, args=images).eval() if images else model
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder, "model.tflite")
-        litert_torch.convert(wrapped, (images,)).export(str(raw))
+        litert_torch.convert(wrapped, given).export(str(raw))
         content = _store_as_float16(raw) if half else raw.read_bytes()
     flat = unpack(content)
-    _rename(flat)
+    _rename(flat, example)
     return pack(flat)
 
 
-def _rename(flat: Any) -> None:
-    """Gives input, output and signature the names that all targets share."""
-    graph = flat.subgraphs[0]
-    graph.tensors[graph.inputs[0]].name = "image"
-    graph.tensors[graph.outputs[0]].name = "scores"
-    signature = flat.signatureDefs[0]
+def _rename(flat: Any, example: Example) -> None:
+    """Gives inputs, outputs and signature the names that all targets share."""
+    graph, signature = flat.subgraphs[0], flat.signatureDefs[0]
+    inputs, outputs = example.names
+    for names, tensors, entries in (
+        (inputs, graph.inputs, signature.inputs),
+        (outputs, graph.outputs, signature.outputs),
+    ):
+        by_tensor = {int(entry.tensorIndex): entry for entry in entries}
+        for name, index in zip(names, tensors, strict=True):
+            graph.tensors[index].name = name
+            by_tensor[int(index)].name = name
     signature.signatureKey = SIGNATURE
-    signature.inputs[0].name = "image"
-    signature.outputs[0].name = "scores"
     flat.description = "edgekit"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,12 +42,13 @@ _FLOAT_TENSORS = rf"{FLOAT}(#\d+)?(;|$)"
 _BITS = {"int8": 8, "int16": 16}
 
 
-def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
+def quantize(content: bytes, scheme: Scheme, images: Sequence[Sequence[Array]]) -> bytes:
     """The network with weights and activations of the scheme's types.
 
     Args:
         content: a file of float32, whose tensors are called after modules.
-        images: inputs that the ranges come from; none for a scheme without calibration.
+        images: inputs that the ranges come from, an array for each input of the file; none for a
+            scheme without calibration.
 
     Raises:
         ModelError: no layer of the network could be quantized.
@@ -62,6 +63,7 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
     else:
         _add_static(recipe, scheme)
     flat = unpack(content)
+    ends = {one: _names(flat, one) for one in ("inputs", "outputs")}
     stem = stem_of(flat, scheme.forms.get("stem"))
     layers = map(_tensors_of, scheme.float_layers)
     for pattern in (*layers, *map(_tensor, stem), _FLOAT_TENSORS):
@@ -76,7 +78,8 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
     )
     ranges: dict[str, Any] = {}
     if scheme.calibration is not None:
-        ranges = worker.calibrate({SIGNATURE: [{"image": images[0]}]})
+        first = dict(zip(_names(flat, "inputs"), images[0], strict=True))
+        ranges = worker.calibrate({SIGNATURE: [first]})
         if not ranges:
             raise nothing
         for name, low, high in _found(content, images, scheme.calibration):
@@ -104,7 +107,7 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Array]) -> bytes:
     merge_factors(flat)
     if scheme.interface == "int8":
         _check_ends(flat)
-    _name_output(flat)
+    _name_ends(flat, ends)
     return pack(flat)
 
 
@@ -156,23 +159,33 @@ def _add_static(recipe: Any, scheme: Scheme) -> None:
 def _check_ends(flat: Any) -> None:
     """Refuses a file whose input or output is no integer with a scale."""
     (graph,) = flat.subgraphs
-    for what, (index,) in (("input", graph.inputs), ("output", graph.outputs)):
-        if not _scaled(graph.tensors[index]):
+    ends = [("input", int(i)) for i in graph.inputs] + [("output", int(i)) for i in graph.outputs]
+    for what, index in ends:
+        tensor = graph.tensors[index]
+        if tensor.type == schema().TensorType.FLOAT32:
             raise ModelError(
                 f"the layer at the {what} stays in float, so that no integers can go in and out: "
                 f"take it out of --float-layers, or leave --io int8 out"
             )
 
 
-def _name_output(flat: Any) -> None:
-    """Gives the output its name again, where a conversion to float was put behind it."""
+def _names(flat: Any, ends: str) -> list[str]:
+    """Names of the ``inputs`` or ``outputs`` of a file."""
     (graph,) = flat.subgraphs
-    (output,) = graph.outputs
-    if graph.tensors[output].name != b"scores":
-        for tensor in graph.tensors:
-            if tensor.name == b"scores":
-                tensor.name = b"scores#integers"
-        graph.tensors[output].name = b"scores"
+    return [graph.tensors[int(i)].name.decode() for i in getattr(graph, ends)]
+
+
+def _name_ends(flat: Any, names: Mapping[str, Sequence[str]]) -> None:
+    """Gives inputs and outputs their names again, where a conversion was put beside them."""
+    (graph,) = flat.subgraphs
+    for ends, wanted in names.items():
+        for index, name in zip(getattr(graph, ends), wanted, strict=True):
+            if graph.tensors[int(index)].name.decode() == name:
+                continue
+            for tensor in graph.tensors:
+                if tensor.name.decode() == name:
+                    tensor.name = f"{name}#integers".encode()
+            graph.tensors[int(index)].name = name.encode()
 
 
 def _has_integers(content: bytes) -> bool:
@@ -223,7 +236,9 @@ def _tensor(name: str) -> str:
     return rf"(^|;){re.escape(name)}(;|$)"
 
 
-def _found(content: bytes, images: Sequence[Array], how: str) -> list[tuple[str, float, float]]:
+def _found(
+    content: bytes, images: Sequence[Sequence[Array]], how: str
+) -> list[tuple[str, float, float]]:
     """Name, smallest and largest value of each tensor that is computed.
 
     The quantizer has a calibration of its own, which runs reference kernels and knows nothing but
@@ -239,15 +254,16 @@ def _found(content: bytes, images: Sequence[Array], how: str) -> list[tuple[str,
     names = [graph.tensors[i].name.decode() for i in (*graph.inputs, *computed)]
     interpreter = Interpreter(model_content=pack(flat))
     interpreter.allocate_tensors()
-    (given,) = interpreter.get_input_details()
+    inputs = [detail["index"] for detail in interpreter.get_input_details()]
     outputs = [detail["index"] for detail in interpreter.get_output_details()]
     of_one, of_low, of_high = _STATISTICS[how]
     found = []
     for image in images:
-        interpreter.set_tensor(given["index"], image)
+        for index, values in zip(inputs, image, strict=True):
+            interpreter.set_tensor(index, values)
         interpreter.invoke()
         tensors = (_numbers(interpreter.get_tensor(i)) for i in outputs)
-        found.append([of_one(image), *(of_one(values) for values in tensors)])
+        found.append([of_one(values) for values in (*image, *tensors)])
     lows, highs = np.moveaxis(np.array(found), 2, 0)
     return list(zip(names, of_low(lows, axis=0), of_high(highs, axis=0), strict=True))
 

@@ -37,15 +37,15 @@ class Program:
     Attributes:
         nodes: of ATen operators, in the order in which they are computed.
         constants: values of placeholders by name.
-        images: names of the placeholders that stand for the image.
+        inputs: names of the placeholders that stand for inputs, in order.
     """
 
     nodes: Sequence[fx.Node]
     constants: dict[str, Array]
-    images: tuple[str, ...]
+    inputs: tuple[str, ...]
 
 
-def trace(model: nn.Module, example: Tensor) -> Program:
+def trace(model: nn.Module, example: tuple[Tensor, ...]) -> Program:
     """Runs a network and writes down what is computed.
 
     Raises:
@@ -85,13 +85,13 @@ def trace(model: nn.Module, example: Tensor) -> Program:
 
     try:
         with torch.no_grad(), tape.watching(model), Guard(), Recorder():  # type: ignore[no-untyped-call]
-            scores = model(example)
+            scores = model(*example)
         tape.output(scores)
     except Exception as error:  # whatever the network raises
         raise UntraceableError(str(error)) from error
     if overwritten(tape.graph):
         raise UntraceableError("numbers that are read are written to by another name")
-    return Program(list(tape.graph.nodes), tape.constants, ("image",))
+    return Program(list(tape.graph.nodes), tape.constants, tape.inputs)
 
 
 _LEAKS = frozenset(
@@ -104,9 +104,10 @@ class _Tape:
 
     Attributes:
         constants: weights that the network has used so far, by the names of their placeholders.
+        inputs: names of the placeholders of inputs.
     """
 
-    def __init__(self, model: nn.Module, image: Tensor) -> None:
+    def __init__(self, model: nn.Module, example: tuple[Tensor, ...]) -> None:
         from torch import fx
 
         self.graph = fx.Graph()
@@ -116,7 +117,10 @@ class _Tape:
         # Tensors die while the network runs, and others get their numbers.
         self._nodes: dict[int, tuple[weakref.ref[Tensor], fx.Node]] = {}
         self._modules: list[str] = []
-        self._is(image, self.graph.placeholder("image"))
+        placeholders = [self.graph.placeholder(f"input_{i}") for i in range(len(example))]
+        self.inputs = tuple(node.name for node in placeholders)
+        for tensor, node in zip(example, placeholders, strict=True):
+            self._is(tensor, node)
 
     @contextlib.contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
@@ -216,7 +220,9 @@ def _place() -> str:
     return f'File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}'
 
 
-def export(model: nn.Module, example: Tensor, kept: Collection[str] | None = None) -> Program:
+def export(
+    model: nn.Module, example: tuple[Tensor, ...], kept: Collection[str] | None = None
+) -> Program:
     """The graph as `torch.export` tells it.
 
     Args:
@@ -230,7 +236,7 @@ def export(model: nn.Module, example: Tensor, kept: Collection[str] | None = Non
 
     try:
         with torch.no_grad():
-            program = torch.export.export(model, (example,), strict=False)
+            program = torch.export.export(model, example, strict=False)
             if kept is not None:
                 program = program.run_decompositions(_beside(kept))
             elif overwritten(program.graph):

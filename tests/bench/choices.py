@@ -23,8 +23,8 @@ from torch.optim.swa_utils import update_bn
 from edgekit.data import preprocess
 from edgekit.models import build, find_spec, with_resolution
 from edgekit.models.blocks import stabilize
+from edgekit.tasks.agreement import compare
 from edgekit.training.layout import fit_for_training
-from edgekit.verification.agreement import compare
 from edgekit.verification.samples import noise, reference_scores, statistics_noise
 
 NETWORK, SIDE, BATCH = "mobilenetv3-small", 32, 64

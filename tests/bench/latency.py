@@ -23,7 +23,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from edgekit.core import FLOAT_SCHEMES, ModelSpec
+from edgekit.core import FLOAT_SCHEMES, ModelSpec, of_image
 from edgekit.measure.comparing import compare
 from edgekit.measure.profiling import profile
 from edgekit.measure.session import Effort
@@ -46,7 +46,7 @@ def export(spec: ModelSpec, name: str, path: Path) -> Path:
     torch.manual_seed(0)
     model = build(spec).eval()
     side = spec.resolution
-    target(name).export(model, torch.randn(1, 3, side, side), path, FLOAT_SCHEMES["fp32"])
+    target(name).export(model, of_image(torch.randn(1, 3, side, side)), path, FLOAT_SCHEMES["fp32"])
     return path
 
 

@@ -14,11 +14,12 @@ import tempfile
 from pathlib import Path
 
 import torch
+from small_examples import singly
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from edgekit import registry
-from edgekit.core import Quantizing
+from edgekit.core import Quantizing, of_image
 from edgekit.lowering import lower
 from edgekit.lowering.choices import chosen_forms, isa
 from edgekit.lowering.fold_batchnorm import LOWERING as FOLD_BATCHNORM
@@ -84,7 +85,9 @@ def write(model: nn.Module, target: str, precision: str, path: Path, **forms: st
     turned = images if plug.layout == "NCHW" else images.permute(0, 1, 3, 4, 2).contiguous()
     path = path.with_suffix(plug.suffix)
     with captured():
-        plug.export(copy.deepcopy(model), images[0], path, scheme, list(turned.numpy()))
+        plug.export(
+            copy.deepcopy(model), of_image(images[0]), path, scheme, singly(list(turned.numpy()))
+        )
     return Subject(str(path))
 
 
@@ -104,8 +107,8 @@ def scalars(folder: Path) -> None:
     for target in registry.TARGETS:
         for precision in PRECISIONS:
             scheme = registry.target(target).schemes[precision]
-            given = FOLD_BATCHNORM.rewrite(model, image)
-            folded, _ = lower(model, image, registry.target(target), scheme)
+            given = FOLD_BATCHNORM.rewrite(model, (image,))
+            folded, _ = lower(model, (image,), registry.target(target), scheme)
             one = write(given, target, precision, folder / "given")
             show("mobilenetv2", target, precision, one,
                  write(folded, target, precision, folder / "folded"))  # fmt: skip
@@ -114,7 +117,7 @@ def scalars(folder: Path) -> None:
 def squeeze(folder: Path) -> None:
     """Convolutions over products of matrices."""
     for name in ("mobilenetv3-small", "efficientnet-b0"):
-        model = FOLD_BATCHNORM.rewrite(network(name), torch.randn(1, 3, 224, 224))
+        model = FOLD_BATCHNORM.rewrite(network(name), (torch.randn(1, 3, 224, 224),))
         for precision in PRECISIONS:
             one, other = (
                 write(model, "onnx", precision, folder / form, squeeze=form)

@@ -167,8 +167,8 @@ def photos(folder: Path, arguments: argparse.Namespace) -> None:
 
     from edgekit.data.decode import load_image
     from edgekit.data.preprocess import prepare
-    from edgekit.verification.agreement import TOLERANCES
-    from edgekit.verification.agreement import compare as agreement
+    from edgekit.tasks.agreement import TOLERANCES
+    from edgekit.tasks.agreement import compare as agreement
 
     pictures = sorted(Path(arguments.photos).glob("*.jpg"))
     source = folder / "photos"

@@ -59,7 +59,7 @@ def network(name: str) -> tuple[Any, Any]:
 
     reference = make_reference(open_model(name, resolution=SIDE))
     image = torch.from_numpy(reference.images[:1])
-    lowered, _ = lower(reference.model.module, image, target("tflite"), FLOAT_SCHEMES["fp32"])
+    lowered, _ = lower(reference.model.module, (image,), target("tflite"), FLOAT_SCHEMES["fp32"])
     return lowered, image
 
 

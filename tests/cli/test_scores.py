@@ -21,8 +21,8 @@ from edgekit.data.decode import load_image
 from edgekit.data.preprocess import default, prepare
 from edgekit.data.scores import kind_of, likeliest, probabilities
 from edgekit.models.source import Model
+from edgekit.tasks.agreement import compare
 from edgekit.verification import artifact
-from edgekit.verification.agreement import compare
 from edgekit.verification.artifact import held_against
 from edgekit.verification.reference import Reference
 

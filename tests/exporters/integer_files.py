@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from small_examples import singly
 from torch import Tensor, nn
 
-from edgekit.core import Scheme, Target
+from edgekit.core import Scheme, Target, of_image
 from edgekit.lowering import lower
 from edgekit.native_output import captured
 
@@ -37,8 +38,10 @@ def scores_of(
     path = folder / f"net{target.suffix}"
     with torch.no_grad(), captured():
         exact = network(batch).numpy()
-        made = network if plain else lower(network, batch[:1], target, scheme)[0]
-        target.export(made, batch[:1], path, scheme, inputs if scheme.calibration else None)
+        made = network if plain else lower(network, (batch[:1],), target, scheme)[0]
+        target.export(
+            made, of_image(batch[:1]), path, scheme, singly(inputs if scheme.calibration else None)
+        )
         runner = target.open(path, 1)
         found = np.concatenate([np.array(runner.run([one])[0]) for one in inputs])
     return exact, found

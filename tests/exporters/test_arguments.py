@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgekit import registry
-from edgekit.core import FLOAT_SCHEMES
+from edgekit.core import FLOAT_SCHEMES, of_image
 from edgekit.native_output import captured
 
 LEAST_DB = 90.0
@@ -129,7 +129,7 @@ def written(target: str, names: list[str], path: Path) -> dict[str, float]:
     image = torch.randn(1, 4, 6, 5, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), captured():
         parts = [OPERATORS[n](image * (1 + i / 64)).flatten() for i, n in enumerate(names)]
-        format_.export(model, image, path, FLOAT_SCHEMES["fp32"])
+        format_.export(model, of_image(image), path, FLOAT_SCHEMES["fp32"])
         found = np.array(format_.open(path, 1).run([image.numpy()])[0]).ravel()
     pieces = np.split(found, np.cumsum([len(part) for part in parts])[:-1])
     noise = [float(((p.numpy() - q) ** 2).mean()) for p, q in zip(parts, pieces, strict=True)]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit import registry
+from edgekit.core import of_image
 from edgekit.errors import InputError
 from edgekit.exporting import export
 from edgekit.native_output import captured
@@ -70,7 +71,9 @@ def test_a_file_that_takes_no_batch_says_so(target: str, tmp_path: Path) -> None
     found = registry.target(target)
     path = tmp_path / f"mixing{found.suffix}"
     with captured():
-        found.export(Mixing().eval(), torch.randn(1, 3, 8, 8), path, found.schemes["fp32"])
+        found.export(
+            Mixing().eval(), of_image(torch.randn(1, 3, 8, 8)), path, found.schemes["fp32"]
+        )
         found.open(path)
         with pytest.raises(InputError, match=r"mixing.* cannot take 4 images at once.* batch 1"):
             found.open(path, batch=BATCH)

@@ -14,6 +14,7 @@ import pytest
 from external_data import move_out, rename_to, varint
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekit.core import of_image
 from edgekit.errors import InputError, ModelError
 from exporters import _onnx_files
 from exporters import onnx as onnx_target
@@ -258,8 +259,12 @@ def test_weights_that_no_onnx_file_holds_are_refused_before_the_export(
     network: Any = torch.nn.Linear(4, 4, device="meta")
     monkeypatch.setattr(onnx_target, "LARGEST_WEIGHTS", 79)
     with pytest.raises(ModelError, match="GiB of weights, and an ONNX file holds"):
-        TARGET.export(network, torch.ones(1, 4), tmp_path / "m.onnx", TARGET.schemes["fp32"])
+        TARGET.export(
+            network, of_image(torch.ones(1, 4)), tmp_path / "m.onnx", TARGET.schemes["fp32"]
+        )
     large = torch.nn.Linear(2**15, 2**14, device="meta")
     monkeypatch.undo()
     with pytest.raises(ModelError, match=r"has 2\.00 GiB of weights"):
-        TARGET.export(large, torch.ones(1, 4), tmp_path / "m.onnx", TARGET.schemes["fp32"])
+        TARGET.export(
+            large, of_image(torch.ones(1, 4)), tmp_path / "m.onnx", TARGET.schemes["fp32"]
+        )

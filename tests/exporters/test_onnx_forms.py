@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit import registry
-from edgekit.core import INT8
+from edgekit.core import INT8, of_image
 from edgekit.native_output import captured
 from exporters._onnx_quantizer import FORMS, _merge_sixths, quantize, stem_of, write_forms
 from exporters._onnx_runner import OnnxRunner
@@ -79,7 +79,9 @@ def exported(model: nn.Module, folder: Path) -> onnx.ModelProto:
     path = folder / "net.onnx"
     target = registry.target("onnx")
     with captured():
-        target.export(model.eval(), torch.randn(1, 3, SIDE, SIDE), path, target.schemes["fp32"])
+        target.export(
+            model.eval(), of_image(torch.randn(1, 3, SIDE, SIDE)), path, target.schemes["fp32"]
+        )
     return onnx.load(str(path))
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 from onnx import ModelProto
+from small_examples import singly
 from tiny_network import images, ranges, tiny
 from torch import Tensor, fx, nn
 
 from edgekit import registry
+from edgekit.core import of_image
 from edgekit.lowering import lower
 from edgekit.models import find_spec
 from edgekit.search.groups import resized, widths_of
@@ -52,7 +54,7 @@ def test_parts_of_other_widths_are_as_if_exported(name: str) -> None:
                 continue
             example = torch.randn(1, *part.shape)
             module = with_numbers(module_of(one, part.name))
-            lowered, _ = lower(module, example, target, target.schemes["fp32"])
+            lowered, _ = lower(module, (example,), target, target.schemes["fp32"])
             before = counting.count
             found = graphs.of(lowered, example)
             if counting.count == before:
@@ -207,7 +209,7 @@ def test_precisions_leave_a_kept_graph_as_it_is(precision: str, tmp_path: Path) 
     files = []
     for name in ("fp32", precision, "fp32", precision):
         path = tmp_path / "tiny.onnx"
-        target.export(model, example, path, target.schemes[name], found)
+        target.export(model, of_image(example), path, target.schemes[name], singly(found))
         files.append(path.read_bytes())
     assert files[:2] == files[2:]
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_examples import singly
 from torch import Tensor, nn
 
 from edgekit import registry
-from edgekit.core import INT8
+from edgekit.core import INT8, of_image
 from edgekit.native_output import captured
 
 LEAST_DB = 20.0
@@ -58,7 +59,7 @@ def test_layers_that_see_some_places_only(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "net.xml"
     with torch.no_grad(), captured():
         expected = model(images).numpy()
-        target.export(model, images[:1], path, scheme, ones[:32])
+        target.export(model, of_image(images[:1]), path, scheme, singly(ones[:32]))
         runner = target.open(path, 1)
         found = np.concatenate([np.array(runner.run([one])[0]) for one in ones])
     signal = ((expected - expected.mean(0)) ** 2).mean()

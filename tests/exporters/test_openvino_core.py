@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from edgekit import registry
-from edgekit.core import FLOAT_SCHEMES
+from edgekit.core import FLOAT_SCHEMES, of_image
 from edgekit.isolation import open_isolated, runner
 from edgekit.native_output import captured
 
@@ -73,7 +73,7 @@ def test_files_run_in_forks_of_a_process_that_ran_some_itself(
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten()).eval()
     images = [np.ones((1, 3, 8, 8), np.float32)]
     with captured():
-        target.export(net, torch.rand(1, 3, 8, 8), path, FLOAT_SCHEMES["fp32"])
+        target.export(net, of_image(torch.rand(1, 3, 8, 8)), path, FLOAT_SCHEMES["fp32"])
         for threads in (1, None, 1):
             expected = target.open(path, threads).run(images)
             found = open_isolated(target, path, 1).run(images)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_examples import singly
 from torch import Tensor, nn
 
 from edgekit import registry
-from edgekit.core import FLOAT_SCHEMES, INT8
+from edgekit.core import FLOAT_SCHEMES, INT8, of_image
 from edgekit.native_output import captured
 
 SIDE = 17
@@ -122,7 +123,9 @@ def difference(model: nn.Module, path: Path, precision: str = "fp32") -> float:
     with torch.no_grad(), captured():
         model.eval()
         expected = torch.cat([model(image[None]) for image in images]).numpy()
-        target.export(model, images[:1], path, scheme, None if precision == "fp32" else ones)
+        target.export(
+            model, of_image(images[:1]), path, scheme, singly(None if precision == "fp32" else ones)
+        )
         runner = target.open(path, 1)
         found = np.concatenate([np.array(runner.run([one])[0]) for one in ones])
     return float(np.abs(expected - found).max() / np.abs(expected).max())

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_examples import singly
 from torch import Tensor, nn
 
 from edgekit import registry
-from edgekit.core import FLOAT_SCHEMES, INT8
+from edgekit.core import FLOAT_SCHEMES, INT8, of_image
 from edgekit.models.widths import Conv2d, Width
 from edgekit.native_output import captured
 
@@ -157,7 +158,7 @@ def written(parts: list[nn.Module], target: str, folder: Path, precision: str = 
     scheme = integers if precision == "int8" else FLOAT_SCHEMES["fp32"]
     with captured(), torch.no_grad():
         expected = model(batch).numpy()
-        plug.export(model, batch[:1], path, scheme, inputs)
+        plug.export(model, of_image(batch[:1]), path, scheme, singly(inputs))
     runner = plug.open(path, 1)
     found = np.concatenate([runner.run([image])[0] for image in inputs])
     if precision == "fp32":

@@ -14,7 +14,7 @@ from integer_files import right_everywhere, scores_of
 from torch import Tensor, nn
 
 from edgekit import registry
-from edgekit.core import FLOAT_SCHEMES, INT8
+from edgekit.core import FLOAT_SCHEMES, INT8, of_image
 from edgekit.native_output import captured
 
 SIDE = 15
@@ -59,7 +59,7 @@ def test_average_pools_compute_what_pytorch_does(target: str, tmp_path: Path) ->
     path = tmp_path / f"net{format_.suffix}"
     with torch.no_grad(), captured():
         parts = [pool(image * i) for i, pool in enumerate(POOLS.values(), start=1)]
-        format_.export(model, image, path, FLOAT_SCHEMES["fp32"])
+        format_.export(model, of_image(image), path, FLOAT_SCHEMES["fp32"])
         given = image.numpy()
         if format_.layout == "NHWC":
             given = np.ascontiguousarray(given.transpose(0, 2, 3, 1))

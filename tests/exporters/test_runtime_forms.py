@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_examples import singly
 from torch import Tensor, nn
 
 from edgekit import registry
-from edgekit.core import FLOAT_SCHEMES, INT8
+from edgekit.core import FLOAT_SCHEMES, INT8, of_image
 from edgekit.native_output import captured
 
 SHUFFLES = SILUS = 3
@@ -76,7 +77,7 @@ def test_shuffles_and_silus_are_what_the_runtime_knows(target: str, tmp_path: Pa
     images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     with captured(), torch.no_grad():
         expected = model(images).numpy()
-        plug.export(model, images[:1], path, FLOAT_SCHEMES["fp32"])
+        plug.export(model, of_image(images[:1]), path, FLOAT_SCHEMES["fp32"])
     arrays = (images if plug.layout == "NCHW" else images.permute(0, 2, 3, 1)).contiguous().numpy()
     runner = plug.open(path, 1)
     found = np.concatenate([runner.run([arrays[i : i + 1]])[0] for i in range(2)])
@@ -122,7 +123,11 @@ def test_weights_of_seven_bits_leave_room_for_sums(target: str, bits: int, tmp_p
     images = torch.randn(20, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     with captured():
         plug.export(
-            Net().eval(), images[:1], path, scheme, [one.numpy() for one in images[:, None]]
+            Net().eval(),
+            of_image(images[:1]),
+            path,
+            scheme,
+            singly([one.numpy() for one in images[:, None]]),
         )
     found = largest_weights(target, path)
     # Two products with an activation of 255 then fit into 16 bits: 2 * 255 * 64 < 2**15. NNCF keeps
@@ -144,7 +149,7 @@ def test_sums_that_would_overflow_are_right(target: str, tmp_path: Path) -> None
     scheme = replace(INT8, activations="uint8", forms={"weights": "7bit", "bias": "accurate"})
     arrays = [one.contiguous().numpy() for one in images]
     with captured(), torch.no_grad():
-        plug.export(model, images[0], path, scheme, arrays)
+        plug.export(model, of_image(images[0]), path, scheme, singly(arrays))
         expected = model(images[-1]).numpy()
     (found,) = plug.open(path, 1).run([arrays[-1]])
     np.testing.assert_allclose(found, expected, rtol=0.02)

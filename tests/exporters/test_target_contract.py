@@ -19,15 +19,16 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_artifacts import once, shared_folder
+from small_examples import singly
 from tiny_network import CLASSES, SIDE, arranged, images, ranges, tiny
 
 import edgekit
 from edgekit import registry
 from edgekit.contract import load
-from edgekit.core import Inspectable, Quantizing, Target
+from edgekit.core import Inspectable, Quantizing, Target, of_image
 from edgekit.errors import InputError
 from edgekit.native_output import captured
-from edgekit.verification.agreement import TOLERANCES, compare
+from edgekit.tasks.agreement import TOLERANCES, compare
 
 if TYPE_CHECKING:
     from edgekit.core import Array
@@ -88,7 +89,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
                 path = staged / f"tiny{target.suffix}"
                 with captured():
                     scheme = target.schemes[precision]
-                    target.export(tiny(), images(1), path, scheme, ranges(target))
+                    target.export(tiny(), of_image(images(1)), path, scheme, singly(ranges(target)))
                 staged.rename(folder)
         return File(target, precision, folder / f"tiny{target.suffix}")
 
@@ -351,7 +352,7 @@ def test_every_way_to_find_ranges_gives_a_file_of_its_own(
     scheme = dataclasses.replace(target.schemes["int8"], calibration=how)
     path = tmp_path / f"tiny{target.suffix}"
     with captured():
-        target.export(tiny(), images(1), path, scheme, ranges(target))
+        target.export(tiny(), of_image(images(1)), path, scheme, singly(ranges(target)))
     batch = images(64, seed=5)  # so many that one close call decides nothing
     found = File(target, "int8", path).scores(batch)
     assert compare(expected_scores(batch), found, TOLERANCES["int8"]).top1_match > 0.9
@@ -375,7 +376,7 @@ def test_onnx_operators_are_listed_once_and_for_edgekit_alone(
 
     def export() -> None:
         target = onnx.OnnxTarget()  # which has no graph yet that could be taken over
-        target.export(tiny(), images(1), tmp_path / "tiny.onnx", target.schemes["fp32"])
+        target.export(tiny(), of_image(images(1)), tmp_path / "tiny.onnx", target.schemes["fp32"])
 
     monkeypatch.setattr(ONNXRegistry, "from_torchlib", classmethod(counted))
     ours = ONNXRegistry.__dict__["from_torchlib"]

@@ -15,6 +15,7 @@ import torch
 from test_tflite_converter import run
 from torch import Tensor, fx
 
+from edgekit.core import of_image
 from edgekit.errors import ModelError
 from exporters.tflite import converter  # its import fills the table
 from exporters.tflite.lowering import OPERATORS, Forms
@@ -390,10 +391,10 @@ def test_arguments_do_what_they_do_in_pytorch(case: Case) -> None:
     written, wanted = program(case, image)
     if case.refused:
         with pytest.raises(ModelError) as error:
-            converter.assemble(written, IMAGE, Forms())
+            converter.assemble(written, of_image(IMAGE), Forms())
         assert case.refused in str(error.value)
         return
-    found = run(converter.assemble(written, IMAGE, Forms()), image)
+    found = run(converter.assemble(written, of_image(IMAGE), Forms()), image)
     exact = wanted.numpy()
     assert found.shape == exact.shape
     # 100 dB and more

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_examples import singly
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekit import registry
+from edgekit.core import of_image
 from edgekit.native_output import captured
 from exporters._biases import MOST, smallest_scales
 from exporters.tflite.flatbuffer import constant, operator_kind, schema, unpack
@@ -82,7 +84,7 @@ def written(network: nn.Module, precision: str, path: Path, ranges: str = "minma
         scheme = replace(scheme, calibration=ranges)
     calibration = nhwc(images(16)) if scheme.calibration else None
     with captured():
-        target.export(network.eval(), images(1), path, scheme, calibration)
+        target.export(network.eval(), of_image(images(1)), path, scheme, singly(calibration))
 
 
 def worst(network: nn.Module, path: Path) -> float:

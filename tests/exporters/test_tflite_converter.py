@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgekit.core import of_image
 from edgekit.errors import ModelError
 from exporters.tflite.converter import assemble, convert
 from exporters.tflite.flatbuffer import operator_kind, unpack
@@ -60,11 +61,11 @@ def check(model: nn.Module, size: tuple[int, int] = (12, 10), **forms: str) -> l
     image = torch.randn(1, 3, *size)
     with torch.no_grad():
         wanted = model(image).numpy()
-    content = convert(model, image, Forms(**forms))
+    content = convert(model, of_image(image), Forms(**forms))
     with contextlib.suppress(UntraceableError, ModelError):
         # What is quicker to ask tells the same.
-        traced = assemble(trace(model, image), image.shape, Forms(**forms))
-        exported = assemble(export(model, image), image.shape, Forms(**forms))
+        traced = assemble(trace(model, (image,)), of_image(image), Forms(**forms))
+        exported = assemble(export(model, (image,)), of_image(image), Forms(**forms))
         assert computing(traced) == computing(exported)
         assert np.array_equal(run(traced, image), run(exported, image))
     found = run(content, image)
@@ -263,7 +264,9 @@ def test_an_operator_outside_the_table_is_named_with_its_module_and_line() -> No
     with pytest.raises(
         ModelError, match=r"operator cumsum in 1 \(.*test_.*\.py:\d+\).*litert-torch"
     ):
-        convert(nn.Sequential(nn.Conv2d(3, 4, 1), Unknown()).eval(), torch.zeros(1, 3, 8, 8))
+        convert(
+            nn.Sequential(nn.Conv2d(3, 4, 1), Unknown()).eval(), of_image(torch.zeros(1, 3, 8, 8))
+        )
 
 
 @st.composite
@@ -370,7 +373,7 @@ class Branching(nn.Module):
 )
 def test_networks_that_have_no_place_in_a_file_are_refused(network: nn.Module, reason: str) -> None:
     with pytest.raises(ModelError, match=reason) as error:
-        convert(network.eval(), torch.zeros(1, 3, 8, 8))
+        convert(network.eval(), of_image(torch.zeros(1, 3, 8, 8)))
     assert "\n" not in str(error.value)
 
 
@@ -378,14 +381,14 @@ def test_weights_beyond_the_format_are_refused_before_anything_is_computed() -> 
     with torch.device("meta"):
         network = nn.Conv2d(3, 300_000_000, 1)
     with pytest.raises(ModelError, match=r"the weights take 4\.5 GiB: .* at most 2 GiB"):
-        convert(network, torch.zeros(1, 3, 8, 8))
+        convert(network, of_image(torch.zeros(1, 3, 8, 8)))
 
 
 def test_weights_in_16_bits_halve_the_file_and_hardly_change_it() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3)).eval()
     image = torch.randn(1, 3, 12, 12)
-    whole, half = convert(network, image), convert(network, image, half=True)
+    whole, half = convert(network, of_image(image)), convert(network, of_image(image), half=True)
     assert len(half) < 0.6 * len(whole)
     assert np.abs(run(whole, image) - run(half, image)).max() < 1e-2
     assert kinds(half).count("DEQUANTIZE") == 2
@@ -410,7 +413,7 @@ def test_zoo_networks(name: str, side: int) -> None:
 
 def test_tensors_are_named_by_their_modules() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 5))
-    content = convert(network.eval(), torch.zeros(1, 3, 8, 8))
+    content = convert(network.eval(), of_image(torch.zeros(1, 3, 8, 8)))
     graph = unpack(content).subgraphs[0]
     names = [graph.tensors[o.outputs[0]].name.decode() for o in graph.operators]
     assert names[0] == "0"

@@ -9,7 +9,7 @@ import pytest
 from test_tflite_converter import kinds
 
 from edgekit import registry
-from edgekit.core import FLOAT_SCHEMES
+from edgekit.core import FLOAT_SCHEMES, of_image
 from edgekit.lowering import lower
 from edgekit.models.source import open_model
 from edgekit.verification.agreement import compare
@@ -39,10 +39,10 @@ def test_networks_are_quantized_to_8_bits_and_run(name: str, forms: Forms, tmp_p
     reference = make_reference(open_model(name, resolution=64))
     image = torch.from_numpy(reference.images[:1])
     model, _ = lower(
-        reference.model.module, image, registry.target("tflite"), FLOAT_SCHEMES["fp32"]
+        reference.model.module, (image,), registry.target("tflite"), FLOAT_SCHEMES["fp32"]
     )
     path = tmp_path / "float.tflite"
-    path.write_bytes(convert(model, image, forms))
+    path.write_bytes(convert(model, of_image(image), forms))
     images = np.ascontiguousarray(reference.images.transpose(0, 2, 3, 1))
     worker = quantizer.Quantizer(str(path), recipe.static_wi8_ai8())
     samples = [{"image": one[None]} for one in images[:CALIBRATION_IMAGES]]

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_examples import singly
 from test_tflite_converter import kinds
 from torch import Tensor, nn
 
 from edgekit import registry
-from edgekit.core import INT8, Inspectable
+from edgekit.core import INT8, Inspectable, of_image
 from edgekit.native_output import captured
 from exporters.tflite import quantizer
 from exporters.tflite.flatbuffer import unpack
@@ -69,7 +70,9 @@ def written(
     scheme = replace(INT8, forms=forms, interface=io)
     example = torch.from_numpy(images(1)).permute(0, 3, 1, 2)
     with captured():
-        target.export(network().eval(), example, path, scheme, list(np.split(images(), 8)))
+        target.export(
+            network().eval(), of_image(example), path, scheme, singly(list(np.split(images(), 8)))
+        )
     return path
 
 

@@ -9,6 +9,7 @@ from test_tflite_converter import check, run
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgekit.core import of_image
 from exporters.tflite.converter import convert
 from exporters.tflite.tracing import UntraceableError, trace
 
@@ -43,7 +44,7 @@ LEAKS = {
 @pytest.mark.parametrize("kind", LEAKS)
 def test_what_depends_on_numbers_is_not_traced(kind: str) -> None:
     with pytest.raises(UntraceableError):
-        trace(Of(LEAKS[kind]).eval(), IMAGE)
+        trace(Of(LEAKS[kind]).eval(), (IMAGE,))
 
 
 class Remembering(nn.Module):
@@ -64,7 +65,7 @@ def test_a_table_that_is_no_weight_is_left_to_the_sure_way() -> None:
     model = Remembering().eval()
     model(IMAGE)
     with pytest.raises(UntraceableError, match="neither the image nor weights"):
-        trace(model, IMAGE)
+        trace(model, (IMAGE,))
     check(model)
 
 
@@ -86,17 +87,17 @@ def test_what_is_known_is_computed_at_conversion() -> None:
 def test_tracing_leaves_no_trace() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True)).eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    trace(model, IMAGE)
+    trace(model, (IMAGE,))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     with pytest.raises(UntraceableError):
-        trace(nn.Sequential(model, nn.Conv2d(5, 4, 3)), IMAGE)
+        trace(nn.Sequential(model, nn.Conv2d(5, 4, 3)), (IMAGE,))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
 def test_operators_know_their_modules_and_lines() -> None:
     model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3)), Of(lambda x: torch.cumsum(x, 1)))
-    *_, conv, cumsum, _ = trace(model.eval(), IMAGE).nodes
+    *_, conv, cumsum, _ = trace(model.eval(), (IMAGE,)).nodes
     assert [path for path, _ in conv.meta["nn_module_stack"].values()] == ["0.0"]
     assert [path for path, _ in cumsum.meta["nn_module_stack"].values()] == ["1"]
     assert __file__ in cumsum.meta["stack_trace"]
@@ -105,6 +106,6 @@ def test_operators_know_their_modules_and_lines() -> None:
 def test_both_ways_write_the_same_file_of_a_decomposed_program() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.MaxPool2d(2), nn.Hardswish())
     program = torch.export.export(model.eval(), (IMAGE,)).run_decompositions()
-    found = run(convert(program.module(), IMAGE), IMAGE)
+    found = run(convert(program.module(), of_image(IMAGE)), IMAGE)
     with torch.no_grad():
         np.testing.assert_allclose(found, model(IMAGE).numpy(), atol=1e-5)

@@ -63,10 +63,10 @@ def test_targets_do_not_get_what_one_left_behind(net: nn.Module) -> None:
 @pytest.mark.parametrize("lowering", registry.lowerings(), ids=lambda one: one.name)
 def test_every_rewrite_leaves_it_as_it_was(net: nn.Module, lowering: object) -> None:
     before = untouched.everything(net)
-    lowering.rewrite(net, torch.rand(1, 3, SIDE, SIDE))  # type: ignore[attr-defined]
+    lowering.rewrite(net, (torch.rand(1, 3, SIDE, SIDE),))  # type: ignore[attr-defined]
     for name in registry.TARGETS:
         target = registry.target(name)
-        lower(net, torch.rand(1, 3, SIDE, SIDE), target, target.schemes["fp32"])
+        lower(net, (torch.rand(1, 3, SIDE, SIDE),), target, target.schemes["fp32"])
     assert untouched.everything(net) == before
 
 

@@ -11,7 +11,7 @@ from edgekit.contract import contract_path, load
 from edgekit.core import FLOAT_SCHEMES
 from edgekit.exporting import Exported, export
 from edgekit.models import find_spec
-from edgekit.verification.agreement import TOLERANCES
+from edgekit.tasks.agreement import TOLERANCES
 
 # One network of every family, and of every kind of block: what converters can stumble over does
 # not depend on the width.

@@ -43,7 +43,7 @@ def test_computed_weights_become_constants(kind: Callable[[nn.Module], nn.Module
     with torch.no_grad():
         expected = model(image)
         before = sorted(model.state_dict())
-        lowered, names = lower(model, image[:1], registry.target("onnx"), FLOAT_SCHEMES["fp32"])
+        lowered, names = lower(model, (image[:1],), registry.target("onnx"), FLOAT_SCHEMES["fp32"])
         assert torch.allclose(lowered(image), expected, atol=1e-5)
     # The norm behind a computed weight can be folded, too.
     assert names == ("bake-weights", "fold-batchnorm")
@@ -56,6 +56,6 @@ def test_computed_weights_become_constants(kind: Callable[[nn.Module], nn.Module
 def test_a_network_without_any_stays() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3)).eval()
     lowered, names = lower(
-        model, torch.zeros(1, 3, 9, 9), registry.target("onnx"), FLOAT_SCHEMES["fp32"]
+        model, (torch.zeros(1, 3, 9, 9),), registry.target("onnx"), FLOAT_SCHEMES["fp32"]
     )
     assert (lowered, names) == (model, ())

@@ -78,7 +78,7 @@ def folded(model: nn.Module, batch: Tensor) -> nn.Module:
     before = {key: value.clone() for key, value in model.state_dict().items()}
     paths = norms_of(model)
     expected = model(batch)
-    result = LOWERING.rewrite(model, batch[:1])
+    result = LOWERING.rewrite(model, (batch[:1],))
     assert agreement_db(expected, result(batch)) > EXACT_DB
     assert norms_of(model) == paths
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
@@ -100,7 +100,7 @@ def test_in_double_precision_the_fold_is_exact(name: str) -> None:
     model = zoo(name).double()
     with torch.no_grad():
         expected = model(images(8).double())
-        found = LOWERING.rewrite(model, images(1).double())(images(8).double())
+        found = LOWERING.rewrite(model, (images(1).double(),))(images(8).double())
     assert agreement_db(expected, found) > 240
 
 
@@ -109,7 +109,7 @@ def test_a_folded_network_rounds_no_worse_than_before(name: str) -> None:
     model = zoo(name)
     with torch.no_grad():
         before = model(images(8))
-        after = LOWERING.rewrite(model, images(1))(images(8))
+        after = LOWERING.rewrite(model, (images(1),))(images(8))
         exact = model.double()(images(8).double())
     assert agreement_db(exact, after) > agreement_db(exact, before) - 6
 
@@ -183,7 +183,7 @@ def test_grouped_convolutions_with_a_bias_are_folded(groups: int) -> None:
 
 def test_pairs_are_named_in_order_of_computation() -> None:
     model = build("mobilenetv1@0.25", resolution=32).eval()
-    pairs = foldable_pairs(model, images(1))
+    pairs = foldable_pairs(model, (images(1),))
     assert pairs[:3] == [
         ("stem.conv", "stem.norm"),
         ("blocks.0.depthwise.conv", "blocks.0.depthwise.norm"),
@@ -242,16 +242,16 @@ def test_a_norm_in_training_mode_is_left_alone() -> None:
     """It has the statistics of the batch then, which no weight can hold."""
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     model = randomized(model, images(32))
-    assert foldable_pairs(model, images(1)) == [("0", "1")]
+    assert foldable_pairs(model, (images(1),)) == [("0", "1")]
     model[1].train()
-    assert foldable_pairs(model, images(1)) == []
+    assert foldable_pairs(model, (images(1),)) == []
 
 
 def test_it_is_applied_only_where_there_is_a_norm() -> None:
     with_norm = build("mobilenetv1@0.25", resolution=32).eval()
     without = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     scheme = FLOAT_SCHEMES["fp32"]
-    lowered, names = lower(with_norm, images(1), registry.target("onnx"), scheme)
+    lowered, names = lower(with_norm, (images(1),), registry.target("onnx"), scheme)
     assert names == ("fold-batchnorm",)
     assert lowered is not with_norm
-    assert lower(without, images(1), registry.target("onnx"), scheme) == (without, ())
+    assert lower(without, (images(1),), registry.target("onnx"), scheme) == (without, ())

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_examples import singly
 from torch import Tensor, fx, nn
 from unfoldable import Scores
 
 from edgekit import registry
-from edgekit.core import FLOAT_SCHEMES, INT8
+from edgekit.core import FLOAT_SCHEMES, INT8, of_image
 from edgekit.lowering import lower
 from edgekit.lowering.fold_scalars import LOWERING
 from edgekit.lowering.layers import Tracer
@@ -122,7 +123,7 @@ def folded(model: nn.Module) -> nn.Module:
     batch = images(4).double()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     expected = model(batch[:1])
-    found = LOWERING.rewrite(model, batch[:1])
+    found = LOWERING.rewrite(model, (batch[:1],))
     torch.testing.assert_close(found(batch[:1]), expected, rtol=EXACT, atol=EXACT)
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     return found
@@ -138,7 +139,7 @@ def test_constants_go_into_the_layers_beside_them(name: str) -> None:
 @pytest.mark.parametrize("name", KEPT)
 def test_other_arithmetic_is_left_alone(name: str) -> None:
     model = Net(KEPT[name]).double().eval()
-    assert LOWERING.rewrite(model, images(1).double()) is model
+    assert LOWERING.rewrite(model, (images(1).double(),)) is model
 
 
 def shifted(net: Net, x: Tensor) -> Tensor:
@@ -200,7 +201,7 @@ class Branches(Net):
 @pytest.mark.parametrize("kind", [Misled, Branches])
 def test_networks_that_cannot_be_followed_stay(kind: type[Net]) -> None:
     model = kind(shifted).eval()
-    assert LOWERING.rewrite(model, images(1)) is model
+    assert LOWERING.rewrite(model, (images(1),)) is model
 
 
 class Whole(nn.Module):
@@ -234,11 +235,11 @@ def whole() -> nn.Module:
 def test_files_compute_the_same_without_the_constants(target: str, tmp_path: Path) -> None:
     model, plug = whole(), registry.target(target)
     scheme = FLOAT_SCHEMES["fp32"]
-    found, names = lower(model, images(1), plug, scheme)
+    found, names = lower(model, (images(1),), plug, scheme)
     assert names == ("fold-scalars", "fold-batchnorm")
     path = tmp_path / f"net{plug.suffix}"
     with captured():
-        plug.export(found, images(1), path, scheme)
+        plug.export(found, of_image(images(1)), path, scheme)
     batch = images(4)
     arrays = (batch if plug.layout == "NCHW" else batch.permute(0, 2, 3, 1)).numpy()
     runner = plug.open(path, 1)
@@ -270,10 +271,13 @@ def test_integers_are_rounded_no_worse_than_with_constants(target: str, tmp_path
     with torch.no_grad():
         expected = model(batch).numpy()
     found = {}
-    for name, network in (("given", model), ("folded", lower(model, batch[:1], plug, scheme)[0])):
+    for name, network in (
+        ("given", model),
+        ("folded", lower(model, (batch[:1],), plug, scheme)[0]),
+    ):
         path = tmp_path / f"{name}{plug.suffix}"
         with captured():
-            plug.export(network, batch[:1], path, scheme, ranges)
+            plug.export(network, of_image(batch[:1]), path, scheme, singly(ranges))
         runner = plug.open(path, 1)
         noise = np.concatenate([runner.run([image])[0] for image in ranges]) - expected
         spread = expected - expected.mean(0)

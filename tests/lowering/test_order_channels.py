@@ -71,7 +71,7 @@ def test_convolutions_take_shuffles_in(
     lowering: object, between: Callable[[nn.Module, Tensor], Tensor]
 ) -> None:
     model = Net(between).eval()
-    found = lowering.rewrite(model, images(1))  # type: ignore[attr-defined]
+    found = lowering.rewrite(model, (images(1),))  # type: ignore[attr-defined]
     assert not {"view", "permute", "reshape", "transpose", "chunk"} & set(calls(found))
     check(model, found, images())
 
@@ -94,7 +94,7 @@ STAYING: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
 def test_what_others_see_stays(between: Callable[[nn.Module, Tensor], Tensor]) -> None:
     model = Net(between).eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    found = CHANNELS.rewrite(model, images(1))
+    found = CHANNELS.rewrite(model, (images(1),))
     assert found is model
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
@@ -106,7 +106,7 @@ def test_a_sum_beside_a_convolution_has_its_order() -> None:
         return torch.cat([net.mix(y), y + x], 1)
 
     model = Net(between).eval()
-    check(model, CHANNELS.rewrite(model, images(1)), images())
+    check(model, CHANNELS.rewrite(model, (images(1),)), images())
 
 
 @pytest.mark.parametrize("groups", [2, 4])
@@ -115,8 +115,8 @@ def test_grouped_convolutions_take_slices(groups: int) -> None:
         return net.grouped(net.depthwise(shuffled(x, groups)))
 
     model = Net(between).eval()
-    assert CHANNELS.rewrite(model, images(1)) is model
-    found = GROUPS.rewrite(model, images(1))
+    assert CHANNELS.rewrite(model, (images(1),)) is model
+    found = GROUPS.rewrite(model, (images(1),))
     assert "view" not in calls(found)
     check(model, found, images())
 
@@ -131,8 +131,8 @@ def test_networks_of_the_zoo_keep_their_scores(lowering: object, name: str) -> N
     for norm in model.modules():
         if isinstance(norm, nn.BatchNorm2d):
             nn.init.uniform_(norm.bias, 0.5, 1.5)
-    model = FOLD_BATCHNORM.rewrite(model, images(1))
-    found = lowering.rewrite(model, images(1))  # type: ignore[attr-defined]
+    model = FOLD_BATCHNORM.rewrite(model, (images(1),))
+    found = lowering.rewrite(model, (images(1),))  # type: ignore[attr-defined]
     check(model, found, images())
     left = [module for module in found.modules() if isinstance(module, ChannelShuffle)]
     many = name == "shufflenetv1-g8"  # too many slices
@@ -166,4 +166,4 @@ def test_what_computes_is_not_what_moves(
     lowering: object, between: Callable[[nn.Module, Tensor], Tensor]
 ) -> None:
     model = Net(between).eval()
-    check(model, lowering.rewrite(model, images(1)), images())  # type: ignore[attr-defined]
+    check(model, lowering.rewrite(model, (images(1),)), images())  # type: ignore[attr-defined]

@@ -17,6 +17,10 @@ from edgekit.models.purity import pure
 SIDE = 16
 
 
+def noise() -> Tensor:
+    return torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+
+
 class Net(nn.Module):
     """A small network that does something to its input, its features or its scores."""
 
@@ -63,7 +67,7 @@ class Training(nn.BatchNorm2d):
 
 def test_a_network_that_only_counts_its_runs_is_itself() -> None:
     net = Net(after=same_memory)
-    assert pure(net, SIDE, "net").module is net
+    assert pure(net, noise(), "net").module is net
 
 
 @pytest.mark.parametrize(
@@ -73,7 +77,7 @@ def test_one_that_changes_its_input_gets_copies(change: Callable[[Net, Tensor], 
     net = Net(change)
     images = torch.randn(2, 3, SIDE, SIDE)
     expected = net(images.clone())
-    found = pure(net, SIDE, "net")
+    found = pure(net, noise(), "net")
     given = images.clone()
     assert torch.equal(found.module(given), expected)
     assert torch.equal(given, images)
@@ -88,7 +92,7 @@ def test_graphs_and_programs_get_copies_too() -> None:
     net.graph.lint()
     whole = fx.symbolic_trace(nn.Sequential(net, nn.Flatten())).eval()
     images = torch.randn(2, 3, SIDE, SIDE)
-    found = pure(whole, SIDE, "net").module
+    found = pure(whole, noise(), "net").module
     before = images.clone()
     found(images)
     assert torch.equal(images, before)
@@ -98,7 +102,7 @@ def test_graphs_and_programs_get_copies_too() -> None:
 def test_one_whose_images_meet_gets_one_at_a_time(layer: nn.Module) -> None:
     net = Net(layer=layer)
     images = torch.randn(3, 3, SIDE, SIDE)
-    found = pure(net, SIDE, "net")
+    found = pure(net, noise(), "net")
     alone = torch.cat([net(image) for image in images.split(1)])
     torch.testing.assert_close(found.module(images), alone)
     (note,) = found.notes
@@ -129,7 +133,7 @@ def test_one_that_is_never_the_same_is_refused_with_the_line(
         words += ", in layer 'layer' (Dropout), "
     state, of_python = torch.random.get_rng_state(), random.getstate()
     with pytest.raises(ModelError) as refused:
-        pure(made, SIDE, "mine:net")
+        pure(made, noise(), "mine:net")
     assert str(refused.value).startswith("'mine:net' gives other scores each time")
     assert words in str(refused.value)
     assert "test_purity.py, line " in str(refused.value)
@@ -145,12 +149,12 @@ def test_what_falls_the_same_way_many_times_is_found(draw: Callable[[], float]) 
         np.random.seed(seed)
         net = Net(after=lambda net, y: y + (draw() < 0.1))
         with pytest.raises(ModelError, match=r"draw\(\) < 0\.1"):
-            pure(net, SIDE, "net")
+            pure(net, noise(), "net")
 
 
 def test_one_that_draws_without_effect_is_itself() -> None:
     net = Net(after=lambda net, y: F.dropout(y, 0.0) + 0 * random.random())
-    assert pure(net, SIDE, "net").module is net
+    assert pure(net, noise(), "net").module is net
 
 
 SELDOM = {
@@ -172,7 +176,7 @@ def test_what_chance_changes_seldom_is_refused_with_the_line(
     net = Net(after=after)
     net.generator = torch.Generator()  # type: ignore[assignment]
     with pytest.raises(ModelError, match="scores that depend on random numbers, drawn in") as told:
-        pure(net, SIDE, "mine:net")
+        pure(net, noise(), "mine:net")
     assert "the network itself (Net), " in str(told.value)
     assert "test_purity.py, line " in str(told.value)
 
@@ -193,17 +197,17 @@ def test_one_that_draws_and_does_not_depend_on_it_is_itself(
     after: Callable[[Net, Tensor], Tensor],
 ) -> None:
     net = Net(after=after)
-    assert pure(net, SIDE, "net").module is net
+    assert pure(net, noise(), "net").module is net
 
 
 def test_one_of_no_use_for_one_image_is_refused_with_the_line() -> None:
     with pytest.raises(ModelError, match=r"depend on the other images.*y - y\.mean\(0\)"):
-        pure(Net(after=lambda net, y: y - y.mean(0)), SIDE, "net")
+        pure(Net(after=lambda net, y: y - y.mean(0)), noise(), "net")
 
 
 def test_one_that_takes_no_second_image_is_refused() -> None:
     with pytest.raises(ModelError, match="for any number of them"):
-        pure(Net(after=lambda net, y: y[:1]), SIDE, "net")
+        pure(Net(after=lambda net, y: y[:1]), noise(), "net")
 
 
 @pytest.mark.parametrize(
@@ -223,6 +227,6 @@ def test_rounding_that_grows_is_taken_for_neither_chance_nor_batches(
         return grow(y * (1 + 1e-7 * (len(y) > 1 and y.dtype == torch.float32)))
 
     net = Net(after=rounds)
-    found = pure(net, SIDE, "net")
+    found = pure(net, noise(), "net")
     assert found.module is net
     assert found.notes == ()

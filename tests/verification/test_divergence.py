@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit import registry
-from edgekit.core import Inspectable
+from edgekit.core import Inspectable, of_image
 from edgekit.lowering import lower
 from edgekit.native_output import captured
 from edgekit.verification.divergence import (
@@ -96,8 +96,8 @@ def divergence_of(
     path = folder / f"net{target.suffix}"
     with captured():
         scheme = target.schemes[precision]
-        lowered, _ = lower(exported, image(), target, scheme)
-        target.export(lowered, image(), path, scheme)
+        lowered, _ = lower(exported, (image(),), target, scheme)
+        target.export(lowered, of_image(image()), path, scheme)
         array = image().numpy()
         if target.layout == "NHWC":
             array = np.ascontiguousarray(array.transpose(0, 2, 3, 1))

@@ -13,11 +13,11 @@ from command_line import CommandLine
 from torch import Tensor, nn
 
 from edgekit import registry
-from edgekit.core import FLOAT_SCHEMES
+from edgekit.core import FLOAT_SCHEMES, of_image
 from edgekit.exporting import export
 from edgekit.models.source import Model, open_model
 from edgekit.native_output import captured
-from edgekit.verification import agreement
+from edgekit.tasks import agreement
 from edgekit.verification.diagnosis import find_divergence, layers_of
 from edgekit.verification.divergence import advice
 from edgekit.verification.reference import Reference, make_reference
@@ -134,7 +134,7 @@ def test_layers_are_looked_at_on_images_that_float32_can_tell(tmp_path: Path) ->
     reference = Reference(model, images, reference_scores(module, images), "noise")
     target, path = registry.target("onnx"), tmp_path / "net.onnx"
     with torch.no_grad(), captured():
-        target.export(module, torch.from_numpy(images[:1]), path, FLOAT_SCHEMES["fp32"])
+        target.export(module, of_image(torch.from_numpy(images[:1])), path, FLOAT_SCHEMES["fp32"])
         layers = layers_of(reference, target, path)
     assert layers[-1].layer == "fc"
     assert (layers[-1].sqnr_db or 0) > LEAST_DB

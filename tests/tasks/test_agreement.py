@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgekit import registry
 from edgekit.errors import ModelError
-from edgekit.verification.agreement import (
+from edgekit.tasks.agreement import (
     IDENTICAL_DB,
     TOLERANCES,
     check_reference,

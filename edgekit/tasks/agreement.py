@@ -1,4 +1,4 @@
-"""Agreement of two sets of class scores, relative to what there is to agree on.
+"""Agreement of two sets of outputs, relative to what there is to agree on.
 
 An absolute tolerance proves nothing: the scores of an untrained network are often so small that
 zeros would pass. Here the difference is held against the *spread* of the reference over the
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.core import Agreement
+from edgekit.core import Agreement, Interface, OutputAgreement, TensorSpec
 from edgekit.data.scores import likeliest
 from edgekit.errors import ModelError
 
@@ -68,8 +68,20 @@ def check_reference(reference: Scores, what: str, zeros: Sequence[str] = ()) -> 
         )
 
 
+OF_INTEGERS: Mapping[str, float] = {"fp32": 0.999, "fp16": 0.99}
+"""Least share of the values of an output of integers, such as classes of pixels, that are equal;
+where two candidates are near to each other, rounding decides."""
+
+LEAST_OF_INTEGERS = 0.8
+"""The same for precisions of integers."""
+
+
 def compare(
-    reference: Scores, outputs: Scores, tolerance: Mapping[str, float], kind: str = "logits"
+    reference: Scores,
+    outputs: Scores,
+    tolerance: Mapping[str, float],
+    kind: str | None = "logits",
+    relative_to: Scores | None = None,
 ) -> Agreement:
     """Measures how closely outputs follow a reference.
 
@@ -78,36 +90,45 @@ def compare(
         outputs: scores of the artifact for the same samples.
         tolerance: least values by field name; a line of `TOLERANCES`.
         kind: what the scores are, of `edgekit.core.SCORES`; tells the class of one column.
+        relative_to: what the difference is held against, as large as the scores, of outputs that
+            are no scores; these have no likeliest class.
     """
     expected = reference.astype(np.float64)
     # What is not finite counts as the largest difference there is, not as none.
     worst = float(np.finfo(np.float32).max)
     found = np.nan_to_num(outputs.astype(np.float64), nan=worst, posinf=worst, neginf=-worst)
-    signal, noise = _spread(expected), found - expected
+    noise = found - expected
+    signal = _spread(expected) if relative_to is None else relative_to
     power = float((noise**2).mean())
     sqnr = 10 * np.log10((signal**2).mean() / power) if power > 0 else IDENTICAL_DB
     values: dict[str, Any] = {
         "sqnr_db": min(float(sqnr), IDENTICAL_DB),
         "max_abs": float(np.abs(noise).max()),
-        "max_rel": float(np.abs(noise).max() / signal.std()),
-        "cosine": _mean_cosine(expected, found),
-        "top1_match": float((likeliest(expected, kind) == likeliest(found, kind)).mean()),
+        "max_rel": float(np.abs(noise).max() / max(signal.std(), np.finfo(np.float64).tiny)),
+        "cosine": _mean_cosine(expected, found)
+        if relative_to is None
+        else _cosine(expected, found),
+        "top1_match": None,
     }
+    if relative_to is None and kind is not None:
+        same = likeliest(expected, kind) == likeliest(found, kind)
+        values["top1_match"] = float(same.mean())
     passed = all(values[name] >= least for name, least in tolerance.items())
     return Agreement(n=len(expected), passed=passed, tolerance=dict(tolerance), **values)
 
 
 def image_sqnr_db(
-    reference: Scores, outputs: Scores, indices: Sequence[int]
+    reference: Scores, outputs: Scores, indices: Sequence[int], *, centred: bool = True
 ) -> NDArray[np.float64]:
     """Signal to noise of single images, in dB; the signal is that of all.
 
     Args:
         reference: (n, classes).
         outputs: for the images ``indices`` of them.
+        centred: whether what all images share is no signal; else `signal_of` says what is.
     """
     expected = reference.astype(np.float64)
-    signal = float((_spread(expected) ** 2).mean())
+    signal = float(((_spread(expected) if centred else signal_of(expected)) ** 2).mean())
     worst = float(np.finfo(np.float32).max)
     found = np.nan_to_num(outputs.astype(np.float64), nan=worst, posinf=worst, neginf=-worst)
     noise = ((found - expected[list(indices)]) ** 2).mean(axis=1)
@@ -116,11 +137,73 @@ def image_sqnr_db(
     return found_db
 
 
+def compare_outputs(
+    reference: Scores, outputs: Scores, interface: Interface, precision: str
+) -> Agreement:
+    """The same for outputs of any kind, each by itself; the worst one decides.
+
+    Args:
+        reference: (n, numbers), rows of the network.
+        outputs: those of the artifact.
+        precision: a key of `TOLERANCES`.
+    """
+    least_db = TOLERANCES[precision]["sqnr_db"]
+    least_match = OF_INTEGERS.get(precision, LEAST_OF_INTEGERS)
+    found: list[OutputAgreement] = []
+    figures: list[Agreement] = []
+    for spec in interface.outputs:
+        columns = interface.columns[spec.name]
+        expected, own = reference[:, columns], outputs[:, columns]
+        if not is_float(spec):
+            match = float((expected == own).mean()) if expected.size else 1.0
+            found.append(OutputAgreement(spec.name, None, match, match >= least_match))
+            continue
+        one = compare(expected, own, {"sqnr_db": least_db}, relative_to=signal_of(expected))
+        figures.append(one)
+        found.append(OutputAgreement(spec.name, one.sqnr_db, None, one.passed))
+    tolerance = {"sqnr_db": least_db} if figures else {}
+    if len(figures) < len(found):
+        tolerance["match"] = least_match
+    return Agreement(
+        n=len(reference),
+        sqnr_db=min((one.sqnr_db for one in figures), default=IDENTICAL_DB),
+        max_abs=max((one.max_abs for one in figures), default=0.0),
+        max_rel=max((one.max_rel for one in figures), default=0.0),
+        cosine=min((one.cosine for one in figures), default=1.0),
+        top1_match=None,
+        passed=all(one.passed for one in found),
+        tolerance=tolerance,
+        outputs=tuple(found),
+    )
+
+
+def is_float(spec: TensorSpec) -> bool:
+    """Whether an output holds numbers that rounding changes, rather than choices."""
+    return spec.dtype.startswith("float")
+
+
+def signal_of(expected: Scores) -> Scores:
+    """What an output says: what differs between samples, or all of what hardly does.
+
+    The places of anchors, say, are the same for every image, and have to be right all the same.
+    """
+    expected = expected.astype(np.float64)
+    spread = _spread(expected)
+    size = np.abs(expected).max(initial=0.0)
+    return spread if spread.std() > LEAST_RELATIVE_SPREAD * size else expected
+
+
 def failures(agreement: Agreement) -> str:
     """The bounds that do not hold, for a message; empty where all do."""
+    if agreement.outputs:
+        return ", ".join(
+            f"output '{one.name}' has {_figure(one)} (expected at least {_bound(one, agreement)})"
+            for one in agreement.outputs
+            if not one.passed
+        )
     texts = {
         "sqnr_db": f"{agreement.sqnr_db:.1f} dB",
-        "top1_match": f"{agreement.top1_match:.1%} of top-1",
+        "top1_match": f"{agreement.top1_match or 0:.1%} of top-1",
     }
     least = {"sqnr_db": "{:g} dB", "top1_match": "{:.0%}"}
     return ", ".join(
@@ -130,11 +213,27 @@ def failures(agreement: Agreement) -> str:
     )
 
 
+def _figure(one: OutputAgreement) -> str:
+    return f"{one.match:.2%} equal" if one.sqnr_db is None else f"{one.sqnr_db:.1f} dB"
+
+
+def _bound(one: OutputAgreement, agreement: Agreement) -> str:
+    if one.sqnr_db is None:
+        return f"{agreement.tolerance['match']:.1%}"
+    return f"{agreement.tolerance['sqnr_db']:g} dB"
+
+
 def _spread(scores: Scores) -> Scores:
     """What differs between samples."""
     assert len(scores) > 1, "one sample has no spread"
     spread: Scores = scores - scores.mean(axis=0, keepdims=True)
     return spread
+
+
+def _cosine(a: Scores, b: Scores) -> float:
+    """Of all numbers of all samples at once: outputs may be a single one."""
+    lengths = np.linalg.norm(a) * np.linalg.norm(b)
+    return float((a * b).sum() / lengths) if lengths > 0 else float(not (a - b).any())
 
 
 def _mean_cosine(a: Scores, b: Scores) -> float:

@@ -1,0 +1,67 @@
+"""Inputs of one inference, as ``--example`` names them: a file of arrays, or code of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgekit.arrays import SUFFIX, read_arrays
+from edgekit.errors import ModelError, UsageError
+from edgekit.models.callables import called, named_object
+from edgekit.models.interface import leaves
+
+
+def open_example(words: str) -> Any:
+    """An example of a network's inputs.
+
+    Args:
+        words: a ``.npz`` file, whose arrays bear the names of the network's arguments, or
+            ``arr_0`` and so on for those by position; or ``package.module:callable``, which gives
+            a tensor, a tuple of them, or a mapping by names.
+
+    Returns:
+        What `edgekit.models.interface.arguments` takes; of tensors.
+
+    Raises:
+        DataError: the file cannot be read.
+        ModelError: the code cannot be run, or gives no tensors.
+        UsageError: neither a file nor code.
+    """
+    if Path(words).suffix == SUFFIX:
+        arrays = {name: _tensor(name, one, words) for name, one in read_arrays(Path(words)).items()}
+        places = [f"arr_{i}" for i in range(len(arrays))]
+        if set(arrays) == set(places):  # numpy.savez's own names
+            return tuple(arrays[name] for name in places)
+        return arrays
+    if ":" not in words:
+        raise UsageError(f"--example {words}: expected a {SUFFIX} file, or package.module:callable")
+    found = called(named_object(words), words, "a function that gives inputs")
+    return _as_tensors(found, words)
+
+
+def _as_tensors(value: Any, words: str) -> Any:
+    """The same with tensors in place of NumPy's arrays."""
+    if isinstance(value, np.ndarray):
+        return _tensor("", value, words)
+    if isinstance(value, Mapping):
+        return {str(name): _as_tensors(one, words) for name, one in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(_as_tensors(one, words) for one in value)
+    for path, one in leaves(value):
+        if not isinstance(one, torch.Tensor):
+            where = f" as '{'.'.join(path)}'" if path else ""
+            raise ModelError(
+                f"--example {words} gives a {type(one).__name__}{where}: expected tensors or arrays"
+            )
+    return value
+
+
+def _tensor(name: str, array: Any, words: str) -> torch.Tensor:
+    if array.dtype.kind not in "iubf":
+        where = f"array '{name}' " if name else ""
+        raise ModelError(f"--example {words}: {where}holds {array.dtype}: expected numbers")
+    return torch.from_numpy(np.ascontiguousarray(array))

@@ -1,0 +1,475 @@
+"""Networks as functions of tensors: one an argument, one for each output, all with names.
+
+Code may take and give anything made of tensors: tuples, lists, dictionaries, dataclasses, in one
+another. It is run once on an example, which shows what there is; where that is more than tensors
+one after the other, the network is run in that way from then on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from edgekit.core import Interface, TensorSpec, reason_with_layer, with_kind
+from edgekit.core.names import shown
+from edgekit.core.reasons import PASSING
+from edgekit.errors import ModelError, UsageError
+from edgekit.models.copying import own_copy
+
+_UNFIT = re.compile(r"[^A-Za-z0-9_.-]+")
+"""What no format takes in the name of a tensor."""
+
+OUTPUT = "output"
+"""Name of an output that has none of its own."""
+
+_TYPES = {
+    torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.int16, torch.int8,
+    torch.uint8, torch.bool,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What a network is called with.
+
+    Attributes:
+        args: by position; anything made of tensors.
+        kwargs: by name.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def arguments(example: object) -> Arguments:
+    """An example as people give it: a tensor, several in a tuple or list, or a mapping by names."""
+    if isinstance(example, Arguments):
+        return example
+    if isinstance(example, Mapping):
+        return Arguments((), {str(name): value for name, value in example.items()})
+    if isinstance(example, tuple | list):
+        return Arguments(tuple(example))
+    return Arguments((example,))
+
+
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """A network with its interface.
+
+    Attributes:
+        module: takes the tensors of `tensors`, one an argument; gives a tensor, or a tuple of
+            several in the order of ``interface.outputs``.
+        tensors: of the example.
+    """
+
+    module: nn.Module
+    interface: Interface
+    tensors: tuple[Tensor, ...]
+
+
+def shaped(module: nn.Module, example: object, words: str, wanted: Sequence[str] = ()) -> Shaped:
+    """Runs a copy of a network on an example, and finds out what it takes and gives.
+
+    Args:
+        module: in eval mode.
+        example: see `arguments`.
+        words: names the network in messages.
+        wanted: names of the outputs to keep, in their order; all if empty.
+
+    Raises:
+        ModelError: the network does not take the example, or gives something other than tensors,
+            or tensors whose names are alike; or what it gives changes from run to run in number or
+            shape.
+        UsageError: it has no output of a name that is ``wanted``.
+    """
+    given = arguments(example)
+    if any(map(is_lazy, (*module.parameters(), *module.buffers()))):
+        # Lazy layers get their weights from the first input, the same ones every time.
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(0)
+            module(*given.args, **given.kwargs)
+    inputs = _named(_leaves_of_arguments(module, given, words), f"inputs of '{words}'")
+    for name, tensor in inputs.items():
+        _check_type(tensor, f"input '{name}' of '{words}'")
+    outputs = _outputs(_run(module, given, words), words)
+    names = list(wanted) or list(outputs)
+    for name in names:
+        if name not in outputs:
+            raise UsageError(
+                f"--outputs {shown(name)}: '{words}' has no such output; it has "
+                f"{', '.join(outputs)}"
+            )
+    _check_shapes(module, given, outputs, words)
+    interface = Interface(
+        tuple(_spec(name, tensor, image=True) for name, tensor in inputs.items()),
+        tuple(_spec(name, outputs[name]) for name in names),
+    )
+    plain = all(isinstance(one, Tensor) for one in given.args) and not given.kwargs
+    found = _run(module, given, words)
+    as_it_is = isinstance(found, Tensor) or (
+        type(found) is tuple and all(isinstance(one, Tensor) for one in found)
+    )
+    whole = list(outputs) == names and not (isinstance(found, tuple) and len(found) == 1)
+    if not (plain and as_it_is and whole):
+        module = _flat(module, given, [list(outputs).index(name) for name in names], words)
+    return Shaped(module, interface, tuple(tensor.detach() for tensor in inputs.values()))
+
+
+def _run(module: nn.Module, given: Arguments, words: str) -> Any:
+    try:
+        with torch.no_grad():
+            return own_copy(module)(*given.args, **given.kwargs)
+    except PASSING:
+        raise
+    except BaseException as error:  # the user's code may raise anything
+        tensors = [one for _, one in leaves((*given.args, given.kwargs))]
+        forms = " and ".join(map(_form, tensors))
+        raise ModelError(
+            f"'{words}' cannot take an input of {forms}: {reason_with_layer(error)}"
+        ) from error
+
+
+def _form(tensor: Tensor) -> str:
+    return f"shape {tuple(tensor.shape)}, {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What something is made of, with the way to it; what is ``None`` is left out."""
+    if value is None:
+        return
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from leaves(one, (*path, str(key)))
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from leaves(getattr(value, field.name), (*path, field.name))
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):
+        for name, one in zip(value._fields, value, strict=True):
+            yield from leaves(one, (*path, name))
+    elif isinstance(value, tuple | list):
+        for i, one in enumerate(value):
+            yield from leaves(one, (*path, str(i)))
+    else:
+        yield path, value
+
+
+def _leaves_of_arguments(
+    module: nn.Module, given: Arguments, words: str
+) -> list[tuple[tuple[str, ...], Tensor]]:
+    """Tensors of the arguments, under the names that the network's code has for them."""
+    try:
+        parameters = [
+            parameter.name
+            for parameter in inspect.signature(module.forward).parameters.values()
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        ]
+    except (TypeError, ValueError):  # one written in C, which need not say
+        parameters = []
+    names = [*parameters, *(f"input_{i}" for i in range(len(parameters), len(given.args)))]
+    found = []
+    for name, value in [*zip(names, given.args, strict=False), *given.kwargs.items()]:
+        for path, tensor in leaves(value, (name,)):
+            if not isinstance(tensor, Tensor):
+                raise ModelError(
+                    f"the example of '{words}' has a {type(tensor).__name__} as "
+                    f"'{'.'.join(path)}': expected tensors"
+                )
+            found.append((path, tensor))
+    if not found:
+        raise ModelError(f"the example of '{words}' has no tensor: expected one at least")
+    return found
+
+
+def _outputs(found: Any, words: str) -> dict[str, Tensor]:
+    parts = list(leaves(found))
+    for path, tensor in parts:
+        if not isinstance(tensor, Tensor):
+            where = f" as '{'.'.join(path)}'" if path else ""
+            raise ModelError(
+                f"'{words}' gives a {type(tensor).__name__}{where}: expected tensors, or tuples, "
+                f"lists, dictionaries and dataclasses of them"
+            )
+        _check_type(tensor, f"output '{'.'.join(path) or OUTPUT}' of '{words}'")
+    if not parts:
+        raise ModelError(f"'{words}' gives no tensor: expected one at least")
+    return _named(parts, f"outputs of '{words}'")
+
+
+def _check_type(tensor: Tensor, what: str) -> None:
+    if tensor.dtype not in _TYPES or tensor.layout != torch.strided:
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise ModelError(
+            f"{what} is {kind if tensor.layout == torch.strided else 'sparse'}: expected dense "
+            f"numbers of float, integer or bool"
+        )
+
+
+def _named(parts: Sequence[tuple[tuple[str, ...], Tensor]], what: str) -> dict[str, Tensor]:
+    """Tensors by names that every format takes.
+
+    Raises:
+        ModelError: two names are alike.
+    """
+    found: dict[str, Tensor] = {}
+    origins: dict[str, str] = {}
+    for path, tensor in parts:
+        own = ".".join(path) if path else OUTPUT
+        if own.isdecimal():
+            own = f"{OUTPUT}_{own}"
+        name = _UNFIT.sub("_", own)
+        if name in found:
+            raise ModelError(
+                f"two {what} would be called '{name}' in a file: '{shown(origins[name])}' and "
+                f"'{shown(own)}'; give them names that differ in letters, digits, '_', '.' or '-'"
+            )
+        found[name], origins[name] = tensor, own
+    return found
+
+
+def _check_shapes(
+    module: nn.Module, given: Arguments, before: Mapping[str, Tensor], words: str
+) -> None:
+    """Refuses outputs whose number or sizes depend on the values of inputs."""
+    for way in (_in_other_order, _negated, _drawn):
+        _check_same_shapes(before, _outputs(_run(module, _map(given, way), words), words), words)
+
+
+def _check_same_shapes(
+    before: Mapping[str, Tensor], after: Mapping[str, Tensor], words: str
+) -> None:
+    if list(after) != list(before):
+        raise ModelError(
+            f"'{words}' gives {len(before)} outputs for one input and {len(after)} for another of "
+            f"the same shape: a file has a fixed number; give all of them each time"
+        )
+    for name, tensor in before.items():
+        if after[name].shape != tensor.shape:
+            raise ModelError(
+                f"output '{name}' of '{words}' has the shape {tuple(tensor.shape)} for one input "
+                f"and {tuple(after[name].shape)} for another of the same shape: a file has fixed "
+                f"sizes; leave out what depends on values (such as non-maximum suppression), or "
+                f"name the other outputs with --outputs"
+            )
+
+
+def _in_other_order(tensor: Tensor) -> Tensor:
+    order = torch.randperm(tensor.numel(), generator=torch.Generator().manual_seed(0))
+    return tensor.flatten()[order].reshape(tensor.shape)
+
+
+def _negated(tensor: Tensor) -> Tensor:
+    """Integers stay: they may be places or words, of which others need not be there."""
+    return -tensor if tensor.is_floating_point() else tensor.clone()
+
+
+def _drawn(tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor.flip(0)
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(tensor.shape, generator=generator).to(tensor.dtype)
+
+
+def _map(given: Arguments, change: Any) -> Arguments:
+    def mapped(value: Any) -> Any:
+        return _rebuilt(value, iter([change(one) for _, one in leaves(value)]))
+
+    return Arguments(
+        tuple(map(mapped, given.args)), {name: mapped(one) for name, one in given.kwargs.items()}
+    )
+
+
+def _rebuilt(value: Any, tensors: Iterator[Any]) -> Any:
+    """The same with other tensors, in the order of `leaves`."""
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        return {key: _rebuilt(one, tensors) for key, one in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [field.name for field in dataclasses.fields(value)]
+        own = {name: _rebuilt(getattr(value, name), tensors) for name in fields}
+        return dataclasses.replace(value, **own)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_rebuilt(one, tensors) for one in value))
+    if isinstance(value, tuple | list):
+        return type(value)(_rebuilt(one, tensors) for one in value)
+    return next(tensors)
+
+
+def _spec(name: str, tensor: Tensor, *, image: bool = False) -> TensorSpec:
+    shape, kind = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
+    looks = image and tensor.ndim == 4 and shape[1] in (1, 3, 4) and tensor.dtype.is_floating_point
+    return TensorSpec(name, shape, kind, "NCHW" if looks else "")
+
+
+# Ways to run a network. Classes are derived rather than networks wrapped: layers keep their paths,
+# which people name them by.
+
+
+def in_way(way: type[nn.Module], module: nn.Module, words: str, **attributes: Any) -> nn.Module:
+    """A copy of a network that is run in another way.
+
+    Args:
+        way: a class whose ``forward`` calls that of the network with ``super()``.
+        attributes: of the class of the copy.
+
+    Raises:
+        ModelError: it cannot be copied.
+    """
+    try:
+        copied = own_copy(module)
+    except PASSING:
+        raise
+    except BaseException as error:  # the user's code may raise anything
+        raise ModelError(f"'{words}' cannot be copied: {with_kind(error)}") from error
+    if isinstance(copied, torch.fx.GraphModule | torch.jit.ScriptModule):
+        copied = _Whole(copied).train(copied.training)
+    kind = type(copied)
+    space = {"__module__": kind.__module__, **attributes}
+    copied.__class__ = type(kind.__name__, (way, kind), space)
+    return copied
+
+
+class _Whole(nn.Module):
+    """A network whose class cannot be derived from."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What it gives."""
+        return self.network(*args, **kwargs)
+
+
+class _Flat(nn.Module):
+    """Takes tensors one an argument and gives those that are wanted in a tuple."""
+
+    given: Arguments
+    kept: tuple[int, ...]
+
+    def _flat(self, *tensors: Tensor) -> Any:
+        parts = iter(tensors)
+        args = [_rebuilt(one, parts) for one in self.given.args]
+        kwargs = {name: _rebuilt(one, parts) for name, one in self.given.kwargs.items()}
+        found = [one for _, one in leaves(super().forward(*args, **kwargs))]
+        kept = tuple(found[i] for i in self.kept)
+        return kept if len(kept) > 1 else kept[0]
+
+
+# Tracers look at the arguments that a function declares: there is one for each number of them.
+
+
+class _Flat1(_Flat):
+    def forward(self, a: Any) -> Any:
+        return self._flat(a)
+
+
+class _Flat2(_Flat):
+    def forward(self, a: Any, b: Any) -> Any:
+        return self._flat(a, b)
+
+
+class _Flat3(_Flat):
+    def forward(self, a: Any, b: Any, c: Any) -> Any:
+        return self._flat(a, b, c)
+
+
+class _Flat4(_Flat):
+    def forward(self, a: Any, b: Any, c: Any, d: Any) -> Any:
+        return self._flat(a, b, c, d)
+
+
+class _FlatAny(_Flat):
+    def forward(self, *tensors: Any) -> Any:
+        return self._flat(*tensors)
+
+
+def _flat(module: nn.Module, given: Arguments, kept: list[int], words: str) -> nn.Module:
+    count = sum(1 for _ in leaves((*given.args, given.kwargs)))
+    ways = {1: _Flat1, 2: _Flat2, 3: _Flat3, 4: _Flat4}
+    empty = _map(given, lambda _: torch.zeros(0))  # only its structure is needed
+    return in_way(ways.get(count, _FlatAny), module, words, given=empty, kept=tuple(kept))
+
+
+class _OnRows(nn.Module):
+    interface: Interface
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs of several inferences, (n, numbers), of their inputs, (n, numbers)."""
+        rows = []
+        for row in torch.split(x, 1):
+            found = super().forward(*_tensors(row, self.interface))
+            parts = found if isinstance(found, tuple) else (found,)
+            rows.append(torch.cat([_as_numbers(one, x) for one in parts], 1))
+        return torch.cat(rows)
+
+
+def _tensors(row: Tensor, interface: Interface) -> list[Tensor]:
+    found, start, flat = [], 0, row.reshape(-1)
+    for spec in interface.inputs:
+        end = start + prod(spec.shape)
+        part, start = flat[start:end].reshape(spec.shape), end
+        kind = getattr(torch, spec.dtype)
+        if kind.is_floating_point:
+            found.append(part if kind == torch.float32 else part.to(kind))
+        else:
+            found.append(part.round().to(kind))
+    return found
+
+
+def _as_numbers(tensor: Tensor, like: Tensor) -> Tensor:
+    numbers = tensor.reshape(1, -1)
+    if not numbers.is_floating_point() or numbers.dtype in (torch.float16, torch.bfloat16):
+        return numbers.to(like.dtype)
+    return numbers
+
+
+def on_rows(module: nn.Module, interface: Interface, words: str) -> nn.Module:
+    """A copy of a network that takes and gives rows; see `edgekit.core.interface`.
+
+    Args:
+        module: of `shaped`.
+
+    Raises:
+        ModelError: it cannot be copied.
+    """
+    return in_way(_OnRows, module, words, interface=interface)
+
+
+def row_of(tensors: Sequence[Tensor]) -> Tensor:
+    """Inputs of one inference as a row, (1, n), float32."""
+    return torch.cat([tensor.reshape(1, -1).to(torch.float32) for tensor in tensors], 1)
+
+
+def noise_rows(example: Sequence[Tensor], count: int, seed: int = 0) -> NDArray[np.float32]:
+    """Rows of other inputs like those of an example.
+
+    Floats are drawn with the mean and spread of those of the example, and from the usual normal
+    distribution where these are all alike; integers are values that it has.
+
+    Returns:
+        (count, n).
+    """
+    rng = np.random.default_rng(seed)
+    columns = []
+    for tensor in example:
+        values, size = tensor.reshape(-1).numpy(), (count, tensor.numel())
+        if not tensor.is_floating_point():
+            drawn = rng.choice(values, size) if values.size else np.empty(size)
+        elif (spread := float(values.std(dtype=np.float64)) if values.size else 0.0) > 0:
+            drawn = values.mean(dtype=np.float64) + spread * rng.standard_normal(size)
+        else:
+            drawn = rng.standard_normal(size)
+        columns.append(drawn.astype(np.float32))
+    return np.concatenate(columns, axis=1)

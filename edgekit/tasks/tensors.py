@@ -1,0 +1,59 @@
+"""The task of a network that nobody has described: tensors in, tensors out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.core import Agreement
+from edgekit.errors import ModelError
+from edgekit.models.source import Model
+from edgekit.tasks import agreement
+
+
+class Tensors:
+    """Outputs of any number, shape and type; each has to agree by itself."""
+
+    name = "tensors"
+
+    def __init__(self, model: Model) -> None:
+        self._interface = model.interface
+
+    def check_reference(self, rows: NDArray[Any], what: str, zeros: Sequence[str] = ()) -> None:
+        """Refuses outputs of which none differs between samples: zeros would pass."""
+        if len(rows) < 2:
+            raise ModelError(f"{what} was run on {len(rows)} inputs: expected at least two")
+        if (rows == rows[:1]).all():
+            listed = ", ".join(f"'{path}'" for path in zeros)
+            why = f"; all weights of {listed} are zero" if zeros else ""
+            raise ModelError(
+                f"{what} gives the same outputs for all {len(rows)} inputs: nothing can be "
+                f"verified{why}; are its weights trained and its batch-norm statistics set?"
+            )
+
+    def agreement(
+        self, reference: NDArray[Any], outputs: NDArray[Any], precision: str
+    ) -> Agreement:
+        """Of each output signal to noise, or the share of equal integers; the worst one counts."""
+        return agreement.compare_outputs(reference, outputs, self._interface, precision)
+
+    def decided_alike(self, a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
+        """Nobody knows what is decided by them."""
+        return np.ones(len(a), bool)
+
+    def sqnr_db(
+        self, reference: NDArray[Any], outputs: NDArray[Any], indices: Sequence[int]
+    ) -> NDArray[Any]:
+        """That of the worst output of floats."""
+        found = np.full(len(outputs), agreement.IDENTICAL_DB)
+        for spec in self._interface.outputs:
+            if agreement.is_float(spec):
+                columns = self._interface.columns[spec.name]
+                own = agreement.image_sqnr_db(
+                    reference[:, columns], outputs[:, columns], indices, centred=False
+                )
+                found = np.minimum(found, own)
+        return found

@@ -1,0 +1,253 @@
+"""Networks of any inputs and outputs through the commands that need no meaning of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from any_networks import EXAMPLES, SIDE, two_images
+from command_line import CommandLine
+
+from edgekit import registry
+
+TARGETS = sorted(registry.TARGETS)
+FIGURES = ("sqnr_db", "max_abs", "cosine", "passed")
+
+
+def words(name: str) -> list[str]:
+    example = EXAMPLES[name]
+    given = [] if example is None else ["--example", f"any_networks:{example}"]
+    return [f"any_networks:{name}", *given]
+
+
+def export(run: CommandLine, name: str, *more: str) -> dict[str, dict[str, object]]:
+    """Contracts of a network's files, by target."""
+    side = [] if EXAMPLES[name] else ["--resolution", str(SIDE)]
+    arguments = ("export", *words(name), *side, "-t", ",".join(TARGETS), "-o", "out", *more)
+    result = run(*arguments, "--json")
+    assert result.code == 0, result.err
+    return {one["target"]: one for one in result.json["artifacts"]}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_file_of_every_target_computes_every_output(name: str, run: CommandLine) -> None:
+    for artifact in export(run, name).values():
+        agreement = artifact["agreement"]
+        assert isinstance(agreement, dict)
+        assert agreement["passed"]
+        if name not in ("embedding",):  # one row of numbers for an image counts as scores
+            assert all(one["sqnr_db"] > 80 for one in agreement["outputs"]) or name in (
+                "grey", "four",
+            )  # fmt: skip
+        assert agreement["sqnr_db"] > 80
+
+
+def contract(run: CommandLine, path: str) -> dict[str, object]:
+    import json
+
+    found: dict[str, object] = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_names_and_axes_are_those_of_the_network(run: CommandLine) -> None:
+    artifacts = export(run, "keypoints")
+    for target, artifact in artifacts.items():
+        found = contract(run, str(artifact["path"]))
+        assert found["schema"] == "edgekit.artifact/2"
+        assert found["task"] == "tensors"
+        assert found["scores"] is None
+        (image,) = found["inputs"]  # type: ignore[misc]
+        layout = registry.target(target).layout
+        assert image["name"] == "x"
+        assert image["layout"] == layout
+        assert image["shape"] == ([1, 3, SIDE, SIDE] if layout == "NCHW" else [1, SIDE, SIDE, 3])
+        outputs = {one["name"]: one["shape"] for one in found["outputs"]}  # type: ignore[attr-defined]
+        side = SIDE // 4
+        assert outputs == {"heat": [1, 5, side, side], "of.mean": [1, 5], "of.most": [1, 5]}
+        assert list(outputs) == ["heat", "of.mean", "of.most"]
+
+
+def test_outputs_can_be_left_out(run: CommandLine) -> None:
+    for artifact in export(run, "keypoints", "--outputs", "of.most,heat").values():
+        found = contract(run, str(artifact["path"]))
+        assert [one["name"] for one in found["outputs"]] == ["of.most", "heat"]  # type: ignore[attr-defined]
+    result = run("export", "any_networks:keypoints", "-t", "onnx", "--outputs", "heat,best")
+    assert result.code == 2
+    assert "has no such output; it has heat, of.mean, of.most" in result.message
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs of images with edges and gradients, as files of arrays. Read-only."""
+    folder, rng = tmp_path_factory.mktemp("pairs"), np.random.default_rng(0)
+    places = np.mgrid[:SIDE, :SIDE] / SIDE
+
+    def image() -> np.ndarray:
+        waves = [np.sin(6 * (rng.random(2)[:, None, None] * places).sum(0)) for _ in range(3)]
+        noise = 0.2 * rng.standard_normal((3, SIDE, SIDE))
+        return (np.stack(waves) + noise)[None].astype(np.float32)
+
+    for i in range(20):
+        np.savez(folder / f"{i:02}.npz", left=image(), right=image())
+    return folder
+
+
+def test_integers_and_all_that_follows_on_two_inputs(run: CommandLine, pairs: Path) -> None:
+    artifacts = export(
+        run, "siamese", "-p", "int8", "--calibration", str(pairs), "--data", str(pairs)
+    )
+    for artifact in artifacts.values():
+        path = str(artifact["path"])
+        assert artifact["agreement"]["sqnr_db"] > 10  # type: ignore[index]
+        checked = run("verify", path, "--against", *words("siamese"), "--data", pairs, "--json")
+        assert checked.code == 0, checked.err
+        assert checked.json["agreement"]["n"] == 100
+        assert checked.json["agreement"]["outputs"][0]["name"] == "output"
+        by_layer = run("verify", path, "--against", *words("siamese"), "--per-layer", "--json")
+        assert by_layer.code == 0, by_layer.err
+        assert any(one["layer"] == "of_one.body.0.0" for one in by_layer.json["layers"])
+        for command in ("predict", "evaluate"):
+            more = ["--data", "digits"] if command == "evaluate" else ["x.png"]
+            refused = run(command, path, *more)
+            assert refused.code == 3
+            assert "is of the task tensors" in refused.message
+        shown = run("describe", path)
+        assert shown.code == 0, shown.err
+        assert "left float32" in shown.out
+    files = [str(artifact["path"]) for artifact in artifacts.values()]
+    timed = run("profile", *files, "--seconds", "0.3", "--no-store", "--json")
+    assert timed.code == 0, timed.err
+    assert len(timed.json["measurements"]) == len(files)
+
+
+def test_a_file_is_held_against_its_network_without_an_example(run: CommandLine) -> None:
+    """The contract knows the sizes."""
+    path = str(export(run, "features")["onnx"]["path"])
+    result = run("verify", path, "--against", "any_networks:features", "--json")
+    assert result.code == 0, result.err
+    assert result.json["agreement"]["sqnr_db"] > 80
+
+
+def test_a_program_tells_its_own_inputs(run: CommandLine) -> None:
+    from any_networks import siamese
+
+    torch.export.save(torch.export.export(siamese(), two_images()), "siamese.pt2")
+    result = run("export", "siamese.pt2", "-t", ",".join(TARGETS), "-o", "out", "--json")
+    assert result.code == 0, result.err
+    for artifact in result.json["artifacts"]:
+        found = contract(run, artifact["path"])
+        assert [one["name"] for one in found["inputs"]] == ["left", "right"]  # type: ignore[attr-defined]
+        assert artifact["agreement"]["sqnr_db"] > 80
+
+
+def test_two_outputs_of_a_network_are_described(run: CommandLine) -> None:
+    result = run("describe", "any_networks:detector", "--resolution", SIDE, "--json")
+    assert result.code == 0, result.err
+    assert {"boxes", "scores"} <= {layer["name"] for layer in result.json["layers"]}
+
+
+NETWORKS = """
+import torch
+from torch import nn
+
+class Chooses(nn.Module):
+    def forward(self, x):
+        return x[x > 0.5], x.mean((2, 3))
+
+class Alike(nn.Module):
+    def forward(self, x):
+        y = x.mean((2, 3))
+        return {"a/b": y, "a b": 2 * y}
+
+class Words(nn.Module):
+    def forward(self, x):
+        return {"mean": x.mean((2, 3)), "why": "so"}
+
+class Divides(nn.Module):
+    def forward(self, x):
+        y = x.mean((2, 3))
+        return y, y.sum(1, keepdim=True) / (y[:, :1] - y[:, :1])
+
+class Halves(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.down, self.up = nn.Conv2d(3, 4, 3, 2, 1), nn.ConvTranspose2d(4, 3, 2, 2)
+    def forward(self, x):
+        return x + self.up(self.down(x)), x.mean()
+
+class Same(nn.Module):
+    def forward(self, x):
+        return torch.ones(1, 3, 2, 2), 0 * x.mean()
+
+def text():
+    return "image"
+"""
+
+
+@pytest.fixture
+def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = f"odd_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(NETWORKS, encoding="utf-8")
+    return name
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("Chooses", "--resolution", "32"), "output 'output_0' of .* has the shape .* for one"),
+        (("Alike", "--resolution", "32"), "two outputs .* would be called 'a_b' in a file"),
+        (("Words", "--resolution", "32"), "gives a str as 'why': expected tensors"),
+        (("Divides", "--resolution", "32"), "gives (nan|-?inf) for input 0"),
+        (("Halves", "--resolution", "33"), "cannot take an input of shape .*33, 33.*: "),
+        (("Same", "--resolution", "32"), "gives the same outputs for all 100 inputs"),
+        (("Halves", "--example", "{odd}:text"), "--example .* gives a str: expected tensors"),
+        (("Halves", "--example", "missing.npz"), "missing.npz does not exist"),
+        (("Halves", "--example", "image.png"), "--example image.png: expected a .npz file, or"),
+    ],
+)
+def test_what_is_no_function_of_tensors_is_refused(
+    words: tuple[str, ...], message: str, odd: str, run: CommandLine
+) -> None:
+    network, *more = (word.replace("{odd}", odd) for word in words)
+    result = run("export", f"{odd}:{network}", *more, "-t", "onnx", "-o", "out")
+    assert result.code in (2, 3)
+    import re
+
+    assert re.search(message, result.message), result.message
+    assert not list(Path("out").glob("*.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"left": (1, 3, SIDE, SIDE)}, "has no array 'right' (it has 'left')"),
+        ({"left": (1, 3, SIDE, SIDE), "right": (1, 3, 8, 8)}, "has the shape (1, 3, 8, 8)"),
+    ],
+)
+def test_files_of_other_arrays_are_named(
+    arrays: dict[str, tuple[int, ...]], message: str, run: CommandLine
+) -> None:
+    Path("inputs").mkdir()
+    np.savez("inputs/a.npz", **{k: np.ones(v, np.float32) for k, v in arrays.items()})
+    for option, precision in (("--data", "fp32"), ("--calibration", "int8")):
+        result = run(
+            "export", *words("siamese"), "-t", "onnx", "-p", precision, option, "inputs", "-o", "o"
+        )
+        assert result.code == 3
+        assert "inputs/a.npz" in result.message
+        assert message in result.message
+
+
+def test_numbers_that_are_none_in_a_file_of_arrays(run: CommandLine) -> None:
+    image = np.ones((1, 3, SIDE, SIDE), np.float32)
+    np.savez("bad.npz", left=image, right=np.where(image > 0, np.nan, image))
+    result = run("export", *words("siamese"), "-t", "onnx", "--data", "bad.npz")
+    assert result.code == 3
+    assert "bad.npz: array 'right' has numbers that are not finite" in result.message
+    Path("bad.npz").write_bytes(b"PK\x03\x04 no archive")
+    result = run("export", *words("siamese"), "-t", "onnx", "--data", "bad.npz")
+    assert result.code == 3
+    assert "bad.npz is no file of arrays, or is damaged" in result.message

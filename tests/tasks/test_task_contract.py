@@ -1,0 +1,132 @@
+"""What every task of the registry has to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from torch import nn
+
+from edgekit import registry
+from edgekit.core import Interface, TensorSpec
+from edgekit.errors import ModelError, UnknownNameError
+from edgekit.models.source import Model
+from edgekit.tasks import Task, task_of
+from edgekit.tasks.agreement import TOLERANCES, failures
+
+N = 40
+Rows = NDArray[Any]
+
+
+def classifier() -> Model:
+    return Model("net", "net", nn.Identity(), 8, 6, scores="logits")
+
+
+def of_tensors() -> Model:
+    outputs = (
+        TensorSpec("boxes", (1, 4, 2), "float32", ""),
+        TensorSpec("classes", (1, 3), "int64", ""),
+        TensorSpec("places", (2,), "float32", ""),
+    )
+    image = TensorSpec("x", (1, 3, 8, 8), "float32", "NCHW")
+    signature = Interface((image,), outputs)
+    return Model("net", "net", nn.Identity(), 0, 0, task="tensors", signature=signature)
+
+
+def rows_of_tensors(rng: np.random.Generator) -> Rows:
+    boxes, classes = rng.standard_normal((N, 8)), rng.integers(0, 9, (N, 3))
+    places = np.tile([3.0, 5.0], (N, 1))  # the same for all, as those of anchors are
+    return np.concatenate([boxes, classes, places], axis=1).astype(np.float32)
+
+
+MADE: dict[str, tuple[Callable[[], Model], Callable[[np.random.Generator], Rows]]] = {
+    "classify": (classifier, lambda rng: rng.standard_normal((N, 6)).astype(np.float32)),
+    "tensors": (of_tensors, rows_of_tensors),
+}
+"""By name of a task a network of it, and outputs that it might give."""
+
+every_task = pytest.mark.parametrize("name", sorted(registry.TASKS))
+
+
+def made(name: str) -> tuple[Task, Rows]:
+    model, rows = MADE[name]
+    return task_of(model()), rows(np.random.default_rng(0))
+
+
+@every_task
+def test_it_is_called_as_in_the_table(name: str) -> None:
+    assert made(name)[0].name == name
+
+
+@every_task
+@pytest.mark.parametrize("precision", TOLERANCES)
+def test_equal_outputs_agree_and_others_do_not(name: str, precision: str) -> None:
+    task, rows = made(name)
+    task.check_reference(rows, "'net'")
+    same = task.agreement(rows, rows.copy(), precision)
+    assert same.passed
+    assert same.n == N
+    assert not failures(same)
+    other = task.agreement(rows, np.roll(rows, 1, axis=0), precision)
+    assert not other.passed
+    assert "expected at least" in failures(other)
+
+
+@every_task
+def test_not_a_number_is_the_largest_difference(name: str) -> None:
+    task, rows = made(name)
+    found = rows.copy()
+    found[3, 1] = np.nan
+    assert not task.agreement(rows, found, "int8").passed
+    assert task.sqnr_db(rows, found[3:5], [3, 4])[0] < 0
+
+
+@every_task
+def test_noise_shows_in_the_samples_that_have_it(name: str) -> None:
+    task, rows = made(name)
+    found = rows.copy()
+    found[7, :2] += 0.5
+    figures = task.sqnr_db(rows, found, range(N))
+    assert figures.shape == (N,)
+    assert figures.argmin() == 7
+    assert (np.delete(figures, 7) > 100).all()
+
+
+@every_task
+def test_what_is_decided_is_told_for_each_sample(name: str) -> None:
+    task, rows = made(name)
+    found = task.decided_alike(rows, rows.copy())
+    assert found.dtype == bool
+    assert found.shape == (N,)
+    assert found.all()
+
+
+@every_task
+def test_outputs_that_are_the_same_for_all_are_refused(name: str) -> None:
+    task, rows = made(name)
+    with pytest.raises(ModelError, match=r"'net' gives .*the same"):
+        task.check_reference(np.tile(rows[:1], (N, 1)), "'net'")
+    with pytest.raises(ModelError, match="expected at least two"):
+        task.check_reference(rows[:1], "'net'")
+
+
+def test_the_worst_output_is_named() -> None:
+    task, rows = made("tensors")
+    found = rows.copy()
+    found[:, 8] += 1  # a class
+    agreement = task.agreement(rows, found, "fp32")
+    assert [one.passed for one in agreement.outputs] == [True, False, True]
+    assert failures(agreement) == "output 'classes' has 66.67% equal (expected at least 99.9%)"
+    found = rows.copy()
+    found[:, -1] *= 1.01  # a place, which is no less right for being constant
+    agreement = task.agreement(rows, found, "fp32")
+    assert [one.passed for one in agreement.outputs] == [True, True, False]
+    assert agreement.sqnr_db == min(one.sqnr_db or 200 for one in agreement.outputs)
+
+
+def test_an_unknown_task_is_named() -> None:
+    with pytest.raises(UnknownNameError, match="tensor"):
+        registry.task("tensor")
