@@ -77,6 +77,7 @@ TOPICS: dict[str, Callable[[], Rows]] = {
     "data": _entries(registry.SOURCES),
     "devices": _devices,
     "meters": _entries(registry.METERS),
+    "tasks": _entries(registry.TASKS),
     "apps": _entries(registry.APPS),
     "plugins": _plugins,
 }

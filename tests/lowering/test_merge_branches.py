@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+
 from collections.abc import Callable
 
 import pytest
@@ -117,7 +118,7 @@ def test_branches_become_one_convolution_that_computes_the_same(
     model = randomized(make(), images(16)).double()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     batch = images(16).double()
-    found, applied = lower(model, batch[:1], registry.target("onnx"), FLOAT_SCHEMES["fp32"])
+    found, applied = lower(model, (batch[:1],), registry.target("onnx"), FLOAT_SCHEMES["fp32"])
     assert "merge-branches" in applied
     assert [type(m) for m in called(found)] == [nn.Conv2d, nn.Conv2d]
     assert agreement_db(model(batch), found(batch)) > EXACT_DB
@@ -126,7 +127,7 @@ def test_branches_become_one_convolution_that_computes_the_same(
 
 def test_the_largest_convolution_keeps_its_path() -> None:
     model = randomized(RepVgg(), images(16))
-    paths = [path for path, m in LOWERING.rewrite(model, images(1)).named_modules()
+    paths = [path for path, m in LOWERING.rewrite(model, (images(1),)).named_modules()
              if isinstance(m, nn.Conv2d) and m.bias is not None]  # fmt: skip
     assert paths == ["stem", "branches.0.0"]
 
@@ -154,7 +155,7 @@ def branches(draw: st.DrawFn) -> tuple[nn.Module, ...]:
 def test_any_branches_of_one_image(drawn: tuple[nn.Module, ...]) -> None:
     batch = images(8).double()
     model = randomized(Branches(*drawn).double(), batch)
-    found = LOWERING.rewrite(model, batch[:1])
+    found = LOWERING.rewrite(model, (batch[:1],))
     assert [type(m) for m in called(found)] == [nn.Conv2d, nn.Conv2d]
     assert agreement_db(model(batch), found(batch)) > EXACT_DB
 
@@ -220,7 +221,7 @@ UNMERGED = [
 def test_what_is_no_sum_of_convolutions_of_one_image_stays(make: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
     model = make().eval()
-    assert LOWERING.rewrite(model, images(1)) is model
+    assert LOWERING.rewrite(model, (images(1),)) is model
 
 
 @pytest.mark.parametrize("target", registry.TARGETS)
@@ -228,5 +229,5 @@ def test_integers_have_no_batch_norm_beside_a_convolution(target: str) -> None:
     torch.manual_seed(0)
     model = randomized(RepVgg(), images(16))
     scheme = registry.target(target).schemes["int8"]
-    found, _ = lower(model, images(1), registry.target(target), scheme)
+    found, _ = lower(model, (images(1),), registry.target(target), scheme)
     assert [type(m) for m in called(found)] == [nn.Conv2d, nn.Conv2d]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+
 import pytest
 import torch
 from test_fold_batchnorm import agreement_db, images, randomized
@@ -77,7 +78,7 @@ SPLIT = [
 @pytest.mark.parametrize("model", SPLIT)
 def test_norms_with_an_activation_are_split_and_folded(model: nn.Module) -> None:
     model = randomized(model, images(16))
-    found, applied = lower(model, images(1), registry.target("tflite"), FLOAT_SCHEMES["fp32"])
+    found, applied = lower(model, (images(1),), registry.target("tflite"), FLOAT_SCHEMES["fp32"])
     assert applied == ("split-norms", "fold-batchnorm")
     assert isinstance(found.get_submodule("norm.norm"), nn.Identity)
     assert type(found.get_submodule("norm.act")) is type(model.get_submodule("norm.act"))
@@ -92,7 +93,7 @@ class ReadsTheNorm(Network):
 @pytest.mark.parametrize("model", [Network(Clipped(6)), ReadsTheNorm(NormAct(6))])
 def test_norms_that_compute_something_else_stay(model: nn.Module) -> None:
     model = randomized(model, images(16))
-    assert LOWERING.rewrite(model, images(1)) is model
+    assert LOWERING.rewrite(model, (images(1),)) is model
 
 
 def test_norms_without_statistics_and_those_that_are_watched_stay() -> None:
