@@ -86,25 +86,41 @@ def _layers(quantized: Any) -> Iterator[_Layer]:
 
 
 def _shifts(graph: Any, layers: Sequence[_Layer], images: Sequence[Sequence[Array]]) -> list[Array]:
-    """How much less than the float layer's each channel's mean is, by layer."""
+    """How much less than the float layer's each channel's mean is, by layer.
+
+    One graph gives the inputs of all layers, a second one has the layers themselves: OpenVINO
+    2026.4 cannot compile some layers in two forms behind a group norm and a pixel shuffle.
+    """
     ov, ops = silent_import("openvino"), silent_import("openvino.opset13")
-    weights = _constants([layer.product.input_value(1) for layer in layers])
     probe = graph.clone()
     by_name = {op.get_friendly_name(): op for op in probe.get_ordered_ops()}
-    differences = []
-    for layer, rounded in zip(layers, weights, strict=True):
-        own = by_name[layer.product.get_friendly_name()]
+    own = [by_name[layer.product.get_friendly_name()] for layer in layers]
+    given = [op.input_value(0) for op in own]
+    exact = _constants([op.input_value(1) for op in own])
+    rounded = _constants([layer.product.input_value(1) for layer in layers])
+    inputs, differences = [], []
+    for layer, op, port, *weights in zip(layers, own, given, exact, rounded, strict=True):
+        value = ops.parameter(list(port.get_shape()), np.float32)
         limits = [layer.rounding.input_value(i).get_node().data for i in range(1, 5)]
         levels = layer.rounding.get_attributes()["levels"]
-        seen = ops.fake_quantize(own.input_value(0), *map(ops.constant, limits), levels)
-        difference = ops.subtract(own.output(0), _alike(own, seen, ops.constant(rounded)))
-        others = [i for i in range(len(own.get_output_shape(0))) if i != layer.axis]
+        seen = ops.fake_quantize(value, *map(ops.constant, limits), levels)
+        before, after = (
+            _alike(op, one, ops.constant(weight))
+            for one, weight in zip((value, seen), weights, strict=True)
+        )
+        others = [i for i in range(len(op.get_output_shape(0))) if i != layer.axis]
+        difference = ops.subtract(before, after)
         differences.append(ops.reduce_mean(difference, ops.constant(others), keep_dims=False))
-    model = ov.Model([ops.result(d) for d in differences], probe.get_parameters(), "means")
-    means = compiled(ov, model, {"INFERENCE_PRECISION_HINT": "f32"})
-    sums = [np.zeros(d.get_output_shape(0)) for d in differences]
+        inputs.append(value)
+    floats = {"INFERENCE_PRECISION_HINT": "f32"}
+    results = [ops.result(port) for port in given]
+    before_layers = compiled(ov, ov.Model(results, probe.get_parameters(), "inputs"), floats)
+    results = [ops.result(difference) for difference in differences]
+    means = compiled(ov, ov.Model(results, inputs, "means"), floats)
+    sums = [np.zeros(difference.get_output_shape(0)) for difference in differences]
     for image in images:
-        found = means(list(image))
+        values = before_layers(list(image))
+        found = means([values[i] for i in range(len(layers))])
         for i, total in enumerate(sums):
             total += found[i]
     return [total / len(images) for total in sums]

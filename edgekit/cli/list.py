@@ -89,9 +89,10 @@ TOPICS: dict[str, Callable[[], Rows]] = {
 def command(topic: str | None) -> None:
     """List what there is.
 
-    TOPIC is models, targets, precisions, recipes (of trainings), data,
-    devices, meters, apps or plugins (what other packages add); without it,
-    all of them. '@0.75' behind a model's name is its width multiplier.
+    TOPIC is models, tasks (what outputs are for), targets, precisions,
+    recipes (of trainings), data, devices, meters, apps or plugins (what other
+    packages add); without it, all of them. '@0.75' behind a model's name is
+    its width multiplier.
     """
     if topic is not None and topic not in TOPICS:
         raise UnknownNameError("topic", topic, TOPICS, f"expected one of {', '.join(TOPICS)}")
