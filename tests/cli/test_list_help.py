@@ -16,7 +16,8 @@ from edgekit.cli import COMMANDS, cli
 from edgekit.training.recipe import recipe_names
 
 TOPICS = (
-    "models", "targets", "precisions", "recipes", "data", "devices", "meters", "tasks", "apps", "plugins",
+    "models", "targets", "precisions", "recipes", "data", "devices", "meters", "tasks", "apps",
+    "plugins",
 )  # fmt: skip
 
 # Distributions that take from a tenth of a second to many seconds to import.

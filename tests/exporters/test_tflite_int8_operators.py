@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_examples import singly
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekit import registry
+from edgekit.core import of_image
 from edgekit.native_output import captured
 
 LEAST_DB = 11.0
@@ -108,7 +110,7 @@ def test_files_of_integers_compute_it(name: str, tmp_path: Path) -> None:
         target = registry.target("tflite")
         path = tmp_path / "net.tflite"
         ranges = [one[None] for one in images(24, 2)]
-        target.export(network, batch[:1], path, target.schemes["int8"], ranges)
+        target.export(network, of_image(batch[:1]), path, target.schemes["int8"], singly(ranges))
         runner = target.open(path, 1)
         found = np.concatenate([runner.run([one[None]])[0] for one in tests])
     spread = ((wanted - wanted.mean(0)) ** 2).mean()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-
 import pytest
 import torch
 from test_fold_batchnorm import agreement_db, images, randomized
