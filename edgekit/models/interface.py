@@ -46,10 +46,12 @@ class Arguments:
     Attributes:
         args: by position; anything made of tensors.
         kwargs: by name.
+        names: of those by position, where the network's code does not tell them.
     """
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    names: tuple[str, ...] = ()
 
 
 def arguments(example: object) -> Arguments:
@@ -176,6 +178,7 @@ def _leaves_of_arguments(
         ]
     except (TypeError, ValueError):  # one written in C, which need not say
         parameters = []
+    parameters = list(given.names) or parameters
     names = [*parameters, *(f"input_{i}" for i in range(len(parameters), len(given.args)))]
     found = []
     for name, value in [*zip(names, given.args, strict=False), *given.kwargs.items()]:
@@ -285,7 +288,9 @@ def _map(given: Arguments, change: Any) -> Arguments:
         return _rebuilt(value, iter([change(one) for _, one in leaves(value)]))
 
     return Arguments(
-        tuple(map(mapped, given.args)), {name: mapped(one) for name, one in given.kwargs.items()}
+        tuple(map(mapped, given.args)),
+        {name: mapped(one) for name, one in given.kwargs.items()},
+        given.names,
     )
 
 

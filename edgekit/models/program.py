@@ -145,7 +145,9 @@ def _example(path: Path, program: torch.export.ExportedProgram) -> Arguments:
         sizes = [max(1, _bounds(program, size)[0]) for size in value.shape]
         tensors.append(torch.zeros(sizes, dtype=value.dtype))
     args, kwargs = tree_unflatten(tensors, program.call_spec.in_spec)
-    return Arguments(tuple(args), kwargs)
+    plain = all(isinstance(one, Tensor) for one in args)
+    names = [str(node.name) for node in _inputs(program)[: len(args)]]
+    return Arguments(tuple(args), kwargs, tuple(names) if plain else ())
 
 
 def _check_mode(path: Path, program: torch.export.ExportedProgram) -> None:

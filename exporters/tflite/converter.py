@@ -101,7 +101,10 @@ def assemble(program: Program, example: Example, forms: Forms, *, half: bool = F
         known[name] = Value(tensor, plain(spec.shape, order))
     lowering = Lowering(graph, forms)
     outputs: dict[str, int] = {}
-    for name, found in zip(example.names[1], lower(program.nodes, known, lowering), strict=True):
+    results, names = lower(program.nodes, known, lowering), example.names[1]
+    if len(results) != len(names):
+        raise ModelError(f"the network gives {len(results)} outputs: expected {', '.join(names)}")
+    for name, found in zip(names, results, strict=True):
         lowering.name = name
         tensor = _output(lowering, found, name)
         if tensor in (*inputs.values(), *outputs.values()):  # each has a name of its own

@@ -117,7 +117,7 @@ def test_integers_and_all_that_follows_on_two_inputs(run: CommandLine, pairs: Pa
         assert shown.code == 0, shown.err
         assert "left float32" in shown.out
     files = [str(artifact["path"]) for artifact in artifacts.values()]
-    timed = run("profile", *files, "--seconds", "0.3", "--no-store", "--json")
+    timed = run("profile", *files, "--seconds", "1", "--no-store", "--json")
     assert timed.code == 0, timed.err
     assert len(timed.json["measurements"]) == len(files)
 

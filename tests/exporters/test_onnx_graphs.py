@@ -14,7 +14,7 @@ from tiny_network import images, ranges, tiny
 from torch import Tensor, fx, nn
 
 from edgekit import registry
-from edgekit.core import of_image
+from edgekit.core import Example, of_image
 from edgekit.lowering import lower
 from edgekit.models import find_spec
 from edgekit.search.groups import resized, widths_of
@@ -30,7 +30,7 @@ class Counting:
     def __init__(self) -> None:
         self.count = 0
 
-    def __call__(self, model: nn.Module, example: Tensor) -> ModelProto:
+    def __call__(self, model: nn.Module, example: Example) -> ModelProto:
         self.count += 1
         return _exported(model, example)
 
@@ -56,10 +56,10 @@ def test_parts_of_other_widths_are_as_if_exported(name: str) -> None:
             module = with_numbers(module_of(one, part.name))
             lowered, _ = lower(module, (example,), target, target.schemes["fp32"])
             before = counting.count
-            found = graphs.of(lowered, example)
+            found = graphs.of(lowered, of_image(example))
             if counting.count == before:
                 taken += 1
-                assert content(found) == content(_exported(lowered, example)), part.name
+                assert content(found) == content(_exported(lowered, of_image(example))), part.name
     assert taken == len(chosen)
 
 
@@ -127,8 +127,8 @@ def test_what_differs_in_more_is_exported_anew(networks: Sequence[nn.Module], ex
     graphs = KeptGraphs(counting)
     example = torch.randn(1, 3, 8, 8)
     for network in networks:
-        found = graphs.of(network, example)
-        assert content(found) == content(_exported(network, example))
+        found = graphs.of(network, of_image(example))
+        assert content(found) == content(_exported(network, of_image(example)))
     assert counting.count == exports
 
 
@@ -147,7 +147,9 @@ def test_what_is_folded_is_exported_anew() -> None:
     example = torch.randn(1, 3, 4, 4)
     for factor in (2.0, 3.0):
         traced = fx.symbolic_trace(Folded(factor).eval())
-        assert content(graphs.of(traced, example)) == content(_exported(traced, example))
+        assert content(graphs.of(traced, of_image(example))) == content(
+            _exported(traced, of_image(example))
+        )
 
 
 def test_a_graph_that_gives_something_else_is_not_used() -> None:
@@ -161,9 +163,11 @@ def test_a_graph_that_gives_something_else_is_not_used() -> None:
     graphs, counting = KeptGraphs(wrong), Counting()
     example = torch.randn(1, 3, 4, 4)
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten()).eval()
-    graphs.of(model, example)
+    graphs.of(model, of_image(example))
     graphs._export = counting
-    assert content(graphs.of(model, example)) == content(_exported(model, example))
+    assert content(graphs.of(model, of_image(example))) == content(
+        _exported(model, of_image(example))
+    )
     assert counting.count == 1
 
 
@@ -179,14 +183,16 @@ def test_equal_and_shared_tensors_are_told_apart() -> None:
     example = torch.randn(1, 3, 4, 4)
     models = [nn.Sequential(*one, nn.Flatten()).eval() for one in (other, shared, same)]
     for model in models * 2:
-        assert content(graphs.of(model, example)) == content(_exported(model, example))
+        assert content(graphs.of(model, of_image(example))) == content(
+            _exported(model, of_image(example))
+        )
     assert counting.count == len(models)
 
 
 def test_what_is_kept_has_no_weights() -> None:
     graphs = KeptGraphs(_exported)
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 64)).eval()
-    graphs.of(model, torch.randn(1, 3, 64, 64))
+    graphs.of(model, of_image(torch.randn(1, 3, 64, 64)))
     (kept,) = graphs._graphs.values()
     assert kept.ByteSize() < 10_000
 
@@ -197,7 +203,7 @@ def test_the_oldest_graphs_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     graphs = KeptGraphs(counting)
     sizes = (4, 5, 6, 5, 4)
     for side in sizes:
-        graphs.of(plain(), torch.randn(1, 3, side, side))
+        graphs.of(plain(), of_image(torch.randn(1, 3, side, side)))
     assert counting.count == 4
 
 
@@ -220,5 +226,7 @@ def test_images_of_another_size_are_another_graph() -> None:
     model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Flatten()).eval()
     for side in (4, 6, 4):
         example = torch.randn(1, 3, side, side)
-        assert content(graphs.of(model, example)) == content(_exported(model, example))
+        assert content(graphs.of(model, of_image(example))) == content(
+            _exported(model, of_image(example))
+        )
     assert counting.count == 2

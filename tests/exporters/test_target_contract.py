@@ -294,10 +294,13 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from tiny_network import images, ranges, tiny
 from edgekit import registry
+from edgekit.core import of_image
 target = registry.target({name!r})
+given = [[one] for one in ranges(target)]
 for other in map(Path, {list(map(str, others))!r}):
     other.parent.mkdir()
-    target.export(tiny(), images(1), other, target.schemes[other.parent.name], ranges(target))
+    example, scheme = of_image(images(1)), target.schemes[other.parent.name]
+    target.export(tiny(), example, other, scheme, given)
 """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(edgekit.__file__).parents[1], capture_output=True

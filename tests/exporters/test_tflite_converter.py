@@ -369,7 +369,10 @@ class Branching(nn.Module):
 
 @pytest.mark.parametrize(
     ("network", "reason"),
-    [(Pair(), "2 outputs: expected one"), (Branching(), "PyTorch cannot export the network: ")],
+    [
+        (Pair(), "gives 2 outputs: expected scores"),
+        (Branching(), "PyTorch cannot export the network: "),
+    ],
 )
 def test_networks_that_have_no_place_in_a_file_are_refused(network: nn.Module, reason: str) -> None:
     with pytest.raises(ModelError, match=reason) as error:
