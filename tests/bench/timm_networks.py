@@ -143,7 +143,7 @@ def judged(name: str, target_name: str, precision: str) -> dict[str, Any]:
         path = Path(folder) / f"net{target.suffix}"
         begin = time.perf_counter()
         with captured():
-            lowered, _ = lower(own_copy(module), example, target, scheme)
+            lowered, _ = lower(own_copy(module), (example,), target, scheme)
             target.export(lowered, example, path, scheme, ranges)
             seconds = time.perf_counter() - begin
             runner = target.open(path, 1)

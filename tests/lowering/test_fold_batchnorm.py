@@ -220,7 +220,7 @@ def test_convolutions_of_another_class_that_follow_their_weight_are_folded(strid
     assert isinstance(result[0], SameConv2d)
     conv = OnlyItsWeight(3, 8, 3, bias=False)
     network = randomized(nn.Sequential(conv, *layers[1:], nn.Flatten()), images(16))
-    assert foldable_pairs(network, images(1)) == []
+    assert foldable_pairs(network, (images(1),)) == []
 
 
 @pytest.mark.parametrize("make", [ActivationInTheNorm, OwnConv])
