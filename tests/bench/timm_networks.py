@@ -95,7 +95,7 @@ def network(name: str) -> tuple[nn.Module, int]:
     torch.manual_seed(0)
     module = timm.create_model(name).eval()
     side = next(side for side in SIDES if _runs(module, side))
-    fill_zeros(module, side)
+    fill_zeros(module, torch.zeros(1, 3, side, side))
     with torch.no_grad():
         for factors in module.parameters():
             # Of branches that start at next to nothing: float32 itself would not tell them.
@@ -124,10 +124,11 @@ def _runs(module: nn.Module, side: int) -> bool:
 def judged(name: str, target_name: str, precision: str) -> dict[str, Any]:
     """Exports a network and runs the file."""
     from edgekit import registry
+    from edgekit.arrays import turned
+    from edgekit.core import of_image
     from edgekit.lowering import lower
     from edgekit.models.copying import own_copy
     from edgekit.native_output import captured
-    from edgekit.verification.reference import arrange
 
     module, side = network(name)
     target = registry.target(target_name)
@@ -135,19 +136,20 @@ def judged(name: str, target_name: str, precision: str) -> dict[str, Any]:
     with torch.no_grad():
         expected = torch.cat([own_copy(module)(one[None]) for one in torch.from_numpy(images)])
     scheme = target.schemes[precision]
-    example = torch.from_numpy(images[:1])
+    example = of_image(torch.from_numpy(images[:1]))
     ranges = None
     if scheme.calibration is not None:
-        ranges = [one[None] for one in arrange(smooth(CALIBRATION_IMAGES, side, 2), target.layout)]
+        smooth_ones = turned(smooth(CALIBRATION_IMAGES, side, 2), "NCHW", target.layout)
+        ranges = [[np.ascontiguousarray(one[None])] for one in smooth_ones]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"net{target.suffix}"
         begin = time.perf_counter()
         with captured():
-            lowered, _ = lower(own_copy(module), (example,), target, scheme)
+            lowered, _ = lower(own_copy(module), example.tensors, target, scheme)
             target.export(lowered, example, path, scheme, ranges)
             seconds = time.perf_counter() - begin
             runner = target.open(path, 1)
-            inputs = arrange(images, target.layout)
+            inputs = np.ascontiguousarray(turned(images, "NCHW", target.layout))
             found = np.concatenate([runner.run([one[None]])[0] for one in inputs])
         left = Counter(target.float_operators(path)) if ranges else Counter[str]()  # type: ignore[attr-defined]
     db = round(sqnr(expected.double().numpy(), found.astype(np.float64)), 1)
