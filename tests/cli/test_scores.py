@@ -21,8 +21,8 @@ from edgekit.data.decode import load_image
 from edgekit.data.preprocess import default, prepare
 from edgekit.data.scores import kind_of, likeliest, probabilities
 from edgekit.models.source import Model
+from edgekit.tasks import agreement
 from edgekit.tasks.agreement import compare
-from edgekit.verification import artifact
 from edgekit.verification.artifact import held_against
 from edgekit.verification.reference import Reference
 
@@ -164,7 +164,7 @@ def test_verify_goes_by_the_contract(
         kinds.append(given[3])
         return compare(*given)
 
-    monkeypatch.setattr(artifact, "compare", compared)
+    monkeypatch.setattr(agreement, "compare", compared)
     assert run("verify", "Net-fp32.onnx", "--against", words).code == 0
     assert kinds == ["logits"]
 

@@ -194,7 +194,7 @@ def test_programs_that_cannot_be_used_are_refused(
 ) -> None:
     make, expected = UNFIT[kind]
     make(tmp_path / "net.pt2")
-    result = run("export", "net.pt2", "-t", "onnx", "-o", "out")
+    result = run("export", "net.pt2", "-t", "onnx", "-o", "out", "--task", "classify")
     assert (result.code, result.out) == (3, "")
     assert "net.pt2" in result.message
     assert expected in result.message

@@ -295,7 +295,9 @@ def test_a_callable_that_gives_no_classifier_is_named(
     networks: str, attribute: str, message: str
 ) -> None:
     with pytest.raises(ModelError, match=f"'{networks}:{attribute}'.*{message}"):
-        open_model(f"{networks}:{attribute}")
+        open_model(f"{networks}:{attribute}", task="classify")
+    if attribute in ("Ranks", "FeatureMap", "Pair"):
+        assert open_model(f"{networks}:{attribute}").task == "tensors"
 
 
 def test_a_module_that_does_not_exist_is_named(folder: Path) -> None:
