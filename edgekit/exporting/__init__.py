@@ -7,10 +7,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from edgekit import registry
 from edgekit.contract import contract_path, contract_text
-from edgekit.core import Target
+from edgekit.core import CLASSIFY, Target
 from edgekit.core.names import file_name, shown
 from edgekit.data.scores import check_kind
 from edgekit.errors import EdgekitError, ModelError, UsageError
@@ -19,7 +20,8 @@ from edgekit.exporting.choosing import chosen_file, retraining
 from edgekit.exporting.floats import PRECISION, FloatForms
 from edgekit.exporting.rejecting import rejected, rejected_files
 from edgekit.exporting.results import Exported, Failed, Rejected, Result, failure
-from edgekit.models.source import Model, open_model
+from edgekit.exporting.taking import Network, model_of, names_of
+from edgekit.models.source import Model
 from edgekit.quantize.integers import Integers
 from edgekit.quantize.ladder import held_out
 from edgekit.quantize.tuning import journal_path
@@ -39,13 +41,17 @@ __all__ = ["Exported", "Failed", "Rejected", "Result", "export"]
 
 
 def export(
-    model: str | Model,
-    targets: Sequence[str] = (registry.DEFAULT_TARGET,),
-    precisions: Sequence[str] = ("fp32",),
+    model: Network,
+    targets: Sequence[str] | str = (registry.DEFAULT_TARGET,),
+    precisions: Sequence[str] | str = ("fp32",),
     *,
     out: Path | str = ".",
-    weights: Path | None = None,
+    weights: Path | str | None = None,
     resolution: int | None = None,
+    example: Any = None,
+    outputs: Sequence[str] | str = (),
+    task: str | None = None,
+    name: str | None = None,
     converter: str | None = None,
     data: str | None = None,
     skip_corrupt: bool = False,
@@ -60,12 +66,14 @@ def export(
     One that fails does not keep the others from being made.
 
     Args:
-        model: MODEL as people write it, or an open model.
-        targets: names of the registry's target table.
-        precisions: names of the registry's precision table.
+        model: MODEL as people write it, a path, a module, a finished training or an open model.
+        targets: names of the registry's target table; one, or several with commas, will do.
+        precisions: names of the registry's precision table; as well.
         out: folder of the results; made where missing.
         weights: checkpoint or state dict, for a zoo name or callable.
         resolution: input side in pixels, instead of the network's own.
+        example: inputs of one inference; see `edgekit.exporting.taking.model_of`, as for
+            ``outputs``, ``task`` and ``name``.
         converter: of targets that have several; the default one of each if ``None``.
         data: SRC whose images the verification uses; by default that of the training, else noise.
         skip_corrupt: leave out images of it that cannot be decoded, instead of failing.
@@ -88,13 +96,18 @@ def export(
         UnavailableError: a converter or runtime is not installed.
     """
     integers = integers or Integers()
-    chosen, names = _chosen(targets, precisions, converter)
-    for target, name in ((t, p) for t in chosen for p in names):
-        integers.check(target, name)
-    integers.check_used([target.schemes[name] for target in chosen for name in names])
+    words = names_of(targets, "targets"), names_of(precisions, "precisions")
+    chosen, names = _chosen(*words, converter)
+    for target, precision in ((t, p) for t in chosen for p in names):
+        integers.check(target, precision)
+    integers.check_used([t.schemes[p] for t in chosen for p in names])
     if isinstance(model, str):
         notify(f"building {model}")
-        model = open_model(model, weights=weights, resolution=resolution)
+    model = model_of(
+        model, weights=weights, resolution=resolution, example=example, outputs=outputs,
+        task=task, name=name,
+    )  # fmt: skip
+    _check_options(model, integers, scores, stated)
     if scores is not None:
         check_kind(scores, model.classes, model.words)
         model = dataclasses.replace(model, scores=scores)
@@ -128,9 +141,9 @@ def export(
             )
         retrain = retraining(reference.model, integers, calibration, skip_corrupt, notify)
         floats = FloatForms()
-        for target, name, path in jobs:
-            notify(f"{target.name} {name}")
-            scheme = integers.scheme(target, name, calibration)
+        for target, precision, path in jobs:
+            notify(f"{target.name} {precision}")
+            scheme = integers.scheme(target, precision, calibration)
             job = Job(
                 reference, target, scheme, path, integers, calibration, judge, retrain, overwrite,
                 notify,
@@ -163,6 +176,23 @@ def _chosen(
                     f"{', '.join(sorted(target.schemes))}"
                 )
     return chosen, names
+
+
+def _check_options(model: Model, integers: Integers, scores: str | None, stated: Stated) -> None:
+    """Refuses what only classifiers have a use for.
+
+    Raises:
+        UsageError: an option that goes with them, for another network.
+    """
+    if model.task == CLASSIFY:
+        return
+    for option, value in (
+        ("--scores", scores), ("--labels", stated.labels), ("--max-drop", integers.max_drop)
+    ):  # fmt: skip
+        if value is not None:
+            raise UsageError(
+                f"{option} goes with scores of classes: '{model.words}' is of the task {model.task}"
+            )
 
 
 def _check_disks(model: Model, folder: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from edgekit.arrays import SUFFIX, read_arrays
 from edgekit.errors import ModelError, UsageError
 from edgekit.models.callables import called, named_object
-from edgekit.models.interface import leaves
+from edgekit.models.interface import Arguments, leaves
 
 
 def open_example(words: str) -> Any:
@@ -32,7 +32,10 @@ def open_example(words: str) -> Any:
         UsageError: neither a file nor code.
     """
     if Path(words).suffix == SUFFIX:
-        arrays = {name: _tensor(name, one, words) for name, one in read_arrays(Path(words)).items()}
+        arrays = {
+            name: _tensor(name, one, f"--example {words}")
+            for name, one in read_arrays(Path(words)).items()
+        }
         places = [f"arr_{i}" for i in range(len(arrays))]
         if set(arrays) == set(places):  # numpy.savez's own names
             return tuple(arrays[name] for name in places)
@@ -40,22 +43,31 @@ def open_example(words: str) -> Any:
     if ":" not in words:
         raise UsageError(f"--example {words}: expected a {SUFFIX} file, or package.module:callable")
     found = called(named_object(words), words, "a function that gives inputs")
-    return _as_tensors(found, words)
+    return as_tensors(found, f"--example {words}")
 
 
-def _as_tensors(value: Any, words: str) -> Any:
-    """The same with tensors in place of NumPy's arrays."""
+def as_tensors(value: Any, words: str = "example") -> Any:
+    """The same with tensors in place of NumPy's arrays.
+
+    Args:
+        words: what it is, for messages.
+
+    Raises:
+        ModelError: it holds something else than tensors and arrays.
+    """
+    if isinstance(value, Arguments):
+        return value
     if isinstance(value, np.ndarray):
         return _tensor("", value, words)
     if isinstance(value, Mapping):
-        return {str(name): _as_tensors(one, words) for name, one in value.items()}
+        return {str(name): as_tensors(one, words) for name, one in value.items()}
     if type(value) in (tuple, list):
-        return type(value)(_as_tensors(one, words) for one in value)
+        return type(value)(as_tensors(one, words) for one in value)
     for path, one in leaves(value):
         if not isinstance(one, torch.Tensor):
             where = f" as '{'.'.join(path)}'" if path else ""
             raise ModelError(
-                f"--example {words} gives a {type(one).__name__}{where}: expected tensors or arrays"
+                f"{words} gives a {type(one).__name__}{where}: expected tensors or arrays"
             )
     return value
 
@@ -63,5 +75,5 @@ def _as_tensors(value: Any, words: str) -> Any:
 def _tensor(name: str, array: Any, words: str) -> torch.Tensor:
     if array.dtype.kind not in "iubf":
         where = f"array '{name}' " if name else ""
-        raise ModelError(f"--example {words}: {where}holds {array.dtype}: expected numbers")
+        raise ModelError(f"{words}: {where}holds {array.dtype}: expected numbers")
     return torch.from_numpy(np.ascontiguousarray(array))

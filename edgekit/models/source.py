@@ -34,7 +34,7 @@ from edgekit.models import MAX_RESOLUTION, build, find_spec, pretrained, with_re
 from edgekit.models.adapted import is_adapted, may_run
 from edgekit.models.callables import NoScoresError, is_fresh, open_callable, try_forward
 from edgekit.models.copying import own_copy
-from edgekit.models.examples import open_example
+from edgekit.models.examples import as_tensors, open_example
 from edgekit.models.fitting import fill
 from edgekit.models.interface import noise_rows, on_rows, row_of, shaped
 from edgekit.models.libraries import LIBRARIES, open_library
@@ -175,7 +175,7 @@ def open_model(
         ModelError: a callable that gives no usable network.
         UsageError: options that exclude each other, or sizes out of range.
     """
-    asked = _asked(words, example, outputs, task)
+    asked = _asked(resolution, example, outputs, task)
     code, _, file = words.partition("=")
     if _CODE_WITH_FILE.fullmatch(words) and not is_path(words):
         if weights is not None:
@@ -251,7 +251,7 @@ TENSORS = "tensors"
 """Name of the task of networks of which nobody has said more."""
 
 
-def _asked(words: str, example: Any, outputs: Sequence[str], task: str | None) -> Asked:
+def _asked(resolution: int | None, example: Any, outputs: Sequence[str], task: str | None) -> Asked:
     """Checks what was asked for.
 
     Raises:
@@ -259,12 +259,14 @@ def _asked(words: str, example: Any, outputs: Sequence[str], task: str | None) -
     """
     if task is not None:
         registry.TASKS.find(task)
+    if example is not None and resolution is not None:
+        raise UsageError("--resolution: the sizes of inputs are those of --example; leave it out")
     if task == CLASSIFY and (example is not None or outputs):
         option = "--outputs" if outputs else "--example"
         raise UsageError(
             f"{option} goes with --task {TENSORS}: a classifier takes an image and gives scores"
         )
-    found = open_example(example) if isinstance(example, str) else example
+    found = open_example(example) if isinstance(example, str) else as_tensors(example)
     return Asked(found, tuple(outputs), task)
 
 
@@ -321,9 +323,7 @@ def from_module(
     images = torch.zeros(1, 3, side, side)
     copied = own_copy(module).eval()
     model = Model(name, name, copied, side, 0)
-    if task is not None:
-        registry.TASKS.find(task)
-    model = _judged(model, Asked(example, tuple(outputs), task), images)
+    model = _judged(model, _asked(resolution, example, outputs, task), images)
     return dataclasses.replace(model, trained=not is_fresh(model.on_rows, model.row))
 
 
