@@ -19,7 +19,7 @@ from edgekit.data.finite import check_finite, namer
 from edgekit.data.scores import check_kind, class_names, kind_of, probabilities
 from edgekit.data.stored import real_values, stored_values
 from edgekit.errors import DataError, TaskError, UsageError
-from edgekit.stated import NOTHING, Stated, as_stated, check_contract, unsaid
+from edgekit.stated import NOTHING, Stated, as_stated, assumed, check_contract, unsaid
 
 if TYPE_CHECKING:
     from edgekit.core import Pixels
@@ -123,7 +123,7 @@ class ModelClassifier:
         self.words = model.words
         self.assumed = model.preprocessing is None
         self.unsaid = unsaid(model, NOTHING)
-        self.preprocessing = model.preprocessing or preprocess.default(model.resolution)
+        self.preprocessing = model.preprocessing or assumed(model, None)
         self.classes = class_count(model.classes)
         self.labels = class_names(model.labels, model.classes)
         self._meaning = model.scores
@@ -327,7 +327,8 @@ def evaluate(
     to_output = output_of_label(classifier, source)
     facts = classifier.preprocessing
     if classifier.assumed:
-        facts = preprocess.for_source(source, facts.crop)
+        suited = preprocess.for_source(source, facts.crop)
+        facts = preprocess.of_channels(suited, facts.channels)
     source = decoded_for(source, facts)
     size = source.size(split)
     hits1 = hits5 = 0

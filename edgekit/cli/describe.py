@@ -46,8 +46,13 @@ class Described:
 
     @property
     def heading(self) -> str:
-        """The name with the size of the image."""
-        return f"{self.name} at {self.model.resolution} px" if self.model else self.name
+        """The name with the size of the image, where it takes one."""
+        if self.model is None or self.model.signature is not None:
+            return self.name
+        channels, height, width = self.model.shape
+        size = str(height) if (channels, height) == (3, width) else f"{height} x {width}"
+        kind = {1: " of grey", 4: " of four channels"}.get(channels, "")
+        return f"{self.name} at {size} px{kind}"
 
 
 @click.command("describe")

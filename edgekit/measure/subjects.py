@@ -269,8 +269,7 @@ class _Network:
         device = torch.device(s.processor)
         generator = torch.Generator().manual_seed(0)
         if loaded.signature is None:
-            side = loaded.resolution
-            given = [torch.randn(s.batch, 3, side, side, generator=generator).to(device)]
+            given = [torch.randn(s.batch, *loaded.shape, generator=generator).to(device)]
         else:
             given = [one.to(device) for one in loaded.example]
             if s.batch != 1:

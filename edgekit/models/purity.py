@@ -67,8 +67,7 @@ def as_function(model: Model) -> Model:
         return model
     if model.signature is not None:
         return _as_steady(model)
-    side = model.resolution
-    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(2, *model.shape, generator=torch.Generator().manual_seed(0))
     found = pure(model.module, images, model.words)
     return dataclasses.replace(model, module=found.module, notes=found.notes)
 

@@ -36,7 +36,14 @@ from edgekit.models.callables import NoScoresError, is_fresh, open_callable, try
 from edgekit.models.copying import own_copy
 from edgekit.models.examples import as_tensors, open_example
 from edgekit.models.fitting import fill
-from edgekit.models.interface import noise_rows, on_rows, row_of, shaped
+from edgekit.models.interface import (
+    arguments,
+    leaves,
+    noise_rows,
+    on_rows,
+    row_of,
+    shaped,
+)
 from edgekit.models.libraries import LIBRARIES, open_library
 from edgekit.models.program import SUFFIX, open_program
 from edgekit.models.tensor_files import sha256
@@ -65,8 +72,8 @@ class Model:
     Attributes:
         words: how it was named.
         name: short name for files, without folders.
-        module: in eval mode, (N, 3, H, W) -> (N, classes).
-        resolution: side of the square input in pixels.
+        module: in eval mode, (N, C, H, W) -> (N, classes).
+        resolution: side of the square input in pixels; the longer one where it is no square.
         classes: number of outputs.
         spec: ``None`` for networks that are not of the zoo, unless a search has adapted them.
         trained: whether weights were given, or a callable's network shows no sign of being new:
@@ -86,6 +93,8 @@ class Model:
         signature: of networks that take or give anything else than an image and its scores; their
             ``module`` takes the tensors of it, one an argument, and ``classes`` is 0.
         example: inputs of one inference of those.
+        image: channels, height and width of the image of a classifier; ``None`` for a square of
+            three channels.
     """
 
     words: str
@@ -105,13 +114,19 @@ class Model:
     task: str = "classify"
     signature: Interface | None = None
     example: tuple[Tensor, ...] = ()
+    image: tuple[int, int, int] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the image of a classifier."""
+        return self.image or (3, self.resolution, self.resolution)
 
     @property
     def interface(self) -> Interface:
         """Inputs and outputs."""
         if self.signature is not None:
             return self.signature
-        return classifier(3, self.resolution, self.resolution, self.classes)
+        return classifier(*self.shape, self.classes)
 
     @property
     def on_rows(self) -> nn.Module:
@@ -124,14 +139,14 @@ class Model:
     def tensors(self) -> tuple[Tensor, ...]:
         """Inputs of one inference, one an argument."""
         if self.signature is None:
-            return (torch.zeros(1, 3, self.resolution, self.resolution),)
+            return (torch.zeros(1, *self.shape),)
         return self.example
 
     @property
     def row(self) -> Tensor:
         """One sample that it can be run on."""
         if self.signature is None:
-            return torch.zeros(1, 3, self.resolution, self.resolution)
+            return torch.zeros(1, *self.shape)
         return row_of(self.example)
 
     def noise_rows(self, count: int, seed: int = 0) -> NDArray[np.float32]:
@@ -216,7 +231,8 @@ class Asked:
     @property
     def for_tensors(self) -> bool:
         """Whether the network is to be taken for one of any inputs and outputs."""
-        return self.task == TENSORS or self.example is not None or bool(self.outputs)
+        no_image = self.example is not None and not is_image(self.example)
+        return self.task == TENSORS or no_image or bool(self.outputs)
 
     def of(self, model: Model) -> Model:
         """The network, as it was asked for."""
@@ -231,7 +247,7 @@ class Asked:
         """
         example = self.example
         if example is None:
-            example = torch.zeros(1, 3, model.resolution, model.resolution)
+            example = torch.zeros(1, *model.shape)
         found = shaped(model.module, example, model.words, self.outputs)
         return dataclasses.replace(
             model,
@@ -243,6 +259,7 @@ class Asked:
             task=TENSORS,
             signature=found.interface,
             example=found.tensors,
+            image=None,
             preprocessing=model.preprocessing if self.example is None else None,
         )
 
@@ -261,13 +278,41 @@ def _asked(resolution: int | None, example: Any, outputs: Sequence[str], task: s
         registry.TASKS.find(task)
     if example is not None and resolution is not None:
         raise UsageError("--resolution: the sizes of inputs are those of --example; leave it out")
-    if task == CLASSIFY and (example is not None or outputs):
+    found = open_example(example) if isinstance(example, str) else as_tensors(example)
+    asked = Asked(found, tuple(outputs), task)
+    if task == CLASSIFY and asked.for_tensors:
         option = "--outputs" if outputs else "--example"
         raise UsageError(
-            f"{option} goes with --task {TENSORS}: a classifier takes an image and gives scores"
+            f"{option} goes with --task {TENSORS}: a classifier takes one image, and gives scores"
         )
-    found = open_example(example) if isinstance(example, str) else as_tensors(example)
-    return Asked(found, tuple(outputs), task)
+    return asked
+
+
+def is_image(example: Any) -> bool:
+    """Whether an example is one image of 1, 3 or 4 channels, and nothing else."""
+    given = arguments(example)
+    parts = [one for _, one in leaves((*given.args, given.kwargs))]
+    return (
+        len(parts) == 1
+        and isinstance(parts[0], Tensor)
+        and parts[0].is_floating_point()
+        and parts[0].ndim == 4
+        and parts[0].shape[0] == 1
+        and parts[0].shape[1] in _CHANNELS
+        and all(isinstance(one, Tensor) for one in given.args)
+        and not given.kwargs
+    )
+
+
+_CHANNELS = (1, 3, 4)
+
+
+def channels_of(module: nn.Module) -> int:
+    """Channels of the image that a network may take: those of its first convolution, else 3."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            return layer.in_channels if layer.in_channels in _CHANNELS else 3
+    return 3
 
 
 def _judged(model: Model, asked: Asked, images: Tensor) -> Model:
@@ -282,6 +327,12 @@ def _judged(model: Model, asked: Asked, images: Tensor) -> Model:
     """
     if asked.for_tensors:
         return asked.tensors(model)
+    if asked.example is not None:
+        (images,) = arguments(asked.example).args
+    channels, height, width = (int(n) for n in images.shape[1:])
+    square = channels == 3 and height == width
+    side, image = max(height, width), None if square else (channels, height, width)
+    model = dataclasses.replace(model, resolution=side, image=image)
     try:
         scores = try_forward(model.module, images, model.words)
     except NoScoresError:
@@ -320,8 +371,8 @@ def from_module(
     """
     side = resolution or 224
     check_resolution(name, side)
-    images = torch.zeros(1, 3, side, side)
     copied = own_copy(module).eval()
+    images = torch.zeros(1, channels_of(copied), side, side)
     model = Model(name, name, copied, side, 0)
     model = _judged(model, _asked(resolution, example, outputs, task), images)
     return dataclasses.replace(model, trained=not is_fresh(model.on_rows, model.row))
@@ -590,7 +641,7 @@ def _open_callable(words: str, weights: Path | None, resolution: int | None, ask
     if weights is not None:
         load_into(module, load_state(weights), str(weights))
         digest = sha256(checkpoint_file(weights))
-    images = torch.zeros(1, 3, resolution, resolution)
+    images = torch.zeros(1, channels_of(module), resolution, resolution)
     model = Model(
         words,
         words.rpartition(":")[2],

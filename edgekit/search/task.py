@@ -118,6 +118,12 @@ def task_of(
     model = as_function(model)
     for note in model.notes or ():
         notify(f"'{model.words}': {note}")
+    if model.image is not None:
+        channels, height, width = model.image
+        raise UsageError(
+            f"'{model.words}' takes images of {channels} x {height} x {width}: a search takes "
+            f"square ones of three channels"
+        )
     facts = model.preprocessing or for_source(source, model.resolution)
     if model.spec is None:
         notify("discovering groups of channels")

@@ -93,11 +93,16 @@ def _network(
             )
         return model
     assert facts.preprocessing is not None
+    prepared = dataclasses.replace(facts.preprocessing, layout="NCHW")
+    height, width = prepared.size
+    square = prepared.channels == 3 and height == width
     model = open_model(
         against,
         weights=weights,
-        resolution=facts.preprocessing.side,
+        resolution=height if square else None,
+        example=None if square else torch.zeros(prepared.shape()),
         classes=None if facts.spec is None or weights is not None else facts.spec.classes,
+        task=CLASSIFY,
     )
     outputs = shapes[0][-1]
     if model.classes != outputs:
@@ -105,8 +110,7 @@ def _network(
             f"'{against}' has {model.classes} classes, {path} has {outputs}: give the network "
             f"that it was exported from"
         )
-    own = dataclasses.replace(facts.preprocessing, layout="NCHW")
-    return dataclasses.replace(model, preprocessing=own, scores=facts.scores)
+    return dataclasses.replace(model, preprocessing=prepared, scores=facts.scores)
 
 
 def _zeros(facts: Artifact) -> dict[str, torch.Tensor] | None:

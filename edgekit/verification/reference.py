@@ -17,7 +17,7 @@ from torch.optim.swa_utils import update_bn
 
 from edgekit.arrays import array_files, arrays_of, row_of
 from edgekit.core import Preprocessing, TensorSpec
-from edgekit.data import open_source, preprocess
+from edgekit.data import open_source
 from edgekit.data.finite import check_finite
 from edgekit.data.scores import kind_of
 from edgekit.data.stored import real_values, stored_values
@@ -126,11 +126,7 @@ def make_reference(
     if model.signature is not None:
         return _of_tensors(model, data, skip_corrupt)
     if facts is None:  # weights from elsewhere do not say: the images that were given do
-        facts = (
-            preprocess.default(model.resolution)
-            if data is None
-            else preprocess.for_source(open_source(data), model.resolution)
-        )
+        facts = assumed(model, None if data is None else open_source(data))
     if not model.trained:
         model = dataclasses.replace(model, module=_made_comparable(model, facts))
     model = dataclasses.replace(model, preprocessing=facts)

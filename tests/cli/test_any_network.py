@@ -251,3 +251,22 @@ def test_numbers_that_are_none_in_a_file_of_arrays(run: CommandLine) -> None:
     result = run("export", *words("siamese"), "-t", "onnx", "--data", "bad.npz")
     assert result.code == 3
     assert "bad.npz is no file of arrays, or is damaged" in result.message
+
+
+@pytest.mark.parametrize("name", ["grey", "four"])
+def test_a_classifier_of_other_images_predicts(name: str, run: CommandLine) -> None:
+    """Images of one or four channels that are no squares."""
+    from PIL import Image
+
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)).save("a.png")
+    for artifact in export(run, name).values():
+        path = str(artifact["path"])
+        found = contract(run, path)
+        assert (found["task"], found["scores"]) == ("classify", "logits")
+        order = found["preprocessing"]["channel_order"]  # type: ignore[index]
+        assert order == {"grey": "L", "four": "RGBA"}[name]
+        checked = run("verify", path, "--against", f"any_networks:{name}", "--json")
+        assert checked.code == 0, checked.err
+        shown = run("predict", path, "a.png", "--json")
+        assert shown.code == 0, shown.err
+        assert len(shown.json["predictions"][0]["labels"]) == 5
