@@ -119,6 +119,18 @@ class Features(nn.Module):
         return self.layers(row)
 
 
+class Words(nn.Module):
+    """Numbers of words in, scores and the likeliest one out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.out = nn.Embedding(20, 8), nn.Linear(8, 3)
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        scores = self.out(self.table(ids).mean(1))
+        return scores, scores.argmax(1)
+
+
 @dataclass
 class Found:
     boxes: Tensor
@@ -190,6 +202,15 @@ def records() -> nn.Module:
     return settled(Records, IMAGE)
 
 
+def words() -> nn.Module:
+    torch.manual_seed(0)
+    return Words().eval()
+
+
+def numbers_of_words() -> Tensor:
+    return torch.tensor([[3, 19, 0, 7, 7, 12]])
+
+
 def two_images() -> tuple[Tensor, Tensor]:
     torch.manual_seed(1)
     return torch.randn(1, *IMAGE), torch.randn(1, *IMAGE)
@@ -218,5 +239,6 @@ EXAMPLES = {
     "four": "image_of_four",
     "features": "row",
     "records": None,
+    "words": "numbers_of_words",
 }
 """By name of a network, the function that gives an example; ``None`` where an image is one."""

@@ -15,6 +15,9 @@ from exporters.tflite.padding import pad, pair
 if TYPE_CHECKING:
     from edgekit.core import Array
 
+INT64 = 4
+"""Of the format's types."""
+
 
 @operator("index_select.default")
 def index_select(low: Lowering, x: Value, dim: int, index: Array) -> Value:
@@ -52,6 +55,47 @@ def index(low: Lowering, x: Value, indices: Sequence[Array | None]) -> Value:
     row[first] = flat.size
     tensor = low.emit("GATHER", [tensor, low.constant(flat.reshape(-1))], row, axis=first)
     layout = plain(row, range(len(row))).reshaped(low.shape)
+    assert layout is not None
+    return Value(tensor, layout)
+
+
+@operator("embedding.default")
+def embedding(low: Lowering, weight: Array, indices: Value, **_: object) -> Value:
+    """Rows of a table, by their numbers."""
+    rows = low.stored(indices, range(len(indices.shape)))
+    shape = low.shape
+    table = low.constant(weight)
+    tensor = low.emit("GATHER", [table, rows], shape, axis=0)
+    return Value(tensor, plain(shape, range(len(shape))))
+
+
+@operator("argmax.default")
+def argmax(low: Lowering, x: Value, dim: int | None, keepdim: bool) -> Value:
+    """Where the largest number of a dimension is."""
+    return _place_of(low, "ARG_MAX", x, dim, keepdim)
+
+
+@operator("argmin.default")
+def argmin(low: Lowering, x: Value, dim: int | None, keepdim: bool) -> Value:
+    """Where the smallest number of a dimension is."""
+    return _place_of(low, "ARG_MIN", x, dim, keepdim)
+
+
+def _place_of(low: Lowering, kind: str, x: Value, dim: int | None, keepdim: bool) -> Value:
+    if dim is None:
+        raise low.refuse(f"the operator {kind.lower().replace('_', '')} over all dimensions")
+    rank = len(x.shape)
+    dim %= rank
+    axis = low.constant(np.array(axis_of(dim, rank), np.int32))
+    order = [i for i in canonical(rank) if i != dim]
+    shape = [x.shape[i] for i in order]
+    tensor = low.emit(kind, [low.stored(x), axis], shape, outputType=INT64)
+    low.graph.tensors[tensor].dtype = "int64"
+    left = [i - (i > dim) for i in order]
+    value = Value(tensor, plain([x.shape[i] for i in sorted(order)], left))
+    if not keepdim:
+        return value
+    layout = value.layout.reshaped(low.shape)
     assert layout is not None
     return Value(tensor, layout)
 

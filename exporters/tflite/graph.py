@@ -42,6 +42,8 @@ _FUSING = {
     "MAX_POOL_2D",
     "TRANSPOSE_CONV",
 }
+# Kinds whose result is of the type of their input.
+_MOVING = ("RESHAPE", "TRANSPOSE")
 # Kinds that runtimes take in a later version of their definition only, for what is written here.
 _VERSIONS = {"BROADCAST_TO": 2, "TRANSPOSE_CONV": 3, "RESIZE_BILINEAR": 3}
 
@@ -118,7 +120,8 @@ class Graph:
     ) -> list[int]:
         """Appends an operator; gives its outputs."""
         names = [name] if len(shapes) == 1 else [f"{name}:{i}" for i in range(len(shapes))]
-        outputs = [self.tensor(s, n) for s, n in zip(shapes, names, strict=True)]
+        dtype = self.tensors[inputs[0]].dtype if kind in _MOVING else "float32"
+        outputs = [self.tensor(s, n, dtype) for s, n in zip(shapes, names, strict=True)]
         self.nodes.append(Node(kind, list(inputs), outputs, dict(options)))
         return outputs
 

@@ -353,7 +353,7 @@ def _lowered(lowering: Lowering, node: fx.Node, found: Mapping[fx.Node, Operand]
     named = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
     named |= dict(zip((a.name for a in schema.arguments), arguments, strict=False))
     named |= {key: _resolved(found, value) for key, value in node.kwargs.items()}
-    _check(node, shown, named)
+    _check(lowering, node, shown, named)
     if name in _AS_ITS_INPUT and lowering.all_in_float(arguments):
         lowering.name += FLOAT
     try:
@@ -372,11 +372,23 @@ def _lowered(lowering: Lowering, node: fx.Node, found: Mapping[fx.Node, Operand]
 _WEIGHTS = ("weight", "bias", "running_mean", "running_var")
 
 
-def _check(node: fx.Node, name: str, arguments: Mapping[str, Operand]) -> None:
-    """Refuses results of other types than float32, and weights that are known too late."""
+_GIVE_PLACES = ("argmax", "argmin")
+"""Operators whose results are integers: outputs of the network, as no other operator takes them."""
+
+_TAKE_PLACES = ("embedding",)
+"""Those that take such."""
+
+
+def _check(lowering: Lowering, node: fx.Node, name: str, arguments: Mapping[str, Operand]) -> None:
+    """Refuses integers where none are foreseen, and weights that are known too late."""
+    given = [one for one in arguments.values() if isinstance(one, Value)]
+    if name not in _TAKE_PLACES and any(
+        lowering.graph.tensors[one.tensor].dtype != "float32" for one in given
+    ):
+        raise refusal(node, f"the operator {name} on integers")
     found = node.meta["val"]
     dtype = (found[0] if isinstance(found, list | tuple) else found).dtype
-    if str(dtype) != "torch.float32":
+    if str(dtype) != "torch.float32" and name not in _GIVE_PLACES:
         asked = "dtype " if "dtype" in arguments else "results of "
         raise refusal(node, f"the operator {name} with {asked}{str(dtype).removeprefix('torch.')}")
     for key in _WEIGHTS:

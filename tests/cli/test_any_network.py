@@ -37,11 +37,13 @@ def test_a_file_of_every_target_computes_every_output(name: str, run: CommandLin
         agreement = artifact["agreement"]
         assert isinstance(agreement, dict)
         assert agreement["passed"]
-        if name not in ("embedding",):  # one row of numbers for an image counts as scores
-            assert all(one["sqnr_db"] > 80 for one in agreement["outputs"]) or name in (
-                "grey", "four",
-            )  # fmt: skip
         assert agreement["sqnr_db"] > 80
+        for one in agreement["outputs"]:
+            assert one["sqnr_db"] is None or one["sqnr_db"] > 80
+            assert one["match"] in (None, 1.0)
+        # One row of numbers for an image counts as scores.
+        scores = name in ("embedding", "grey", "four")
+        assert scores == (agreement["top1_match"] is not None) == (not agreement["outputs"])
 
 
 def contract(run: CommandLine, path: str) -> dict[str, object]:
