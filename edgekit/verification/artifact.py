@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgekit.arrays import turned
+from edgekit.arrays import array_files, read_arrays, turned
 from edgekit.contract import load
 from edgekit.core import CLASSIFY, Agreement, Artifact, Target, reason
 from edgekit.core.reasons import PASSING
 from edgekit.data.finite import check_finite
-from edgekit.errors import EdgekitError, ModelError
+from edgekit.errors import EdgekitError, ModelError, UsageError
 from edgekit.foreign import explained
 from edgekit.isolation import open_isolated
 from edgekit.models.source import Model, open_model
@@ -73,7 +73,12 @@ class Verification:
 
 
 def _network(
-    path: Path, facts: Artifact, against: str, weights: Path | None, example: str | None
+    path: Path,
+    facts: Artifact,
+    against: str,
+    weights: Path | None,
+    example: str | None,
+    data: str | None,
 ) -> Model:
     """The network that a file is held against, as its contract says.
 
@@ -83,7 +88,8 @@ def _network(
     shapes = tuple(spec.shape for spec in facts.outputs)
     if facts.task != CLASSIFY:
         names = tuple(spec.name for spec in facts.outputs)
-        given = example if example is not None or against.endswith(".pt2") else _zeros(facts)
+        own = example is not None or against.endswith(".pt2")  # a program knows its inputs
+        given = example if own else _inputs(path, facts, data)
         model = open_model(against, weights=weights, example=given, outputs=names, task=facts.task)
         found = tuple(spec.shape for spec in model.interface.outputs)
         if found != shapes:
@@ -113,16 +119,38 @@ def _network(
     return dataclasses.replace(model, preprocessing=prepared, scores=facts.scores)
 
 
-def _zeros(facts: Artifact) -> dict[str, torch.Tensor] | None:
-    """Inputs of the file's sizes, by name; ``None`` where those are no names of arguments."""
-    if not all(spec.name.isidentifier() for spec in facts.inputs):
-        return None
+def _inputs(path: Path, facts: Artifact, data: str | None) -> dict[str, torch.Tensor]:
+    """Inputs of the file's sizes, by name: those of the first file of ``data``, or zeros.
+
+    Raises:
+        UsageError: the file does not tell enough of them.
+    """
+    names = [spec.name for spec in facts.inputs]
+    if not all(name.isidentifier() for name in names):
+        raise UsageError(
+            f"{path} takes {', '.join(names)}, which are no arguments of a network by themselves: "
+            f"give its inputs with --example"
+        )
+    files = [] if data is None else array_files(data)
+    if files:
+        arrays = read_arrays(files[0])
+        if len(names) == len(arrays) == 1:
+            arrays = {names[0]: next(iter(arrays.values()))}
+        return {
+            name: torch.from_numpy(np.ascontiguousarray(arrays[name]))
+            for name in names
+            if name in arrays
+        }
     found = {}
     for spec in facts.inputs:
-        array = np.zeros(spec.shape, spec.dtype)
-        found[spec.name] = torch.from_numpy(
-            np.ascontiguousarray(turned(array, spec.layout, "NCHW"))
-        )
+        kind = np.dtype("float32" if spec.scale is not None else spec.dtype)
+        if kind.kind in "iu":
+            raise UsageError(
+                f"input '{spec.name}' of {path} takes {kind}, and the file does not tell which "
+                f"numbers there may be: give some with --example or --data"
+            )
+        array = turned(np.zeros(spec.shape, kind), spec.layout, "NCHW")
+        found[spec.name] = torch.from_numpy(np.ascontiguousarray(array))
     return found
 
 
@@ -245,7 +273,7 @@ def verify(
     """
     path = Path(artifact)
     facts = check_contract(load(path, embedded=embedded), stated, str(path))
-    model = _network(path, facts, against, weights, example)
+    model = _network(path, facts, against, weights, example, data)
     reference = make_reference(model, data, skip_corrupt=skip_corrupt)
     format_, precision = target(facts.target), facts.scheme.precision
     with running(path, format_):

@@ -132,6 +132,20 @@ def test_a_file_is_held_against_its_network_without_an_example(run: CommandLine)
     assert result.json["agreement"]["sqnr_db"] > 80
 
 
+def test_the_numbers_that_a_file_does_not_tell_are_asked_for(run: CommandLine) -> None:
+    path = str(export(run, "words")["tflite"]["path"])
+    line = ("verify", path, "--against", "any_networks:words")
+    refused = run(*line)
+    assert refused.code == 2
+    assert "input 'ids' of out/words-fp32.tflite takes int64" in refused.message
+    np.savez("ids.npz", ids=np.array([[1, 2, 3, 4, 5, 6]]))
+    for more in (("--data", "ids.npz"), ("--example", "any_networks:numbers_of_words")):
+        result = run(*line, *more, "--json")
+        assert result.code == 0, result.err
+        outputs = {one["name"]: one for one in result.json["agreement"]["outputs"]}
+        assert outputs["output_1"]["match"] == 1.0
+
+
 def test_a_program_tells_its_own_inputs(run: CommandLine) -> None:
     from any_networks import siamese
 
