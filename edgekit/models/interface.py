@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -104,7 +105,9 @@ def shaped(module: nn.Module, example: object, words: str, wanted: Sequence[str]
     inputs = _named(_leaves_of_arguments(module, given, words), f"inputs of '{words}'")
     for name, tensor in inputs.items():
         _check_type(tensor, f"input '{name}' of '{words}'")
-    outputs = _outputs(_run(module, given, words), words)
+    running = _copied(module, words)
+    found = _run(running, given, words)
+    outputs = _outputs(found, words)
     names = list(wanted) or list(outputs)
     for name in names:
         if name not in outputs:
@@ -112,13 +115,12 @@ def shaped(module: nn.Module, example: object, words: str, wanted: Sequence[str]
                 f"--outputs {shown(name)}: '{words}' has no such output; it has "
                 f"{', '.join(outputs)}"
             )
-    _check_shapes(module, given, outputs, words)
+    _check_shapes(running, given, outputs, words)
     interface = Interface(
         tuple(_spec(name, tensor, image=True) for name, tensor in inputs.items()),
         tuple(_spec(name, outputs[name]) for name in names),
     )
     plain = all(isinstance(one, Tensor) for one in given.args) and not given.kwargs
-    found = _run(module, given, words)
     as_it_is = isinstance(found, Tensor) or (
         type(found) is tuple and all(isinstance(one, Tensor) for one in found)
     )
@@ -131,7 +133,7 @@ def shaped(module: nn.Module, example: object, words: str, wanted: Sequence[str]
 def _run(module: nn.Module, given: Arguments, words: str) -> Any:
     try:
         with torch.no_grad():
-            return own_copy(module)(*given.args, **given.kwargs)
+            return module(*given.args, **given.kwargs)
     except PASSING:
         raise
     except BaseException as error:  # the user's code may raise anything
@@ -331,18 +333,22 @@ def in_way(way: type[nn.Module], module: nn.Module, words: str, **attributes: An
     Raises:
         ModelError: it cannot be copied.
     """
-    try:
-        copied = own_copy(module)
-    except PASSING:
-        raise
-    except BaseException as error:  # the user's code may raise anything
-        raise ModelError(f"'{words}' cannot be copied: {with_kind(error)}") from error
+    copied = _copied(module, words)
     if isinstance(copied, torch.fx.GraphModule | torch.jit.ScriptModule):
         copied = _Whole(copied).train(copied.training)
     kind = type(copied)
     space = {"__module__": kind.__module__, **attributes}
     copied.__class__ = type(kind.__name__, (way, kind), space)
     return copied
+
+
+def _copied(module: nn.Module, words: str) -> nn.Module:
+    try:
+        return own_copy(module)
+    except PASSING:
+        raise
+    except BaseException as error:  # the user's code may raise anything
+        raise ModelError(f"'{words}' cannot be copied: {with_kind(error)}") from error
 
 
 class _Whole(nn.Module):
@@ -411,7 +417,13 @@ class _OnRows(nn.Module):
     interface: Interface
 
     def forward(self, x: Tensor) -> Tensor:
-        """Outputs of several inferences, (n, numbers), of their inputs, (n, numbers)."""
+        """Outputs of several inferences, (n, numbers), of their inputs, (n, numbers).
+
+        In training all at once, where that can be: norms need several of each number.
+        """
+        if self.training and all(spec.shape[:1] == (1,) for spec in self.interface.inputs):
+            with suppress(RuntimeError, ValueError):  # it takes one at a time
+                return self._together(x)
         rows = []
         for row in torch.split(x, 1):
             found = super().forward(*_tensors(row, self.interface))
@@ -419,18 +431,32 @@ class _OnRows(nn.Module):
             rows.append(torch.cat([_as_numbers(one, x) for one in parts], 1))
         return torch.cat(rows)
 
+    def _together(self, x: Tensor) -> Tensor:
+        columns = torch.split(x, [prod(spec.shape) for spec in self.interface.inputs], 1)
+        tensors = [
+            _typed(part.reshape(len(x), *spec.shape[1:]), spec)
+            for part, spec in zip(columns, self.interface.inputs, strict=True)
+        ]
+        found = super().forward(*tensors)
+        parts = found if isinstance(found, tuple) else (found,)
+        return torch.cat([one.reshape(len(x), -1).to(x.dtype) for one in parts], 1)
+
 
 def _tensors(row: Tensor, interface: Interface) -> list[Tensor]:
     found, start, flat = [], 0, row.reshape(-1)
     for spec in interface.inputs:
         end = start + prod(spec.shape)
-        part, start = flat[start:end].reshape(spec.shape), end
-        kind = getattr(torch, spec.dtype)
-        if kind.is_floating_point:
-            found.append(part if kind == torch.float32 else part.to(kind))
-        else:
-            found.append(part.round().to(kind))
+        found.append(_typed(flat[start:end].reshape(spec.shape), spec))
+        start = end
     return found
+
+
+def _typed(part: Tensor, spec: TensorSpec) -> Tensor:
+    """Numbers of a row as an input takes them; a network in float64 gets floats as they are."""
+    kind: torch.dtype = getattr(torch, spec.dtype)
+    if kind.is_floating_point:
+        return part if kind == torch.float32 else part.to(kind)
+    return part.round().to(kind)
 
 
 def _as_numbers(tensor: Tensor, like: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,10 @@ REAL_COUNT = 256
 NOISE_COUNT = 100
 """Images of every comparison, at least: with so many, "99 % of top-1" means something. One image
 may differ, two may not."""
+
+LEAST_COUNT, LARGEST_NUMBERS = 8, 1 << 25
+"""Samples of networks whose outputs are maps, at least; and numbers of all of them at once, which
+fill a few hundred MiB."""
 
 BATCH = 16
 
@@ -109,15 +114,19 @@ def tensor_samples(model: Model, data: str | None, skip_corrupt: bool = False) -
     Raises:
         DataError: they are not what the network takes.
     """
+    interface = model.interface
+    numbers = sum(prod(spec.shape) for spec in (*interface.inputs, *interface.outputs))
+    most = max(LEAST_COUNT, LARGEST_NUMBERS // max(1, numbers))
     if data is None:
-        return Samples(model.noise_rows(NOISE_COUNT), "noise")
+        return Samples(model.noise_rows(min(NOISE_COUNT, most)), "noise")
     files = array_files(data)
     rows, skipped = (
-        (rows_of(files[:REAL_COUNT], model.interface), ())
+        (rows_of(files[: min(REAL_COUNT, most)], interface), ())
         if files
         else image_rows(model, data, skip_corrupt)
     )
-    missing = NOISE_COUNT - len(rows)
+    rows = rows[:most]
+    missing = min(NOISE_COUNT, most) - len(rows)
     if missing <= 0:
         return Samples(rows, data, skipped)
     about = f"{len(rows)} inputs of {data} and {missing} of noise"
