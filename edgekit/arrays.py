@@ -35,12 +35,18 @@ def arrays_of(
     Args:
         row: what the inputs hold, in their order; any shape.
         layout: that images are to have.
+
+    Raises:
+        ValueError: the row is of another length.
     """
     found, values, start = [], row.reshape(-1), 0
+    count = sum(prod(spec.shape) for spec in interface.inputs)
+    if values.size != count:
+        raise ValueError(f"a row of {values.size} numbers: expected {count}")
     for spec in interface.inputs:
         end = start + prod(spec.shape)
         array = _typed(values[start:end], spec.dtype).reshape(spec.shape)
-        found.append(np.ascontiguousarray(turned(array, spec.layout, layout)))
+        found.append(np.asarray(turned(array, spec.layout, layout), order="C"))
         start = end
     return found
 
@@ -153,6 +159,10 @@ def _checked(
     if array.dtype.kind not in ("iub" if whole else "iubf"):
         raise DataError(f"{path}: array '{spec.name}' holds {array.dtype}: expected {spec.dtype}")
     found = array.astype(np.float32)
+    if whole and not np.array_equal(found.astype(np.float64), array.astype(np.float64)):
+        raise DataError(
+            f"{path}: array '{spec.name}' has integers beyond 16,777,216: expected smaller ones"
+        )
     if not np.isfinite(found).all():
         raise DataError(f"{path}: array '{spec.name}' has numbers that are not finite")
     return found

@@ -91,6 +91,10 @@ class ModelError(InputError):
     """A network that cannot be built, run or traced."""
 
 
+class NoImageError(ModelError):
+    """A network that does not take the image that stands for an example of its inputs."""
+
+
 class OutputError(InputError):
     """A result that cannot be written."""
 

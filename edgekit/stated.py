@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core import Artifact, ImageSource, Preprocessing, Side
+from edgekit.core import CLASSIFY, Artifact, ImageSource, Preprocessing, Side
 from edgekit.data import open_source, preprocess
 from edgekit.errors import DataError, UsageError
 
@@ -166,6 +166,10 @@ def check_contract(artifact: Artifact, stated: Stated, words: str) -> Artifact:
         DataError: names of classes that are not as many as the network tells apart.
     """
     facts = artifact.preprocessing
+    if stated.labels is not None and artifact.task != CLASSIFY:
+        raise UsageError(
+            f"--labels goes with scores of classes: {words} is of the task {artifact.task}"
+        )
     if facts is None and stated.of_images:
         raise UsageError(
             f"the contract of {words} says that it takes no images: leave out {_given(stated)}"

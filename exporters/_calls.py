@@ -43,6 +43,7 @@ def _divided(
     divisor_override: int | None = None,
 ) -> Any:
     """``avg_pool2d``, with ``divisor_override`` as a factor."""
+    stride = kernel_size if stride is None else stride  # of `F.avg_pool2d`, which may leave it out
     if divisor_override is None:
         return func(input, kernel_size, stride, padding, ceil_mode, count_include_pad)
     kernel, steps, pads = _window(kernel_size, stride, padding)
@@ -63,6 +64,7 @@ def _counted(
     """The same; what windows count that reach beyond the padding is a factor, too."""
     import torch
 
+    stride = kernel_size if stride is None else stride
     given = (kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
     if divisor_override is not None or not ceil_mode or not count_include_pad:
         return _divided(func, input, *given)

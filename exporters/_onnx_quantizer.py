@@ -421,16 +421,19 @@ def _integers_out(graph: Any, scores: Any) -> list[float]:
     from onnx import numpy_helper
 
     known = {tensor.name: tensor for tensor in graph.initializer}
-    (writer,) = [node for node in graph.node if scores.name in node.output]
-    if writer.op_type != "DequantizeLinear":
+    writer = next((node for node in graph.node if scores.name in node.output), None)
+    if writer is None or writer.op_type != "DequantizeLinear":
         raise ModelError(
-            "its last layer computes in float32, so that it has no integer interface: export with "
-            "--io float"
+            f"what gives '{scores.name}' computes in float32, so that it has no integer interface: "
+            f"export with --io float"
         )
     zero_of_scores = known[writer.input[2]]
     scale, zero = (numpy_helper.to_array(known[name]) for name in writer.input[1:3])
     quantized = writer.input[0]
-    graph.node.remove(writer)
+    if any(scores.name in node.input for node in graph.node):  # it goes on in the network
+        _rename(graph, scores.name, f"{scores.name}.float")
+    else:
+        graph.node.remove(writer)
     _rename(graph, quantized, scores.name)
     scores.type.tensor_type.elem_type = zero_of_scores.data_type
     for value in [value for value in graph.value_info if value.name == quantized]:

@@ -239,6 +239,12 @@ def _exported(model: nn.Module, example: Example) -> ModelProto:
     import torch
 
     inputs, outputs = example.names
+    taken = {*model.state_dict()}.intersection((*inputs, *outputs))
+    if taken:
+        raise ModelError(
+            f"'{sorted(taken)[0]}' is the name of an input or output and of a parameter, and names "
+            f"are one each in an ONNX file: give the output another name"
+        )
     # Autograd refuses some changes in place that compute what they should.
     with _operators_listed_once(), rewritten(CALLS), torch.no_grad():
         program = torch.onnx.export(

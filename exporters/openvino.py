@@ -132,9 +132,12 @@ class OpenVinoTarget:
         ov = _openvino()
         graph = converted(model, example.tensors)
         inputs, outputs = example.names
+        _part_results(graph)
         names = zip((*graph.inputs, *graph.outputs), (*inputs, *outputs), strict=True)
         for port, name in names:
             port.get_tensor().set_names({name})
+            if port.get_node().get_type_name() == "Result":
+                port.get_node().input_value(0).get_tensor().set_names({name})
             port.get_node().set_friendly_name(name)
         _number_names(graph)
         graph.validate_nodes_and_infer_types()
@@ -257,6 +260,8 @@ class OpenVinoRunner:
         self._scales = json.loads(graph.get_rt_info(list(_SCALES)).astype(str)) if noted else {}
         self._inputs = tuple(self._spec(port, "NCHW") for port in self._compiled.inputs)
         numbers_only(path, self._inputs)
+        # Compiling may add names to tensors, which then come first.
+        self._names = [_name(port) if port.get_names() else None for port in graph.outputs]
         self._bound: list[Any] = []
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
@@ -269,7 +274,7 @@ class OpenVinoRunner:
         ov = _openvino()
         ports = self._compiled.inputs
         self._bound = [
-            ov.Tensor(np.ascontiguousarray(value, port.get_element_type().to_dtype()))
+            ov.Tensor(np.asarray(value, port.get_element_type().to_dtype(), order="C"))
             for port, value in zip(ports, inputs, strict=True)
         ]
         for port, tensor in zip(ports, self._bound, strict=True):
@@ -283,11 +288,15 @@ class OpenVinoRunner:
 
     def tensors(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """Inputs and outputs of the compiled model."""
-        return self._inputs, tuple(self._spec(port, "NC") for port in self._compiled.outputs)
+        return self._inputs, tuple(
+            self._spec(port, "NC", name)
+            for port, name in zip(self._compiled.outputs, self._names, strict=True)
+        )
 
-    def _spec(self, port: Any, layout: str) -> TensorSpec:
-        scale, zero = self._scales.get(_name(port), (None, None))
-        return replace(_tensor_spec(port, layout), scale=scale, zero_point=zero)
+    def _spec(self, port: Any, layout: str, name: str | None = None) -> TensorSpec:
+        name = name or _name(port)
+        scale, zero = self._scales.get(name, (None, None))
+        return replace(_tensor_spec(port, layout), name=name, scale=scale, zero_point=zero)
 
 
 def _shaped(path: Path, batch: int | None, shapes: Shapes | None) -> Any:
@@ -386,6 +395,23 @@ def _name(port: Any) -> str:
     """The name of a tensor, or else of the node that makes it; files need not have the former."""
     name = port.get_any_name() if port.get_names() else port.get_node().get_friendly_name()
     return str(name)
+
+
+def _part_results(graph: Any) -> None:
+    """Gives each output a tensor of its own, where it is an input or another output as well.
+
+    A name belongs to a tensor: the second one would take the place of the first.
+    """
+    ops = silent_import("openvino.opset13")
+    seen = set()
+    for result in graph.get_results():
+        source = result.input_value(0)
+        key = (source.get_node().get_friendly_name(), source.get_index())
+        if source.get_node().get_type_name() == "Parameter" or key in seen:
+            shape = ops.constant(np.array(list(source.get_shape()), np.int64))
+            copied = ops.reshape(source, shape, special_zero=False)
+            result.input(0).replace_source_output(copied.output(0))
+        seen.add(key)
 
 
 def _number_names(graph: Any) -> None:

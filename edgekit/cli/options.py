@@ -76,11 +76,24 @@ def scores_option(command: Command) -> Command:
 
 def example_option(command: Command) -> Command:
     """``--example``: inputs of a network that takes anything else than one image."""
+
+    @functools.wraps(command)
+    def hinted(*arguments: Any, **options: Any) -> Any:
+        from edgekit.errors import NoImageError
+
+        try:
+            return command(*arguments, **options)
+        except NoImageError as error:
+            raise NoImageError(
+                f"{error}; where it takes something else than one image, give an example of its "
+                f"inputs with --example FILE.npz or --example package.module:callable"
+            ) from error
+
     return click.option(
         "--example",
         metavar="FILE.npz|MODULE:CALLABLE",
         help="Inputs of one inference, of a network that takes anything else than one image.",
-    )(command)
+    )(hinted)  # type: ignore[return-value]
 
 
 def weights_option(command: Command) -> Command:

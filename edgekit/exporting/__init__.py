@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import registry
+from edgekit.arrays import array_files
 from edgekit.contract import contract_path, contract_text
 from edgekit.core import CLASSIFY, Target
 from edgekit.core.names import file_name, shown
+from edgekit.data import open_source
 from edgekit.data.scores import check_kind
 from edgekit.errors import EdgekitError, ModelError, UsageError
 from edgekit.exporting.building import Job, Notify, build
@@ -34,7 +36,7 @@ from edgekit.staging import (
     staging,
     without_staging,
 )
-from edgekit.stated import NOTHING, Stated, as_stated
+from edgekit.stated import NOTHING, Stated, as_stated, assumed
 from edgekit.verification.reference import make_reference
 
 __all__ = ["Exported", "Failed", "Rejected", "Result", "export"]
@@ -96,8 +98,9 @@ def export(
         UnavailableError: a converter or runtime is not installed.
     """
     integers = integers or Integers()
-    words = names_of(targets, "targets"), names_of(precisions, "precisions")
-    chosen, names = _chosen(*words, converter)
+    asked = names_of(targets, "targets")
+    every = sorted(registry.TARGETS.load_all()[0]) if "all" in asked else asked
+    chosen, names = _chosen(every, names_of(precisions, "precisions"), converter)
     for target, precision in ((t, p) for t in chosen for p in names):
         integers.check(target, precision)
     integers.check_used([t.schemes[p] for t in chosen for p in names])
@@ -114,6 +117,9 @@ def export(
     wanted = any(t.schemes[p].calibration is not None for t in chosen for p in names)
     seen = data or (integers.data if wanted and model.data is None else None)
     model = as_stated(model, stated, seen)
+    images = [one for one in (data, integers.data) if one is not None and not array_files(one)]
+    if model.task != CLASSIFY and model.preprocessing is None and images:
+        model = dataclasses.replace(model, preprocessing=assumed(model, open_source(images[0])))
     folder = Path(out)
     try:
         jobs = [

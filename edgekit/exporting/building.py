@@ -26,6 +26,7 @@ from edgekit.core import (
     Target,
     TensorSpec,
 )
+from edgekit.errors import ModelError
 from edgekit.foreign import explained
 from edgekit.lowering import lower
 from edgekit.models.copying import own_copy
@@ -78,6 +79,7 @@ def build(job: Job, scheme: Scheme, staged: Path, model: Model | None = None) ->
         scheme = target.export(lowered, example, staged, scheme, ranges)
         converted = time.perf_counter() - begin
         inputs, outputs = target.open(staged).tensors()
+        _check_names(example, inputs, outputs)
         artifact = _contract(model, target, scheme, job.path, inputs, outputs, lowerings)
         if isinstance(target, Quantizing) and scheme.calibration is not None:
             left = target.float_operators(staged)
@@ -100,6 +102,22 @@ def _example(model: Model, reference: Reference) -> Example:
     row = reference.images[:1]
     tensors = tuple(torch.from_numpy(array) for array in arrays_of(model.interface, row))
     return Example(tensors, model.interface)
+
+
+def _check_names(
+    example: Example, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
+) -> None:
+    """Refuses a file whose inputs and outputs are called otherwise, or stand in another order.
+
+    Raises:
+        ModelError: as said.
+    """
+    found = [spec.name for spec in inputs], [spec.name for spec in outputs]
+    if found != example.names:
+        raise ModelError(
+            f"the file has the inputs {', '.join(found[0])} and the outputs {', '.join(found[1])}: "
+            f"expected {', '.join(example.names[0])} and {', '.join(example.names[1])}"
+        )
 
 
 @contextmanager

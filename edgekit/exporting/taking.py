@@ -27,8 +27,10 @@ def names_of(value: object, what: str) -> list[str]:
         UsageError: something else.
     """
     if isinstance(value, str):
-        return [word.strip() for word in value.split(",") if word.strip()]
-    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        found = [word.strip() for word in value.split(",") if word.strip()]
+        if found:
+            return found
+    elif isinstance(value, Iterable) and not isinstance(value, bytes):
         found = list(value)
         if found and all(isinstance(one, str) for one in found):
             return found
@@ -62,6 +64,10 @@ def model_of(
         UsageError: it stands for none, or options do not go with it.
     """
     kept = names_of(outputs, "outputs") if outputs else []
+    if isinstance(example, os.PathLike):
+        example = os.fspath(example)
+    if name is not None and not isinstance(network, nn.Module):
+        raise UsageError("name goes with modules: all else has one")
     given = {
         "weights": weights, "resolution": resolution, "example": example,
         "outputs": kept or None, "task": task,

@@ -31,7 +31,7 @@ class Closed(Exception):  # noqa: N818 - the end of a conversation is no error b
 
 def send(to: socket.socket, document: Mapping[str, Any], arrays: Sequence[Array] = ()) -> None:
     """Sends a message."""
-    kept = [np.ascontiguousarray(array) for array in arrays]
+    kept = [np.asarray(array, order="C") for array in arrays]
     for array in kept:
         if array.dtype.kind not in _KINDS:
             raise ValueError(f"it gives {array.dtype.name}: expected numbers")

@@ -61,6 +61,8 @@ def as_tensors(value: Any, words: str = "example") -> Any:
         return _tensor("", value, words)
     if isinstance(value, Mapping):
         return {str(name): as_tensors(one, words) for name, one in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(as_tensors(one, words) for one in value))
     if type(value) in (tuple, list):
         return type(value)(as_tensors(one, words) for one in value)
     for path, one in leaves(value):
@@ -76,4 +78,4 @@ def _tensor(name: str, array: Any, words: str) -> torch.Tensor:
     if array.dtype.kind not in "iubf":
         where = f"array '{name}' " if name else ""
         raise ModelError(f"{words}: {where}holds {array.dtype}: expected numbers")
-    return torch.from_numpy(np.ascontiguousarray(array))
+    return torch.from_numpy(np.array(array, order="C"))

@@ -7,6 +7,7 @@ one after the other, the network is run in that way from then on.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import re
@@ -97,25 +98,41 @@ def shaped(module: nn.Module, example: object, words: str, wanted: Sequence[str]
         UsageError: it has no output of a name that is ``wanted``.
     """
     given = arguments(example)
+    given = _in_order(module, given)
     if any(map(is_lazy, (*module.parameters(), *module.buffers()))):
         # Lazy layers get their weights from the first input, the same ones every time.
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            module(*given.args, **given.kwargs)
+            _run(module, given, words)
     inputs = _named(_leaves_of_arguments(module, given, words), f"inputs of '{words}'")
     for name, tensor in inputs.items():
         _check_type(tensor, f"input '{name}' of '{words}'")
     running = _copied(module, words)
+    running.eval()
     found = _run(running, given, words)
     outputs = _outputs(found, words)
     names = list(wanted) or list(outputs)
+    if len(set(names)) < len(names):
+        raise UsageError(f"--outputs {','.join(map(shown, names))}: expected each name once")
     for name in names:
         if name not in outputs:
             raise UsageError(
                 f"--outputs {shown(name)}: '{words}' has no such output; it has "
                 f"{', '.join(outputs)}"
             )
+    for name in names:
+        if name in inputs:
+            raise ModelError(
+                f"'{words}' has an input and an output that would both be called '{name}' in a "
+                f"file: give the output another name"
+            )
     _check_shapes(running, given, outputs, words)
+    for name in names:
+        if not outputs[name].numel():
+            raise ModelError(
+                f"output '{name}' of '{words}' is empty, {tuple(outputs[name].shape)}: name the "
+                f"others with --outputs"
+            )
     interface = Interface(
         tuple(_spec(name, tensor, image=True) for name, tensor in inputs.items()),
         tuple(_spec(name, outputs[name]) for name in names),
@@ -128,6 +145,27 @@ def shaped(module: nn.Module, example: object, words: str, wanted: Sequence[str]
     if not (plain and as_it_is and whole):
         module = _flat(module, given, [list(outputs).index(name) for name in names], words)
     return Shaped(module, interface, tuple(tensor.detach() for tensor in inputs.values()))
+
+
+def _in_order(module: nn.Module, given: Arguments) -> Arguments:
+    """The same with arguments by name in the order in which the network's code has them."""
+    order = {name: i for i, name in enumerate(_parameters(module))}
+    names = sorted(given.kwargs, key=lambda name: order.get(name, len(order)))
+    return Arguments(given.args, {name: given.kwargs[name] for name in names}, given.names)
+
+
+def _parameters(module: nn.Module) -> list[str]:
+    """Names of arguments, as far as the network's code tells them."""
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):  # one written in C, which need not say
+        return []
+    kinds = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.KEYWORD_ONLY,
+    )
+    return [parameter.name for parameter in parameters if parameter.kind in kinds]
 
 
 def _run(module: nn.Module, given: Arguments, words: str) -> Any:
@@ -172,15 +210,7 @@ def _leaves_of_arguments(
     module: nn.Module, given: Arguments, words: str
 ) -> list[tuple[tuple[str, ...], Tensor]]:
     """Tensors of the arguments, under the names that the network's code has for them."""
-    try:
-        parameters = [
-            parameter.name
-            for parameter in inspect.signature(module.forward).parameters.values()
-            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        ]
-    except (TypeError, ValueError):  # one written in C, which need not say
-        parameters = []
-    parameters = list(given.names) or parameters
+    parameters = list(given.names) or _parameters(module)
     names = [*parameters, *(f"input_{i}" for i in range(len(parameters), len(given.args)))]
     found = []
     for name, value in [*zip(names, given.args, strict=False), *given.kwargs.items()]:
@@ -304,8 +334,10 @@ def _rebuilt(value: Any, tensors: Iterator[Any]) -> Any:
         return {key: _rebuilt(one, tensors) for key, one in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = [field.name for field in dataclasses.fields(value)]
-        own = {name: _rebuilt(getattr(value, name), tensors) for name in fields}
-        return dataclasses.replace(value, **own)
+        copied = copy.copy(value)
+        for name in fields:
+            object.__setattr__(copied, name, _rebuilt(getattr(value, name), tensors))
+        return copied
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(_rebuilt(one, tensors) for one in value))
     if isinstance(value, tuple | list):
@@ -334,7 +366,9 @@ def in_way(way: type[nn.Module], module: nn.Module, words: str, **attributes: An
         ModelError: it cannot be copied.
     """
     copied = _copied(module, words)
-    if isinstance(copied, torch.fx.GraphModule | torch.jit.ScriptModule):
+    if isinstance(copied, torch.fx.GraphModule | torch.jit.ScriptModule) or (
+        "forward" in vars(copied)  # which would win over that of any class
+    ):
         copied = _Whole(copied).train(copied.training)
     kind = type(copied)
     space = {"__module__": kind.__module__, **attributes}
@@ -422,7 +456,7 @@ class _OnRows(nn.Module):
         In training all at once, where that can be: norms need several of each number.
         """
         if self.training and all(spec.shape[:1] == (1,) for spec in self.interface.inputs):
-            with suppress(RuntimeError, ValueError):  # it takes one at a time
+            with suppress(Exception):  # it takes one at a time
                 return self._together(x)
         rows = []
         for row in torch.split(x, 1):
@@ -461,7 +495,9 @@ def _typed(part: Tensor, spec: TensorSpec) -> Tensor:
 
 def _as_numbers(tensor: Tensor, like: Tensor) -> Tensor:
     numbers = tensor.reshape(1, -1)
-    if not numbers.is_floating_point() or numbers.dtype in (torch.float16, torch.bfloat16):
+    if not numbers.is_floating_point():
+        return numbers.double()  # which has all that there are in practice
+    if numbers.dtype in (torch.float16, torch.bfloat16):
         return numbers.to(like.dtype)
     return numbers
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_unflatten
+from torch.utils._pytree import tree_leaves, tree_unflatten
 
 from edgekit.core import reason
 from edgekit.core.reading import check_file, open_file, parse_json
@@ -121,10 +121,17 @@ def open_program(
     first = shapes[0] if len(shapes) == 1 else None
     image = first is not None and len(first) == 4 and isinstance(first[1], int) and first[1] == 3
     module = program.module(check_guards=False)
-    if not (image or classify):
-        return AnyProgram(module), 224, _example(path, program)
-    batch, side = _input(path, program, resolution)
-    return Program(module, batch), side, None
+    if image or classify:
+        try:
+            batch, side = _input(path, program, resolution)
+        except ModelError:
+            if classify or resolution is not None:
+                raise
+        else:
+            return Program(module, batch), side, None
+    if resolution is not None:
+        raise ModelError(f"{path} takes its own inputs, of fixed sizes: leave out --resolution")
+    return AnyProgram(module), 224, _example(path, program)
 
 
 def _inputs(program: torch.export.ExportedProgram) -> list[Any]:
@@ -133,9 +140,19 @@ def _inputs(program: torch.export.ExportedProgram) -> list[Any]:
     return [n for n in program.graph.nodes if n.op == "placeholder" and n.name in users]
 
 
+def _kept_inputs(program: torch.export.ExportedProgram) -> list[Any]:
+    """What a program was exported with, as far as its file has that."""
+    try:
+        found = program.example_inputs
+    except (AttributeError, RuntimeError):
+        return []
+    return [] if found is None else tree_leaves(found)
+
+
 def _example(path: Path, program: torch.export.ExportedProgram) -> Arguments:
-    """Inputs of the sizes of a program, zeros; sizes that it leaves open are the least ones."""
-    tensors = []
+    """Those that a program was exported with, or zeros; sizes that are open are the least ones."""
+    tensors: list[Tensor] = []
+    kept = _kept_inputs(program)
     for node in _inputs(program):
         value = node.meta.get("val")
         if not isinstance(value, Tensor):
@@ -143,7 +160,15 @@ def _example(path: Path, program: torch.export.ExportedProgram) -> Arguments:
                 f"{path} takes '{node.name}', which is no tensor: export a network of tensors alone"
             )
         sizes = [max(1, _bounds(program, size)[0]) for size in value.shape]
-        tensors.append(torch.zeros(sizes, dtype=value.dtype))
+        zeros = torch.zeros(sizes, dtype=value.dtype)
+        own = kept[len(tensors)] if len(tensors) < len(kept) else zeros
+        alike = isinstance(own, Tensor) and (own.shape, own.dtype) == (zeros.shape, zeros.dtype)
+        if not alike and not zeros.is_floating_point():
+            raise ModelError(
+                f"{path} takes {str(zeros.dtype).removeprefix('torch.')} as '{node.name}', and "
+                f"does not tell which numbers there may be: give some with --example"
+            )
+        tensors.append(own if alike else zeros)
     args, kwargs = tree_unflatten(tensors, program.call_spec.in_spec)
     plain = all(isinstance(one, Tensor) for one in args)
     names = [str(node.name) for node in _inputs(program)[: len(args)]]

@@ -27,12 +27,18 @@ from edgekit.errors import (
     CheckpointError,
     EdgekitError,
     ModelError,
+    NoImageError,
     UnknownNameError,
     UsageError,
 )
 from edgekit.models import MAX_RESOLUTION, build, find_spec, pretrained, with_resolution
 from edgekit.models.adapted import is_adapted, may_run
-from edgekit.models.callables import NoScoresError, is_fresh, open_callable, try_forward
+from edgekit.models.callables import (
+    NoScoresError,
+    is_fresh,
+    open_callable,
+    try_forward,
+)
 from edgekit.models.copying import own_copy
 from edgekit.models.examples import as_tensors, open_example
 from edgekit.models.fitting import fill
@@ -232,11 +238,22 @@ class Asked:
     def for_tensors(self) -> bool:
         """Whether the network is to be taken for one of any inputs and outputs."""
         no_image = self.example is not None and not is_image(self.example)
-        return self.task == TENSORS or no_image or bool(self.outputs)
+        return self.task not in (None, CLASSIFY) or no_image or bool(self.outputs)
 
     def of(self, model: Model) -> Model:
-        """The network, as it was asked for."""
-        return self.tensors(model) if self.for_tensors else model
+        """The network, as it was asked for.
+
+        Raises:
+            UsageError: an image that it does not take by itself.
+        """
+        if self.for_tensors:
+            return self.tensors(model)
+        if self.example is not None:
+            raise UsageError(
+                f"--example: '{model.words}' takes square images of three channels: give their "
+                f"side with --resolution"
+            )
+        return model
 
     def tensors(self, model: Model) -> Model:
         """The same network as a function of tensors.
@@ -256,7 +273,7 @@ class Asked:
             labels=None,
             scores=None,
             spec=None,
-            task=TENSORS,
+            task=self.task or TENSORS,
             signature=found.interface,
             example=found.tensors,
             image=None,
@@ -275,7 +292,7 @@ def _asked(resolution: int | None, example: Any, outputs: Sequence[str], task: s
         UsageError: it contradicts itself.
     """
     if task is not None:
-        registry.TASKS.find(task)
+        task, _ = registry.TASKS.find(task)
     if example is not None and resolution is not None:
         raise UsageError("--resolution: the sizes of inputs are those of --example; leave it out")
     found = open_example(example) if isinstance(example, str) else as_tensors(example)
@@ -295,12 +312,11 @@ def is_image(example: Any) -> bool:
     return (
         len(parts) == 1
         and isinstance(parts[0], Tensor)
-        and parts[0].is_floating_point()
+        and parts[0].dtype == torch.float32
         and parts[0].ndim == 4
         and parts[0].shape[0] == 1
         and parts[0].shape[1] in _CHANNELS
-        and all(isinstance(one, Tensor) for one in given.args)
-        and not given.kwargs
+        and all(isinstance(one, Tensor) for one in (*given.args, *given.kwargs.values()))
     )
 
 
@@ -328,7 +344,8 @@ def _judged(model: Model, asked: Asked, images: Tensor) -> Model:
     if asked.for_tensors:
         return asked.tensors(model)
     if asked.example is not None:
-        (images,) = arguments(asked.example).args
+        given = arguments(asked.example)
+        ((_, images),) = leaves((*given.args, given.kwargs))
     channels, height, width = (int(n) for n in images.shape[1:])
     square = channels == 3 and height == width
     side, image = max(height, width), None if square else (channels, height, width)
@@ -340,10 +357,10 @@ def _judged(model: Model, asked: Asked, images: Tensor) -> Model:
             raise
         return asked.tensors(model)
     except ModelError as error:
-        raise ModelError(
-            f"{error}; where it takes something else than one image, give an example of its "
-            f"inputs with --example FILE.npz or --example package.module:callable"
-        ) from error
+        own = channels_of(model.module)
+        if asked.example is None and own != channels:
+            return _judged(model, asked, torch.zeros(1, own, height, width))
+        raise NoImageError(str(error)) from error
     return dataclasses.replace(model, classes=scores.shape[1])
 
 
@@ -372,7 +389,7 @@ def from_module(
     side = resolution or 224
     check_resolution(name, side)
     copied = own_copy(module).eval()
-    images = torch.zeros(1, channels_of(copied), side, side)
+    images = torch.zeros(1, 3, side, side)
     model = Model(name, name, copied, side, 0)
     model = _judged(model, _asked(resolution, example, outputs, task), images)
     return dataclasses.replace(model, trained=not is_fresh(model.on_rows, model.row))
@@ -544,6 +561,8 @@ def _with_training(model: Model, weights: Path | None) -> Model:
     if weights is None or not is_checkpoint(weights):
         return model
     checkpoint = load_checkpoint(weights)
+    if model.task != CLASSIFY:
+        return dataclasses.replace(model, data=checkpoint.data)
     return dataclasses.replace(
         model,
         labels=checkpoint.labels,
@@ -585,7 +604,7 @@ def _open_library(
 ) -> Model:
     adapted = _open_adapted(words, weights, resolution)
     if adapted is not None:
-        return adapted
+        return asked.of(adapted)
     state = None if weights is None else load_state(weights)
     if classes is None and weights is not None and is_checkpoint(weights):
         classes = len(load_checkpoint(weights).labels)
@@ -606,7 +625,7 @@ def _open_library(
         side,
         0,
         trained=state is not None,
-        preprocessing=None if facts is None else facts.at(side),
+        preprocessing=None if facts is None or asked.example is not None else facts.at(side),
         parent_sha256=None if weights is None else sha256(checkpoint_file(weights)),
         code=words,
     )
@@ -636,12 +655,12 @@ def _open_callable(words: str, weights: Path | None, resolution: int | None, ask
         module = open_callable(words).eval()
     adapted = _open_adapted(words, weights, resolution)
     if adapted is not None:
-        return adapted
+        return asked.of(adapted)
     digest = None
     if weights is not None:
         load_into(module, load_state(weights), str(weights))
         digest = sha256(checkpoint_file(weights))
-    images = torch.zeros(1, channels_of(module), resolution, resolution)
+    images = torch.zeros(1, 3, resolution, resolution)
     model = Model(
         words,
         words.rpartition(":")[2],

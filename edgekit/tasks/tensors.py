@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.core import Agreement
+from edgekit.core import Agreement, TensorSpec
 from edgekit.errors import ModelError
 from edgekit.models.source import Model
 from edgekit.tasks import agreement
@@ -26,13 +26,19 @@ class Tensors:
         """Refuses outputs of which none differs between samples: zeros would pass."""
         if len(rows) < 2:
             raise ModelError(f"{what} was run on {len(rows)} inputs: expected at least two")
-        if (rows == rows[:1]).all():
+        if not any(self._differs(rows, spec) for spec in self._interface.outputs):
             listed = ", ".join(f"'{path}'" for path in zeros)
             why = f"; all weights of {listed} are zero" if zeros else ""
             raise ModelError(
-                f"{what} gives the same outputs for all {len(rows)} inputs: nothing can be "
-                f"verified{why}; are its weights trained and its batch-norm statistics set?"
+                f"{what} gives (nearly) the same outputs for all {len(rows)} inputs: nothing can "
+                f"be verified{why}; are its weights trained and its batch-norm statistics set?"
             )
+
+    def _differs(self, rows: NDArray[Any], spec: TensorSpec) -> bool:
+        """Whether an output has something to agree on."""
+        own = rows[:, self._interface.columns[spec.name]].astype(np.float64)
+        spread, size = (own - own.mean(axis=0)).std(), np.abs(own).max(initial=0.0)
+        return bool(spread > agreement.LEAST_RELATIVE_SPREAD * size)
 
     def agreement(
         self, reference: NDArray[Any], outputs: NDArray[Any], precision: str

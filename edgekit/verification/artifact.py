@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgekit.arrays import array_files, read_arrays, turned
 from edgekit.contract import load
-from edgekit.core import CLASSIFY, Agreement, Artifact, Target, reason
+from edgekit.core import CLASSIFY, Agreement, Artifact, Target, TensorSpec, reason
 from edgekit.core.reasons import PASSING
 from edgekit.data.finite import check_finite
 from edgekit.errors import EdgekitError, ModelError, UsageError
@@ -97,6 +98,9 @@ def _network(
                 f"'{against}' gives {_listed(found)}, {path} gives {_listed(shapes)}: give the "
                 f"network that it was exported from"
             )
+        if facts.preprocessing is not None:
+            own_facts = dataclasses.replace(facts.preprocessing, layout="NCHW")
+            model = dataclasses.replace(model, preprocessing=own_facts)
         return model
     assert facts.preprocessing is not None
     prepared = dataclasses.replace(facts.preprocessing, layout="NCHW")
@@ -137,9 +141,9 @@ def _inputs(path: Path, facts: Artifact, data: str | None) -> dict[str, torch.Te
         if len(names) == len(arrays) == 1:
             arrays = {names[0]: next(iter(arrays.values()))}
         return {
-            name: torch.from_numpy(np.ascontiguousarray(arrays[name]))
-            for name in names
-            if name in arrays
+            spec.name: torch.from_numpy(_as_in(spec, arrays[spec.name]))
+            for spec in facts.inputs
+            if spec.name in arrays
         }
     found = {}
     for spec in facts.inputs:
@@ -150,8 +154,14 @@ def _inputs(path: Path, facts: Artifact, data: str | None) -> dict[str, torch.Te
                 f"numbers there may be: give some with --example or --data"
             )
         array = turned(np.zeros(spec.shape, kind), spec.layout, "NCHW")
-        found[spec.name] = torch.from_numpy(np.ascontiguousarray(array))
+        found[spec.name] = torch.from_numpy(np.array(array, order="C"))
     return found
+
+
+def _as_in(spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
+    """An array with the axes of the network, where it has as many numbers."""
+    shape = turned(np.empty(spec.shape), spec.layout, "NCHW").shape
+    return np.array(array.reshape(shape) if array.size == math.prod(shape) else array, order="C")
 
 
 def _listed(shapes: Sequence[tuple[int, ...]]) -> str:

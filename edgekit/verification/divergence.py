@@ -264,7 +264,7 @@ def worst_layers(
         after = next((n for n in noise[i:] if n is not None), None)
         if after is not None:
             rises.append((after - before, layer.layer))
-    return [path for _, path in sorted(rises, reverse=True)]
+    return list(dict.fromkeys(path for _, path in sorted(rises, reverse=True)))
 
 
 def most_noise(layers: Sequence[LayerAgreement]) -> Divergence | None:

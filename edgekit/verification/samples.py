@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -120,23 +120,20 @@ def tensor_samples(model: Model, data: str | None, skip_corrupt: bool = False) -
     if data is None:
         return Samples(model.noise_rows(min(NOISE_COUNT, most)), "noise")
     files = array_files(data)
-    rows, skipped = (
-        (rows_of(files[: min(REAL_COUNT, most)], interface), ())
-        if files
-        else image_rows(model, data, skip_corrupt)
-    )
-    rows = rows[:most]
+    if not files:
+        found = image_rows(model, data, skip_corrupt)
+        return replace(found, images=found.images[:most])
+    places = np.linspace(0, len(files) - 1, min(len(files), REAL_COUNT, most)).round().astype(int)
+    rows = rows_of([files[int(i)] for i in places], interface)
     missing = min(NOISE_COUNT, most) - len(rows)
     if missing <= 0:
-        return Samples(rows, data, skipped)
+        return Samples(rows, data)
     about = f"{len(rows)} inputs of {data} and {missing} of noise"
-    return Samples(np.concatenate([rows, model.noise_rows(missing)]), about, skipped)
+    return Samples(np.concatenate([rows, model.noise_rows(missing)]), about)
 
 
-def image_rows(
-    model: Model, data: str, skip_corrupt: bool = False
-) -> tuple[Images, tuple[str, ...]]:
-    """Images of a source as inputs of a network, and those that were left out as corrupt.
+def image_rows(model: Model, data: str, skip_corrupt: bool = False) -> Samples:
+    """Images of a source as inputs of a network.
 
     Raises:
         DataError: the network takes anything else than one image.
@@ -149,8 +146,8 @@ def image_rows(
             f"folder of {SUFFIX} files, one an inference, with an array for each input"
         )
     source = open_source(data, skip_corrupt=skip_corrupt)
-    images = real_samples(source, model.preprocessing or assumed(model, source))
-    return images.images.reshape(len(images.images), -1), images.skipped
+    found = real_samples(source, model.preprocessing or assumed(model, source))
+    return replace(found, images=found.images.reshape(len(found.images), -1))
 
 
 def noise(preprocessing: Preprocessing, count: int = NOISE_COUNT, seed: int = 0) -> Images:

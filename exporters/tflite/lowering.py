@@ -382,10 +382,9 @@ _TAKE_PLACES = ("embedding",)
 def _check(lowering: Lowering, node: fx.Node, name: str, arguments: Mapping[str, Operand]) -> None:
     """Refuses integers where none are foreseen, and weights that are known too late."""
     given = [one for one in arguments.values() if isinstance(one, Value)]
-    if name not in _TAKE_PLACES and any(
-        lowering.graph.tensors[one.tensor].dtype != "float32" for one in given
-    ):
-        raise refusal(node, f"the operator {name} on integers")
+    kinds = {lowering.graph.tensors[one.tensor].dtype for one in given} - {"float32"}
+    if name not in _TAKE_PLACES and kinds:
+        raise refusal(node, f"the operator {name} on {sorted(kinds)[0]}")
     found = node.meta["val"]
     dtype = (found[0] if isinstance(found, list | tuple) else found).dtype
     if str(dtype) != "torch.float32" and name not in _GIVE_PLACES:

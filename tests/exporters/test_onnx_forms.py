@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from small_examples import singly
 from torch import Tensor, nn
 
 from edgekit import registry
@@ -193,7 +194,7 @@ def test_sixths_cost_nothing_and_change_little() -> None:
     scheme = replace(UNSIGNED, forms=forms)
     write_forms(proto, forms)
     with captured():
-        found = quantize(proto, scheme, images(16))
+        found = quantize(proto, scheme, singly(images(16)) or ())
     assert not [node for node in found.graph.node if node.name.endswith("/sixth")]
     _merge_sixths(found)  # there is nothing left to do
     noise = scores(found, images(16)) - expected
@@ -264,7 +265,7 @@ def test_zeros_of_dense_convolutions_are_not_stored(widths: str) -> None:
         proto = fresh(Shuffled, 3)
         left_out = write_forms(proto, {"groups": form, "widths": widths})
         with captured():
-            found[form] = quantize(proto, scheme, images(16), left_out)
+            found[form] = quantize(proto, scheme, singly(images(16)) or (), left_out)
     weights = {t.name: list(t.dims) for t in found["dense"].graph.initializer}
     for layer, rows, columns in (("reduce", 4, 8), ("expand", 8, 4)):
         for group in range(3):
@@ -325,7 +326,7 @@ def test_squeeze_excite_of_integers_is_as_exact_as_convolutions() -> None:
         proto = fresh(Net)
         write_forms(proto, {"hardswish": "clamp", "mean": "pool", "squeeze": form})
         with captured():
-            quantized = quantize(proto, UNSIGNED, images(16))
+            quantized = quantize(proto, UNSIGNED, singly(images(16)) or ())
         noise = scores(quantized, images(16)) - expected
         found[form] = 10 * np.log10((spread**2).mean() / (noise**2).mean())
     assert found["conv"] > 10  # weights have 7 bits on processors without dot products of integers
@@ -372,5 +373,5 @@ def test_a_dense_convolution_of_one_pixel_stays_one(tmp_path: Path) -> None:
     dense = write_forms(proto, forms)
     assert {one.node for one in dense} <= {n.name for n in proto.graph.node if n.op_type == "Conv"}
     with captured():
-        found = quantize(proto, UNSIGNED, images(16), dense)
+        found = quantize(proto, UNSIGNED, singly(images(16)) or (), dense)
     assert np.isfinite(scores(found, images(1))).all()

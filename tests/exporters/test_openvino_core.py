@@ -20,7 +20,7 @@ SCRIPT = """
 import dataclasses, faulthandler, gc, os, pathlib, signal, sys
 import torch
 from edgekit import registry
-from edgekit.core import FLOAT_SCHEMES, INT8
+from edgekit.core import FLOAT_SCHEMES, INT8, of_image
 from edgekit.native_output import captured
 
 if sys.argv[1] == "another handler":
@@ -30,12 +30,12 @@ net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Fl
                           torch.nn.Linear(8 * 36, 4)).eval()
 image, path = torch.rand(1, 3, 8, 8), pathlib.Path("net.xml")
 with captured():
-    target.export(net, image, path, FLOAT_SCHEMES["fp32"])
+    target.export(net, of_image(image), path, FLOAT_SCHEMES["fp32"])
     first, second = target.open(path, 1), target.open(path, 1)
     del first
     gc.collect()
     scheme = dataclasses.replace(INT8, calibration="minmax", forms={"bias": "accurate"})
-    target.export(net, image, path, scheme, [image.numpy()] * 4)
+    target.export(net, of_image(image), path, scheme, [[image.numpy()]] * 4)
     third = target.open(path, 1)
     del second
     gc.collect()

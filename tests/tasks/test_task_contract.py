@@ -119,7 +119,7 @@ def test_the_worst_output_is_named() -> None:
     found[:, 8] += 1  # a class
     agreement = task.agreement(rows, found, "fp32")
     assert [one.passed for one in agreement.outputs] == [True, False, True]
-    assert failures(agreement) == "output 'classes' has 66.67% equal (expected at least 99.9%)"
+    assert failures(agreement) == "output 'classes' has 62.96% equal (expected at least 99.9%)"
     found = rows.copy()
     found[:, -1] *= 1.01  # a place, which is no less right for being constant
     agreement = task.agreement(rows, found, "fp32")
