@@ -127,6 +127,26 @@ def test_white_space_and_order_of_a_contract_do_not_matter(path: Path) -> None:
     assert load(path) == before
 
 
+def test_a_contract_of_schema_1_is_read_as_that_of_a_classifier(path: Path) -> None:
+    before, data = load(path), written(path)
+    data["schema"] = "edgekit.artifact/1"
+    for key in ("task", "contract_sha256"):
+        del data[key]
+    del data["agreement"]["outputs"]
+    for tensor in (*data["inputs"], *data["outputs"]):
+        del tensor["role"]
+    own = hashlib.sha256(canonical_json(data).encode()).hexdigest()
+    contract_path(path).write_text(json.dumps({**data, "contract_sha256": own}))
+    found = load(path)
+    assert found.task == "classify"
+    assert found.outputs[0].role == ""
+    roles = [dataclasses.replace(one, role="") for one in (*before.inputs, *before.outputs)]
+    assert [*found.inputs, *found.outputs] == roles
+    same = dataclasses.replace(before, inputs=found.inputs, outputs=found.outputs)
+    assert found == same
+    assert open_artifact(path, threads=1).contract == found
+
+
 @pytest.mark.parametrize("embedded", [False, True])
 def test_an_artifact_opens_with_its_runner(path: Path, embedded: bool) -> None:
     if embedded:

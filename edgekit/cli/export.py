@@ -289,9 +289,10 @@ def show(results: list[Result]) -> None:
     agreements = [r.artifact.agreement for r in there if r.artifact.agreement is not None]
     console.warn_left_out(max(agreements, key=lambda agreement: agreement.left_out))
     all_passed = all(isinstance(result, Exported) for result in there)
+    what = "inputs" if first.artifact.agreement.outputs else "images"
     console.say(
         f"{'Verified' if all_passed else 'Compared'} in their runtimes against PyTorch on "
-        f"{first.artifact.agreement.n} images ({first.verified_on})."
+        f"{first.artifact.agreement.n} {what} ({first.verified_on})."
     )
 
 

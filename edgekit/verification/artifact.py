@@ -123,8 +123,12 @@ def _network(
     return dataclasses.replace(model, preprocessing=prepared, scores=facts.scores)
 
 
-def _inputs(path: Path, facts: Artifact, data: str | None) -> dict[str, torch.Tensor]:
+def _inputs(
+    path: Path, facts: Artifact, data: str | None
+) -> dict[str, torch.Tensor] | tuple[torch.Tensor, ...]:
     """Inputs of the file's sizes, by name: those of the first file of ``data``, or zeros.
+
+    By position where the network's code has no names for them.
 
     Raises:
         UsageError: the file does not tell enough of them.
@@ -155,6 +159,8 @@ def _inputs(path: Path, facts: Artifact, data: str | None) -> dict[str, torch.Te
             )
         array = turned(np.zeros(spec.shape, kind), spec.layout, "NCHW")
         found[spec.name] = torch.from_numpy(np.array(array, order="C"))
+    if names == [f"input_{i}" for i in range(len(names))]:
+        return tuple(found.values())
     return found
 
 
