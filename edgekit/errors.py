@@ -75,10 +75,6 @@ class DataError(InputError):
     """Images, folders or labels that cannot be used."""
 
 
-class TaskError(InputError):
-    """A network or file of a task that a command has no use for."""
-
-
 class CheckpointError(InputError):
     """Weights that are missing, damaged, hostile, or of another network."""
 
@@ -89,10 +85,6 @@ class ContractError(InputError):
 
 class ModelError(InputError):
     """A network that cannot be built, run or traced."""
-
-
-class NoImageError(ModelError):
-    """A network that does not take the image that stands for an example of its inputs."""
 
 
 class OutputError(InputError):

@@ -18,7 +18,7 @@ from edgekit.data.decode import load_image
 from edgekit.data.finite import check_finite, namer
 from edgekit.data.scores import check_kind, class_names, kind_of, probabilities
 from edgekit.data.stored import real_values, stored_values
-from edgekit.errors import DataError, TaskError, UsageError
+from edgekit.errors import DataError, ModelError, UsageError
 from edgekit.stated import NOTHING, Stated, as_stated, assumed, check_contract, unsaid
 
 if TYPE_CHECKING:
@@ -217,10 +217,10 @@ def _check_task(words: str, task: str) -> None:
     """Refuses outputs that are no scores of classes.
 
     Raises:
-        TaskError: as said.
+        ModelError: as said.
     """
     if task != CLASSIFY:
-        raise TaskError(
+        raise ModelError(
             f"'{words}' is of the task {task}: what its outputs mean is known to nobody but its "
             f"user, so that there is nothing to predict or evaluate; 'edgekit verify' says how "
             f"closely a file follows its network, 'edgekit profile' how fast it is"

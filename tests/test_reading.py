@@ -17,12 +17,13 @@ from edgekit.core import database, reading
 
 ROOT = Path(edgekit.__file__).parents[1]
 
-# What these read is the kernel's, this process's own, or comes with edgekit.
+# What these read is the kernel's, this process's own, of installed packages, or part of edgekit.
 OWN = {
     "edgekit/cli/console.py", "edgekit/cli/doctor.py", "edgekit/cli/list.py",
     "edgekit/core/reading.py", "edgekit/devices/kernel.py", "edgekit/isolation/bounds.py",
     "edgekit/measure/environment.py", "edgekit/measure/meters/_sysfs.py",
     "edgekit/measure/placing.py", "edgekit/measure/worker.py", "edgekit/native_output.py",
+    "edgekit/plugins.py",
     "exporters/openvino.py", "exporters/tflite/litert.py",
 }  # fmt: skip
 # Files that a search has just written itself, in its own folder.

@@ -13,7 +13,7 @@ import click
 
 from edgekit.cli import console
 from edgekit.core import SCORES
-from edgekit.errors import UnavailableError, UnknownNameError, UsageError
+from edgekit.errors import ModelError, UnavailableError, UnknownNameError, UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -79,12 +79,14 @@ def example_option(command: Command) -> Command:
 
     @functools.wraps(command)
     def hinted(*arguments: Any, **options: Any) -> Any:
-        from edgekit.errors import NoImageError
-
         try:
             return command(*arguments, **options)
-        except NoImageError as error:
-            raise NoImageError(
+        except ModelError as error:
+            from edgekit.models.callables import NoImageError
+
+            if not isinstance(error, NoImageError):
+                raise
+            raise ModelError(
                 f"{error}; where it takes something else than one image, give an example of its "
                 f"inputs with --example FILE.npz or --example package.module:callable"
             ) from error

@@ -26,6 +26,10 @@ from edgekit.models.zeros import hiding_zeros
 _named: set[str] = set()
 
 
+class NoImageError(ModelError):
+    """A network that does not take the image that stands for an example of its inputs."""
+
+
 class NoScoresError(ModelError):
     """A network that takes an image and gives something other than scores of classes."""
 

@@ -27,13 +27,13 @@ from edgekit.errors import (
     CheckpointError,
     EdgekitError,
     ModelError,
-    NoImageError,
     UnknownNameError,
     UsageError,
 )
 from edgekit.models import MAX_RESOLUTION, build, find_spec, pretrained, with_resolution
 from edgekit.models.adapted import is_adapted, may_run
 from edgekit.models.callables import (
+    NoImageError,
     NoScoresError,
     is_fresh,
     open_callable,
