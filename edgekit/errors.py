@@ -105,3 +105,12 @@ class UnavailableError(EdgekitError):
 
 class MeterError(UnavailableError):
     """An energy meter that cannot be read any more, or shows what cannot be."""
+
+
+def name_of(error: BaseException) -> str:
+    """The name of an error's class in this tree: its own, or of the one that it derives from.
+
+    Processes tell one another errors by name, and know no classes but these.
+    """
+    own = (kind.__name__ for kind in type(error).__mro__ if kind.__module__ == __name__)
+    return next(own, type(error).__name__)

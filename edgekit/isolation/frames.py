@@ -15,7 +15,7 @@ import numpy as np
 
 from edgekit import errors
 from edgekit.core.reading import parse_json
-from edgekit.errors import EdgekitError, UnknownNameError, UsageError
+from edgekit.errors import EdgekitError, UnknownNameError, UsageError, name_of
 
 if TYPE_CHECKING:
     from edgekit.core import Array
@@ -85,7 +85,7 @@ def _exactly(source: socket.socket, size: int) -> bytearray:
 
 def error_document(error: Exception) -> dict[str, str]:
     """An error as an answer; see `named_error`."""
-    return {"error": type(error).__name__, "message": str(error)}
+    return {"error": name_of(error), "message": str(error)}
 
 
 def named_error(name: str, message: str) -> EdgekitError:

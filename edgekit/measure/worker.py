@@ -30,7 +30,7 @@ import numpy as np
 
 from edgekit.core import to_json, with_kind
 from edgekit.core.reasons import PASSING
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, name_of
 from edgekit.isolation import bounds
 from edgekit.measure.subjects import Subject, flush_denormals, open_subject, reference
 
@@ -275,7 +275,7 @@ def _answering(answers: TextIO, compute: Callable[[], Answer]) -> Answer | None:
     try:
         return compute()
     except EdgekitError as error:
-        _send(answers, {"error": type(error).__name__, "message": str(error)})
+        _send(answers, {"error": name_of(error), "message": str(error)})
     except MemoryError:
         _send(answers, {"error": "UnavailableError", "message": "there is not enough memory"})
     except PASSING:
