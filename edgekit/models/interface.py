@@ -107,7 +107,7 @@ def shaped(module: nn.Module, example: object, words: str, wanted: Sequence[str]
     inputs = _named(_leaves_of_arguments(module, given, words), f"inputs of '{words}'")
     for name, tensor in inputs.items():
         _check_type(tensor, f"input '{name}' of '{words}'")
-    running = _copied(module, words)
+    running = copied(module, words)
     running.eval()
     found = _run(running, given, words)
     outputs = _outputs(found, words)
@@ -365,18 +365,23 @@ def in_way(way: type[nn.Module], module: nn.Module, words: str, **attributes: An
     Raises:
         ModelError: it cannot be copied.
     """
-    copied = _copied(module, words)
-    if isinstance(copied, torch.fx.GraphModule | torch.jit.ScriptModule) or (
-        "forward" in vars(copied)  # which would win over that of any class
+    found = copied(module, words)
+    if isinstance(found, torch.fx.GraphModule | torch.jit.ScriptModule) or (
+        "forward" in vars(found)  # which would win over that of any class
     ):
-        copied = _Whole(copied).train(copied.training)
-    kind = type(copied)
+        found = _Whole(found).train(found.training)
+    kind = type(found)
     space = {"__module__": kind.__module__, **attributes}
-    copied.__class__ = type(kind.__name__, (way, kind), space)
-    return copied
+    found.__class__ = type(kind.__name__, (way, kind), space)
+    return found
 
 
-def _copied(module: nn.Module, words: str) -> nn.Module:
+def copied(module: nn.Module, words: str) -> nn.Module:
+    """A copy of a network that is named in messages.
+
+    Raises:
+        ModelError: it cannot be copied.
+    """
     try:
         return own_copy(module)
     except PASSING:

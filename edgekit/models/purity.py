@@ -22,10 +22,9 @@ from torch import Tensor, nn
 from edgekit.core import with_kind
 from edgekit.core.reasons import PASSING
 from edgekit.errors import ModelError
-from edgekit.models.copying import own_copy
 from edgekit.models.differences import Place, first_difference
 from edgekit.models.draws import Draws, drawn
-from edgekit.models.interface import in_way
+from edgekit.models.interface import copied, in_way
 from edgekit.models.precise import Precise
 from edgekit.models.zeros import fill_zeros
 
@@ -94,7 +93,7 @@ def pure(module: nn.Module, images: Tensor, words: str) -> Pure:
         ModelError: they do, and neither copies nor one image at a time help; says where.
     """
     notes: list[str] = []
-    made, module = module, _copied(module, words)
+    made, module = module, copied(module, words)
     with _generators_kept(), torch.no_grad():
         fill_zeros(module, images[:1])  # they would hide what the layers before them do
         before = drawn(module)
@@ -233,15 +232,6 @@ class _OneByOne(nn.Module):
         if not isinstance(x, Tensor) or self.training or x.shape[0] == 1:
             return whole(x)  # a tracer's stand-in for an image is one
         return torch.cat([whole(image) for image in torch.split(x, 1)])
-
-
-def _copied(module: nn.Module, words: str) -> nn.Module:
-    try:
-        return own_copy(module)
-    except PASSING:
-        raise
-    except BaseException as error:  # the user's code may raise anything
-        raise ModelError(f"'{words}' cannot be copied: {with_kind(error)}") from error
 
 
 def _changes(module: nn.Module, images: Tensor, words: str) -> bool:
