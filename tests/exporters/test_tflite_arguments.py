@@ -24,6 +24,8 @@ from exporters.tflite.tracing import Program
 IMAGE = (1, 4, 6, 5)
 X = object()
 """Where the image stands in a case's arguments."""
+PLACES = object()
+"""Where integers stand that are computed from the image: of its largest numbers."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Case:
     refused: str = ""
 
     def __str__(self) -> str:
-        shown = ["x" if a is X else "t" if isinstance(a, Tensor) else a for a in self.args[1:]]
+        known = {id(X): "x", id(PLACES): "places"}
+        shown = ["t" if isinstance(a, Tensor) else known.get(id(a), a) for a in self.args[1:]]
         return f"{self.name}{shown}{self.kwargs or ''}".replace(" ", "")[:70]
 
 
@@ -275,6 +278,9 @@ CASES = [
     call("upsample_bicubic2d.vec", [13, 3], False, None),
     call("upsample_bicubic2d.vec", [1, 3], True, None),
     *(call("max.dim", d, k) for d, k in ((1, True), (-1, False))),
+    *(call(n, d, k) for n in ("argmax", "argmin") for d, k in ((1, True), (-1, False))),
+    *(call(n, refused=f"the operator {n} over all dimensions") for n in ("argmax", "argmin")),
+    *(Case("embedding.default", (weight(5, 3), PLACES, *more)) for more in ((), (3, True, True))),
     *(call("lstm.input", *lstm(*how), shape=(4, 6, 5)) for how in (
         (True, 1, False, True), (False, 1, True, False), (True, 2, True, True, 0.5),
         (True, 2, False, False),
@@ -345,9 +351,16 @@ def program(case: Case, image: Tensor) -> tuple[Program, Tensor]:
         node.meta["val"] = image.reshape(case.shape)
     start, values = node, node.meta["val"]
 
+    def places() -> fx.Node:
+        found = graph.call_function(aten.argmax.default, (start, -1, False))
+        found.meta["val"] = values.argmax(-1)
+        return found
+
     def entered(argument: Any, known: bool) -> Any:
         if argument is X:
             return values.clone() if known else start
+        if argument is PLACES:
+            return values.argmax(-1) if known else places()
         if isinstance(argument, list):
             return [entered(one, known) for one in argument]
         if isinstance(argument, Tensor) and not known:

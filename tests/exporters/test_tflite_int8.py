@@ -12,7 +12,7 @@ from edgekit import registry
 from edgekit.core import FLOAT_SCHEMES, of_image
 from edgekit.lowering import lower
 from edgekit.models.source import open_model
-from edgekit.verification.agreement import compare
+from edgekit.tasks.agreement import compare
 from edgekit.verification.reference import make_reference
 from exporters.tflite.converter import convert
 from exporters.tflite.lowering import Forms
