@@ -115,6 +115,13 @@ def _left_bytes() -> float:
     return float("inf")
 
 
+FAULTS = tuple(
+    getattr(signal, name)
+    for name in ("SIGSEGV", "SIGABRT", "SIGFPE", "SIGILL", "SIGBUS")
+    if hasattr(signal, name)
+)
+"""Signals that faults of a program raise."""
+
 # What runtimes say when they get no memory, in small letters.
 _NO_MEMORY = (
     "bad_alloc", "bad allocation", "out of memory", "allocate memory", "failed to allocate",
@@ -193,8 +200,7 @@ def _memory(runtime: str, allowed: Allowed) -> str:
 
 def crashed_on_its_file(code: int) -> bool:
     """Whether a process ended in a way that a file makes a runtime end."""
-    ends = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGBUS)
-    return -code in (*ends, signal.SIGXCPU)
+    return -code in (*FAULTS, signal.SIGXCPU)
 
 
 def die_with(parent: int) -> None:

@@ -16,7 +16,7 @@ import sys
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from edgekit import registry
 from edgekit.core import TensorSpec, from_json, to_json
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from edgekit.core import Array, Inspectable, Runner, Target
 
 FORKS = sys.platform == "linux"
+
+_Answer = TypeVar("_Answer")
 
 _SILENCE_S = 600.0
 """Longest wait for an answer: what computes is bounded by its processor time, this is for what
@@ -65,12 +67,31 @@ def activations_isolated(
         found = compute()
         send(answers, {"names": [name for name, _ in found]}, [value for _, value in found])
 
-    child = _Child(target, path, 1, serve)
+    def asked() -> list[tuple[str, Array]]:
+        child = _Child(target, path, 1, serve)
+        try:
+            answer, arrays = child.answer()
+            return list(zip(answer["names"], arrays, strict=True))
+        finally:
+            child.close()
+
+    return _twice(asked, asked)
+
+
+class _CrashError(InputError):
+    """A runtime ended its process by a signal that faults of a program raise."""
+
+
+def _twice(attempt: Callable[[], _Answer], again: Callable[[], _Answer]) -> _Answer:
+    """What an attempt gives, or where it crashes what another one does.
+
+    A file that crashes its runtime does so each time. Once in thousands of forks a runtime crashes
+    by itself, on what it finds of the threads that its parent has: that says nothing of the file.
+    """
     try:
-        answer, arrays = child.answer()
-        return list(zip(answer["names"], arrays, strict=True))
-    finally:
-        child.close()
+        return attempt()
+    except _CrashError:
+        return again()
 
 
 class IsolatedRunner:
@@ -93,8 +114,12 @@ class IsolatedRunner:
                 first = False
                 send(requests, {}, found)
 
-        self._child = _Child(target, path, batch or 1, serve)
-        answer, _ = self._child.answer()
+        def opened() -> dict[str, Any]:
+            self._child = _Child(target, path, batch or 1, serve)
+            return self._child.answer()[0]
+
+        self._open = opened
+        answer = _twice(opened, opened)
         self._tensors = tuple(
             tuple(from_json(TensorSpec, spec) for spec in answer[key])
             for key in ("inputs", "outputs")
@@ -103,7 +128,12 @@ class IsolatedRunner:
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Computes one inference."""
-        self._found = self._child.ask(inputs)
+
+        def anew() -> list[Array]:
+            self._open()
+            return self._child.ask(inputs)
+
+        self._found = _twice(lambda: self._child.ask(inputs), anew)
         return self._found
 
     def prepare(self, inputs: Sequence[Array]) -> Callable[[], object]:
@@ -170,7 +200,8 @@ class _Child:
             self._end.detach()
             self._socket.close()
             code = os.waitstatus_to_exitcode(status)
-            raise InputError(
+            kind = _CrashError if -code in bounds.FAULTS else InputError
+            raise kind(
                 f"{self._path} {bounds.how_it_ended(code, self._runtime, self._allowed)}"
             ) from error
         if "error" in answer:
