@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from edgekit import contract
 from edgekit.core import CLASSIFY, ImageSource, Preprocessing, class_count
 from edgekit.data import decoded_for, open_source, preprocess, split_for
-from edgekit.data.decode import load_image
+from edgekit.data.decode import Picture, pixels_of
 from edgekit.data.finite import check_finite, namer
 from edgekit.data.scores import check_kind, class_names, kind_of, probabilities
 from edgekit.data.stored import real_values, stored_values
@@ -24,6 +25,7 @@ from edgekit.stated import NOTHING, Stated, as_stated, assumed, check_contract, 
 if TYPE_CHECKING:
     from edgekit.core import Pixels
     from edgekit.models.source import Model
+    from edgekit.models.taking import Network, Size
 
 Scores = NDArray[np.float32]
 Done = Callable[[int, int], None]
@@ -150,10 +152,11 @@ class ModelClassifier:
 
 
 def open_classifier(
-    words: str | Path,
+    source: Network,
     *,
-    weights: Path | None = None,
+    weights: Path | str | None = None,
     resolution: int | None = None,
+    size: Size | None = None,
     threads: int | None = None,
     embedded: bool = False,
     scores: str | None = None,
@@ -163,8 +166,9 @@ def open_classifier(
     """Opens an artifact or a network.
 
     Args:
-        words: ARTIFACT or MODEL.
+        source: ARTIFACT, or a network in any form; see `edgekit.models.taking.Network`.
         weights: for a network's name; see `edgekit.models.source.open_model`.
+        size: of a network's image, where it is no square; see `edgekit.models.taking.Size`.
         threads: of the runtime; its own choice by default.
         embedded: trust the contract inside an artifact; see `edgekit.contract.load`.
         scores: what the outputs of a network are, of `edgekit.core.SCORES`; found from a few
@@ -177,9 +181,9 @@ def open_classifier(
         InputError: what was named cannot be used.
         UsageError: options that do not go with what was named.
     """
-    words = str(words)
-    if contract.is_artifact(words):
-        if weights is not None or resolution is not None:
+    words = str(os.fspath(source)) if isinstance(source, str | os.PathLike) else ""
+    if words and contract.is_artifact(words):
+        if any(one is not None for one in (weights, resolution, size)):
             raise UsageError(
                 f"'{words}' is an artifact: --weights and --resolution go with networks only"
             )
@@ -193,18 +197,24 @@ def open_classifier(
         facts = check_contract(opened.contract, stated, words)
         return ArtifactClassifier(replace(opened, contract=facts))
     if embedded:
-        raise UsageError(f"'{words}' is no artifact: --embedded goes with artifacts only")
+        raise UsageError(
+            f"'{words or type(source).__name__}' is no artifact: --embedded goes with artifacts "
+            f"only"
+        )
     import torch
 
-    from edgekit.models.source import open_model
+    from edgekit.models.source import Model
+    from edgekit.models.taking import model_of
 
     if threads is not None:
         torch.set_num_threads(threads)
-    model = open_model(words, weights=weights, resolution=resolution, task=CLASSIFY)
+    task = None if isinstance(source, Model) else CLASSIFY
+    model = model_of(source, weights=weights, resolution=resolution, size=size, task=task)
+    _check_task(model.words, model.task)
     missing = unsaid(model, stated)
     model = as_stated(model, stated, data)
     if scores is not None:
-        check_kind(scores, model.classes, words)
+        check_kind(scores, model.classes, model.words)
         model = replace(model, scores=scores)
     classifier = ModelClassifier(model)
     classifier.unsaid = missing
@@ -244,22 +254,28 @@ class Prediction:
     labels: tuple[Label, ...]
 
 
-def predict(classifier: Classifier, images: Iterable[Path], top: int = 5) -> Iterator[Prediction]:
-    """Classifies image files, one after the other.
+def predict(
+    classifier: Classifier, images: Iterable[Picture], top: int = 5
+) -> Iterator[Prediction]:
+    """Classifies images, one after the other.
+
+    Args:
+        images: files, images of Pillow's or pixels; see `edgekit.data.decode.Picture`.
 
     Raises:
         DataError: a file is no image, or cannot be prepared as the network needs it.
         ModelError: an output is not a finite number.
     """
-    for path in images:
+    for i, picture in enumerate(images):
         facts = classifier.preprocessing
-        image = _prepared(load_image(path, facts.exif, facts.alpha), str(path), facts)
-        scores = _scores(classifier, image[None], partial(_only, str(path)))
+        name = str(picture) if isinstance(picture, str | os.PathLike) else f"image {i}"
+        image = _prepared(pixels_of(picture, name, facts.exif, facts.alpha), name, facts)
+        scores = _scores(classifier, image[None], partial(_only, name))
         shares = probabilities(scores, classifier.meaning)[0]
         best = np.argsort(-shares, kind="stable")[:top]
         names = classifier.labels
         yield Prediction(
-            str(path),
+            name,
             tuple(Label(int(i), names[i] if names else None, float(shares[i])) for i in best),
         )
 

@@ -8,18 +8,21 @@ never sees. Colour profiles are ignored, as those decoders are usually told to d
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from edgekit.data.channels import without_alpha
-from edgekit.errors import DataError
+from edgekit.errors import DataError, UsageError
 
 MAX_PIXELS = 51_000_000
 """Largest image that is decoded: a phone's 50 megapixels, which a hostile WebP file makes Pillow
@@ -60,6 +63,63 @@ _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 _open_lock = threading.Lock()
 
 
+Picture = str | Path | Image.Image | NDArray[np.uint8]
+"""An image file, an image of Pillow's, or pixels: height x width x 3, uint8, RGB."""
+
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I;16L", "I;16B")
+
+
+def pixels_of(
+    picture: object, name: str, exif: str = "upright", alpha: str = "black"
+) -> NDArray[np.uint8]:
+    """8-bit pixels of whatever stands for an image; see `load_image`.
+
+    Args:
+        picture: see `Picture`. Pixels of four channels, RGBA, go with the alpha ``keep``.
+        name: of the image, for messages.
+
+    Raises:
+        DataError: it cannot be decoded, or is no image of 8 bits and three channels.
+        UsageError: it stands for no image.
+    """
+    if isinstance(picture, str | os.PathLike):
+        return load_image(Path(picture), exif, alpha)
+    if isinstance(picture, Image.Image):
+        if picture.mode not in _MODES:
+            raise DataError(
+                f"{name} is in mode {picture.mode}: expected an image of 8 bits, such as RGB, L or "
+                f"RGBA; convert it, or give an array of height x width x 3, uint8 RGB"
+            )
+        with _named(name):
+            _check_size(name, picture)
+            return _decoded(picture, exif, alpha)
+    if isinstance(picture, np.ndarray):
+        return _checked(picture, name, 4 if alpha == "keep" else 3)
+    raise UsageError(
+        f"{name} is a {type(picture).__name__}: expected a path, a PIL.Image, or an array of "
+        f"height x width x 3, uint8 RGB"
+    )
+
+
+def _checked(pixels: NDArray[Any], name: str, channels: int) -> NDArray[np.uint8]:
+    """Pixels with as many channels; opaque where they have no alpha."""
+    kinds = "3, uint8 RGB" if channels == 3 else "3 or 4, uint8 RGB or RGBA"
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or not 3 <= pixels.shape[2] <= channels:
+        cure = "; give several images in a list" if pixels.ndim == 4 else ""
+        raise DataError(
+            f"{name} has the shape {pixels.shape} and the type {pixels.dtype}: expected height x "
+            f"width x {kinds}{cure}"
+        )
+    if 0 in pixels.shape:
+        raise DataError(f"{name} has the shape {pixels.shape}: expected 1 pixel or more")
+    if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
+        raise DataError(_too_large(name, pixels.shape[1], pixels.shape[0]))
+    if pixels.shape[2] == channels:
+        return np.ascontiguousarray(pixels)
+    opaque = np.full((*pixels.shape[:2], 1), 255, np.uint8)
+    return np.concatenate([pixels, opaque], axis=2)
+
+
 def load_image(path: Path, exif: str = "upright", alpha: str = "black") -> NDArray[np.uint8]:
     """Decodes an image file to 8-bit RGB, upright and opaque unless something else is wanted.
 
@@ -77,26 +137,43 @@ def load_image(path: Path, exif: str = "upright", alpha: str = "black") -> NDArr
         DataError: missing, not a file, unreadable, not an image, truncated, corrupt, or larger
             than `MAX_PIXELS`.
     """
-    try:
+    with _named(f"image '{path}'"):
         if not path.is_file():
             raise DataError(_why_no_file(path))
-        with _open(path) as image:
-            _check_size(path, image)
-            image.load()
-            turn = _UPRIGHT.get(_orientation(image)) if exif == "upright" else None
-            pixels = _pixels(image, alpha)
-        return pixels if turn is None else np.ascontiguousarray(turn(pixels))
+        try:
+            image = _open(path)
+        except UnidentifiedImageError as error:
+            raise DataError(
+                f"'{path}' is not an image, or its beginning is damaged: "
+                "expected a JPEG, PNG, BMP, WebP or GIF file"
+            ) from error
+        with image:
+            _check_size(f"image '{path}'", image)
+            return _decoded(image, exif, alpha)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Turns whatever decoding raises into one sentence.
+
+    Raises:
+        DataError: as said.
+    """
+    try:
+        yield
     except PermissionError as error:
-        raise DataError(f"image '{path}' cannot be read: make it readable for this user") from error
-    except UnidentifiedImageError as error:
-        raise DataError(
-            f"'{path}' is not an image, or its beginning is damaged: "
-            "expected a JPEG, PNG, BMP, WebP or GIF file"
-        ) from error
+        raise DataError(f"{name} cannot be read: make it readable for this user") from error
     except _DECODE_ERRORS as error:
         raise DataError(
-            f"image '{path}' is truncated or corrupt ({error}): replace or remove it"
+            f"{name} is truncated or corrupt ({error}): replace or remove it"
         ) from error
+
+
+def _decoded(image: Image.Image, exif: str, alpha: str) -> NDArray[np.uint8]:
+    image.load()
+    turn = _UPRIGHT.get(_orientation(image)) if exif == "upright" else None
+    pixels = _pixels(image, alpha)
+    return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 
 
 def _why_no_file(path: Path) -> str:
@@ -125,12 +202,18 @@ def _open(path: Path) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _check_size(path: Path, image: Image.Image) -> None:
+def _check_size(name: str, image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
-        raise DataError(
-            f"image '{path}' is {image.width} x {image.height} px: expected at most "
-            f"{MAX_PIXELS // 1_000_000} megapixels, so make it smaller"
-        )
+        raise DataError(_too_large(name, image.width, image.height))
+    if not image.width * image.height:
+        raise DataError(f"{name} has {image.width} x {image.height} px: expected 1 or more")
+
+
+def _too_large(name: str, width: int, height: int) -> str:
+    return (
+        f"{name} is {width} x {height} px: expected at most {MAX_PIXELS // 1_000_000} megapixels, "
+        f"so make it smaller"
+    )
 
 
 def _orientation(image: Image.Image) -> int:

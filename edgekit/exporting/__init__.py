@@ -22,8 +22,8 @@ from edgekit.exporting.choosing import chosen_file, retraining
 from edgekit.exporting.floats import PRECISION, FloatForms
 from edgekit.exporting.rejecting import rejected, rejected_files
 from edgekit.exporting.results import Exported, Failed, Rejected, Result, failure
-from edgekit.exporting.taking import Network, model_of, names_of
 from edgekit.models.source import Model
+from edgekit.models.taking import Network, model_of, names_of
 from edgekit.quantize.integers import Integers
 from edgekit.quantize.ladder import held_out
 from edgekit.quantize.tuning import journal_path
@@ -74,7 +74,7 @@ def export(
         out: folder of the results; made where missing.
         weights: checkpoint or state dict, for a zoo name or callable.
         resolution: input side in pixels, instead of the network's own.
-        example: inputs of one inference; see `edgekit.exporting.taking.model_of`, as for
+        example: inputs of one inference; see `edgekit.models.taking.model_of`, as for
             ``outputs``, ``task`` and ``name``.
         converter: of targets that have several; the default one of each if ``None``.
         data: SRC whose images the verification uses; by default that of the training, else noise.

@@ -34,6 +34,10 @@ class Exported:
     skipped: tuple[str, ...]
     warning: str | None = None
 
+    def __fspath__(self) -> str:
+        """The file, which is an ARTIFACT."""
+        return str(self.path)
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:

@@ -74,6 +74,10 @@ class TrainingResult:
     n: int
     skipped: tuple[str, ...] = ()
 
+    def __fspath__(self) -> str:
+        """The folder of the run, which is a MODEL."""
+        return str(self.run)
+
 
 def train(
     model: str,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from edgekit.data.finite import check_finite
 from edgekit.errors import EdgekitError, ModelError, UsageError
 from edgekit.foreign import explained
 from edgekit.isolation import open_isolated
-from edgekit.models.source import Model, open_model
+from edgekit.models.source import Model
+from edgekit.models.taking import Network, model_of
 from edgekit.native_output import captured
 from edgekit.registry import needed_packages, target
 from edgekit.stated import NOTHING, Stated, check_contract
@@ -76,9 +78,9 @@ class Verification:
 def _network(
     path: Path,
     facts: Artifact,
-    against: str,
-    weights: Path | None,
-    example: str | None,
+    against: Network,
+    weights: Path | str | None,
+    example: Any,
     data: str | None,
 ) -> Model:
     """The network that a file is held against, as its contract says.
@@ -87,15 +89,22 @@ def _network(
         ModelError: it has other inputs or outputs.
     """
     shapes = tuple(spec.shape for spec in facts.outputs)
+    known = isinstance(against, Model)
     if facts.task != CLASSIFY:
         names = tuple(spec.name for spec in facts.outputs)
-        own = example is not None or against.endswith(".pt2")  # a program knows its inputs
+        program = isinstance(against, str | os.PathLike) and os.fspath(against).endswith(".pt2")
+        own = known or example is not None or program  # these know their inputs
         given = example if own else _inputs(path, facts, data)
-        model = open_model(against, weights=weights, example=given, outputs=names, task=facts.task)
+        if known:
+            model = model_of(against, weights=weights, example=given)
+        else:
+            model = model_of(
+                against, weights=weights, example=given, outputs=names, task=facts.task
+            )
         found = tuple(spec.shape for spec in model.interface.outputs)
         if found != shapes:
             raise ModelError(
-                f"'{against}' gives {_listed(found)}, {path} gives {_listed(shapes)}: give the "
+                f"'{model.words}' gives {_listed(found)}, {path} gives {_listed(shapes)}: give the "
                 f"network that it was exported from"
             )
         if facts.preprocessing is not None:
@@ -106,18 +115,22 @@ def _network(
     prepared = dataclasses.replace(facts.preprocessing, layout="NCHW")
     height, width = prepared.size
     square = prepared.channels == 3 and height == width
-    model = open_model(
-        against,
-        weights=weights,
-        resolution=height if square else None,
-        example=None if square else torch.zeros(prepared.shape()),
-        classes=None if facts.spec is None or weights is not None else facts.spec.classes,
-        task=CLASSIFY,
+    model = (
+        model_of(against, weights=weights)
+        if known
+        else model_of(
+            against,
+            weights=weights,
+            resolution=height if square else None,
+            example=None if square else torch.zeros(prepared.shape()),
+            classes=None if facts.spec is None or weights is not None else facts.spec.classes,
+            task=CLASSIFY,
+        )
     )
     outputs = shapes[0][-1]
     if model.classes != outputs:
         raise ModelError(
-            f"'{against}' has {model.classes} classes, {path} has {outputs}: give the network "
+            f"'{model.words}' has {model.classes} classes, {path} has {outputs}: give the network "
             f"that it was exported from"
         )
     return dataclasses.replace(model, preprocessing=prepared, scores=facts.scores)
@@ -257,29 +270,29 @@ def _refuse_unsteady(reference: Reference, left_out: int, others: str) -> NoRetu
 
 
 def verify(
-    artifact: str | Path,
-    against: str,
+    artifact: str | os.PathLike[str],
+    against: Network,
     *,
     data: str | None = None,
-    weights: Path | None = None,
+    weights: Path | str | None = None,
     embedded: bool = False,
     skip_corrupt: bool = False,
     per_layer: bool = False,
     stated: Stated = NOTHING,
-    example: str | None = None,
+    example: Any = None,
 ) -> Verification:
     """Compares an artifact with the network it was exported from.
 
     Args:
         artifact: the exported file.
-        against: MODEL as people write it; the artifact's resolution is used.
+        against: any form of its network; the artifact's resolution is used.
         data: SRC of real images; see `make_reference`.
         weights: for a zoo name or callable.
         embedded: trust the contract inside the file; see `edgekit.contract.load`.
         skip_corrupt: leave out images that cannot be decoded, instead of failing.
         per_layer: look at each layer, too.
         stated: what the contract is to say of images and classes.
-        example: inputs of the network, as for `edgekit.models.source.open_model`.
+        example: inputs of the network, as for `edgekit.models.taking.model_of`.
 
     Raises:
         ContractError: artifact and contract do not belong together.

@@ -1,0 +1,172 @@
+"""What notebooks and scripts hand over: networks and names in whatever form they have them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgekit.errors import UsageError
+from edgekit.models.callables import called
+from edgekit.models.source import Model, from_module, open_model
+
+Network = str | os.PathLike[str] | nn.Module | Model | Callable[[], nn.Module]
+"""MODEL as people write it, a path, a finished training (which has one), an open model, a module,
+or a function without arguments that gives one."""
+
+Size = int | Sequence[int] | str
+"""Side of a square image in pixels, or height and width, also as ``96x160``."""
+
+
+def names_of(value: object, what: str) -> list[str]:
+    """Names as a list; one alone, or several with commas, are taken, too.
+
+    Args:
+        what: the argument's name, for the message.
+
+    Raises:
+        UsageError: something else.
+    """
+    if isinstance(value, str):
+        found = [word.strip() for word in value.split(",") if word.strip()]
+        if found:
+            return found
+    elif isinstance(value, Iterable) and not isinstance(value, bytes):
+        found = list(value)
+        if found and all(isinstance(one, str) for one in found):
+            return found
+    raise UsageError(f"{what}={value!r}: expected a name, or several of them in a list")
+
+
+def size_of(value: object) -> tuple[int, int]:
+    """Height and width of images, of whatever stands for a `Size`.
+
+    Raises:
+        UsageError: something else.
+    """
+    sides: Sequence[object] = ()
+    if isinstance(value, int) and not isinstance(value, bool):
+        sides = (value, value)
+    elif isinstance(value, str):
+        words = value.lower().split("x")
+        sides = [int(w) if w.isascii() and w.isdigit() else w for w in words] * (3 - len(words))
+    elif isinstance(value, list | tuple):
+        sides = value
+    if len(sides) == 2 and all(type(side) is int for side in sides):
+        height, width = sides
+        assert isinstance(height, int)
+        assert isinstance(width, int)
+        return height, width
+    raise UsageError(
+        f"size={value!r}: expected pixels of a square, or height and width, such as (96, 160)"
+    )
+
+
+def is_network(value: object) -> bool:
+    """Whether something stands for a network that has no name: a module, or what makes one."""
+    return isinstance(value, nn.Module | Model) or callable(value)
+
+
+def model_of(
+    network: object,
+    *,
+    weights: Path | str | None = None,
+    resolution: int | None = None,
+    size: object = None,
+    classes: int | None = None,
+    example: Any = None,
+    outputs: Sequence[str] | str = (),
+    task: str | None = None,
+    name: str | None = None,
+) -> Model:
+    """An open model of anything that stands for a network.
+
+    Args:
+        network: see `Network`.
+        weights: checkpoint or state dict, for a zoo name or callable.
+        resolution: input side in pixels, instead of the network's own.
+        size: of the image, see `Size`; of a square one the same as ``resolution``.
+        classes: see `edgekit.models.source.open_model`.
+        example: inputs of one inference, where an image is none: tensors or arrays, as of
+            `edgekit.models.interface.arguments`, or words of
+            `edgekit.models.examples.open_example`.
+        outputs: names of those to keep; all if empty.
+        task: what they are for; see `edgekit.models.source.open_model`.
+        name: of files, for a module; that of its class if ``None``.
+
+    Raises:
+        UsageError: it stands for none, or options do not go with it.
+    """
+    kept = names_of(outputs, "outputs") if outputs else []
+    if isinstance(example, os.PathLike):
+        example = os.fspath(example)
+    resolution, example = _sized(resolution, size, example)
+    named = not is_network(network)
+    if name is not None and (named or isinstance(network, Model)):
+        raise UsageError("name goes with modules: all else has one")
+    given = {
+        "weights": weights, "resolution": resolution, "example": example,
+        "outputs": kept or None, "task": task,
+    }  # fmt: skip
+    if isinstance(network, Model):
+        _refuse(given, "an open model, which has them already: give them to open_model()")
+        return network
+    if not named:
+        _refuse({"weights": weights}, "a module, which has weights: load them into it")
+        module, own = _module(network)
+        return from_module(
+            module, name or own, example=example, resolution=resolution, outputs=kept, task=task
+        )
+    if not isinstance(network, str | os.PathLike):
+        raise UsageError(
+            f"model={network!r}: expected a name, a path, a torch.nn.Module, a function that gives "
+            f"one, or what train() or open_model() gives"
+        )
+    return open_model(
+        os.fspath(network),
+        weights=None if weights is None else Path(weights),
+        resolution=resolution,
+        classes=classes,
+        example=example,
+        outputs=kept,
+        task=task,
+    )
+
+
+def _sized(resolution: int | None, size: object, example: Any) -> tuple[int | None, Any]:
+    """``size`` as what stands for it: the side of a square image, or an image that is none."""
+    if size is None:
+        return resolution, example
+    if resolution is not None or example is not None:
+        other = "example" if resolution is None else "resolution"
+        raise UsageError(f"size and {other} both say how large inputs are: give one of them")
+    height, width = size_of(size)
+    if height == width:
+        return height, None
+    if min(height, width) < 1:
+        raise UsageError(f"size={size!r}: expected 1 pixel or more")
+    return None, torch.zeros(1, 3, height, width)
+
+
+def _module(network: object) -> tuple[nn.Module, str]:
+    """A module and a name for its files."""
+    if isinstance(network, nn.Module):
+        return network, type(network).__name__.lower()
+    words = str(getattr(network, "__name__", type(network).__name__)).strip("<>")
+    made = called(network, words, "a torch.nn.Module")
+    if not isinstance(made, nn.Module):
+        raise UsageError(
+            f"model={words}: it gives a {type(made).__name__}: expected a function without "
+            f"arguments that returns a torch.nn.Module"
+        )
+    return made, (type(network).__name__ if words == "lambda" else words).lower()
+
+
+def _refuse(given: dict[str, Any], what: str) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(f"{option} goes with names of networks, and this is {what}")
