@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class EdgekitError(Exception):
@@ -37,6 +37,14 @@ class EdgekitError(Exception):
     exit_code: ClassVar[int] = 1
     results: Sequence[Any] = ()
     parts: Sequence[str] = ()
+
+    @classmethod
+    def of_parts(cls, parts: Sequence[str], results: Sequence[Any] = ()) -> Self:
+        """An error of this class that says all of ``parts``, one a line."""
+        error = cls.__new__(cls)
+        Exception.__init__(error, "\n".join(parts))
+        error.parts, error.results = tuple(parts), tuple(results)
+        return error
 
 
 class UsageError(EdgekitError):

@@ -71,6 +71,26 @@ def unsaid(model: Model, stated: Stated) -> tuple[str, ...]:
     return size if stated.mean is not None else (*size, "values")
 
 
+def assumption(words: str, prepared: Preprocessing, missing: tuple[str, ...]) -> str | None:
+    """What was assumed of how a network's images are prepared; ``None`` where all was said.
+
+    Args:
+        prepared: as they are prepared now.
+        missing: of `unsaid`.
+    """
+    parts = {
+        "size": f"{prepared.describe()} (--resize, --fit)",
+        "values": f"ImageNet's mean {_shown(prepared.mean)} and std {_shown(prepared.std)} of "
+        f"pixels from 0 to 1 (--mean, --std, --scale)",
+    }
+    if not missing:
+        return None
+    return (
+        f"nobody said how images are prepared for '{words}'; assumed: "
+        f"{'; '.join(parts[part] for part in missing)}"
+    )
+
+
 def as_stated(model: Model, stated: Stated, data: str | ImageSource | None = None) -> Model:
     """The network with what was said of it.
 

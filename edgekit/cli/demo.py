@@ -59,13 +59,8 @@ def _demonstrate(out: Path, epochs: int, overwrite: bool) -> None:
     with console.status("exporting") as notify:
         from edgekit.exporting import export
 
-        exported = export(
-            str(result.run),
-            targets,
-            PRECISIONS,
-            out=out,
-            overwrite=overwrite,
-            notify=notify,
+        exported = list(
+            export(result, targets, PRECISIONS, out=out, overwrite=overwrite, notify=notify)
         )
         source = open_source(DATA)
         scores = {str(result.run): _evaluate(str(result.run), source)}

@@ -18,12 +18,11 @@ from edgekit.cli.options import (
     scores_option,
     weights_option,
 )
-from edgekit.cli.stating import stated_options, warn_assumed
+from edgekit.cli.stating import stated_options
 from edgekit.errors import EdgekitError, UsageError
 
 if TYPE_CHECKING:
-    from edgekit.exporting import Exported, Failed, Rejected, Result
-    from edgekit.models.source import Model
+    from edgekit.exporting import Exported, ExportReport, Failed, Rejected
     from edgekit.stated import Stated
 
 
@@ -152,80 +151,47 @@ def command(
     its name. What fails is kept as NAME.rejected, with exit code 4.
     """
     targets, precisions = _asked(target, precision, converter)
-    failure: EdgekitError | None = None
-    results: list[Result] = []
     with console.status(f"loading {model}") as notify:
-        from edgekit.exporting import Failed, export
-        from edgekit.models.purity import as_function
-        from edgekit.models.source import open_model
+        from edgekit.exporting import export
         from edgekit.quantize.integers import Integers
-        from edgekit.stated import unsaid
 
-        integers = Integers(
-            calibration,
-            calibration_images,
-            ranges,
-            interface,
-            tuple(names(float_layers or "")),
-            max_drop=max_drop,
-            tune=tune,
-            epochs=qat_epochs,
-            processor=processor,
+        report = export(
+            model,
+            targets,
+            precisions,
+            out=out,
+            weights=weights,
+            resolution=resolution,
+            example=example,
+            outputs=names(outputs or ""),
+            task=task,
+            converter=converter,
+            data=data,
+            skip_corrupt=skip_corrupt,
+            integers=Integers(
+                calibration,
+                calibration_images,
+                ranges,
+                interface,
+                tuple(names(float_layers or "")),
+                max_drop=max_drop,
+                tune=tune,
+                epochs=qat_epochs,
+                processor=processor,
+            ),
+            scores=scores,
+            stated=stated,
+            overwrite=overwrite,
+            strict=False,
+            notify=notify,
+            say=console.warn,
         )
-        opened = as_function(
-            open_model(
-                model,
-                weights=weights,
-                resolution=resolution,
-                example=example,
-                outputs=names(outputs or ""),
-                task=task,
-            )
-        )
-        console.warn_notes(opened.words, opened.notes)
-        _warn_untrained(opened)
-        try:
-            results += export(
-                opened,
-                targets,
-                precisions,
-                out=out,
-                converter=converter,
-                data=data,
-                skip_corrupt=skip_corrupt,
-                integers=integers,
-                scores=scores,
-                stated=stated,
-                overwrite=overwrite,
-                notify=notify,
-            )
-        except EdgekitError as error:
-            failure, results = error, list(error.results)
-            if not results:
-                raise
-    show(results)
-    missing = unsaid(opened, stated)
-    there = [result.artifact for result in results if not isinstance(result, Failed)]
-    if (
-        there and there[0].preprocessing is not None and (opened.trained or not opened.of_zoo)
-    ):  # there are no images for random weights
-        warn_assumed(opened.words, there[0].preprocessing, missing)
+    failure = report.failure
+    show(report)
     if console.wants_json():
-        document = {**_document(results, failure), "assumed": list(missing)}
-        console.emit_json("edgekit.export/1", document)
+        console.emit_json("edgekit.export/1", _document(report, failure))
     if failure is not None:
         raise failure
-
-
-def _warn_untrained(model: Model) -> None:
-    from edgekit.verification.reference import preparation
-
-    done = preparation(model)
-    if done is not None:
-        console.warn(
-            f"'{model.words}' is untrained: {done}; the file is good for timing, and computes "
-            f"something else than the network as it was built"
-        )
 
 
 def _asked(target: str, precision: str, converter: str | None) -> tuple[list[str], list[str]]:
@@ -248,14 +214,14 @@ def _asked(target: str, precision: str, converter: str | None) -> tuple[list[str
     return targets, precisions
 
 
-def show(results: list[Result]) -> None:
+def show(report: ExportReport) -> None:
     """A table of the files that there are, one line each."""
-    from edgekit.exporting import Exported, Failed
+    from edgekit.exporting import Exported
 
-    there = [result for result in results if not isinstance(result, Failed)]
+    there = report.written
     if not there:
         return
-    console.warn_skipped(there[0].skipped)
+    console.warn_skipped(report.skipped)
     rows = []
     for result in there:
         agreement, artifact = result.artifact.agreement, result.artifact
@@ -298,8 +264,6 @@ def show(results: list[Result]) -> None:
 
 def _show_tuning(result: Exported | Rejected) -> None:
     """What was measured to choose how the file is written, one line each."""
-    from edgekit.exporting import Exported
-
     artifact = result.artifact
     if not artifact.tuning:
         return
@@ -316,8 +280,6 @@ def _show_tuning(result: Exported | Rejected) -> None:
         rows,
         title=f"{artifact.target}, {artifact.scheme.precision}, against the fastest one before",
     )
-    if isinstance(result, Exported) and result.warning is not None:
-        console.warn(result.warning)
 
 
 def _show_ladder(result: Exported | Rejected) -> None:
@@ -343,15 +305,13 @@ def _show_ladder(result: Exported | Rejected) -> None:
     )
 
 
-def _document(results: list[Result], failure: EdgekitError | None) -> dict[str, Any]:
-    from edgekit.exporting import Exported, Failed, Rejected
-
-    there = [result for result in results if not isinstance(result, Failed)]
+def _document(report: ExportReport, failure: EdgekitError | None) -> dict[str, Any]:
     document = {
-        "artifacts": [_entry(r) for r in results if isinstance(r, Exported)],
-        "rejected": [_entry(r) for r in results if isinstance(r, Rejected)],
-        "failed": [_failed(r) for r in results if isinstance(r, Failed)],
-        "skipped": list(there[0].skipped) if there else [],
+        "artifacts": [_entry(one) for one in report],
+        "rejected": [_entry(one) for one in report.rejected],
+        "failed": [_failed(one) for one in report.failed],
+        "skipped": list(report.skipped) if report.written else [],
+        "assumed": list(report.assumed),
     }
     return document if failure is None else {**document, "error": console.error_entry(failure)}
 

@@ -92,18 +92,8 @@ def _stated(said: dict[str, Any], labels: Path | None) -> Any:
 
 def warn_assumed(words: str, facts: Preprocessing, unsaid: tuple[str, ...]) -> None:
     """Says what was assumed of how a network's images are prepared, where nobody said it."""
-    if not unsaid:
-        return
-    parts = {
-        "size": f"{facts.describe()} (--resize, --fit)",
-        "values": f"ImageNet's mean {_listed(facts.mean)} and std {_listed(facts.std)} of pixels "
-        f"from 0 to 1 (--mean, --std, --scale)",
-    }
-    console.warn(
-        f"nobody said how images are prepared for '{words}'; assumed: "
-        f"{'; '.join(parts[part] for part in unsaid)}"
-    )
+    from edgekit.stated import assumption
 
-
-def _listed(values: tuple[float, ...]) -> str:
-    return ",".join(f"{value:g}" for value in values)
+    text = assumption(words, facts, unsaid)
+    if text is not None:
+        console.warn(text)

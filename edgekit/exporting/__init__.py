@@ -6,13 +6,14 @@ import dataclasses
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekit import registry
 from edgekit.arrays import array_files
 from edgekit.contract import contract_path, contract_text
-from edgekit.core import CLASSIFY, Target
+from edgekit.core import CLASSIFY, Scheme, Target
 from edgekit.core.names import file_name, shown
 from edgekit.data import open_source
 from edgekit.data.scores import check_kind
@@ -21,9 +22,10 @@ from edgekit.exporting.building import Job, Notify, build
 from edgekit.exporting.choosing import chosen_file, retraining
 from edgekit.exporting.floats import PRECISION, FloatForms
 from edgekit.exporting.rejecting import rejected, rejected_files
-from edgekit.exporting.results import Exported, Failed, Rejected, Result, failure
+from edgekit.exporting.results import Exported, ExportReport, Failed, Rejected, Result
+from edgekit.models.purity import as_function
 from edgekit.models.source import Model
-from edgekit.models.taking import Network, model_of, names_of
+from edgekit.models.taking import Network, Size, model_of, names_of
 from edgekit.quantize.integers import Integers
 from edgekit.quantize.ladder import held_out
 from edgekit.quantize.tuning import journal_path
@@ -36,10 +38,10 @@ from edgekit.staging import (
     staging,
     without_staging,
 )
-from edgekit.stated import NOTHING, Stated, as_stated, assumed
-from edgekit.verification.reference import make_reference
+from edgekit.stated import NOTHING, Stated, as_stated, assumed, assumption, unsaid
+from edgekit.verification.reference import make_reference, preparation
 
-__all__ = ["Exported", "Failed", "Rejected", "Result", "export"]
+__all__ = ["ExportReport", "Exported", "Failed", "Rejected", "Result", "export"]
 
 
 def export(
@@ -50,6 +52,7 @@ def export(
     out: Path | str = ".",
     weights: Path | str | None = None,
     resolution: int | None = None,
+    size: Size | None = None,
     example: Any = None,
     outputs: Sequence[str] | str = (),
     task: str | None = None,
@@ -61,8 +64,10 @@ def export(
     scores: str | None = None,
     stated: Stated = NOTHING,
     overwrite: bool = False,
+    strict: bool = True,
     notify: Notify = lambda stage: None,
-) -> list[Exported]:
+    say: Notify = lambda warning: None,
+) -> ExportReport:
     """Exports a network to every target in every precision, and verifies each file.
 
     One that fails does not keep the others from being made.
@@ -74,6 +79,7 @@ def export(
         out: folder of the results; made where missing.
         weights: checkpoint or state dict, for a zoo name or callable.
         resolution: input side in pixels, instead of the network's own.
+        size: of the image, where it is no square; see `edgekit.models.taking.Size`.
         example: inputs of one inference; see `edgekit.models.taking.model_of`, as for
             ``outputs``, ``task`` and ``name``.
         converter: of targets that have several; the default one of each if ``None``.
@@ -85,10 +91,12 @@ def export(
         stated: how its images are prepared and what its classes are called, before what the
             network itself says.
         overwrite: replace files of the same name.
+        strict: raise where a file failed; else only the report tells.
         notify: told what is being done.
+        say: told each warning as soon as it is known.
 
     Returns:
-        One entry per target and precision, in that order.
+        What became of each file; as a sequence, the verified ones.
 
     Raises:
         GateError: files that failed verification. Once the first file is begun, the attribute
@@ -97,57 +105,136 @@ def export(
         InputError: a model, weights or data that cannot be used; a folder that cannot be written.
         UnavailableError: a converter or runtime is not installed.
     """
-    integers = integers or Integers()
-    asked = names_of(targets, "targets")
-    every = sorted(registry.TARGETS.load_all()[0]) if "all" in asked else asked
-    chosen, names = _chosen(every, names_of(precisions, "precisions"), converter)
-    for target, precision in ((t, p) for t in chosen for p in names):
-        integers.check(target, precision)
-    integers.check_used([t.schemes[p] for t in chosen for p in names])
+    wanted = _wanted(targets, precisions, converter, integers or Integers())
     if isinstance(model, str):
         notify(f"building {model}")
-    model = model_of(
-        model, weights=weights, resolution=resolution, example=example, outputs=outputs,
-        task=task, name=name,
+    opened = as_function(
+        model_of(
+            model, weights=weights, resolution=resolution, size=size, example=example,
+            outputs=outputs, task=task, name=name,
+        )
     )  # fmt: skip
-    _check_options(model, integers, scores, stated)
+    told = _Warnings(say)
+    told.of_network(opened)
+    missing = unsaid(opened, stated)
+    network = _described(opened, wanted, data, scores, stated)
+    results, skipped = _written(network, wanted, Path(out), data, skip_corrupt, overwrite, notify)
+    told.of_files(opened, missing, results)
+    report = ExportReport(results, skipped, missing, tuple(told.texts))
+    failure = report.failure if strict else None
+    if failure is not None:
+        raise failure
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which files are asked for.
+
+    Attributes:
+        precisions: names, each once; every target has all of them.
+        integers: how those of integers are made.
+    """
+
+    targets: tuple[Target, ...]
+    precisions: tuple[str, ...]
+    integers: Integers
+
+    @property
+    def schemes(self) -> list[Scheme]:
+        """Of each file, target by target."""
+        return [target.schemes[name] for target in self.targets for name in self.precisions]
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether some need ranges from images."""
+        return any(scheme.calibration is not None for scheme in self.schemes)
+
+    @property
+    def judged(self) -> bool:
+        """Whether some have a bound of accuracy to keep."""
+        return self.integers.max_drop is not None and any(
+            scheme.weights == "int8" for scheme in self.schemes
+        )
+
+    def images(self, model: Model, data: str | None) -> str | None:
+        """SRC of the images for a verification, where any were named for it."""
+        return data or (self.integers.data if self.calibrated and model.data is None else None)
+
+
+def _wanted(
+    targets: object, precisions: object, converter: str | None, integers: Integers
+) -> Wanted:
+    """Checks what can be checked before there is a network.
+
+    Raises:
+        UnknownNameError: a target or precision that the registry does not have.
+        UsageError: one that goes with none of the others, or no name.
+    """
+    asked = names_of(targets, "targets")
+    if any(word.lower() == "all" for word in asked):
+        asked = sorted(registry.TARGETS.load_all()[0])
+    chosen, names = _chosen(asked, names_of(precisions, "precisions"), converter)
+    found = Wanted(tuple(chosen), tuple(names), integers)
+    for target, precision in ((t, p) for t in chosen for p in names):
+        integers.check(target, precision)
+    integers.check_used(found.schemes)
+    return found
+
+
+def _described(
+    model: Model, wanted: Wanted, data: str | None, scores: str | None, stated: Stated
+) -> Model:
+    """The network with what was said of it, and of the images that it is to see.
+
+    Raises:
+        UsageError: what was said does not go with it.
+    """
+    _check_options(model, wanted.integers, scores, stated)
     if scores is not None:
         check_kind(scores, model.classes, model.words)
         model = dataclasses.replace(model, scores=scores)
-    wanted = any(t.schemes[p].calibration is not None for t in chosen for p in names)
-    seen = data or (integers.data if wanted and model.data is None else None)
-    model = as_stated(model, stated, seen)
-    images = [one for one in (data, integers.data) if one is not None and not array_files(one)]
+    model = as_stated(model, stated, wanted.images(model, data))
+    given = [one for one in (data, wanted.integers.data) if one is not None]
+    images = [one for one in given if not array_files(one)]
     if model.task != CLASSIFY and model.preprocessing is None and images:
         model = dataclasses.replace(model, preprocessing=assumed(model, open_source(images[0])))
-    folder = Path(out)
-    try:
-        jobs = [
-            (t, p, folder / file_name(model.name, f"-{p}{t.suffix}")) for t in chosen for p in names
-        ]
-    except ValueError as error:
-        raise ModelError(f"'{shown(model.words)}': {error}; rename the network") from error
-    results: list[Result] = []
+    return model
+
+
+def _written(
+    model: Model,
+    wanted: Wanted,
+    folder: Path,
+    data: str | None,
+    skip_corrupt: bool,
+    overwrite: bool,
+    notify: Notify,
+) -> tuple[tuple[Result, ...], tuple[str, ...]]:
+    """What becomes of each file, and the images that were left out of the verification."""
+    integers = wanted.integers
+    places = _places(model, wanted, folder)
     with output_folder(folder):
-        for target, _, path in jobs:
+        for target, _, path in places:
             refuse_existing([*target.written(path), contract_path(path)], overwrite)
             refuse_existing(rejected_files(target.written(path)), overwrite=True)
         notify("computing the reference")
-        bounded = any(t.schemes[p].weights == "int8" for t, p, _ in jobs)
-        reference = make_reference(model, seen, skip_corrupt=skip_corrupt)
+        reference = make_reference(model, wanted.images(model, data), skip_corrupt=skip_corrupt)
         integers.check_layers(reference.model)
         _check_disks(model, folder)
-        calibration = integers.calibration(reference.model, skip_corrupt) if wanted else None
+        calibration = (
+            integers.calibration(reference.model, skip_corrupt) if wanted.calibrated else None
+        )
         judge = None
-        if bounded and integers.max_drop is not None:
+        if wanted.judged:
             notify("judging the float network")
             own = None if model.data else integers.data
             judge = held_out(
                 reference.model, data or own, calibration=calibration, skip_corrupt=skip_corrupt
             )
         retrain = retraining(reference.model, integers, calibration, skip_corrupt, notify)
-        floats = FloatForms()
-        for target, precision, path in jobs:
+        floats, results = FloatForms(), []
+        for target, precision, path in places:
             notify(f"{target.name} {precision}")
             scheme = integers.scheme(target, precision, calibration)
             job = Job(
@@ -155,10 +242,57 @@ def export(
                 notify,
             )  # fmt: skip
             results.append(_attempt(job, floats))
-    failed = failure(results)
-    if failed is not None:
-        raise failed
-    return [result for result in results if isinstance(result, Exported)]
+    return tuple(results), reference.skipped
+
+
+def _places(model: Model, wanted: Wanted, folder: Path) -> list[tuple[Target, str, Path]]:
+    """Target, precision and path of each file.
+
+    Raises:
+        ModelError: no file can be called like the network.
+    """
+    try:
+        return [
+            (t, p, folder / file_name(model.name, f"-{p}{t.suffix}"))
+            for t in wanted.targets
+            for p in wanted.precisions
+        ]
+    except ValueError as error:
+        raise ModelError(f"'{shown(model.words)}': {error}; rename the network") from error
+
+
+class _Warnings:
+    """What has to be known of an export, said and kept."""
+
+    def __init__(self, say: Notify) -> None:
+        self._say = say
+        self.texts: list[str] = []
+
+    def _add(self, text: str | None) -> None:
+        if text is not None:
+            self.texts.append(text)
+            self._say(text)
+
+    def of_network(self, model: Model) -> None:
+        """In which other way than it was built it is run, or what its weights are."""
+        for note in model.notes or ():
+            self._add(f"'{model.words}': {note}")
+        done = preparation(model)
+        if done is not None:
+            self._add(
+                f"'{model.words}' is untrained: {done}; the file is good for timing, and computes "
+                f"something else than the network as it was built"
+            )
+
+    def of_files(self, model: Model, missing: tuple[str, ...], results: Sequence[Result]) -> None:
+        """What was assumed of images, and what tuning found."""
+        there = [one for one in results if not isinstance(one, Failed)]
+        prepared = there[0].artifact.preprocessing if there else None
+        # There are no images for random weights.
+        if prepared is not None and (model.trained or not model.of_zoo):
+            self._add(assumption(model.words, prepared, missing))
+        for one in there:
+            self._add(one.warning if isinstance(one, Exported) else None)
 
 
 def _chosen(

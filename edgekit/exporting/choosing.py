@@ -105,10 +105,8 @@ def _tuned(job: Job, scheme: Scheme, made: Callable[[str, Scheme], Built]) -> Tu
         return tune(job.target, scheme, made, other, lambda b: _unfit(job, b), journal, job.notify)
     except EdgekitError as error:
         if journal.path.exists():
-            error.args = (
-                f"{error}; what was measured is kept in {journal.path}: run the same command "
-                f"again to go on",
-            )
+            kept = f"what was measured is kept in {journal.path}: run the same command again to"
+            raise type(error).of_parts([f"{error}; {kept} go on"]) from error
         raise
 
 

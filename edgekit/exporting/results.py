@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 from edgekit import registry
 from edgekit.core import Agreement, Artifact
@@ -82,17 +83,66 @@ class Failed:
 Result = Exported | Rejected | Failed
 
 
-def failure(results: Sequence[Result]) -> EdgekitError | None:
-    """The first error with the text of all, each with its file; ``None`` where all went well."""
-    failed = [result for result in results if isinstance(result, Failed)]
-    rejected = [result for result in results if isinstance(result, Rejected)]
-    if not failed and not rejected:
-        return None
-    texts = [f"{f.path} ({f.target}, {f.precision}): {f.message}" for f in failed]
-    texts += map(_why_rejected, rejected)
-    first = failed[0].error if failed else GateError()
-    first.results, first.parts, first.args = tuple(results), texts, ("\n".join(texts),)
-    return first
+@dataclass(frozen=True, slots=True, eq=False)
+class ExportReport(Sequence[Exported]):
+    """What became of an export; as a sequence, its verified files.
+
+    Attributes:
+        results: what became of each file, in the order asked for: by target, then by precision.
+        skipped: images of the verification that were left out as corrupt.
+        assumed: what nobody said of how images are prepared; see `edgekit.stated.unsaid`.
+        warnings: what has to be known of the network and its files, one sentence each.
+    """
+
+    results: tuple[Result, ...]
+    skipped: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[Exported, ...]:
+        """The verified ones."""
+        return tuple(one for one in self.results if isinstance(one, Exported))
+
+    @property
+    def rejected(self) -> tuple[Rejected, ...]:
+        """Those that failed their gate."""
+        return tuple(one for one in self.results if isinstance(one, Rejected))
+
+    @property
+    def failed(self) -> tuple[Failed, ...]:
+        """Those that could not be made."""
+        return tuple(one for one in self.results if isinstance(one, Failed))
+
+    @property
+    def written(self) -> tuple[Exported | Rejected, ...]:
+        """What there is, be it good or not."""
+        return tuple(one for one in self.results if not isinstance(one, Failed))
+
+    @overload
+    def __getitem__(self, index: int) -> Exported: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Exported, ...]: ...
+    def __getitem__(self, index: int | slice) -> Exported | tuple[Exported, ...]:
+        return self.files[index]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def failure(self) -> EdgekitError | None:
+        """One error with the text of all, each with its file; ``None`` where all went well.
+
+        It is of the class of the first one, and has ``results``.
+        """
+        texts = [f"{f.path} ({f.target}, {f.precision}): {f.message}" for f in self.failed]
+        texts += map(_why_rejected, self.rejected)
+        if not texts:
+            return None
+        first = self.failed[0].error if self.failed else None
+        error = (GateError if first is None else type(first)).of_parts(texts, self.results)
+        error.__cause__ = first
+        return error
 
 
 def _why_rejected(result: Rejected) -> str:
