@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,27 +13,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import contract
+from edgekit.arrays import row_of
 from edgekit.core import CLASSIFY, ImageSource, Preprocessing, class_count
 from edgekit.data import decoded_for, open_source, preprocess, split_for
 from edgekit.data.decode import Picture, pixels_of
 from edgekit.data.finite import check_finite, namer
-from edgekit.data.scores import check_kind, class_names, kind_of, probabilities
+from edgekit.data.scores import check_kind, class_names, kind_of
 from edgekit.data.stored import real_values, stored_values
-from edgekit.errors import DataError, ModelError, UsageError
+from edgekit.errors import DataError, UsageError
+from edgekit.staging import write_file
 from edgekit.stated import NOTHING, Stated, as_stated, assumed, check_contract, unsaid
+from edgekit.tasks import Frame, Prediction, Rows, Task, task_of, task_of_file
 
 if TYPE_CHECKING:
     from edgekit.core import Pixels
     from edgekit.models.source import Model
     from edgekit.models.taking import Network, Size
 
-Scores = NDArray[np.float32]
 Done = Callable[[int, int], None]
 """Told how many of how many images are done."""
 
 
 class Classifier(Protocol):
-    """Anything that turns prepared images into class scores.
+    """Anything that turns prepared images into outputs that mean something.
 
     Attributes:
         words: how it was named.
@@ -45,7 +47,7 @@ class Classifier(Protocol):
         assumed: whether nobody said how images are prepared for it; `preprocessing` is then the
             usual one for photographs.
         unsaid: which parts of that nobody said; see `edgekit.stated.unsaid`.
-        batch: images that one call of `scores` takes best.
+        batch: images that one call of `rows` takes best.
         notes: in which other way than it was built a network has to be run.
     """
 
@@ -59,15 +61,18 @@ class Classifier(Protocol):
     assumed: bool
     unsaid: tuple[str, ...]
     batch: int
-
-    @property
-    def meaning(self) -> str:
-        """What the outputs are, of `edgekit.core.SCORES`."""
-
     notes: tuple[str, ...]
 
-    def scores(self, images: NDArray[np.float32]) -> Scores:
-        """Class scores (n, classes) of prepared images, in the preprocessing's layout."""
+    @property
+    def meaning(self) -> str | None:
+        """What scores of classes are, of `edgekit.core.SCORES`; ``None`` of other tasks."""
+
+    @property
+    def task(self) -> Task:
+        """What the outputs mean."""
+
+    def rows(self, images: NDArray[np.float32]) -> Rows:
+        """Outputs (n, numbers) of prepared images, in the preprocessing's layout."""
 
 
 class ArtifactClassifier:
@@ -81,10 +86,10 @@ class ArtifactClassifier:
     def __init__(self, opened: contract.OpenArtifact) -> None:
         facts = opened.contract
         assert facts.preprocessing is not None
-        assert facts.scores is not None
         self.words = str(opened.path)
         self.target = facts.target
         self.preprocessing = facts.preprocessing
+        self.task = task_of_file(facts, self.words)
         columns = facts.outputs[0].shape[-1]
         self.classes, self.labels = class_count(columns), class_names(facts.labels, columns)
         self.meaning = facts.scores
@@ -95,22 +100,25 @@ class ArtifactClassifier:
         )
         self.trained = facts.trained
         self._runner = opened.runner
-        self._image, self._scores = facts.inputs[0], facts.outputs[0]
+        self._image, self._outputs = facts.inputs[0], facts.outputs
 
-    def scores(self, images: NDArray[np.float32]) -> Scores:
+    def rows(self, images: NDArray[np.float32]) -> Rows:
         """One run per image: exported files have batch 1."""
-        rows = [
-            self._runner.run([stored_values(np.ascontiguousarray(image[None]), self._image)])[0]
-            for image in images
-        ]
-        return real_values(np.concatenate(rows), self._scores)
+        return np.concatenate([self._row(image[None]) for image in images])
+
+    def _row(self, image: NDArray[np.float32]) -> Rows:
+        given = stored_values(np.ascontiguousarray(image), self._image)
+        found = self._runner.run([given])
+        return row_of(
+            [real_values(one, spec) for one, spec in zip(found, self._outputs, strict=True)]
+        )
 
 
 class ModelClassifier:
     """A network in PyTorch.
 
     Raises:
-        ModelError: its scores depend on more than the image that they are of.
+        ModelError: its outputs depend on more than the image that they are of.
     """
 
     target = "pytorch"
@@ -128,27 +136,34 @@ class ModelClassifier:
         self.preprocessing = model.preprocessing or assumed(model, None)
         self.classes = class_count(model.classes)
         self.labels = class_names(model.labels, model.classes)
-        self._meaning = model.scores
+        self._scores = model.scores
         self.seen: tuple[str | None, ...] = (model.data,)
         self.trained = model.trained
-        self._module = own_copy(model.module)
+        self._model = model
+        self._module = own_copy(model.on_rows)
 
     @property
-    def meaning(self) -> str:
+    def meaning(self) -> str | None:
         """As given, or as its outputs for noise look."""
         from edgekit.verification.samples import BATCH, noise, strained_scores
 
-        if self._meaning is None:
+        if self._scores is None and self._model.task == CLASSIFY:
             images = noise(replace(self.preprocessing, layout="NCHW"), BATCH)
             strained = partial(strained_scores, self._module, images)
-            self._meaning = kind_of(self.scores(images), strained)
-        return self._meaning
+            self._scores = kind_of(self.rows(images), strained)
+        return self._scores
 
-    def scores(self, images: NDArray[np.float32]) -> Scores:
+    @property
+    def task(self) -> Task:
+        """What the outputs mean, scores of classes among them."""
+        return task_of(replace(self._model, scores=self.meaning))
+
+    def rows(self, images: NDArray[np.float32]) -> Rows:
         """Runs the batch as one."""
         from edgekit.verification.samples import reference_scores
 
-        return reference_scores(self._module, images)
+        given = images if self._model.signature is None else images.reshape(len(images), -1)
+        return reference_scores(self._module, given)
 
 
 def open_classifier(
@@ -188,7 +203,7 @@ def open_classifier(
                 f"'{words}' is an artifact: --weights and --resolution go with networks only"
             )
         opened = contract.open_artifact(Path(words), threads=threads, embedded=embedded)
-        _check_task(words, opened.contract.task)
+        task_of_file(opened.contract, words).check_meaning()
         if scores not in (None, opened.contract.scores):
             raise UsageError(
                 f"--scores {scores}: the contract of {words} says that its outputs are "
@@ -210,7 +225,7 @@ def open_classifier(
         torch.set_num_threads(threads)
     task = None if isinstance(source, Model) else CLASSIFY
     model = model_of(source, weights=weights, resolution=resolution, size=size, task=task)
-    _check_task(model.words, model.task)
+    task_of(model).check_meaning()
     missing = unsaid(model, stated)
     model = as_stated(model, stated, data)
     if scores is not None:
@@ -223,74 +238,65 @@ def open_classifier(
     return classifier
 
 
-def _check_task(words: str, task: str) -> None:
-    """Refuses outputs that are no scores of classes.
-
-    Raises:
-        ModelError: as said.
-    """
-    if task != CLASSIFY:
-        raise ModelError(
-            f"'{words}' is of the task {task}: what its outputs mean is known to nobody but its "
-            f"user, so that there is nothing to predict or evaluate; 'edgekit verify' says how "
-            f"closely a file follows its network, 'edgekit profile' how fast it is"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """A class, its name where it has one, and how sure the network is, from 0 to 1."""
-
-    index: int
-    label: str | None
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """The likeliest classes of one image."""
-
-    image: str
-    labels: tuple[Label, ...]
-
-
 def predict(
     classifier: Classifier, images: Iterable[Picture], top: int = 5
 ) -> Iterator[Prediction]:
-    """Classifies images, one after the other.
+    """What the network says of images, one after the other.
 
     Args:
         images: files, images of Pillow's or pixels; see `edgekit.data.decode.Picture`.
+        top: of what there are several, the likeliest so many.
+
+    Returns:
+        Predictions of the classifier's task, such as `edgekit.tasks.classify.Labels`.
 
     Raises:
         DataError: a file is no image, or cannot be prepared as the network needs it.
         ModelError: an output is not a finite number.
     """
+    task, facts = classifier.task, classifier.preprocessing
     for i, picture in enumerate(images):
-        facts = classifier.preprocessing
         name = str(picture) if isinstance(picture, str | os.PathLike) else f"image {i}"
-        image = _prepared(pixels_of(picture, name, facts.exif, facts.alpha), name, facts)
-        scores = _scores(classifier, image[None], partial(_only, name))
-        shares = probabilities(scores, classifier.meaning)[0]
-        best = np.argsort(-shares, kind="stable")[:top]
-        names = classifier.labels
-        yield Prediction(
-            name,
-            tuple(Label(int(i), names[i] if names else None, float(shares[i])) for i in best),
-        )
+        pixels = pixels_of(picture, name, facts.exif, facts.alpha)
+        image = _prepared(pixels, name, facts)
+        rows = _rows(classifier, image[None], partial(_only, name))
+        frame = Frame((pixels.shape[0], pixels.shape[1]), facts)
+        yield task.decode(rows, name, frame, top)
+
+
+def draw(
+    classifier: Classifier,
+    picture: Picture,
+    prediction: Prediction,
+    path: Path,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Writes an image with its prediction drawn on it, as a PNG file.
+
+    Args:
+        picture: as `predict` was given it.
+
+    Raises:
+        OutputError: the file is there already, or cannot be written.
+    """
+    from PIL import Image
+
+    facts = classifier.preprocessing
+    pixels = pixels_of(picture, prediction.image, facts.exif, facts.alpha)
+    drawn = Image.fromarray(classifier.task.draw(pixels, prediction))
+    write_file(path, partial(drawn.save, format="PNG"), overwrite=overwrite)
 
 
 def _only(name: str, _: int) -> str:
     return name
 
 
-def _scores(
-    classifier: Classifier, images: NDArray[np.float32], name: Callable[[int], str]
-) -> Scores:
-    """Class scores that are numbers."""
-    scores = classifier.scores(images)
-    check_finite(scores, f"'{classifier.words}'", name)
-    return scores
+def _rows(classifier: Classifier, images: NDArray[np.float32], name: Callable[[int], str]) -> Rows:
+    """Outputs that are numbers."""
+    rows = classifier.rows(images)
+    check_finite(rows, f"'{classifier.words}'", name)
+    return rows
 
 
 def _prepared(image: Pixels, name: str, preprocessing: Preprocessing) -> NDArray[np.float32]:
@@ -301,20 +307,39 @@ def _prepared(image: Pixels, name: str, preprocessing: Preprocessing) -> NDArray
 
 
 @dataclass(frozen=True, slots=True)
+class Headline:
+    """The figure that speaks for a network; higher is better, and 1 is the most there is."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Accuracy on a split of a source.
+    """Figures of a network on a split of a source.
 
     Attributes:
-        top1: share of images whose likeliest class is right.
-        top5: share of images whose class is among the five likeliest; ``None`` below 5 classes.
+        task: whose figures they are.
+        figures: by name, the headline among them; ``None`` for one that the images do not tell.
         n: images.
     """
 
-    top1: float
-    top5: float | None
+    task: str
+    headline: Headline
+    figures: Mapping[str, float | None]
     n: int
     data: str
     split: str
+
+    @property
+    def top1(self) -> float | None:
+        """Share of images whose likeliest class is right; ``None`` of other tasks."""
+        return self.figures.get("top1")
+
+    @property
+    def top5(self) -> float | None:
+        """Share of images whose class is among the five likeliest; ``None`` below 5 classes."""
+        return self.figures.get("top5")
 
 
 def evaluate(
@@ -325,7 +350,7 @@ def evaluate(
     skip_corrupt: bool = False,
     done: Done | None = None,
 ) -> Evaluation:
-    """Measures accuracy.
+    """Measures how often, or how closely, a network is right, as its task defines it.
 
     Args:
         data: SRC, or an open source.
@@ -334,20 +359,20 @@ def evaluate(
         skip_corrupt: leave out images that cannot be decoded, instead of failing.
 
     Raises:
-        DataError: the source cannot be used, or its classes are not the network's.
+        DataError: the source cannot be used, or its labels are not the network's.
         UsageError: the source has no such split.
         ModelError: an output is not a finite number.
     """
     source = open_source(data, skip_corrupt=skip_corrupt) if isinstance(data, str) else data
     split = split_for(source, split or default_split(source, *classifier.seen))
-    to_output = output_of_label(classifier, source)
+    task = classifier.task
+    metric = task.metric(source)
     facts = classifier.preprocessing
     if classifier.assumed:
         suited = preprocess.for_source(source, facts.crop)
         facts = preprocess.of_channels(suited, facts.channels)
     source = decoded_for(source, facts)
     size = source.size(split)
-    hits1 = hits5 = 0
     for start in range(0, size, classifier.batch):
         indices = range(start, min(size, start + classifier.batch))
         images = np.stack(
@@ -360,18 +385,15 @@ def evaluate(
                 for i in indices
             ]
         )
-        truth = np.array([to_output[source.label(split, i)] for i in indices])
-        scores = _scores(classifier, images, namer(source, split, start))
-        if scores.shape[1] == 1:
-            scores = probabilities(scores, classifier.meaning).astype(np.float32)
-        ranked = np.argsort(-scores, axis=1, kind="stable")[:, :5]
-        hits = ranked == truth[:, None]
-        hits1 += int(hits[:, 0].sum())
-        hits5 += int(hits.any(axis=1).sum())
+        rows = _rows(classifier, images, namer(source, split, start))
+        metric.update(rows, [source.label(split, i) for i in indices])
         if done is not None:
             done(indices.stop, size)
-    top5 = hits5 / size if classifier.classes >= 5 else None
-    return Evaluation(hits1 / size, top5, size, source.name, split)
+    figures = metric.figures()
+    value = figures[task.headline]
+    assert value is not None
+    headline = Headline(task.headline, value)
+    return Evaluation(task.name, headline, figures, size, source.name, split)
 
 
 def default_split(source: ImageSource, *seen: str | None) -> str:
@@ -383,25 +405,3 @@ def default_split(source: ImageSource, *seen: str | None) -> str:
     own = Path(source.name).resolve()
     same = any(words is not None and own == Path(words).resolve() for words in seen)
     return "test" if source.keeps_test or same else "all"
-
-
-def output_of_label(classifier: Classifier, source: ImageSource) -> Sequence[int]:
-    """For each label of a source the output that stands for it.
-
-    Raises:
-        DataError: a class of the source is none of the network's.
-    """
-    if classifier.labels is None:
-        if len(source.classes) != classifier.classes:
-            raise DataError(
-                f"'{classifier.words}' has {classifier.classes} outputs without names, "
-                f"'{source.name}' has {len(source.classes)} classes: expected the same number"
-            )
-        return range(classifier.classes)
-    missing = [name for name in source.classes if name not in classifier.labels]
-    if missing:
-        raise DataError(
-            f"class '{missing[0]}' of '{source.name}' is none of the {len(classifier.labels)} "
-            f"classes of '{classifier.words}' ({', '.join(classifier.labels[:3])}, ...)"
-        )
-    return [classifier.labels.index(name) for name in source.classes]

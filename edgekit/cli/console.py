@@ -171,9 +171,10 @@ def warn_notes(words: str, notes: Iterable[str] | None) -> None:
         warn(f"'{words}': {note}")
 
 
-def say_scores(kind: str) -> None:
-    """A line of what a network or file gives, of `edgekit.core.SCORES`."""
-    say(f"Scores: {kind}.")
+def say_scores(kind: str | None) -> None:
+    """A line of what a network or file gives, of `edgekit.core.SCORES`; none of other tasks."""
+    if kind is not None:
+        say(f"Scores: {kind}.")
 
 
 def warn_left_out(agreement: Agreement) -> None:

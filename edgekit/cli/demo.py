@@ -102,7 +102,7 @@ def _evaluate(words: str, source: Any) -> Evaluation:
 
 
 def _table(run: str, exported: list[Exported], scores: dict[str, Evaluation]) -> None:
-    rows = [("pytorch", "fp32", "", "", console.percent(scores[run].top1))]
+    rows = [("pytorch", "fp32", "", "", console.percent(scores[run].headline.value))]
     for file in exported:
         agreement, size = file.artifact.agreement, file.artifact.size_bytes
         assert agreement is not None
@@ -113,7 +113,7 @@ def _table(run: str, exported: list[Exported], scores: dict[str, Evaluation]) ->
                 file.artifact.scheme.precision,
                 console.mebibytes(size),
                 f"{agreement.sqnr_db:.1f} dB",
-                console.percent(scores[str(file.path)].top1),
+                console.percent(scores[str(file.path)].headline.value),
             )
         )
     right = "right"
@@ -136,7 +136,9 @@ def _predict(artifact: Path, image: Path) -> None:
     from edgekit.inference import open_classifier, predict
 
     console.say(f"$ edgekit predict {artifact} {image} --top 3")
-    predict_command.show(list(predict(open_classifier(str(artifact)), [image], top=3)))
+    classifier = open_classifier(str(artifact))
+    for prediction in predict(classifier, [image], top=3):
+        predict_command.show(classifier, prediction)
 
 
 def _document(

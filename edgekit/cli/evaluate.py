@@ -46,12 +46,13 @@ def command(
     scores: str | None,
     stated: Stated,
 ) -> None:
-    """Measure top-1 and top-5 accuracy on labelled images.
+    """Measure how often a network is right on labelled images.
 
     Folders are DIR/class/image.jpg, or DIR/train/class/... with a test folder
     beside. The test split is used where there is one that training left alone,
     else all images.
     """
+    from edgekit.core import to_json
     from edgekit.data import open_source
     from edgekit.inference import evaluate, open_classifier
 
@@ -82,16 +83,21 @@ def command(
         warn_assumed(classifier.words, classifier.preprocessing, classifier.unsaid)
     skipped = tuple(getattr(images, "skipped", ()))
     console.warn_skipped(skipped)
-    top5 = "" if result.top5 is None else f", top-5 {console.percent(result.top5)}"
+    said = ", ".join(
+        f"{_title(name)} {console.percent(value)}"
+        for name, value in result.figures.items()
+        if value is not None
+    )
     console.say(
-        f"{source} ({classifier.target}): top-1 {console.percent(result.top1)}{top5} on "
-        f"{result.n:,} images ({result.data}, {result.split})"
+        f"{source} ({classifier.target}): {said} on {result.n:,} images ({result.data}, "
+        f"{result.split})"
     )
     console.say_scores(classifier.meaning)
     if console.wants_json():
         facts = {
-            "top1": result.top1,
-            "top5": result.top5,
+            "task": result.task,
+            "headline": to_json(result.headline),
+            **result.figures,
             "n": result.n,
             "source": source,
             "target": classifier.target,
@@ -101,3 +107,8 @@ def command(
             "skipped": list(skipped),
         }
         console.emit_json("edgekit.evaluate/1", facts)
+
+
+def _title(name: str) -> str:
+    """A figure's name as people write it."""
+    return name.replace("top", "top-") if name in ("top1", "top5") else name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,17 +18,27 @@ from edgekit.cli.options import (
     weights_option,
 )
 from edgekit.cli.stating import stated_options, warn_assumed
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, UsageError
 
 if TYPE_CHECKING:
-    from edgekit.inference import Prediction
+    from edgekit.inference import Classifier
     from edgekit.stated import Stated
+    from edgekit.tasks import Prediction
 
 
 @click.command("predict")
 @artifact_or_model
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, metavar="N")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Also write each image with its prediction drawn on it, as DIR/NAME.png.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace images of the same name in DIR.")
 @weights_option
 @resolution_option
 @threads_option
@@ -39,6 +50,8 @@ def command(
     source: str,
     images: tuple[str, ...],
     top: int,
+    out: Path | None,
+    overwrite: bool,
     weights: Path | None,
     resolution: int | None,
     threads: int | None,
@@ -46,9 +59,13 @@ def command(
     scores: str | None,
     stated: Stated,
 ) -> None:
-    """Classify image files; the preprocessing comes from the contract."""
+    """Say what images show; the preprocessing comes from the contract."""
     from edgekit.core import to_json
-    from edgekit.inference import open_classifier, predict
+    from edgekit.inference import draw, open_classifier, predict
+
+    if overwrite and out is None:
+        raise UsageError("--overwrite goes with -o DIR only: nothing else is written")
+    drawn = None if out is None else _drawn(out, images, overwrite)
 
     with console.status(f"loading {source}"):
         classifier = open_classifier(
@@ -67,9 +84,11 @@ def command(
     predictions: list[Prediction] = []
     failure: EdgekitError | None = None
     try:
-        for prediction in predict(classifier, [Path(image) for image in images], top):
-            show([prediction])  # at once: a broken image further on must not take it away
+        for i, prediction in enumerate(predict(classifier, [Path(name) for name in images], top)):
+            show(classifier, prediction)  # at once: a broken image further on must not take it away
             predictions.append(prediction)
+            if drawn is not None:
+                draw(classifier, images[i], prediction, drawn[i], overwrite=overwrite)
         console.say_scores(classifier.meaning)
     except EdgekitError as error:
         failure = error
@@ -82,11 +101,26 @@ def command(
         raise failure
 
 
-def show(predictions: list[Prediction]) -> None:
-    """A block per image with its likeliest classes and a bar each."""
-    for prediction in predictions:
-        console.say(prediction.image)
-        for label in prediction.labels:
-            bar = "█" * round(label.probability * 30)
-            name = label.label or f"class {label.index}"
-            console.say(f"  {label.probability:7.2%}  {name:20.40}  {bar}".rstrip())
+def _drawn(folder: Path, images: Sequence[str], overwrite: bool) -> list[Path]:
+    """Where each image with its prediction goes; images of one name are numbered.
+
+    Raises:
+        OutputError: a file is there already.
+    """
+    from edgekit.staging import refuse_existing
+
+    found: dict[Path, None] = {}
+    for image in images:
+        path, number = folder / f"{Path(image).stem}.png", 1
+        while path in found:
+            number += 1
+            path = folder / f"{Path(image).stem}-{number}.png"
+        found[path] = None
+    refuse_existing(list(found), overwrite)
+    return list(found)
+
+
+def show(classifier: Classifier, prediction: Prediction) -> None:
+    """What the network says of an image."""
+    for line in classifier.task.shown(prediction):
+        console.say(line)

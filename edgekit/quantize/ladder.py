@@ -73,7 +73,9 @@ class HeldOut:
         with explained(told.__add__):
             runner = target.open(built.path)
             opened = OpenArtifact(built.path, built.artifact, target, runner)
-            return evaluate(ArtifactClassifier(opened), self.source, split=self.split).top1
+            return evaluate(
+                ArtifactClassifier(opened), self.source, split=self.split
+            ).headline.value
 
 
 def held_out(
@@ -109,7 +111,7 @@ def held_out(
     if calibration is not None:
         calibration.check_apart(source, split)
     found = evaluate(ModelClassifier(model), source, split=split)
-    return HeldOut(source, split, found.top1)
+    return HeldOut(source, split, found.headline.value)
 
 
 def climb(

@@ -403,7 +403,7 @@ class Workshop:
         return Appraisal(costs, ratio, ci95, latency_ci95, energy_ci95)
 
     def _top1(self, path: Path, split: str) -> float:
-        return evaluate(open_classifier(path), self.task.source, split=split).top1
+        return evaluate(open_classifier(path), self.task.source, split=split).headline.value
 
     def tested(self, step: Step) -> float | None:
         """Top-1 of a network's file on test images; ``None`` where there are none."""

@@ -2,18 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import registry
-from edgekit.core import Agreement
-from edgekit.models.source import Model
+from edgekit.core import Agreement, Interface, Preprocessing
+
+if TYPE_CHECKING:
+    from edgekit.core import Artifact, ImageSource, Pixels
+    from edgekit.models.source import Model
 
 Rows = NDArray[Any]
 """Outputs of inferences, (n, numbers); see `edgekit.core.interface`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What is known of the outputs of a network, be it in PyTorch or in a file.
+
+    Attributes:
+        words: how it was named.
+        labels: class names; ``None`` when unknown.
+        scores: what its outputs are, of `edgekit.core.SCORES`; ``None`` when unknown.
+    """
+
+    words: str
+    interface: Interface
+    labels: tuple[str, ...] | None = None
+    scores: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Which pixels of an image a network saw.
+
+    Attributes:
+        size: (height, width) of the image, as it was decoded.
+    """
+
+    size: tuple[int, int]
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a network says of one image; each task adds what that is.
+
+    Attributes:
+        image: names it.
+    """
+
+    image: str
+
+
+class Metric(Protocol):
+    """Figures of a network on labelled samples."""
+
+    def update(self, rows: Rows, labels: Sequence[Any]) -> None:
+        """Takes outputs of some more samples.
+
+        Args:
+            rows: numbers that are finite, (n, numbers).
+            labels: what the source says of the same samples.
+        """
+
+    def figures(self) -> Mapping[str, float | None]:
+        """By name; ``None`` for one that these samples do not tell."""
 
 
 class Task(Protocol):
@@ -21,9 +79,43 @@ class Task(Protocol):
 
     Attributes:
         name: key of the registry's task table.
+        headline: name of the figure that speaks for a network, of `metric`; higher is better, and
+            1 is the most there is.
+        title: the same as people write it.
     """
 
     name: str
+    headline: str
+    title: str
+
+    def check_meaning(self) -> None:
+        """Refuses to predict or evaluate with outputs that nobody described.
+
+        Raises:
+            ModelError: says what can be done with them.
+        """
+
+    def metric(self, source: ImageSource) -> Metric:
+        """Begins to measure on labelled samples.
+
+        Raises:
+            DataError: their labels are none of the network's.
+        """
+
+    def decode(self, rows: Rows, image: str, frame: Frame, most: int) -> Prediction:
+        """What a network says of an image.
+
+        Args:
+            rows: its outputs for the image, (1, numbers).
+            image: names it.
+            most: of what there are several, the likeliest so many.
+        """
+
+    def shown(self, prediction: Any) -> list[str]:
+        """A prediction as lines of text of at most 76 characters."""
+
+    def draw(self, pixels: Pixels, prediction: Any) -> Pixels:
+        """An image with its prediction drawn on it, 8-bit RGB."""
 
     def check_reference(self, rows: Rows, what: str, zeros: Sequence[str] = ()) -> None:
         """Refuses outputs of a network that nothing could be compared with.
@@ -59,6 +151,20 @@ class Task(Protocol):
 
 def task_of(model: Model) -> Task:
     """The task of a network, with what is known of its outputs."""
-    made: Any = registry.task(model.task)
-    task: Task = made(model)
+    return _made(model.task, Described(model.words, model.interface, model.labels, model.scores))
+
+
+def task_of_file(contract: Artifact, words: str) -> Task:
+    """The task of an exported file, as its contract says.
+
+    Args:
+        words: how the file was named.
+    """
+    interface = Interface(contract.inputs, contract.outputs)
+    return _made(contract.task, Described(words, interface, contract.labels, contract.scores))
+
+
+def _made(name: str, described: Described) -> Task:
+    made: Any = registry.task(name)
+    task: Task = made(described)
     return task

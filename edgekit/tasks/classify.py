@@ -3,28 +3,141 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.core import Agreement
-from edgekit.data.scores import likeliest
-from edgekit.models.source import Model
-from edgekit.tasks import agreement
+from edgekit.core import Agreement, class_count
+from edgekit.data.scores import class_names, likeliest, probabilities
+from edgekit.errors import DataError
+from edgekit.tasks import Described, Frame, Prediction, agreement, drawing
+
+if TYPE_CHECKING:
+    from edgekit.core import ImageSource, Pixels
+
+BAR = 30
+"""Characters of a bar that stands for certainty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A class, its name where it has one, and how sure the network is, from 0 to 1."""
+
+    index: int
+    label: str | None
+    probability: float
+
+    @property
+    def name(self) -> str:
+        """The class as people call it."""
+        return self.label or f"class {self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Labels(Prediction):
+    """The likeliest classes of one image."""
+
+    labels: tuple[Label, ...]
+
+
+class Accuracy:
+    """Shares of images whose class is the likeliest one, or among the five likeliest.
+
+    Args:
+        kind: what the scores are, of `edgekit.core.SCORES`.
+        outputs: for each label of the source the class that stands for it.
+        classes: of the network.
+    """
+
+    def __init__(self, kind: str, outputs: Sequence[int], classes: int) -> None:
+        self._kind, self._outputs, self._classes = kind, outputs, classes
+        self._hits1 = self._hits5 = self._n = 0
+
+    def update(self, rows: NDArray[Any], labels: Sequence[int]) -> None:
+        """Takes scores (n, columns) and the labels of the source."""
+        scores = rows
+        if rows.shape[1] == 1:
+            scores = probabilities(rows, self._kind).astype(np.float32)
+        truth = np.array([self._outputs[label] for label in labels])
+        hits = np.argsort(-scores, axis=1, kind="stable")[:, :5] == truth[:, None]
+        self._hits1 += int(hits[:, 0].sum())
+        self._hits5 += int(hits.any(axis=1).sum())
+        self._n += len(labels)
+
+    def figures(self) -> dict[str, float | None]:
+        """``top1``, and ``top5`` of five classes or more."""
+        top5 = self._hits5 / self._n if self._classes >= 5 else None
+        return {"top1": self._hits1 / self._n, "top5": top5}
 
 
 class Classify:
     """The task of networks with one score for each class.
 
     Args:
-        model: what its scores are must be known by the time that outputs are compared.
+        described: what its scores are must be known by the time that outputs are compared.
     """
 
     name = "classify"
+    headline, title = "top1", "top-1"
 
-    def __init__(self, model: Model) -> None:
-        self._kind = model.scores or "logits"
+    def __init__(self, described: Described) -> None:
+        self._kind = described.scores or "logits"
+        self._words = described.words
+        columns = described.interface.outputs[0].shape[-1]
+        self._classes = class_count(columns)
+        self._labels = class_names(described.labels, columns)
+
+    def check_meaning(self) -> None:
+        """Scores of classes are understood."""
+
+    def metric(self, source: ImageSource) -> Accuracy:
+        """Top-1 and top-5.
+
+        Raises:
+            DataError: a class of the source is none of the network's.
+        """
+        return Accuracy(self._kind, self._output_of_label(source), self._classes)
+
+    def _output_of_label(self, source: ImageSource) -> Sequence[int]:
+        if self._labels is None:
+            if len(source.classes) != self._classes:
+                raise DataError(
+                    f"'{self._words}' has {self._classes} outputs without names, '{source.name}' "
+                    f"has {len(source.classes)} classes: expected the same number"
+                )
+            return range(self._classes)
+        missing = [name for name in source.classes if name not in self._labels]
+        if missing:
+            raise DataError(
+                f"class '{missing[0]}' of '{source.name}' is none of the {len(self._labels)} "
+                f"classes of '{self._words}' ({', '.join(self._labels[:3])}, ...)"
+            )
+        return [self._labels.index(name) for name in source.classes]
+
+    def decode(self, rows: NDArray[Any], image: str, frame: Frame, most: int) -> Labels:
+        """The likeliest classes."""
+        shares = probabilities(rows, self._kind)[0]
+        names = self._labels
+        found = (
+            Label(int(i), names[i] if names else None, float(shares[i]))
+            for i in np.argsort(-shares, kind="stable")[:most]
+        )
+        return Labels(image, tuple(found))
+
+    def shown(self, prediction: Labels) -> list[str]:
+        """The image, and a line with a bar for each class."""
+        lines = [prediction.image]
+        for label in prediction.labels:
+            bar = "█" * round(label.probability * BAR)
+            lines.append(f"  {label.probability:7.2%}  {label.name:20.40}  {bar}".rstrip())
+        return lines
+
+    def draw(self, pixels: Pixels, prediction: Labels) -> Pixels:
+        """The image with the classes below it."""
+        lines = [f"{label.probability:.1%}  {label.name}" for label in prediction.labels]
+        return drawing.captioned(pixels, lines, [label.probability for label in prediction.labels])
 
     def check_reference(self, rows: NDArray[Any], what: str, zeros: Sequence[str] = ()) -> None:
         """See `edgekit.tasks.agreement.check_reference`."""

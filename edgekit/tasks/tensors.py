@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core import Agreement, TensorSpec
 from edgekit.errors import ModelError
-from edgekit.models.source import Model
-from edgekit.tasks import agreement
+from edgekit.tasks import Described, Frame, Metric, Prediction, agreement
+
+if TYPE_CHECKING:
+    from edgekit.core import ImageSource, Pixels
 
 
 class Tensors:
@@ -19,8 +21,34 @@ class Tensors:
 
     name = "tensors"
 
-    def __init__(self, model: Model) -> None:
-        self._interface = model.interface
+    headline, title = "agreement", "agreement"
+
+    def __init__(self, described: Described) -> None:
+        self._interface, self._words = described.interface, described.words
+
+    def check_meaning(self) -> NoReturn:
+        """Nobody knows what they mean."""
+        raise ModelError(
+            f"'{self._words}' is of the task {self.name}: what its outputs mean is known to nobody "
+            f"but its user, so that there is nothing to predict or evaluate; 'edgekit verify' says "
+            f"how closely a file follows its network, 'edgekit profile' how fast it is"
+        )
+
+    def metric(self, source: ImageSource) -> Metric:
+        """See `check_meaning`."""
+        self.check_meaning()
+
+    def decode(self, rows: NDArray[Any], image: str, frame: Frame, most: int) -> Prediction:
+        """See `check_meaning`."""
+        self.check_meaning()
+
+    def shown(self, prediction: Prediction) -> list[str]:
+        """Nothing is known but the image."""
+        return [prediction.image]
+
+    def draw(self, pixels: Pixels, prediction: Prediction) -> Pixels:
+        """The image as it is."""
+        return pixels
 
     def check_reference(self, rows: NDArray[Any], what: str, zeros: Sequence[str] = ()) -> None:
         """Refuses outputs of which none differs between samples: zeros would pass."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine
+from PIL import Image
 from small_artifacts import PRECISIONS, Artifacts
 
 from edgekit import registry
@@ -344,3 +345,29 @@ def test_the_demo_goes_all_the_way(cli: CommandLine, tmp_path: Path) -> None:
     again = cli("demo", "--epochs", "2", "-o", "demo")
     assert again.code == 3
     assert "--overwrite" in again.message
+
+
+def test_predictions_are_drawn_on_images(
+    artifacts: Artifacts, run: CommandLine, png: Png, tmp_path: Path
+) -> None:
+    path, image = artifacts["onnx", "fp32"], png()
+    out = tmp_path / "drawn"
+    result = run("predict", path, image, image, "-o", out, "--top", "2")
+    assert result.code == 0
+    names = [image.stem, f"{image.stem}-2"]
+    assert sorted(one.name for one in out.iterdir()) == [f"{name}.png" for name in names]
+    with Image.open(out / f"{image.stem}.png") as drawn, Image.open(image) as given:
+        assert drawn.height > given.height
+    again = run("predict", path, image, "-o", out)
+    assert again.code == 3
+    assert "exists already: give --overwrite" in again.message
+    assert run("predict", path, image, "-o", out, "--overwrite").code == 0
+    alone = run("predict", path, image, "--overwrite")
+    assert alone.code == 2
+    assert "--overwrite goes with -o DIR" in alone.message
+
+
+def test_evaluate_names_the_figure_that_counts(artifacts: Artifacts, run: CommandLine) -> None:
+    found = run("evaluate", artifacts["onnx", "fp32"], "--data", "digits", "--json").json
+    assert found["task"] == "classify"
+    assert found["headline"] == {"name": "top1", "value": found["top1"]}

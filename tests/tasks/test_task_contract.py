@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgekit import registry
-from edgekit.core import Interface, TensorSpec
-from edgekit.errors import ModelError, UnknownNameError
+from edgekit.core import Interface, Preprocessing, TensorSpec, from_json, to_json
+from edgekit.errors import DataError, ModelError, UnknownNameError
 from edgekit.models.source import Model
-from edgekit.tasks import Task, task_of
+from edgekit.tasks import Frame, Task, task_of
 from edgekit.tasks.agreement import TOLERANCES, failures
 
 N = 40
@@ -42,11 +43,26 @@ def rows_of_tensors(rng: np.random.Generator) -> Rows:
     return np.concatenate([boxes, classes, places], axis=1).astype(np.float32)
 
 
+@dataclass
+class Source:
+    """Labelled samples that are told apart by their labels alone."""
+
+    classes: tuple[str, ...]
+    name: str = "source"
+
+
 MADE: dict[str, tuple[Callable[[], Model], Callable[[np.random.Generator], Rows]]] = {
     "classify": (classifier, lambda rng: rng.standard_normal((N, 6)).astype(np.float32)),
     "tensors": (of_tensors, rows_of_tensors),
 }
 """By name of a task a network of it, and outputs that it might give."""
+
+LABELLED: dict[str, tuple[Source, Callable[[Rows], Sequence[Any]]]] = {
+    "classify": (Source(tuple("abcdef")), lambda rows: rows.argmax(1).tolist()),
+}
+"""Of tasks that say what outputs mean: data, and the labels for which outputs are right."""
+
+every_meaning = pytest.mark.parametrize("name", sorted(LABELLED))
 
 every_task = pytest.mark.parametrize("name", sorted(registry.TASKS))
 
@@ -130,3 +146,55 @@ def test_the_worst_output_is_named() -> None:
 def test_an_unknown_task_is_named() -> None:
     with pytest.raises(UnknownNameError, match="tensor"):
         registry.task("tensor")
+
+
+@every_meaning
+def test_the_headline_goes_from_0_to_1(name: str) -> None:
+    task, rows = made(name)
+    task.check_meaning()
+    source, right = LABELLED[name]
+    labels = right(rows)
+    whole, parts, wrong = (task.metric(source) for _ in range(3))  # type: ignore[arg-type]
+    whole.update(rows, labels)
+    assert whole.figures()[task.headline] == 1
+    parts.update(rows[:7], labels[:7])
+    parts.update(rows[7:], labels[7:])
+    assert parts.figures() == whole.figures()
+    wrong.update(rows, right(np.roll(rows, 1, axis=1)))
+    assert wrong.figures()[task.headline] == 0
+
+
+@every_meaning
+def test_predictions_are_records_text_and_pictures(name: str) -> None:
+    task, rows = made(name)
+    frame = Frame((40, 60), Preprocessing(crop=8, resize=8))
+    found: Any = task.decode(rows[:1], "a.jpg", frame, 3)
+    assert found.image == "a.jpg"
+    assert from_json(type(found), to_json(found)) == found
+    assert all(0 < len(line) <= 76 for line in task.shown(found))
+    for shape in ((40, 60, 3), (40, 60, 1), (40, 60, 4), (1, 1, 3), (40, 700, 3)):
+        picture = task.draw(np.zeros(shape, np.uint8), found)
+        assert picture.dtype == np.uint8
+        assert picture.shape[2] == 3
+        assert picture.any()
+
+
+@pytest.mark.parametrize("name", sorted(set(registry.TASKS) - set(LABELLED)))
+def test_outputs_without_a_meaning_say_what_can_be_done(name: str) -> None:
+    task, _ = made(name)
+    with pytest.raises(ModelError, match="nothing to predict or evaluate; 'edgekit verify'"):
+        task.check_meaning()
+    with pytest.raises(ModelError, match="nothing to predict"):
+        task.metric(Source(("a",)))  # type: ignore[arg-type]
+
+
+def test_top5_is_of_five_classes_and_more() -> None:
+    rows = np.eye(6, dtype=np.float32)[[0] * 4] * 9 + np.arange(6, dtype=np.float32) / 10
+    metric = made("classify")[0].metric(Source(tuple("abcdef")))  # type: ignore[arg-type]
+    metric.update(rows, [0, 5, 2, 1])
+    assert metric.figures() == {"top1": 0.25, "top5": 0.75}
+
+
+def test_other_classes_are_refused() -> None:
+    with pytest.raises(DataError, match="'net' has 6 outputs without names, 'source' has 2"):
+        made("classify")[0].metric(Source(("a", "b")))  # type: ignore[arg-type]
