@@ -141,15 +141,24 @@ def rows_of(files: Sequence[Path], interface: Interface) -> NDArray[np.float32]:
     return np.concatenate(rows)
 
 
-def _checked(
-    path: Path, arrays: Mapping[str, NDArray[Any]], spec: TensorSpec
-) -> NDArray[np.float32]:
-    array = arrays.get(spec.name)
-    if array is None:
+def array_of(path: Path, arrays: Mapping[str, NDArray[Any]], spec: TensorSpec) -> NDArray[Any]:
+    """The array of an input.
+
+    Raises:
+        DataError: there is none.
+    """
+    if spec.name not in arrays:
         listed = ", ".join(f"'{shown(name)}'" for name in arrays)
         raise DataError(
             f"{path} has no array '{spec.name}' (it has {listed}): expected one for each input"
         )
+    return arrays[spec.name]
+
+
+def _checked(
+    path: Path, arrays: Mapping[str, NDArray[Any]], spec: TensorSpec
+) -> NDArray[np.float32]:
+    array = array_of(path, arrays, spec)
     if array.shape not in (spec.shape, spec.shape[1:] if spec.shape[:1] == (1,) else spec.shape):
         raise DataError(
             f"{path}: array '{spec.name}' has the shape {array.shape}: expected {spec.shape}, as "

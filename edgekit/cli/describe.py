@@ -12,6 +12,8 @@ from edgekit.cli import console, describe_tables
 from edgekit.cli.options import (
     artifact_or_model,
     embedded_option,
+    names,
+    network_options,
     resolution_option,
     weights_option,
 )
@@ -63,6 +65,7 @@ class Described:
 @click.option("--csv", "as_csv", is_flag=True, help="Print one CSV table instead.")
 @resolution_option
 @weights_option
+@network_options
 @embedded_option
 @console.common_options
 def command(
@@ -73,13 +76,17 @@ def command(
     as_csv: bool,
     resolution: int | None,
     weights: Path | None,
+    example: str | None,
+    outputs: str | None,
+    task: str | None,
     embedded: bool,
 ) -> None:
     """Show the layers of MODEL, or of the network inside ARTIFACT.
 
     Operation, output shape, parameters, MACs (multiply-accumulates of
-    convolutions and linear layers) and output memory for one image; then
-    the totals of the network. With --compare, the totals of two networks:
+    convolutions and linear layers) and output memory for one image, or one
+    inference of what --example gives; then the totals of the network. With
+    --compare, the totals of two networks:
 
     \b
     edgekit describe mobilenetv2 --compare mobilenetv3-large
@@ -87,9 +94,12 @@ def command(
     _check_options(other, compare, formula, as_csv, weights)
     if embedded:
         _check_artifact(source, other)
-    described = _describe(source, resolution, weights, embedded)
+    given = {
+        "resolution": resolution, "example": example, "outputs": names(outputs or ""), "task": task,
+    }  # fmt: skip
+    described = _describe(source, embedded, weights=weights, **given)
     if other is not None:
-        _show_comparison(described, _describe(other, resolution, None, embedded), as_csv)
+        _show_comparison(described, _describe(other, embedded, **given), as_csv)
         return
     if as_csv:
         _known(described)
@@ -99,7 +109,9 @@ def command(
         _show_contract(described.artifact)
     if described.totals is not None:
         describe_tables.show_layers(described.layers, formula)
-        describe_tables.show_totals(described.heading, described.totals)
+        image = described.model is None or described.model.signature is None
+        unit = "image" if image else "inference"
+        describe_tables.show_totals(described.heading, described.totals, unit)
     if console.wants_json():
         console.emit_json("edgekit.describe/1", _facts(described))
 
@@ -130,23 +142,29 @@ def _check_artifact(source: str, other: str | None) -> None:
         raise UsageError(f"'{source}' is no artifact: --embedded goes with artifacts only")
 
 
-def _describe(
-    source: str, resolution: int | None, weights: Path | None, embedded: bool
-) -> Described:
-    """Loads a network or artifact, and runs the network once."""
+def _describe(source: str, embedded: bool, **given: Any) -> Described:
+    """Loads a network or artifact, and runs the network once.
+
+    Args:
+        given: what was said of a network, as for `edgekit.models.source.open_model`.
+    """
     from edgekit import contract
 
     artifact = None
     with console.status(f"loading {source}"):
         if contract.is_artifact(source):
-            if resolution is not None or weights is not None:
-                raise UsageError(f"'{source}' is an artifact: its network and input are fixed")
+            said = next((name for name, value in given.items() if value), None)
+            if said is not None:
+                raise UsageError(
+                    f"'{source}' is an artifact, whose network and input are fixed: leave out "
+                    f"--{said}"
+                )
             artifact = contract.load(Path(source), embedded=embedded)
         from edgekit.models.analysis import analyze
         from edgekit.models.source import open_model
 
         if artifact is None:
-            model: Model | None = open_model(source, weights=weights, resolution=resolution)
+            model: Model | None = open_model(source, **given)
         else:
             model = _network(artifact)
         if model is None:
@@ -192,7 +210,9 @@ def _facts(described: Described) -> dict[str, Any]:
         "layers": to_json(described.layers) if totals else None,
     }
     if described.model:
-        facts["resolution"] = described.model.resolution
+        image = described.model.signature is None
+        facts["resolution"] = described.model.resolution if image else None
+        facts["interface"] = to_json(described.model.interface)
         facts["totals"] = to_json(totals)
     if described.artifact:
         facts["artifact"] = to_json(described.artifact)

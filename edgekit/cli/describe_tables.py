@@ -124,8 +124,8 @@ def _kibibytes(size_bytes: int) -> str:
     return f"{size:,.{0 if size >= 99.95 else 1}f}"
 
 
-def show_totals(name: str, totals: Totals) -> None:
-    """Sums, shares and other figures of a network."""
+def show_totals(name: str, totals: Totals, unit: str = "image") -> None:
+    """Sums, shares and other figures of a network, for one ``unit``."""
     params = f"{name}: {totals.params:,} parameters,"
     others = f"{totals.macs:,} MACs, {totals.layers} layers"
     if len(params) + len(others) < TABLE_WIDTH:
@@ -141,7 +141,7 @@ def show_totals(name: str, totals: Totals) -> None:
     ]
     console.say()
     console.table(["share of", ("MACs", "right"), ("parameters", "right")], shares)
-    console.table(["one image, float32", ("", "right")], _figures(totals))
+    console.table([f"one {unit}, float32", ("", "right")], _figures(totals))
 
 
 def _percents(shares: dict[str, float] | None) -> list[str]:

@@ -10,9 +10,9 @@ import click
 
 from edgekit.cli import console
 from edgekit.cli.options import (
-    example_option,
     model_argument,
     names,
+    network_options,
     overwrite_option,
     resolution_option,
     scores_option,
@@ -98,16 +98,7 @@ if TYPE_CHECKING:
     help="Epochs of quantization-aware training, the last way of --max-drop; 0 for none.",
 )
 @scores_option
-@example_option
-@click.option(
-    "--outputs", metavar="NAME[,NAME]", help="Outputs to keep, in that order; all by default."
-)
-@click.option(
-    "--task",
-    metavar="NAME",
-    help="What outputs are for: classify (scores of an image) or tensors (anything else); by "
-    "default as the network gives.",
-)
+@network_options
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Folder."
 )

@@ -14,7 +14,14 @@ from click.core import ParameterSource
 
 from edgekit.cli import console
 from edgekit.cli.input_shapes import shapes_of
-from edgekit.cli.options import Number, names, overwrite_option, resolution_option, weights_option
+from edgekit.cli.options import (
+    Number,
+    names,
+    network_options,
+    overwrite_option,
+    resolution_option,
+    weights_option,
+)
 from edgekit.errors import UnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -53,6 +60,9 @@ class Setup:
     overwrite: bool
     no_store: bool
     input_shape: tuple[str, ...]
+    example: str | None = None
+    outputs: str | None = None
+    task: str | None = None
 
     def check_used(self, sources: Sequence[str]) -> None:
         """Refuses options of networks where there are only files, and those of files elsewhere.
@@ -92,8 +102,21 @@ class Setup:
             files = [source for source in sources if is_artifact(source)]
             shapes = shapes_of(self.input_shape, words, files)
             batch = batch_of(shapes) if shapes and not given("batch") else self.batch
-            return Subject(words, threads, batch, processor=self.processor, shapes=shapes)
-        return Subject(words, threads, self.batch, weights, self.resolution, mode, self.processor)
+            return Subject(
+                words, threads, batch, processor=self.processor, shapes=shapes, example=self.example
+            )
+        return Subject(
+            words,
+            threads,
+            self.batch,
+            weights,
+            self.resolution,
+            mode,
+            self.processor,
+            example=self.example,
+            outputs=tuple(names(self.outputs or "")),
+            task=self.task,
+        )
 
 
 # Options that say how a network is to be run in PyTorch, and the parameters that they fill.
@@ -102,6 +125,8 @@ _OF_NETWORKS = {
     "--weights": "weights",
     "--torch": "modes",
     "--processor": "processor",
+    "--outputs": "outputs",
+    "--task": "task",
 }
 
 
@@ -165,6 +190,7 @@ def measuring_options(
         ),
         weights_option,
         resolution_option,
+        network_options,
         click.option(
             "--time-limit",
             type=Number(1, LONGEST_S),

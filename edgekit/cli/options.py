@@ -74,6 +74,20 @@ def scores_option(command: Command) -> Command:
     )(command)
 
 
+def network_options(command: Command) -> Command:
+    """``--example``, ``--outputs`` and ``--task``: what a network takes and gives."""
+    outputs = click.option(
+        "--outputs", metavar="NAME[,NAME]", help="Outputs to keep, in that order; all by default."
+    )
+    task = click.option(
+        "--task",
+        metavar="NAME",
+        help="What outputs are for: classify (scores of an image) or tensors (anything else); by "
+        "default as the network gives.",
+    )
+    return example_option(outputs(task(command)))
+
+
 def example_option(command: Command) -> Command:
     """``--example``: inputs of a network that takes anything else than one image."""
 
@@ -86,10 +100,7 @@ def example_option(command: Command) -> Command:
 
             if not isinstance(error, NoImageError):
                 raise
-            raise ModelError(
-                f"{error}; where it takes something else than one image, give an example of its "
-                f"inputs with --example FILE.npz or --example package.module:callable"
-            ) from error
+            raise error.with_advice from error
 
     return click.option(
         "--example",

@@ -108,6 +108,21 @@ DYNAMIC = Scheme("int8-dynamic", "int8", "float32", per_channel=True)
 
 
 @dataclass(frozen=True, slots=True)
+class Draw:
+    """What noise is like that stands for an input.
+
+    Attributes:
+        mean: of floats, which are drawn from a normal distribution.
+        spread: its standard deviation.
+        values: of integers, which are drawn from these.
+    """
+
+    mean: float = 0.0
+    spread: float = 1.0
+    values: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TensorSpec:
     """An input or output of an artifact.
 
@@ -118,6 +133,8 @@ class TensorSpec:
         scale: quantization step; ``None`` for float tensors.
         zero_point: integer that stands for 0.0; ``None`` for float tensors.
         role: what it means to the task, such as ``image`` or ``scores``; empty where nobody said.
+        draw: what noise for an input is like that is no image of a classifier; ``None`` of all
+            others.
     """
 
     name: str
@@ -127,6 +144,7 @@ class TensorSpec:
     scale: float | None = None
     zero_point: int | None = None
     role: str = ""
+    draw: Draw | None = None
 
 
 @dataclass(frozen=True, slots=True)

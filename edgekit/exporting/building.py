@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -20,6 +20,7 @@ from edgekit.contract import digest, embedded_text, finished
 from edgekit.core import (
     CLASSIFY,
     Artifact,
+    Draw,
     Example,
     Quantizing,
     Scheme,
@@ -132,14 +133,24 @@ def _conversion(words: str, target: Target) -> Iterator[None]:
 
 
 def _described(
-    found: tuple[TensorSpec, ...], own: tuple[TensorSpec, ...], layout: str
+    found: tuple[TensorSpec, ...],
+    own: tuple[TensorSpec, ...],
+    layout: str,
+    draws: Sequence[Draw | None] = (),
 ) -> tuple[TensorSpec, ...]:
-    """Tensors of a file with what the network's own say of their axes and their meaning."""
+    """Tensors of a file with what the network's own say of their axes and their meaning.
+
+    Args:
+        draws: of inputs, what noise for them is like; none of other tensors.
+    """
     return tuple(
         dataclasses.replace(
-            one, layout=layout if spec.layout == "NCHW" else spec.layout, role=_ROLES[spec.layout]
+            one,
+            layout=layout if spec.layout == "NCHW" else spec.layout,
+            role=_ROLES[spec.layout],
+            draw=draw,
         )
-        for one, spec in zip(found, own, strict=True)
+        for one, spec, draw in zip(found, own, draws or [None] * len(own), strict=True)
     )
 
 
@@ -155,12 +166,14 @@ def _contract(
     outputs: tuple[TensorSpec, ...],
     lowerings: tuple[str, ...],
 ) -> Artifact:
-    prepared = model.preprocessing
+    prepared, of_image = model.preprocessing, model.signature is None
     return Artifact(
         path=path.name,
         target=target.name,
         scheme=scheme,
-        inputs=_described(inputs, model.interface.inputs, target.layout),
+        inputs=_described(
+            inputs, model.interface.inputs, target.layout, () if of_image else model.noise
+        ),
         outputs=_described(outputs, model.interface.outputs, target.layout),
         preprocessing=prepared and dataclasses.replace(prepared, layout=target.layout),
         model=model.words,

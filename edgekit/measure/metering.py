@@ -5,17 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgekit import registry
-from edgekit.core import Energy, Meter, reason_with_layer
+from edgekit.core import Artifact, Energy, Meter, reason_with_layer
 from edgekit.errors import EdgekitError, MeterError, UnavailableError
 from edgekit.measure import energy
 from edgekit.measure.energy import Window
 from edgekit.measure.energy_curve import REMEDY
 from edgekit.measure.energy_recorder import EnergyRecorder, shortest_window_s
 from edgekit.measure.session import Participant, Progress
-from edgekit.measure.subjects import Subject
+from edgekit.measure.subjects import Subject, network_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 AUTO, OFF, ESTIMATE = "auto", "off", "estimate"
 
@@ -154,6 +159,14 @@ def _reason(error: Exception) -> str:
     return f"no estimate of energy: {reason_with_layer(error)}"
 
 
+def _image(contract: Artifact) -> Tensor:
+    """An image of the size that a classifier takes, for its network."""
+    import torch
+
+    assert contract.preprocessing is not None
+    return torch.zeros(replace(contract.preprocessing, layout="NCHW").shape())
+
+
 def estimate(subject: Subject) -> Energy:
     """A guess from the network's operations and the bytes that they move.
 
@@ -163,14 +176,13 @@ def estimate(subject: Subject) -> Energy:
     """
     from edgekit.contract import load
     from edgekit.models import build
-    from edgekit.models.count import layers
-    from edgekit.models.source import open_model
+    from edgekit.models.count import layers_of
+    from edgekit.models.trace import trace
 
     path = Path(subject.words)
     if subject.target == "pytorch":
-        weights = None if subject.weights is None else Path(subject.weights)
-        model = open_model(subject.words, weights=weights, resolution=subject.resolution)
-        module, resolution, precision = model.module, model.resolution, "fp32"
+        model = network_of(subject)
+        module, inputs, precision = model.module, model.tensors, "fp32"
         weight_bytes = sum(4 * p.numel() for p in module.parameters())
     else:
         contract = load(path)
@@ -179,13 +191,13 @@ def estimate(subject: Subject) -> Energy:
                 f"{path}: its contract does not tell the network, and without its operations "
                 f"there is no estimate of energy"
             )
-        module, resolution = build(contract.spec), contract.spec.resolution
+        module, inputs = build(contract.spec), (_image(contract),)
         # Weights of 16 bits are widened when the file is loaded.
         precision = (
             "fp32" if contract.scheme.activations == "float32" else contract.scheme.precision
         )
         weight_bytes = contract.size_bytes or 0
-    counted = layers(module.eval(), resolution)
+    counted = layers_of(module, trace(module.eval(), *inputs))
     # Every output is written once and read once.
     moved = 2 * sum(layer.activation_bytes for layer in counted)
     macs = sum(layer.macs for layer in counted)

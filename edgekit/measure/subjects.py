@@ -12,7 +12,7 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 
 from edgekit import registry
+from edgekit.arrays import SUFFIX, read_arrays
 from edgekit.contract import check_files, digest, is_artifact, load, target_by_suffix
 from edgekit.core import OperatorTime, Profilable
 from edgekit.errors import ContractError, InputError, UnavailableError, UsageError
 from edgekit.isolation.bounds import Allowed, allowed_for, explained
+from edgekit.measure.inputs import example_arrays, noise_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,6 +51,10 @@ class Subject:
         mode: how PyTorch runs a network: ``eager`` or ``compiled``.
         processor: where PyTorch runs it: ``cpu`` or ``cuda``.
         shapes: of inputs whose sizes a file leaves open, by name; see `edgekit.core.Target.open`.
+        example: inputs that it is timed with, where noise is none; a ``.npz`` file for files, and
+            see `edgekit.models.source.open_model` for networks, as for the following.
+        outputs: of a network, those that are computed; all if empty.
+        task: of a network.
     """
 
     words: str
@@ -59,6 +65,9 @@ class Subject:
     mode: str = "eager"
     processor: str = "cpu"
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    example: str | None = None
+    outputs: tuple[str, ...] = ()
+    task: str | None = None
 
     @property
     def images(self) -> int:
@@ -141,7 +150,16 @@ def check(subject: Subject) -> None:
         )
     if subject.mode != "eager" or subject.processor != "cpu":
         raise UsageError(f"'{words}' is an artifact: --torch and --processor go with networks only")
+    if subject.outputs or subject.task is not None:
+        raise UsageError(f"'{words}' is an artifact: --outputs and --task go with networks only")
     path = Path(words)
+    if subject.example is not None:
+        if Path(subject.example).suffix != SUFFIX:
+            raise UsageError(
+                f"--example {subject.example}: '{words}' is an exported file, which is timed "
+                f"without PyTorch: expected a {SUFFIX} file of its inputs"
+            )
+        read_arrays(Path(subject.example))
     target = target_by_suffix(path)
     if target is not None:
         check_files(path, target)
@@ -190,14 +208,24 @@ class _File:
     def prepare(self, loaded: Runner) -> Callable[[], object]:
         tensors, _ = loaded.tensors()
         self.inputs = tuple(tensor.name for tensor in tensors)
-        inputs = [_noise(tensor) for tensor in tensors]
+        inputs = self._inputs(tensors)
         self.input = ", ".join(f"{'x'.join(map(str, x.shape))} {x.dtype}" for x in inputs)
         return loaded.prepare(inputs)
+
+    def _inputs(self, tensors: Sequence[TensorSpec]) -> list[Array]:
+        if self._subject.example is None:
+            return [noise_of(tensor) for tensor in tensors]
+        try:
+            layouts = {spec.name: spec.layout for spec in load(self._path).inputs}
+        except ContractError:  # a file of others
+            layouts = {}
+        example = Path(self._subject.example)
+        return list(example_arrays(example, tensors, layouts, self._target.layout))
 
     def operators(self, runs: int) -> tuple[OperatorTime, ...]:
         if not isinstance(self._target, Profilable):
             raise UnavailableError(f"{self._target.runtime} has no profiler of operators")
-        inputs = [_noise(tensor) for tensor in self._open(1).tensors()[0]]
+        inputs = self._inputs(self._open(1).tensors()[0])
         return self._target.operators(
             self._path,
             inputs,
@@ -254,11 +282,8 @@ class _Network:
     def load(self) -> Model:
         import torch
 
-        from edgekit.models.source import open_model
-
         s = self._subject
-        weights = None if s.weights is None else Path(s.weights)
-        model = open_model(s.words, weights=weights, resolution=s.resolution)
+        model = network_of(s)
         model.module.eval().to(torch.device(s.processor))
         return model
 
@@ -314,6 +339,28 @@ class _Network:
         )
 
 
+def network_of(subject: Subject) -> Model:
+    """The network of a subject, as it was asked for.
+
+    Raises:
+        EdgekitError: see `edgekit.models.source.open_model`.
+    """
+    from edgekit.models.callables import NoImageError
+    from edgekit.models.source import open_model
+
+    try:
+        return open_model(
+            subject.words,
+            weights=None if subject.weights is None else Path(subject.weights),
+            resolution=subject.resolution,
+            example=subject.example,
+            outputs=subject.outputs,
+            task=subject.task,
+        )
+    except NoImageError as error:  # between processes it would be any other error
+        raise error.with_advice from error
+
+
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
     """Versions of the packages that are installed."""
     found = {"python": platform.python_version(), "numpy": np.__version__}
@@ -323,23 +370,6 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _noise(tensor: TensorSpec) -> Array:
-    """A fixed input; what it shows makes no difference to the time."""
-    rng = np.random.default_rng(0)
-    kind = np.dtype(tensor.dtype)
-    if kind.kind == "f":
-        return rng.standard_normal(tensor.shape, np.float32).astype(kind)
-    if kind.kind == "b":
-        return rng.integers(0, 2, tensor.shape).astype(kind)
-    if kind.kind not in "iu":
-        raise InputError(f"input '{tensor.name}' is {tensor.dtype}: expected numbers")
-    info = np.iinfo(kind)
-    if info.bits > 16:  # numbers of words or of places: the first two are there in any case
-        return rng.integers(0, 2, tensor.shape).astype(kind)
-    low, high = max(info.min, -128), min(info.max, 255)
-    return rng.integers(low, high, tensor.shape, dtype=kind, endpoint=True)
 
 
 def reference() -> Callable[[], object]:

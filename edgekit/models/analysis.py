@@ -79,7 +79,7 @@ def analyze(module: nn.Module, *inputs: Tensor) -> tuple[list[Layer], Totals]:
         len(found),
         _shares((layer.kind, layer.macs) for layer in found),
         _shares((layer.kind, layer.params) for layer in found),
-        receptive_field(run.steps),
+        receptive_field(run),
         4 * params,
         peak_activation(run),
         peak_activation(run, in_place=True),
@@ -114,7 +114,7 @@ class _Field:
         return _Field(size, tuple(j / s if window.transposed else j * s for j, s in pairs))
 
 
-def receptive_field(steps: Sequence[Step]) -> int | None:
+def receptive_field(run: Trace) -> int | None:
     """Side of the square of pixels that one value of the last feature map depends on.
 
     It grows by (kernel - 1) x dilation x product of the strides before, for convolutions and
@@ -123,16 +123,13 @@ def receptive_field(steps: Sequence[Step]) -> int | None:
     the classifier) is left out too, as it would see everything: this is the field of the
     convolutional trunk.
 
-    Args:
-        steps: in order of computation; buffer 0 is the image.
-
     Returns:
         Pixels, of the longer side where kernels are not square; ``None`` without convolutions
         and poolings over two axes.
     """
-    fields: dict[int, _Field] = {0: _Field()}
+    fields = {number: _Field() for number in range(run.inputs)}
     last, convolves = None, False
-    for step in steps:
+    for step in run.steps:
         known = [fields[number] for number in step.reads if number in fields]
         field = None if _is_global(step) or not known else _joined(known)
         if field is not None and step.window is not None:
@@ -202,7 +199,7 @@ def peak_activation(run: Trace, in_place: bool = False) -> int:
     steps = run.steps
     target = _overwritten(run) if in_place else {}
     size = run.sizes_bytes
-    first: dict[int, int] = {0: 0}
+    first = dict.fromkeys(range(run.inputs), 0)
     last: dict[int, int] = {}
     for i, step in enumerate(steps):
         for number in (*step.reads, *step.writes):
@@ -236,7 +233,8 @@ def _overwritten(run: Trace) -> dict[int, int]:
         made = step.writes[0]
         for number in step.reads:
             same = run.sizes_bytes[number] == run.sizes_bytes[made]
-            if number and same and last[number] == i:  # the image belongs to the caller
+            # Inputs belong to the caller.
+            if number >= run.inputs and same and last[number] == i:
                 target[made] = target.get(number, number)
                 break
     return target

@@ -29,6 +29,14 @@ _named: set[str] = set()
 class NoImageError(ModelError):
     """A network that does not take the image that stands for an example of its inputs."""
 
+    @property
+    def with_advice(self) -> ModelError:
+        """The same for commands that take an example."""
+        return ModelError(
+            f"{self}; where it takes something else than one image, give an example of its inputs "
+            f"with --example FILE.npz or --example package.module:callable"
+        )
+
 
 class NoScoresError(ModelError):
     """A network that takes an image and gives something other than scores of classes."""

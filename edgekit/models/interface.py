@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from edgekit.core import Interface, TensorSpec, reason_with_layer, with_kind
+from edgekit.core import Draw, Interface, TensorSpec, reason_with_layer, with_kind
 from edgekit.core.names import shown
 from edgekit.core.reasons import PASSING
 from edgekit.errors import ModelError, UsageError
@@ -107,6 +107,11 @@ def shaped(module: nn.Module, example: object, words: str, wanted: Sequence[str]
     inputs = _named(_leaves_of_arguments(module, given, words), f"inputs of '{words}'")
     for name, tensor in inputs.items():
         _check_type(tensor, f"input '{name}' of '{words}'")
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ModelError(
+                f"the example of '{words}' has numbers in '{name}' that are not finite: expected "
+                f"inputs as the network gets them"
+            )
     running = copied(module, words)
     running.eval()
     found = _run(running, given, words)
@@ -326,6 +331,27 @@ def _map(given: Arguments, change: Any) -> Arguments:
     )
 
 
+def refilled(own: Arguments, example: object) -> Arguments:
+    """What a network is called with, with the tensors of an example in their places.
+
+    Args:
+        own: as the network has to be called.
+        example: the same tensors in any form: by the names of ``own``, or in its order. Where they
+            are of another number, it stays as it is.
+    """
+    given = arguments(example)
+    found = dict(given.kwargs)
+    if found and not given.args and set(found) == set(own.names):
+        given = Arguments(tuple(found[name] for name in own.names))
+    tensors = [one for _, one in leaves((*given.args, given.kwargs))]
+    if len(tensors) != sum(1 for _ in leaves((*own.args, own.kwargs))):
+        return arguments(example)
+    parts = iter(tensors)
+    args = tuple(_rebuilt(one, parts) for one in own.args)
+    kwargs = {name: _rebuilt(one, parts) for name, one in own.kwargs.items()}
+    return Arguments(args, kwargs, own.names)
+
+
 def _rebuilt(value: Any, tensors: Iterator[Any]) -> Any:
     """The same with other tensors, in the order of `leaves`."""
     if value is None:
@@ -519,29 +545,45 @@ def on_rows(module: nn.Module, interface: Interface, words: str) -> nn.Module:
     return in_way(_OnRows, module, words, interface=interface)
 
 
-def row_of(tensors: Sequence[Tensor]) -> Tensor:
-    """Inputs of one inference as a row, (1, n), float32."""
-    return torch.cat([tensor.reshape(1, -1).to(torch.float32) for tensor in tensors], 1)
+MOST_VALUES = 64
+"""Different integers of an example that noise is drawn from, at most."""
 
 
-def noise_rows(example: Sequence[Tensor], count: int, seed: int = 0) -> NDArray[np.float32]:
-    """Rows of other inputs like those of an example.
+def draws_of(example: Sequence[Tensor]) -> tuple[Draw, ...]:
+    """What noise is like that stands for inputs like those of an example.
 
     Floats are drawn with the mean and spread of those of the example, and from the usual normal
     distribution where these are all alike; integers are values that it has.
+    """
+    found = []
+    for tensor in example:
+        values = tensor.reshape(-1).numpy()
+        if not tensor.is_floating_point():
+            there = np.unique(values)
+            places = np.linspace(0, len(there) - 1, min(len(there), MOST_VALUES)).round()
+            found.append(Draw(values=tuple(int(there[int(i)]) for i in places)))
+        elif (spread := float(values.std(dtype=np.float64)) if values.size else 0.0) > 0:
+            found.append(Draw(float(values.mean(dtype=np.float64)), spread))
+        else:
+            found.append(Draw())
+    return tuple(found)
+
+
+def noise_rows(
+    inputs: Sequence[TensorSpec], draws: Sequence[Draw], count: int, seed: int = 0
+) -> NDArray[np.float32]:
+    """Rows of inputs as they are to be drawn, one of ``draws`` for each.
 
     Returns:
         (count, n).
     """
     rng = np.random.default_rng(seed)
     columns = []
-    for tensor in example:
-        values, size = tensor.reshape(-1).numpy(), (count, tensor.numel())
-        if not tensor.is_floating_point():
-            drawn = rng.choice(values, size) if values.size else np.empty(size)
-        elif (spread := float(values.std(dtype=np.float64)) if values.size else 0.0) > 0:
-            drawn = values.mean(dtype=np.float64) + spread * rng.standard_normal(size)
+    for spec, draw in zip(inputs, draws, strict=True):
+        size = (count, prod(spec.shape))
+        if np.dtype(spec.dtype).kind != "f":
+            drawn = rng.choice(draw.values, size) if draw.values else np.zeros(size)
         else:
-            drawn = rng.standard_normal(size)
+            drawn = draw.mean + draw.spread * rng.standard_normal(size)
         columns.append(drawn.astype(np.float32))
     return np.concatenate(columns, axis=1)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgekit import registry
-from edgekit.core import CLASSIFY, Interface, ModelSpec, Preprocessing, classifier, scores_fit
+from edgekit.core import CLASSIFY, Draw, Interface, ModelSpec, Preprocessing, classifier, scores_fit
 from edgekit.core.names import shown
 from edgekit.errors import (
     CheckpointError,
@@ -44,10 +44,11 @@ from edgekit.models.examples import as_tensors, open_example
 from edgekit.models.fitting import fill
 from edgekit.models.interface import (
     arguments,
+    draws_of,
     leaves,
     noise_rows,
     on_rows,
-    row_of,
+    refilled,
     shaped,
 )
 from edgekit.models.libraries import LIBRARIES, open_library
@@ -99,6 +100,7 @@ class Model:
         signature: of networks that take or give anything else than an image and its scores; their
             ``module`` takes the tensors of it, one an argument, and ``classes`` is 0.
         example: inputs of one inference of those.
+        draws: what noise for them is like; as the example is if empty.
         image: channels, height and width of the image of a classifier; ``None`` for a square of
             three channels.
     """
@@ -120,6 +122,7 @@ class Model:
     task: str = "classify"
     signature: Interface | None = None
     example: tuple[Tensor, ...] = ()
+    draws: tuple[Draw, ...] = ()
     image: tuple[int, int, int] | None = None
 
     @property
@@ -153,11 +156,16 @@ class Model:
         """One sample that it can be run on."""
         if self.signature is None:
             return torch.zeros(1, *self.shape)
-        return row_of(self.example)
+        return torch.from_numpy(self.noise_rows(1))
+
+    @property
+    def noise(self) -> tuple[Draw, ...]:
+        """What noise for each input is like."""
+        return self.draws or draws_of(self.example)
 
     def noise_rows(self, count: int, seed: int = 0) -> NDArray[np.float32]:
         """Samples like its example, (count, n)."""
-        return noise_rows(self.example, count, seed)
+        return noise_rows(self.interface.inputs, self.noise, count, seed)
 
     @property
     def of_zoo(self) -> bool:
@@ -589,8 +597,9 @@ def _scores(checkpoint: Checkpoint, columns: int, path: Path) -> str | None:
 def _open_program(words: str, resolution: int | None, asked: Asked) -> Model:
     path = Path(words)
     module, side, example = open_program(path, resolution, classify=asked.task == CLASSIFY)
-    if asked.example is None and example is not None:
-        asked = dataclasses.replace(asked, example=example)
+    if example is not None:
+        given = example if asked.example is None else refilled(example, asked.example)
+        asked = dataclasses.replace(asked, example=given)
     model = Model(words, path.stem, module, side, 0, trained=True, parent_sha256=sha256(path))
     return _judged(model, asked, torch.zeros(1, 3, side, side))
 

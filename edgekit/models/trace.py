@@ -95,11 +95,13 @@ class Trace:
         events: steps, and calls behind their steps, in order of computation.
         sizes_bytes: of each buffer; the first ones are the inputs.
         results: buffers that the network returned.
+        inputs: how many buffers are inputs.
     """
 
     events: list[Step | Call] = field(default_factory=list)
     sizes_bytes: list[int] = field(default_factory=list)
     results: set[int] = field(default_factory=set)
+    inputs: int = 1
 
     @property
     def steps(self) -> list[Step]:
@@ -134,7 +136,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, module: nn.Module, inputs: Sequence[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.trace = Trace(sizes_bytes=[one.untyped_storage().nbytes() for one in inputs])
+        self.trace = Trace(
+            sizes_bytes=[one.untyped_storage().nbytes() for one in inputs], inputs=len(inputs)
+        )
         self.buffers = {_key(one): i for i, one in enumerate(inputs)}
         self.running: list[str] = []
         self.layer_depth = 0

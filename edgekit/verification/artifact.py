@@ -93,8 +93,9 @@ def _network(
     if facts.task != CLASSIFY:
         names = tuple(spec.name for spec in facts.outputs)
         program = isinstance(against, str | os.PathLike) and os.fspath(against).endswith(".pt2")
-        own = known or example is not None or program  # these know their inputs
-        given = example if own else _inputs(path, facts, data)
+        given = example
+        if example is None and not known:
+            given = _inputs(path, facts, data, by_position=program)
         if known:
             model = model_of(against, weights=weights, example=given)
         else:
@@ -110,6 +111,10 @@ def _network(
         if facts.preprocessing is not None:
             own_facts = dataclasses.replace(facts.preprocessing, layout="NCHW")
             model = dataclasses.replace(model, preprocessing=own_facts)
+        draws = tuple(spec.draw for spec in facts.inputs if spec.draw is not None)
+        if len(draws) == len(model.interface.inputs):
+            # The same noise as on export: statistics of untrained networks are set from it.
+            model = dataclasses.replace(model, draws=draws)
         return model
     assert facts.preprocessing is not None
     prepared = dataclasses.replace(facts.preprocessing, layout="NCHW")
@@ -137,17 +142,18 @@ def _network(
 
 
 def _inputs(
-    path: Path, facts: Artifact, data: str | None
+    path: Path, facts: Artifact, data: str | None, *, by_position: bool
 ) -> dict[str, torch.Tensor] | tuple[torch.Tensor, ...]:
     """Inputs of the file's sizes, by name: those of the first file of ``data``, or zeros.
 
-    By position where the network's code has no names for them.
+    Args:
+        by_position: whether the network's code has no names for them.
 
     Raises:
         UsageError: the file does not tell enough of them.
     """
     names = [spec.name for spec in facts.inputs]
-    if not all(name.isidentifier() for name in names):
+    if not by_position and not all(name.isidentifier() for name in names):
         raise UsageError(
             f"{path} takes {', '.join(names)}, which are no arguments of a network by themselves: "
             f"give its inputs with --example"
@@ -157,28 +163,32 @@ def _inputs(
         arrays = read_arrays(files[0])
         if len(names) == len(arrays) == 1:
             arrays = {names[0]: next(iter(arrays.values()))}
-        return {
+        there = {
             spec.name: torch.from_numpy(_as_in(spec, arrays[spec.name]))
             for spec in facts.inputs
             if spec.name in arrays
         }
+        return tuple(there.values()) if by_position else there
     found = {}
     for spec in facts.inputs:
         kind = np.dtype("float32" if spec.scale is not None else spec.dtype)
-        if kind.kind in "iu":
+        values = () if spec.draw is None else spec.draw.values
+        if kind.kind in "iu" and not values:
             raise UsageError(
                 f"input '{spec.name}' of {path} takes {kind}, and the file does not tell which "
                 f"numbers there may be: give some with --example or --data"
             )
-        array = turned(np.zeros(spec.shape, kind), spec.layout, "NCHW")
+        array = turned(np.full(spec.shape, [*values, 0][0], kind), spec.layout, "NCHW")
         found[spec.name] = torch.from_numpy(np.array(array, order="C"))
-    if names == [f"input_{i}" for i in range(len(names))]:
+    if by_position or names == [f"input_{i}" for i in range(len(names))]:
         return tuple(found.values())
     return found
 
 
 def _as_in(spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
-    """An array with the axes of the network, where it has as many numbers."""
+    """An array with the type and the axes of the network, where it has as many numbers."""
+    if spec.scale is not None or np.dtype(spec.dtype).kind == "f":
+        array = array.astype(np.float32 if spec.scale is not None else spec.dtype)
     shape = turned(np.empty(spec.shape), spec.layout, "NCHW").shape
     return np.array(array.reshape(shape) if array.size == math.prod(shape) else array, order="C")
 

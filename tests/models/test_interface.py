@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.errors import ModelError, UsageError
-from edgekit.models.interface import Arguments, noise_rows, on_rows, row_of, shaped
+from edgekit.models.interface import Arguments, draws_of, noise_rows, on_rows, shaped
 
 Pair = namedtuple("Pair", ["first", "second"])
 
@@ -116,7 +116,7 @@ def test_a_network_on_rows_computes_the_same() -> None:
     given = Arguments((one, (one + 1, one * 3)), {"scale": torch.tensor([2.0])})
     found = shaped(net, given, "net")
     rows = on_rows(found.module, found.interface, "net")
-    row = row_of(found.tensors)
+    row = torch.cat([tensor.reshape(1, -1) for tensor in found.tensors], 1)
     torch.testing.assert_close(rows(row), found.module(*found.tensors).reshape(1, -1))
     both = rows(torch.cat([row, 2 * row]))
     assert both.shape == (2, 3)
@@ -135,7 +135,7 @@ def test_integers_stay_within_what_the_example_has() -> None:
     ids = torch.tensor([[3, 9, 4]])
     found = shaped(Words().eval(), ids, "net")
     assert found.interface.inputs[0].dtype == "int64"
-    rows = noise_rows(found.tensors, 50)
+    rows = noise_rows(found.interface.inputs, draws_of(found.tensors), 50)
     assert set(np.unique(rows)) == {3.0, 4.0, 9.0}
     given = on_rows(found.module, found.interface, "net")(torch.from_numpy(rows))
     assert given.shape == (50, 4)
