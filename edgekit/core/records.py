@@ -117,8 +117,8 @@ class Draw:
         values: of integers, which are drawn from these.
     """
 
-    mean: float = 0.0
-    spread: float = 1.0
+    mean: float
+    spread: float
     values: tuple[int, ...] = ()
 
 

@@ -561,11 +561,11 @@ def draws_of(example: Sequence[Tensor]) -> tuple[Draw, ...]:
         if not tensor.is_floating_point():
             there = np.unique(values)
             places = np.linspace(0, len(there) - 1, min(len(there), MOST_VALUES)).round()
-            found.append(Draw(values=tuple(int(there[int(i)]) for i in places)))
+            found.append(Draw(0.0, 1.0, tuple(int(there[int(i)]) for i in places)))
         elif (spread := float(values.std(dtype=np.float64)) if values.size else 0.0) > 0:
             found.append(Draw(float(values.mean(dtype=np.float64)), spread))
         else:
-            found.append(Draw())
+            found.append(Draw(0.0, 1.0))
     return tuple(found)
 
 
