@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgekit import contract
 from edgekit.arrays import row_of
-from edgekit.core import CLASSIFY, ImageSource, Preprocessing, class_count
+from edgekit.core import CLASSIFY, Artifact, ImageSource, Preprocessing, class_count
 from edgekit.data import decoded_for, open_source, preprocess, split_for
 from edgekit.data.decode import Picture, pixels_of
 from edgekit.data.finite import check_finite, namer
@@ -22,7 +22,15 @@ from edgekit.data.scores import check_kind, class_names, kind_of
 from edgekit.data.stored import real_values, stored_values
 from edgekit.errors import DataError, UsageError
 from edgekit.staging import write_file
-from edgekit.stated import NOTHING, Stated, as_stated, assumed, check_contract, unsaid
+from edgekit.stated import (
+    NOTHING,
+    Stated,
+    as_stated,
+    assumed,
+    assumption,
+    check_contract,
+    unsaid,
+)
 from edgekit.tasks import Frame, Prediction, Rows, Task, task_of, task_of_file
 
 if TYPE_CHECKING:
@@ -49,6 +57,7 @@ class Classifier(Protocol):
         unsaid: which parts of that nobody said; see `edgekit.stated.unsaid`.
         batch: images that one call of `rows` takes best.
         notes: in which other way than it was built a network has to be run.
+        artifact: what the contract of a file says; ``None`` for networks.
     """
 
     words: str
@@ -62,6 +71,7 @@ class Classifier(Protocol):
     unsaid: tuple[str, ...]
     batch: int
     notes: tuple[str, ...]
+    artifact: Artifact | None
 
     @property
     def meaning(self) -> str | None:
@@ -87,6 +97,7 @@ class ArtifactClassifier:
         facts = opened.contract
         assert facts.preprocessing is not None
         self.words = str(opened.path)
+        self.artifact: Artifact | None = facts
         self.target = facts.target
         self.preprocessing = facts.preprocessing
         self.task = task_of_file(facts, self.words)
@@ -122,6 +133,7 @@ class ModelClassifier:
     """
 
     target = "pytorch"
+    artifact: Artifact | None = None
     batch = 32
 
     def __init__(self, model: Model) -> None:
@@ -238,6 +250,16 @@ def open_classifier(
     return classifier
 
 
+def warnings_of(classifier: Classifier) -> tuple[str, ...]:
+    """What has to be known of its answers, one sentence each."""
+    words = classifier.words
+    found = [f"'{words}': {note}" for note in classifier.notes]
+    if not classifier.trained:
+        return f"'{words}' is untrained: its weights are random, and so are its answers", *found
+    assumed = assumption(words, classifier.preprocessing, classifier.unsaid)
+    return tuple(found if assumed is None else [*found, assumed])
+
+
 def predict(
     classifier: Classifier, images: Iterable[Picture], top: int = 5
 ) -> Iterator[Prediction]:
@@ -322,6 +344,12 @@ class Evaluation:
         task: whose figures they are.
         figures: by name, the headline among them; ``None`` for one that the images do not tell.
         n: images.
+        source: the words that named the file or network, as in a measurement.
+        target: format of the file; ``pytorch`` for networks.
+        precision: of the file; ``fp32`` for networks.
+        sha256: of the file; ``None`` for networks.
+        skipped: images that were left out as corrupt.
+        warnings: what has to be known of the figures, one sentence each.
     """
 
     task: str
@@ -330,6 +358,12 @@ class Evaluation:
     n: int
     data: str
     split: str
+    source: str = ""
+    target: str = ""
+    precision: str = "fp32"
+    sha256: str | None = None
+    skipped: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def top1(self) -> float | None:
@@ -393,7 +427,21 @@ def evaluate(
     value = figures[task.headline]
     assert value is not None
     headline = Headline(task.headline, value)
-    return Evaluation(task.name, headline, figures, size, source.name, split)
+    file = classifier.artifact
+    return Evaluation(
+        task.name,
+        headline,
+        figures,
+        size,
+        source.name,
+        split,
+        source=classifier.words,
+        target=classifier.target,
+        precision="fp32" if file is None else file.scheme.precision,
+        sha256=None if file is None else file.sha256,
+        skipped=tuple(getattr(source, "skipped", ())),
+        warnings=warnings_of(classifier),
+    )
 
 
 def default_split(source: ImageSource, *seen: str | None) -> str:

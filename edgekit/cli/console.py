@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from edgekit.core import Agreement
     from edgekit.errors import EdgekitError
-    from edgekit.inference import Classifier
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -157,12 +156,6 @@ def warn(text: str) -> None:
 def _log(text: str) -> None:
     with suppress(OSError):  # no terminal or disk takes it any more: results matter more
         click.echo(printable(text), err=True)
-
-
-def warn_untrained(classifier: Classifier) -> None:
-    """A warning where results mean nothing."""
-    if not classifier.trained:
-        warn(f"'{classifier.words}' is untrained: its weights are random, and so are its answers")
 
 
 def warn_notes(words: str, notes: Iterable[str] | None) -> None:

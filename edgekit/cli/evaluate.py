@@ -16,7 +16,7 @@ from edgekit.cli.options import (
     threads_option,
     weights_option,
 )
-from edgekit.cli.stating import stated_options, warn_assumed
+from edgekit.cli.stating import stated_options
 
 if TYPE_CHECKING:
     from edgekit.stated import Stated
@@ -77,20 +77,16 @@ def command(
                 task, description="evaluating", completed=n, total=total
             ),
         )
-    console.warn_untrained(classifier)
-    console.warn_notes(classifier.words, classifier.notes)
-    if classifier.trained:
-        warn_assumed(classifier.words, classifier.preprocessing, classifier.unsaid)
-    skipped = tuple(getattr(images, "skipped", ()))
-    console.warn_skipped(skipped)
+    for text in result.warnings:
+        console.warn(text)
+    console.warn_skipped(result.skipped)
     said = ", ".join(
         f"{_title(name)} {console.percent(value)}"
         for name, value in result.figures.items()
         if value is not None
     )
     console.say(
-        f"{source} ({classifier.target}): {said} on {result.n:,} images ({result.data}, "
-        f"{result.split})"
+        f"{source} ({result.target}): {said} on {result.n:,} images ({result.data}, {result.split})"
     )
     console.say_scores(classifier.meaning)
     if console.wants_json():
@@ -100,11 +96,11 @@ def command(
             **result.figures,
             "n": result.n,
             "source": source,
-            "target": classifier.target,
+            "target": result.target,
             "scores": classifier.meaning,
             "data": result.data,
             "split": result.split,
-            "skipped": list(skipped),
+            "skipped": list(result.skipped),
         }
         console.emit_json("edgekit.evaluate/1", facts)
 

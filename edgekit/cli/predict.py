@@ -17,7 +17,7 @@ from edgekit.cli.options import (
     threads_option,
     weights_option,
 )
-from edgekit.cli.stating import stated_options, warn_assumed
+from edgekit.cli.stating import stated_options
 from edgekit.errors import EdgekitError, UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def command(
 ) -> None:
     """Say what images show; the preprocessing comes from the contract."""
     from edgekit.core import to_json
-    from edgekit.inference import draw, open_classifier, predict
+    from edgekit.inference import draw, open_classifier, predict, warnings_of
 
     if overwrite and out is None:
         raise UsageError("--overwrite goes with -o DIR only: nothing else is written")
@@ -77,10 +77,8 @@ def command(
             scores=scores,
             stated=stated,
         )
-    console.warn_untrained(classifier)
-    console.warn_notes(classifier.words, classifier.notes)
-    if classifier.trained:
-        warn_assumed(classifier.words, classifier.preprocessing, classifier.unsaid)
+    for text in warnings_of(classifier):
+        console.warn(text)
     predictions: list[Prediction] = []
     failure: EdgekitError | None = None
     try:

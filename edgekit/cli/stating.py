@@ -6,15 +6,11 @@ import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import click
 
-from edgekit.cli import console
 from edgekit.core.preprocessing import CHANNEL_ORDERS, FITS, INTERPOLATIONS
-
-if TYPE_CHECKING:
-    from edgekit.core import Preprocessing
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -88,12 +84,3 @@ def _stated(said: dict[str, Any], labels: Path | None) -> Any:
     from edgekit.stated import Stated
 
     return Stated(**said, labels=None if labels is None else read_labels(labels))
-
-
-def warn_assumed(words: str, facts: Preprocessing, unsaid: tuple[str, ...]) -> None:
-    """Says what was assumed of how a network's images are prepared, where nobody said it."""
-    from edgekit.stated import assumption
-
-    text = assumption(words, facts, unsaid)
-    if text is not None:
-        console.warn(text)
