@@ -330,10 +330,15 @@ def _prepared(image: Pixels, name: str, preprocessing: Preprocessing) -> NDArray
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """The figure that speaks for a network; higher is better, and 1 is the most there is."""
+    """The figure that speaks for a network; higher is better, and 1 is the most there is.
+
+    Attributes:
+        ci95: 95 % interval; ``None`` where none is known.
+    """
 
     name: str
     value: float
+    ci95: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,7 +431,7 @@ def evaluate(
     figures = metric.figures()
     value = figures[task.headline]
     assert value is not None
-    headline = Headline(task.headline, value)
+    headline = Headline(task.headline, value, metric.ci95())
     file = classifier.artifact
     return Evaluation(
         task.name,

@@ -11,15 +11,17 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
+from edgekit import registry
 from edgekit.contract import check_files, digest, is_artifact, target_by_suffix
-from edgekit.core import Measurement
+from edgekit.core import CLASSIFY, Measurement
 from edgekit.core.reading import LARGEST_RESULTS, parse_json, read_text
 from edgekit.errors import InputError
 from edgekit.measure.store import SAVED_SCHEMA, Store, load_saved
 from edgekit.report.searched import SEARCH_SCHEMA
 from edgekit.report.text import counted_words
+from edgekit.tasks.shares import share_interval
 
 EVALUATE_SCHEMA = "edgekit.evaluate/1"
 """Of the documents that ``edgekit evaluate --json`` prints."""
@@ -35,19 +37,29 @@ SEARCH_FILE = "search.json"
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """What share of images an artifact or network labels rightly.
+    """How good an artifact or network is at its task.
 
     Attributes:
         source: the words that named it.
         data: the images, with their split.
-        n: how many of them.
+        value: the figure that speaks for it, from 0 to 1; more is better.
+        n: how many images.
+        figure: what the value is, as people write it.
+        ci95: 95 % interval of the value; ``None`` where none is known.
     """
 
     source: str
     target: str
     data: str
-    top1: float
+    value: float
     n: int
+    figure: str = "top-1"
+    ci95: tuple[float, float] | None = None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The interval; without one, the value alone."""
+        return self.ci95 or (self.value, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +158,9 @@ class _Gathered:
         other = self.accuracies.setdefault(key, found)
         if other != found:
             raise InputError(
-                f"{path} contradicts another file: {found.source} has a top-1 of {found.top1:.4f} "
-                f"({found.n} images) or {other.top1:.4f} ({other.n} images) on {found.data}; give "
-                f"one of them"
+                f"{path} contradicts another file: {found.source} has a {found.figure} of "
+                f"{found.value:.4f} ({found.n} images) or a {other.figure} of {other.value:.4f} "
+                f"({other.n} images) on {found.data}; give one of them"
             )
 
     def _stored(self, path: Path) -> list[Measurement]:
@@ -211,21 +223,43 @@ def _saved(path: Path) -> list[Measurement]:
 
 
 def _accuracy(path: Path) -> Accuracy:
-    data = _document(path)
-    top1, n = data.get("top1"), data.get("n")
-    names = [data.get(key) for key in ("source", "target", "data")]
+    data: dict[str, Any] = _document(path)
+    n, source, target, images = (data.get(key) for key in ("n", "source", "target", "data"))
+    # Documents without a headline are of classifiers.
+    task, headline = data.get("task", CLASSIFY), data.get("headline")
+    headline = headline or {"name": "top1", "value": data.get("top1")}
+    name, value = (
+        (headline.get(k) for k in ("name", "value")) if isinstance(headline, dict) else ("", None)
+    )
     if (
-        not isinstance(top1, int | float)
-        or not 0 <= top1 <= 1
+        not _is_share(value)
+        or not isinstance(task, str)
+        or not isinstance(name, str)
         or not isinstance(n, int)
         or n < 1
-        or not all(isinstance(name, str) for name in names)
+        or not isinstance(source, str)
+        or not isinstance(target, str)
+        or not isinstance(images, str)
     ):
         raise InputError(
-            f"{path} is damaged: expected what 'edgekit evaluate --json' prints, with top1 from 0 "
-            f"to 1, n, source, target and data"
+            f"{path} is damaged: expected what 'edgekit evaluate --json' prints, with a headline "
+            f"or top1 from 0 to 1, n, source, target and data"
         )
-    source, target, images = names
     split = data.get("split")
     images = f"{images}, {split}" if isinstance(split, str) else images
-    return Accuracy(source, target, images, float(top1), n)
+    known = registry.task(task) if task in registry.TASKS else None
+    figure = str(known.title) if known is not None and known.headline == name else name
+    ci95 = _interval(headline.get("ci95"))
+    if ci95 is None and task == CLASSIFY:
+        ci95 = share_interval(float(value), n)
+    return Accuracy(source, target, images, float(value), n, figure, ci95)
+
+
+def _interval(ends: Any) -> tuple[float, float] | None:
+    if isinstance(ends, list) and len(ends) == 2 and all(map(_is_share, ends)):
+        return float(ends[0]), float(ends[1])
+    return None
+
+
+def _is_share(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

@@ -36,7 +36,8 @@ def headline(entries: Sequence[Entry]) -> Section:
     if with_batch:
         columns.insert(5, "batch")
     if with_accuracy:
-        columns.append("top-1")
+        figures_known = {a.figure for e in entries for a in e.accuracies}
+        columns.append(figures_known.pop() if len(figures_known) == 1 else "accuracy")
     rows = []
     for e in entries:
         m, s = e.measurement, e.latency
@@ -47,7 +48,7 @@ def headline(entries: Sequence[Entry]) -> Section:
         row += [figures(s.p90_ms), figures(s.p99_ms), figures(e.images_per_s)]
         row += [mebibytes(m.peak_rss_mib), mebibytes(size_mib(e)), energy_cell(m.energy)]
         row += [badge("stable", "good") if m.stable else badge("unstable", "bad")]
-        row += [_top1(e)] if with_accuracy else []
+        row += [_accuracy(e)] if with_accuracy else []
         rows.append(row)
     note = paragraph(
         "The small numbers below a median are its 95 % interval. Memory is what loading and "
@@ -92,10 +93,10 @@ def energy_cell(energy: Energy) -> Html:
     return joined(f"≈ {value}", Html("<br>"), badge(energy.kind, "guess"))
 
 
-def _top1(e: Entry) -> Cell:
+def _accuracy(e: Entry) -> Cell:
     if not e.accuracies:
         return UNKNOWN
-    return joined(*(joined(percent(a.top1, 2), small(a.data)) for a in e.accuracies))
+    return joined(*(joined(percent(a.value, 2), small(a.data)) for a in e.accuracies))
 
 
 def speed(entries: Sequence[Entry]) -> Section | None:

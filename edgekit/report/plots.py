@@ -187,24 +187,30 @@ class Point:
     mark: str
     ms: float
     ms_interval: tuple[float, float]
-    top1: float
-    top1_interval: tuple[float, float]
+    value: float
+    interval: tuple[float, float]
     on_front: bool
 
 
-def tradeoff(points: Sequence[Point], *, ident: str, title: str, description: str) -> str:
-    """Accuracy against latency, with intervals and the front."""
+def tradeoff(
+    points: Sequence[Point], name: str, *, ident: str, title: str, description: str
+) -> str:
+    """Accuracy against latency, with intervals and the front.
+
+    Args:
+        name: of the figure that accuracy is.
+    """
 
     def paint(figure: Figure) -> None:
         axes = svg.panel(figure, 54, 12, _RIGHT - 58, 230)
-        front = sorted((p.ms, p.top1) for p in points if p.on_front)
+        front = sorted((p.ms, p.value) for p in points if p.on_front)
         axes.step(*zip(*front, strict=True), where="post", color=svg.ACCENT, lw=1.2, ls=":")
         for p in points:
             colour = svg.ACCENT if p.on_front else svg.MUTED
-            axes.plot(p.ms_interval, [p.top1] * 2, color=colour, lw=1)
-            axes.plot([p.ms] * 2, p.top1_interval, color=colour, lw=1)
+            axes.plot(p.ms_interval, [p.value] * 2, color=colour, lw=1)
+            axes.plot([p.ms] * 2, p.interval, color=colour, lw=1)
             face = colour if p.on_front else svg.PAPER
-            axes.plot([p.ms], [p.top1], "o", ms=7, mfc=face, mec=colour, mew=1.4)
+            axes.plot([p.ms], [p.value], "o", ms=7, mfc=face, mec=colour, mew=1.4)
         axes.margins(0.08)
         axes.grid(lw=0.5)
         axes.set_axisbelow(True)
@@ -218,7 +224,7 @@ def tradeoff(points: Sequence[Point], *, ident: str, title: str, description: st
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.4g} %"))
         _marks(axes, points)
         axes.set_xlabel("p50 in ms (left is better)")
-        axes.set_ylabel("top-1 (up is better)")
+        axes.set_ylabel(f"{printable(name)} (up is better)")
 
     return svg.draw(282, paint, ident=ident, title=title, description=description)
 
@@ -227,14 +233,14 @@ def _marks(axes: Axes, points: Sequence[Point]) -> None:
     """Writes marks beside points, once where several lie on each other."""
     shared: list[tuple[Values, list[Point]]] = []
     for p in points:
-        at = np.asarray(axes.transData.transform((p.ms, p.top1)))
+        at = np.asarray(axes.transData.transform((p.ms, p.value)))
         near = [group for place, group in shared if np.abs(place - at).max() < _NEAR]
         if near:
             near[0].append(p)
         else:
             shared.append((at, [p]))
     for _, group in shared:
-        text, first = ", ".join(p.mark for p in group), (group[0].ms, group[0].top1)
+        text, first = ", ".join(p.mark for p in group), (group[0].ms, group[0].value)
         axes.annotate(text, first, (6, 5), textcoords="offset points", fontweight="bold")
 
 

@@ -8,18 +8,20 @@ from edgekit.report import plots
 from edgekit.report.entries import Entry
 from edgekit.report.inputs import Accuracy
 from edgekit.report.markup import Cell, Section, badge, figure, gallery, items, paragraph, table
-from edgekit.report.pareto import front, share_interval
+from edgekit.report.pareto import front
 from edgekit.report.text import counted_words, figures, percent
 
 Rated = tuple[Entry, Accuracy]
 
+UNKNOWN = "-"
+
 
 def accuracy(entries: Sequence[Entry], unmatched: Sequence[Accuracy]) -> Section:
-    """Accuracy against latency, one plot for each set of images, device and batch size."""
-    groups: dict[tuple[str, str, int], list[Rated]] = {}
+    """Accuracy against latency, one plot for each set of images, figure, device and batch size."""
+    groups: dict[tuple[str, str, str, int], list[Rated]] = {}
     for e in entries:
         for found in e.accuracies:
-            key = (found.data, e.machine, e.measurement.batch)
+            key = (found.figure, found.data, e.machine, e.measurement.batch)
             groups.setdefault(key, []).append((e, found))
     parts = [_group(i, *key, rated) for i, (key, rated) in enumerate(groups.items(), 1)]
     return Section(
@@ -27,35 +29,38 @@ def accuracy(entries: Sequence[Entry], unmatched: Sequence[Accuracy]) -> Section
     )
 
 
-def _group(index: int, data: str, device: str, batch: int, rated: Sequence[Rated]) -> str:
-    best = set(front([(e.latency.p50_ms, found.top1) for e, found in rated]))
+def _group(
+    index: int, name: str, data: str, device: str, batch: int, rated: Sequence[Rated]
+) -> str:
+    best = set(front([(e.latency.p50_ms, found.value) for e, found in rated]))
     points = [
         plots.Point(
             str(e.number),
             e.latency.p50_ms,
             e.latency.ci95_ms,
-            found.top1,
-            share_interval(found.top1, found.n),
+            found.value,
+            found.interval,
             place in best,
         )
         for place, (e, found) in enumerate(rated)
     ]
     where = f"{data} on {device}" + (f", batch {batch}" if batch != 1 else "")
-    title = f"Top-1 on {where}"
+    title = f"{name[:1].upper()}{name[1:]} on {where}"
     order = sorted(range(len(rated)), key=lambda i: (rated[i][0].latency.p50_ms, i))
     words = "; ".join(
-        f"{rated[i][0].label}: {figures(points[i].ms)} ms, {percent(points[i].top1)}"
+        f"{rated[i][0].label}: {figures(points[i].ms)} ms, {percent(points[i].value)}"
         + (", on the Pareto front" if points[i].on_front else "")
         for i in order
     )
-    drawn = plots.tradeoff(points, ident=f"accuracy-{index}", title=title, description=words)
+    drawn = plots.tradeoff(points, name, ident=f"accuracy-{index}", title=title, description=words)
     rows: list[Sequence[Cell]] = []
     for i in order:
-        (e, found), (low, high) = rated[i], points[i].top1_interval
+        e, found = rated[i]
         mark: Cell = badge("Pareto front", "good") if points[i].on_front else "beaten"
-        between, top1 = f"{percent(low)} to {percent(high)}", percent(found.top1, 2)
-        rows.append([str(e.number), e.name, mark, figures(points[i].ms), top1, between])
-    columns = ["#", "network", "choice", "p50 ms", "top-1", "95 % interval"]
+        between = " to ".join(percent(bound) for bound in found.ci95) if found.ci95 else UNKNOWN
+        value = percent(found.value, 2)
+        rows.append([str(e.number), e.name, mark, figures(points[i].ms), value, between])
+    columns = ["#", "network", "choice", "p50 ms", name, "95 % interval"]
     sizes = sorted({found.n for _, found in rated})
     images = " and ".join(counted_words(n, "image") for n in sizes)
     caption = (
@@ -81,8 +86,8 @@ def _gaps(entries: Sequence[Entry], unmatched: Sequence[Accuracy]) -> str:
     if unmatched:
         html += paragraph("Accuracies of what was not measured, or under another name:")
         html += items(
-            f"{found.source} ({found.target}): {percent(found.top1, 2)} on {found.data}, "
-            f"{counted_words(found.n, 'image')}"
+            f"{found.source} ({found.target}): {found.figure} {percent(found.value, 2)} on "
+            f"{found.data}, {counted_words(found.n, 'image')}"
             for found in unmatched
         )
     return html

@@ -73,6 +73,9 @@ class Metric(Protocol):
     def figures(self) -> Mapping[str, float | None]:
         """By name; ``None`` for one that these samples do not tell."""
 
+    def ci95(self) -> tuple[float, float] | None:
+        """The 95 % interval of the headline, where one is known."""
+
 
 class Task(Protocol):
     """What the outputs of one network mean, and what has to agree of them.

@@ -13,6 +13,7 @@ from edgekit.core import Agreement, class_count
 from edgekit.data.scores import class_names, likeliest, probabilities
 from edgekit.errors import DataError
 from edgekit.tasks import Described, Frame, Prediction, agreement, drawing
+from edgekit.tasks.shares import share_interval
 
 if TYPE_CHECKING:
     from edgekit.core import ImageSource, Pixels
@@ -70,6 +71,10 @@ class Accuracy:
         """``top1``, and ``top5`` of five classes or more."""
         top5 = self._hits5 / self._n if self._classes >= 5 else None
         return {"top1": self._hits1 / self._n, "top5": top5}
+
+    def ci95(self) -> tuple[float, float]:
+        """That of a share of images."""
+        return share_interval(self._hits1 / self._n, self._n)
 
 
 class Classify:

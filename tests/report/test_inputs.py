@@ -15,6 +15,7 @@ from edgekit.core import Block, to_json
 from edgekit.errors import InputError
 from edgekit.measure.store import SAVED_SCHEMA, Store, save
 from edgekit.report.inputs import Accuracy, collect
+from edgekit.tasks.shares import share_interval
 
 
 @pytest.fixture
@@ -60,8 +61,23 @@ def test_accuracies_are_read_once(tmp_path: Path, store: Store) -> None:
     one = write_accuracy(tmp_path / "one.json")
     same = write_accuracy(tmp_path / "same.json")
     found = collect([one, tmp_path / "m.json", same], store)
-    expected = Accuracy("exported/small.onnx", "onnx", "digits, test", 0.75, 400)
+    interval = share_interval(0.75, 400)
+    expected = Accuracy("exported/small.onnx", "onnx", "digits, test", 0.75, 400, ci95=interval)
     assert found.accuracies == (expected,)
+
+
+def test_the_figure_that_counts_is_read_with_its_name(tmp_path: Path, store: Store) -> None:
+    save([measurement()], tmp_path / "m.json")
+    known = {"name": "top1", "value": 0.75, "ci95": [0.7, 0.8]}
+    one = write_accuracy(tmp_path / "one.json", task="classify", headline=known)
+    other = {"name": "map", "value": 0.4, "ci95": None}
+    two = write_accuracy(tmp_path / "two.json", task="spot", headline=other, source="b.onnx")
+    found = collect([one, tmp_path / "m.json", two], store).accuracies
+    assert [(a.figure, a.value, a.ci95) for a in found] == [
+        ("top-1", 0.75, (0.7, 0.8)),
+        ("map", 0.4, None),
+    ]
+    assert found[1].interval == (0.4, 0.4)
 
 
 def test_accuracies_that_contradict_each_other_are_refused(tmp_path: Path, store: Store) -> None:

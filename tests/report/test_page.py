@@ -268,7 +268,7 @@ def test_captions_of_energy_tell_what_is_true_of_which_measurement() -> None:
 
 def test_accuracy_says_what_is_missing_and_what_is_left_over(page: Page) -> None:
     assert "No accuracy is known for measurement 4." in page.text
-    assert "elsewhere.onnx (onnx): 25.00 % on digits, test, 400 images" in page.of("li")
+    assert "elsewhere.onnx (onnx): top-1 25.00 % on digits, test, 400 images" in page.of("li")
 
 
 def test_without_accuracies_the_page_says_how_to_get_them() -> None:
