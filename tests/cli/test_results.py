@@ -370,4 +370,7 @@ def test_predictions_are_drawn_on_images(
 def test_evaluate_names_the_figure_that_counts(artifacts: Artifacts, run: CommandLine) -> None:
     found = run("evaluate", artifacts["onnx", "fp32"], "--data", "digits", "--json").json
     assert found["task"] == "classify"
-    assert found["headline"] == {"name": "top1", "value": found["top1"]}
+    headline = found["headline"]
+    assert (headline["name"], headline["value"]) == ("top1", found["top1"])
+    low, high = headline["ci95"]
+    assert low < found["top1"] < high
