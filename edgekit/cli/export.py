@@ -86,8 +86,8 @@ if TYPE_CHECKING:
     "--max-drop",
     type=float,
     metavar="POINTS",
-    help="Points of top-1 that int8 may lose on held-out images: tries one way after the other "
-    "until one holds.",
+    help="Points of top-1, or of agreement where there are no labels, that int8 may lose on "
+    "held-out images: tries one way after the other until one holds.",
 )
 @click.option(
     "--qat-epochs",
@@ -213,7 +213,7 @@ def show(report: ExportReport) -> None:
     if not there:
         return
     console.warn_skipped(report.skipped)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for result in there:
         agreement, artifact = result.artifact.agreement, result.artifact
         assert agreement is not None
@@ -228,10 +228,11 @@ def show(report: ExportReport) -> None:
             )
         )
     right = "right"
-    console.table(
-        ["file", ("size", right), ("agreement", right), ("same top-1", right), ("time", right)],
-        rows,
-    )
+    columns: list[str | tuple[str, str]] = ["file", ("size", right), ("agreement", right)]
+    columns.append(("same top-1", right))
+    if not any(same for *_, same, _ in rows):  # of outputs that are no scores
+        columns, rows = columns[:-1], [(*row[:-2], row[-1]) for row in rows]
+    console.table([*columns, ("time", right)], rows)
     for result in there:
         kinds = Counter(result.artifact.float_operators)
         if kinds:
@@ -275,12 +276,14 @@ def _show_tuning(result: Exported | Rejected) -> None:
 
 def _show_ladder(result: Exported | Rejected) -> None:
     """What was tried to keep the accuracy, one line each."""
+    from edgekit import registry
+
     if not result.artifact.ladder:
         return
     rows = [
         (
             rung.name,
-            "-" if rung.top1 is None else f"{rung.top1:.2%}",
+            "-" if rung.headline is None else f"{rung.headline:.2%}",
             "-" if rung.drop_points is None else f"{rung.drop_points:.2f}",
             "-" if rung.size_bytes is None else console.mebibytes(rung.size_bytes),
             "-" if rung.latency_ms is None else f"{rung.latency_ms:.2f} ms",
@@ -290,7 +293,14 @@ def _show_ladder(result: Exported | Rejected) -> None:
     ]
     right = "right"
     console.table(
-        ["way", ("top-1", right), ("drop", right), ("size", right), ("p50", right), ""],
+        [
+            "way",
+            (registry.task(result.artifact.task).title, right),
+            ("drop", right),
+            ("size", right),
+            ("p50", right),
+            "",
+        ],
         rows,
         title=f"{result.artifact.target}, {result.artifact.scheme.precision}",
     )

@@ -201,11 +201,13 @@ class Rung:
 
     Attributes:
         name: what was done.
-        top1: on held-out images, a fraction; ``None`` where no file could be made.
-        drop_points: points of top-1 below the float network's.
+        top1: of a classifier on held-out images, a fraction; ``None`` where no file could be made.
+        drop_points: points of the headline figure below the float network's.
         latency_ms: p50 of a short measurement by itself, to see the order of magnitude.
         passed: whether the drop is within the bound.
         error: why no file could be made.
+        headline: the figure of the task that the drop is one of, a fraction; ``None`` in contracts
+            that had only top-1.
     """
 
     name: str
@@ -215,6 +217,7 @@ class Rung:
     latency_ms: float | None
     passed: bool
     error: str | None = None
+    headline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

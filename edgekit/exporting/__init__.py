@@ -27,7 +27,7 @@ from edgekit.models.purity import as_function
 from edgekit.models.source import Model
 from edgekit.models.taking import Network, Size, model_of, names_of
 from edgekit.quantize.integers import Integers
-from edgekit.quantize.ladder import held_out
+from edgekit.quantize.ladder import judge_of
 from edgekit.quantize.tuning import journal_path
 from edgekit.staging import (
     check_space,
@@ -229,7 +229,7 @@ def _written(
         if wanted.judged:
             notify("judging the float network")
             own = None if model.data else integers.data
-            judge = held_out(
+            judge = judge_of(
                 reference.model, data or own, calibration=calibration, skip_corrupt=skip_corrupt
             )
         retrain = retraining(reference.model, integers, calibration, skip_corrupt, notify)
@@ -327,7 +327,7 @@ def _check_options(model: Model, integers: Integers, scores: str | None, stated:
     if model.task == CLASSIFY:
         return
     for option, value in (
-        ("--scores", scores), ("--labels", stated.labels), ("--max-drop", integers.max_drop)
+        ("--scores", scores), ("--labels", stated.labels)
     ):  # fmt: skip
         if value is not None:
             raise UsageError(

@@ -35,7 +35,7 @@ from edgekit.models.source import Model
 from edgekit.native_output import captured
 from edgekit.quantize.calibration import Calibration
 from edgekit.quantize.integers import Integers, ranged_inputs
-from edgekit.quantize.ladder import Built, HeldOut
+from edgekit.quantize.ladder import Built, Judge
 from edgekit.verification.artifact import agreement_with, running
 from edgekit.verification.diagnosis import layers_of
 from edgekit.verification.divergence import worst_layers
@@ -60,7 +60,7 @@ class Job:
     path: Path
     integers: Integers
     calibration: Calibration | None
-    judge: HeldOut | None
+    judge: Judge | None
     retrain: Callable[[Scheme], Model] | None
     overwrite: bool
     notify: Notify

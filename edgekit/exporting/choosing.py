@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from edgekit.core import Rung, Scheme
+from edgekit.core import CLASSIFY, Rung, Scheme
 from edgekit.core.forms import SMALL_WEIGHTS, WEIGHTS
 from edgekit.devices import host
 from edgekit.errors import EdgekitError, ModelError
@@ -16,7 +16,7 @@ from edgekit.foreign import explained
 from edgekit.models.source import Model
 from edgekit.quantize.calibration import Calibration
 from edgekit.quantize.integers import Integers
-from edgekit.quantize.ladder import Built, climb
+from edgekit.quantize.ladder import Built, climb, drop_points
 from edgekit.quantize.tuning import Journal, Tuned, journal_path, tune
 from edgekit.staging import hidden_folder
 
@@ -56,9 +56,10 @@ def chosen_file(job: Job, folder: Path) -> tuple[Built, str | None]:
     if rungs[-1].passed:
         return best, None
     least = min(rung.drop_points for rung in rungs if rung.drop_points is not None)
+    points = f"{integers.max_drop:g} points of {job.judge.title}"
     return best, (
-        f"none of {len(rungs)} ways loses at most {integers.max_drop:g} points of top-1 on "
-        f"'{job.judge.source.name}', {job.judge.split} (the best one loses {least:.2f})"
+        f"none of {len(rungs)} ways loses at most {points} on {job.judge.where} (the best one "
+        f"loses {least:.2f})"
     )
 
 
@@ -71,6 +72,8 @@ def retraining(
 ) -> Callable[[Scheme], Model] | None:
     """Trains a network for integers, once for all files whose weights have as many bits."""
     words = model.data or integers.data
+    if model.task != CLASSIFY:  # without labels there is nothing to choose the best epoch by
+        return None
     if words is None or calibration is None or not integers.epochs or not model.trained:
         return None
 
@@ -118,8 +121,8 @@ def _unfit(job: Job, built: Built) -> str | None:
     bound = job.integers.max_drop
     if job.judge is None or bound is None or built.artifact.scheme.weights != "int8":
         return None
-    drop = 100 * (job.judge.top1 - job.judge.score(built, job.target))
-    return f"loses {drop:.2f} points of top-1" if drop > bound + 1e-9 else None
+    drop = drop_points(job.judge, job.judge.score(built, job.target))
+    return f"loses {drop:.2f} points of {job.judge.title}" if drop > bound + 1e-9 else None
 
 
 def _with_facts(built: Built, rungs: tuple[Rung, ...] = (), tuned: Tuned | None = None) -> Built:

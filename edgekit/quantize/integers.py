@@ -38,7 +38,8 @@ class Integers:
         float_layers: modules to keep in float.
         forms: instead of what the table says; see `edgekit.lowering.choices`.
         processor: that the table is asked for, of `edgekit.core.PROCESSORS`; this one if ``None``.
-        max_drop: points of top-1 that may be lost on held-out images; ``None`` for no bound.
+        max_drop: points of the task's figure that may be lost on held-out samples; ``None`` for no
+            bound.
         tune: whether to measure which forms are fastest.
         epochs: of quantization-aware training, the ladder's last rung; 0 leaves it out.
     """
@@ -64,9 +65,7 @@ class Integers:
         if self.processor is not None:
             self._check_processor(self.processor)
         if self.max_drop is not None and not (0 < self.max_drop <= 100):
-            raise UsageError(
-                f"--max-drop {self.max_drop:g}: expected points of top-1 above 0, such as 0.5"
-            )
+            raise UsageError(f"--max-drop {self.max_drop:g}: expected points above 0, such as 0.5")
         if scheme.calibration is None and self.interface != "float":
             raise UsageError(
                 f"--io {self.interface} goes with static integer precisions: {precision} of "

@@ -1,7 +1,8 @@
 """The accuracy ladder: the cheapest way to integers that keeps the accuracy.
 
 Each rung costs more than the one before it, in time to make it or in speed. The first one whose
-top-1 on held-out images is within the bound is taken.
+figure on held-out samples is within the bound is taken: the task's headline figure where there are
+labels, such as top-1, and how well the file follows the network where there are none.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Protocol
 
+from edgekit.arrays import array_files
 from edgekit.contract import OpenArtifact
-from edgekit.core import Artifact, ImageSource, Quantizing, Rung, Scheme, Target
+from edgekit.core import CLASSIFY, Artifact, ImageSource, Quantizing, Rung, Scheme, Target
 from edgekit.core.forms import CORRECTION, SMALL_WEIGHTS, WEIGHTS
 from edgekit.data import open_source
+from edgekit.data.finite import check_finite
 from edgekit.errors import DataError, EdgekitError, OutputError, UnavailableError
 from edgekit.foreign import explained
 from edgekit.inference import ArtifactClassifier, ModelClassifier, evaluate
@@ -24,11 +28,17 @@ from edgekit.measure.statistics import summary
 from edgekit.measure.subjects import Subject
 from edgekit.models.source import Model
 from edgekit.quantize.calibration import Calibration
+from edgekit.verification.artifact import rows_of_file
+from edgekit.verification.reference import Reference
+from edgekit.verification.samples import image_rows, reference_scores, tensor_samples
 
 FLOAT_LAYERS = (2, 4, 8)
 """How many of the worst layers are kept in float, one rung after the other."""
 
 LATENCY_SECONDS = 2.0
+
+LEAST_JUDGES = 16
+"""Inputs without labels that files are judged on, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +65,55 @@ Build = Callable[[str, Scheme, Model | None], Built]
 """Makes the file of a rung: its name, its scheme, and the network, where that is another one."""
 
 
+class Judge(Protocol):
+    """What files are judged by, on samples that shaped none of them.
+
+    Attributes:
+        title: of the figure, as people write it.
+    """
+
+    title: ClassVar[str]
+
+    @property
+    def headline(self) -> float:
+        """The figure of the float network, a fraction; higher is better."""
+
+    @property
+    def where(self) -> str:
+        """The samples, for messages."""
+
+    def score(self, built: Built, target: Target) -> float:
+        """The same figure of a file."""
+
+
+def drop_points(judge: Judge, score: float) -> float:
+    """Points of the figure that a file has lost."""
+    return 100 * (judge.headline - score)
+
+
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Images that neither training nor calibration saw, and what the float network makes of them.
+    """Labelled images that neither training nor calibration saw.
 
     Attributes:
         top1: of the float network, a fraction.
     """
 
+    title: ClassVar[str] = "top-1"
+
     source: ImageSource
     split: str
     top1: float
+
+    @property
+    def headline(self) -> float:
+        """Top-1."""
+        return self.top1
+
+    @property
+    def where(self) -> str:
+        """Source and split."""
+        return f"'{self.source.name}', {self.split}"
 
     def score(self, built: Built, target: Target) -> float:
         """Top-1 of a file."""
@@ -78,6 +126,97 @@ class HeldOut:
             ).headline.value
 
 
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Samples without labels that did not calibrate: the network's outputs are what is right.
+
+    Attributes:
+        reference: the network, with the samples and what it gives for them.
+    """
+
+    title: ClassVar[str] = "agreement"
+
+    reference: Reference
+
+    @property
+    def headline(self) -> float:
+        """The network follows itself."""
+        return 1.0
+
+    @property
+    def where(self) -> str:
+        """How many inputs of which."""
+        return f"{len(self.reference.images)} inputs of '{self.reference.data}'"
+
+    def score(self, built: Built, target: Target) -> float:
+        """How well a file follows; see `edgekit.tasks.Task.followed`."""
+        told = f"{built.path.name} cannot be run by {target.runtime}: "
+        with explained(told.__add__):
+            rows = rows_of_file(self.reference, target, built.path)
+        return self.reference.task.followed(self.reference.scores, rows)
+
+
+def judge_of(
+    model: Model,
+    data: str | None,
+    *,
+    calibration: Calibration | None = None,
+    skip_corrupt: bool = False,
+) -> Judge:
+    """Opens the samples that files are judged on: labelled ones where the task has labels.
+
+    Args:
+        data: SRC; that of the training if ``None``.
+        calibration: samples that must not be among them.
+        skip_corrupt: leave out samples that cannot be decoded, instead of failing.
+
+    Raises:
+        DataError: there are none, or nothing is kept apart in them.
+    """
+    find = held_out if model.task == CLASSIFY else followed
+    return find(model, data, calibration=calibration, skip_corrupt=skip_corrupt)
+
+
+def followed(
+    model: Model,
+    data: str | None,
+    *,
+    calibration: Calibration | None = None,
+    skip_corrupt: bool = False,
+) -> Followed:
+    """Opens inputs without labels; see `judge_of`.
+
+    Raises:
+        DataError: too few of them did not calibrate.
+        ModelError: the network gives (nearly) the same outputs for all of them.
+    """
+    words = data or model.data
+    if words is None:
+        raise DataError(
+            f"'{model.words}' has no inputs that its files could be judged on: give some, labels "
+            f"are not needed, with --data SRC"
+        )
+    if array_files(words):
+        samples = tensor_samples(model, words, skip_corrupt, noise=False)
+    else:
+        samples = image_rows(model, words, skip_corrupt, split="validation")
+    rows = samples.images
+    if calibration is not None:
+        taken = {row.tobytes() for row in calibration.images.reshape(len(calibration.images), -1)}
+        rows = rows[[row.tobytes() not in taken for row in rows]]
+    if len(rows) < LEAST_JUDGES:
+        raise DataError(
+            f"'{words}' has {len(rows)} inputs that files could be judged on, besides those that "
+            f"calibrate: expected {LEAST_JUDGES} at least; give others with --data, or let fewer "
+            f"calibrate with --calibration-images"
+        )
+    outputs = reference_scores(model.on_rows, rows)
+    check_finite(outputs, f"'{model.words}'", lambda i: f"input {i} ({words})")
+    reference = Reference(model, rows, outputs, words, samples.skipped)
+    reference.task.check_reference(outputs, f"'{model.words}'")
+    return Followed(reference)
+
+
 def held_out(
     model: Model,
     data: str | None,
@@ -85,12 +224,7 @@ def held_out(
     calibration: Calibration | None = None,
     skip_corrupt: bool = False,
 ) -> HeldOut:
-    """Opens the images on which accuracy is judged.
-
-    Args:
-        data: SRC; that of the training if ``None``.
-        calibration: images that must not be among them.
-        skip_corrupt: leave out images that cannot be decoded, instead of failing.
+    """Opens the labelled images on which accuracy is judged; see `judge_of`.
 
     Raises:
         DataError: there are none, or nothing is kept apart in them.
@@ -118,7 +252,7 @@ def climb(
     target: Target,
     plain: Scheme,
     build: Build,
-    judge: HeldOut,
+    judge: Judge,
     max_drop: float,
     retrain: Callable[[Scheme], Model] | None,
     notify: Callable[[str], None],
@@ -127,7 +261,7 @@ def climb(
 
     Args:
         plain: the scheme of the first rung.
-        max_drop: points of top-1 that may be lost.
+        max_drop: points of the judge's figure that may be lost.
         retrain: trains the network for the integers of a scheme; ``None`` where there is no data.
 
     Returns:
@@ -139,20 +273,22 @@ def climb(
         notify(f"{target.name} {plain.precision}: {name}")
         try:
             built = build(name, scheme, model(scheme) if model is not None else None)
-            top1 = judge.score(built, target)
+            score = judge.score(built, target)
         except (OutputError, UnavailableError):
             raise  # no other rung would fare better
         except EdgekitError as error:
             climbing.rungs.append(Rung(name, None, None, None, None, False, str(error)))
             continue
-        drop = 100 * (judge.top1 - top1)
+        drop = drop_points(judge, score)
         agreement = built.artifact.agreement
         passed = drop <= max_drop + 1e-9 and agreement is not None and agreement.passed
         size, latency = built.artifact.size_bytes, _latency_ms(built.path)
-        climbing.rungs.append(Rung(name, top1, drop, size, latency, passed))
+        top1 = score if isinstance(judge, HeldOut) else None
+        rung = Rung(name, top1, drop, size, latency, passed, headline=score)
+        climbing.rungs.append(rung)
         if passed:
             return built, tuple(climbing.rungs)
-        climbing.keep(built, top1)
+        climbing.keep(built, score)
     return climbing.best, tuple(climbing.rungs)
 
 
@@ -160,7 +296,7 @@ class _Climb:
     """What has been tried, and what is to be tried next.
 
     Attributes:
-        best: the file with the best accuracy so far.
+        best: the file with the best figure so far.
         best_plain: the same among those of the precision that was asked for.
     """
 
@@ -171,15 +307,15 @@ class _Climb:
         self.rungs: list[Rung] = []
         self.best: Built | None = None
         self.best_plain: Built | None = None
-        self._top1 = self._top1_plain = -1.0
+        self._score = self._score_plain = -1.0
 
-    def keep(self, built: Built, top1: float) -> None:
+    def keep(self, built: Built, score: float) -> None:
         """Notes a file that was not good enough."""
-        if top1 > self._top1:
-            self.best, self._top1 = built, top1
+        if score > self._score:
+            self.best, self._score = built, score
         same = built.artifact.scheme.precision == self._plain.precision
-        if same and top1 > self._top1_plain:
-            self.best_plain, self._top1_plain = built, top1
+        if same and score > self._score_plain:
+            self.best_plain, self._score_plain = built, score
 
     def steps(self) -> Iterator[tuple[str, Scheme, Callable[[Scheme], Model] | None]]:
         """Name, scheme and training of each rung; later ones build on the best so far."""

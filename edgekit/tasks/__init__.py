@@ -144,6 +144,17 @@ class Task(Protocol):
     def decided_alike(self, a: Rows, b: Rows) -> NDArray[np.bool_]:
         """For which samples both mean the same to whoever uses them, (n,)."""
 
+    def followed(self, reference: Rows, outputs: Rows) -> float:
+        """How well outputs follow those of the network where there are no labels.
+
+        Args:
+            reference: as `check_reference` accepts them.
+            outputs: for the same samples.
+
+        Returns:
+            One figure, from 0 to 1, which is no difference at all.
+        """
+
     def sqnr_db(self, reference: Rows, outputs: Rows, indices: Sequence[int]) -> NDArray[Any]:
         """Signal to noise of single samples, in dB, of the worst output; see `agreement`.
 

@@ -179,6 +179,32 @@ def compare_outputs(
     )
 
 
+def followed(reference: Scores, outputs: Scores, interface: Interface) -> float:
+    """How well outputs of any kind follow those of the network; the worst one counts.
+
+    Of floats it is 1 less the power of the difference over that of the signal, so that 0.99 is a
+    signal to noise of 20 dB; of integers the share that is equal.
+
+    Args:
+        reference: (n, numbers).
+        outputs: for the same samples.
+
+    Returns:
+        From 0 to 1.
+    """
+    figures = []
+    for spec in interface.outputs:
+        columns = interface.columns[spec.name]
+        expected, found = reference[:, columns], outputs[:, columns]
+        if not is_float(spec):
+            figures.append(share_alike(expected, found))
+            continue
+        noise = float(np.square(found.astype(np.float64) - expected).mean())
+        power = float(np.square(signal_of(expected)).mean())
+        figures.append(float(noise == 0) if power == 0 else max(0.0, 1 - noise / power))
+    return min(figures)
+
+
 def share_alike(expected: Scores, found: Scores) -> float:
     """Share of integers that are equal, of those that are not the commonest one in both.
 

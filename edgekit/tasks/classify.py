@@ -155,6 +155,10 @@ class Classify:
         tolerance = agreement.TOLERANCES[precision]
         return agreement.compare(reference, outputs, tolerance, self._kind)
 
+    def followed(self, reference: NDArray[Any], outputs: NDArray[Any]) -> float:
+        """Share of images with the same likeliest class."""
+        return float(self.decided_alike(reference, outputs).mean())
+
     def decided_alike(self, a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
         """Whether the likeliest class is the same."""
         same: NDArray[np.bool_] = likeliest(a, self._kind) == likeliest(b, self._kind)

@@ -74,6 +74,10 @@ class Tensors:
         """Of each output signal to noise, or the share of equal integers; the worst one counts."""
         return agreement.compare_outputs(reference, outputs, self._interface, precision)
 
+    def followed(self, reference: NDArray[Any], outputs: NDArray[Any]) -> float:
+        """See `edgekit.tasks.agreement.followed`."""
+        return agreement.followed(reference, outputs, self._interface)
+
     def decided_alike(self, a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
         """Nobody knows what is decided by them."""
         return np.ones(len(a), bool)

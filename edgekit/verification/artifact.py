@@ -221,6 +221,19 @@ def agreement_with(
     Args:
         isolated: the file may be anybody's; see `edgekit.isolation`.
     """
+    return held_against(
+        reference, rows_of_file(reference, target, path, isolated=isolated), precision
+    )
+
+
+def rows_of_file(
+    reference: Reference, target: Target, path: Path, *, isolated: bool = False
+) -> NDArray[np.float32]:
+    """What an artifact gives for the reference's images, one by one: rows of outputs.
+
+    Raises:
+        ModelError: a number that is not finite; or it has other inputs or outputs.
+    """
     with captured():
         threads = torch.get_num_threads()
         runner = open_isolated(target, path, threads) if isolated else target.open(path, threads)
@@ -232,7 +245,7 @@ def agreement_with(
     found = np.concatenate(outputs)
     what = "image" if model.signature is None else "input"
     check_finite(found, str(path), lambda i: f"{what} {i} ({reference.data})")
-    return held_against(reference, found, precision)
+    return found
 
 
 def held_against(reference: Reference, outputs: NDArray[np.float32], precision: str) -> Agreement:

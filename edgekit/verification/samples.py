@@ -104,12 +104,15 @@ def real_images(
     return normalize(np.stack(pixels), preprocessing)
 
 
-def tensor_samples(model: Model, data: str | None, skip_corrupt: bool = False) -> Samples:
+def tensor_samples(
+    model: Model, data: str | None, skip_corrupt: bool = False, *, noise: bool = True
+) -> Samples:
     """Rows of inputs of a network that takes anything else than one image for its class.
 
     Args:
         data: a folder of ``.npz`` files, or a source of images for a network whose only input is
-            one; noise if ``None``. Noise follows where they are too few.
+            one; noise if ``None``.
+        noise: whether some follows where they are too few.
 
     Raises:
         DataError: they are not what the network takes.
@@ -126,17 +129,22 @@ def tensor_samples(model: Model, data: str | None, skip_corrupt: bool = False) -
     places = np.linspace(0, len(files) - 1, min(len(files), REAL_COUNT, most)).round().astype(int)
     rows = rows_of([files[int(i)] for i in places], interface)
     missing = min(NOISE_COUNT, most) - len(rows)
-    if missing <= 0:
+    if missing <= 0 or not noise:
         return Samples(rows, data)
     about = f"{len(rows)} inputs of {data} and {missing} of noise"
     return Samples(np.concatenate([rows, model.noise_rows(missing)]), about)
 
 
-def image_rows(model: Model, data: str, skip_corrupt: bool = False) -> Samples:
+def image_rows(
+    model: Model, data: str, skip_corrupt: bool = False, *, split: str | None = None
+) -> Samples:
     """Images of a source as inputs of a network.
 
+    Args:
+        split: to take them from, and no noise behind them; see `real_samples` if ``None``.
+
     Raises:
-        DataError: the network takes anything else than one image.
+        DataError: the network takes anything else than one image, or there is no such split.
     """
     specs = model.interface.inputs
     if len(specs) != 1 or specs[0].layout != "NCHW" or specs[0].shape[0] != 1:
@@ -146,7 +154,13 @@ def image_rows(model: Model, data: str, skip_corrupt: bool = False) -> Samples:
             f"folder of {SUFFIX} files, one an inference, with an array for each input"
         )
     source = open_source(data, skip_corrupt=skip_corrupt)
-    found = real_samples(source, model.preprocessing or assumed(model, source))
+    facts = model.preprocessing or assumed(model, source)
+    if split is None:
+        found = real_samples(source, facts)
+    elif split in source.splits:
+        found = Samples(real_images(decoded_for(source, facts), facts, split), source.name)
+    else:
+        raise DataError(f"'{source.name}' keeps no images apart: expected a split '{split}'")
     return replace(found, images=found.images.reshape(len(found.images), -1))
 
 

@@ -104,7 +104,7 @@ def test_a_bound_that_is_none_is_refused(drop: str, run: CommandLine) -> None:
     words = ("export", "mobilenetv3-small", "-t", "tflite", "-p", "int8", "--max-drop", drop)
     result = run(*words, "--calibration", "synthetic")
     assert result.code == 2
-    assert f"--max-drop {drop}: expected points of top-1 above 0" in result.message
+    assert f"--max-drop {drop}: expected points above 0" in result.message
 
 
 def test_a_bound_needs_integers(run: CommandLine, short_network: Path) -> None:

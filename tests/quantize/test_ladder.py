@@ -20,7 +20,7 @@ from edgekit.quantize.ladder import Built, HeldOut, climb
 class Judge:
     """Gives files scores by their scheme."""
 
-    source, split, top1 = None, "validation", 0.9
+    title, headline, where = "top-1", 0.9, "'images', validation"
 
     def __init__(self, score: Callable[[Scheme], float]) -> None:
         self._score = score
