@@ -9,7 +9,7 @@ users type are compared without case, ``-``, ``_`` and ``.``.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -425,6 +425,57 @@ def by_converter(targets: Sequence[Target], converter: str) -> list[Target]:
         t.by(converter) if isinstance(t, Convertible) and converter in t.converters else t
         for t in targets
     ]
+
+
+def names_of(value: object, what: str) -> list[str]:
+    """Names as a list; one alone, or several with commas, are taken, too.
+
+    Args:
+        what: the argument's name, for the message.
+
+    Raises:
+        UsageError: something else.
+    """
+    if isinstance(value, str):
+        found = [word.strip() for word in value.split(",") if word.strip()]
+        if found:
+            return found
+    elif isinstance(value, Iterable) and not isinstance(value, bytes):
+        found = list(value)
+        if found and all(isinstance(one, str) for one in found):
+            return found
+    raise UsageError(f"{what}={value!r}: expected a name, or several of them in a list")
+
+
+def chosen(
+    targets: object, precisions: object, converter: str | None = None
+) -> tuple[list[Target], list[str]]:
+    """Targets and names of precisions that are asked for, each once.
+
+    Args:
+        targets: a name, or several in a list or with commas; ``all``.
+        precisions: as well.
+        converter: of targets that have several.
+
+    Raises:
+        UnknownNameError: one that there is not.
+        UsageError: no names, a precision that a target does not have, or a converter that none has.
+    """
+    words = names_of(targets, "targets")
+    if any(word.lower() == "all" for word in words):
+        words = sorted(TARGETS.load_all()[0])
+    found = list({t.name: t for t in map(target, words)}.values())
+    if converter is not None:
+        found = by_converter(found, converter)
+    names = list(dict.fromkeys(map(precision, names_of(precisions, "precisions"))))
+    for one in found:
+        for name in names:
+            if name not in one.schemes:
+                raise UsageError(
+                    f"target {one.name} has no precision {name}: it has "
+                    f"{', '.join(sorted(one.schemes))}"
+                )
+    return found, names
 
 
 def meter(words: str) -> MeterKind:

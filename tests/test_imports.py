@@ -35,6 +35,7 @@ LEVELS = (
     ("exporting",),
     ("search",),
     ("report",),
+    ("api",),
     ("cli",),
     ("__main__",),
 )

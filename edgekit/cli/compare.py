@@ -9,12 +9,10 @@ import click
 from edgekit.cli import console, figures, keeping, measuring
 from edgekit.cli.interrupts import held_interrupts
 from edgekit.cli.options import Number
-from edgekit.errors import GateError, UsageError
+from edgekit.errors import GateError
 
 if TYPE_CHECKING:
-    from edgekit.core import DeviceProfile
     from edgekit.measure.comparing import Comparison
-    from edgekit.measure.subjects import Subject
 
 VERDICTS = {
     "a_faster": "A is faster",
@@ -46,60 +44,30 @@ def command(a: str, b: str, fail_if_slower: float | None, **options: Any) -> Non
     With --fail-if-slower PCT, A is the new one and B the one to hold it
     against: the exit code is 4 if the whole interval lies above.
     """
-    from edgekit.measure.comparing import compare
-    from edgekit.measure.session import Effort
+    from edgekit.api.measuring import compare
 
-    setup = measuring.Setup(**options)
-    device = measuring.local_device(setup.device)
-    setup.check_used((a, b))
-    one, other = _subjects(a, b, setup, device)
-    keeping.check_places([] if setup.out is None else [setup.out], setup.overwrite)
-    effort = Effort(setup.seconds, setup.precision_goal / 100, setup.time_limit)
+    words, kept = measuring.asked(options)
+    keeping.check_places([] if kept.out is None else [kept.out], kept.overwrite)
     with held_interrupts() as interrupts:
         with measuring.measuring_progress() as progress:
             result = compare(
-                one,
-                other,
-                effort,
-                device=device.name,
+                a,
+                b,
                 command=console.command_line(),
                 progress=progress,
                 hold=interrupts.hold,
+                **words,
             )
             interrupts.hold()
         try:
             show(result)
         finally:  # whatever becomes of the output
             pair = (result.a, result.b)
-            errors = keeping.keep(
-                pair, stored=not setup.no_store, out=setup.out, overwrite=setup.overwrite
-            )
+            errors = keeping.keep(pair, stored=kept.stored, out=kept.out, overwrite=kept.overwrite)
     if result.interrupted:
         raise KeyboardInterrupt
     failed = None if fail_if_slower is None else gate(result, fail_if_slower)
     keeping.finish([failed, *errors])
-
-
-def _subjects(
-    a: str, b: str, setup: measuring.Setup, device: DeviceProfile
-) -> tuple[Subject, Subject]:
-    from edgekit.contract import is_artifact
-
-    threads = measuring.thread_counts(setup.threads, device)
-    modes = measuring.modes_of(setup.modes)
-    for option, values in (("--threads", threads), ("--torch", modes)):
-        if len(values) > 2:
-            raise UsageError(f"{option}: expected one value for both, or two, found {len(values)}")
-    for words in (a, b):
-        if len(modes) > 1 and is_artifact(words):
-            raise UsageError(
-                f"--torch {setup.modes}: '{words}' is an exported file, and --torch goes with "
-                f"networks only: expected one value, for the other one"
-            )
-    return (
-        setup.subject(a, threads[0], modes[0], (a, b)),
-        setup.subject(b, threads[-1], modes[-1], (a, b)),
-    )
 
 
 def show(result: Comparison) -> None:

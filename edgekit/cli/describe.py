@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,41 +19,9 @@ from edgekit.cli.options import (
 from edgekit.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
+    from edgekit.api.describing import Description
     from edgekit.core import Artifact, Preprocessing
     from edgekit.models.analysis import Totals
-    from edgekit.models.count import Layer
-    from edgekit.models.source import Model
-
-
-@dataclass(frozen=True, slots=True)
-class Described:
-    """A network that was asked for.
-
-    Attributes:
-        layers: empty where an artifact does not tell its network; so are ``model`` and ``totals``.
-        artifact: where one was named.
-    """
-
-    words: str
-    model: Model | None
-    layers: list[Layer]
-    totals: Totals | None
-    artifact: Artifact | None
-
-    @property
-    def name(self) -> str:
-        """Of the network; of the file where the network is not known."""
-        return self.model.name if self.model else self.words
-
-    @property
-    def heading(self) -> str:
-        """The name with the size of the image, where it takes one."""
-        if self.model is None or self.model.signature is not None:
-            return self.name
-        channels, height, width = self.model.shape
-        size = str(height) if (channels, height) == (3, width) else f"{height} x {width}"
-        kind = {1: " of grey", 4: " of four channels"}.get(channels, "")
-        return f"{self.name} at {size} px{kind}"
 
 
 @click.command("describe")
@@ -142,49 +109,22 @@ def _check_artifact(source: str, other: str | None) -> None:
         raise UsageError(f"'{source}' is no artifact: --embedded goes with artifacts only")
 
 
-def _describe(source: str, embedded: bool, **given: Any) -> Described:
+def _describe(source: str, embedded: bool, **given: Any) -> Description:
     """Loads a network or artifact, and runs the network once.
 
     Args:
-        given: what was said of a network, as for `edgekit.models.source.open_model`.
+        embedded: goes with those that are artifacts.
+        given: what was said of a network.
     """
     from edgekit import contract
 
-    artifact = None
     with console.status(f"loading {source}"):
-        if contract.is_artifact(source):
-            said = next((name for name, value in given.items() if value), None)
-            if said is not None:
-                raise UsageError(
-                    f"'{source}' is an artifact, whose network and input are fixed: leave out "
-                    f"--{said}"
-                )
-            artifact = contract.load(Path(source), embedded=embedded)
-        from edgekit.models.analysis import analyze
-        from edgekit.models.source import open_model
+        from edgekit.api.describing import describe
 
-        if artifact is None:
-            model: Model | None = open_model(source, **given)
-        else:
-            model = _network(artifact)
-        if model is None:
-            return Described(source, None, [], None, artifact)
-        layers, totals = analyze(model.module, *model.tensors)
-    return Described(source, model, layers, totals, artifact)
+        return describe(source, embedded=embedded and contract.is_artifact(source), **given)
 
 
-def _network(artifact: Artifact) -> Model | None:
-    """The network of a contract with fresh weights; ``None`` where the contract has no spec."""
-    from edgekit.models import build
-    from edgekit.models.source import Model
-
-    spec = artifact.spec
-    if spec is None:
-        return None
-    return Model(spec.name, spec.name, build(spec).eval(), spec.resolution, spec.classes, spec)
-
-
-def _known(described: Described) -> Totals:
+def _known(described: Description) -> Totals:
     """The totals, where there is a network to show.
 
     Raises:
@@ -198,7 +138,7 @@ def _known(described: Described) -> Totals:
     return described.totals
 
 
-def _facts(described: Described) -> dict[str, Any]:
+def _facts(described: Description) -> dict[str, Any]:
     """The keys of the JSON document."""
     from edgekit.core import to_json
 
@@ -219,7 +159,7 @@ def _facts(described: Described) -> dict[str, Any]:
     return facts
 
 
-def _show_comparison(a: Described, b: Described, as_csv: bool) -> None:
+def _show_comparison(a: Description, b: Description, as_csv: bool) -> None:
     one, two = _known(a), _known(b)
     if console.wants_json():
         ratio = describe_tables.ratios(one, two)

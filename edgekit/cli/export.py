@@ -61,7 +61,6 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--io",
-    "interface",
     type=click.Choice(["float", "int8"]),
     default="float",
     show_default=True,
@@ -72,7 +71,6 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--isa",
-    "processor",
     metavar="NAME",
     help="Processor that int8 files are for: x86, x86-vnni (with dot products of integers) or "
     "arm; this machine's by default.",
@@ -114,15 +112,6 @@ def command(
     resolution: int | None,
     data: str | None,
     skip_corrupt: bool,
-    calibration: str | None,
-    calibration_images: int,
-    ranges: str | None,
-    interface: str,
-    float_layers: str | None,
-    processor: str | None,
-    tune: bool,
-    max_drop: float | None,
-    qat_epochs: int,
     scores: str | None,
     stated: Stated,
     example: str | None,
@@ -130,6 +119,7 @@ def command(
     task: str | None,
     out: Path,
     overwrite: bool,
+    **integers: Any,
 ) -> None:
     """Export MODEL to one file and one contract per target and precision.
 
@@ -141,41 +131,31 @@ def command(
     Every file is run in its runtime and compared with PyTorch before it gets
     its name. What fails is kept as NAME.rejected, with exit code 4.
     """
-    targets, precisions = _asked(target, precision, converter)
+    if not names(target) or not names(precision):
+        raise UsageError("--target and --precision need a name each; see 'edgekit list'")
     with console.status(f"loading {model}") as notify:
-        from edgekit.exporting import export
-        from edgekit.quantize.integers import Integers
+        from edgekit.api.exports import export
 
         report = export(
             model,
-            targets,
-            precisions,
+            target,
+            precision,
             out=out,
             weights=weights,
             resolution=resolution,
             example=example,
-            outputs=names(outputs or ""),
+            outputs=outputs or (),
             task=task,
             converter=converter,
             data=data,
             skip_corrupt=skip_corrupt,
-            integers=Integers(
-                calibration,
-                calibration_images,
-                ranges,
-                interface,
-                tuple(names(float_layers or "")),
-                max_drop=max_drop,
-                tune=tune,
-                epochs=qat_epochs,
-                processor=processor,
-            ),
             scores=scores,
             stated=stated,
             overwrite=overwrite,
             strict=False,
             notify=notify,
             say=console.warn,
+            **integers,
         )
     failure = report.failure
     show(report)
@@ -183,26 +163,6 @@ def command(
         console.emit_json("edgekit.export/1", _document(report, failure))
     if failure is not None:
         raise failure
-
-
-def _asked(target: str, precision: str, converter: str | None) -> tuple[list[str], list[str]]:
-    """Names of targets and precisions; wrong ones fail here, before torch is imported."""
-    from edgekit import registry
-
-    targets = [
-        name
-        for word in names(target)
-        for name in (sorted(registry.TARGETS) if word.lower() == "all" else [word])
-    ]
-    precisions = names(precision)
-    if not targets or not precisions:
-        raise UsageError("--target and --precision need a name each; see 'edgekit list'")
-    found = [registry.target(name) for name in targets]
-    if converter is not None:
-        registry.by_converter(found, converter)
-    for name in precisions:
-        registry.precision(name)
-    return targets, precisions
 
 
 def show(report: ExportReport) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ import click
 
 from edgekit.cli import console
 from edgekit.core import SCORES
-from edgekit.errors import ModelError, UnavailableError, UnknownNameError, UsageError
+from edgekit.errors import ModelError, UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -148,49 +148,24 @@ def _only_network(options: dict[str, Any]) -> str:
     return str(named[0])
 
 
-def fetched(words: str, resolution: int | None, may_download: bool = True) -> Path:
-    """The published weights of a zoo network, from the cache or the network.
+def fetched(words: str, resolution: int | None) -> Path:
+    """The published weights of a zoo network; see `edgekit.models.taking.fetched`."""
+    from edgekit.models import taking
 
-    Args:
-        resolution: that the network is to have, pixels; a wrong one fails before the download.
-        may_download: false where several processes would do it at once.
+    with fetching(words) as report:
+        return taking.fetched(words, resolution, report=report)
 
-    Raises:
-        UsageError: no zoo network, none that has published weights, or none of that resolution.
-        UnavailableError: it is not in the cache, and must not be downloaded.
-        EdgekitError: see `edgekit.models.pretrained.fetch`.
-    """
-    from edgekit import registry
-    from edgekit.models import find_spec
-    from edgekit.models.pretrained import cache_folder, fetch, published
-    from edgekit.models.source import FILE_SUFFIXES
 
-    looks_otherwise = ":" in words or os.sep in words or Path(words).suffix in FILE_SUFFIXES
-    try:
-        if looks_otherwise:
-            raise UnknownNameError("model", words, (), "")
-        name = registry.canonical_name(words)
-    except UnknownNameError as error:
-        if not looks_otherwise and not Path(words).exists():
-            raise
-        raise UsageError(
-            f"--pretrained goes with a zoo name, and '{words}' is none: leave it out, or see "
-            f"'edgekit list models'"
-        ) from error
-    file = published(name).file
-    find_spec(words, resolution=resolution)
-    if not may_download and not (cache_folder() / file).exists():
-        raise UnavailableError(
-            f"the weights of {name} are not there yet, and several processes would download them "
-            f"at once: fetch them with 'edgekit describe {name} --pretrained' first"
-        )
-    with console.status(f"fetching weights of {name}") as notify:
+@contextmanager
+def fetching(words: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A line that says how much of a network's weights has come; a function that changes it."""
+    with console.status(f"fetching weights of {words}") as notify:
 
         def report(done: int, total: int | None) -> None:
             of = "" if total is None else f" of {total / 2**20:.1f}"
-            notify(f"fetching weights of {name}: {done / 2**20:.1f}{of} MiB")
+            notify(f"fetching weights of {words}: {done / 2**20:.1f}{of} MiB")
 
-        return fetch(name, report)
+        yield report
 
 
 def resolution_option(command: Command) -> Command:

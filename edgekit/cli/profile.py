@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +10,11 @@ import click
 
 from edgekit.cli import console, figures, keeping, measuring
 from edgekit.cli.interrupts import held_interrupts
-from edgekit.errors import OutputError, UsageError
+from edgekit.errors import OutputError
 
 if TYPE_CHECKING:
-    from edgekit.core import DeviceProfile, Measurement
+    from edgekit.core import Measurement
     from edgekit.measure.profiling import Profile
-    from edgekit.measure.session import Effort
-    from edgekit.measure.subjects import Subject
 
 
 @click.command("profile")
@@ -44,29 +40,23 @@ def command(
     eager,compiled measure each in every way. Every number comes with its
     interval, and with what disturbed the machine.
     """
-    from edgekit.measure.profiling import profile
+    from edgekit.api.measuring import profile
 
-    setup = measuring.Setup(**options)
-    device = measuring.local_device(setup.device)
-    setup.check_used(sources)
-    subjects = _subjects(sources, setup, device)
-    effort = _effort(setup, sustain, len(subjects))
-    if per_op:
-        _check_operators(subjects)
-    asked = Asked(setup, energy != "off", None if sustain is None else plot_path(setup.out))
-    keeping.check_places(asked.places, setup.overwrite)
-    meter = measuring.chosen_meter(energy, device, setup.processor)
+    words, kept = measuring.asked(options)
+    asked = Asked(kept, energy != "off", None if sustain is None else plot_path(kept.out))
+    keeping.check_places(asked.places, kept.overwrite)
     with held_interrupts() as interrupts:
         with measuring.measuring_progress() as progress:
             result = profile(
-                subjects,
-                effort,
-                device=device.name,
-                operators=per_op,
-                energy=meter,
+                sources,
+                per_op=per_op,
+                energy=energy,
+                sustain=sustain,
                 command=console.command_line(),
                 progress=progress,
                 hold=interrupts.hold,
+                say=console.warn,
+                **words,
             )
             interrupts.hold()
         errors = _show_and_keep(result, asked)
@@ -85,14 +75,14 @@ class Asked:
         plot: where the picture of sustained speed goes, if any.
     """
 
-    setup: measuring.Setup
+    kept: measuring.Kept
     energy: bool
     plot: Path | None
 
     @property
     def places(self) -> list[Path]:
         """All files to be written."""
-        return [path for path in (self.setup.out, self.plot) if path is not None]
+        return [path for path in (self.kept.out, self.plot) if path is not None]
 
 
 def plot_path(out: Path | None) -> Path:
@@ -100,80 +90,19 @@ def plot_path(out: Path | None) -> Path:
     return Path("sustained.png") if out is None else out.with_name(f"{out.stem}.sustained.png")
 
 
-def duration_s(text: str) -> float:
-    """Seconds of ``--sustain``.
-
-    Raises:
-        UsageError: it is no time from ten seconds to a day.
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
-    if not 10 <= seconds <= measuring.LONGEST_S:
-        raise UsageError(f"--sustain {text}: expected a time from 10s to 24h, as in 30m")
-    return seconds
-
-
-def _effort(setup: measuring.Setup, sustain: str | None, count: int) -> Effort:
-    from edgekit.measure.session import Effort
-
-    if sustain is None:
-        return Effort(setup.seconds * count, setup.precision_goal / 100, setup.time_limit)
-    if count > 1:
-        raise UsageError(f"--sustain takes one to measure, found {count}")
-    for option in ("seconds", "precision_goal"):
-        if measuring.given(option):
-            raise UsageError(
-                f"--{option.replace('_', '-')} does not go with --sustain, which measures for as "
-                f"long as it says: leave one out"
-            )
-    return Effort(duration_s(sustain), 0.0, setup.time_limit, sustained=True)
-
-
-def _subjects(
-    sources: Sequence[str], setup: measuring.Setup, device: DeviceProfile
-) -> list[Subject]:
-    threads = measuring.thread_counts(setup.threads, device)
-    modes = measuring.modes_of(setup.modes)
-    made = [
-        setup.subject(words, count, mode, sources)
-        for words in sources
-        for mode in modes
-        for count in threads
-    ]
-    return list(dict.fromkeys(made))  # the modes of PyTorch are one for files
-
-
-def _check_operators(subjects: Sequence[Subject]) -> None:
-    """Says of which subjects operators are not timed.
-
-    Raises:
-        UsageError: of none.
-    """
-    networks = list(dict.fromkeys(s.words for s in subjects if s.target == "pytorch"))
-    if all(s.target == "pytorch" for s in subjects):
-        raise UsageError(
-            f"--per-op takes exported files, and '{networks[0]}' runs in PyTorch: export it first, "
-            f"or leave --per-op out"
-        )
-    for words in networks:
-        console.warn(f"'{words}' runs in PyTorch: --per-op leaves it out")
-
-
 def _show_and_keep(result: Profile, asked: Asked) -> list[OutputError]:
     """Prints and keeps what was measured; gives what could not be written."""
     try:
         show(result, asked)
     finally:  # whatever becomes of the output
-        found, setup = result.measurements, asked.setup
-        errors = keeping.keep(
-            found, stored=not setup.no_store, out=setup.out, overwrite=setup.overwrite
-        )
+        found, kept = result.measurements, asked.kept
+        errors = keeping.keep(found, stored=kept.stored, out=kept.out, overwrite=kept.overwrite)
     if asked.plot is not None:
         from edgekit.measure.sustained import plot
         from edgekit.staging import write_file
 
         try:
-            write_file(asked.plot, lambda path: plot(found[0], path), overwrite=setup.overwrite)
+            write_file(asked.plot, lambda path: plot(found[0], path), overwrite=kept.overwrite)
         except OutputError as error:
             errors.append(error)
         else:

@@ -142,13 +142,15 @@ def command(
     trains in between. DIR holds a complete network for every step, the page
     search.html, and model.pt, which is a MODEL for every other command.
     """
-    from edgekit.cli.measuring import local_device, thread_counts
+    from edgekit.api.measuring import local_device, thread_counts
     from edgekit.devices.kernel import usable_cores
     from edgekit.search.budget import parse_budget
     from edgekit.search.records import Conduct, SearchOptions
 
     profile = local_device(device)
-    (count,) = thread_counts(None if threads is None else str(threads), profile)
+    count = min(profile.threads or 1, usable_cores())
+    if threads is not None:
+        (count,) = thread_counts(threads)
     limits = parse_budget(budget)
     conduct = Conduct(
         baselines=_methods(baselines),

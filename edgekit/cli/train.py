@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,14 @@ import click
 from click.core import ParameterSource
 
 from edgekit.cli import console
-from edgekit.cli.options import Number, overwrite_option, resolution_option, scores_option
+from edgekit.cli.options import Number, fetching, overwrite_option, resolution_option, scores_option
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Display
 
     from edgekit.training.loop import TrainingResult
+    from edgekit.training.options import TrainingOptions
     from edgekit.training.progress import EpochRecord
 
 
@@ -111,15 +112,15 @@ def command(
     validation) beside. Stopped at any point, a run goes on with --resume.
     A recipe may name MODEL and hold any option; what is given here counts more.
     """
-    if recipe is not None:
-        model, data, options = _with_recipe(recipe, model, data, options)
-    if model is None:
-        raise UsageError("no MODEL was given: name one, or a --recipe that does")
+    from edgekit.api.training import default_folder, from_recipe
+
+    given = {name: value for name, value in options.items() if _given(name)}
+    named, source, base = from_recipe(model, data if _given("data") else None, recipe)
     if pretrained:
-        options["init"] = str(_published(model, options))
-    folder = out or _folder_for(model, data)
+        given["init"] = _published(named, given, base)
+    folder = out or default_folder(named, source)
     try:
-        result = run(model, data, folder, resume, overwrite, skip_corrupt, options)
+        result = run(named, source, folder, resume, overwrite, skip_corrupt, given, base)
     except KeyboardInterrupt:
         if (folder / "state.pt").exists():
             console.note(f"finished epochs are kept in {folder}: repeat the command with --resume")
@@ -130,44 +131,21 @@ def command(
         _show(result)
 
 
-def _with_recipe(
-    words: str, model: str | None, data: str, options: dict[str, Any]
-) -> tuple[str | None, str, dict[str, Any]]:
-    """Model, data and options of a recipe, under what the command line gives itself."""
-    from edgekit.training.recipe import load_recipe
-
-    recipe = load_recipe(words)
-    context = click.get_current_context()
-
-    def given(name: str) -> bool:
-        return context.get_parameter_source(name) is not ParameterSource.DEFAULT
-
-    changed = {k: v for k, v in options.items() if k not in recipe.options or given(k)}
-    if recipe.data is not None and not given("data"):
-        data = recipe.data
-    elif recipe.data is None and not given("data"):
-        raise UsageError(
-            f"recipe '{words}' names no images: give them with --data, digits or a folder"
-        )
-    return model or recipe.model, data, {**recipe.options, **changed}
+def _given(name: str) -> bool:
+    """Whether the user gave an option, rather than leaving it as it is."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is not ParameterSource.DEFAULT
 
 
-def _published(model: str, options: dict[str, Any]) -> Path:
-    """The published weights, which take the place of ``init``; wrong options fail first.
+def _published(model: str, given: Mapping[str, Any], base: TrainingOptions | None) -> Path:
+    """The published weights, which take the place of ``init``; see `edgekit.api.training`."""
+    from edgekit.api.training import published, training_options
 
-    Raises:
-        UsageError: ``--init`` beside it, options out of range, or no published weights.
-        UnavailableError: several processes would download the same file at once.
-        EdgekitError: it cannot be downloaded.
-    """
-    if click.get_current_context().get_parameter_source("init") is ParameterSource.COMMANDLINE:
+    if "init" in given:
         raise UsageError("--init and --pretrained exclude each other: give one of them")
-    from edgekit.cli.options import fetched
-    from edgekit.training import TrainingOptions, processes
-    from edgekit.training.options import check
-
-    check(TrainingOptions(**options))
-    return fetched(model, options["resolution"], may_download=processes.count() == 1)
+    options = training_options(given, base)
+    with fetching(model) as report:
+        return published(model, options, report)
 
 
 def _show(result: TrainingResult) -> None:
@@ -184,31 +162,6 @@ def _show(result: TrainingResult) -> None:
         console.emit_json("edgekit.train/1", to_json(result))
 
 
-def _folder_for(model: str, data: str) -> Path:
-    """Where a run goes that was given no place.
-
-    Raises:
-        UsageError: no folder can be named after network and images.
-    """
-    from edgekit.core.names import file_name
-
-    try:
-        return Path("runs", file_name(f"{_name(model)}-{Path(data).resolve().name}"))
-    except ValueError as error:
-        raise UsageError(f"{error}; name a folder with -o") from error
-
-
-def _name(model: str) -> str:
-    """The canonical name; a wrong one fails here, before torch is imported."""
-    from edgekit import registry
-
-    if Path(model).exists():  # the training itself says why a path is no name
-        return Path(model).stem
-    if ":" in model:
-        return model.rpartition(":")[2]
-    return registry.canonical_name(model)
-
-
 def run(
     model: str,
     data: str,
@@ -216,22 +169,23 @@ def run(
     resume: bool,
     overwrite: bool,
     skip_corrupt: bool,
-    options: dict[str, Any],
+    given: Mapping[str, Any],
+    base: TrainingOptions | None = None,
 ) -> TrainingResult:
     """Trains with a bar per epoch of what is left."""
-    from edgekit.training.loop import train
-    from edgekit.training.options import TrainingOptions
+    from edgekit.api.training import train
 
     with bar() as progress:
         return train(
             model,
             data,
-            options=TrainingOptions(**options),
+            options=base,
             out=folder,
             resume=resume,
             overwrite=overwrite,
             skip_corrupt=skip_corrupt,
             progress=progress,
+            **given,
         )
 
 

@@ -63,7 +63,7 @@ _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 _open_lock = threading.Lock()
 
 
-Picture = str | Path | Image.Image | NDArray[np.uint8]
+Picture = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
 """An image file, an image of Pillow's, or pixels: height x width x 3, uint8, RGB."""
 
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I;16L", "I;16B")

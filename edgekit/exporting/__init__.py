@@ -25,7 +25,7 @@ from edgekit.exporting.rejecting import rejected, rejected_files
 from edgekit.exporting.results import Exported, ExportReport, Failed, Rejected, Result
 from edgekit.models.purity import as_function
 from edgekit.models.source import Model
-from edgekit.models.taking import Network, Size, model_of, names_of
+from edgekit.models.taking import Network, Size, model_of
 from edgekit.quantize.integers import Integers
 from edgekit.quantize.ladder import judge_of
 from edgekit.quantize.tuning import journal_path
@@ -171,10 +171,7 @@ def _wanted(
         UnknownNameError: a target or precision that the registry does not have.
         UsageError: one that goes with none of the others, or no name.
     """
-    asked = names_of(targets, "targets")
-    if any(word.lower() == "all" for word in asked):
-        asked = sorted(registry.TARGETS.load_all()[0])
-    chosen, names = _chosen(asked, names_of(precisions, "precisions"), converter)
+    chosen, names = registry.chosen(targets, precisions, converter)
     found = Wanted(tuple(chosen), tuple(names), integers)
     for target, precision in ((t, p) for t in chosen for p in names):
         integers.check(target, precision)
@@ -293,29 +290,6 @@ class _Warnings:
             self._add(assumption(model.words, prepared, missing))
         for one in there:
             self._add(one.warning if isinstance(one, Exported) else None)
-
-
-def _chosen(
-    targets: Sequence[str], precisions: Sequence[str], converter: str | None
-) -> tuple[list[Target], list[str]]:
-    """Targets and names of precisions, each once.
-
-    Raises:
-        UnknownNameError: one that the registry does not have.
-        UsageError: a precision that a target does not have, or a converter that none has.
-    """
-    chosen = list({t.name: t for t in map(registry.target, targets)}.values())
-    if converter is not None:
-        chosen = registry.by_converter(chosen, converter)
-    names = list(dict.fromkeys(map(registry.precision, precisions)))
-    for target in chosen:
-        for name in names:
-            if name not in target.schemes:
-                raise UsageError(
-                    f"target {target.name} has no precision {name}: it has "
-                    f"{', '.join(sorted(target.schemes))}"
-                )
-    return chosen, names
 
 
 def _check_options(model: Model, integers: Integers, scores: str | None, stated: Stated) -> None:

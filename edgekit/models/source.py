@@ -555,7 +555,9 @@ def _open_own(words: str, path: Path, checkpoint: Checkpoint, resolution: int | 
     named = checkpoint.model
     if ":" not in named:
         raise CheckpointError(
-            f"{path} is damaged or from another version: it has no spec, which '{named}' needs"
+            f"{path} is damaged or from another version, as it has no spec, or '{shown(named)}' "
+            f"was trained as a module in Python: give that module, or what makes it as "
+            f"package.module:callable={path}"
         )
     if named.partition(":")[0] not in LIBRARIES:
         raise CheckpointError(f"{path} is of '{named}', {_OWN_CODE} '{named}={path}'")

@@ -3,43 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from edgekit.errors import UsageError
+from edgekit import registry
+from edgekit.errors import UnavailableError, UnknownNameError, UsageError
+from edgekit.models import find_spec, pretrained
 from edgekit.models.callables import called
-from edgekit.models.source import Model, from_module, open_model
+from edgekit.models.source import FILE_SUFFIXES, Model, from_module, open_model
+from edgekit.registry import names_of
 
 Network = str | os.PathLike[str] | nn.Module | Model | Callable[[], nn.Module]
 """MODEL as people write it, a path, a finished training (which has one), an open model, a module,
 or a function without arguments that gives one."""
 
+PRETRAINED = "pretrained"
+"""In place of a file of weights: those that torchvision publishes, downloaded once."""
+
 Size = int | Sequence[int] | str
 """Side of a square image in pixels, or height and width, also as ``96x160``."""
-
-
-def names_of(value: object, what: str) -> list[str]:
-    """Names as a list; one alone, or several with commas, are taken, too.
-
-    Args:
-        what: the argument's name, for the message.
-
-    Raises:
-        UsageError: something else.
-    """
-    if isinstance(value, str):
-        found = [word.strip() for word in value.split(",") if word.strip()]
-        if found:
-            return found
-    elif isinstance(value, Iterable) and not isinstance(value, bytes):
-        found = list(value)
-        if found and all(isinstance(one, str) for one in found):
-            return found
-    raise UsageError(f"{what}={value!r}: expected a name, or several of them in a list")
 
 
 def size_of(value: object) -> tuple[int, int]:
@@ -87,7 +73,7 @@ def model_of(
 
     Args:
         network: see `Network`.
-        weights: checkpoint or state dict, for a zoo name or callable.
+        weights: checkpoint or state dict, for a zoo name or callable; or `PRETRAINED`.
         resolution: input side in pixels, instead of the network's own.
         size: of the image, see `Size`; of a square one the same as ``resolution``.
         classes: see `edgekit.models.source.open_model`.
@@ -121,6 +107,8 @@ def model_of(
         return from_module(
             module, name or own, example=example, resolution=resolution, outputs=kept, task=task
         )
+    if weights == PRETRAINED and isinstance(network, str):
+        weights = fetched(network, resolution)
     if not isinstance(network, str | os.PathLike):
         raise UsageError(
             f"model={network!r}: expected a name, a path, a torch.nn.Module, a function that gives "
@@ -135,6 +123,48 @@ def model_of(
         outputs=kept,
         task=task,
     )
+
+
+def fetched(
+    words: str,
+    resolution: int | None = None,
+    *,
+    may_download: bool = True,
+    report: pretrained.Report | None = None,
+) -> Path:
+    """The published weights of a zoo network, from the cache or the network.
+
+    Args:
+        words: its name.
+        resolution: that the network is to have, pixels; a wrong one fails before the download.
+        may_download: false where several processes would do it at once.
+        report: see `edgekit.models.pretrained.fetch`.
+
+    Raises:
+        UsageError: no zoo network, none that has published weights, or none of that resolution.
+        UnavailableError: it is not in the cache, and must not be downloaded.
+        EdgekitError: see `edgekit.models.pretrained.fetch`.
+    """
+    looks_otherwise = ":" in words or os.sep in words or Path(words).suffix in FILE_SUFFIXES
+    try:
+        if looks_otherwise:
+            raise UnknownNameError("model", words, (), "")
+        name = registry.canonical_name(words)
+    except UnknownNameError as error:
+        if not looks_otherwise and not Path(words).exists():
+            raise
+        raise UsageError(
+            f"--pretrained goes with a zoo name, and '{words}' is none: leave it out, or see "
+            f"'edgekit list models'"
+        ) from error
+    file = pretrained.published(name).file
+    find_spec(words, resolution=resolution)
+    if not may_download and not (pretrained.cache_folder() / file).exists():
+        raise UnavailableError(
+            f"the weights of {name} are not there yet, and several processes would download them "
+            f"at once: fetch them with 'edgekit describe {name} --pretrained' first"
+        )
+    return pretrained.fetch(name, report or (lambda done, total: None))
 
 
 def _sized(resolution: int | None, size: object, example: Any) -> tuple[int | None, Any]:

@@ -17,7 +17,8 @@ from edgekit.models.blocks import DropPath
 from edgekit.models.callables import try_forward, try_training
 from edgekit.models.fitting import fill, init_from
 from edgekit.models.purity import pure
-from edgekit.models.source import Model, open_model
+from edgekit.models.source import Model
+from edgekit.models.taking import Network, model_of
 from edgekit.models.weights import load_into, load_state
 from edgekit.training.options import TrainingOptions
 from edgekit.training.run_folder import Plan
@@ -47,29 +48,36 @@ def with_epsilon(spec: ModelSpec, options: TrainingOptions) -> ModelSpec:
     return dataclasses.replace(spec, norm_eps=filled.norm_eps)
 
 
-def open_own(words: str, options: TrainingOptions, classes: int) -> Model:
+def open_own(network: Network, options: TrainingOptions, classes: int) -> Model:
     """Opens a network that is not of the zoo.
 
     Args:
-        words: ``timm:NAME``, ``torchvision:NAME`` or ``package.module:callable``.
+        network: ``timm:NAME``, ``torchvision:NAME`` or ``package.module:callable``; or one that is
+            there already.
 
     Raises:
         ModelError: it cannot be built or run, or gives another number of scores.
         UsageError: dropout or stochastic depth, which only specs of the zoo have.
         UnavailableError: a library that is not installed.
     """
+    words = network if isinstance(network, str) else "the module"
     for option, value in (("drop-path", options.drop_path), ("dropout", options.dropout)):
         if value is not None:
             raise UsageError(
                 f"--{option} {value:g}: '{words}' is not of the zoo, and has what it was built "
                 f"with; leave the option out"
             )
-    model = open_model(words, resolution=options.resolution, classes=classes, task=CLASSIFY)
+    if isinstance(network, Model):
+        model = network
+        if model.task != CLASSIFY:
+            raise ModelError(f"'{model.words}' is of the task {model.task}: expected a classifier")
+    else:
+        model = model_of(network, resolution=options.resolution, classes=classes, task=CLASSIFY)
     if class_count(model.classes) != classes:
         one = f"one score, which tells two classes apart, and the data have {classes}: expected"
         several = f"{model.classes} scores and the data have {classes} classes: expected"
         raise ModelError(
-            f"'{words}' gives {one if model.classes == 1 else several} a score for each"
+            f"'{model.words}' gives {one if model.classes == 1 else several} a score for each"
         )
     return model
 

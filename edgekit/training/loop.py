@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,8 @@ from edgekit.data.preprocess import for_source
 from edgekit.errors import CheckpointError, DataError, UsageError
 from edgekit.models import family_of, find_spec, with_resolution
 from edgekit.models.source import is_path
-from edgekit.models.weights import Checkpoint
+from edgekit.models.taking import Network
+from edgekit.models.weights import Checkpoint, load_into, load_state
 from edgekit.training import options as training_options
 from edgekit.training import processes
 from edgekit.training.distillation import Teacher, open_teacher
@@ -80,7 +82,7 @@ class TrainingResult:
 
 
 def train(
-    model: str,
+    model: Network,
     data: str = "digits",
     *,
     options: TrainingOptions = DEFAULTS,
@@ -100,7 +102,8 @@ def train(
     first writes files and reports progress.
 
     Args:
-        model: zoo name, ``timm:NAME``, ``torchvision:NAME`` or ``package.module:callable``.
+        model: zoo name, ``timm:NAME``, ``torchvision:NAME`` or ``package.module:callable``; or a
+            module, which in the end has the trained weights, or a function that makes one.
         data: words of an image source; see `edgekit.data.open_source`.
         out: folder of the run; made if need be.
         resume: go on with the run in ``out``; a finished one just gives its result.
@@ -119,6 +122,8 @@ def train(
         UnavailableError: a device that is not there.
     """
     begin = time.perf_counter()
+    if isinstance(model, os.PathLike):
+        model = os.fspath(model)
     _check(model, options)
     folder = RunFolder(Path(out))
     folder.check(resume=resume, overwrite=overwrite)
@@ -127,11 +132,13 @@ def train(
     with alone if processes.is_main() else nullcontext():
         source = open_source(data, skip_corrupt=skip_corrupt)
         result = _trained(model, source, options, folder, progress, begin, resume=resume)
+    if isinstance(model, nn.Module) and processes.is_main():
+        load_into(model, load_state(result.checkpoint), str(result.checkpoint))
     return dataclasses.replace(result, skipped=tuple(getattr(source, "skipped", ())))
 
 
 def _trained(
-    model: str,
+    model: Network,
     source: ImageSource,
     options: TrainingOptions,
     folder: RunFolder,
@@ -266,7 +273,7 @@ class _Run:
         return f"{self.plan.model} on {self.plan.data}, {self.plan.preprocessing.crop} px"
 
 
-def _check(model: str, options: TrainingOptions) -> None:
+def _check(model: Network, options: TrainingOptions) -> None:
     """Refuses what cannot be trained, before data are opened.
 
     Raises:
@@ -276,6 +283,8 @@ def _check(model: str, options: TrainingOptions) -> None:
     """
     training_options.check(options)
     training_options.machine(options)
+    if not isinstance(model, str):
+        return
     if is_path(model):
         raise UsageError(
             f"'{model}' is a file or folder: expected a network's name; to start from a "
@@ -286,23 +295,23 @@ def _check(model: str, options: TrainingOptions) -> None:
 
 
 def _plan(
-    words: str, source: ImageSource, options: TrainingOptions
+    network: Network, source: ImageSource, options: TrainingOptions
 ) -> tuple[Plan, nn.Module | None]:
     """What is to be done, and the network where it is not of the zoo."""
     splits, classes = _splits(source), len(source.classes)
-    if ":" in words:
-        own = open_own(words, options, classes)
-        check_said(options.scores, own.classes, words, of_zoo=False)
+    if not isinstance(network, str) or ":" in network:
+        own = open_own(network, options, classes)
+        check_said(options.scores, own.classes, own.words, of_zoo=False)
         options = training_options.resolve(options, source, own.resolution, OWN_STRIDE)
-        spec, name, module = None, words, own.module
+        spec, name, module = None, own.words, own.module
         assert options.resolution is not None
         preprocessing = own_preprocessing(own, for_source(source, options.resolution))
     else:
-        check_said(options.scores, classes, words, of_zoo=True)
-        spec, module = find_spec(words), None
+        check_said(options.scores, classes, network, of_zoo=True)
+        spec, module = find_spec(network), None
         smallest = family_of(spec).stride(spec)
         options = training_options.resolve(options, source, spec.resolution, smallest)
-        spec = with_resolution(find_spec(words, classes=classes), options.resolution)
+        spec = with_resolution(find_spec(network, classes=classes), options.resolution)
         spec = with_epsilon(with_regularization(spec, options), options)
         name = spec.name
         preprocessing = for_source(source, spec.resolution)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgekit.errors import UsageError
@@ -14,6 +14,30 @@ LARGEST_INPUT = 2**28
 
 Shapes = dict[str, tuple[int, ...]]
 """By the name of the input; an empty one where none is said."""
+
+
+def stated_shapes(value: object) -> list[str]:
+    """Shapes as `shapes_of` takes them, of sizes, a mapping of names to sizes, or such texts.
+
+    Raises:
+        UsageError: something else.
+    """
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        return [f"{name}={_joined(sizes)}" for name, sizes in value.items()]
+    if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+        return list(value)
+    return [_joined(value)]
+
+
+def _joined(sizes: object) -> str:
+    if not isinstance(sizes, list | tuple) or not all(type(one) is int for one in sizes):
+        raise UsageError(
+            f"input_shape={sizes!r}: expected sizes, such as (1, 3, 224, 224), or a dictionary of "
+            f"them by the name of the input"
+        )
+    return ",".join(map(str, sizes))
 
 
 def shapes_of(

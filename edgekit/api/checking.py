@@ -1,0 +1,58 @@
+"""Arguments of the wrong type, refused in one sentence before anything is done."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from edgekit.errors import UsageError
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def _whole(value: object) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "int": ("a whole number", _whole),
+    "float": ("a number", _number),
+    "bool": ("True or False", lambda value: isinstance(value, bool)),
+    "str": ("a name", lambda value: isinstance(value, str)),
+    "Words": ("a name or a path", lambda value: isinstance(value, str | os.PathLike)),
+}
+"""By annotation: what is expected, and whether a value is that."""
+
+
+def typed(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """A function that refuses arguments of other types than numbers, names and paths where it
+    takes those; what stands for a network, and the like, is looked at further in.
+
+    Raises:
+        UsageError: names the argument, its value and what was expected.
+    """
+    signature = inspect.signature(function)
+    checks = {}
+    for name, parameter in signature.parameters.items():
+        kind, _, rest = str(parameter.annotation).partition(" | ")
+        if kind in _KINDS and rest in ("", "None"):
+            checks[name] = (*_KINDS[kind], rest == "None")
+
+    @functools.wraps(function)
+    def checked(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        given: dict[str, Any] = signature.bind(*args, **kwargs).arguments
+        for name, (expected, fits, optional) in checks.items():
+            value = given.get(name)
+            if name in given and not (fits(value) or (optional and value is None)):
+                raise UsageError(f"{name}={value!r}: expected {expected}")
+        return function(*args, **kwargs)
+
+    return checked

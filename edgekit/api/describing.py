@@ -1,0 +1,140 @@
+"""``edgekit.describe``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.api.checking import typed
+from edgekit.api.words import Words
+from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgekit.core import Artifact
+    from edgekit.models.analysis import Totals
+    from edgekit.models.count import Layer
+    from edgekit.models.source import Model
+    from edgekit.models.taking import Network, Size
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a network is made of and what it costs.
+
+    Attributes:
+        words: how it was named.
+        model: ``None`` where a file does not tell its network; so are ``totals`` then.
+        layers: in the order of the first call; empty where the network is not known.
+        artifact: what the contract says, of an exported file.
+    """
+
+    words: str
+    model: Model | None
+    layers: tuple[Layer, ...]
+    totals: Totals | None
+    artifact: Artifact | None
+
+    @property
+    def name(self) -> str:
+        """Of the network; of the file where the network is not known."""
+        return self.model.name if self.model else self.words
+
+    @property
+    def heading(self) -> str:
+        """The name with the size of the image, where it takes one."""
+        if self.model is None or self.model.signature is not None:
+            return self.name
+        channels, height, width = self.model.shape
+        size = str(height) if (channels, height) == (3, width) else f"{height} x {width}"
+        kind = {1: " of grey", 4: " of four channels"}.get(channels, "")
+        return f"{self.name} at {size} px{kind}"
+
+    @property
+    def params(self) -> int | None:
+        """Parameters; ``None`` where the network is not known."""
+        return None if self.totals is None else self.totals.params
+
+    @property
+    def macs(self) -> int | None:
+        """Multiply-accumulates of one inference; ``None`` where the network is not known."""
+        return None if self.totals is None else self.totals.macs
+
+
+@typed
+def describe(
+    source: Network,
+    *,
+    weights: Words | None = None,
+    resolution: int | None = None,
+    size: Size | None = None,
+    example: Any = None,
+    outputs: str | Sequence[str] = (),
+    task: str | None = None,
+    embedded: bool = False,
+) -> Description:
+    """Loads a network or an exported file, and counts what the network is made of.
+
+    Args:
+        source: a file, or a network in any form.
+        weights: checkpoint or state dict, for a network that is named.
+        resolution: side of its image in pixels.
+        size: of its image, where it is no square: (height, width).
+        example: inputs of one inference, of a network that takes anything else than one image.
+        outputs: names of those that are computed.
+        task: what they are for.
+        embedded: read the contract inside the file; its bytes are then not checked.
+
+    Raises:
+        UsageError: arguments that do not go with it.
+        InputError: it cannot be used.
+    """
+    from edgekit import contract
+    from edgekit.models.analysis import analyze
+    from edgekit.models.taking import model_of
+
+    given = {
+        "weights": weights, "resolution": resolution, "size": size, "example": example,
+        "outputs": outputs, "task": task,
+    }  # fmt: skip
+    words = os.fspath(source) if isinstance(source, str | os.PathLike) else None
+    artifact: Artifact | None = None
+    if words is not None and contract.is_artifact(words):
+        _refuse(words, given)
+        artifact = contract.load(Path(words), embedded=embedded)
+        model = _network(artifact)
+    else:
+        if embedded:
+            what = words or type(source).__name__
+            raise UsageError(f"'{what}' is no artifact: --embedded goes with artifacts only")
+        model = model_of(source, **given)
+    if model is None:
+        return Description(words or "", None, (), None, artifact)
+    layers, totals = analyze(model.module, *model.tensors)
+    return Description(words or model.words, model, tuple(layers), totals, artifact)
+
+
+def _refuse(words: str, given: Mapping[str, Any]) -> None:
+    """Refuses what is said of a network whose file says it already."""
+    said = next((name for name, value in given.items() if not _is_nothing(value)), None)
+    if said is not None:
+        raise UsageError(
+            f"'{words}' is an artifact, whose network and input are fixed: leave out --{said}"
+        )
+
+
+def _is_nothing(value: object) -> bool:
+    return value is None or (isinstance(value, str | list | tuple) and not value)
+
+
+def _network(artifact: Artifact) -> Model | None:
+    """The network of a contract with fresh weights; ``None`` where the contract has no spec."""
+    from edgekit.models import build
+    from edgekit.models.source import Model
+
+    spec = artifact.spec
+    if spec is None:
+        return None
+    return Model(spec.name, spec.name, build(spec).eval(), spec.resolution, spec.classes, spec)

@@ -1,0 +1,115 @@
+"""``edgekit.export``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
+
+from edgekit import registry
+from edgekit.api.checking import typed
+from edgekit.api.words import (
+    ExportWords,
+    IntegerWords,
+    Words,
+    integers_of,
+    refuse_unknown,
+    split,
+    stated_of,
+    words_of,
+)
+from edgekit.stated import NOTHING, Stated
+
+if TYPE_CHECKING:
+    from edgekit.exporting import ExportReport
+    from edgekit.models.taking import Network, Size
+
+
+@typed
+def export(
+    model: Network,
+    targets: str | Sequence[str] = registry.DEFAULT_TARGET,
+    precisions: str | Sequence[str] = "fp32",
+    *,
+    out: Words = ".",
+    weights: Words | None = None,
+    resolution: int | None = None,
+    size: Size | None = None,
+    example: Any = None,
+    outputs: str | Sequence[str] = (),
+    task: str | None = None,
+    name: str | None = None,
+    converter: str | None = None,
+    data: Words | None = None,
+    skip_corrupt: bool = False,
+    scores: str | None = None,
+    stated: Stated = NOTHING,
+    overwrite: bool = False,
+    strict: bool = True,
+    notify: Callable[[str], None] = lambda stage: None,
+    say: Callable[[str], None] = lambda warning: None,
+    **words: Unpack[ExportWords],
+) -> ExportReport:
+    """Exports a network to every target in every precision, and verifies each file.
+
+    Args:
+        model: a module, which stays as it is; a function that makes one; MODEL as people write it;
+            what `train` or `open_model` gives.
+        targets: one, or several in a list or with commas; ``all``.
+        precisions: as well.
+        out: folder of the files.
+        weights: checkpoint or state dict, for a network that is named.
+        resolution: side of its image in pixels.
+        size: of its image, where it is no square: (height, width).
+        example: inputs of one inference, of a network that takes anything else than one image.
+        outputs: names of those to keep.
+        task: what they are for.
+        name: of the files of a module.
+        converter: of targets that have several.
+        data: SRC of the images for the verification; noise by default.
+        skip_corrupt: leave out images that cannot be decoded.
+        scores: what the outputs of a classifier are.
+        stated: what is said of images and classes in one record; ``words`` count more.
+        overwrite: replace files of the same name.
+        strict: raise where a file failed; else only the report tells.
+        notify: told what is being done.
+        say: told each warning as soon as it is known.
+        words: of images and classes (``labels``, ``mean``, ``std``, ...), and of precisions of
+            integers (``calibration``, ``max_drop``, ...); see `edgekit.api.words`.
+
+    Returns:
+        A sequence of the verified files, with what became of the others beside.
+
+    Raises:
+        GateError: files that failed verification; ``results`` has what became of each.
+        UsageError: arguments that cannot be, or do not go together.
+        InputError: a network, weights or data that cannot be used; a folder that takes no files.
+        UnavailableError: a converter or runtime is not installed.
+    """
+    registry.chosen(targets, precisions, converter)  # wrong names fail before torch is imported
+    from edgekit import exporting
+
+    refuse_unknown(words, [*ExportWords.__annotations__])
+    of_integers, said = split(words, IntegerWords)
+    return exporting.export(
+        model,
+        targets,
+        precisions,
+        out=words_of(out, "out") or ".",
+        weights=words_of(weights, "weights"),
+        resolution=resolution,
+        size=size,
+        example=example,
+        outputs=outputs,
+        task=task,
+        name=name,
+        converter=converter,
+        data=words_of(data, "data"),
+        skip_corrupt=skip_corrupt,
+        integers=integers_of(of_integers),
+        scores=scores,
+        stated=stated_of(said, stated),
+        overwrite=overwrite,
+        strict=strict,
+        notify=notify,
+        say=say,
+    )

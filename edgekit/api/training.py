@@ -1,0 +1,215 @@
+"""``edgekit.train``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from edgekit.api.checking import typed
+from edgekit.api.words import Words, record_of, words_of
+from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgekit.models.taking import Network
+    from edgekit.training.loop import TrainingResult
+    from edgekit.training.options import TrainingOptions
+    from edgekit.training.progress import Progress
+
+DATA = "digits"
+"""SRC where neither a call nor a recipe names one."""
+
+
+class TrainingWords(TypedDict, total=False):
+    """How a network is trained; see `edgekit.training.options.TrainingOptions`."""
+
+    epochs: int
+    batch_size: int | None
+    accumulate: int
+    optimizer: str
+    lr: float | None
+    schedule: str
+    weight_decay: float | None
+    warmup_epochs: float
+    label_smoothing: float
+    ema: bool
+    flip: bool | None
+    crop: bool
+    randaugment: Sequence[int] | None
+    mixup: float
+    cutmix: float
+    drop_path: float | None
+    dropout: float | None
+    teacher: Words | None
+    teacher_weight: float
+    teacher_temperature: float
+    seed: int
+    resolution: int | None
+    device: str
+    amp: str
+    threads: int | None
+    init: Words | None
+    scores: str | None
+
+
+@typed
+def train(
+    model: Network | None = None,
+    data: Words | None = None,
+    *,
+    out: Words | None = None,
+    recipe: Words | None = None,
+    pretrained: bool = False,
+    options: TrainingOptions | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    skip_corrupt: bool = False,
+    progress: Progress | None = None,
+    **words: Unpack[TrainingWords],
+) -> TrainingResult:
+    """Trains a network on labelled images.
+
+    A module is trained where it is: in the end it has the weights of the checkpoint.
+
+    Args:
+        model: a zoo name or callable, a module, or a function that makes one; ``None`` where the
+            recipe names it.
+        data: SRC of the images; those of the recipe, else ``digits``.
+        out: folder of the run; ``runs/MODEL-SRC`` by default.
+        recipe: name of a recipe, or a TOML file of options.
+        pretrained: start from the published weights of a zoo network, downloaded once.
+        options: all options in one record, in place of the recipe's.
+        resume: go on with the run in ``out``.
+        overwrite: replace the run in ``out``.
+        skip_corrupt: leave out images that cannot be decoded.
+        progress: is told how far the training is.
+        words: single options, which count more: ``epochs``, ``lr``, ``teacher``, ...
+
+    Returns:
+        What came of it; it stands for its run folder wherever a network is taken.
+
+    Raises:
+        UsageError: arguments that cannot be, or do not go together.
+        InputError: a network, weights or images that cannot be used, or a folder that takes none.
+        UnavailableError: a device that is not there.
+    """
+    from edgekit.training import loop
+
+    if recipe is not None and options is not None:
+        raise UsageError("recipe and options both say how to train: give one of them")
+    network, source, base = from_recipe(model, words_of(data, "data"), recipe)
+    chosen = training_options(words, options or base)
+    if pretrained:
+        if "init" in words:
+            raise UsageError("--init and --pretrained exclude each other: give one of them")
+        chosen = dataclasses.replace(chosen, init=str(published(network, chosen)))
+    return loop.train(
+        network,
+        source,
+        options=chosen,
+        out=Path(out) if out is not None else default_folder(network, source),
+        resume=resume,
+        overwrite=overwrite,
+        skip_corrupt=skip_corrupt,
+        progress=progress,
+    )
+
+
+def from_recipe(
+    model: Any, data: str | None, recipe: Words | None
+) -> tuple[Any, str, TrainingOptions | None]:
+    """Network, images and options of a training: what was given, else what a recipe says.
+
+    Raises:
+        UsageError: nobody names the network, or the images of a recipe.
+    """
+    from edgekit.training.recipe import load_recipe
+
+    found = None if recipe is None else load_recipe(os.fspath(recipe))
+    if model is None and found is not None:
+        model = found.model
+    if model is None:
+        raise UsageError("no MODEL was given: name one, or a --recipe that does")
+    if found is None:
+        return model, data or DATA, None
+    source = data or found.data
+    if source is None:
+        raise UsageError(
+            f"recipe '{found.origin}' names no images: give them with --data, digits or a folder"
+        )
+    return model, source, found.training_options()
+
+
+def published(
+    model: Any, options: TrainingOptions, report: Callable[[int, int | None], None] | None = None
+) -> Path:
+    """The file of a zoo network's published weights; wrong options fail before it is downloaded.
+
+    Args:
+        report: told how many bytes are there, of how many.
+
+    Raises:
+        UsageError: options out of range, or no published weights.
+        UnavailableError: several processes would download the same file at once.
+        EdgekitError: it cannot be downloaded.
+    """
+    from edgekit.models.taking import fetched
+    from edgekit.training import processes
+    from edgekit.training.options import check
+
+    check(options)
+    if not isinstance(model, str):
+        raise UsageError("--pretrained goes with a zoo name, and this is a module: leave it out")
+    alone = processes.count() == 1
+    return fetched(model, options.resolution, may_download=alone, report=report)
+
+
+def training_options(
+    words: Mapping[str, object], base: TrainingOptions | None = None
+) -> TrainingOptions:
+    """Options of a training, as one record.
+
+    Args:
+        words: of `TrainingWords`.
+
+    Raises:
+        UsageError: a value of another type.
+    """
+    from edgekit.training.options import TrainingOptions
+
+    given = dict(words)
+    for name in ("teacher", "init"):
+        if isinstance(given.get(name), os.PathLike):
+            given[name] = words_of(given[name], name)
+    return record_of(TrainingOptions, given, base or TrainingOptions())
+
+
+def default_folder(model: Any, data: str) -> Path:
+    """Where a run goes that was given no place.
+
+    Raises:
+        UsageError: no folder can be named after network and images.
+    """
+    from edgekit.core.names import file_name
+
+    try:
+        return Path("runs", file_name(f"{_name(model)}-{Path(data).resolve().name}"))
+    except ValueError as error:
+        raise UsageError(f"{error}; name a folder with -o") from error
+
+
+def _name(model: Any) -> str:
+    """The canonical name; a wrong one fails here, before torch is imported."""
+    from edgekit import registry
+
+    if not isinstance(model, str | os.PathLike):
+        own = getattr(model, "name", None) or getattr(model, "__name__", type(model).__name__)
+        return str(own).lower()
+    words = os.fspath(model)
+    if Path(words).exists():  # the training itself says why a path is no name
+        return Path(words).stem
+    if ":" in words:
+        return words.rpartition(":")[2]
+    return registry.canonical_name(words)

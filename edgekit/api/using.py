@@ -1,0 +1,248 @@
+"""``edgekit.evaluate``, ``predict`` and ``verify``: networks and files at work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack, overload
+
+from edgekit.api.checking import typed
+from edgekit.api.words import Said, Words, stated_of, words_of
+from edgekit.stated import NOTHING, Stated
+
+if TYPE_CHECKING:
+    from edgekit.core import ImageSource
+    from edgekit.data.decode import Picture
+    from edgekit.inference import Classifier, Evaluation
+    from edgekit.models.taking import Network, Size
+    from edgekit.tasks import Prediction
+    from edgekit.verification.artifact import Verification
+
+
+@typed
+def evaluate(
+    source: Network | Classifier,
+    data: Words | ImageSource | None = None,
+    *,
+    split: str | None = None,
+    skip_corrupt: bool = False,
+    weights: Words | None = None,
+    resolution: int | None = None,
+    size: Size | None = None,
+    threads: int | None = None,
+    embedded: bool = False,
+    scores: str | None = None,
+    stated: Stated = NOTHING,
+    done: Callable[[int, int], None] | None = None,
+    **said: Unpack[Said],
+) -> Evaluation:
+    """Measures how often a file or network is right on labelled images.
+
+    Args:
+        source: an exported file, a network in any form, or what `open_classifier` gave.
+        data: SRC of the images; those of its training by default.
+        split: the test split by default, where training left it alone; else all images.
+        skip_corrupt: leave out images that cannot be decoded.
+        weights: checkpoint or state dict, for a network that is named.
+        resolution: side of a network's image in pixels.
+        size: of its image, where it is no square: (height, width).
+        threads: of the runtime.
+        embedded: trust the contract inside a file.
+        scores: what the outputs of a network are.
+        stated: what is said of images and classes in one record; ``said`` counts more.
+        done: told how many of how many images are done.
+
+    Raises:
+        UsageError: arguments that cannot be, or do not go together.
+        InputError: the file, network or images cannot be used, or do not fit each other.
+    """
+    from edgekit import inference
+    from edgekit.data import open_source
+    from edgekit.errors import DataError
+
+    opened = _opened(source)
+    if data is None:
+        classifier = opened or _classifier(
+            source, weights, resolution, size, threads, embedded, scores, stated_of(said, stated)
+        )
+        data = next((words for words in classifier.seen if words is not None), None)
+        if data is None:
+            raise DataError(
+                f"'{classifier.words}' does not say what it was trained on: give data, a folder of "
+                f"class folders or a built-in source"
+            )
+    images = data
+    if isinstance(images, str | os.PathLike):
+        images = open_source(os.fspath(images), skip_corrupt=skip_corrupt)
+    classifier = opened or _classifier(
+        source, weights, resolution, size, threads, embedded, scores, stated_of(said, stated),
+        images,
+    )  # fmt: skip
+    return inference.evaluate(classifier, images, split=split, done=done)
+
+
+@overload
+def predict(
+    source: Network | Classifier,
+    images: Picture,
+    top: int = 5,
+    *,
+    weights: Words | None = None,
+    resolution: int | None = None,
+    size: Size | None = None,
+    threads: int | None = None,
+    embedded: bool = False,
+    scores: str | None = None,
+    stated: Stated = NOTHING,
+    **said: Unpack[Said],
+) -> Prediction: ...
+@overload
+def predict(
+    source: Network | Classifier,
+    images: list[Any] | tuple[Any, ...],
+    top: int = 5,
+    *,
+    weights: Words | None = None,
+    resolution: int | None = None,
+    size: Size | None = None,
+    threads: int | None = None,
+    embedded: bool = False,
+    scores: str | None = None,
+    stated: Stated = NOTHING,
+    **said: Unpack[Said],
+) -> list[Prediction]: ...
+@typed
+def predict(
+    source: Network | Classifier,
+    images: Any,
+    top: int = 5,
+    *,
+    weights: Words | None = None,
+    resolution: int | None = None,
+    size: Size | None = None,
+    threads: int | None = None,
+    embedded: bool = False,
+    scores: str | None = None,
+    stated: Stated = NOTHING,
+    **said: Unpack[Said],
+) -> Any:
+    """What a file or network says of images.
+
+    Args:
+        source: see `evaluate`, as for all that follows ``top``.
+        images: a path, an image of Pillow's, or pixels (height x width x 3, uint8 RGB); or
+            several of these.
+        top: of what there are several, the likeliest so many.
+
+    Returns:
+        A prediction for one image, a list of them for several; such as
+        `edgekit.tasks.classify.Labels`.
+
+    Raises:
+        UsageError: arguments that cannot be, or do not go together.
+        InputError: the file, network or an image cannot be used.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from edgekit import inference
+    from edgekit.errors import UsageError
+
+    if top < 1:
+        raise UsageError(f"top={top}: expected 1 or more")
+    classifier = _opened(source) or _classifier(
+        source, weights, resolution, size, threads, embedded, scores, stated_of(said, stated)
+    )
+    if isinstance(images, str | os.PathLike | Image.Image | np.ndarray):
+        return next(inference.predict(classifier, [images], top))
+    if not isinstance(images, Iterable):
+        raise UsageError(
+            f"images={images!r}: expected a path, a PIL.Image, an array of height x width x 3, "
+            f"uint8 RGB, or several of these in a list"
+        )
+    return list(inference.predict(classifier, images, top))
+
+
+@typed
+def verify(
+    artifact: Words,
+    against: Network,
+    *,
+    data: Words | None = None,
+    weights: Words | None = None,
+    example: Any = None,
+    embedded: bool = False,
+    skip_corrupt: bool = False,
+    per_layer: bool = False,
+    stated: Stated = NOTHING,
+    **said: Unpack[Said],
+) -> Verification:
+    """Compares an exported file with the network that it was made from.
+
+    Args:
+        artifact: the file, or what `export` gave for it.
+        against: the network in any form.
+        data: SRC of real images; those of the training by default, else noise.
+        weights: checkpoint or state dict, for a network that is named.
+        example: inputs of the network, where the file does not tell enough of them.
+        embedded: trust the contract inside the file.
+        skip_corrupt: leave out images that cannot be decoded.
+        per_layer: look at each layer, too.
+        stated: what the contract is to say of images and classes; ``said`` counts more.
+
+    Returns:
+        The comparison; ``passed`` says whether every bound holds.
+
+    Raises:
+        ContractError: file and contract do not belong together.
+        UsageError: arguments that cannot be, or the contract says something else.
+        InputError: file, network or data cannot be used.
+    """
+    from edgekit.verification import artifact as verification
+
+    return verification.verify(
+        artifact,
+        against,
+        data=words_of(data, "data"),
+        weights=words_of(weights, "weights"),
+        embedded=embedded,
+        skip_corrupt=skip_corrupt,
+        per_layer=per_layer,
+        stated=stated_of(said, stated),
+        example=example,
+    )
+
+
+def _opened(source: object) -> Classifier | None:
+    """What is open already."""
+    from edgekit import inference
+
+    kinds = inference.ArtifactClassifier | inference.ModelClassifier
+    return source if isinstance(source, kinds) else None
+
+
+def _classifier(
+    source: Any,
+    weights: Words | None,
+    resolution: int | None,
+    size: Size | None,
+    threads: int | None,
+    embedded: bool,
+    scores: str | None,
+    stated: Stated,
+    data: ImageSource | None = None,
+) -> Classifier:
+    from edgekit import inference
+
+    return inference.open_classifier(
+        source,
+        weights=None if weights is None else Path(weights),
+        resolution=resolution,
+        size=size,
+        threads=threads,
+        embedded=embedded,
+        scores=scores,
+        stated=stated,
+        data=data,
+    )
