@@ -71,7 +71,9 @@ def short_network(folder: Path) -> Path:
     from edgekit.data.preprocess import for_source
     from edgekit.models import build
     from edgekit.models.weights import Checkpoint, save_checkpoint
+    from edgekit.search.inputs import ImageInputs
     from edgekit.search.learning import Learner
+    from edgekit.tasks.objectives import OF_LOGITS
 
     path = folder / "short.pt"
     with once(path) as mine:
@@ -81,7 +83,7 @@ def short_network(folder: Path) -> Path:
             facts, labels = for_source(digits, RESOLUTION), tuple(digits.classes)
             torch.manual_seed(0)
             module = build(spec)
-            Learner(digits, facts, 0, None).tune(module, 120, 3e-3)
+            Learner(ImageInputs(digits, facts), OF_LOGITS, 0, None).tune(module, 120, 3e-3)
             state = module.state_dict()
             save_checkpoint(path, Checkpoint(spec.name, spec, state, labels, facts, DATA))
     return path

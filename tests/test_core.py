@@ -19,6 +19,7 @@ from edgekit.core import (
     Agreement,
     Artifact,
     Block,
+    Call,
     Candidate,
     Choice,
     DeviceProfile,
@@ -282,6 +283,7 @@ def test_every_required_key_is_missed_by_name(kind: type[Any]) -> None:
         Candidate: Candidate("int8", {"mean": "pool"}, "ab", "faster", 0.9, (0.8, 0.95)),
         Choice: Choice("int8", ("arm",), {"mean": "pool"}, "twice as fast"),
         Interface: Interface(artifact().inputs, artifact().outputs),
+        Call: Call(artifact().inputs, artifact().outputs),
         OutputAgreement: OutputAgreement("boxes", 60.5, None, True),
     }
     whole = to_json(examples[kind])

@@ -9,7 +9,14 @@ import click
 
 from edgekit import registry
 from edgekit.cli import console
-from edgekit.cli.options import Number, resolution_option, scores_option, weights_option
+from edgekit.cli.options import (
+    Number,
+    example_option,
+    names,
+    resolution_option,
+    scores_option,
+    weights_option,
+)
 from edgekit.cli.stating import stated_options
 from edgekit.errors import UsageError
 
@@ -25,8 +32,22 @@ if TYPE_CHECKING:
 @click.option("--precision", "-p", default="fp32", show_default=True, metavar="P")
 @weights_option
 @resolution_option
-@click.option("--data", metavar="SRC", help="Labelled images. [default: those of its training]")
+@click.option(
+    "--data", metavar="SRC",
+    help="Images, with labels for a classifier; or a folder of .npz files. [default: those of its "
+    "training]",
+)  # fmt: skip
 @scores_option
+@example_option
+@click.option(
+    "--outputs", metavar="NAME[,NAME]", help="Outputs to keep, in that order; all by default."
+)
+@click.option(
+    "--task",
+    metavar="NAME",
+    help="What outputs are for: classify (scores of an image) or tensors (anything else); by "
+    "default as the network gives.",
+)
 @stated_options
 @click.option(
     "--method",
@@ -126,6 +147,9 @@ def command(
     threads: int | None,
     scores: str | None,
     stated: Stated,
+    example: str | None,
+    outputs: str | None,
+    task: str | None,
     out: Path,
     resume: bool,
     baselines: str | None,
@@ -166,7 +190,10 @@ def command(
         from edgekit.search.searching import search
         from edgekit.stated import as_stated
 
-        opened = open_model(model, weights=weights, resolution=resolution)
+        opened = open_model(
+            model, weights=weights, resolution=resolution, example=example,
+            outputs=names(outputs or ""), task=task,
+        )  # fmt: skip
         result = search(
             as_stated(opened, stated, data or opened.data),
             limits,
@@ -233,7 +260,7 @@ def show(result: SearchResult, out: Path) -> None:
     right = "right"
     console.table(
         [
-            ("step", right), "change", ("top-1", right), ("test", right), ("ms", right),
+            ("step", right), "change", (result.title, right), ("test", right), ("ms", right),
             ("ratio", right), ("M MACs", right), ("M par.", right),
         ],
         rows,
@@ -248,7 +275,9 @@ def show(result: SearchResult, out: Path) -> None:
             f"{last.ratio:.3f} of the start's latency, 95 % interval {low:.3f} to {high:.3f}."
         )
     if first.test_top1 is not None and last.test_top1 is not None:
-        console.say(f"Test top-1 {first.test_top1:.2%} before, {last.test_top1:.2%} after.")
+        console.say(
+            f"Test {result.title} {first.test_top1:.2%} before, {last.test_top1:.2%} after."
+        )
     if result.prediction_error is not None:
         console.say(f"Predictions were {result.prediction_error:.1%} off on average.")
     spent = ", ".join(

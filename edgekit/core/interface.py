@@ -45,6 +45,13 @@ class Interface:
             spec.name: slice(*span) for spec, span in zip(self.outputs, pairwise(ends), strict=True)
         }
 
+    def told(self, column: int) -> str:
+        """An output in messages, by the place of one of its numbers in a row of outputs."""
+        columns = self.columns.items()
+        name, own = next((name, own) for name, own in columns if own.start <= column < own.stop)
+        place = f", number {column - own.start}" if own.stop - own.start > 1 else ""
+        return f"output '{name}'{place}"
+
 
 def classifier(channels: int, height: int, width: int, classes: int) -> Interface:
     """That of a network that gives class scores of one image."""

@@ -13,10 +13,20 @@ from typing import Any, TypeVar, Union
 Record = TypeVar("Record")
 
 
+SPARSE: Mapping[str, bool] = {"sparse": True}
+"""Metadata of fields that are left out of JSON data where they have their default: those that came
+later, so that data and digests of records without them are as they were."""
+
+
 def to_json(record: Any) -> Any:
     """Turns a record into plain JSON data; tuples become lists, paths become strings."""
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
-        return {f.name: to_json(getattr(record, f.name)) for f in dataclasses.fields(record)}
+        values = ((f, getattr(record, f.name)) for f in dataclasses.fields(record))
+        return {
+            f.name: to_json(value)
+            for f, value in values
+            if not (f.metadata.get("sparse") and value == f.default)
+        }
     if isinstance(record, Mapping):
         return {str(key): to_json(value) for key, value in record.items()}
     if isinstance(record, (list, tuple)):

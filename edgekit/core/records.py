@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from edgekit.core.plain import SPARSE
 from edgekit.core.preprocessing import Preprocessing
 
 Scalar = bool | int | float | str | None
@@ -34,6 +35,8 @@ class ModelSpec:
         drop_path: probability of leaving out the last residual branch (stochastic depth,
             arXiv:1603.09382); it falls linearly to 0 at the first.
         source: paper or file that the numbers come from.
+        call: what the network takes and gives; ``None`` where that is a square image of three
+            channels and scores of classes.
     """
 
     name: str
@@ -51,6 +54,7 @@ class ModelSpec:
     dropout: float = 0.0
     drop_path: float = 0.0
     source: str = ""
+    call: Call | None = field(default=None, metadata=SPARSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,27 @@ class TensorSpec:
     zero_point: int | None = None
     role: str = ""
     draw: Draw | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a network takes and gives, and how its code wants that, as plain data.
+
+    Attributes:
+        inputs: of one inference, in the order of its arguments.
+        outputs: of one inference, those that are kept; none of classifiers.
+        arguments: JSON text of what the code takes the tensors in, where that is more than one
+            argument each; see `edgekit.models.interface.written`.
+        kept: numbers of the outputs among all that the code gives; none where it gives them as
+            they are.
+        copies: whether it writes into its inputs, so that it is given copies.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...] = ()
+    arguments: str = ""
+    kept: tuple[int, ...] = ()
+    copies: bool = False
 
 
 @dataclass(frozen=True, slots=True)

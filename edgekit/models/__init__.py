@@ -71,8 +71,10 @@ def check(spec: ModelSpec, family: Family) -> None:
     Raises:
         UsageError: fewer than two classes, or a resolution out of range.
     """
-    # One output of other people's networks tells two classes apart.
+    # One output of other people's networks tells two classes apart; others have no classes at all.
     least = 1 if spec.family in registry.OTHERS else 2
+    if spec.call is not None and spec.call.outputs:
+        least = 0
     if spec.classes < least:
         raise UsageError(f"{spec.name} with {spec.classes} classes: expected at least {least}")
     smallest = family.stride(spec)

@@ -14,14 +14,16 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from edgekit.core import ModelSpec
+from edgekit.core import Call, ModelSpec
 from edgekit.errors import ModelError
 from edgekit.models.callables import open_callable, was_named
 from edgekit.models.copying import own_copy
 from edgekit.models.family import Family, typed_rows
+from edgekit.models.interface import called_as, example_in
 from edgekit.models.libraries import LIBRARIES, open_library
-from edgekit.models.purity import pure
+from edgekit.models.purity import on_copies, pure
 from edgekit.models.widths import REST, Axes, Width, name_axes
 
 SIDES = ("out", "in")
@@ -63,7 +65,7 @@ def build(spec: ModelSpec) -> nn.Module:
         UnavailableError: a library that is not installed.
     """
     with torch.device("cpu"):
-        module = own_copy(_whole(spec.source, spec.classes, spec.resolution))
+        module = own_copy(_whole(spec.source, spec.classes, spec.resolution, spec.call))
         layers = dict(module.named_modules())
         places: dict[str, list[Place]] = {}
         for place in typed_rows(spec, Place):
@@ -85,6 +87,15 @@ def may_run(words: str) -> bool:
     return words.partition(":")[0] in LIBRARIES or was_named(words)
 
 
+Convolution = nn.modules.conv._ConvNd
+"""Of one, two or three axes, transposed ones as well."""
+
+
+def out_axis(layer: nn.Module, tensor: Tensor) -> int:
+    """The axis of a tensor of a layer that its outputs lie on."""
+    return 1 if tensor.ndim > 1 and getattr(layer, "transposed", False) else 0
+
+
 def length(layer: nn.Module, side: str) -> int | None:
     """Positions of a side of a layer; ``None`` where its channels cannot be taken out one by one.
 
@@ -93,10 +104,11 @@ def length(layer: nn.Module, side: str) -> int | None:
     tensor = layer._parameters.get("weight")
     if tensor is None and not isinstance(layer, nn.modules.batchnorm._BatchNorm):
         return None  # the weight is computed from something else
-    if isinstance(layer, nn.Conv2d):
+    if isinstance(layer, Convolution):
         if layer.groups == 1:
             return layer.out_channels if side == "out" else layer.in_channels
         depthwise = layer.groups == layer.in_channels == layer.out_channels
+        depthwise = depthwise and not layer.transposed
         return layer.out_channels if depthwise and side == "out" else None
     if isinstance(layer, nn.Linear):
         return layer.out_features if side == "out" else layer.in_features
@@ -107,8 +119,15 @@ def length(layer: nn.Module, side: str) -> int | None:
     return None
 
 
+def example_of(spec: ModelSpec) -> tuple[Tensor, ...]:
+    """Inputs of one inference of any network, one an argument: a black image, or noise."""
+    if spec.call is None:
+        return (torch.zeros(1, 3, spec.resolution, spec.resolution),)
+    return example_in(spec.call)
+
+
 @lru_cache(maxsize=2)
-def _whole(words: str, classes: int, side: int) -> nn.Module:
+def _whole(words: str, classes: int, side: int, call: Call | None) -> nn.Module:
     """The network as its code makes it, made once: a search cuts it hundreds of times.
 
     One that changes its input gets copies, as networks of a search share their images.
@@ -121,9 +140,22 @@ def _whole(words: str, classes: int, side: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         library = words.partition(":")[0] in LIBRARIES
-        made = open_library(words, classes).module if library else open_callable(words)
-    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+        made = open_library(words, classes or None).module if library else open_callable(words)
+    if call is not None and call.outputs:
+        return _of_tensors(made.eval(), call, words)
+    shape = (3, side, side) if call is None else call.inputs[0].shape[1:]
+    images = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     return pure(made.eval(), images, words).module
+
+
+def _of_tensors(made: nn.Module, call: Call, words: str) -> nn.Module:
+    """A network as a function of tensors; that it is one was looked at when it was opened."""
+    module = called_as(made, call, words)
+    if any(map(is_lazy, (*module.parameters(), *module.buffers()))):
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(0)
+            module(*example_in(call))
+    return on_copies(module, words) if call.copies else module
 
 
 def _check(spec: ModelSpec, place: Place, layers: Mapping[str, nn.Module]) -> None:
@@ -182,7 +214,7 @@ def _slice(layer: nn.Module, side: str, kept: list[int]) -> None:
     n, positions = len(kept), torch.tensor(kept)
     if n == length(layer, side):
         return
-    if isinstance(layer, nn.Conv2d):
+    if isinstance(layer, Convolution):
         if side == "out":
             layer.out_channels = n
         if side == "in" or layer.groups > 1:
@@ -196,8 +228,8 @@ def _slice(layer: nn.Module, side: str, kept: list[int]) -> None:
     else:
         assert isinstance(layer, nn.modules.batchnorm._BatchNorm)
         layer.num_features = n
-    axis = SIDES.index(side)
     for name, tensor in _own(layer).items():
+        axis = (out_axis(layer, tensor) + SIDES.index(side)) % 2
         if axis < tensor.ndim:
             value = tensor.detach().index_select(axis, positions)
             if isinstance(tensor, nn.Parameter):
@@ -213,7 +245,9 @@ def _own(layer: nn.Module) -> dict[str, Tensor]:
 
 
 def _axes(layer: nn.Module, tensor: Tensor, widths: Mapping[str, tuple[Width, ...]]) -> Axes:
-    sides: Iterable[str] = SIDES[: tensor.ndim] if length(layer, "out") is not None else ()
+    sides = SIDES[: tensor.ndim] if length(layer, "out") is not None else ()
+    if out_axis(layer, tensor):
+        sides = sides[::-1]
     found = tuple(widths.get(side) for side in sides)
     return found + (None,) * (tensor.ndim - len(found))
 

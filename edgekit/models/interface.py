@@ -10,8 +10,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
@@ -23,8 +24,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from edgekit.core import Draw, Interface, TensorSpec, reason_with_layer, with_kind
+from edgekit.core import Call, Draw, Interface, TensorSpec, reason_with_layer, with_kind
 from edgekit.core.names import shown
+from edgekit.core.reading import parse_json
 from edgekit.core.reasons import PASSING
 from edgekit.errors import ModelError, UsageError
 from edgekit.models.copying import own_copy
@@ -75,11 +77,14 @@ class Shaped:
         module: takes the tensors of `tensors`, one an argument; gives a tensor, or a tuple of
             several in the order of ``interface.outputs``.
         tensors: of the example.
+        call: the interface with what the code takes and gives, as plain data; ``None`` where the
+            example has objects of the user's own in it.
     """
 
     module: nn.Module
     interface: Interface
     tensors: tuple[Tensor, ...]
+    call: Call | None
 
 
 def shaped(module: nn.Module, example: object, words: str, wanted: Sequence[str] = ()) -> Shaped:
@@ -147,9 +152,131 @@ def shaped(module: nn.Module, example: object, words: str, wanted: Sequence[str]
         type(found) is tuple and all(isinstance(one, Tensor) for one in found)
     )
     whole = list(outputs) == names and not (isinstance(found, tuple) and len(found) == 1)
+    tensors = tuple(tensor.detach() for tensor in inputs.values())
+    drawn = tuple(
+        dataclasses.replace(spec, draw=draw)
+        for spec, draw in zip(interface.inputs, draws_of(tensors), strict=True)
+    )
+    call: Call | None = Call(drawn, interface.outputs)
     if not (plain and as_it_is and whole):
-        module = _flat(module, given, [list(outputs).index(name) for name in names], words)
-    return Shaped(module, interface, tuple(tensor.detach() for tensor in inputs.values()))
+        kept = [list(outputs).index(name) for name in names]
+        module, text = _flat(module, given, kept, words), written(given)
+        call = None
+        if text is not None:
+            call = Call(drawn, interface.outputs, text, tuple(kept))
+    return Shaped(module, interface, tensors, call)
+
+
+_KINDS: Mapping[str, type] = {"tuple": tuple, "list": list}
+
+
+def written(given: Arguments) -> str | None:
+    """What a network is called with, without its tensors, as JSON text; `read` gives it back.
+
+    Tensors are 0; a tuple, list or mapping begins with the name of its kind.
+
+    Returns:
+        ``None`` where it has objects of other classes in it, which would be the user's code.
+    """
+
+    def plain(value: Any) -> Any:
+        if value is None or isinstance(value, Tensor):
+            return value if value is None else 0
+        if type(value) in (tuple, list):
+            return [type(value).__name__, *map(plain, value)]
+        if type(value) is dict and all(isinstance(key, str) for key in value):
+            return ["dict", *([key, plain(one)] for key, one in value.items())]
+        raise TypeError
+
+    try:
+        parts = (plain(tuple(given.args)), plain(dict(given.kwargs)), list(given.names))
+    except TypeError:
+        return None
+    return json.dumps(parts, separators=(",", ":"))
+
+
+def read(text: str) -> Arguments:
+    """What `written` gives, with empty tensors.
+
+    Raises:
+        ValueError: it is something else.
+    """
+
+    def value(plain: Any) -> Any:
+        if plain is None:
+            return None
+        if plain == 0 and type(plain) is int:
+            return torch.zeros(0)
+        kind, *parts = plain
+        if kind == "dict":
+            return {str(key): value(one) for key, one in parts}
+        return _KINDS[kind](map(value, parts))
+
+    try:
+        args, kwargs, names = parse_json(text)
+        found = Arguments(value(args), value(kwargs), tuple(map(str, names)))
+        if not isinstance(found.args, tuple) or not isinstance(found.kwargs, dict):
+            raise TypeError
+    except (TypeError, KeyError, RecursionError) as error:
+        raise ValueError("its arguments are not what edgekit writes") from error
+    return found
+
+
+def called_as(module: nn.Module, call: Call, words: str) -> nn.Module:
+    """A network as its code makes it, as a function of tensors; see `Shaped`.
+
+    Raises:
+        ModelError: it cannot be copied.
+        ValueError: the call is damaged.
+    """
+    return _flat(module, read(call.arguments), list(call.kept), words) if call.kept else module
+
+
+def interface_of(call: Call) -> Interface:
+    """The inputs and outputs of a network of any tensors."""
+    inputs = tuple(dataclasses.replace(spec, draw=None) for spec in call.inputs)
+    return Interface(inputs, call.outputs)
+
+
+def draws_in(call: Call) -> tuple[Draw, ...]:
+    """What noise for each input is like."""
+    return tuple(spec.draw or Draw(0.0, 1.0) for spec in call.inputs)
+
+
+def example_in(call: Call) -> tuple[Tensor, ...]:
+    """Inputs of one inference, one an argument: noise, the same one each time."""
+    row = torch.from_numpy(noise_rows(call.inputs, draws_in(call), 1))
+    return tuple(_tensors(row, interface_of(call)))
+
+
+LARGEST_INPUT = 1 << 28
+"""Numbers of all inputs of an inference; as float32 they take a GiB."""
+
+
+def check_call(call: Call) -> None:
+    """Refuses a call that comes from a file and is none.
+
+    Raises:
+        ValueError: says why.
+    """
+    types = {str(kind).removeprefix("torch.") for kind in _TYPES}
+    for spec in (*call.inputs, *call.outputs):
+        if spec.dtype not in types or not all(1 <= n <= LARGEST_INPUT for n in spec.shape):
+            raise ValueError(f"tensor '{shown(spec.name)}' is {spec.shape} of {shown(spec.dtype)}")
+    if not call.outputs and [len(spec.shape) for spec in call.inputs] != [4]:
+        raise ValueError("it takes no image, and gives nothing but scores")
+    if not call.inputs or sum(prod(spec.shape) for spec in call.inputs) > LARGEST_INPUT:
+        raise ValueError("it takes no inputs, or more than any network")
+    for spec in call.inputs:
+        low, high = (0, 1) if spec.dtype == "bool" else _bounds(spec.dtype)
+        if spec.draw is not None and not all(low <= n <= high for n in spec.draw.values):
+            raise ValueError(f"input '{shown(spec.name)}' holds none of {spec.draw.values}")
+    if call.kept and (len(call.kept) != len(call.outputs) or min(call.kept) < 0):
+        raise ValueError("it does not say which outputs are kept")
+    if call.kept:
+        given = read(call.arguments)
+        if len(list(leaves((*given.args, given.kwargs)))) != len(call.inputs):
+            raise ValueError("its arguments do not take its inputs")
 
 
 def _in_order(module: nn.Module, given: Arguments) -> Arguments:
@@ -371,6 +498,15 @@ def _rebuilt(value: Any, tensors: Iterator[Any]) -> Any:
     return next(tensors)
 
 
+def _bounds(dtype: str) -> tuple[int, int]:
+    """Of the numbers of a type; of floats there is no least or greatest integer."""
+    kind: torch.dtype = getattr(torch, dtype)
+    if kind.is_floating_point:
+        return 0, 0
+    info = torch.iinfo(kind)
+    return info.min, info.max
+
+
 def _spec(name: str, tensor: Tensor, *, image: bool = False) -> TensorSpec:
     shape, kind = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
     looks = image and tensor.ndim == 4 and shape[1] in (1, 3, 4) and tensor.dtype.is_floating_point
@@ -486,25 +622,49 @@ class _OnRows(nn.Module):
 
         In training all at once, where that can be: norms need several of each number.
         """
-        if self.training and all(spec.shape[:1] == (1,) for spec in self.interface.inputs):
+        if self.training and has_batch(self.interface):
             with suppress(Exception):  # it takes one at a time
-                return self._together(x)
-        rows = []
-        for row in torch.split(x, 1):
-            found = super().forward(*_tensors(row, self.interface))
-            parts = found if isinstance(found, tuple) else (found,)
-            rows.append(torch.cat([_as_numbers(one, x) for one in parts], 1))
-        return torch.cat(rows)
+                return together(super().forward, x, self.interface)
+        return one_by_one(super().forward, x, self.interface)
 
-    def _together(self, x: Tensor) -> Tensor:
-        columns = torch.split(x, [prod(spec.shape) for spec in self.interface.inputs], 1)
-        tensors = [
-            _typed(part.reshape(len(x), *spec.shape[1:]), spec)
-            for part, spec in zip(columns, self.interface.inputs, strict=True)
-        ]
-        found = super().forward(*tensors)
+
+Function = Callable[..., Any]
+"""A network, or its way to run: takes tensors, gives one or a tuple of them."""
+
+
+def has_batch(interface: Interface) -> bool:
+    """Whether the first axis of all inputs and outputs may be that of inferences."""
+    return all(spec.shape[:1] == (1,) for spec in interface.inputs)
+
+
+def one_by_one(network: Function, x: Tensor, interface: Interface) -> Tensor:
+    """Outputs of several inferences, (n, numbers), each computed by itself.
+
+    Args:
+        x: their inputs, (n, numbers).
+    """
+    rows = []
+    for row in torch.split(x, 1):
+        found = network(*_tensors(row, interface))
         parts = found if isinstance(found, tuple) else (found,)
-        return torch.cat([one.reshape(len(x), -1).to(x.dtype) for one in parts], 1)
+        rows.append(torch.cat([_as_numbers(one, x) for one in parts], 1))
+    return torch.cat(rows)
+
+
+def together(network: Function, x: Tensor, interface: Interface) -> Tensor:
+    """The same, all computed at once; for networks of which `has_batch` is true.
+
+    Returns:
+        Of the type of ``x``, integers too.
+    """
+    columns = torch.split(x, [prod(spec.shape) for spec in interface.inputs], 1)
+    tensors = [
+        _typed(part.reshape(len(x), *spec.shape[1:]), spec)
+        for part, spec in zip(columns, interface.inputs, strict=True)
+    ]
+    found = network(*tensors)
+    parts = found if isinstance(found, tuple) else (found,)
+    return torch.cat([one.reshape(len(x), -1).to(x.dtype) for one in parts], 1)
 
 
 def _tensors(row: Tensor, interface: Interface) -> list[Tensor]:

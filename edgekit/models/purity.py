@@ -74,10 +74,20 @@ def as_function(model: Model) -> Model:
 def _as_steady(model: Model) -> Model:
     """A network of any tensors: its inferences are run one by one, so that no batch mixes them."""
     found = pure(model.on_rows, torch.from_numpy(model.noise_rows(2)), model.words)
-    module = model.module
+    module, call = model.module, model.call
     if found.notes:  # it changes its inputs
-        module = in_way(_AllOnCopies, module, model.words)
-    return dataclasses.replace(model, module=module, notes=found.notes)
+        module = on_copies(module, model.words)
+        call = call and dataclasses.replace(call, copies=True)
+    return dataclasses.replace(model, module=module, notes=found.notes, call=call)
+
+
+def on_copies(module: nn.Module, words: str) -> nn.Module:
+    """A copy of a network of any tensors that is given copies of them.
+
+    Raises:
+        ModelError: it cannot be copied.
+    """
+    return in_way(_AllOnCopies, module, words)
 
 
 def pure(module: nn.Module, images: Tensor, words: str) -> Pure:

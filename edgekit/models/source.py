@@ -21,7 +21,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgekit import registry
-from edgekit.core import CLASSIFY, Draw, Interface, ModelSpec, Preprocessing, classifier, scores_fit
+from edgekit.core import (
+    CLASSIFY,
+    Call,
+    Draw,
+    Interface,
+    ModelSpec,
+    Preprocessing,
+    classifier,
+    scores_fit,
+)
 from edgekit.core.names import shown
 from edgekit.errors import (
     CheckpointError,
@@ -44,7 +53,10 @@ from edgekit.models.examples import as_tensors, open_example
 from edgekit.models.fitting import fill
 from edgekit.models.interface import (
     arguments,
+    draws_in,
     draws_of,
+    example_in,
+    interface_of,
     leaves,
     noise_rows,
     on_rows,
@@ -103,6 +115,8 @@ class Model:
         draws: what noise for them is like; as the example is if empty.
         image: channels, height and width of the image of a classifier; ``None`` for a square of
             three channels.
+        call: what its code takes and gives, as plain data; ``None`` where that is a square image
+            and scores, or cannot be written down.
     """
 
     words: str
@@ -124,6 +138,7 @@ class Model:
     example: tuple[Tensor, ...] = ()
     draws: tuple[Draw, ...] = ()
     image: tuple[int, int, int] | None = None
+    call: Call | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -162,6 +177,10 @@ class Model:
     def noise(self) -> tuple[Draw, ...]:
         """What noise for each input is like."""
         return self.draws or draws_of(self.example)
+
+    def told(self, column: int) -> str:
+        """An output in messages, by its place in a row; scores have no other name."""
+        return f"output {column}" if self.signature is None else self.signature.told(column)
 
     def noise_rows(self, count: int, seed: int = 0) -> NDArray[np.float32]:
         """Samples like its example, (count, n)."""
@@ -254,12 +273,40 @@ class Asked:
         Raises:
             UsageError: an image that it does not take by itself.
         """
+        if model.signature is not None:
+            return self.kept(model)
         if self.for_tensors:
             return self.tensors(model)
         if self.example is not None:
             raise UsageError(
                 f"--example: '{model.words}' takes square images of three channels: give their "
                 f"side with --resolution"
+            )
+        return model
+
+    def kept(self, model: Model) -> Model:
+        """A network whose checkpoint knows its inputs and outputs.
+
+        Raises:
+            UsageError: others were asked for.
+        """
+        signature = model.interface
+        names = tuple(spec.name for spec in signature.outputs)
+        if self.task not in (None, model.task) or self.outputs not in ((), names):
+            raise UsageError(
+                f"'{model.words}' is of the task {model.task} and gives {', '.join(names)}, as its "
+                f"checkpoint says: leave out --task and --outputs"
+            )
+        if self.example is None:
+            return model
+        given = arguments(self.example)
+        tensors = [one for _, one in leaves((*given.args, given.kwargs))]
+        forms = sorted((tuple(one.shape), one.dtype) for one in tensors if isinstance(one, Tensor))
+        if forms != sorted((tuple(one.shape), one.dtype) for one in model.example):
+            listed = " and ".join(f"'{spec.name}' {spec.shape}" for spec in signature.inputs)
+            raise UsageError(
+                f"--example: '{model.words}' takes {listed}, as its checkpoint says: leave the "
+                f"option out"
             )
         return model
 
@@ -286,6 +333,7 @@ class Asked:
             example=found.tensors,
             image=None,
             preprocessing=model.preprocessing if self.example is None else None,
+            call=found.call,
         )
 
 
@@ -358,6 +406,8 @@ def _judged(model: Model, asked: Asked, images: Tensor) -> Model:
     square = channels == 3 and height == width
     side, image = max(height, width), None if square else (channels, height, width)
     model = dataclasses.replace(model, resolution=side, image=image)
+    if image is not None:
+        model = dataclasses.replace(model, call=Call(model.interface.inputs))
     try:
         scores = try_forward(model.module, images, model.words)
     except NoScoresError:
@@ -506,7 +556,10 @@ def _open_checkpoint(words: str, resolution: int | None) -> Model:
         named = checkpoint.spec.source
         raise CheckpointError(f"{path} is of '{named}', {_OWN_CODE} '{named}={path}'")
     module = build_with(checkpoint.spec, checkpoint.state, str(path)).eval()
+    if checkpoint.spec.call is not None:
+        return _open_called(words, path, checkpoint, checkpoint.spec.call, module, resolution)
     spec = with_resolution(checkpoint.spec, resolution)
+    assert checkpoint.preprocessing is not None
     preprocessing = checkpoint.preprocessing.at(spec.resolution)
     if is_adapted(spec):
         side = spec.resolution
@@ -525,6 +578,59 @@ def _open_checkpoint(words: str, resolution: int | None) -> Model:
         parent_sha256=sha256(path),
         code=spec.source if is_adapted(spec) else None,
         scores=_scores(checkpoint, spec.classes, path),
+    )
+
+
+def _open_called(
+    words: str,
+    path: Path,
+    checkpoint: Checkpoint,
+    call: Call,
+    module: nn.Module,
+    resolution: int | None,
+) -> Model:
+    """A checkpoint of a network that takes or gives anything else than a square image and scores.
+
+    Raises:
+        UsageError: another size was asked for.
+    """
+    spec = checkpoint.spec
+    assert spec is not None
+    if resolution is not None:
+        raise UsageError(f"--resolution: {path} says the sizes of its inputs; leave it out")
+    model = Model(
+        words,
+        spec.name,
+        module,
+        spec.resolution,
+        spec.classes,
+        spec,
+        trained=True,
+        preprocessing=checkpoint.preprocessing,
+        data=checkpoint.data,
+        parent_sha256=sha256(path),
+        code=spec.source,
+        task=checkpoint.task,
+        call=call,
+    )
+    if not call.outputs:
+        _, channels, height, width = call.inputs[0].shape
+        try_forward(module, torch.zeros(1, channels, height, width), words)
+        return dataclasses.replace(
+            model,
+            labels=checkpoint.labels,
+            scores=_scores(checkpoint, spec.classes, path),
+            image=(channels, height, width),
+        )
+    example = example_in(call)
+    found = shaped(module, example, words).interface
+    if [one.shape for one in found.outputs] != [one.shape for one in call.outputs]:
+        raise CheckpointError(
+            f"{path} does not fit '{spec.source}': its code gives other outputs than when the "
+            f"checkpoint was written"
+        )
+    return dataclasses.replace(
+        model, signature=interface_of(call), example=example, draws=draws_in(call)
     )
 
 
@@ -561,6 +667,7 @@ def _open_own(words: str, path: Path, checkpoint: Checkpoint, resolution: int | 
         )
     if named.partition(":")[0] not in LIBRARIES:
         raise CheckpointError(f"{path} is of '{named}', {_OWN_CODE} '{named}={path}'")
+    assert checkpoint.preprocessing is not None  # a training wrote it
     side = checkpoint.preprocessing.side if resolution is None else resolution
     opened = _open_library(named, path, side, len(checkpoint.labels))
     return dataclasses.replace(opened, words=words)
@@ -576,7 +683,7 @@ def _with_training(model: Model, weights: Path | None) -> Model:
     return dataclasses.replace(
         model,
         labels=checkpoint.labels,
-        preprocessing=checkpoint.preprocessing.at(model.resolution),
+        preprocessing=checkpoint.preprocessing and checkpoint.preprocessing.at(model.resolution),
         data=checkpoint.data,
         scores=_scores(checkpoint, model.classes, weights),
     )
@@ -655,16 +762,24 @@ def check_resolution(words: str, resolution: int) -> None:
         )
 
 
-def _open_callable(words: str, weights: Path | None, resolution: int | None, asked: Asked) -> Model:
+def _side_of(weights: Path | None) -> int | None:
+    """Side of the images that a checkpoint is for; ``None`` where it does not say."""
+    if weights is None or not is_checkpoint(weights):
+        return None
+    facts = load_checkpoint(weights).preprocessing
+    return None if facts is None else max(facts.size)
+
+
+def _open_callable(words: str, weights: Path | None, said: int | None, asked: Asked) -> Model:
+    resolution = said
     if resolution is None:
-        known = weights is not None and is_checkpoint(weights)
-        resolution = load_checkpoint(weights).preprocessing.side if known and weights else 224
+        resolution = _side_of(weights) or 224
     check_resolution(words, resolution)
     # The same fresh weights every time, as for zoo networks.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = open_callable(words).eval()
-    adapted = _open_adapted(words, weights, resolution)
+    adapted = _open_adapted(words, weights, said)
     if adapted is not None:
         return asked.of(adapted)
     digest = None

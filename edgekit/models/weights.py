@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgekit.core import ModelSpec, Preprocessing, class_count, from_json, to_json
+from edgekit.core import CLASSIFY, ModelSpec, Preprocessing, class_count, from_json, to_json
 from edgekit.core.names import problem_of, shown
 from edgekit.errors import CheckpointError, InputError, UsageError
 from edgekit.models import build, check, family_of
 from edgekit.models.foreign import COUNTER
+from edgekit.models.interface import check_call
 from edgekit.models.size import without_values
 from edgekit.models.tensor_files import (
     is_safetensors,
@@ -38,26 +39,31 @@ class Checkpoint:
         spec: ``None`` for networks that are not of the zoo: ``model`` has to be built to hold the
             tensors.
         state: tensors by name, on the CPU.
-        labels: class names by output index.
-        data: the words that open the image source it was trained on.
+        labels: class names by output index; none of networks of other tasks.
+        preprocessing: how images become inputs; ``None`` where inputs are no images.
+        data: the words that open the inputs that it was trained on.
         results: figures of the training, such as ``top1`` and ``epochs``.
         scores: what its outputs are, of `edgekit.core.SCORES`, where somebody said so.
+        task: what the outputs are for; key of the registry's task table.
     """
 
     model: str
     spec: ModelSpec | None
     state: Mapping[str, Tensor]
     labels: tuple[str, ...]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     data: str
     results: Mapping[str, float] = field(default_factory=dict)
     scores: str | None = None
+    task: str = CLASSIFY
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Writes a checkpoint under its final name only when it is complete."""
     plain = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint)}
     plain["state"] = {k: v.detach().cpu().contiguous() for k, v in checkpoint.state.items()}
+    if checkpoint.task == CLASSIFY:  # whose checkpoints are as they always were
+        del plain["task"]
     save_plain(path, {"format": FORMAT, **{k: to_json(v) for k, v in plain.items()}})
 
 
@@ -78,6 +84,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     plain = {key: value for key, value in data.items() if key not in ("format", "state")}
     try:
         header = from_json(_Header, plain)
+        _check_call(header)
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged or from another version: {error}") from error
     problem = None if header.spec is None else problem_of(header.spec.name)
@@ -86,13 +93,33 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"{path} was not loaded: its network is named '{shown(header.spec.name)}', which files "
             f"cannot be named after ({problem}); train it again, or have its author rename it"
         )
-    if header.spec is not None and len(header.labels) != class_count(header.spec.classes):
+    classifies = header.task == CLASSIFY
+    if (
+        header.spec is not None
+        and classifies
+        and len(header.labels) != class_count(header.spec.classes)
+    ):
         raise CheckpointError(
             f"{path} is damaged: it has {len(header.labels)} labels for {header.spec.classes} "
             f"classes, expected one for each"
         )
     values = {f.name: getattr(header, f.name) for f in dataclasses.fields(header)}
     return Checkpoint(state=state, **values)
+
+
+def _check_call(header: _Header) -> None:
+    """Refuses what a checkpoint says of inputs and outputs where that cannot be.
+
+    Raises:
+        ValueError: says why.
+    """
+    call = None if header.spec is None else header.spec.call
+    if call is not None:
+        check_call(call)
+    if (header.task == CLASSIFY) != (call is None or not call.outputs):
+        raise ValueError(f"a network of the task '{shown(header.task)}' has other outputs")
+    if header.task == CLASSIFY and header.preprocessing is None:
+        raise ValueError("it does not say how images are prepared")
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -222,10 +249,11 @@ class _Header:
     model: str
     spec: ModelSpec | None
     labels: tuple[str, ...]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     data: str
     results: Mapping[str, float] = field(default_factory=dict)
     scores: str | None = None
+    task: str = CLASSIFY
 
 
 def _tensors(path: Path, data: Any) -> dict[str, Tensor]:

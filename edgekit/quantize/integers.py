@@ -153,7 +153,7 @@ class Integers:
             )
         module = own_copy(model.on_rows)
         scores = reference_scores(module, found.images, channels_last=model.of_zoo)
-        check_finite(scores, f"'{model.words}'", lambda i: found.names[i])
+        check_finite(scores, f"'{model.words}'", lambda i: found.names[i], model.told)
         return found
 
     def scheme(self, target: Target, precision: str, calibration: Calibration | None) -> Scheme:

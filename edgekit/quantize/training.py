@@ -27,6 +27,7 @@ from edgekit.foreign import explained
 from edgekit.models.copying import own_copy
 from edgekit.models.source import Model
 from edgekit.quantize.calibration import Calibration
+from edgekit.tasks.losses import divergence
 from edgekit.training.images import (
     Batches,
     Loader,
@@ -36,7 +37,6 @@ from edgekit.training.images import (
     open_splits,
 )
 from edgekit.training.layout import fit_for_training
-from edgekit.training.losses import divergence
 from edgekit.training.threads import BY_ENVIRONMENT, Threads, threads_put_back
 
 BATCH = 64

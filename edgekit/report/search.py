@@ -31,7 +31,7 @@ from edgekit.report.search_details import (
     time,
     widths,
 )
-from edgekit.report.searched import Network, Searched, Series, read_search
+from edgekit.report.searched import TOP1, Network, Searched, Series, read_search
 from edgekit.report.text import counted_words, figures, percent, shortened
 
 _METHODS = {
@@ -86,11 +86,11 @@ def _verdict(s: Searched) -> str:
         parts.append(f"{end.latency_ratio:.3f} of the start's latency{interval}; ")
     elif start and last is not None:
         parts.append(f"{last / start:.3f} of the start's {name}; ")
-    if s.test_top1 is not None:
-        before, after, images = s.test_top1.before, s.test_top1.after, "test"
+    if s.tested is not None:
+        before, after, which = s.tested.before, s.tested.after, "test"
     else:
-        before, after, images = s.baseline.top1, end.top1, "selection"
-    parts.append(f"{images} top-1 {percent(before, 2)} before, {percent(after, 2)} after.")
+        before, after, which = s.baseline.figure, end.figure, "selection"
+    parts.append(f"{which} {s.title} {percent(before, 2)} before, {percent(after, 2)} after.")
     over = badge("over the budget", "bad") if s.finished else badge("not there yet", "guess")
     marks = {True: badge("keeps the budget", "good"), False: over, None: None}
     mark = marks[s.keeps(end)] or badge("budget not checked", "none")
@@ -123,12 +123,13 @@ def _result(s: Searched) -> Section:
     before, after = s.baseline.params, s.final.params
     share = f"{after / before:.3f}" if before else UNKNOWN
     rows.append(["parameters, M", figures(before / 1e6), figures(after / 1e6), share, UNKNOWN])
-    rows.append(_accuracies("selection top-1", s.baseline.top1, s.final.top1))
-    if s.test_top1 is not None:
-        rows.append(_accuracies("test top-1", s.test_top1.before, s.test_top1.after))
+    rows.append(_accuracies(f"selection {s.title}", s.baseline.figure, s.final.figure))
+    if s.tested is not None:
+        rows.append(_accuracies(f"test {s.title}", s.tested.before, s.tested.after))
     columns = ["quantity", "before", "after", "ratio", "budget"]
-    note = "Networks were chosen by the selection images, so their accuracy there flatters them"
-    note += "." if s.test_top1 is None else "; the test images were looked at once, at the end."
+    of = "accuracy" if s.headline.name == TOP1 else s.title
+    note = f"Networks were chosen by the selection {s.inputs}, so their {of} there flatters them"
+    note += "." if s.tested is None else f"; the test {s.inputs} were looked at once, at the end."
     if s.final.ci95:
         note += " Below the ratio of latencies is its 95 % interval, measured in turns."
     body = table("Before and after", columns, rows, 4) + paragraph(note)
@@ -150,15 +151,20 @@ def _comparison(s: Searched) -> Section:
     if missing:
         which = counted_words(missing, "network")
         caption += f" {which} without a measured {name} cannot be drawn."
-    drawn = [figure(f"Top-1 against {name}", (_tradeoff(s), caption))]
+    drawn = [figure(f"{_capital(s.title)} against {name}", (_tradeoff(s), caption))]
     predicted = _predicted(s)
     if predicted is not None:
         drawn.append(predicted)
     rows = [_method(s, series) for series in s.methods]
     columns = ["method", "networks", "best in budget", unit, "over the start"]
-    columns += ["selection top-1", "test top-1"]
+    columns += [f"selection {s.title}", f"test {s.title}"]
     body = gallery(drawn) + table("By method", columns, rows, 4)
-    return Section("comparison", f"Accuracy against {name}", body)
+    of = "Accuracy" if s.headline.name == TOP1 else _capital(s.title)
+    return Section("comparison", f"{of} against {name}", body)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _tradeoff(s: Searched) -> str:
@@ -175,11 +181,15 @@ def _tradeoff(s: Searched) -> str:
     end = None if s.final.step == s.baseline.step else _spot(s.final, s.resource)
     told = [
         f"{_named(series)}: "
-        + ("; ".join(f"{amount(n, s.resource)} {unit}, {percent(n.top1, 2)}" for n in series.steps))
+        + (
+            "; ".join(
+                f"{amount(n, s.resource)} {unit}, {percent(n.figure, 2)}" for n in series.steps
+            )
+        )
         for series in s.methods
     ]
-    told.append(f"start: {amount(s.baseline, s.resource)} {unit}, {percent(s.baseline.top1, 2)}")
-    told.append(f"result: {amount(s.final, s.resource)} {unit}, {percent(s.final.top1, 2)}")
+    told.append(f"start: {amount(s.baseline, s.resource)} {unit}, {percent(s.baseline.figure, 2)}")
+    told.append(f"result: {amount(s.final, s.resource)} {unit}, {percent(s.final.figure, 2)}")
     if bound is not None:
         told.append(f"budget: {figures(bound / factor)} {unit}")
     return search_plots.tradeoff(
@@ -190,7 +200,8 @@ def _tradeoff(s: Searched) -> str:
         bound_label="" if bound is None else f"budget, {figures(bound / factor)} {unit}",
         cost_label=f"{name} in {unit}",
         ident="tradeoff",
-        title=f"Top-1 on the selection images against {name}",
+        title=f"{_capital(s.title)} on the selection {s.inputs} against {name}",
+        quality=s.title,
         description=". ".join(told),
     )
 
@@ -204,23 +215,23 @@ def _spot(network: Network, resource: str) -> search_plots.Spot | None:
     if cost is None:
         return None
     scaled = None if interval is None else (interval[0] / factor, interval[1] / factor)
-    return search_plots.Spot(cost / factor, scaled, network.top1)
+    return search_plots.Spot(cost / factor, scaled, network.figure)
 
 
 def _method(s: Searched, series: Series) -> list[Cell]:
     """What a method reached within the budget: its most accurate network, or the result."""
-    test = UNKNOWN if series.test_top1 is None else percent(series.test_top1, 2)
+    test = UNKNOWN if series.tested is None else percent(series.tested, 2)
     within = [n for n in series.steps if s.keeps(n)]
     row: list[Cell] = [_named(series), str(len(series.steps))]
     if not within:
         return [*row, "none", UNKNOWN, UNKNOWN, UNKNOWN, test]
-    best = s.final if s.final in within else max(within, key=lambda n: n.top1)
+    best = s.final if s.final in within else max(within, key=lambda n: n.figure)
     cost, start = best.cost(s.resource), s.baseline.cost(s.resource)
     share: Cell = UNKNOWN if not start or cost is None else f"{cost / start:.3f}"
     if s.resource == "latency" and best.ci95:
         share = joined(share, small(between(best.ci95)))
     which = f"network {best.step}"
-    return [*row, which, amount(best, s.resource), share, percent(best.top1, 2), test]
+    return [*row, which, amount(best, s.resource), share, percent(best.figure, 2), test]
 
 
 def _predicted(s: Searched) -> str | None:

@@ -18,7 +18,7 @@ from edgekit.report.markup import (
     small,
     table,
 )
-from edgekit.report.searched import Network, Searched
+from edgekit.report.searched import TOP1, Network, Searched
 from edgekit.report.text import counted_words, figures, percent, shortened
 
 UNKNOWN = "-"
@@ -50,7 +50,7 @@ def steps(s: Searched) -> Section:
     networks = s.steps or (s.baseline,)
     with_latency = any(n.latency_ms is not None for n in networks)
     with_energy = any(n.energy_mj is not None for n in networks)
-    columns = ["step", "change", "top-1"]
+    columns = ["step", "change", s.title]
     columns += ["latency ms", "ratio"] if with_latency else []
     columns += ["energy mJ"] if with_energy else []
     columns += ["size MB", "M MACs", "M params"]
@@ -60,17 +60,18 @@ def steps(s: Searched) -> Section:
         change: Cell = _change(s, n)
         if (n.step, n.artifact) in best:
             change = joined(change, " ", badge("Pareto front", "good"))
-        row: list[Cell] = [str(n.step), change, percent(n.top1, 2)]
+        row: list[Cell] = [str(n.step), change, percent(n.figure, 2)]
         if with_latency:
             row += [amount(n, "latency"), _ratio(n)]
         row += [amount(n, "energy")] if with_energy else []
         row += [amount(n, "size"), amount(n, "macs"), figures(n.params / 1e6)]
         rows.append(row)
-    note = "Top-1 is on the selection images."
+    note = f"{s.title[:1].upper()}{s.title[1:]} is on the selection {s.inputs}."
     if with_latency:
         note += " Ratios are over the start's latency, with 95 % intervals below them."
     if best:
-        note += " No other network is at least as accurate and as cheap as one on the Pareto front."
+        good = "accurate" if s.headline.name == TOP1 else "good"
+        note += f" No other network is at least as {good} and as cheap as one on the Pareto front."
     body = table("Networks on the way", columns, rows, len(columns) - 2) + paragraph(note)
     return Section("steps", "Steps", body)
 

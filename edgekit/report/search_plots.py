@@ -33,7 +33,7 @@ class Spot:
 
     cost: float
     interval: tuple[float, float] | None
-    top1: float
+    figure: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,12 @@ def tradeoff(
     ident: str,
     title: str,
     description: str,
+    quality: str = "top-1",
 ) -> str:
-    """Accuracy against cost, all methods on the same axes.
+    """How good networks are against cost, all methods on the same axes.
 
     Args:
+        quality: what the figure is called that says how good they are.
         end: the search's result, which gets a ring.
         bound: what the budget allows.
     """
@@ -117,19 +119,19 @@ def tradeoff(
         for i, (line, style) in reversed(list(enumerate(zip(lines, styles, strict=True)))):
             for spot in line.spots:
                 if spot.interval is not None:
-                    axes.plot(spot.interval, [spot.top1] * 2, color=style["color"], lw=1)
-            points = [spot.cost for spot in line.spots], [spot.top1 for spot in line.spots]
+                    axes.plot(spot.interval, [spot.figure] * 2, color=style["color"], lw=1)
+            points = [spot.cost for spot in line.spots], [spot.figure for spot in line.spots]
             axes.plot(*points, **style, zorder=4 if i == 0 else 3)
-        axes.plot([start.cost], [start.top1], **star, zorder=6)
+        axes.plot([start.cost], [start.figure], **star, zorder=6)
         if end is not None:
-            axes.plot([end.cost], [end.top1], **ring, zorder=5)
+            axes.plot([end.cost], [end.figure], **ring, zorder=5)
         if bound is not None:
             axes.axvline(bound, **dashes, zorder=2)
         costs = [start.cost, *(spot.cost for line in lines for spot in line.spots)]
         _cost_axis(axes, costs)
-        _share_axis(axes, [start.top1, *(spot.top1 for line in lines for spot in line.spots)])
+        _share_axis(axes, [start.figure, *(spot.figure for line in lines for spot in line.spots)])
         axes.set_xlabel(f"{cost_label} (left is better)", labelpad=7)
-        _heading(axes, "top-1 (up is better)")
+        _heading(axes, f"{quality} (up is better)")
         _legend(figure, keys)
 
     return _drawn(paint, keys, ident, title, description)

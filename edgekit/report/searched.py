@@ -18,6 +18,18 @@ SEARCH_SCHEMA = "edgekit.search/1"
 """Of the document that ``edgekit search`` writes."""
 
 
+TOP1 = "top1"
+"""The headline figure of classifiers, of which documents have keys of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The figure that speaks for a network; higher is better, and 1 is the most there is."""
+
+    name: str
+    value: float
+
+
 @dataclass(frozen=True, slots=True)
 class Network:
     """A network that was exported and measured.
@@ -26,7 +38,9 @@ class Network:
         changed: the group or stage that was made narrower, or ``every group``; ``None`` for the
             start and the end.
         width: what is left of it, where it is one group.
-        top1: on the images that a search chooses by.
+        top1: of a classifier on the images that a search chooses by.
+        headline: of any network on the inputs that a search chooses by; documents of earlier
+            versions have ``top1`` alone.
         latency_ratio: over the start's, measured in turns with it.
         ci95: interval of the ratio; empty where there is none.
         predicted: of the first resource of the budget, before it was measured.
@@ -35,7 +49,7 @@ class Network:
     step: int
     changed: str | None
     width: int | None
-    top1: float
+    top1: float | None
     latency_ms: float | None
     latency_ratio: float | None
     ci95: tuple[float, ...]
@@ -45,6 +59,14 @@ class Network:
     params: float
     artifact: str
     energy_mj: float | None = None
+    headline: Headline | None = None
+
+    @property
+    def figure(self) -> float:
+        """The headline figure."""
+        found = self.top1 if self.headline is None else self.headline.value
+        assert found is not None, "looked at when it was read"
+        return found
 
     def cost(self, resource: str) -> float | None:
         """In the units of budgets; ``None`` where it is not known."""
@@ -72,19 +94,34 @@ class Series:
 
     Attributes:
         test_top1: of its last network.
+        test_headline: the same of any task.
     """
 
     method: str
     steps: tuple[Network, ...]
     test_top1: float | None = None
+    test_headline: Headline | None = None
+
+    @property
+    def tested(self) -> float | None:
+        """The headline figure on test inputs."""
+        return self.test_top1 if self.test_headline is None else self.test_headline.value
 
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """Accuracy on test images."""
+    """The headline figure on test inputs."""
 
     before: float
     after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Titled:
+    """What the headline figure is called, in documents and by people."""
+
+    name: str
+    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +191,23 @@ class Searched:
     model: str | None
     options: Mapping[str, Scalar] | None = None
     command: str | None = None
+    headline: Titled = Titled(TOP1, "top-1")
+    test_headline: Tested | None = None
+
+    @property
+    def title(self) -> str:
+        """What the headline figure is called."""
+        return shortened(printable(self.headline.title), 24)
+
+    @property
+    def inputs(self) -> str:
+        """What networks are chosen by and tested on."""
+        return "images" if self.headline.name == TOP1 else "inputs"
+
+    @property
+    def tested(self) -> Tested | None:
+        """The headline figure on test inputs."""
+        return self.test_headline or self.test_top1
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -222,6 +276,8 @@ def read_search(document: Any, named: str = "the document") -> Searched:
             if not low <= value <= high:  # NaN lies in no range
                 raise ValueError(f"{where}: expected a number from {low:g} to {high:g}")
         for where, network in _networks(found):
+            if network.headline is None and network.top1 is None:
+                raise ValueError(f"{where}.headline: expected a name and a value")
             if len(network.ci95) not in (0, 2) or list(network.ci95) != sorted(network.ci95):
                 raise ValueError(f"{where}.ci95: expected two numbers, the lower one first")
     except (ValueError, OverflowError, RecursionError) as error:
@@ -249,7 +305,10 @@ def _ranges(found: Searched) -> Iterator[tuple[str, float, float, float]]:
     """Every number with its name and range."""
     for where, one in _networks(found):
         yield f"{where}.step", one.step, 0, 1e6
-        yield f"{where}.top1", one.top1, 0, 1
+        if one.top1 is not None:
+            yield f"{where}.top1", one.top1, 0, 1
+        if one.headline is not None:
+            yield f"{where}.headline.value", one.headline.value, 0, 1
         for name in ("latency_ms", "latency_ratio", "energy_mj", "predicted"):
             value = getattr(one, name)
             if value is not None:
@@ -263,9 +322,14 @@ def _ranges(found: Searched) -> Iterator[tuple[str, float, float, float]]:
     for i, series in enumerate(found.series):
         if series.test_top1 is not None:
             yield f"series[{i}].test_top1", series.test_top1, 0, 1
+        if series.test_headline is not None:
+            yield f"series[{i}].test_headline.value", series.test_headline.value, 0, 1
     if found.test_top1 is not None:
         yield "test_top1.before", found.test_top1.before, 0, 1
         yield "test_top1.after", found.test_top1.after, 0, 1
+    if found.test_headline is not None:
+        yield "test_headline.before", found.test_headline.before, 0, 1
+        yield "test_headline.after", found.test_headline.after, 0, 1
     for i, group in enumerate(found.groups):
         yield f"groups[{i}].before", group.before, 1, 1e9
         yield f"groups[{i}].after", group.after, 0, 1e9

@@ -112,7 +112,7 @@ def _measured(
         at: of the step.
         place: of the contest.
     """
-    batches = _epochs(shop) * epoch_steps(shop.task.source.size("train"))
+    batches = _epochs(shop) * epoch_steps(shop.task.inputs.size("train"))
     try:
         return shop.measured(
             at,

@@ -18,7 +18,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from edgekit.arrays import arrays_of
 from edgekit.core import (
+    Example,
     ModelSpec,
     Quantizing,
     Scheme,
@@ -33,6 +35,8 @@ from edgekit.errors import InputError, ModelError, OutputError, UnavailableError
 from edgekit.foreign import explained
 from edgekit.lowering import lower
 from edgekit.models import family_of
+from edgekit.models.adapted import example_of
+from edgekit.models.interface import draws_in, interface_of, noise_rows
 from edgekit.models.size import laid_out
 from edgekit.native_output import captured
 from edgekit.search.parts import WHOLE, Part, is_narrow, macs_of, module_of, parts_of, whole_of
@@ -237,13 +241,17 @@ def write_part(spec: ModelSpec, part: Part, target: Target, scheme: Scheme, path
 def _write_module(
     module: nn.Module, spec: ModelSpec, part: Part, target: Target, scheme: Scheme, path: Path
 ) -> None:
-    rng = np.random.default_rng(0)
-    images = rng.standard_normal((RANGE_IMAGES, *part.shape)).astype(np.float32)
-    example = of_image(torch.from_numpy(images[:1]))
+    if part.name == WHOLE and spec.call is not None and spec.call.outputs:
+        call = spec.call
+        example = Example(example_of(spec), interface_of(call))
+        images = noise_rows(call.inputs, draws_in(call), RANGE_IMAGES)
+    else:
+        rng = np.random.default_rng(0)
+        images = rng.standard_normal((RANGE_IMAGES, *part.shape)).astype(np.float32)
+        example = of_image(torch.from_numpy(images[:1]))
     ranges: Sequence[Sequence[Array]] | None = None
     if scheme.calibration is not None:
-        turned = images if target.layout == "NCHW" else images.transpose(0, 2, 3, 1)
-        ranges = [[np.ascontiguousarray(turned[i : i + 1])] for i in range(len(turned))]
+        ranges = [arrays_of(example.interface, image, target.layout) for image in images]
     told = f"{part.name} of '{spec.name}' cannot be written for {target.name}: "
     with explained(told.__add__), captured():
         lowered, _ = lower(module, example.tensors, target, scheme)

@@ -18,7 +18,7 @@ from torch import nn
 from edgekit.core import ModelSpec, reason
 from edgekit.errors import ModelError
 from edgekit.foreign import explained
-from edgekit.models.adapted import FAMILY_NAME, Place, build, length
+from edgekit.models.adapted import FAMILY_NAME, Convolution, Place, build, length
 from edgekit.models.copying import own_copy
 from edgekit.models.family import plain_rows
 from edgekit.models.source import Model
@@ -57,6 +57,11 @@ def discovered(model: Model) -> Model:
             f"'{model.words}' cannot be adapted: expected a network of the zoo, of a library, or a "
             f"module of your own, from which channels can be taken"
         )
+    if model.signature is not None and model.call is None:
+        raise ModelError(
+            f"'{model.words}' takes objects of classes of your own, which a checkpoint cannot "
+            f"hold: give its inputs as tensors, in tuples, lists or dictionaries"
+        )
     with needed_packages("a search of networks that are not of the zoo"):
         import torch_pruning
     told = f"Torch-Pruning cannot find the groups of channels of '{model.words}'"
@@ -72,6 +77,7 @@ def discovered(model: Model) -> Model:
         classes=model.classes,
         resolution=model.resolution,
         source=model.code,
+        call=model.call,
     )
     if not places:
         raise ModelError(f"Torch-Pruning finds no groups of channels in '{model.words}'")
@@ -86,7 +92,7 @@ class _Places:
     def __init__(self, torch_pruning: Any, model: Model) -> None:
         module = own_copy(model.module).eval().requires_grad_(True)
         self._graph = torch_pruning.DependencyGraph()
-        images = torch.zeros(1, 3, model.resolution, model.resolution)
+        images: Any = model.tensors[0] if len(model.tensors) == 1 else list(model.tensors)
         with warnings.catch_warnings(), torch.enable_grad():
             warnings.simplefilter("ignore")
             self._graph.build_dependency(module, images, verbose=False)
@@ -99,7 +105,7 @@ class _Places:
     def found(self) -> list[Place]:
         """All places, group by group in the order of the network."""
         for i, layer in enumerate(self._layers):
-            if isinstance(layer, nn.Conv2d | nn.Linear) and layer in self._graph.module2node:
+            if isinstance(layer, Convolution | nn.Linear) and layer in self._graph.module2node:
                 self._join(i, layer)
         channels: dict[Atom, list[Atom]] = {}
         for atom in sorted(self._joined):
@@ -171,7 +177,7 @@ class _Places:
             if id(node) in seen:
                 continue
             seen.add(id(node))
-            if isinstance(node.module, nn.Conv2d | nn.Linear):
+            if isinstance(node.module, Convolution | nn.Linear):
                 found.add((self._number[id(node.module)], "out"))
             else:
                 behind += node.inputs
@@ -202,7 +208,7 @@ class _Places:
 def _unfit(layer: nn.Module, path: str, side: str) -> str:
     """Why channels of a layer cannot be taken out one by one; empty where they can."""
     through = f"it goes through {path}, a "
-    if isinstance(layer, nn.Conv2d) and layer.groups > 1 and length(layer, "out") is None:
+    if isinstance(layer, Convolution) and layer.groups > 1 and length(layer, "out") is None:
         return f"{through}convolution in {layer.groups} groups, which mixes channels by position"
     if length(layer, side) is None:
         return f"{through}{type(layer).__name__}, whose channels cannot be taken out"

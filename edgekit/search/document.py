@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
@@ -40,6 +41,9 @@ def document(out: Path, result: SearchResult) -> dict[str, Any]:
     """A search as plain data, without its schema."""
     facts, first, last = result.facts, result.steps[0], result.steps[-1]
     tested = first.test_top1 is not None and last.test_top1 is not None
+    of_test = {"before": first.test_top1, "after": last.test_top1} if tested else None
+    figure = functools.partial(_figure, facts)
+    entry = functools.partial(_entry, out, facts)
     hours = result.candidate_hours
     return {
         **{name: facts[name] for name in _FACTS},
@@ -47,15 +51,18 @@ def document(out: Path, result: SearchResult) -> dict[str, Any]:
         "options": json.loads(facts["options"]),
         "date": datetime.now(UTC).date().isoformat(),
         "finished": result.model is not None,
-        "baseline": _entry(out, first),
-        "final": _entry(out, last),
-        "steps": [_entry(out, step) for step in result.steps],
-        "pareto": [_entry(out, step) for step in pareto(result)],
+        "task": facts["task"],
+        "headline": {**figure(last.top1), "title": facts["title"]},
+        "baseline": entry(first),
+        "final": entry(last),
+        "steps": [entry(step) for step in result.steps],
+        "pareto": [entry(step) for step in pareto(result)],
         "series": [
-            _series(out, facts["method"], result.steps[1:]),
-            *(_series(out, name, steps) for name, steps in result.baselines.items()),
+            _series(out, facts, facts["method"], result.steps[1:]),
+            *(_series(out, facts, name, steps) for name, steps in result.baselines.items()),
         ],
-        "test_top1": {"before": first.test_top1, "after": last.test_top1} if tested else None,
+        "test_top1": of_test if _is_top1(facts) else None,
+        "test_headline": of_test and {"name": facts["headline"], **of_test},
         "groups": [
             {"name": name, "before": before, "after": after}
             for name, (before, after) in result.groups.items()
@@ -79,24 +86,44 @@ _FACTS = (
 )  # fmt: skip
 
 
-def _series(out: Path, method: str, steps: tuple[Step, ...]) -> dict[str, Any]:
+TOP1 = "top1"
+"""The headline figure that has keys of its own in documents."""
+
+
+def _is_top1(facts: Mapping[str, str]) -> bool:
+    return facts["headline"] == TOP1
+
+
+def _figure(facts: Mapping[str, str], value: float) -> dict[str, Any]:
+    """The headline figure of a network."""
+    return {"name": facts["headline"], "value": value}
+
+
+def _series(
+    out: Path, facts: Mapping[str, str], method: str, steps: tuple[Step, ...]
+) -> dict[str, Any]:
     tested = [step.test_top1 for step in steps if step.test_top1 is not None]
+    mean = sum(tested) / len(tested) if tested else None
     return {
         "method": method,
-        "steps": [_entry(out, step) for step in steps],
-        "test_top1": sum(tested) / len(tested) if tested else None,
+        "steps": [_entry(out, facts, step) for step in steps],
+        "test_top1": mean if _is_top1(facts) else None,
+        "test_headline": None if mean is None else _figure(facts, mean),
     }
 
 
-def _entry(out: Path, step: Step) -> dict[str, Any]:
+def _entry(out: Path, facts: Mapping[str, str], step: Step) -> dict[str, Any]:
+    tested, of_classes = step.test_top1, _is_top1(facts)
     return {
         "spec": to_json(step.spec),
         "step": step.step,
         "kind": step.kind,
         "changed": step.changed,
         "width": step.width,
-        "top1": step.top1,
-        "test_top1": step.test_top1,
+        "top1": step.top1 if of_classes else None,
+        "test_top1": tested if of_classes else None,
+        "headline": _figure(facts, step.top1),
+        "test_headline": None if tested is None else _figure(facts, tested),
         "latency_ms": step.costs.get("latency"),
         "latency_ratio": step.ratio,
         "ci95": list(step.ci95),
@@ -147,10 +174,10 @@ class Documents:
 
 
 def _table(result: SearchResult) -> str:
-    best = pareto(result)
+    best, figure = pareto(result), result.facts["headline"]
     text = io.StringIO()
     rows: list[list[object]] = [
-        ["method", "step", "kind", "changed", "width", "top1", "test_top1", "latency_ms",
+        ["method", "step", "kind", "changed", "width", figure, f"test_{figure}", "latency_ms",
          "latency_ratio", "low", "high", "energy_mj", "macs", "params", "size_bytes", "pareto",
          "artifact"]
     ]  # fmt: skip

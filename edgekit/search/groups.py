@@ -6,7 +6,7 @@ A group is a named width: all channels of one name go together, in every layer t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,13 @@ from edgekit.core import ModelSpec, reason_with_layer
 from edgekit.core.reasons import PASSING
 from edgekit.errors import ModelError
 from edgekit.models import family_of
-from edgekit.models.adapted import Place, is_adapted
+from edgekit.models.adapted import Convolution, Place, is_adapted, out_axis
 from edgekit.models.copying import own_copy
 from edgekit.models.family import typed_rows
 from edgekit.models.size import laid_out
 from edgekit.models.widths import REST, Axes, axes_of, named_axes
-from edgekit.training.losses import label_loss
+from edgekit.search.inputs import ON_IMAGES, Running
+from edgekit.tasks.agreement import is_float
 
 FIXED = ("image", "classes", REST)
 """Widths that the task gives, or that have no name."""
@@ -188,11 +189,12 @@ def zeroed(module: nn.Module, kept: Kept) -> nn.Module:
     module = own_copy(module)
     with torch.no_grad():
         for path, tensor, axes in named_axes(module):
-            stay = _positions(axes, 0, kept)
+            axis = out_axis(module.get_submodule(path.rpartition(".")[0]), tensor)
+            stay = _positions(axes, axis, kept)
             if stay is not None and path.endswith((".weight", ".bias")):
-                gone = torch.ones(len(tensor), dtype=torch.bool)
+                gone = torch.ones(tensor.shape[axis], dtype=torch.bool)
                 gone[stay] = False
-                tensor[gone] = 0
+                tensor.index_fill_(axis, gone.nonzero().flatten(), 0)
     return module
 
 
@@ -212,25 +214,28 @@ def _positions(axes: Axes, axis: int, kept: Kept) -> Tensor | None:
 
 
 @torch.no_grad()
-def checked(spec: ModelSpec, module: nn.Module, images: Tensor) -> tuple[Group, ...]:
+def checked(
+    spec: ModelSpec, module: nn.Module, images: Tensor, run: Running = ON_IMAGES
+) -> tuple[Group, ...]:
     """The groups of a network, those frozen that cannot be taken out by name.
 
     From each group half of the channels, which follow no pattern, are zeroed in one copy and taken
-    out in another, which must give the same scores.
+    out in another, which must give the same outputs.
 
     Args:
-        images: normalized, (N, 3, H, W).
+        images: as the network takes them: normalized, (N, 3, H, W), or rows of inputs.
+        run: how it does.
     """
-    module, images = _precise(own_copy(module).eval(), images)
+    module, images = _precise(own_copy(module).eval(), images, run)
     order = torch.Generator().manual_seed(0)
     found = []
     for group in groups_of(spec, module):
         if group.frozen is None:
             stay = torch.randperm(group.channels, generator=order)[: (group.channels + 1) // 2]
             kept = {group.name: sorted(stay.tolist())}
-            expected = zeroed(module, kept)(images)
+            expected = run(zeroed(module, kept), images)
             try:
-                scores = shrunk(spec, module, kept)[1].to(images.dtype)(images)
+                scores = run(shrunk(spec, module, kept)[1].to(images.dtype), images)
                 if scores.shape != expected.shape:
                     raise ModelError(f"the scores have shape {tuple(scores.shape)} then")
             except PASSING:
@@ -239,7 +244,7 @@ def checked(spec: ModelSpec, module: nn.Module, images: Tensor) -> tuple[Group, 
                 why = f"the network does not run without some of them: {reason_with_layer(error)}"
                 group = dataclasses.replace(group, frozen=why)
             else:
-                off = float((scores - expected).norm() / expected.norm().clamp(min=1e-30))
+                off = max(_off(a, b) for a, b in _by_output(run, scores, expected))
                 if not off <= EXACTNESS:
                     why = f"taking channels out differs from zeroing them by {off:.1e}"
                     group = dataclasses.replace(group, frozen=why)
@@ -247,11 +252,25 @@ def checked(spec: ModelSpec, module: nn.Module, images: Tensor) -> tuple[Group, 
     return tuple(found)
 
 
-def _precise(module: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
+def _by_output(run: Running, found: Tensor, expected: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Outputs of floats, each by itself: one of small numbers would not show beside others."""
+    if run.interface is None:
+        return [(found, expected)]
+    columns = run.interface.columns
+    names = [spec.name for spec in run.interface.outputs if is_float(spec)]
+    return [(found[:, columns[name]], expected[:, columns[name]]) for name in names]
+
+
+def _off(found: Tensor, expected: Tensor) -> float:
+    """Their difference, relative."""
+    return float((found - expected).norm() / expected.norm().clamp(min=1e-30))
+
+
+def _precise(module: nn.Module, images: Tensor, run: Running) -> tuple[nn.Module, Tensor]:
     """Both in double precision, but for code that needs single."""
     try:
         double = own_copy(module).double()
-        double(images.double())
+        run(double, images.double())
     except PASSING:
         raise
     except BaseException:  # it runs in single precision all the same
@@ -262,8 +281,7 @@ def _precise(module: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
 def importances(
     module: nn.Module,
     criterion: str,
-    batch: tuple[Tensor, Tensor] | None = None,
-    kind: str = "logits",
+    effect: Callable[[nn.Module], Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """How much each channel matters, by the name of its width.
 
@@ -272,17 +290,16 @@ def importances(
 
     Args:
         criterion: one of `CRITERIA`.
-        batch: normalized images and labels, for ``taylor``.
-        kind: what the outputs are, of `edgekit.core.SCORES`.
+        effect: for ``taylor``, what a network comes to that channels have a part in, such as its
+            loss on some images.
 
     Returns:
         Of every width one value per channel, larger for channels that should stay.
     """
     if criterion == "taylor":
-        assert batch is not None
+        assert effect is not None
         module = own_copy(module).eval()
-        images, labels = batch
-        torch.autograd.backward(label_loss(module(images), labels, kind))
+        torch.autograd.backward(effect(module))
     # Other people's layers may have neither a norm nor a bias: their filters tell, then.
     return {**_added(module, criterion, lone=True), **_added(module, criterion)}
 
@@ -290,12 +307,12 @@ def importances(
 def _added(module: nn.Module, criterion: str, *, lone: bool = False) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for layer in module.modules():
-        widths = (axes_of(layer) or {}).get("weight", (None,))[0]
-        if widths is None:
+        axes, weight = (axes_of(layer) or {}).get("weight"), layer._parameters.get("weight")
+        if axes is None or weight is None or (widths := axes[out_axis(layer, weight)]) is None:
             continue
         if isinstance(layer, nn.BatchNorm2d):
             values = _of_norm(layer, criterion)
-        elif isinstance(layer, nn.Conv2d | nn.Linear):
+        elif isinstance(layer, Convolution | nn.Linear):
             values = _of_filters(layer, criterion, lone or layer.bias is not None)
         else:
             continue
@@ -319,18 +336,23 @@ def _of_norm(norm: nn.BatchNorm2d, criterion: str) -> Tensor | None:
     return None
 
 
-def _of_filters(layer: nn.Conv2d | nn.Linear, criterion: str, lone: bool) -> Tensor | None:
+def _of_filters(layer: nn.Module, criterion: str, lone: bool) -> Tensor | None:
     """Values of a layer's filters.
 
     Args:
         lone: there is no norm behind it, as with those that have a bias: squeeze-excite, the
             classifier's hidden layer.
     """
-    filters = layer.weight.flatten(1)
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+
+    def filtered(values: Tensor) -> Tensor:
+        return values.movedim(out_axis(layer, values), 0).flatten(1)
+
     if criterion == "l2" or (criterion == "norm" and lone):
-        return filters.square().sum(1).sqrt()
-    if criterion == "taylor" and lone and layer.weight.grad is not None:
-        return (filters * layer.weight.grad.flatten(1)).sum(1).abs()
+        return filtered(weight).square().sum(1).sqrt()
+    if criterion == "taylor" and lone and weight.grad is not None:
+        return (filtered(weight) * filtered(weight.grad)).sum(1).abs()
     return None
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 
 from torch import nn
 
 import edgekit
-from edgekit.core import ImageSource, canonical_json, to_json
+from edgekit.core import canonical_json, to_json
 from edgekit.devices import host
-from edgekit.errors import DataError
-from edgekit.search.learning import SELECTION
 from edgekit.search.task import Task
 
 
@@ -21,7 +18,7 @@ def identity_of(task: Task) -> dict[str, str]:
         "version of edgekit": edgekit.__version__,
         "network": f"{task.spec.name} ({_digest(task.model.module)})",
         "data": task.words,
-        "images": _fingerprint(task.source),
+        "images": task.inputs.fingerprint(),
         "target": task.target.name,
         "precision": task.precision,
         "budget": ",".join(limit.words for limit in task.limits),
@@ -36,6 +33,8 @@ def identity_of(task: Task) -> dict[str, str]:
         },
         "meter": task.conduct.meter if "energy" in task.resources else "none",
         "options": canonical_json(to_json(task.options)),
+        # Not of classifiers, whose journals are as they always were.
+        **({} if task.objective.labelled else {"task": task.model.task}),
     }
 
 
@@ -45,21 +44,3 @@ def _digest(module: nn.Module) -> str:
         found.update(name.encode())
         found.update(value.cpu().numpy().tobytes())
     return found.hexdigest()[:12]
-
-
-SAMPLED = 32
-"""Images of a split whose pixels are compared, spread over it, besides the number of all."""
-
-
-def _fingerprint(source: ImageSource) -> str:
-    """What is trained on and chosen by: numbers of images, labels, and pixels of some of them."""
-    found = hashlib.sha256()
-    sizes = []
-    for split in ("train", SELECTION):
-        size = source.size(split)
-        sizes.append(f"{size} in {split}")
-        found.update(bytes(str([source.label(split, i) for i in range(size)]), "ascii"))
-        for i in range(0, size, max(1, size // SAMPLED)):
-            with contextlib.suppress(DataError):  # one that cannot be decoded is told of later
-                found.update(source.image(split, i).tobytes())
-    return f"{', '.join(sizes)} ({found.hexdigest()[:12]})"

@@ -17,7 +17,6 @@ from torch import nn
 
 from edgekit import registry
 from edgekit.core import ModelSpec, Preprocessing, Scheme
-from edgekit.data import open_source
 from edgekit.devices.kernel import usable_cores
 from edgekit.errors import ModelError
 from edgekit.models import build
@@ -25,11 +24,12 @@ from edgekit.models.callables import note_named
 from edgekit.models.weights import Checkpoint, build_with, load_checkpoint, save_checkpoint
 from edgekit.search.costs import write_part
 from edgekit.search.groups import Kept, importances, most_important, shrunk
-from edgekit.search.learning import LOGITS, Learner
+from edgekit.search.inputs import ON_IMAGES, Running, open_inputs
+from edgekit.search.learning import Learner
 from edgekit.search.parts import Part
 from edgekit.search.scaling import Outline, outlined
+from edgekit.tasks.objectives import OF_LOGITS, Objective
 from edgekit.training.layout import fit_for_training
-from edgekit.training.losses import Kinds
 from edgekit.training.threads import BY_ENVIRONMENT, Threads
 
 
@@ -38,12 +38,13 @@ class Setup:
     """What all jobs of a search share.
 
     Attributes:
-        words: SRC of the images.
+        words: SRC of the inputs.
         code: what makes the network, where that is not edgekit's own: named by the user, see
             `edgekit.models.adapted`.
         teacher: checkpoint of the network to learn from, as the bytes of its file.
         selection_images: see `edgekit.search.records.SearchOptions`.
-        kinds: what the outputs of all networks of the search are.
+        objective: what is learned.
+        run: how networks are run.
     """
 
     words: str
@@ -51,36 +52,39 @@ class Setup:
     teacher: bytes
     selection_images: int
     code: str | None = None
-    kinds: Kinds = LOGITS
+    objective: Objective = OF_LOGITS
+    run: Running = ON_IMAGES
 
 
 class Bench:
-    """A worker's own: images and the teacher, loaded when they are first needed."""
+    """A worker's own: inputs and the teacher, loaded when they are first needed."""
 
     def __init__(self, setup: Setup) -> None:
         if setup.code is not None:
             note_named(setup.code)
         self.setup = setup
         self.cores = min(torch.get_num_threads(), usable_cores())
-        self._learners: dict[tuple[Preprocessing, bool], Learner] = {}
+        self._learners: dict[tuple[Preprocessing | None, bool], Learner] = {}
         self._teacher: Checkpoint | None = None
 
-    def learner(self, facts: Preprocessing, *, distill: bool) -> Learner:
+    def learner(self, facts: Preprocessing | None, *, distill: bool) -> Learner:
         """For images of that size."""
         if self._teacher is None:
             self._teacher = _loaded(self.setup.teacher)
-        distill = distill and facts == self._teacher.preprocessing
-        if (facts, distill) not in self._learners:
+        setup = self.setup
+        alike = facts == self._teacher.preprocessing
+        follow = (distill and alike) or not setup.objective.labelled
+        if (facts, follow) not in self._learners:
             self._learners.clear()  # memory for the images of one size is enough
-            self._learners[facts, distill] = Learner(
-                open_source(self.setup.words),
-                facts,
-                self.setup.seed,
-                _built(self._teacher) if distill else None,
-                self.setup.selection_images,
-                self.setup.kinds,
+            self._learners[facts, follow] = Learner(
+                open_inputs(setup.words, facts, setup.run.interface),
+                setup.objective,
+                setup.seed,
+                _built(self._teacher) if follow else None,
+                setup.selection_images,
+                setup.run,
             )
-        return self._learners[facts, distill]
+        return self._learners[facts, follow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,7 @@ class Candidate:
         spec, facts = start.spec, start.preprocessing
         module = _built(start)
         if self.outline is not None:
+            assert facts is not None  # of the zoo, which takes images
             spec, module, facts = outlined(spec, module, facts, self.outline)
         learner = bench.learner(facts, distill=self.distill)
         if self.sizes:
@@ -182,11 +187,7 @@ class Candidate:
     def _narrowed(
         self, spec: ModelSpec, module: nn.Module, learner: Learner
     ) -> tuple[ModelSpec, nn.Module]:
-        batch = None
-        if self.criterion == "taylor":
-            pixels, labels = next(learner.batches(0))
-            batch = (learner.inputs(pixels), labels)
-        ranks = importances(module, self.criterion, batch, learner.kinds.evaluation)
+        ranks = importances(module, self.criterion, learner.effect)
         kept: Kept = {
             name: most_important(ranks[name], width) for name, width in self.sizes.items()
         }

@@ -1,112 +1,137 @@
-"""Short trainings and scores of networks in a search, on images that stay in memory."""
+"""Short trainings and scores of networks in a search, on samples that stay in memory."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgekit.core import ImageSource, Preprocessing
 from edgekit.data.finite import check_finite
-from edgekit.errors import DataError, ModelError
-from edgekit.training.images import (
-    Batches,
-    Loader,
-    augment,
-    changed_image,
-    normalize,
-    open_splits,
-)
+from edgekit.errors import ModelError
+from edgekit.search.inputs import ON_IMAGES, SELECTION, Inputs, Running
+from edgekit.tasks.objectives import Objective
+from edgekit.training.images import Batches
 from edgekit.training.layout import fit_for_training
-from edgekit.training.losses import Kinds, class_logits, divergence, label_loss
 
 BATCH = 64
-LOGITS = Kinds()
 STATISTICS_BATCHES = 8
-SELECTION = "validation"
-"""The split that candidates are chosen by: nothing is trained or tested on it."""
+SCORED_AT_ONCE = 256
+
+UNITS_SAMPLES = 64
+"""Samples that say how much outputs differ, where they are followed."""
+
+KEPT_NUMBERS = 1 << 26
+"""Outputs of the network that is followed which are kept for the scores of others: 256 MiB."""
 
 
-def _image(indices: Sequence[int], row: int) -> str:
-    return f"image {indices[row]} of split '{SELECTION}'"
-
-
-def epoch_steps(images: int) -> int:
-    """Batches of one epoch over so many images."""
-    return max(1, images // BATCH)
+def epoch_steps(samples: int) -> int:
+    """Batches of one epoch over so many samples."""
+    return max(1, samples // BATCH)
 
 
 class Learner:
     """Trains and scores networks of one search; equal arguments give equal results.
 
     Args:
-        source: with the splits ``train`` and `SELECTION`.
-        facts: how images become inputs.
-        teacher: whose scores are learned, too; ``None`` for labels alone. It is taken over.
-        kinds: what the outputs of all these networks are.
-        selection: images that networks are usually scored on, at most; a part that is drawn once.
+        inputs: that are trained on and chosen by.
+        objective: what is learned.
+        teacher: whose outputs are learned; ``None`` for labels alone. It is taken over.
+        selection: samples that networks are usually scored on, at most; a part that is drawn once.
+        run: how networks are run on samples.
 
     Raises:
-        DataError: a split is missing, or an image cannot be decoded.
+        DataError: a sample cannot be used.
+        ModelError: the teacher gives nothing to learn.
     """
 
     def __init__(
         self,
-        source: ImageSource,
-        facts: Preprocessing,
+        inputs: Inputs,
+        objective: Objective,
         seed: int,
         teacher: nn.Module | None,
         selection: int = 10**9,
-        kinds: Kinds = LOGITS,
+        run: Running = ON_IMAGES,
     ) -> None:
-        for split in ("train", SELECTION):
-            if split not in source.splits:
-                raise DataError(
-                    f"'{source.name}' has no split '{split}': a search trains on one part and "
-                    f"chooses by another"
-                )
-        self._facts, self._seed, self._teacher = facts, seed, teacher
-        self.kinds = kinds
+        self._inputs, self._seed, self._teacher, self._run = inputs, seed, teacher, run
         if teacher is not None:
             fit_for_training(teacher)
-        self._flip = source.flippable
-        self._images = open_splits(source, ["train", SELECTION], facts, lambda done, of: None)
-        self.epoch_steps = epoch_steps(len(self._images["train"]))
-        count = len(self._images[SELECTION])
+        inputs.load()
+        self.epoch_steps = epoch_steps(inputs.size("train"))
+        count = inputs.size(SELECTION)
         order = np.random.default_rng(seed).permutation(count)
         self._selection = np.sort(order[: min(count, selection)]).tolist()
+        self._kept: dict[int, Tensor] = {}
+        self._numbers = 0
+        self.objective = objective
+        if not objective.labelled:
+            self.objective = objective.relative_to(self._units(), "the network that is searched")
+
+    def _units(self) -> NDArray[np.float32]:
+        some = self._selection[:UNITS_SAMPLES]
+        return self._wanted(self._inputs.ready(self._inputs.fetch(SELECTION, some)[0]), some)
+
+    def _wanted(self, samples: Tensor, indices: Sequence[int]) -> NDArray[np.float32]:
+        assert self._teacher is not None, "nothing to follow"
+        with torch.no_grad():
+            wanted = self._run(self._teacher, samples).numpy()
+        self._check(wanted, "the network that is searched", SELECTION, indices)
+        return wanted
+
+    def _check(
+        self,
+        outputs: NDArray[np.float32],
+        what: str,
+        split: str,
+        indices: Sequence[int],
+        *,
+        changed: bool = False,
+    ) -> None:
+        check_finite(
+            outputs,
+            what,
+            lambda row: self._inputs.named(split, indices[row], changed=changed),
+            self._run.output,
+        )
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of one epoch, in its own order: pixels and labels."""
-        yield from Loader(self._images["train"], self._order(epoch), torch.device("cpu"))
+        """Batches of one epoch, in its own order: samples and labels."""
+        yield from self._inputs.batches(self._order(epoch))
 
     def _order(self, epoch: int) -> Batches:
-        count = len(self._images["train"])
+        count = self._inputs.size("train")
         batches = Batches(count, min(BATCH, count), self._seed)
         batches.epoch = epoch
         return batches
 
-    def inputs(self, pixels: Tensor) -> Tensor:
-        """Pixels as the network takes them."""
-        return normalize(pixels, self._facts)
+    def effect(self, module: nn.Module) -> Tensor:
+        """What a network's outputs come to on a batch, for importances of channels."""
+        samples, labels = next(self.batches(0))
+        outputs = self._run(module, self._inputs.ready(samples))
+        return self.objective.effect(outputs, labels)
 
     @torch.no_grad()
     def recalibrate(self, module: nn.Module) -> None:
-        """Sets the statistics of batch norms anew: taking channels out has changed them."""
+        """Sets the statistics of batch norms anew: taking channels out has changed them.
+
+        Where samples are computed one by one, norms keep theirs: one may be of a single number.
+        """
+        if not self._run.batched:
+            return
         norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # the mean of all batches
         module.train()
-        for i, (pixels, _) in enumerate(self.batches(0)):
+        for i, (samples, _) in enumerate(self.batches(0)):
             if i == STATISTICS_BATCHES:
                 break
-            module(self.inputs(pixels))
+            self._run(module, self._inputs.ready(samples))
         module.eval()
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
@@ -115,25 +140,26 @@ class Learner:
         """Trains for some steps, with a rate that falls to 0.
 
         Args:
-            epoch: whose order of images comes first.
+            epoch: whose order of samples comes first.
 
         Raises:
             ModelError: the loss is no longer finite.
         """
-        module.train()
+        self._to_train(module)
         optimizer = torch.optim.AdamW(module.parameters(), rate, weight_decay=1e-4, fused=True)
         done = 0
         torch.manual_seed(self._seed)
         while done < steps:
-            for step, (pixels, labels) in enumerate(self.batches(epoch)):
+            for step, (samples, labels) in enumerate(self.batches(epoch)):
                 if done == steps:
                     break
                 share = done / steps
                 optimizer.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * share)) / 2
-                pixels = augment(pixels, (self._seed, epoch, done), flip=self._flip, crop=True)
-                loss = self._loss(module, self.inputs(pixels), labels)
+                changed = self._inputs.changed(samples, (self._seed, epoch, done))
+                given = self._inputs.ready(changed)
+                loss = self._loss(module, given, labels)
                 if not torch.isfinite(loss):
-                    self._check_teacher(pixels, self._order(epoch).step(step))
+                    self._check_teacher(given, self._order(epoch).step(step))
                     raise ModelError(
                         f"the training of a candidate diverges at step {done + 1} of {steps}: the "
                         f"loss is {float(loss)}"
@@ -145,40 +171,56 @@ class Learner:
             epoch += 1
         module.eval()
 
-    def _loss(self, module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        scores = module(images)
-        kind = self.kinds.of(module)
-        loss = label_loss(scores, labels, kind, label_smoothing=0.1)
-        if self._teacher is None:
-            return loss
-        with torch.no_grad():
-            wanted = self._teacher(images)
-        return (loss + divergence(scores, wanted, (kind, self.kinds.evaluation))) / 2
+    def _to_train(self, module: nn.Module) -> None:
+        """Training mode; norms keep their statistics where samples are computed one by one."""
+        module.train()
+        if not self._run.batched:
+            for layer in module.modules():
+                if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                    layer.eval()
+
+    def _loss(self, module: nn.Module, given: Tensor, labels: Tensor) -> Tensor:
+        outputs = self._run(module, given)
+        wanted = None
+        if self._teacher is not None:
+            with torch.no_grad():
+                wanted = self._run(self._teacher, given)
+        return self.objective.loss(outputs, labels, wanted, training=module.training)
 
     @torch.no_grad()
-    def _check_teacher(self, pixels: Tensor, indices: Sequence[int]) -> None:
+    def _check_teacher(self, given: Tensor, indices: Sequence[int]) -> None:
         """Tells a fault of the network that is learned from from those of a candidate."""
         if self._teacher is not None:
-            wanted = self._teacher(self.inputs(pixels)).numpy()
-            check_finite(wanted, "the network that is searched", partial(changed_image, indices))
+            wanted = self._run(self._teacher, given).numpy()
+            self._check(wanted, "the network that is searched", "train", indices, changed=True)
 
     @torch.no_grad()
     def score(self, module: nn.Module, *, thorough: bool = False) -> tuple[float, float]:
-        """Top-1, a fraction, and mean loss on the images that candidates are chosen by.
+        """The task's headline figure, and a loss, on the samples that candidates are chosen by.
 
         Args:
-            thorough: take all images of the split.
+            thorough: take all samples of the split.
         """
         module.eval()
-        images = self._images[SELECTION]
-        chosen = list(range(len(images))) if thorough else self._selection
-        right, loss, count = 0, 0.0, len(chosen)
-        for start in range(0, count, 256):
-            part = chosen[start : start + 256]
-            pixels, labels = images.fetch(part)
-            scores = module(self.inputs(pixels))
-            check_finite(scores.numpy(), "a candidate", partial(_image, part))
-            kind = self.kinds.evaluation
-            right += int((class_logits(scores, kind).argmax(1) == labels).sum())
-            loss += float(label_loss(scores, labels, kind, reduction="sum"))
-        return right / count, loss / count
+        count = self._inputs.size(SELECTION)
+        chosen = list(range(count)) if thorough else self._selection
+        tally = self.objective.tally()
+        for start in range(0, len(chosen), SCORED_AT_ONCE):
+            part = chosen[start : start + SCORED_AT_ONCE]
+            samples, labels = self._inputs.fetch(SELECTION, part)
+            given = self._inputs.ready(samples)
+            outputs = self._run(module, given)
+            self._check(outputs.numpy(), "a candidate", SELECTION, part)
+            wanted = None if self.objective.labelled else self._followed(given, part)
+            tally.update(outputs, labels, wanted)
+        return tally.figure, tally.loss
+
+    def _followed(self, given: Tensor, indices: Sequence[int]) -> Tensor:
+        """What the network that is followed gives; kept for the next one, where that fits."""
+        if all(index in self._kept for index in indices):
+            return torch.stack([self._kept[index] for index in indices])
+        wanted = torch.from_numpy(self._wanted(given, indices))
+        if self._numbers + wanted.numel() <= KEPT_NUMBERS:
+            self._numbers += wanted.numel()
+            self._kept.update(zip(indices, wanted, strict=True))
+        return wanted

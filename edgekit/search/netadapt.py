@@ -268,7 +268,9 @@ def _merit(
     if shop.options.rule == "accuracy":
         merit = one.top1
     elif shop.options.rule == "reward":
-        merit = one.top1 * (predicted / shop.bounds.values[worst]) ** REWARD_EXPONENT
+        merit = one.top1
+        if merit > 0:  # less than nothing would get better by costing more
+            merit *= (predicted / shop.bounds.values[worst]) ** REWARD_EXPONENT
     else:
         merit = (one.top1 - last.network_top1) / max(1 - predicted / current, 1e-9)
     return merit, -one.loss

@@ -19,12 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from edgekit.core import NARROW, ModelSpec, canonical_json
+from edgekit.core import NARROW, ModelSpec, canonical_json, to_json
 from edgekit.models import build, family_of
-from edgekit.models.adapted import is_adapted
+from edgekit.models.adapted import example_of, is_adapted
 from edgekit.models.blocks import ConvNet, stabilize
-from edgekit.models.count import layers
+from edgekit.models.count import layers_of
+from edgekit.models.interface import draws_in, interface_of, noise_rows, on_rows
 from edgekit.models.size import laid_out
+from edgekit.models.trace import trace
 
 Shape = tuple[int, int, int]
 """(C, H, W)."""
@@ -61,16 +63,28 @@ TAIL = "tail"
 def whole_of(spec: ModelSpec) -> Part:
     """A network as one part."""
     module = laid_out(spec, family_of(spec).build).eval()
-    shape = (3, spec.resolution, spec.resolution)
-    key = _digest({"whole": _text(module), "shape": list(shape), "source": spec.source})
-    return Part(WHOLE, shape, key, begins=True, ends=True)
+    inputs = example_of(spec)
+    shape: Shape = (3, spec.resolution, spec.resolution)
+    facts: dict[str, object] = {"whole": _text(module), "source": spec.source}
+    if spec.call is None:
+        facts["shape"] = list(shape)
+    else:
+        shape = _shape_of(inputs[0])
+        facts["call"] = to_json(spec.call)
+    return Part(WHOLE, shape, _digest(facts), begins=True, ends=True)
+
+
+def _shape_of(x: Tensor) -> Shape:
+    """Of an input, for people: what is no image has one that has as many numbers."""
+    sizes = (*x.shape[1:], 1, 1, 1)[:3]
+    return (sizes[0], sizes[1], sizes[2]) if x.ndim <= 4 else (x.numel(), 1, 1)
 
 
 def parts_of(spec: ModelSpec) -> tuple[Part, ...]:
     """The parts of a network, in order; nothing is computed but shapes, where that is enough."""
     module = laid_out(spec, family_of(spec).build)
     if is_adapted(spec):
-        return _layers(module, spec.resolution)
+        return _layers(module, example_of(spec))
     assert isinstance(module, ConvNet)
     return tuple(part for part, _ in _walk(module, spec.resolution))
 
@@ -79,7 +93,7 @@ def macs_of(spec: ModelSpec) -> int:
     """Multiply-accumulates of a network for one image; what it shares with others counts once."""
     module = laid_out(spec, family_of(spec).build)
     if is_adapted(spec):
-        return sum(layer.macs for layer in layers(module.eval(), spec.resolution))
+        return sum(layer.macs for layer in layers_of(module, trace(module, *example_of(spec))))
     assert isinstance(module, ConvNet)
     count = 0
     for part, own in _walk(module, spec.resolution):
@@ -104,7 +118,7 @@ def sides_of(spec: ModelSpec) -> dict[str, tuple[int, int]]:
         torch.no_grad(),
         contextlib.nullcontext() if is_adapted(spec) else torch.device("meta"),
     ):
-        module(torch.zeros(1, 3, spec.resolution, spec.resolution))
+        module(*example_of(spec))
     for hook in hooks:
         hook.remove()
     return {
@@ -183,13 +197,13 @@ def _run(key: str, part: nn.Module, shape: Shape) -> None:
         _behind[key] = (int(x.shape[1]), int(x.shape[2]), int(x.shape[3]))
 
 
-def _layers(module: nn.Module, resolution: int) -> tuple[Part, ...]:
+def _layers(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Part, ...]:
     found: list[Part] = []
     last: list[nn.Module] = []
     paths = {layer: path for path, layer in module.named_modules()}
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        (x,) = inputs
+        x = inputs[0]
         shape: Shape
         if isinstance(layer, nn.Linear):  # (N, C) or (N, tokens, C)
             shape = (int(x.shape[-1]), int(x[0, ..., 0].numel()), 1)
@@ -203,10 +217,10 @@ def _layers(module: nn.Module, resolution: int) -> tuple[Part, ...]:
     hooks = [
         layer.register_forward_pre_hook(note)
         for layer in paths
-        if isinstance(layer, nn.Conv2d | nn.Linear)
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
     ]
     with torch.no_grad():
-        module.eval()(torch.zeros(1, 3, resolution, resolution))
+        module.eval()(*inputs)
     for hook in hooks:
         hook.remove()
     if found:
@@ -232,7 +246,7 @@ def module_of(spec: ModelSpec, name: str) -> nn.Module:
     """
     module = build(spec)
     if name == WHOLE:
-        return _settled(module, spec.resolution)
+        return _settled(module, spec)
     if is_adapted(spec):
         layer = module.get_submodule(name)
         return (_OfTokens(layer) if isinstance(layer, nn.Linear) else _cornered(layer)).eval()
@@ -241,14 +255,24 @@ def module_of(spec: ModelSpec, name: str) -> nn.Module:
     return (part if name == TAIL else _cornered(part)).eval()
 
 
-def _settled(module: nn.Module, resolution: int) -> nn.Module:
+def _settled(module: nn.Module, spec: ModelSpec) -> nn.Module:
     """A network with fresh weights whose numbers stay of ordinary size.
 
     Else they shrink from block to block, until they are denormal: that took one of 0.3 times the
     start's latency to 0.56.
     """
     stabilize(module)
-    images = torch.randn(8, 3, resolution, resolution, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    if spec.call is not None and spec.call.outputs:
+        rows = torch.from_numpy(noise_rows(spec.call.inputs, draws_in(spec.call), 8))
+        running = on_rows(module, interface_of(spec.call), spec.name)
+        with contextlib.suppress(Exception), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            update_bn([rows], running)
+            state = running.state_dict().values()
+            module.load_state_dict(dict(zip(module.state_dict(), state, strict=True)))
+        return module.eval()
+    images = torch.randn(8, *example_of(spec)[0].shape[1:], generator=generator)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         update_bn([images], module)

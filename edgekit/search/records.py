@@ -196,6 +196,11 @@ class SearchResult:
     facts: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def title(self) -> str:
+        """What the headline figure of its networks is called."""
+        return self.facts["title"]
+
+    @property
     def prediction_error(self) -> float | None:
         """Mean of absolute differences between predicted and measured costs, relative to these."""
         resource = self.facts.get("resource", "latency")

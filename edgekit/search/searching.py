@@ -13,7 +13,6 @@ import torch
 
 from edgekit import registry
 from edgekit.core import canonical_json, to_json
-from edgekit.data.preprocess import resize_and_crop
 from edgekit.errors import GateError, ModelError, UnavailableError, UsageError
 from edgekit.locks import one_writer
 from edgekit.models.source import Model
@@ -34,7 +33,6 @@ from edgekit.search.scaling import LEAST_SHARE
 from edgekit.search.task import Task, task_of
 from edgekit.search.workshop import CONTEST, FINISHING, Workshop
 from edgekit.staging import output_folder
-from edgekit.training.images import normalize
 
 
 def search(
@@ -88,7 +86,7 @@ def search(
         _open_journal(out, identity_of(task), resume=resume) as journal,
     ):
         notify("checking groups of channels")
-        groups = checked(task.spec, task.model.module, _images(task))
+        groups = checked(task.spec, task.model.module, _two(task), task.run)
         free = {group.name: group.channels for group in groups if group.frozen is None}
         if not free:
             raise ModelError(
@@ -278,6 +276,9 @@ def _facts(task: Task) -> dict[str, str]:
     return {
         "words": task.model.words,
         "network": task.spec.name,
+        "task": task.model.task,
+        "headline": task.meaning.headline,
+        "title": task.meaning.title,
         "target": task.target.name,
         "precision": task.precision,
         "device": task.device,
@@ -316,12 +317,9 @@ def _work(setup: Setup) -> Callable[[Any], Any]:
     return lambda job: job.do(bench)
 
 
-def _images(task: Task) -> torch.Tensor:
-    """Two images of the training as the network takes them."""
-    pixels = [
-        torch.from_numpy(resize_and_crop(task.source.image("train", i), task.facts)) for i in (0, 1)
-    ]
-    return normalize(torch.stack(pixels), task.facts)
+def _two(task: Task) -> torch.Tensor:
+    """Two samples of the training as the network takes them."""
+    return task.inputs.ready(task.inputs.fetch("train", (0, 1))[0])
 
 
 def _resuming(command: str) -> str:

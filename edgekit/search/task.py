@@ -7,7 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit import registry
-from edgekit.core import ImageSource, ModelSpec, Preprocessing, Scheme, Target, class_count
+from edgekit.arrays import SUFFIX, array_files
+from edgekit.core import (
+    CLASSIFY,
+    ImageSource,
+    ModelSpec,
+    Preprocessing,
+    Scheme,
+    Target,
+    class_count,
+)
 from edgekit.core.names import shown
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
@@ -19,11 +28,24 @@ from edgekit.quantize.integers import Integers
 from edgekit.search.budget import Limit
 from edgekit.search.costs import search_scheme
 from edgekit.search.discovery import discovered
-from edgekit.search.learning import LOGITS, SELECTION
+from edgekit.search.inputs import (
+    SELECTION,
+    ImageInputs,
+    Inputs,
+    Running,
+    check_splits,
+    open_inputs,
+    runs_batched,
+)
 from edgekit.search.measuring import Notify, check_meter
 from edgekit.search.records import Conduct, SearchOptions
 from edgekit.search.scaling import scaled
-from edgekit.training.losses import Kinds, check_said, kinds_of
+from edgekit.stated import assumed
+from edgekit.tasks import Task as OutputsTask
+from edgekit.tasks import task_of as outputs_task
+from edgekit.tasks.losses import check_said
+from edgekit.tasks.objectives import Objective
+from edgekit.verification.samples import check_takes_images
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +55,23 @@ class Task:
     Attributes:
         model: trained network of the start.
         spec: of the model.
-        labels: of its classes.
-        facts: how its images are prepared.
-        words: SRC of the images ``source``.
+        labels: of its classes; none of other tasks.
+        facts: how its images are prepared; ``None`` where its inputs are no images.
+        words: SRC of the inputs.
+        inputs: that it is trained on and chosen by.
         out: folder of the search.
         device: name of its profile, which the times of parts are kept under.
         threads: that latencies are measured with.
-        kinds: what the outputs of its networks are.
+        objective: what its networks learn.
+        run: how they are run.
     """
 
     model: Model
     spec: ModelSpec
     labels: tuple[str, ...]
-    facts: Preprocessing
+    facts: Preprocessing | None
     words: str
-    source: ImageSource
+    inputs: Inputs
     limits: tuple[Limit, ...]
     target: Target
     precision: str
@@ -56,7 +80,19 @@ class Task:
     conduct: Conduct
     device: str
     threads: int
-    kinds: Kinds
+    objective: Objective
+    run: Running
+
+    @property
+    def meaning(self) -> OutputsTask:
+        """What the outputs of its networks mean."""
+        return outputs_task(self.model)
+
+    @property
+    def source(self) -> ImageSource:
+        """The labelled images of a classifier."""
+        assert isinstance(self.inputs, ImageInputs)
+        return self.inputs.source
 
     @property
     def resources(self) -> tuple[str, ...]:
@@ -93,7 +129,12 @@ def task_of(
         UnavailableError: a budget of energy and no meter, or a network that is not of the zoo and
             no Torch-Pruning.
     """
-    words = data or model.data
+    words, classifies = data or model.data, model.task == CLASSIFY
+    if not classifies and model.trained and not words:
+        raise DataError(
+            f"'{model.words}' is of the task {model.task}: give inputs like those that it will see "
+            f"with --data, images or a folder of {SUFFIX} files; they need no labels"
+        )
     if not model.trained or not words:
         raise ModelError(
             f"'{model.words}' is untrained, or does not say what it was trained on: expected a "
@@ -105,26 +146,26 @@ def task_of(
             f"target {found.name} has no precision {precision}: expected one of "
             f"{', '.join(found.schemes)}"
         )
-    source = open_source(words)
-    for split in ("train", SELECTION):
-        if split not in source.splits:
-            raise DataError(
-                f"'{source.name}' has no split '{split}': a search trains on one part and chooses "
-                f"by another"
-            )
-    labels = _labels(model, source)
-    check_said(scores, model.classes, model.words, of_zoo=model.of_zoo)
-    model = replace(model, scores=scores or model.scores)
+    if not classifies:
+        _check_options(model, options, scores)
+    labels: tuple[str, ...] = ()
+    if classifies:
+        source = open_source(words)
+        check_splits(source)
+        labels = _labels(model, source)
+        check_said(scores, model.classes, model.words, of_zoo=model.of_zoo)
+        model = replace(model, scores=scores or model.scores)
     model = as_function(model)
     for note in model.notes or ():
         notify(f"'{model.words}': {note}")
-    if model.image is not None:
-        channels, height, width = model.image
-        raise UsageError(
-            f"'{model.words}' takes images of {channels} x {height} x {width}: a search takes "
-            f"square ones of three channels"
-        )
-    facts = model.preprocessing or for_source(source, model.resolution)
+    facts = _preparation(model, words)
+    inputs = open_inputs(words, facts, model.signature)
+    if model.signature is not None:
+        model = replace(model, preprocessing=facts, data=words)
+    run = Running(model.signature, batched=True)
+    if model.signature is not None:
+        run = Running(model.signature, batched=_batched(model, inputs))
+    objective = outputs_task(model).objective(model)
     if model.spec is None:
         notify("discovering groups of channels")
         model = discovered(model)
@@ -140,7 +181,7 @@ def task_of(
         labels=labels,
         facts=facts,
         words=words,
-        source=source,
+        inputs=inputs,
         limits=tuple(limits),
         target=found,
         precision=precision,
@@ -149,10 +190,48 @@ def task_of(
         conduct=conduct,
         device=device,
         threads=threads,
-        kinds=LOGITS
-        if model.of_zoo
-        else kinds_of(model.module, facts.side, model.words, model.scores),
+        objective=objective,
+        run=run,
     )
+
+
+def _check_options(model: Model, options: SearchOptions, scores: str | None) -> None:
+    """Refuses what needs labels.
+
+    Raises:
+        UsageError: an option that does, for a network of which nobody says what is right.
+    """
+    told = f"'{model.words}' is of the task {model.task}"
+    if scores is not None:
+        raise UsageError(f"--scores goes with scores of classes: {told}")
+    if not options.distill:
+        raise UsageError(
+            f"--no-distill: {told}, whose networks have nothing to learn from but the start "
+            f"network; leave it out"
+        )
+
+
+def _preparation(model: Model, words: str) -> Preprocessing | None:
+    """How images become inputs; ``None`` where the inputs are arrays.
+
+    Raises:
+        DataError: images for a network that takes anything else than one.
+    """
+    if model.signature is not None and array_files(words):
+        return None
+    if model.signature is not None:
+        check_takes_images(model, words)
+    if model.preprocessing is not None:
+        return model.preprocessing
+    if model.signature is None and model.image is None:
+        return for_source(open_source(words), model.resolution)
+    return assumed(model, open_source(words))
+
+
+def _batched(model: Model, inputs: Inputs) -> bool:
+    """See `edgekit.search.inputs.runs_batched`."""
+    samples, _ = inputs.fetch(SELECTION, range(min(4, inputs.size(SELECTION))))
+    return runs_batched(model.module, inputs.ready(samples), model.interface)
 
 
 def _labels(model: Model, source: ImageSource) -> tuple[str, ...]:

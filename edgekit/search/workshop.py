@@ -24,10 +24,11 @@ from edgekit.models.weights import Checkpoint, load_checkpoint, save_checkpoint
 from edgekit.quantize.integers import Integers
 from edgekit.search.bounds import USUAL_CHANGE, Appraisal, Bounds
 from edgekit.search.costs import CountedMacs
+from edgekit.search.following import followed
 from edgekit.search.groups import resized
+from edgekit.search.inputs import SELECTION
 from edgekit.search.jobs import Candidate, Found, PartFile, Setup
 from edgekit.search.journal import Journal, Place, Scored
-from edgekit.search.learning import SELECTION
 from edgekit.search.measuring import Measurer, Notify
 from edgekit.search.parts import whole_of
 from edgekit.search.pricing import PartTimes, Pricing
@@ -80,7 +81,7 @@ class Workshop:
         self.first = journal.read(file)
         setup = Setup(
             task.words, self.options.seed, self.first, self.options.selection_images,
-            task.model.code, task.kinds,
+            task.model.code, task.objective, task.run,
         )  # fmt: skip
         self._closing = contextlib.ExitStack()
         self._executor = executor(setup)
@@ -91,8 +92,9 @@ class Workshop:
         self._closing.callback(self._executor.close)
 
     def _checkpoint(
-        self, spec: ModelSpec, state: Mapping[str, Any], facts: Preprocessing
+        self, spec: ModelSpec, state: Mapping[str, Any], facts: Preprocessing | None
     ) -> Checkpoint:
+        model = self.task.model
         return Checkpoint(
             model=spec.name,
             spec=spec,
@@ -100,7 +102,8 @@ class Workshop:
             labels=self.task.labels,
             preprocessing=facts,
             data=self.task.words,
-            scores=self.task.model.scores,
+            scores=model.scores,
+            task=model.task,
         )
 
     def open(self) -> None:
@@ -245,7 +248,7 @@ class Workshop:
         )
         self.notify(f"{place.series} {place.step}: evaluating")
         with self.journal.spending("scoring"):
-            top1 = self._top1(exported.path, SELECTION)
+            top1 = self._figure(exported.path, SELECTION)
             if scored is None:
                 scored = self._network_top1(network)
         step = Step(
@@ -360,6 +363,7 @@ class Workshop:
                 out=folder,
                 overwrite=True,
                 integers=Integers(self.task.words) if scheme.calibration is not None else None,
+                data=None if self.task.objective.labelled else self.task.words,
             )
         return file, spec, exported
 
@@ -402,16 +406,19 @@ class Workshop:
                 costs["energy"], energy_ci95 = self._measurer.energy(path)
         return Appraisal(costs, ratio, ci95, latency_ci95, energy_ci95)
 
-    def _top1(self, path: Path, split: str) -> float:
-        return evaluate(open_classifier(path), self.task.source, split=split).headline.value
+    def _figure(self, path: Path, split: str) -> float:
+        """The headline figure of a file in its runtime, on all inputs of a split."""
+        if self.task.objective.labelled:
+            return evaluate(open_classifier(path), self.task.source, split=split).headline.value
+        return followed(path, self.task, split)
 
     def tested(self, step: Step) -> float | None:
-        """Top-1 of a network's file on test images; ``None`` where there are none."""
-        if "test" not in self.task.source.splits:
+        """The headline figure of a network's file on test inputs; ``None`` without any."""
+        if "test" not in self.task.inputs.splits:
             return None
         self.notify(f"{step.series} {step.step}: testing")
         with self.journal.spending("scoring"):
-            return self._top1(self.artifact(step), "test")
+            return self._figure(self.artifact(step), "test")
 
     def _network_top1(self, network: bytes) -> float:
         found: list[Outcome] = []

@@ -15,6 +15,7 @@ from edgekit.core import Agreement, Interface, Preprocessing
 if TYPE_CHECKING:
     from edgekit.core import Artifact, ImageSource, Pixels
     from edgekit.models.source import Model
+    from edgekit.tasks.objectives import Objective
 
 Rows = NDArray[Any]
 """Outputs of inferences, (n, numbers); see `edgekit.core.interface`."""
@@ -119,6 +120,16 @@ class Task(Protocol):
 
     def draw(self, pixels: Pixels, prediction: Any) -> Pixels:
         """An image with its prediction drawn on it, 8-bit RGB."""
+
+    def objective(self, model: Model) -> Objective:
+        """What trainings and searches of such networks make smaller and go by.
+
+        Args:
+            model: that is trained or searched; it is run.
+
+        Raises:
+            ModelError: nothing could be learned.
+        """
 
     def check_reference(self, rows: Rows, what: str, zeros: Sequence[str] = ()) -> None:
         """Refuses outputs of a network that nothing could be compared with.

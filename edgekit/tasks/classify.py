@@ -17,6 +17,8 @@ from edgekit.tasks.shares import share_interval
 
 if TYPE_CHECKING:
     from edgekit.core import ImageSource, Pixels
+    from edgekit.models.source import Model
+    from edgekit.tasks.objectives import OfClasses
 
 BAR = 30
 """Characters of a bar that stands for certainty."""
@@ -143,6 +145,15 @@ class Classify:
         """The image with the classes below it."""
         lines = [f"{label.probability:.1%}  {label.name}" for label in prediction.labels]
         return drawing.captioned(pixels, lines, [label.probability for label in prediction.labels])
+
+    def objective(self, model: Model) -> OfClasses:
+        """Labels, by what the network gives in either mode; those of the zoo give logits."""
+        from edgekit.tasks.losses import kinds_of
+        from edgekit.tasks.objectives import OF_LOGITS, OfClasses
+
+        if model.of_zoo:
+            return OF_LOGITS
+        return OfClasses(kinds_of(model.module, model.shape, model.words, model.scores))
 
     def check_reference(self, rows: NDArray[Any], what: str, zeros: Sequence[str] = ()) -> None:
         """See `edgekit.tasks.agreement.check_reference`."""

@@ -14,13 +14,14 @@ from edgekit.tasks import Described, Frame, Metric, Prediction, agreement
 
 if TYPE_CHECKING:
     from edgekit.core import ImageSource, Pixels
+    from edgekit.models.source import Model
+    from edgekit.tasks.objectives import OfTensors
 
 
 class Tensors:
     """Outputs of any number, shape and type; each has to agree by itself."""
 
     name = "tensors"
-
     headline, title = "agreement", "agreement"
 
     def __init__(self, described: Described) -> None:
@@ -49,6 +50,18 @@ class Tensors:
     def draw(self, pixels: Pixels, prediction: Prediction) -> Pixels:
         """The image as it is."""
         return pixels
+
+    def objective(self, model: Model) -> OfTensors:
+        """What the network gives now, each output in units of its own."""
+        from edgekit.tasks.objectives import OfTensors
+
+        if not any(map(agreement.is_float, self._interface.outputs)):
+            listed = ", ".join(f"'{spec.name}' {spec.dtype}" for spec in self._interface.outputs)
+            raise ModelError(
+                f"'{model.words}' gives {listed}: only floats can be learned; let it give the "
+                f"scores that these come from, too"
+            )
+        return OfTensors(self._interface)
 
     def check_reference(self, rows: NDArray[Any], what: str, zeros: Sequence[str] = ()) -> None:
         """Refuses outputs of which none differs between samples: zeros would pass."""

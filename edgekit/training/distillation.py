@@ -18,8 +18,8 @@ from edgekit.models.program import SUFFIX
 from edgekit.models.purity import as_function
 from edgekit.models.source import Model, is_path, open_model
 from edgekit.models.weights import is_checkpoint, load_checkpoint
+from edgekit.tasks.losses import divergence, kind_of_network
 from edgekit.training.images import normalize
-from edgekit.training.losses import divergence, kind_of_network
 
 
 class Teacher:

@@ -211,7 +211,7 @@ def augment(pixels: Tensor, seed: Sequence[int], *, flip: bool, crop: bool) -> T
     """Shifts and zooms images, and mirrors half of them.
 
     Args:
-        pixels: (N, side, side, 3).
+        pixels: (N, height, width, channels).
         seed: everything that the choices depend on, such as seed, epoch and step.
 
     Returns:
@@ -219,22 +219,35 @@ def augment(pixels: Tensor, seed: Sequence[int], *, flip: bool, crop: bool) -> T
     """
     if not flip and not crop:
         return pixels
-    n, side = pixels.shape[:2]
+    n, height, width = pixels.shape[:3]
     rng = np.random.default_rng(seed)
-    reach = round(side * MAX_SHIFT) if crop else 0
-    shifts = rng.integers(-reach, reach + 1, (2, n, 1))
+    reaches = [round(side * MAX_SHIFT) if crop else 0 for side in (height, width)]
+    # Of squares all at once: numbers are drawn in the order that they always were.
+    shifts = (
+        rng.integers(-reaches[0], reaches[0] + 1, (2, n, 1))
+        if height == width
+        else np.stack([rng.integers(-reach, reach + 1, (n, 1)) for reach in reaches])
+    )
     zoom = rng.uniform(1 - MAX_ZOOM, 1 + MAX_ZOOM, (n, 1)) if crop else np.ones((n, 1))
-    offsets = np.arange(side) - (side - 1) / 2
-    places = np.rint(offsets * zoom + (side - 1) / 2).astype(np.int64)
-    rows, columns = np.clip(places + shifts, 0, side - 1)
+    rows, columns = (
+        _places(side, zoom, shift) for side, shift in zip((height, width), shifts, strict=True)
+    )
     if flip:
         columns = np.where(rng.random((n, 1)) < 0.5, columns[:, ::-1], columns)
     where = (
         torch.arange(n).view(n, 1, 1),
-        torch.from_numpy(rows).view(n, side, 1),
-        torch.from_numpy(columns.copy()).view(n, 1, side),
+        torch.from_numpy(rows).view(n, height, 1),
+        torch.from_numpy(columns.copy()).view(n, 1, width),
     )
     return pixels[tuple(index.to(pixels.device) for index in where)]
+
+
+def _places(side: int, zoom: NDArray[Any], shift: NDArray[Any]) -> NDArray[np.int64]:
+    """Which pixel each one along an axis is taken from, (n, side)."""
+    offsets = np.arange(side) - (side - 1) / 2
+    places = np.rint(offsets * zoom + (side - 1) / 2).astype(np.int64)
+    found: NDArray[np.int64] = np.clip(places + shift, 0, side - 1)
+    return found
 
 
 def changed_image(indices: Sequence[int], row: int) -> str:

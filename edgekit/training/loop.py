@@ -23,6 +23,7 @@ from edgekit.models import family_of, find_spec, with_resolution
 from edgekit.models.source import is_path
 from edgekit.models.taking import Network
 from edgekit.models.weights import Checkpoint, load_into, load_state
+from edgekit.tasks.losses import Kinds, check_said
 from edgekit.training import options as training_options
 from edgekit.training import processes
 from edgekit.training.distillation import Teacher, open_teacher
@@ -35,7 +36,6 @@ from edgekit.training.initial import (
     with_epsilon,
     with_regularization,
 )
-from edgekit.training.losses import Kinds, check_said
 from edgekit.training.options import TrainingOptions
 from edgekit.training.progress import EpochRecord, Progress, Silent
 from edgekit.training.run_folder import Plan, RunFolder, TestRecord

@@ -20,6 +20,7 @@ from torch.optim.swa_utils import update_bn
 from edgekit.data.finite import check_finite
 from edgekit.errors import ModelError
 from edgekit.foreign import explained
+from edgekit.tasks.losses import Kinds, class_logits, kinds_of, label_loss
 from edgekit.training import processes
 from edgekit.training.distillation import Teacher
 from edgekit.training.images import (
@@ -33,7 +34,6 @@ from edgekit.training.images import (
 )
 from edgekit.training.initial import torch_seed
 from edgekit.training.layout import fit_for_training
-from edgekit.training.losses import Kinds, class_logits, kinds_of, label_loss
 from edgekit.training.mixing import mix
 from edgekit.training.optimization import make_average, make_optimizer, make_schedule
 from edgekit.training.options import machine

@@ -244,7 +244,7 @@ def rows_of_file(
             outputs.append(outputs_of(model, runner.run(inputs), got))
     found = np.concatenate(outputs)
     what = "image" if model.signature is None else "input"
-    check_finite(found, str(path), lambda i: f"{what} {i} ({reference.data})")
+    check_finite(found, str(path), lambda i: f"{what} {i} ({reference.data})", model.told)
     return found
 
 

@@ -148,7 +148,7 @@ def _of_tensors(model: Model, data: str | None, skip_corrupt: bool) -> Reference
         model = dataclasses.replace(model, preprocessing=assumed(model, open_source(data)))
     samples = tensor_samples(model, data, skip_corrupt)
     rows = reference_scores(model.on_rows, samples.images)
-    check_finite(rows, f"'{model.words}'", lambda i: f"input {i} ({samples.about})")
+    check_finite(rows, f"'{model.words}'", lambda i: f"input {i} ({samples.about})", model.told)
     task_of(model).check_reference(rows, f"'{model.words}'", all_zeros(model.module))
     return Reference(model, samples.images, rows, samples.about, samples.skipped)
 

@@ -146,13 +146,7 @@ def image_rows(
     Raises:
         DataError: the network takes anything else than one image, or there is no such split.
     """
-    specs = model.interface.inputs
-    if len(specs) != 1 or specs[0].layout != "NCHW" or specs[0].shape[0] != 1:
-        listed = " and ".join(f"'{spec.name}' {spec.shape}" for spec in specs)
-        raise DataError(
-            f"'{model.words}' takes {listed}, which images of '{data}' do not give: expected a "
-            f"folder of {SUFFIX} files, one an inference, with an array for each input"
-        )
+    check_takes_images(model, data)
     source = open_source(data, skip_corrupt=skip_corrupt)
     facts = model.preprocessing or assumed(model, source)
     if split is None:
@@ -162,6 +156,24 @@ def image_rows(
     else:
         raise DataError(f"'{source.name}' keeps no images apart: expected a split '{split}'")
     return replace(found, images=found.images.reshape(len(found.images), -1))
+
+
+def check_takes_images(model: Model, data: str) -> None:
+    """Refuses images for a network that takes anything else than one.
+
+    Args:
+        data: SRC of images.
+
+    Raises:
+        DataError: as said.
+    """
+    specs = model.interface.inputs
+    if len(specs) != 1 or specs[0].layout != "NCHW" or specs[0].shape[0] != 1:
+        listed = " and ".join(f"'{spec.name}' {spec.shape}" for spec in specs)
+        raise DataError(
+            f"'{model.words}' takes {listed}, which images of '{data}' do not give: expected a "
+            f"folder of {SUFFIX} files, one an inference, with an array for each input"
+        )
 
 
 def noise(preprocessing: Preprocessing, count: int = NOISE_COUNT, seed: int = 0) -> Images:

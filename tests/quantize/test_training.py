@@ -15,7 +15,7 @@ from edgekit.errors import ModelError
 from edgekit.models.source import Model, open_model
 from edgekit.quantize.calibration import Calibration, calibration_images
 from edgekit.quantize.training import _quantized, fine_tune
-from edgekit.training.losses import divergence
+from edgekit.tasks.losses import divergence
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 import torch
 from command_line import CommandLine
 from torch import nn
+from torch.nn import functional as F
 
 from edgekit.core import ModelSpec
 from edgekit.data.preprocess import default
@@ -163,7 +164,8 @@ def test_a_channel_without_effect_goes_first(criterion: str) -> None:
         for path in ("blocks.0.expand", "blocks.0.n1", "blocks.0.dw", "blocks.0.n2"):
             for tensor in model.module.get_submodule(path).parameters():
                 tensor[idle] = 0
-    values = importances(model.module, criterion, (IMAGES, torch.arange(2)))
+    labels = torch.arange(2)
+    values = importances(model.module, criterion, lambda net: F.cross_entropy(net(IMAGES), labels))
     for group in found(model).values():
         assert values[group.name].shape == (group.channels,)
         assert torch.isfinite(values[group.name]).all()

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from edgekit import registry
 from edgekit.core import ModelSpec
@@ -134,8 +135,8 @@ def test_a_channel_without_effect_goes_first(criterion: str) -> None:
             block.conv.weight[idle] = 0
             block.norm.weight[idle] = 0
             block.norm.bias[idle] = 0
-    batch = (torch.randn(4, 3, 32, 32), torch.arange(4))
-    values = importances(module, criterion, batch)
+    images, labels = torch.randn(4, 3, 32, 32), torch.arange(4)
+    values = importances(module, criterion, lambda net: F.cross_entropy(net(images), labels))
     expand = values["block1.expand"]
     assert expand[idle] == expand.min() == 0
     assert idle not in most_important(expand, int((expand > 0).sum()))

@@ -20,9 +20,9 @@ from edgekit.models import find_spec
 from edgekit.search import contest
 from edgekit.search.contest import HALFWAY, ITSELF, UNIFORM, _between
 from edgekit.search.groups import resized, widths_of
+from edgekit.search.inputs import SELECTION
 from edgekit.search.jobs import Candidate
 from edgekit.search.journal import Scored
-from edgekit.search.learning import SELECTION
 from edgekit.search.records import Step
 from edgekit.search.scaling import Scaled
 from edgekit.search.workshop import CONTEST, FINISHING, Workshop

@@ -44,11 +44,19 @@ class Kinds:
         return self.training if module.training else self.evaluation
 
 
-def kinds_of(module: nn.Module, side: int, words: str, said: str | None = None) -> Kinds:
+LOGITS = Kinds()
+"""Logits in either mode."""
+
+
+Shape = tuple[int, int, int]
+"""Channels, height and width of an image."""
+
+
+def kinds_of(module: nn.Module, side: int | Shape, words: str, said: str | None = None) -> Kinds:
     """What the outputs of a network are in either mode; it stays as it is.
 
     Args:
-        side: of its images, pixels.
+        side: of its images of three channels, pixels; or their shape.
         words: names the network in messages.
         said: what somebody says that they are; in eval mode alone where the modes differ.
 
@@ -59,7 +67,7 @@ def kinds_of(module: nn.Module, side: int, words: str, said: str | None = None) 
     found = Kinds(*(kind_of_network(network, side, words) for network in modes))
     if said is not None:
         found = Kinds(said if found.training == found.evaluation else found.training, said)
-    columns = try_forward(modes[1], torch.zeros(1, 3, side, side), words).shape[1]
+    columns = try_forward(modes[1], torch.zeros(1, *_shape(side)), words).shape[1]
     by_itself = [each_by_itself(kind, columns) for kind in (found.training, found.evaluation)]
     if by_itself[0] != by_itself[1]:
         raise ModelError(
@@ -85,9 +93,13 @@ def check_said(kind: str | None, columns: int, words: str, *, of_zoo: bool) -> N
         )
 
 
-def kind_of_network(module: nn.Module, side: int, words: str) -> str:
+def _shape(side: int | Shape) -> Shape:
+    return (3, side, side) if isinstance(side, int) else side
+
+
+def kind_of_network(module: nn.Module, side: int | Shape, words: str) -> str:
     """What the outputs of a network are, by what it gives for noise in its mode."""
-    images = torch.randn(_IMAGES, 3, side, side, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(_IMAGES, *_shape(side), generator=torch.Generator().manual_seed(0))
 
     def scores(network: nn.Module) -> NDArray[np.float32]:
         found: NDArray[np.float32] = try_forward(network, images, words).detach().numpy()

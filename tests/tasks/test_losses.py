@@ -16,9 +16,11 @@ from edgekit.errors import ModelError
 from edgekit.models.source import Model
 from edgekit.models.strain import strained
 from edgekit.search.groups import importances
+from edgekit.search.inputs import ImageInputs
 from edgekit.search.learning import Learner
+from edgekit.tasks.losses import Kinds, class_logits, divergence, kinds_of, label_loss
+from edgekit.tasks.objectives import OfClasses
 from edgekit.training.distillation import Teacher
-from edgekit.training.losses import Kinds, class_logits, divergence, kinds_of, label_loss
 
 ENDS = {"probabilities": nn.Softmax(1), "sigmoid": nn.Sigmoid()}
 
@@ -248,13 +250,10 @@ def test_searches_train_score_and_rank_as_with_logits(kind: str) -> None:
     for end in (nn.Identity(), ENDS[kind]):
         columns = _columns(kind)
         net, facts = Net(end, end, columns), for_source(source, 16)
-        learner = Learner(
-            source, facts, 0, Net(end, end, columns).eval(), 64, kinds_of(net, 16, "net")
-        )
-        pixels, labels = next(learner.batches(0))
-        ranks = importances(
-            net, "taylor", (learner.inputs(pixels), labels), learner.kinds.evaluation
-        )
+        objective = OfClasses(kinds_of(net, 16, "net"))
+        teacher = Net(end, end, columns).eval()
+        learner = Learner(ImageInputs(source, facts), objective, 0, teacher, 64)
+        ranks = importances(net, "taylor", learner.effect)
         learner.tune(net, 4, 1e-3)
         found.append((learner.score(net), ranks, net.state_dict()))
     (top1, loss), ranks, weights = found[0]

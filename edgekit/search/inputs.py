@@ -1,0 +1,344 @@
+"""What networks of a search are trained and scored on: images of a source, or files of arrays."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from edgekit.arrays import SUFFIX, array_files, rows_of
+from edgekit.core import ImageSource, Interface, Preprocessing
+from edgekit.core.names import shown
+from edgekit.core.reasons import PASSING
+from edgekit.data import open_source
+from edgekit.errors import DataError
+from edgekit.models.interface import has_batch, one_by_one, together
+from edgekit.tasks.agreement import is_float
+from edgekit.training.images import (
+    CACHE_BYTES,
+    Batches,
+    Loader,
+    SplitImages,
+    augment,
+    changed_image,
+    normalize,
+    open_splits,
+)
+
+SELECTION = "validation"
+"""The split that candidates are chosen by: nothing is trained or tested on it."""
+
+SAMPLED = 32
+"""Inputs of a split whose numbers are compared, spread over it, besides the number of all."""
+
+LEAST_FILES, LEAST_HELD_OUT, HELD_OUT = 16, 4, 0.1
+"""Files of arrays that a search needs, how many of them each held-out split has at least, and the
+share that it has where that is more: as of folders of images."""
+
+LEAST_UNLABELLED = 2
+"""Inputs of a held-out split where outputs are followed: one has no spread."""
+
+
+def check_splits(source: ImageSource) -> None:
+    """Refuses images that cannot be searched with.
+
+    Raises:
+        DataError: a split is missing.
+    """
+    for split in ("train", SELECTION):
+        if split not in source.splits:
+            raise DataError(
+                f"'{source.name}' has no split '{split}': a search trains on one part and chooses "
+                f"by another"
+            )
+
+
+class Inputs(Protocol):
+    """Samples in splits, with or without labels.
+
+    Attributes:
+        name: where they come from.
+        splits: names; ``train`` and `SELECTION` are among them.
+    """
+
+    name: str
+
+    @property
+    def splits(self) -> tuple[str, ...]: ...
+
+    def size(self, split: str) -> int:
+        """Number of samples in a split."""
+
+    def load(self) -> None:
+        """Reads what is trained on and chosen by into memory, where it fits.
+
+        Raises:
+            DataError: some of it cannot be used.
+        """
+
+    def fetch(self, split: str, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Some samples as they lie in memory, and their labels, zeros where there are none.
+
+        Raises:
+            DataError: one cannot be used.
+        """
+
+    def batches(self, order: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+        """The same of the training, batch by batch."""
+
+    def changed(self, samples: Tensor, seed: Sequence[int]) -> Tensor:
+        """Samples as a training takes them, with chance in them where that makes sense."""
+
+    def ready(self, samples: Tensor) -> Tensor:
+        """Samples as the network takes them: images, or rows of inputs."""
+
+    def named(self, split: str, index: int, *, changed: bool = False) -> str:
+        """A sample in messages."""
+
+    def fingerprint(self) -> str:
+        """What is trained on and chosen by: numbers of samples, and what some of them are."""
+
+
+class ImageInputs:
+    """Images of a source.
+
+    Args:
+        facts: how images become inputs.
+        as_rows: whether the network takes rows of inputs, see `edgekit.core.interface`.
+
+    Raises:
+        DataError: a split is missing.
+    """
+
+    def __init__(self, source: ImageSource, facts: Preprocessing, *, as_rows: bool = False) -> None:
+        check_splits(source)
+        self.name, self.source, self._facts, self._as_rows = source.name, source, facts, as_rows
+        self._images: dict[str, SplitImages] = {}
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those of the source."""
+        return self.source.splits
+
+    def size(self, split: str) -> int:
+        """See `Inputs`."""
+        return self.source.size(split)
+
+    def load(self) -> None:
+        """See `Inputs`."""
+        splits = ["train", SELECTION]
+        self._images = open_splits(self.source, splits, self._facts, lambda done, of: None)
+
+    def _of(self, split: str) -> SplitImages:
+        if split not in self._images:
+            self._images[split] = SplitImages(self.source, split, self._facts, cache=False)
+        return self._images[split]
+
+    def fetch(self, split: str, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Pixels, uint8 (n, height, width, channels), and labels."""
+        return self._of(split).fetch(indices)
+
+    def batches(self, order: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Inputs`."""
+        yield from Loader(self._of("train"), order, torch.device("cpu"))
+
+    def changed(self, samples: Tensor, seed: Sequence[int]) -> Tensor:
+        """Shifted, zoomed and mirrored images."""
+        return augment(samples, seed, flip=self.source.flippable, crop=True)
+
+    def ready(self, samples: Tensor) -> Tensor:
+        """Normalized images, or rows of them."""
+        images = normalize(samples, self._facts)
+        return images.flatten(1) if self._as_rows else images
+
+    def named(self, split: str, index: int, *, changed: bool = False) -> str:
+        """See `Inputs`."""
+        return changed_image([index], 0) if changed else f"image {index} of split '{split}'"
+
+    def fingerprint(self) -> str:
+        """Numbers of images, labels, and pixels of some of them."""
+        source, found, sizes = self.source, hashlib.sha256(), []
+        for split in ("train", SELECTION):
+            size = source.size(split)
+            sizes.append(f"{size} in {split}")
+            found.update(bytes(str([source.label(split, i) for i in range(size)]), "ascii"))
+            for i in range(0, size, max(1, size // SAMPLED)):
+                with contextlib.suppress(DataError):  # one that cannot be decoded is told of later
+                    found.update(source.image(split, i).tobytes())
+        return f"{', '.join(sizes)} ({found.hexdigest()[:12]})"
+
+
+class ArrayInputs:
+    """Files of arrays, one an inference; see `edgekit.arrays`.
+
+    They are cut as folders of images are: by a hash of their names.
+
+    Args:
+        words: a folder of them.
+
+    Raises:
+        DataError: too few, or not what the network takes.
+    """
+
+    def __init__(self, words: str, interface: Interface) -> None:
+        self.name, self._interface = words, interface
+        files = array_files(words)
+        if len(files) < LEAST_FILES:
+            raise DataError(
+                f"'{words}' has {len(files)} {SUFFIX} files, one an inference: a search needs "
+                f"{LEAST_FILES} at least, as it trains on some, chooses by {LEAST_HELD_OUT} others "
+                f"and tests on {LEAST_HELD_OUT} more; some hundred are better"
+            )
+        files.sort(key=lambda file: hashlib.sha256(file.name.encode(errors="replace")).digest())
+        held_out = max(LEAST_HELD_OUT, round(HELD_OUT * len(files)))
+        self._files = {
+            SELECTION: sorted(files[:held_out]),
+            "test": sorted(files[held_out : 2 * held_out]),
+            "train": sorted(files[2 * held_out :]),
+        }
+        numbers = sum(prod(spec.shape) for spec in interface.inputs)
+        self._fits = 4 * numbers * len(files) <= CACHE_BYTES
+        self._rows: dict[str, Tensor] = {}
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """All three."""
+        return ("train", SELECTION, "test")
+
+    def size(self, split: str) -> int:
+        """See `Inputs`."""
+        return len(self._files[split])
+
+    def load(self) -> None:
+        """See `Inputs`."""
+        if self._fits:
+            for split in self.splits:
+                self._rows[split] = torch.from_numpy(rows_of(self._files[split], self._interface))
+
+    def fetch(self, split: str, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Rows of inputs, float32 (n, numbers)."""
+        if split in self._rows:
+            rows = self._rows[split][list(indices)]
+        else:
+            files = [self._files[split][i] for i in indices]
+            rows = torch.from_numpy(rows_of(files, self._interface))
+        return rows, torch.zeros(len(rows), dtype=torch.int64)
+
+    def batches(self, order: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Inputs`."""
+        for indices in order:
+            yield self.fetch("train", indices)
+
+    def changed(self, samples: Tensor, seed: Sequence[int]) -> Tensor:
+        """As they are: nobody knows what may be changed of them."""
+        return samples
+
+    def ready(self, samples: Tensor) -> Tensor:
+        """As they are."""
+        return samples
+
+    def named(self, split: str, index: int, *, changed: bool = False) -> str:
+        """The file."""
+        return shown(str(self._files[split][index]))
+
+    def fingerprint(self) -> str:
+        """Numbers of files, their names, and the arrays of some of them."""
+        found, sizes = hashlib.sha256(), []
+        for split in ("train", SELECTION):
+            files = self._files[split]
+            sizes.append(f"{len(files)} in {split}")
+            found.update(str([file.name for file in files]).encode(errors="replace"))
+            some = files[:: max(1, len(files) // SAMPLED)]
+            found.update(rows_of(some, self._interface).tobytes())
+        return f"{', '.join(sizes)} ({found.hexdigest()[:12]})"
+
+
+def open_inputs(words: str, facts: Preprocessing | None, interface: Interface | None) -> Inputs:
+    """Samples of a search; nothing but their number is looked at yet.
+
+    Args:
+        words: SRC, or a folder of files of arrays for networks of any tensors.
+        facts: how images become inputs; ``None`` where there are none.
+        interface: of a network of any tensors; ``None`` of classifiers.
+
+    Raises:
+        DataError: they cannot be used, or are too few.
+    """
+    if interface is not None and array_files(words):
+        return ArrayInputs(words, interface)
+    assert facts is not None
+    found = ImageInputs(open_source(words), facts, as_rows=interface is not None)
+    if interface is not None and found.size(SELECTION) < LEAST_UNLABELLED:
+        raise DataError(
+            f"'{words}' has {found.size(SELECTION)} image to choose by (split '{SELECTION}'): "
+            f"expected {LEAST_UNLABELLED} at least, and some hundred are better"
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """How networks of a search are run on samples.
+
+    Attributes:
+        interface: of a network of any tensors; ``None`` of classifiers, which take images.
+        batched: whether inferences of one may be computed at once; see `runs_batched`.
+    """
+
+    interface: Interface | None = None
+    batched: bool = True
+
+    def __call__(self, module: nn.Module, samples: Tensor) -> Tensor:
+        """Outputs, (n, numbers)."""
+        if self.interface is None:
+            found: Tensor = module(samples)
+            return found
+        way = together if self.batched else one_by_one
+        return way(module, samples, self.interface)
+
+    def output(self, column: int) -> str:
+        """An output in messages, by the place of one of its numbers."""
+        if self.interface is None:
+            return f"output {column}"
+        return self.interface.told(column)
+
+
+ON_IMAGES = Running()
+"""How classifiers are run."""
+
+SAME_IN_BATCHES = 1e-3
+"""Largest difference of outputs that are computed at once from those computed one by one, over the
+largest number of the output. Rounding stays far below; what mixes inferences does not."""
+
+
+@torch.no_grad()
+def runs_batched(module: nn.Module, rows: Tensor, interface: Interface) -> bool:
+    """Whether a network in eval mode gives the same for several inferences at once.
+
+    One may have the number 1 of inferences in its code, or take an input without that axis.
+
+    Args:
+        rows: of a few inferences.
+    """
+    if not has_batch(interface):
+        return False
+    try:
+        at_once = together(module, rows, interface)
+    except PASSING:
+        raise
+    except BaseException:  # the user's code may raise anything
+        return False
+    single = one_by_one(module, rows, interface).to(at_once.dtype)
+    if at_once.shape != single.shape:
+        return False
+    for spec in filter(is_float, interface.outputs):
+        a, b = (one[:, interface.columns[spec.name]] for one in (at_once, single))
+        if not bool(((a - b).abs() <= SAME_IN_BATCHES * b.abs().max()).all()):
+            return False
+    return True

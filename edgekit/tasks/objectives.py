@@ -1,0 +1,297 @@
+"""What trainings and searches make smaller and go by, for each kind of outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgekit.core import Interface
+from edgekit.errors import ModelError
+from edgekit.tasks.agreement import LEAST_RELATIVE_SPREAD, is_float
+from edgekit.tasks.losses import LOGITS, Kinds, class_logits, divergence, label_loss
+
+LABEL_SMOOTHING = 0.1
+
+
+class Tally(Protocol):
+    """How good outputs are, of samples that come in parts."""
+
+    def update(self, outputs: Tensor, labels: Tensor, wanted: Tensor | None) -> None:
+        """Takes note of some samples.
+
+        Args:
+            outputs: (n, numbers), all finite.
+            labels: (n,).
+            wanted: what the network that is followed gives for them; ``None`` without one.
+        """
+
+    @property
+    def figure(self) -> float:
+        """The task's headline figure of all of them: higher is better, 1 is the most there is."""
+
+    @property
+    def loss(self) -> float:
+        """Tells networks apart whose figures are equal: lower is better."""
+
+
+class Objective(Protocol):
+    """What networks of one task learn; plain data, which can be sent to other processes.
+
+    Attributes:
+        labelled: whether they learn from labels. Else it is from the outputs of another network
+            alone, which is always there then.
+    """
+
+    @property
+    def labelled(self) -> bool: ...
+
+    def loss(
+        self, outputs: Tensor, labels: Tensor, wanted: Tensor | None, *, training: bool
+    ) -> Tensor:
+        """What a training makes smaller, a mean over samples.
+
+        Args:
+            outputs: (n, numbers).
+            labels: (n,); they mean nothing where `labelled` is false.
+            wanted: what the network that is followed gives in eval mode; ``None`` without one.
+            training: the mode of the network whose outputs these are.
+        """
+
+    def effect(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """What the outputs of a network in eval mode come to, where none is followed.
+
+        Channels that it does not depend on matter least.
+        """
+
+    def tally(self) -> Tally:
+        """Begins to score samples."""
+
+    def relative_to(self, reference: NDArray[Any], what: str) -> Objective:
+        """The same, where outputs are followed: in units of how much these differ.
+
+        Args:
+            reference: outputs of the network that is followed, (n, numbers).
+            what: names it in messages.
+
+        Raises:
+            ModelError: there is nothing in them to follow.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class OfClasses:
+    """Scores of classes: labels, and the scores of a network that is followed.
+
+    Attributes:
+        kinds: what the outputs of all networks are.
+    """
+
+    kinds: Kinds = LOGITS
+
+    @property
+    def labelled(self) -> bool:
+        """Labels say what is right."""
+        return True
+
+    def loss(
+        self, outputs: Tensor, labels: Tensor, wanted: Tensor | None, *, training: bool
+    ) -> Tensor:
+        """Cross-entropy; in equal parts the divergence from what is wanted."""
+        kind = self.kinds.training if training else self.kinds.evaluation
+        loss = label_loss(outputs, labels, kind, label_smoothing=LABEL_SMOOTHING)
+        if wanted is None:
+            return loss
+        return (loss + divergence(outputs, wanted, (kind, self.kinds.evaluation))) / 2
+
+    def effect(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of the labels."""
+        return label_loss(outputs, labels, self.kinds.evaluation)
+
+    def tally(self) -> Tally:
+        """Top-1, and cross-entropy."""
+        return _Right(self.kinds.evaluation)
+
+    def relative_to(self, reference: NDArray[Any], what: str) -> OfClasses:
+        """Scores need no units."""
+        return self
+
+
+OF_LOGITS = OfClasses()
+"""For networks of the zoo."""
+
+
+class _Right:
+    def __init__(self, kind: str) -> None:
+        self._kind, self._right, self._loss, self._count = kind, 0, 0.0, 0
+
+    def update(self, outputs: Tensor, labels: Tensor, wanted: Tensor | None) -> None:
+        self._right += int((class_logits(outputs, self._kind).argmax(1) == labels).sum())
+        self._loss += float(label_loss(outputs, labels, self._kind, reduction="sum"))
+        self._count += len(outputs)
+
+    @property
+    def figure(self) -> float:
+        return self._right / self._count
+
+    @property
+    def loss(self) -> float:
+        return self._loss / self._count
+
+
+@dataclass(frozen=True, slots=True)
+class OfTensors:
+    """Any outputs: those of a network that is followed are what is right.
+
+    Attributes:
+        powers: mean squares of each output of floats about its mean over samples, by name; of one
+            that hardly differs between samples, about zero. `relative_to` finds them.
+    """
+
+    interface: Interface
+    powers: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def labelled(self) -> bool:
+        """Nobody says what is right but the network that is followed."""
+        return False
+
+    def loss(
+        self, outputs: Tensor, labels: Tensor, wanted: Tensor | None, *, training: bool
+    ) -> Tensor:
+        """Mean square of the difference over the output's power, a mean over outputs of floats.
+
+        So an output of small units counts as much as one of large ones. Integers, which have no
+        gradient, are left out.
+        """
+        assert wanted is not None, "nothing to follow"
+        return self._relative(outputs - wanted)
+
+    def effect(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Mean square of each output over its power: what is left where a channel is gone."""
+        return self._relative(outputs)
+
+    def _relative(self, values: Tensor) -> Tensor:
+        columns = self.interface.columns
+        shares = [values[:, columns[name]].square().mean() / power for name, power in self.powers]
+        return torch.stack(shares).mean()
+
+    def tally(self) -> Tally:
+        """See `_Followed`."""
+        return _Followed(self)
+
+    def relative_to(self, reference: NDArray[Any], what: str) -> OfTensors:
+        """See `Objective`."""
+        powers = []
+        for spec in filter(is_float, self.interface.outputs):
+            own = reference[:, self.interface.columns[spec.name]].astype(np.float64)
+            power = float(np.square(own - _centre(own)).mean())
+            if power > 0:  # one that is zero always has nothing to learn
+                powers.append((spec.name, power))
+        if not powers:
+            listed = ", ".join(f"'{spec.name}'" for spec in self.interface.outputs)
+            raise ModelError(
+                f"{what} gives no floats that differ from zero ({listed}): there is nothing that "
+                f"another network could learn; of classes give the scores that they come from"
+            )
+        return OfTensors(self.interface, tuple(powers))
+
+
+def _centre(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What samples share, (numbers,), or zeros where that is nearly all that there is."""
+    mean: NDArray[np.float64] = values.mean(axis=0)
+    if (values - mean).std() > LEAST_RELATIVE_SPREAD * np.abs(values).max(initial=0.0):
+        return mean
+    return np.zeros_like(mean)
+
+
+class _Followed:
+    """How closely outputs follow those of another network: the worst output counts.
+
+    Of floats it is the share of the variance over samples that is explained, 1 less the squares of
+    the differences over those of the spread: the coefficient of determination. Of an output that
+    hardly differs between samples, such as the places of anchors, squares are about zero. Of
+    integers it is the share of equal ones, of those that are not the commonest one in both.
+    """
+
+    def __init__(self, objective: OfTensors) -> None:
+        self._objective = objective
+        specs = objective.interface.outputs
+        self._sums: dict[str, _Squares | _Alike] = {
+            spec.name: _Squares() if is_float(spec) else _Alike() for spec in specs
+        }
+
+    def update(self, outputs: Tensor, labels: Tensor, wanted: Tensor | None) -> None:
+        assert wanted is not None, "nothing to follow"
+        found, right = (
+            one.detach().numpy().astype(np.float64, copy=False) for one in (outputs, wanted)
+        )
+        for name, columns in self._objective.interface.columns.items():
+            self._sums[name].update(found[:, columns], right[:, columns])
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """By output."""
+        return {name: own.figure for name, own in self._sums.items()}
+
+    @property
+    def figure(self) -> float:
+        return min(self.figures.values())
+
+    @property
+    def loss(self) -> float:
+        return 1 - float(np.mean(list(self.figures.values())))
+
+
+class _Squares:
+    def __init__(self) -> None:
+        self._off, self._whole, self._most, self._count = 0.0, 0.0, 0.0, 0
+        self._sum: Any = 0.0
+
+    def update(self, found: NDArray[np.float64], right: NDArray[np.float64]) -> None:
+        self._off += float(np.square(found - right).sum())
+        self._whole += float(np.square(right).sum())
+        self._most = max(self._most, float(np.abs(right).max(initial=0.0)))
+        self._sum = self._sum + right.sum(axis=0)
+        self._count += len(right)
+
+    @property
+    def figure(self) -> float:
+        numbers = np.size(self._sum) * self._count
+        spread = self._whole - float(np.square(self._sum).sum()) / self._count
+        shared = spread <= numbers * (LEAST_RELATIVE_SPREAD * self._most) ** 2
+        power = self._whole if shared else spread
+        if power == 0:  # nothing but zeros
+            return float(self._off == 0)
+        return 1 - self._off / power
+
+
+class _Alike:
+    """Counts of pairs, as `edgekit.tasks.agreement.share_alike` needs them."""
+
+    def __init__(self) -> None:
+        self._equal: dict[float, int] = {}
+        self._right: dict[float, int] = {}
+        self._found: dict[float, int] = {}
+        self._count = 0
+
+    def update(self, found: NDArray[np.float64], right: NDArray[np.float64]) -> None:
+        self._count += right.size
+        for counts, values in (
+            (self._equal, right[found == right]), (self._right, right), (self._found, found)
+        ):  # fmt: skip
+            for value, count in zip(*np.unique(values, return_counts=True), strict=True):
+                counts[float(value)] = counts.get(float(value), 0) + int(count)
+
+    @property
+    def figure(self) -> float:
+        equal, told = sum(self._equal.values()), self._count
+        if len(self._right) > 1:
+            common = max(sorted(self._right), key=lambda value: self._right[value])
+            both = self._equal.get(common, 0)
+            equal, told = equal - both, told - both
+        return equal / told if told else 1.0
