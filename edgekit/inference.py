@@ -353,6 +353,7 @@ class Evaluation:
         target: format of the file; ``pytorch`` for networks.
         precision: of the file; ``fp32`` for networks.
         sha256: of the file; ``None`` for networks.
+        scores: what scores of classes are, of `edgekit.core.SCORES`; ``None`` of other tasks.
         skipped: images that were left out as corrupt.
         warnings: what has to be known of the figures, one sentence each.
     """
@@ -367,6 +368,7 @@ class Evaluation:
     target: str = ""
     precision: str = "fp32"
     sha256: str | None = None
+    scores: str | None = None
     skipped: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -444,6 +446,7 @@ def evaluate(
         target=classifier.target,
         precision="fp32" if file is None else file.scheme.precision,
         sha256=None if file is None else file.sha256,
+        scores=classifier.meaning,
         skipped=tuple(getattr(source, "skipped", ())),
         warnings=warnings_of(classifier),
     )

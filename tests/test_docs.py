@@ -123,6 +123,24 @@ def test_every_option_that_is_named_belongs_to_some_command() -> None:
     assert wrong == []
 
 
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SLOW = "# takes minutes"
+
+
+def test_the_examples_for_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other, as a notebook's reader would."""
+    monkeypatch.chdir(tmp_path)
+    blocks = PYTHON.findall((ROOT / "docs" / "python.md").read_text(encoding="utf-8"))
+    assert len(blocks) > 4
+    names: dict[str, object] = {}
+    for block in blocks:
+        code = compile(block, "docs/python.md", "exec")
+        if not block.startswith(SLOW):
+            exec(code, names)
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    assert (tmp_path / "exported" / "sequential-int8.tflite").exists()
+
+
 @needs_readme
 def test_every_command_is_named_somewhere() -> None:
     named = {line.words()[0] for line in command_lines() if line.words()}

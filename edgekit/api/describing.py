@@ -79,7 +79,7 @@ def describe(
 
     Args:
         source: a file, or a network in any form.
-        weights: checkpoint or state dict, for a network that is named.
+        weights: checkpoint or state dict, for a network that is named, or a module.
         resolution: side of its image in pixels.
         size: of its image, where it is no square: (height, width).
         example: inputs of one inference, of a network that takes anything else than one image.

@@ -57,7 +57,7 @@ def export(
         targets: one, or several in a list or with commas; ``all``.
         precisions: as well.
         out: folder of the files.
-        weights: checkpoint or state dict, for a network that is named.
+        weights: checkpoint or state dict, for a network that is named, or a module.
         resolution: side of its image in pixels.
         size: of its image, where it is no square: (height, width).
         example: inputs of one inference, of a network that takes anything else than one image.

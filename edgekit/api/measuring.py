@@ -21,7 +21,7 @@ from edgekit.registry import names_of
 if TYPE_CHECKING:
     from edgekit.core import DeviceProfile, Measurement
     from edgekit.measure.comparing import Comparison
-    from edgekit.measure.profiling import Profile
+    from edgekit.measure.profiling import Failure, Profile
     from edgekit.measure.session import Effort, Hold, Progress
     from edgekit.measure.subjects import Subject
     from edgekit.models.taking import Network
@@ -328,7 +328,6 @@ def profile(
         EdgekitError: nothing at all could be measured; the error of the first.
     """
     from edgekit.measure import profiling
-    from edgekit.measure.subjects import Subject
 
     options = measuring_options(words)
     device = local_device(options.device)
@@ -336,11 +335,10 @@ def profile(
     if not many:
         raise UsageError("sources=[]: expected an exported file, a network, or several in a list")
     _check_out(out, overwrite)
-    ready = [one for one in many if isinstance(one, Subject)]
-    with _named([one for one in many if not isinstance(one, Subject)], options) as (found, rest):
-        rest.check_used([*found]) if found else None
-        subjects = list(dict.fromkeys([*ready, *_subjects([*found], rest, device)]))
-        effort = _effort(rest, sustain, len(subjects))
+    with _named(many, options) as named:
+        options.check_used([*named])
+        subjects = _subjects(named, options, device)
+        effort = _effort(options, sustain, len(subjects))
         if per_op:
             _check_operators(subjects, say)
         result = profiling.profile(
@@ -348,13 +346,15 @@ def profile(
             effort,
             device=device.name,
             operators=per_op,
-            energy=chosen_meter(energy, device, rest.processor, say),
+            energy=chosen_meter(energy, device, options.processor, say),
             command=command,
             progress=progress,
             hold=hold,
         )
         result = dataclasses.replace(
-            result, measurements=tuple(_renamed(m, found) for m in result.measurements)
+            result,
+            measurements=tuple(_renamed(m, named) for m in result.measurements),
+            failures=tuple(_blamed(one, named) for one in result.failures),
         )
     _keep(result.measurements, store, out, overwrite)
     return result
@@ -396,40 +396,52 @@ def compare(
     options = measuring_options(words, goal=100 * comparing.GOAL)
     device = local_device(options.device)
     _check_out(out, overwrite)
-    with _named([a, b], options) as (found, rest):
-        pair = [*found] if len(found) == 2 else [*found] * 2  # a file against itself
-        rest.check_used(pair)
-        one, other = _pair(pair[0], pair[1], rest, device)
+    with _named([a, b], options) as named:
+        pair = [*named] if len(named) == 2 else [*named] * 2  # a file against itself
+        options.check_used(pair)
+        one, other = _pair(pair[0], pair[1], named, options, device)
         result = comparing.compare(
             one,
             other,
-            Effort(rest.seconds, rest.precision_goal / 100, rest.time_limit),
+            Effort(options.seconds, options.precision_goal / 100, options.time_limit),
             device=device.name,
             command=command,
             progress=progress,
             hold=hold,
         )
         result = dataclasses.replace(
-            result, a=_renamed(result.a, found), b=_renamed(result.b, found)
+            result, a=_renamed(result.a, named), b=_renamed(result.b, named)
         )
     _keep((result.a, result.b), store, out, overwrite)
     return result
 
 
-def _subjects(
-    sources: Sequence[str], options: MeasuringOptions, device: DeviceProfile
-) -> list[Subject]:
+Names = Mapping[str, str]
+"""What is measured as words that a process can open, with what each is called: others, where they
+are the file of a module."""
+
+
+def _subjects(named: Names, options: MeasuringOptions, device: DeviceProfile) -> list[Subject]:
     made = [
-        options.subject(words, count, mode, sources)
-        for words in sources
+        _said_of(words, named, options).subject(words, count, mode, [*named])
+        for words in named
         for mode in options.torch
         for count in options.counts(device)
     ]
     return list(dict.fromkeys(made))  # the modes of PyTorch are one for files
 
 
+def _said_of(words: str, named: Names, options: MeasuringOptions) -> MeasuringOptions:
+    """The options for one of them; what is said of a network is in the file of a module."""
+    if named[words] == words:
+        return options
+    return dataclasses.replace(
+        options, weights=None, resolution=None, example=None, outputs=(), task=None
+    )
+
+
 def _pair(
-    a: str, b: str, options: MeasuringOptions, device: DeviceProfile
+    a: str, b: str, named: Names, options: MeasuringOptions, device: DeviceProfile
 ) -> tuple[Subject, Subject]:
     from edgekit.contract import is_artifact
 
@@ -444,8 +456,8 @@ def _pair(
                 f"networks only: expected one value, for the other one"
             )
     return (
-        options.subject(a, threads[0], modes[0], (a, b)),
-        options.subject(b, threads[-1], modes[-1], (a, b)),
+        _said_of(a, named, options).subject(a, threads[0], modes[0], (a, b)),
+        _said_of(b, named, options).subject(b, threads[-1], modes[-1], (a, b)),
     )
 
 
@@ -482,18 +494,16 @@ def _check_operators(subjects: Sequence[Subject], say: Callable[[str], None]) ->
 
 
 @contextmanager
-def _named(
-    sources: Sequence[Any], options: MeasuringOptions
-) -> Iterator[tuple[dict[str, str], MeasuringOptions]]:
+def _named(sources: Sequence[Any], options: MeasuringOptions) -> Iterator[Names]:
     """Sources as words that a measuring process opens, with what each is called.
 
-    Modules become files, which are there for the block; what is said of networks is in them then.
+    Modules become files, which are there for the block.
 
     Raises:
         UsageError: one stands for no network.
     """
     if all(isinstance(one, str | os.PathLike) for one in sources):
-        yield {os.fspath(one): os.fspath(one) for one in sources}, options
+        yield {os.fspath(one): os.fspath(one) for one in sources}
         return
     from edgekit.models.taking import model_of
 
@@ -506,16 +516,14 @@ def _named(
                 found[os.fspath(one)] = os.fspath(one)
                 continue
             model = model_of(
-                one, resolution=options.resolution, example=options.example,
-                outputs=options.outputs, task=options.task,
+                one, weights=options.weights, resolution=options.resolution,
+                example=options.example, outputs=options.outputs, task=options.task,
             )  # fmt: skip
             path = Path(folder, str(i), f"{model.name}.pt2")
             path.parent.mkdir()
             _save_program(model, path)
             found[str(path)] = model.words
-        rest = dataclasses.replace(options, resolution=None, example=None, outputs=(), task=None)
-        everything = all(not isinstance(one, str | os.PathLike) for one in sources)
-        yield found, rest if everything else options
+        yield found
 
 
 def _save_program(model: Any, path: Path) -> None:
@@ -531,9 +539,21 @@ def _save_program(model: Any, path: Path) -> None:
         torch.export.save(program, path)
 
 
-def _renamed(measurement: Measurement, names: Mapping[str, str]) -> Measurement:
+def _renamed(measurement: Measurement, names: Names) -> Measurement:
     name = names.get(measurement.artifact, measurement.artifact)
     return dataclasses.replace(measurement, artifact=name)
+
+
+def _blamed(failure: Failure, names: Names) -> Failure:
+    words = failure.subject.words
+    name = names.get(words, words)
+    if name == words:
+        return failure
+    error = type(failure.error).of_parts([str(failure.error).replace(words, name)])
+    error.__cause__ = failure.error
+    return dataclasses.replace(
+        failure, subject=dataclasses.replace(failure.subject, words=name), error=error
+    )
 
 
 def _check_out(out: Words | None, overwrite: bool) -> None:

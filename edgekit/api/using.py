@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from edgekit.api.checking import typed
 from edgekit.api.words import Said, Words, stated_of, words_of
+from edgekit.errors import DataError, UsageError
 from edgekit.stated import NOTHING, Stated
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def evaluate(
         data: SRC of the images; those of its training by default.
         split: the test split by default, where training left it alone; else all images.
         skip_corrupt: leave out images that cannot be decoded.
-        weights: checkpoint or state dict, for a network that is named.
+        weights: checkpoint or state dict, for a network that is named, or a module.
         resolution: side of a network's image in pixels.
         size: of its image, where it is no square: (height, width).
         threads: of the runtime.
@@ -59,7 +60,6 @@ def evaluate(
     """
     from edgekit import inference
     from edgekit.data import open_source
-    from edgekit.errors import DataError
 
     opened = _opened(source)
     if data is None:
@@ -75,6 +75,8 @@ def evaluate(
     images = data
     if isinstance(images, str | os.PathLike):
         images = open_source(os.fspath(images), skip_corrupt=skip_corrupt)
+    elif not hasattr(images, "splits"):
+        raise UsageError(f"data={data!r}: expected a name or a path")
     classifier = opened or _classifier(
         source, weights, resolution, size, threads, embedded, scores, stated_of(said, stated),
         images,
@@ -147,7 +149,6 @@ def predict(
     from PIL import Image
 
     from edgekit import inference
-    from edgekit.errors import UsageError
 
     if top < 1:
         raise UsageError(f"top={top}: expected 1 or more")
@@ -184,7 +185,7 @@ def verify(
         artifact: the file, or what `export` gave for it.
         against: the network in any form.
         data: SRC of real images; those of the training by default, else noise.
-        weights: checkpoint or state dict, for a network that is named.
+        weights: checkpoint or state dict, for a network that is named, or a module.
         example: inputs of the network, where the file does not tell enough of them.
         embedded: trust the contract inside the file.
         skip_corrupt: leave out images that cannot be decoded.

@@ -53,26 +53,22 @@ def command(
     else all images.
     """
     from edgekit.core import to_json
-    from edgekit.data import open_source
-    from edgekit.inference import evaluate, open_classifier
 
     with console.progress() as display:
         task = display.add_task("loading", total=None)
-        images = open_source(data, skip_corrupt=skip_corrupt)
-        classifier = open_classifier(
+        from edgekit.api.using import evaluate
+
+        result = evaluate(
             source,
+            data,
+            split=split,
+            skip_corrupt=skip_corrupt,
             weights=weights,
             resolution=resolution,
             threads=threads,
             embedded=embedded,
             scores=scores,
             stated=stated,
-            data=images,
-        )
-        result = evaluate(
-            classifier,
-            images,
-            split=split,
             done=lambda n, total: display.update(
                 task, description="evaluating", completed=n, total=total
             ),
@@ -88,7 +84,7 @@ def command(
     console.say(
         f"{source} ({result.target}): {said} on {result.n:,} images ({result.data}, {result.split})"
     )
-    console.say_scores(classifier.meaning)
+    console.say_scores(result.scores)
     if console.wants_json():
         facts = {
             "task": result.task,
@@ -97,7 +93,7 @@ def command(
             "n": result.n,
             "source": source,
             "target": result.target,
-            "scores": classifier.meaning,
+            "scores": result.scores,
             "data": result.data,
             "split": result.split,
             "skipped": list(result.skipped),

@@ -12,17 +12,14 @@ from edgekit.cli import console
 from edgekit.cli.options import (
     Number,
     example_option,
-    names,
     resolution_option,
     scores_option,
     weights_option,
 )
 from edgekit.cli.stating import stated_options
-from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
     from edgekit.search.records import SearchResult, Step
-    from edgekit.stated import Stated
 
 
 @click.command("search")
@@ -138,26 +135,10 @@ if TYPE_CHECKING:
 def command(
     model: str,
     budget: str,
-    target: str,
-    precision: str,
-    weights: Path | None,
-    resolution: int | None,
     data: str | None,
-    device: str,
-    threads: int | None,
-    scores: str | None,
-    stated: Stated,
-    example: str | None,
     outputs: str | None,
-    task: str | None,
-    out: Path,
-    resume: bool,
     baselines: str | None,
-    workers: int | None,
-    executor: str,
-    time_limit: float,
-    wait: float,
-    meter: str,
+    out: Path,
     **options: Any,
 ) -> None:
     """Adapt a trained MODEL to a budget (NetAdapt).
@@ -166,78 +147,26 @@ def command(
     trains in between. DIR holds a complete network for every step, the page
     search.html, and model.pt, which is a MODEL for every other command.
     """
-    from edgekit.api.measuring import local_device, thread_counts
-    from edgekit.devices.kernel import usable_cores
-    from edgekit.search.budget import parse_budget
-    from edgekit.search.records import Conduct, SearchOptions
-
-    profile = local_device(device)
-    count = min(profile.threads or 1, usable_cores())
-    if threads is not None:
-        (count,) = thread_counts(threads)
-    limits = parse_budget(budget)
-    conduct = Conduct(
-        baselines=_methods(baselines),
-        workers=workers or min(usable_cores(), 4),
-        executor=executor,
-        time_limit_s=time_limit,
-        patience_s=wait,
-        meter=meter,
-        command=console.command_line(),
-    )
     with console.status(f"loading {model}") as notify:
-        from edgekit.models.source import open_model
-        from edgekit.search.searching import search
-        from edgekit.stated import as_stated
+        from edgekit.api.searching import search
 
-        opened = open_model(
-            model, weights=weights, resolution=resolution, example=example,
-            outputs=names(outputs or ""), task=task,
-        )  # fmt: skip
         result = search(
-            as_stated(opened, stated, data or opened.data),
-            limits,
-            target,
-            precision,
+            model,
+            budget,
             data=data,
+            outputs=outputs or (),
+            baselines=baselines or (),
             out=out,
-            options=SearchOptions(**options),
-            conduct=conduct,
-            device=profile.name,
-            threads=count,
-            scores=scores,
-            resume=resume,
-            draw=_drawn,
+            command=console.command_line(),
             notify=notify,
             say=console.note,
+            **options,
         )
     show(result, out)
     if console.wants_json():
         from edgekit.search.document import SCHEMA, document
 
         console.emit_json(SCHEMA, document(out, result))
-
-
-def _drawn(document: Any) -> dict[str, str]:
-    """The plot and the page of a search, by the names of their files."""
-    from edgekit.report.search import plot, render
-
-    return {"pareto.svg": plot(document), "search.html": render(document)}
-
-
-def _methods(words: str | None) -> tuple[str, ...]:
-    """The methods that ``--baselines`` names.
-
-    Raises:
-        UsageError: there is no such method.
-    """
-    from edgekit.search.records import BASELINES
-
-    found = tuple(dict.fromkeys(word.strip() for word in (words or "").split(",") if word.strip()))
-    for word in found:
-        if word not in BASELINES:
-            raise UsageError(f"--baselines {word}: expected {', '.join(BASELINES)}, with commas")
-    return found
 
 
 def show(result: SearchResult, out: Path) -> None:

@@ -426,6 +426,7 @@ def from_module(
     module: nn.Module,
     name: str,
     *,
+    weights: Path | None = None,
     example: Any = None,
     resolution: int | None = None,
     outputs: Sequence[str] = (),
@@ -436,6 +437,8 @@ def from_module(
     Args:
         module: it stays as it is, in whatever mode: a copy in eval mode is used.
         name: for files.
+        weights: checkpoint or state dict in place of those that it has; what a checkpoint says of
+            images and classes counts, too.
         example: inputs of one inference; see `edgekit.models.interface.arguments`.
         resolution: side of the image that it takes where there is no example.
         outputs: see `open_model`.
@@ -444,13 +447,27 @@ def from_module(
     Raises:
         ModelError: it gives nothing that can be used.
     """
-    side = resolution or 224
+    asked = _asked(resolution, example, outputs, task)
+    side = _side_of(weights) or 224 if resolution is None else resolution
     check_resolution(name, side)
-    copied = own_copy(module).eval()
-    images = torch.zeros(1, 3, side, side)
-    model = Model(name, name, copied, side, 0)
-    model = _judged(model, _asked(resolution, example, outputs, task), images)
-    return dataclasses.replace(model, trained=not is_fresh(model.on_rows, model.row))
+    return _filled(Model(name, name, own_copy(module).eval(), side, 0), weights, asked)
+
+
+def _filled(model: Model, weights: Path | None, asked: Asked) -> Model:
+    """A network of the user's own code with the weights that were given, and what it gives.
+
+    Args:
+        model: in which the number of classes is missing.
+    """
+    if weights is not None:
+        load_into(model.module, load_state(weights), str(weights))
+        digest = sha256(checkpoint_file(weights))
+        model = dataclasses.replace(model, trained=True, parent_sha256=digest)
+    side = model.resolution
+    model = _judged(model, asked, torch.zeros(1, 3, side, side))
+    if weights is None:
+        model = dataclasses.replace(model, trained=not is_fresh(model.on_rows, model.row))
+    return _with_training(model, weights)
 
 
 def is_path(words: str) -> bool:
@@ -770,34 +787,15 @@ def _side_of(weights: Path | None) -> int | None:
     return None if facts is None else max(facts.size)
 
 
-def _open_callable(words: str, weights: Path | None, said: int | None, asked: Asked) -> Model:
-    resolution = said
-    if resolution is None:
-        resolution = _side_of(weights) or 224
-    check_resolution(words, resolution)
+def _open_callable(words: str, weights: Path | None, resolution: int | None, asked: Asked) -> Model:
+    side = _side_of(weights) or 224 if resolution is None else resolution
+    check_resolution(words, side)
     # The same fresh weights every time, as for zoo networks.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = open_callable(words).eval()
-    adapted = _open_adapted(words, weights, said)
+    adapted = _open_adapted(words, weights, resolution)
     if adapted is not None:
         return asked.of(adapted)
-    digest = None
-    if weights is not None:
-        load_into(module, load_state(weights), str(weights))
-        digest = sha256(checkpoint_file(weights))
-    images = torch.zeros(1, 3, resolution, resolution)
-    model = Model(
-        words,
-        words.rpartition(":")[2],
-        module,
-        resolution,
-        0,
-        trained=weights is not None,
-        parent_sha256=digest,
-        code=words,
-    )
-    model = _judged(model, asked, images)
-    if weights is None:
-        model = dataclasses.replace(model, trained=not is_fresh(model.on_rows, model.row))
-    return _with_training(model, weights)
+    name = words.rpartition(":")[2]
+    return _filled(Model(words, name, module, side, 0, code=words), weights, asked)

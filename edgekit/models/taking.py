@@ -73,7 +73,8 @@ def model_of(
 
     Args:
         network: see `Network`.
-        weights: checkpoint or state dict, for a zoo name or callable; or `PRETRAINED`.
+        weights: checkpoint or state dict, for a zoo name, callable or module; for a zoo name also
+            `PRETRAINED`.
         resolution: input side in pixels, instead of the network's own.
         size: of the image, see `Size`; of a square one the same as ``resolution``.
         classes: see `edgekit.models.source.open_model`.
@@ -102,10 +103,15 @@ def model_of(
         _refuse(given, "an open model, which has them already: give them to open_model()")
         return network
     if not named:
-        _refuse({"weights": weights}, "a module, which has weights: load them into it")
         module, own = _module(network)
         return from_module(
-            module, name or own, example=example, resolution=resolution, outputs=kept, task=task
+            module,
+            name or own,
+            weights=None if weights is None else Path(weights),
+            example=example,
+            resolution=resolution,
+            outputs=kept,
+            task=task,
         )
     if weights == PRETRAINED and isinstance(network, str):
         weights = fetched(network, resolution)

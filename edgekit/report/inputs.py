@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from edgekit import registry
 from edgekit.contract import check_files, digest, is_artifact, target_by_suffix
@@ -22,6 +22,9 @@ from edgekit.measure.store import SAVED_SCHEMA, Store, load_saved
 from edgekit.report.searched import SEARCH_SCHEMA
 from edgekit.report.text import counted_words
 from edgekit.tasks.shares import share_interval
+
+if TYPE_CHECKING:
+    from edgekit.inference import Evaluation
 
 EVALUATE_SCHEMA = "edgekit.evaluate/1"
 """Of the documents that ``edgekit evaluate --json`` prints."""
@@ -76,11 +79,18 @@ class Material:
     notes: tuple[str, ...] = ()
 
 
-def collect(paths: Sequence[Path], store: Store | None = None) -> Material:
+def collect(
+    paths: Sequence[Path],
+    store: Store | None = None,
+    *,
+    measurements: Sequence[Measurement] = (),
+    evaluations: Sequence[Evaluation] = (),
+) -> Material:
     """Reads files of measurements and accuracies, and looks artifacts up in the store.
 
     Args:
         store: by default the user's own.
+        measurements: that are there already; so are ``evaluations``.
 
     Raises:
         InputError: a file is missing, damaged, rejected or something else; an artifact was never
@@ -89,9 +99,13 @@ def collect(paths: Sequence[Path], store: Store | None = None) -> Material:
     gathered = _Gathered(store or Store())
     for path in paths:
         gathered.take(path)
+    gathered.add("the measurements", measurements)
+    for one in evaluations:
+        gathered.add_accuracy("an evaluation", _of_evaluation(one))
     if not gathered.measurements:
+        where = ", ".join(map(str, paths)) or "what was given"
         raise InputError(
-            f"there is no measurement in {', '.join(map(str, paths))}: measure with "
+            f"there is no measurement in {where}: measure with "
             f"'edgekit profile ARTIFACT -o FILE', and give FILE"
         )
     return Material(
@@ -132,18 +146,19 @@ class _Gathered:
     def take(self, path: Path) -> None:
         """Adds what a path stands for."""
         if is_artifact(str(path)):
-            self._add(path, self._stored(path))
+            self.add(path, self._stored(path))
             return
         schema = _schema(path)
         if schema == SAVED_SCHEMA:
-            self._add(path, _saved(path))
+            self.add(path, _saved(path))
         elif schema == EVALUATE_SCHEMA:
-            self._add_accuracy(path, _accuracy(path))
+            self.add_accuracy(path, _accuracy(path))
         else:
             advice = "; its samples are in the file of -o" if schema == "edgekit.profile/1" else ""
             raise InputError(f"{path} is of the unknown schema {schema!r}: {EXPECTED}{advice}")
 
-    def _add(self, path: Path, found: Iterable[Measurement]) -> None:
+    def add(self, path: Path | str, found: Iterable[Measurement]) -> None:
+        """Adds measurements of a file, or what else ``path`` names."""
         # Two of one file may look alike, as in a comparison of a file with itself; the same
         # measurement from two files is one.
         known = [_identity(m) for m in self.measurements]
@@ -153,7 +168,12 @@ class _Gathered:
             elif _identity(m) not in known:
                 self.measurements.append(m)
 
-    def _add_accuracy(self, path: Path, found: Accuracy) -> None:
+    def add_accuracy(self, path: Path | str, found: Accuracy) -> None:
+        """As well.
+
+        Raises:
+            InputError: another one contradicts it.
+        """
         key = (found.source, found.target, found.data)
         other = self.accuracies.setdefault(key, found)
         if other != found:
@@ -247,12 +267,30 @@ def _accuracy(path: Path) -> Accuracy:
         )
     split = data.get("split")
     images = f"{images}, {split}" if isinstance(split, str) else images
-    known = registry.task(task) if task in registry.TASKS else None
-    figure = str(known.title) if known is not None and known.headline == name else name
+    figure = _title(task, name)
     ci95 = _interval(headline.get("ci95"))
     if ci95 is None and task == CLASSIFY:
         ci95 = share_interval(float(value), n)
     return Accuracy(source, target, images, float(value), n, figure, ci95)
+
+
+def _title(task: str, headline: str) -> str:
+    """A figure as people write it."""
+    known = registry.task(task) if task in registry.TASKS else None
+    return str(known.title) if known is not None and known.headline == headline else headline
+
+
+def _of_evaluation(one: Evaluation) -> Accuracy:
+    head = one.headline
+    return Accuracy(
+        one.source,
+        one.target,
+        f"{one.data}, {one.split}",
+        head.value,
+        one.n,
+        _title(one.task, head.name),
+        head.ci95,
+    )
 
 
 def _interval(ends: Any) -> tuple[float, float] | None:

@@ -74,6 +74,11 @@ class Verification:
     layers: tuple[LayerAgreement, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def passed(self) -> bool:
+        """Whether every bound of the agreement holds."""
+        return self.agreement.passed
+
 
 def _network(
     path: Path,

@@ -12,8 +12,8 @@ from pathlib import Path
 import foreign_files
 import pytest
 
-import edgekit
 from edgekit.core import Energy
+from edgekit.measure.profiling import profile
 from edgekit.measure.session import Effort
 from edgekit.measure.subjects import Subject
 
@@ -72,7 +72,7 @@ class Package:
         """Of a whole measurement."""
         self.thread.start()
         try:
-            profile = edgekit.profile(
+            found = profile(
                 [network],
                 Effort(seconds=0.2),
                 energy="rapl",
@@ -83,7 +83,7 @@ class Package:
             self.stop.set()
             self.thread.join()
             os.close(self.file)
-        (measurement,) = profile.measurements
+        (measurement,) = found.measurements
         assert measurement.blocks, "the latencies are there whatever the meter shows"
         return measurement.energy
 
@@ -186,8 +186,8 @@ def test_an_estimate_that_fails_leaves_the_latency(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "moody", raising=False)
     subject = Subject(f"moody:{network}", resolution=8)
-    profile = edgekit.profile([subject], Effort(seconds=0.2), energy="estimate")
-    (measurement,) = profile.measurements
+    found = profile([subject], Effort(seconds=0.2), energy="estimate")
+    (measurement,) = found.measurements
     assert measurement.blocks
     assert measurement.energy.kind == "unavailable"
     assert reason in str(measurement.energy.reason)

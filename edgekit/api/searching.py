@@ -1,0 +1,210 @@
+"""``edgekit.search``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from edgekit import registry
+from edgekit.api.checking import typed
+from edgekit.api.measuring import local_device, thread_counts
+from edgekit.api.words import Said, Words, record_of, split, stated_of, words_of
+from edgekit.errors import UsageError
+from edgekit.stated import NOTHING, Stated
+
+if TYPE_CHECKING:
+    from edgekit.models.taking import Network, Size
+    from edgekit.search.records import SearchOptions, SearchResult
+
+
+class SearchWords(Said, total=False):
+    """What decides what a search finds; see `edgekit.search.records.SearchOptions`."""
+
+    method: str
+    reduction: float
+    tune_steps: int
+    tune_rate: float
+    rule: str
+    criterion: str
+    contest: bool
+    finish_epochs: int
+    finish_rate: float
+    scratch: bool
+    distill: bool
+    selection_images: int
+    seed: int
+
+
+@typed
+def search(
+    model: Network,
+    budget: str,
+    *,
+    out: Words,
+    target: str = registry.DEFAULT_TARGET,
+    precision: str = "fp32",
+    data: Words | None = None,
+    weights: Words | None = None,
+    resolution: int | None = None,
+    size: Size | None = None,
+    example: Any = None,
+    outputs: str | Sequence[str] = (),
+    task: str | None = None,
+    scores: str | None = None,
+    stated: Stated = NOTHING,
+    baselines: str | Sequence[str] = (),
+    device: str = "host",
+    threads: int | None = None,
+    workers: int | None = None,
+    executor: str = "processes",
+    time_limit: float = 900.0,
+    wait: float = 300.0,
+    meter: str = "auto",
+    resume: bool = False,
+    command: str | None = None,
+    notify: Callable[[str], None] = lambda text: None,
+    say: Callable[[str], None] = lambda text: None,
+    **words: Unpack[SearchWords],
+) -> SearchResult:
+    """Adapts a trained network to a budget.
+
+    Its processes make the network anew: a module has to be of a class that they can import, which
+    those of a notebook itself cannot be.
+
+    Args:
+        model: a trained network; a name, a run folder, or what `train` gave.
+        budget: such as ``latency=0.6x,size=2MB``.
+        out: folder of the search.
+        target: format of the files that are measured.
+        precision: of them.
+        data: SRC of the images; those of its training by default.
+        weights: checkpoint or state dict, for a network that is named, or a module.
+        resolution: side of its image in pixels.
+        size: of its image, where it is no square: (height, width).
+        example: inputs of one inference, of a network that takes anything else than one image.
+        outputs: names of those to keep.
+        task: what they are for.
+        scores: what the outputs of a classifier are.
+        stated: what is said of images and classes in one record; ``words`` count more.
+        baselines: other methods, for comparison: ``uniform``, ``random``, ``compound``.
+        device: that is measured on.
+        threads: of the runtime whose latency counts.
+        workers: processes that train candidates.
+        executor: what runs them.
+        time_limit: seconds, after which a candidate is given up.
+        wait: seconds to wait for a device that is gone.
+        meter: for a budget of energy.
+        resume: go on with the search in ``out``.
+        command: what repeats it, for messages and records.
+        notify: told what is being done.
+        say: told what has to be known.
+        words: ``method``, ``rule``, ``finish_epochs``, ``seed``, ...; see
+            `edgekit.search.records.SearchOptions`; and of images and classes.
+
+    Raises:
+        UsageError: arguments that cannot be, or a budget that is out of reach.
+        InputError: a network or images that cannot be used.
+        GateError: no network of the search keeps the budget.
+        UnavailableError: the device is gone; what was done is kept.
+    """
+    from edgekit.devices.kernel import usable_cores
+    from edgekit.search.budget import parse_budget
+
+    profile = local_device(device)
+    count = min(profile.threads or 1, usable_cores())
+    if threads is not None:
+        (count,) = thread_counts(threads)
+    limits = parse_budget(budget)
+    said, rest = split(words, Said)
+    options = search_options(rest)
+    methods = _methods(baselines)
+    for name, value, low, high in (
+        ("workers", workers, 1, 256), ("time_limit", time_limit, 1e-9, 1e6), ("wait", wait, 0, 1e6)
+    ):  # fmt: skip
+        if value is not None and not low <= value <= high:
+            raise UsageError(f"{name}={value:g}: expected {low:g} to {high:g}")
+    from edgekit.models.taking import model_of
+    from edgekit.search import searching
+    from edgekit.search.records import Conduct
+    from edgekit.stated import as_stated
+
+    opened = model_of(
+        model, weights=words_of(weights, "weights"), resolution=resolution, size=size,
+        example=example, outputs=outputs, task=task,
+    )  # fmt: skip
+    source = words_of(data, "data")
+    return searching.search(
+        as_stated(opened, stated_of(said, stated), source or opened.data),
+        limits,
+        target,
+        precision,
+        data=source,
+        out=Path(out),
+        options=options,
+        conduct=Conduct(
+            baselines=methods,
+            workers=workers or min(usable_cores(), 4),
+            executor=executor,
+            time_limit_s=time_limit,
+            patience_s=wait,
+            meter=meter,
+            command=command or "edgekit.search(...)",
+        ),
+        device=profile.name,
+        threads=count,
+        scores=scores,
+        resume=resume,
+        draw=drawn,
+        notify=notify,
+        say=say,
+    )
+
+
+def search_options(words: Mapping[str, object]) -> SearchOptions:
+    """Options of a search, each checked.
+
+    Args:
+        words: of `SearchWords`.
+
+    Raises:
+        UsageError: one that cannot be.
+    """
+    from edgekit.search.groups import CRITERIA
+    from edgekit.search.records import METHODS, RULES, SearchOptions
+
+    found = record_of(SearchOptions, words, SearchOptions(), ignored=("decay",))
+    for name, known in (("method", METHODS), ("rule", RULES), ("criterion", tuple(CRITERIA))):
+        if getattr(found, name) not in known:
+            raise UsageError(f"{name}={getattr(found, name)!r}: expected {', '.join(known)}")
+    for name, low, high in (
+        ("reduction", 1e-9, 0.5), ("tune_steps", 0, 1e9), ("tune_rate", 1e-12, 1),
+        ("finish_epochs", 0, 1e9), ("finish_rate", 1e-12, 1), ("selection_images", 1, 1e9),
+        ("seed", 0, 2**63 - 1),
+    ):  # fmt: skip
+        value = getattr(found, name)
+        if not low <= value <= high:
+            raise UsageError(f"{name}={value:g}: expected {low:g} to {high:g}")
+    return found
+
+
+def _methods(value: str | Sequence[str]) -> tuple[str, ...]:
+    """Methods that run beside the search's own.
+
+    Raises:
+        UsageError: there is no such method.
+    """
+    from edgekit.search.records import BASELINES
+
+    found = tuple(dict.fromkeys(registry.names_of(value, "baselines"))) if value else ()
+    for word in found:
+        if word not in BASELINES:
+            raise UsageError(f"--baselines {word}: expected {', '.join(BASELINES)}, with commas")
+    return found
+
+
+def drawn(document: Any) -> dict[str, str]:
+    """The plot and the page of a search, by the names of their files."""
+    from edgekit.report.search import plot, render
+
+    return {"pareto.svg": plot(document), "search.html": render(document)}
