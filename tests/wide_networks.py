@@ -56,6 +56,31 @@ class Detector(nn.Module):
         return {"boxes": boxes, "of": [scores.sigmoid(), scores.argmax(2)]}
 
 
+class Plain(nn.Module):
+    """Scores of ten digits for images with any number of channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(conv(channels, 24, 2), conv(24, 32, 2))
+        self.out = nn.Linear(32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.body(x).mean((2, 3)))
+
+
+class Words(nn.Module):
+    """Numbers of words in, scores of each and the likeliest one out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.inner = nn.Embedding(20, 16), nn.Linear(16, 48)
+        self.out = nn.Linear(48, 3)
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        scores = self.out(F.relu(self.inner(self.table(ids))))
+        return scores, scores.argmax(2)
+
+
 class Nan(nn.Module):
     """Of its two outputs one is not a number where a pixel is dark."""
 
@@ -94,6 +119,19 @@ def detector() -> nn.Module:
     return settled(Detector, IMAGE)
 
 
+def grey() -> nn.Module:
+    return settled(lambda: Plain(1), (1, HEIGHT, WIDTH))
+
+
+def four() -> nn.Module:
+    return settled(lambda: Plain(4), (4, HEIGHT, WIDTH))
+
+
+def words() -> nn.Module:
+    torch.manual_seed(0)
+    return Words().eval()
+
+
 def nan() -> nn.Module:
     return settled(Nan, IMAGE)
 
@@ -110,3 +148,15 @@ def image() -> Tensor:
 def two_images() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     return torch.randn(1, *IMAGE, generator=generator), torch.randn(1, *IMAGE, generator=generator)
+
+
+def grey_image() -> Tensor:
+    return torch.rand(1, 1, HEIGHT, WIDTH)
+
+
+def image_of_four() -> Tensor:
+    return torch.rand(1, 4, HEIGHT, WIDTH)
+
+
+def numbers_of_words() -> dict[str, Tensor]:
+    return {"ids": torch.tensor([[3, 19, 0, 7, 7, 12]])}

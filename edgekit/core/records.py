@@ -163,6 +163,7 @@ class Call:
         kept: numbers of the outputs among all that the code gives; none where it gives them as
             they are.
         copies: whether it writes into its inputs, so that it is given copies.
+        classes: that a library's network is made with; 0 for its own number.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -170,6 +171,7 @@ class Call:
     arguments: str = ""
     kept: tuple[int, ...] = ()
     copies: bool = False
+    classes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,8 @@ def _whole(words: str, classes: int, side: int, call: Call | None) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         library = words.partition(":")[0] in LIBRARIES
+        if call is not None and call.outputs:
+            classes = call.classes
         made = open_library(words, classes or None).module if library else open_callable(words)
     if call is not None and call.outputs:
         return _of_tensors(made.eval(), call, words)

@@ -265,6 +265,8 @@ def check_call(call: Call) -> None:
             raise ValueError(f"tensor '{shown(spec.name)}' is {spec.shape} of {shown(spec.dtype)}")
     if not call.outputs and [len(spec.shape) for spec in call.inputs] != [4]:
         raise ValueError("it takes no image, and gives nothing but scores")
+    if not 0 <= call.classes <= LARGEST_INPUT:
+        raise ValueError(f"it is made with {call.classes} classes")
     if not call.inputs or sum(prod(spec.shape) for spec in call.inputs) > LARGEST_INPUT:
         raise ValueError("it takes no inputs, or more than any network")
     for spec in call.inputs:

@@ -273,7 +273,7 @@ class Asked:
         Raises:
             UsageError: an image that it does not take by itself.
         """
-        if model.signature is not None:
+        if model.call is not None and (model.signature is not None or not self.for_tensors):
             return self.kept(model)
         if self.for_tensors:
             return self.tensors(model)
@@ -302,7 +302,7 @@ class Asked:
         given = arguments(self.example)
         tensors = [one for _, one in leaves((*given.args, given.kwargs))]
         forms = sorted((tuple(one.shape), one.dtype) for one in tensors if isinstance(one, Tensor))
-        if forms != sorted((tuple(one.shape), one.dtype) for one in model.example):
+        if forms != sorted((tuple(one.shape), one.dtype) for one in model.tensors):
             listed = " and ".join(f"'{spec.name}' {spec.shape}" for spec in signature.inputs)
             raise UsageError(
                 f"--example: '{model.words}' takes {listed}, as its checkpoint says: leave the "
@@ -321,13 +321,18 @@ class Asked:
         if example is None:
             example = torch.zeros(1, *model.shape)
         found = shaped(model.module, example, model.words, self.outputs)
+        call, spec = found.call, None
+        if call is not None and model.spec is not None and is_adapted(model.spec):
+            spec = dataclasses.replace(
+                model.spec, classes=0, call=dataclasses.replace(call, classes=model.classes)
+            )
         return dataclasses.replace(
             model,
             module=found.module,
             classes=0,
             labels=None,
             scores=None,
-            spec=None,
+            spec=spec,
             task=self.task or TENSORS,
             signature=found.interface,
             example=found.tensors,
@@ -764,7 +769,12 @@ def _open_library(
         parent_sha256=None if weights is None else sha256(checkpoint_file(weights)),
         code=words,
     )
-    return _with_training(_judged(model, asked, torch.zeros(1, 3, side, side)), weights)
+    model = _judged(model, asked, torch.zeros(1, 3, side, side))
+    if model.signature is not None and model.call is not None:
+        model = dataclasses.replace(
+            model, call=dataclasses.replace(model.call, classes=classes or 0)
+        )
+    return _with_training(model, weights)
 
 
 def check_resolution(words: str, resolution: int) -> None:

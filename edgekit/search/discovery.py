@@ -52,6 +52,11 @@ def discovered(model: Model) -> Model:
         ModelError: the network cannot be traced, is no module that can be made again, or has no
             groups.
     """
+    if model.code is None and model.signature is not None:
+        raise ModelError(
+            f"'{model.words}' cannot be searched as a network of the task {model.task}: expected "
+            f"one of a library, or a module of your own; one of the zoo is searched by its labels"
+        )
     if model.code is None:
         raise ModelError(
             f"'{model.words}' cannot be adapted: expected a network of the zoo, of a library, or a "

@@ -204,6 +204,8 @@ def _layers(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Part, ...]:
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         x = inputs[0]
+        if x.ndim < (2 if isinstance(layer, nn.Linear) else 4):
+            return  # one that is run without an axis of inferences: it has no price
         shape: Shape
         if isinstance(layer, nn.Linear):  # (N, C) or (N, tokens, C)
             shape = (int(x.shape[-1]), int(x[0, ..., 0].numel()), 1)

@@ -26,6 +26,7 @@ from edgekit import registry
 from edgekit.errors import EdgekitError, ModelError
 from edgekit.foreign import explained
 from edgekit.isolation.bounds import die_with
+from edgekit.measure.inputs import noise_of
 from edgekit.signals import leave_to_parent
 
 ROUNDS = 15
@@ -131,15 +132,7 @@ def _serve(
 def _prepared(target: str, path: Path, threads: int) -> Callable[[], None]:
     runner = registry.target(target).open(path, threads)
     inputs, _ = runner.tensors()
-    rng = np.random.default_rng(0)
-    return runner.prepare(
-        [
-            rng.standard_normal(spec.shape).astype(spec.dtype)
-            if spec.dtype.startswith("float")
-            else rng.integers(0, 100, spec.shape).astype(spec.dtype)
-            for spec in inputs
-        ]
-    )
+    return runner.prepare([noise_of(spec) for spec in inputs])
 
 
 Numbers = NDArray[np.float64]

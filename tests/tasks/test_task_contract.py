@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from edgekit import registry
 from edgekit.core import Interface, Preprocessing, TensorSpec, from_json, to_json
@@ -17,13 +19,15 @@ from edgekit.errors import DataError, ModelError, UnknownNameError
 from edgekit.models.source import Model
 from edgekit.tasks import Frame, Task, task_of
 from edgekit.tasks.agreement import TOLERANCES, failures
+from edgekit.tasks.objectives import Objective
 
 N = 40
 Rows = NDArray[Any]
 
 
 def classifier() -> Model:
-    return Model("net", "net", nn.Identity(), 8, 6, scores="logits")
+    module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 6)).eval()
+    return Model("net", "net", module, 8, 6, scores="logits")
 
 
 def of_tensors() -> Model:
@@ -198,3 +202,80 @@ def test_top5_is_of_five_classes_and_more() -> None:
 def test_other_classes_are_refused() -> None:
     with pytest.raises(DataError, match="'net' has 6 outputs without names, 'source' has 2"):
         made("classify")[0].metric(Source(("a", "b")))  # type: ignore[arg-type]
+
+
+def learned(name: str) -> tuple[Objective, Tensor, Tensor]:
+    """What networks of a task learn, outputs that are right, and their labels."""
+    model, rows = MADE[name]
+    right = rows(np.random.default_rng(0))
+    objective = task_of(model()).objective(model()).relative_to(right, "'net'")
+    labels = LABELLED[name][1](right) if name in LABELLED else np.zeros(N)
+    return objective, torch.from_numpy(right), torch.as_tensor(np.asarray(labels))
+
+
+def scored(objective: Objective, *parts: tuple[Tensor, Tensor, Tensor]) -> tuple[float, float]:
+    tally = objective.tally()
+    for outputs, labels, wanted in parts:
+        tally.update(outputs, labels, wanted)
+    return tally.figure, tally.loss
+
+
+@every_task
+def test_what_is_right_has_the_highest_figure_and_the_least_loss(name: str) -> None:
+    objective, right, labels = learned(name)
+    other = right.roll(1, 0)
+    figure, loss = scored(objective, (right, labels, right))
+    assert figure == 1
+    assert scored(objective, (other, labels, right))[0] < figure
+    assert scored(objective, (other, labels, right))[1] > loss
+    halves = [(part, labels[i : i + N // 2], right[i : i + N // 2])
+              for i, part in ((0, other[: N // 2]), (N // 2, other[N // 2 :]))]  # fmt: skip
+    whole = scored(objective, (other, labels, right))
+    assert scored(objective, *halves) == pytest.approx(whole, rel=1e-5)
+    losses = [float(objective.loss(one, labels, right, training=False)) for one in (right, other)]
+    assert losses[0] < losses[1]
+
+
+@every_task
+def test_losses_have_gradients_and_objectives_can_be_sent(name: str) -> None:
+    objective, right, labels = learned(name)
+    again = pickle.loads(pickle.dumps(objective))
+    assert again == objective
+    for loss in (
+        lambda outputs: objective.loss(outputs, labels, right, training=True),
+        lambda outputs: objective.effect(outputs, labels),
+    ):
+        outputs = right.roll(1, 0).requires_grad_(True)
+        torch.autograd.backward(loss(outputs))
+        assert outputs.grad is not None
+        assert torch.isfinite(outputs.grad).all()
+        assert outputs.grad.abs().sum() > 0
+    if objective.labelled:
+        assert float(objective.loss(right, labels, None, training=True)) > 0
+
+
+def test_an_output_of_small_units_counts_as_much() -> None:
+    objective, right, labels = learned("tensors")
+    other = right.roll(1, 0)
+    scale = torch.ones(right.shape[1])
+    scale[:8] = 1e-4  # boxes
+    small = objective.relative_to((right * scale).numpy(), "'net'")
+    a = objective.loss(other, labels, right, training=True)
+    b = small.loss(other * scale, labels, right * scale, training=True)
+    assert float(b) == pytest.approx(float(a), rel=1e-4)
+    classes = right.clone()
+    classes[:, 8:11] += 1  # integers are scored, and not learned
+    assert float(objective.loss(classes, labels, right, training=True)) == 0
+    assert scored(objective, (classes, labels, right))[0] < 0.7
+
+
+def test_the_figure_is_that_of_the_worst_output() -> None:
+    objective, right, labels = learned("tensors")
+    found = right.clone()
+    found[:, :8] = right[:, :8].mean(0)  # explains nothing
+    assert scored(objective, (found, labels, right))[0] == pytest.approx(0, abs=1e-6)
+    found = right.clone()
+    found[:, -1] *= 1.1  # a place, which is the same for all: 0.5 of 5 is off, besides 3
+    assert scored(objective, (found, labels, right))[0] == pytest.approx(1 - 0.25 / 34, rel=1e-5)
+    with pytest.raises(ModelError, match="no floats that differ from zero"):
+        objective.relative_to(np.zeros((N, 13), np.float32), "'net'")

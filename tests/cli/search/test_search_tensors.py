@@ -49,6 +49,15 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(tmp_path_factory.mktemp("inputs") / "pairs", "left", "right")
 
 
+@pytest.fixture(scope="module")
+def sentences(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Inputs of a network that takes numbers of words. Read-only."""
+    folder, rng = tmp_path_factory.mktemp("sentences"), np.random.default_rng(0)
+    for i in range(FILES):
+        np.savez(folder / f"{i:02}.npz", ids=rng.integers(0, 20, (1, 6)))
+    return folder
+
+
 def words(name: str, example: str = "image") -> tuple[str, ...]:
     return ("search", f"wide_networks:{name}", "--example", f"wide_networks:{example}")
 
@@ -60,6 +69,7 @@ def words(name: str, example: str = "image") -> tuple[str, ...]:
         ("unet", "image", "singles", "macs=0.7x"),
         ("siamese", "two_images", "pairs", "macs=0.7x,size=0.9x"),
         ("detector", "image", "digits", "size=0.8x"),
+        ("words", "numbers_of_words", "sentences", "macs=0.7x"),
     ],
 )
 def test_it_ends_within_its_budget_and_follows_the_start(
@@ -102,6 +112,25 @@ def test_it_ends_within_its_budget_and_follows_the_start(
         assert "top-1" not in text.lower()
         assert "accura" not in text.lower()
     assert {"agreement", "test_agreement"} < set(steps(Path("s"))[0])
+
+
+@pytest.mark.usefixtures("inline")
+@pytest.mark.parametrize(("name", "example"), [("grey", "grey_image"), ("four", "image_of_four")])
+def test_classifiers_of_other_images_go_by_their_labels(
+    name: str, example: str, run: CommandLine
+) -> None:
+    done = run(*words(name, example), "--data", "digits", "--budget", "macs=0.7x", *QUICK, "--json")
+    assert done.code == 0, done.err
+    start, last = done.json["baseline"], done.json["final"]
+    assert last["macs"] <= 0.7 * start["macs"]
+    assert last["headline"] == {"name": "top1", "value": last["top1"]}
+    assert last["top1"] > start["top1"] + 0.1  # it has learned from the labels
+    network = f"wide_networks:{name}=s/model.pt"
+    verified = run("verify", last["artifact"], "--against", network, "--data", "digits", "--json")
+    assert verified.code == 0, verified.err
+    assert verified.json["agreement"]["top1_match"] == 1
+    described = run("describe", network, "--json").json
+    assert (described["macs"], described["params"]) == (last["macs"], last["params"])
 
 
 @pytest.mark.usefixtures("inline")
@@ -171,7 +200,7 @@ def test_bad_inputs_are_refused_in_a_sentence(run: CommandLine, singles: Path) -
 
 
 @pytest.mark.usefixtures("inline")
-def test_options_that_need_labels_are_refused(run: CommandLine, singles: Path) -> None:
+def test_what_needs_labels_is_refused(run: CommandLine, singles: Path, trained: Path) -> None:
     for more, told in (
         (("--no-distill",), "nothing to learn from but the start network"),
         (("--scores", "logits"), "--scores goes with scores of classes"),
@@ -180,6 +209,9 @@ def test_options_that_need_labels_are_refused(run: CommandLine, singles: Path) -
         result = run(*words("unet"), "--data", singles, "--budget", "macs=0.7x", *QUICK, *more)
         assert result.code == 2
         assert told in result.message
+    result = run("search", trained, "--task", "tensors", "--budget", "macs=0.7x", *QUICK)
+    assert result.code == 3
+    assert "one of the zoo is searched by its labels" in result.message
     result = run(*words("unet"), "--budget", "macs=0.7x", *QUICK)
     assert result.code == 3
     assert "give inputs like those that it will see with --data" in result.message
