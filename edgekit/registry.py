@@ -92,6 +92,31 @@ class _Targets(Table[Entry]):
         return None
 
 
+class _Tasks(Table[Entry]):
+    """Tasks, which call themselves as the table does."""
+
+    def _flaw(self, name: str, entry: Entry, loaded: Any) -> str | None:
+        lacking = [member for member in OF_TASKS if not hasattr(loaded, member)]
+        if lacking:
+            return f"as a Task it lacks {', '.join(lacking)}"
+        return None if loaded.name == name else f"it calls itself '{loaded.name}'"
+
+
+class _Formats(Table[Entry]):
+    """Formats of folders."""
+
+    def _flaw(self, name: str, entry: Entry, loaded: Any) -> str | None:
+        if not callable(loaded):
+            return "as a FolderFormat it cannot be called"
+        return None if hasattr(loaded, "reads") else "as a FolderFormat it lacks reads"
+
+
+OF_TASKS = (
+    "name", "headline", "title", "check_meaning", "metric", "decode", "shown", "draw",
+    "check_reference", "agreement", "decided_alike", "sqnr_db", "followed",
+)  # fmt: skip
+"""Members of `edgekit.tasks.Task`."""
+
 FAMILIES = _Families(
     "family",
     "edgekit.families",
@@ -186,7 +211,7 @@ PRECISIONS = {
 
 _PRECISION_ALIASES = {"int16x8": "w8a16"}
 
-TASKS = Table(
+TASKS = _Tasks(
     "task",
     "edgekit.tasks",
     "see 'edgekit list tasks'",
@@ -244,6 +269,19 @@ SOURCES = Table(
     },
 )
 
+FORMATS = _Formats(
+    "data format",
+    "edgekit.formats",
+    "see 'edgekit list formats'",
+    {
+        "class-folders": Entry(
+            "edgekit.data.folder:FolderSource",
+            "DIR/class/image.jpg, or the same in DIR/train, DIR/val and DIR/test",
+        ),
+    },
+)
+"""How folders hold images and labels; those of packages are asked first."""
+
 METERS = Table[Entry](
     "meter",
     "edgekit.meters",
@@ -284,7 +322,9 @@ EXECUTORS = Table(
 
 APPS = Table[Entry]("app", "edgekit.apps", "see 'edgekit list apps'", {})
 
-TABLES: tuple[Table[Any], ...] = (FAMILIES, TARGETS, LOWERINGS, SOURCES, METERS, EXECUTORS, APPS)
+TABLES: tuple[Table[Any], ...] = (
+    FAMILIES, TASKS, TARGETS, LOWERINGS, SOURCES, FORMATS, METERS, EXECUTORS, APPS,
+)  # fmt: skip
 """All that other packages can add to."""
 
 

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import CommandLine
 from installed import install
 from page_package import install_toys
+from PIL import Image
 from small_artifacts import once, shared_folder
 
 from edgekit import registry
@@ -238,7 +240,8 @@ def toy(folder: Path, precision: str) -> Path:
 def test_the_page_shows_one_of_each(toys: Path, run: CommandLine) -> None:
     document = run("list", "--json").json
     for topic, name in (
-        ("targets", "toy"), ("models", "plainnet-small"), ("data", "negatives"), ("meters", "bench")
+        ("targets", "toy"), ("models", "plainnet-small"), ("data", "negatives"),
+        ("meters", "bench"), ("tasks", "count"), ("formats", "counts"),
     ):  # fmt: skip
         (line,) = (line for line in document[topic] if line["name"] == name)
         assert line["package"] == "edgekit-toys 1.0"
@@ -258,8 +261,6 @@ def test_its_target_writes_files_that_are_verified(toys: Path, run: CommandLine)
 
 
 def test_its_files_are_evaluated_and_predict(toys: Path, run: CommandLine, tmp_path: Path) -> None:
-    from PIL import Image
-
     from edgekit.data import open_source
 
     top1 = [
@@ -271,6 +272,66 @@ def test_its_files_are_evaluated_and_predict(toys: Path, run: CommandLine, tmp_p
     Image.fromarray(open_source("negatives").image("test", 0)).save(tmp_path / "0.png")
     (found,) = run("predict", toy(toys, "fp32"), "0.png", "--json").json["predictions"]
     assert len(found["labels"]) == 5
+
+
+COUNTING = """
+import torch
+from torch import nn
+
+class Counter(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 1, 8, 8)
+        nn.init.constant_(self.conv.weight, 1 / (3 * 8 * 8))
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x):
+        return torch.relu(self.conv(x)).sum((2, 3))
+"""
+"""Counts tiles of 8 x 8 pixels that are white."""
+
+
+def test_its_task_is_evaluated_and_predicts_on_its_folders(
+    toys: Path, run: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "counting.py").write_text(COUNTING)
+    folder = tmp_path / "tiles"
+    folder.mkdir()
+    rng, lines = np.random.default_rng(0), []
+    for i in range(20):
+        image, count = np.zeros((32, 32, 3), np.uint8), int(rng.integers(0, 8))
+        for place in rng.permutation(16)[:count]:
+            y, x = 8 * (place // 4), 8 * (place % 4)
+            image[y : y + 8, x : x + 8] = 255
+        Image.fromarray(image).save(folder / f"{i}.png")
+        lines.append(f"{i}.png,{count if i else count + 1}\n")  # the first one is wrong
+    (folder / "counts.csv").write_text("".join(lines))
+    unscaled = ["--mean", "0,0,0", "--std", "1,1,1"]
+    words = [
+        "--resolution",
+        "32",
+        "--task",
+        "count",
+        "--data",
+        folder,
+        "--calibration",
+        folder,
+        *unscaled,
+        "-o",
+        "out",
+    ]
+    done = run("export", "counting:Counter", "-t", "onnx,tflite,toy", *words)
+    assert done.code == 0, done.err
+    for target in ("onnx", "tflite", "toy"):
+        file = tmp_path / "out" / f"Counter-fp32.{target}"
+        assert load(file).task == "count"
+        found = run("evaluate", file, "--data", folder, "--json").json
+        assert (found["task"], found["exact"], found["n"]) == ("count", 0.95, 20)
+        assert found["headline"]["value"] == 0.95
+    shown = run("predict", file, folder / "1.png", folder / "2.png")
+    counts = [line.rpartition(",")[2].strip() for line in lines]
+    assert [line.rpartition(": ")[2] for line in shown.out.splitlines()] == counts[1:3]
+    assert run("verify", file, "--against", "counting:Counter", "--data", folder).code == 0
 
 
 def test_its_files_are_measured_and_compared(toys: Path, run: CommandLine, tmp_path: Path) -> None:

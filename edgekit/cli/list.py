@@ -75,6 +75,7 @@ TOPICS: dict[str, Callable[[], Rows]] = {
     "precisions": lambda: [{"name": k, "about": v} for k, v in registry.PRECISIONS.items()],
     "recipes": _recipes,
     "data": _entries(registry.SOURCES),
+    "formats": _entries(registry.FORMATS),
     "devices": _devices,
     "meters": _entries(registry.METERS),
     "tasks": _entries(registry.TASKS),
@@ -90,9 +91,9 @@ def command(topic: str | None) -> None:
     """List what there is.
 
     TOPIC is models, tasks (what outputs are for), targets, precisions,
-    recipes (of trainings), data, devices, meters, apps or plugins (what other
-    packages add); without it, all of them. '@0.75' behind a model's name is
-    its width multiplier.
+    recipes (of trainings), data, formats (of folders with images), devices,
+    meters, apps or plugins (what other packages add); without it, all of
+    them. '@0.75' behind a model's name is its width multiplier.
     """
     if topic is not None and topic not in TOPICS:
         raise UnknownNameError("topic", topic, TOPICS, f"expected one of {', '.join(TOPICS)}")

@@ -29,6 +29,7 @@ from edgekit.core.plain import canonical_json, from_json, to_json
 from edgekit.core.preprocessing import Preprocessing, Side
 from edgekit.core.protocols import (
     Convertible,
+    FolderFormat,
     ImageSource,
     Inspectable,
     Lowering,
@@ -91,6 +92,7 @@ __all__ = [
     "Draw",
     "Energy",
     "Example",
+    "FolderFormat",
     "ImageSource",
     "Inspectable",
     "Interface",

@@ -336,6 +336,23 @@ class Lowering(Protocol):
         """
 
 
+class FolderFormat(Protocol):
+    """How a folder holds images and labels; mostly the class of its sources."""
+
+    def reads(self, path: Path) -> bool:
+        """Whether a folder has this format, by a look at its names."""
+
+    def __call__(self, path: Path, *, skip_corrupt: bool = False) -> ImageSource:
+        """The images of a folder.
+
+        Args:
+            skip_corrupt: leave out those that cannot be decoded, instead of failing.
+
+        Raises:
+            DataError: the folder cannot be used.
+        """
+
+
 class ImageSource(Protocol):
     """Labelled images with fixed splits.
 

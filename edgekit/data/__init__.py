@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from edgekit import registry
-from edgekit.core import ImageSource, Preprocessing
+from edgekit.core import FolderFormat, ImageSource, Preprocessing
 from edgekit.errors import DataError, UnknownNameError, UsageError
 
 
@@ -18,8 +18,8 @@ def open_source(words: str, *, skip_corrupt: bool = False) -> ImageSource:
 
     Args:
         words: a name from the registry's source table (case, ``-``, ``_`` and ``.`` do not
-            matter), else the path of a folder of class folders. A folder that is called like a
-            built-in source is opened as ``./digits``.
+            matter), else the path of a folder in a format of the registry's table. A folder that
+            is called like a built-in source is opened as ``./digits``.
         skip_corrupt: decodes every image of a folder once and leaves out those that cannot be
             read; built-in sources have none.
 
@@ -33,15 +33,24 @@ def open_source(words: str, *, skip_corrupt: bool = False) -> ImageSource:
         return source
     path = Path(words)
     if words and os.path.lexists(path):
-        from edgekit.data.folder import FolderSource
-
-        return FolderSource(path, skip_corrupt=skip_corrupt)
+        return _format_of(path)(path, skip_corrupt=skip_corrupt)
     names = ", ".join(registry.SOURCES)
     hint = f"expected {names} or the path of a folder of class folders (DIR/class/image.jpg)"
     unknown = UnknownNameError("data source", words, registry.SOURCES, hint)
     if unknown.suggestions and os.sep not in words:
         raise unknown
     raise DataError(f"data folder '{words}' does not exist: {hint}")
+
+
+def _format_of(path: Path) -> FolderFormat:
+    """The format that a folder has: one of a package, which knows its own, else class folders."""
+    for name, entry in registry.FORMATS.items():
+        if entry.package:
+            found: FolderFormat = registry.FORMATS.load(name)
+            if found.reads(path):
+                return found
+    usual: FolderFormat = registry.FORMATS.load("class-folders")
+    return usual
 
 
 def decoded_for(source: ImageSource, preprocessing: Preprocessing) -> ImageSource:

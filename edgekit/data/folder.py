@@ -84,6 +84,11 @@ class FolderSource:
         self.splits = tuple(self._parts)
         self._labels = {name: label for label, name in enumerate(self.classes)}
 
+    @staticmethod
+    def reads(path: Path) -> bool:
+        """Every folder may be one."""
+        return path.is_dir()
+
     def size(self, split: str) -> int:
         """Number of images in a split."""
         return len(self._parts[split])

@@ -16,7 +16,8 @@ from edgekit.cli import COMMANDS, cli
 from edgekit.training.recipe import recipe_names
 
 TOPICS = (
-    "models", "targets", "precisions", "recipes", "data", "devices", "meters", "tasks", "apps",
+    "models", "targets", "precisions", "recipes", "data", "devices", "formats", "meters", "tasks",
+    "apps",
     "plugins",
 )  # fmt: skip
 

@@ -81,6 +81,11 @@ def test_it_is_called_as_in_the_table(name: str) -> None:
     assert made(name)[0].name == name
 
 
+def test_plug_ins_are_held_against_the_whole_protocol() -> None:
+    members = {*Task.__annotations__, *(name for name in vars(Task) if not name.startswith("_"))}
+    assert set(registry.OF_TASKS) == members
+
+
 @every_task
 @pytest.mark.parametrize("precision", TOLERANCES)
 def test_equal_outputs_agree_and_others_do_not(name: str, precision: str) -> None:
