@@ -503,7 +503,7 @@ def chosen(
     """
     words = names_of(targets, "targets")
     if any(word.lower() == "all" for word in words):
-        words = sorted(TARGETS.load_all()[0])
+        words = sorted(TARGETS)  # one that cannot be had is an error here, too
     found = list({t.name: t for t in map(target, words)}.values())
     if converter is not None:
         found = by_converter(found, converter)
