@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core import CLASSIFY, Artifact, ImageSource, Preprocessing, Side
-from edgekit.data import open_source, preprocess
 from edgekit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -115,6 +114,8 @@ def as_stated(model: Model, stated: Stated, data: str | ImageSource | None = Non
                 f"--{given} without --{missing}: nobody says the other one of '{model.words}'; "
                 f"give both"
             )
+        from edgekit.data import open_source
+
         source = open_source(data) if isinstance(data, str) else data
         base = assumed(model, source)
     return dataclasses.replace(model, preprocessing=prepared_as(base, stated))
@@ -129,6 +130,8 @@ def assumed(model: Model, source: ImageSource | None) -> Preprocessing:
     Raises:
         UsageError: its input is no image, or it has several inputs.
     """
+    from edgekit.data import preprocess
+
     specs = model.interface.inputs
     if len(specs) != 1 or specs[0].layout != "NCHW":
         listed = " and ".join(f"'{spec.name}' {spec.shape}" for spec in specs)
@@ -151,6 +154,8 @@ def prepared_as(base: Preprocessing, stated: Stated) -> Preprocessing:
     Raises:
         UsageError: what was said cannot be, or does not go together.
     """
+    from edgekit.data import preprocess
+
     said = stated.of_images
     order = stated.channel_order or base.channel_order
     if stated.channel_order is not None:
