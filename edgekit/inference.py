@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgekit import contract
 from edgekit.arrays import row_of
-from edgekit.core import CLASSIFY, Artifact, ImageSource, Preprocessing, class_count
+from edgekit.core import CLASSIFY, Artifact, ImageSource, Preprocessing, Side, class_count
 from edgekit.data import decoded_for, open_source, preprocess, split_for
 from edgekit.data.decode import Picture, pixels_of
 from edgekit.data.finite import check_finite, namer
@@ -182,7 +182,7 @@ def open_classifier(
     source: Network,
     *,
     weights: Path | str | None = None,
-    resolution: int | None = None,
+    resolution: Side | None = None,
     size: Size | None = None,
     threads: int | None = None,
     embedded: bool = False,

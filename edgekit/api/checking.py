@@ -22,8 +22,16 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _side(value: object) -> bool:
+    """Whether it is of `edgekit.core.Side`."""
+    if isinstance(value, list | tuple):
+        return len(value) == 2 and all(map(_whole, value))
+    return _whole(value)
+
+
 _KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "int": ("a whole number", _whole),
+    "Side": ("a whole number, or height and width", _side),
     "float": ("a number", _number),
     "bool": ("True or False", lambda value: isinstance(value, bool)),
     "str": ("a name", lambda value: isinstance(value, str)),

@@ -13,7 +13,7 @@ from edgekit.api.words import Words
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgekit.core import Artifact
+    from edgekit.core import Artifact, Side
     from edgekit.models.analysis import Totals
     from edgekit.models.count import Layer
     from edgekit.models.source import Model
@@ -68,7 +68,7 @@ def describe(
     source: Network,
     *,
     weights: Words | None = None,
-    resolution: int | None = None,
+    resolution: Side | None = None,
     size: Size | None = None,
     example: Any = None,
     outputs: str | Sequence[str] = (),
@@ -80,7 +80,7 @@ def describe(
     Args:
         source: a file, or a network in any form.
         weights: checkpoint or state dict, for a network that is named, or a module.
-        resolution: side of its image in pixels.
+        resolution: side of its image in pixels, or height and width.
         size: of its image, where it is no square: (height, width).
         example: inputs of one inference, of a network that takes anything else than one image.
         outputs: names of those that are computed.
@@ -137,4 +137,8 @@ def _network(artifact: Artifact) -> Model | None:
     spec = artifact.spec
     if spec is None:
         return None
-    return Model(spec.name, spec.name, build(spec).eval(), spec.resolution, spec.classes, spec)
+    assert artifact.preprocessing is not None
+    height, width = artifact.preprocessing.size
+    image = None if height == width else (3, height, width)
+    module, side = build(spec).eval(), spec.resolution
+    return Model(spec.name, spec.name, module, side, spec.classes, spec, image=image)

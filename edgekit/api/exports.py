@@ -20,6 +20,7 @@ from edgekit.api.words import (
 from edgekit.stated import NOTHING, Stated
 
 if TYPE_CHECKING:
+    from edgekit.core import Side
     from edgekit.exporting import ExportReport
     from edgekit.models.taking import Network, Size
 
@@ -32,7 +33,7 @@ def export(
     *,
     out: Words = ".",
     weights: Words | None = None,
-    resolution: int | None = None,
+    resolution: Side | None = None,
     size: Size | None = None,
     example: Any = None,
     outputs: str | Sequence[str] = (),
@@ -58,7 +59,7 @@ def export(
         precisions: as well.
         out: folder of the files.
         weights: checkpoint or state dict, for a network that is named, or a module.
-        resolution: side of its image in pixels.
+        resolution: side of its image in pixels, or height and width.
         size: of its image, where it is no square: (height, width).
         example: inputs of one inference, of a network that takes anything else than one image.
         outputs: names of those to keep.

@@ -19,7 +19,7 @@ from edgekit.errors import UnavailableError, UsageError
 from edgekit.registry import names_of
 
 if TYPE_CHECKING:
-    from edgekit.core import DeviceProfile, Measurement
+    from edgekit.core import DeviceProfile, Measurement, Side
     from edgekit.measure.comparing import Comparison
     from edgekit.measure.profiling import Failure, Profile
     from edgekit.measure.session import Effort, Hold, Progress
@@ -42,7 +42,7 @@ class MeasuringWords(TypedDict, total=False):
     torch: str | Sequence[str]
     processor: str
     weights: Words | None
-    resolution: int | None
+    resolution: Side | None
     example: Any
     outputs: str | Sequence[str]
     task: str | None
@@ -63,7 +63,7 @@ class MeasuringOptions:
         torch: how PyTorch runs networks: ``eager``, ``compiled``.
         processor: where it does: ``cpu``, ``cuda``.
         weights: of a network that is named.
-        resolution: side of its image in pixels.
+        resolution: side of its image in pixels, or height and width.
         example: inputs that are timed with, where noise is none.
         outputs: of a network, those that are computed; all if empty.
         task: what they are for.
@@ -80,7 +80,7 @@ class MeasuringOptions:
     torch: tuple[str, ...] = ("eager",)
     processor: str = "cpu"
     weights: str | None = None
-    resolution: int | None = None
+    resolution: Side | None = None
     example: str | None = None
     outputs: tuple[str, ...] = ()
     task: str | None = None

@@ -13,7 +13,7 @@ from edgekit.errors import DataError, UsageError
 from edgekit.stated import NOTHING, Stated
 
 if TYPE_CHECKING:
-    from edgekit.core import ImageSource
+    from edgekit.core import ImageSource, Side
     from edgekit.data.decode import Picture
     from edgekit.inference import Classifier, Evaluation
     from edgekit.models.taking import Network, Size
@@ -29,7 +29,7 @@ def evaluate(
     split: str | None = None,
     skip_corrupt: bool = False,
     weights: Words | None = None,
-    resolution: int | None = None,
+    resolution: Side | None = None,
     size: Size | None = None,
     threads: int | None = None,
     embedded: bool = False,
@@ -46,7 +46,7 @@ def evaluate(
         split: the test split by default, where training left it alone; else all images.
         skip_corrupt: leave out images that cannot be decoded.
         weights: checkpoint or state dict, for a network that is named, or a module.
-        resolution: side of a network's image in pixels.
+        resolution: side of a network's image in pixels, or height and width.
         size: of its image, where it is no square: (height, width).
         threads: of the runtime.
         embedded: trust the contract inside a file.
@@ -91,7 +91,7 @@ def predict(
     top: int = 5,
     *,
     weights: Words | None = None,
-    resolution: int | None = None,
+    resolution: Side | None = None,
     size: Size | None = None,
     threads: int | None = None,
     embedded: bool = False,
@@ -106,7 +106,7 @@ def predict(
     top: int = 5,
     *,
     weights: Words | None = None,
-    resolution: int | None = None,
+    resolution: Side | None = None,
     size: Size | None = None,
     threads: int | None = None,
     embedded: bool = False,
@@ -121,7 +121,7 @@ def predict(
     top: int = 5,
     *,
     weights: Words | None = None,
-    resolution: int | None = None,
+    resolution: Side | None = None,
     size: Size | None = None,
     threads: int | None = None,
     embedded: bool = False,
@@ -226,7 +226,7 @@ def _opened(source: object) -> Classifier | None:
 def _classifier(
     source: Any,
     weights: Words | None,
-    resolution: int | None,
+    resolution: Side | None,
     size: Size | None,
     threads: int | None,
     embedded: bool,

@@ -13,14 +13,14 @@ from edgekit.cli.options import (
     embedded_option,
     names,
     network_options,
-    resolution_option,
+    size_option,
     weights_option,
 )
 from edgekit.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from edgekit.api.describing import Description
-    from edgekit.core import Artifact, Preprocessing
+    from edgekit.core import Artifact, Preprocessing, Side
     from edgekit.models.analysis import Totals
 
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--compare", is_flag=True, help="Show two networks side by side.")
 @click.option("--formula", is_flag=True, help="Show parameters as k*k*C/g*M+b.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print one CSV table instead.")
-@resolution_option
+@size_option
 @weights_option
 @network_options
 @embedded_option
@@ -41,7 +41,7 @@ def command(
     compare: bool,
     formula: bool,
     as_csv: bool,
-    resolution: int | None,
+    resolution: Side | None,
     weights: Path | None,
     example: str | None,
     outputs: str | None,

@@ -11,14 +11,15 @@ from edgekit.cli import console
 from edgekit.cli.options import (
     artifact_or_model,
     embedded_option,
-    resolution_option,
     scores_option,
+    size_option,
     threads_option,
     weights_option,
 )
 from edgekit.cli.stating import stated_options
 
 if TYPE_CHECKING:
+    from edgekit.core import Side
     from edgekit.stated import Stated
 
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--split", help="test, validation, train or all. [default: test, else all]")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
 @weights_option
-@resolution_option
+@size_option
 @threads_option
 @embedded_option
 @scores_option
@@ -40,7 +41,7 @@ def command(
     split: str | None,
     skip_corrupt: bool,
     weights: Path | None,
-    resolution: int | None,
+    resolution: Side | None,
     threads: int | None,
     embedded: bool,
     scores: str | None,

@@ -14,14 +14,15 @@ from edgekit.cli.options import (
     names,
     network_options,
     overwrite_option,
-    resolution_option,
     scores_option,
+    size_option,
     weights_option,
 )
 from edgekit.cli.stating import stated_options
 from edgekit.errors import EdgekitError, UsageError
 
 if TYPE_CHECKING:
+    from edgekit.core import Side
     from edgekit.exporting import Exported, ExportReport, Failed, Rejected
     from edgekit.stated import Stated
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     "edgekit[litert-torch]).",
 )
 @weights_option
-@resolution_option
+@size_option
 @click.option(
     "--data",
     metavar="SRC",
@@ -109,7 +110,7 @@ def command(
     precision: str,
     converter: str | None,
     weights: Path | None,
-    resolution: int | None,
+    resolution: Side | None,
     data: str | None,
     skip_corrupt: bool,
     scores: str | None,

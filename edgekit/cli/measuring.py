@@ -17,7 +17,7 @@ from edgekit.cli.options import (
     Number,
     network_options,
     overwrite_option,
-    resolution_option,
+    size_option,
     weights_option,
 )
 
@@ -112,7 +112,7 @@ def measuring_options(
             help="Where PyTorch runs networks.",
         ),
         weights_option,
-        resolution_option,
+        size_option,
         network_options,
         click.option(
             "--time-limit",

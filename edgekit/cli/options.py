@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from edgekit.cli import console
-from edgekit.core import SCORES
+from edgekit.core import SCORES, Side
 from edgekit.errors import ModelError, UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -148,7 +148,7 @@ def _only_network(options: dict[str, Any]) -> str:
     return str(named[0])
 
 
-def fetched(words: str, resolution: int | None) -> Path:
+def fetched(words: str, resolution: Side | None) -> Path:
     """The published weights of a zoo network; see `edgekit.models.taking.fetched`."""
     from edgekit.models import taking
 
@@ -168,10 +168,47 @@ def fetching(words: str) -> Iterator[Callable[[int, int | None], None]]:
         yield report
 
 
-def resolution_option(command: Command) -> Command:
-    """``--resolution N``."""
+class _Side(click.ParamType[Side]):
+    """Side of a square image in pixels, or height and width."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Side:
+        """The sides of a text such as 96 or 96x160."""
+        if not isinstance(value, str):
+            side: Side = value
+            return side
+        try:
+            sides = [int(word) for word in value.lower().split("x")]
+        except ValueError:
+            sides = []
+        if len(sides) not in (1, 2):
+            what = "expected pixels of a square, or height x width, as in 96x160"
+            self.fail(f"{value}: {what}", param, ctx)
+        return sides[0] if sides[0] == sides[-1] else (sides[0], sides[1])
+
+
+def size_option(command: Command) -> Command:
+    """``--resolution N`` or ``HxW``, or ``--size``, which is the same."""
     return click.option(
-        "--resolution", type=int, metavar="PIXELS", help="Side of the input image."
+        "--resolution",
+        "--size",
+        "resolution",
+        type=_Side(),
+        metavar="PIXELS|HxW",
+        help="Side of the input image, or its height and width, as in 96x160.",
+    )(command)
+
+
+def resolution_option(command: Command) -> Command:
+    """``--resolution N``, of commands that take square images alone."""
+    return click.option(
+        "--resolution",
+        "--size",
+        "resolution",
+        type=int,
+        metavar="PIXELS",
+        help="Side of the input image, a square.",
     )(command)
 
 

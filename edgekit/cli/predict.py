@@ -12,8 +12,8 @@ from edgekit.cli import console
 from edgekit.cli.options import (
     artifact_or_model,
     embedded_option,
-    resolution_option,
     scores_option,
+    size_option,
     threads_option,
     weights_option,
 )
@@ -21,6 +21,7 @@ from edgekit.cli.stating import stated_options
 from edgekit.errors import EdgekitError, UsageError
 
 if TYPE_CHECKING:
+    from edgekit.core import Side
     from edgekit.inference import Classifier
     from edgekit.stated import Stated
     from edgekit.tasks import Prediction
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 )
 @click.option("--overwrite", is_flag=True, help="Replace images of the same name in DIR.")
 @weights_option
-@resolution_option
+@size_option
 @threads_option
 @embedded_option
 @scores_option
@@ -53,7 +54,7 @@ def command(
     out: Path | None,
     overwrite: bool,
     weights: Path | None,
-    resolution: int | None,
+    resolution: Side | None,
     threads: int | None,
     embedded: bool,
     scores: str | None,

@@ -13,7 +13,7 @@ from typing import Any
 from edgekit import registry
 from edgekit.arrays import array_files
 from edgekit.contract import contract_path, contract_text
-from edgekit.core import CLASSIFY, Scheme, Target
+from edgekit.core import CLASSIFY, Scheme, Side, Target
 from edgekit.core.names import file_name, shown
 from edgekit.data import open_source
 from edgekit.data.scores import check_kind
@@ -51,7 +51,7 @@ def export(
     *,
     out: Path | str = ".",
     weights: Path | str | None = None,
-    resolution: int | None = None,
+    resolution: Side | None = None,
     size: Size | None = None,
     example: Any = None,
     outputs: Sequence[str] | str = (),

@@ -23,7 +23,7 @@ import numpy as np
 from edgekit import registry
 from edgekit.arrays import SUFFIX, read_arrays
 from edgekit.contract import check_files, digest, is_artifact, load, target_by_suffix
-from edgekit.core import OperatorTime, Profilable
+from edgekit.core import OperatorTime, Profilable, Side
 from edgekit.errors import ContractError, InputError, UnavailableError, UsageError
 from edgekit.isolation.bounds import Allowed, allowed_for, explained
 from edgekit.measure.inputs import example_arrays, noise_of
@@ -47,7 +47,7 @@ class Subject:
         threads: of the runtime.
         batch: images of one inference.
         weights: checkpoint for a network's name.
-        resolution: input side for networks.
+        resolution: input side for networks, or height and width.
         mode: how PyTorch runs a network: ``eager`` or ``compiled``.
         processor: where PyTorch runs it: ``cpu`` or ``cuda``.
         shapes: of inputs whose sizes a file leaves open, by name; see `edgekit.core.Target.open`.
@@ -61,7 +61,7 @@ class Subject:
     threads: int = 1
     batch: int = 1
     weights: str | None = None
-    resolution: int | None = None
+    resolution: Side | None = None
     mode: str = "eager"
     processor: str = "cpu"
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
@@ -348,11 +348,13 @@ def network_of(subject: Subject) -> Model:
     from edgekit.models.callables import NoImageError
     from edgekit.models.source import open_model
 
+    side: Any = subject.resolution
     try:
         return open_model(
             subject.words,
             weights=None if subject.weights is None else Path(subject.weights),
-            resolution=subject.resolution,
+            # Through JSON, tuples are lists.
+            resolution=tuple(side) if isinstance(side, list) else side,
             example=subject.example,
             outputs=subject.outputs,
             task=subject.task,

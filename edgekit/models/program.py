@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_unflatten
 
-from edgekit.core import reason
+from edgekit.core import Side, reason
 from edgekit.core.reading import check_file, open_file, parse_json
 from edgekit.errors import CheckpointError, ModelError
 from edgekit.models.interface import Arguments
@@ -86,18 +86,18 @@ class AnyProgram(nn.Module):
 
 
 def open_program(
-    path: Path, resolution: int | None, *, classify: bool = False
+    path: Path, resolution: Side | None, *, classify: bool = False
 ) -> tuple[nn.Module, int, Arguments | None]:
     """Reads an exported program.
 
     Args:
-        resolution: wanted side of the image in pixels; the program's own by default, and 224
-            where it takes any.
+        resolution: wanted side of the image in pixels, or its height and width; the program's own
+            by default, and 224 where it takes any.
         classify: whether nothing but an image will do.
 
     Returns:
-        The network, the side of its image, and an example of its inputs where they are anything
-        else than one image of three channels.
+        The network, the longer side of its image, and an example of its inputs where they are
+        anything else than one image of three channels.
 
     Raises:
         CheckpointError: the file is missing, damaged, or holds more than tensors and operators.
@@ -196,9 +196,9 @@ def _check_mode(path: Path, program: torch.export.ExportedProgram) -> None:
 
 
 def _input(
-    path: Path, program: torch.export.ExportedProgram, resolution: int | None
+    path: Path, program: torch.export.ExportedProgram, resolution: Side | None
 ) -> tuple[int | None, int]:
-    """Batch size, where it is fixed, and side of the image."""
+    """Batch size, where it is fixed, and longer side of the image."""
     nodes = _inputs(program)
     shapes = [getattr(node.meta.get("val"), "shape", None) for node in nodes]
     if len(shapes) != 1 or shapes[0] is None or len(shapes[0]) != 4:
@@ -215,15 +215,7 @@ def _input(
             f"{path} takes batches of {batch} only: export it with batch 1 or a dynamic batch, "
             f"since files for devices have batch 1"
         )
-    least, most = _sides(path, _bounds(program, height), _bounds(program, width))
-    side = resolution
-    if side is None:
-        side = max(least, 224 if most is None else min(224, most))
-    if side < least or (most is not None and side > most):
-        fixed = f"{least} x {least} px only" if least == most else f"{least} to {most} px"
-        raise ModelError(
-            f"{path} takes {fixed}, not {side}: leave out --resolution, or export it anew"
-        )
+    side = _side(path, _bounds(program, height), _bounds(program, width), resolution)
     if isinstance(batch, int):
         return batch, side
     low, high = _bounds(program, batch)
@@ -233,6 +225,39 @@ def _input(
             f"batch that includes 1"
         )
     return None if high is None or high >= 256 else 1, side
+
+
+def _side(
+    path: Path,
+    height: tuple[int, int | None],
+    width: tuple[int, int | None],
+    resolution: Side | None,
+) -> int:
+    """The longer side of the image that is wanted.
+
+    Raises:
+        ModelError: the program does not take it.
+    """
+    if isinstance(resolution, tuple):
+        for wanted, (low, high), what in zip(
+            resolution, (height, width), ("height", "width"), strict=True
+        ):
+            if wanted < low or (high is not None and wanted > high):
+                raise ModelError(
+                    f"{path} takes images whose {what} is {_range(low, high)} px, not {wanted}: "
+                    f"leave out --resolution, or export it anew"
+                )
+        return max(resolution)
+    least, most = _sides(path, height, width)
+    side = resolution
+    if side is None:
+        side = max(least, 224 if most is None else min(224, most))
+    if side < least or (most is not None and side > most):
+        fixed = f"{least} x {least} px only" if least == most else f"{least} to {most} px"
+        raise ModelError(
+            f"{path} takes {fixed}, not {side}: leave out --resolution, or export it anew"
+        )
+    return side
 
 
 def _sides(

@@ -28,10 +28,12 @@ from edgekit.core import (
     Interface,
     ModelSpec,
     Preprocessing,
+    Side,
     classifier,
     scores_fit,
 )
 from edgekit.core.names import shown
+from edgekit.core.preprocessing import pair
 from edgekit.errors import (
     CheckpointError,
     EdgekitError,
@@ -196,7 +198,7 @@ def open_model(
     words: str,
     *,
     weights: Path | None = None,
-    resolution: int | None = None,
+    resolution: Side | None = None,
     classes: int | None = None,
     example: Any = None,
     outputs: Sequence[str] = (),
@@ -207,7 +209,7 @@ def open_model(
     Args:
         words: MODEL as people write it.
         weights: checkpoint or state dict for a zoo name or callable.
-        resolution: input side in pixels, instead of the network's own.
+        resolution: input side in pixels, instead of the network's own, or height and width.
         classes: outputs of a zoo network, instead of the published number; by default those of
             ``weights`` where they say so.
         example: inputs of one inference, where an image is none: words of
@@ -224,12 +226,13 @@ def open_model(
         UsageError: options that exclude each other, or sizes out of range.
     """
     asked = _asked(resolution, example, outputs, task)
+    given, resolution = resolution, _longer(words, resolution)
     code, _, file = words.partition("=")
     if _CODE_WITH_FILE.fullmatch(words) and not is_path(words):
         if weights is not None:
             raise UsageError(f"'{words}' names its weights: leave out --weights")
         found = open_model(
-            code, weights=Path(file), resolution=resolution, classes=classes, example=example,
+            code, weights=Path(file), resolution=given, classes=classes, example=example,
             outputs=outputs, task=task,
         )  # fmt: skip
         return dataclasses.replace(found, words=words)
@@ -255,11 +258,21 @@ class Asked:
     Attributes:
         example: inputs of one inference; an image if ``None``.
         task: name; whatever suits what the network gives if ``None``.
+        size: height and width of the image, where it is no square.
     """
 
     example: Any = None
     outputs: tuple[str, ...] = ()
     task: str | None = None
+    size: tuple[int, int] | None = None
+
+    def images(self, side: int) -> Tensor:
+        """What a network is tried on where there is no example.
+
+        Args:
+            side: of the image, where no size was asked for.
+        """
+        return torch.zeros(1, 3, *(self.size or (side, side)))
 
     @property
     def for_tensors(self) -> bool:
@@ -271,17 +284,24 @@ class Asked:
         """The network, as it was asked for.
 
         Raises:
-            UsageError: an image that it does not take by itself.
+            ModelError: it does not take the size.
+            UsageError: an image that it does not take by itself, or one that is too small.
         """
+        if self.size is not None and model.call is None:
+            model = self._sized(model, self.size)
         if model.call is not None and (model.signature is not None or not self.for_tensors):
             return self.kept(model)
         if self.for_tensors:
             return self.tensors(model)
         if self.example is not None:
-            raise UsageError(
-                f"--example: '{model.words}' takes square images of three channels: give their "
-                f"side with --resolution"
-            )
+            given = arguments(self.example)
+            ((_, image),) = leaves((*given.args, given.kwargs))
+            if image.shape[1] != 3:
+                raise UsageError(
+                    f"--example: '{model.words}' takes images of three channels, and this has "
+                    f"{image.shape[1]}"
+                )
+            return self._sized(model, (image.shape[2], image.shape[3]))
         return model
 
     def kept(self, model: Model) -> Model:
@@ -308,6 +328,21 @@ class Asked:
                 f"--example: '{model.words}' takes {listed}, as its checkpoint says: leave the "
                 f"option out"
             )
+        return model
+
+    def _sized(self, model: Model, size: tuple[int, int]) -> Model:
+        """A network that takes squares, at another size."""
+        height, width = size
+        if model.spec is not None:
+            with_resolution(model.spec, min(height, width))  # for its least side
+        facts = model.preprocessing
+        model = dataclasses.replace(
+            model,
+            resolution=max(size),
+            image=None if height == width else (3, height, width),
+            preprocessing=None if facts is None else facts.at((height, width)),
+        )
+        try_forward(model.module, torch.zeros(1, *model.shape), model.words)
         return model
 
     def tensors(self, model: Model) -> Model:
@@ -346,7 +381,21 @@ TENSORS = "tensors"
 """Name of the task of networks of which nobody has said more."""
 
 
-def _asked(resolution: int | None, example: Any, outputs: Sequence[str], task: str | None) -> Asked:
+def _longer(words: str, resolution: Side | None) -> int | None:
+    """The longer side of an image.
+
+    Raises:
+        UsageError: the shorter one is none.
+    """
+    if resolution is None or isinstance(resolution, int):
+        return resolution
+    check_resolution(words, min(resolution))
+    return max(resolution)
+
+
+def _asked(
+    resolution: Side | None, example: Any, outputs: Sequence[str], task: str | None
+) -> Asked:
     """Checks what was asked for.
 
     Raises:
@@ -357,7 +406,9 @@ def _asked(resolution: int | None, example: Any, outputs: Sequence[str], task: s
     if example is not None and resolution is not None:
         raise UsageError("--resolution: the sizes of inputs are those of --example; leave it out")
     found = open_example(example) if isinstance(example, str) else as_tensors(example)
-    asked = Asked(found, tuple(outputs), task)
+    size = None if resolution is None else pair(resolution)
+    square = size is None or size[0] == size[1]
+    asked = Asked(found, tuple(outputs), task, None if square else size)
     if task == CLASSIFY and asked.for_tensors:
         option = "--outputs" if outputs else "--example"
         raise UsageError(
@@ -410,7 +461,10 @@ def _judged(model: Model, asked: Asked, images: Tensor) -> Model:
     channels, height, width = (int(n) for n in images.shape[1:])
     square = channels == 3 and height == width
     side, image = max(height, width), None if square else (channels, height, width)
-    model = dataclasses.replace(model, resolution=side, image=image)
+    facts = model.preprocessing
+    if facts is not None and image is not None:
+        facts = facts.at((height, width))
+    model = dataclasses.replace(model, resolution=side, image=image, preprocessing=facts)
     if image is not None:
         model = dataclasses.replace(model, call=Call(model.interface.inputs))
     try:
@@ -433,7 +487,7 @@ def from_module(
     *,
     weights: Path | None = None,
     example: Any = None,
-    resolution: int | None = None,
+    resolution: Side | None = None,
     outputs: Sequence[str] = (),
     task: str | None = None,
 ) -> Model:
@@ -445,15 +499,15 @@ def from_module(
         weights: checkpoint or state dict in place of those that it has; what a checkpoint says of
             images and classes counts, too.
         example: inputs of one inference; see `edgekit.models.interface.arguments`.
-        resolution: side of the image that it takes where there is no example.
+        resolution: side of the image that it takes where there is no example, or height and width.
         outputs: see `open_model`.
         task: as well.
 
     Raises:
         ModelError: it gives nothing that can be used.
     """
-    asked = _asked(resolution, example, outputs, task)
-    side = _side_of(weights) or 224 if resolution is None else resolution
+    asked, longer = _asked(resolution, example, outputs, task), _longer(name, resolution)
+    side = _side_of(weights) or 224 if longer is None else longer
     check_resolution(name, side)
     return _filled(Model(name, name, own_copy(module).eval(), side, 0), weights, asked)
 
@@ -468,8 +522,7 @@ def _filled(model: Model, weights: Path | None, asked: Asked) -> Model:
         load_into(model.module, load_state(weights), str(weights))
         digest = sha256(checkpoint_file(weights))
         model = dataclasses.replace(model, trained=True, parent_sha256=digest)
-    side = model.resolution
-    model = _judged(model, asked, torch.zeros(1, 3, side, side))
+    model = _judged(model, asked, asked.images(model.resolution))
     if weights is None:
         model = dataclasses.replace(model, trained=not is_fresh(model.on_rows, model.row))
     return _with_training(model, weights)
@@ -705,7 +758,7 @@ def _with_training(model: Model, weights: Path | None) -> Model:
     return dataclasses.replace(
         model,
         labels=checkpoint.labels,
-        preprocessing=checkpoint.preprocessing and checkpoint.preprocessing.at(model.resolution),
+        preprocessing=checkpoint.preprocessing and checkpoint.preprocessing.at(model.shape[1:]),
         data=checkpoint.data,
         scores=_scores(checkpoint, model.classes, weights),
     )
@@ -727,12 +780,14 @@ def _scores(checkpoint: Checkpoint, columns: int, path: Path) -> str | None:
 
 def _open_program(words: str, resolution: int | None, asked: Asked) -> Model:
     path = Path(words)
-    module, side, example = open_program(path, resolution, classify=asked.task == CLASSIFY)
+    module, side, example = open_program(
+        path, asked.size or resolution, classify=asked.task == CLASSIFY
+    )
     if example is not None:
         given = example if asked.example is None else refilled(example, asked.example)
         asked = dataclasses.replace(asked, example=given)
     model = Model(words, path.stem, module, side, 0, trained=True, parent_sha256=sha256(path))
-    return _judged(model, asked, torch.zeros(1, 3, side, side))
+    return _judged(model, asked, asked.images(side))
 
 
 def _open_library(
@@ -769,7 +824,7 @@ def _open_library(
         parent_sha256=None if weights is None else sha256(checkpoint_file(weights)),
         code=words,
     )
-    model = _judged(model, asked, torch.zeros(1, 3, side, side))
+    model = _judged(model, asked, asked.images(side))
     if model.signature is not None and model.call is not None:
         model = dataclasses.replace(
             model, call=dataclasses.replace(model.call, classes=classes or 0)

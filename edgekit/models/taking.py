@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from edgekit import registry
+from edgekit.core import Side
+from edgekit.core.preprocessing import pair
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
 from edgekit.models import find_spec, pretrained
 from edgekit.models.callables import called
@@ -61,7 +62,7 @@ def model_of(
     network: object,
     *,
     weights: Path | str | None = None,
-    resolution: int | None = None,
+    resolution: Side | None = None,
     size: object = None,
     classes: int | None = None,
     example: Any = None,
@@ -76,7 +77,7 @@ def model_of(
         weights: checkpoint or state dict, for a zoo name, callable or module; for a zoo name also
             `PRETRAINED`.
         resolution: input side in pixels, instead of the network's own.
-        size: of the image, see `Size`; of a square one the same as ``resolution``.
+        size: the same in other forms, see `Size`.
         classes: see `edgekit.models.source.open_model`.
         example: inputs of one inference, where an image is none: tensors or arrays, as of
             `edgekit.models.interface.arguments`, or words of
@@ -133,7 +134,7 @@ def model_of(
 
 def fetched(
     words: str,
-    resolution: int | None = None,
+    resolution: Side | None = None,
     *,
     may_download: bool = True,
     report: pretrained.Report | None = None,
@@ -164,7 +165,7 @@ def fetched(
             f"'edgekit list models'"
         ) from error
     file = pretrained.published(name).file
-    find_spec(words, resolution=resolution)
+    find_spec(words, resolution=None if resolution is None else min(pair(resolution)))
     if not may_download and not (pretrained.cache_folder() / file).exists():
         raise UnavailableError(
             f"the weights of {name} are not there yet, and several processes would download them "
@@ -173,19 +174,15 @@ def fetched(
     return pretrained.fetch(name, report or (lambda done, total: None))
 
 
-def _sized(resolution: int | None, size: object, example: Any) -> tuple[int | None, Any]:
-    """``size`` as what stands for it: the side of a square image, or an image that is none."""
+def _sized(resolution: Side | None, size: object, example: Any) -> tuple[Side | None, Any]:
+    """``size`` in place of ``resolution``."""
     if size is None:
         return resolution, example
     if resolution is not None or example is not None:
         other = "example" if resolution is None else "resolution"
         raise UsageError(f"size and {other} both say how large inputs are: give one of them")
     height, width = size_of(size)
-    if height == width:
-        return height, None
-    if min(height, width) < 1:
-        raise UsageError(f"size={size!r}: expected 1 pixel or more")
-    return None, torch.zeros(1, 3, height, width)
+    return (height if height == width else (height, width)), None
 
 
 def _module(network: object) -> tuple[nn.Module, str]:
