@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from edgekit.api.checking import typed
 from edgekit.api.input_shapes import shapes_of, stated_shapes
 from edgekit.api.words import Words, record_of, refuse_unknown, words_of
+from edgekit.core import Side
 from edgekit.errors import UnavailableError, UsageError
 from edgekit.registry import names_of
 
 if TYPE_CHECKING:
-    from edgekit.core import DeviceProfile, Measurement, Side
+    from edgekit.core import DeviceProfile, Measurement
     from edgekit.measure.comparing import Comparison
     from edgekit.measure.profiling import Failure, Profile
     from edgekit.measure.session import Effort, Hold, Progress
