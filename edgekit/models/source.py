@@ -333,11 +333,14 @@ class Asked:
     def _sized(self, model: Model, size: tuple[int, int]) -> Model:
         """A network that takes squares, at another size."""
         height, width = size
-        if model.spec is not None:
-            with_resolution(model.spec, min(height, width))  # for its least side
+        spec = model.spec
+        if spec is not None:
+            with_resolution(spec, min(size))  # for its least side
+            spec = with_resolution(spec, max(size))
         facts = model.preprocessing
         model = dataclasses.replace(
             model,
+            spec=spec,
             resolution=max(size),
             image=None if height == width else (3, height, width),
             preprocessing=None if facts is None else facts.at((height, width)),
