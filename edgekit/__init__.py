@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Preprocessing,
         Scheme,
         TensorSpec,
+        Written,
     )
     from edgekit.errors import (
         CheckpointError,
@@ -109,6 +110,7 @@ _HOMES = {
     "UnknownNameError": "edgekit.errors",
     "UsageError": "edgekit.errors",
     "Verification": "edgekit.verification.artifact",
+    "Written": "edgekit.core",
     "build": "edgekit.models",
     "compare": "edgekit.api.measuring",
     "describe": "edgekit.api.describing",
@@ -166,6 +168,7 @@ __all__ = [
     "UnknownNameError",
     "UsageError",
     "Verification",
+    "Written",
     "build",
     "compare",
     "describe",

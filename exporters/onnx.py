@@ -22,6 +22,7 @@ from edgekit.core import (
     INT8,
     MIXED,
     Choice,
+    Decided,
     Example,
     OperatorTime,
     Runner,
@@ -136,7 +137,7 @@ class OnnxTarget:
         path: Path,
         scheme: Scheme,
         calibration: Sequence[Sequence[Array]] | None = None,
-    ) -> Scheme:
+    ) -> Decided:
         """Writes the model; `edgekit.core.Target.export` describes the arguments."""
         import onnx
 
@@ -145,15 +146,18 @@ class OnnxTarget:
         if scheme.weights == "float16":
             _store_as_float16(proto)
         dense = write_forms(proto, scheme.forms)
+        activations = scheme.activations
         if scheme.weights == "int8":
-            if scheme.activations == "int8":
-                scheme = replace(scheme, activations=scheme.forms.get("activations", "uint8"))
-            proto = quantize(proto, scheme, calibration or (), dense)
+            if activations == "int8":
+                activations = scheme.forms.get("activations", "uint8")
+            proto = quantize(
+                proto, replace(scheme, activations=activations), calibration or (), dense
+            )
         if scheme.interface == "int8":
             with_integer_interface(proto, calibration or ())
         onnx.checker.check_model(proto)
         path.write_bytes(proto.SerializeToString())
-        return scheme
+        return Decided(activations)
 
     def open(
         self,

@@ -19,6 +19,7 @@ from edgekit.core import (
     INT8,
     MIXED,
     Choice,
+    Decided,
     Example,
     OperatorTime,
     Runner,
@@ -127,7 +128,7 @@ class OpenVinoTarget:
         path: Path,
         scheme: Scheme,
         calibration: Sequence[Sequence[Array]] | None = None,
-    ) -> Scheme:
+    ) -> Decided:
         """Writes the model; `edgekit.core.Target.export` describes the arguments."""
         ov = _openvino()
         graph = converted(model, example.tensors)
@@ -148,7 +149,7 @@ class OpenVinoTarget:
             graph, notes = with_integer_interface(graph, calibration or ())
             graph.set_rt_info(json.dumps(notes), list(_SCALES))
         ov.save_model(graph, path, compress_to_fp16=scheme.weights == "float16")
-        return scheme
+        return Decided(scheme.activations)
 
     def open(
         self,

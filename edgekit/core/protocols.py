@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from edgekit.core.forms import Choice
 from edgekit.core.interface import Example
 from edgekit.core.measurements import OperatorTime, Reading
-from edgekit.core.records import Scheme, TensorSpec
+from edgekit.core.records import Decided, Scheme, TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,7 +117,7 @@ class Target(Protocol):
         path: Path,
         scheme: Scheme,
         calibration: Sequence[Sequence[Array]] | None = None,
-    ) -> Scheme:
+    ) -> Decided:
         """Writes ``model`` to ``path``.
 
         Args:
@@ -130,7 +130,7 @@ class Target(Protocol):
                 inference one array per input, as the file takes them.
 
         Returns:
-            What was written: ``scheme`` with what calibration and quantizer decided.
+            What converter and quantizer decided, where the scheme leaves it to them.
         """
 
     @abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from edgekit.core.plain import SPARSE
 from edgekit.core.preprocessing import Preprocessing
@@ -59,7 +60,7 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """How numbers are stored and computed in an artifact.
+    """How numbers are to be stored and computed in an artifact; `Written` says how they are.
 
     Attributes:
         precision: the name users give: ``fp32``, ``int8``.
@@ -67,11 +68,42 @@ class Scheme:
         activations: type of what flows between layers in the file.
         per_channel: whether weight scales are per output channel; ``None`` without scales.
         calibration: range estimation method; ``None`` without calibration.
+        float_layers: paths of modules that stay in float.
+        interface: ``float``, or ``int8`` where inputs and outputs are integers with a scale.
+        forms: which of several equal forms to write, by switch of the target.
+    """
+
+    precision: str
+    weights: str
+    activations: str
+    per_channel: bool | None = None
+    calibration: str | None = None
+    float_layers: tuple[str, ...] = ()
+    interface: str = "float"
+    forms: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a target decided while it wrote a file.
+
+    Attributes:
+        activations: type of what flows between layers in the file.
+        forms: which of several equal forms were written, by switch of the target; ``None`` where
+            they are as the scheme asked.
+    """
+
+    activations: str
+    forms: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How numbers are stored and computed in an artifact: a `Scheme`, and what came of it.
+
+    Attributes:
         calibration_images: how many images the ranges come from.
         calibration_data: where those images come from.
-        float_layers: paths of modules that were kept in float.
-        interface: ``float``, or ``int8`` where inputs and outputs are integers with a scale.
-        forms: which of several equal forms was written, by switch of the target.
         trained_epochs: of quantization-aware training that the weights had since the checkpoint;
             ``None`` where they are the checkpoint's.
     """
@@ -87,6 +119,35 @@ class Scheme:
     interface: str = "float"
     forms: Mapping[str, str] = field(default_factory=dict)
     trained_epochs: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        scheme: Scheme,
+        decided: Decided,
+        *,
+        calibration_images: int | None = None,
+        calibration_data: str | None = None,
+        trained_epochs: int | None = None,
+    ) -> Self:
+        """What was written for a scheme.
+
+        Args:
+            decided: what the target chose itself.
+        """
+        return cls(
+            precision=scheme.precision,
+            weights=scheme.weights,
+            activations=decided.activations,
+            per_channel=scheme.per_channel,
+            calibration=scheme.calibration,
+            calibration_images=calibration_images,
+            calibration_data=calibration_data,
+            float_layers=scheme.float_layers,
+            interface=scheme.interface,
+            forms=scheme.forms if decided.forms is None else decided.forms,
+            trained_epochs=trained_epochs,
+        )
 
 
 FLOAT_SCHEMES: Mapping[str, Scheme] = {
@@ -311,7 +372,7 @@ class Artifact:
 
     path: str
     target: str
-    scheme: Scheme
+    scheme: Written
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     preprocessing: Preprocessing | None

@@ -20,12 +20,14 @@ from edgekit.contract import digest, embedded_text, finished
 from edgekit.core import (
     CLASSIFY,
     Artifact,
+    Decided,
     Draw,
     Example,
     Quantizing,
     Scheme,
     Target,
     TensorSpec,
+    Written,
 )
 from edgekit.errors import ModelError
 from edgekit.foreign import explained
@@ -69,19 +71,19 @@ class Job:
 def build(job: Job, scheme: Scheme, staged: Path, model: Model | None = None) -> Built:
     """Writes a file, runs it and compares; what it says of agreement need not have passed."""
     target, reference = job.target, job.reference
-    if model is not None:
-        scheme = dataclasses.replace(scheme, trained_epochs=job.integers.epochs)
+    epochs = None if model is None else job.integers.epochs
     model = model or reference.model
     example = _example(model, reference)
     with _conversion(model.words, target), captured():
         lowered, lowerings = lower(own_copy(model.module), example.tensors, target, scheme)
         ranges = ranged_inputs(job.calibration, model, target) if scheme.calibration else None
         begin = time.perf_counter()
-        scheme = target.export(lowered, example, staged, scheme, ranges)
+        decided = target.export(lowered, example, staged, scheme, ranges)
         converted = time.perf_counter() - begin
         inputs, outputs = target.open(staged).tensors()
         _check_names(example, inputs, outputs)
-        artifact = _contract(model, target, scheme, job.path, inputs, outputs, lowerings)
+        written = _written(job, scheme, decided, epochs)
+        artifact = _contract(model, target, written, job.path, inputs, outputs, lowerings)
         if isinstance(target, Quantizing) and scheme.calibration is not None:
             left = target.float_operators(staged)
             artifact = dataclasses.replace(artifact, float_operators=left)
@@ -95,7 +97,7 @@ def build(job: Job, scheme: Scheme, staged: Path, model: Model | None = None) ->
         with running(job.path, target):
             return worst_layers(layers_of(reference, target, staged))
 
-    return Built(staged, artifact, content, converted, worst)
+    return Built(staged, scheme, artifact, content, converted, worst)
 
 
 def _example(model: Model, reference: Reference) -> Example:
@@ -157,10 +159,22 @@ def _described(
 _ROLES = {"NCHW": "image", "NC": "scores", "": ""}
 
 
+def _written(job: Job, scheme: Scheme, decided: Decided, epochs: int | None) -> Written:
+    """What is in a file: the scheme, what the target decided, and the images of its ranges."""
+    images = None if scheme.calibration is None else job.calibration
+    return Written.of(
+        scheme,
+        decided,
+        calibration_images=None if images is None else len(images.images),
+        calibration_data=None if images is None else images.about,
+        trained_epochs=epochs,
+    )
+
+
 def _contract(
     model: Model,
     target: Target,
-    scheme: Scheme,
+    scheme: Written,
     path: Path,
     inputs: tuple[TensorSpec, ...],
     outputs: tuple[TensorSpec, ...],

@@ -43,7 +43,7 @@ def chosen_file(job: Job, folder: Path) -> tuple[Built, str | None]:
     tuned: Tuned | None = None
     if integers.tune:
         tuned = _tuned(job, scheme, made)
-        scheme = tuned.built.artifact.scheme
+        scheme = tuned.built.scheme
     if integers.max_drop is None or job.judge is None or scheme.weights != "int8":
         built = made(scheme.precision, scheme) if tuned is None else tuned.built
         return _with_facts(built, tuned=tuned), None

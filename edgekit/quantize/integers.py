@@ -175,8 +175,6 @@ class Integers:
         return dataclasses.replace(
             scheme,
             calibration=self.ranges or target.ranges[0],
-            calibration_images=len(calibration.images),
-            calibration_data=calibration.about,
             interface=self.interface,
         )
 

@@ -47,6 +47,7 @@ class Built:
 
     Attributes:
         path: of the file.
+        scheme: that was asked for; the artifact has what was written.
         content_sha256: of the files before the contract was put in: equal for equal networks.
         seconds: that the target's part of it took.
         worst: paths of layers by the noise that each adds.
@@ -54,6 +55,7 @@ class Built:
     """
 
     path: Path
+    scheme: Scheme
     artifact: Artifact
     content_sha256: str
     seconds: float
@@ -350,7 +352,7 @@ class _Climb:
             yield "quantization-aware training", self._scheme(), self._retrain
 
     def _scheme(self) -> Scheme:
-        return self._plain if self.best_plain is None else self.best_plain.artifact.scheme
+        return self._plain if self.best_plain is None else self.best_plain.scheme
 
     def _worst(self) -> list[str]:
         if self.best_plain is None:

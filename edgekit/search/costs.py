@@ -322,11 +322,6 @@ class CostTable:
         self._connection.close()
 
 
-def search_scheme(scheme: Scheme) -> Scheme:
-    """A scheme without what belongs to one export: images and their source."""
-    return dataclasses.replace(scheme, calibration_images=None, calibration_data=None)
-
-
 def cost_file(home: Path, device: str) -> Path:
     """Where times of parts on a device are kept, laid out as in ``profiles/``."""
     return home / "profiles" / device / "parts.sqlite"

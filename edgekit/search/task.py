@@ -26,7 +26,6 @@ from edgekit.models.purity import as_function
 from edgekit.models.source import Model
 from edgekit.quantize.integers import Integers
 from edgekit.search.budget import Limit
-from edgekit.search.costs import search_scheme
 from edgekit.search.discovery import discovered
 from edgekit.search.inputs import (
     SELECTION,
@@ -102,7 +101,7 @@ class Task:
     @property
     def scheme(self) -> Scheme:
         """How parts and networks of which only the costs count are written."""
-        return search_scheme(Integers().scheme(self.target, self.precision, None))
+        return Integers().scheme(self.target, self.precision, None)
 
 
 def task_of(

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgekit.core import Scheme, Target
+from edgekit.core import Target, Written
 from edgekit.models.copying import own_copy
 
 
@@ -280,7 +280,7 @@ def most_noise(layers: Sequence[LayerAgreement]) -> Divergence | None:
     )
 
 
-def advice(worst: Sequence[str], target: Target, scheme: Scheme) -> str:
+def advice(worst: Sequence[str], target: Target, scheme: Written) -> str:
     """What to do about a file of integers that is too noisy, as a clause of a message.
 
     Args:

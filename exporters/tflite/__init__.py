@@ -19,6 +19,7 @@ from edgekit.core import (
     INT8,
     MIXED,
     Choice,
+    Decided,
     Example,
     OperatorTime,
     Runner,
@@ -158,7 +159,7 @@ class TfliteTarget:
         path: Path,
         scheme: Scheme,
         calibration: Sequence[Sequence[Array]] | None = None,
-    ) -> Scheme:
+    ) -> Decided:
         """Writes the model; `edgekit.core.Target.export` describes the arguments."""
         if scheme.interface == "int8":
             # Integers at both ends are for hardware that has nothing else.
@@ -170,7 +171,7 @@ class TfliteTarget:
         if scheme.weights == "int8":
             content = quantize(content, scheme, calibration or ())
         path.write_bytes(content)
-        return scheme
+        return Decided(scheme.activations, scheme.forms)
 
     def open(
         self,

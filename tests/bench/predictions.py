@@ -25,7 +25,7 @@ from edgekit.core import ModelSpec, Scheme, Target, from_json
 from edgekit.quantize.integers import Integers
 from edgekit.search.bounds import MADE, Bounds
 from edgekit.search.budget import parse_budget
-from edgekit.search.costs import search_scheme, write_part
+from edgekit.search.costs import write_part
 from edgekit.search.parts import Part, parts_of, whole_of
 from edgekit.search.pricing import WHOLE_TIMES, between_runs
 from edgekit.search.records import Step
@@ -51,7 +51,7 @@ def line(out: Path) -> str:
     """One search."""
     found = json.loads((out / "search.json").read_text(encoding="utf-8"))
     target = registry.target(found["target"])
-    scheme = search_scheme(Integers().scheme(target, found["precision"], None))
+    scheme = Integers().scheme(target, found["precision"], None)
     steps = visited(out)
     if not any(step.kind in MADE for step in steps):
         raise SystemExit(f"{out} holds no network that a step has made")

@@ -51,7 +51,9 @@ def climbed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, list[Sc
                 raise error
             agreement = SimpleNamespace(passed=agrees)
             artifact: Any = SimpleNamespace(scheme=scheme, size_bytes=1, agreement=agreement)
-            return Built(Path("x"), artifact, "", 0.0, lambda: [f"layer{i}" for i in range(8)])
+            return Built(
+                Path("x"), scheme, artifact, "", 0.0, lambda: [f"layer{i}" for i in range(8)]
+            )
 
         judge: Any = Judge(score)
         found = climb(

@@ -27,7 +27,7 @@ MACHINE = {"processor": "one"}
 def builder(content: Callable[[Scheme], str]) -> Callable[[str, Scheme], Built]:
     def build(name: str, scheme: Scheme) -> Built:
         artifact: Any = SimpleNamespace(scheme=scheme)
-        return Built(Path(content(scheme)), artifact, content(scheme), 0.0, list)
+        return Built(Path(content(scheme)), scheme, artifact, content(scheme), 0.0, list)
 
     return build
 
@@ -184,7 +184,7 @@ def test_a_faster_float_file_is_told_with_what_takes_longer(
 
     def build(name: str, scheme: Scheme) -> Built:
         artifact: Any = SimpleNamespace(scheme=scheme, inputs=())
-        return Built(Path(scheme.precision), artifact, scheme.precision, 0.0, list)
+        return Built(Path(scheme.precision), scheme, artifact, scheme.precision, 0.0, list)
 
     floats = TARGET.schemes["fp32"]
     found = tune(

@@ -28,7 +28,6 @@ from edgekit.search.costs import (
     CountedMacs,
     CountedSize,
     MeasuredLatency,
-    search_scheme,
     write_part,
 )
 from edgekit.search.groups import resized
@@ -218,7 +217,7 @@ def test_parts_inside_a_network_of_integers_take_and_give_integers(
     """But in OpenVINO, where they would take longer."""
     found, spec = registry.target(target), small("mobilenetv3-small")
     parts = {part.name: part for part in parts_of(spec)}
-    scheme, kinds = search_scheme(Integers().scheme(found, "int8", None)), {}
+    scheme, kinds = Integers().scheme(found, "int8", None), {}
     for name in ("stem", "block5", TAIL):
         (tmp_path / name).mkdir()
         path = tmp_path / name / f"part{found.suffix}"
@@ -236,7 +235,7 @@ def test_a_part_that_ends_in_floats_gives_floats(tmp_path: Path) -> None:
     """ONNX has no integers of 16 bits for a hard-swish."""
     found, spec = registry.target("onnx"), small("mobilenetv3-small")
     (head,) = (part for part in parts_of(spec) if part.name == "head")
-    scheme = search_scheme(Integers().scheme(found, "w8a16", None))
+    scheme = Integers().scheme(found, "w8a16", None)
     write_part(spec, head, found, scheme, tmp_path / "part.onnx")
     inputs, outputs = found.open(tmp_path / "part.onnx", 1).tensors()
     assert {end.dtype for end in (*inputs, *outputs)} == {"float32"}
@@ -248,7 +247,7 @@ def test_a_part_that_ends_in_floats_gives_floats(tmp_path: Path) -> None:
 def test_every_part_is_written_in_every_precision(name: str, target: str, tmp_path: Path) -> None:
     found, spec = registry.target(target), small(name)
     for precision in found.schemes:
-        scheme = search_scheme(Integers().scheme(found, precision, None))
+        scheme = Integers().scheme(found, precision, None)
         for part in parts_of(spec):
             folder = tmp_path / precision / part.name
             folder.mkdir(parents=True)
