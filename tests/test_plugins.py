@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from small_artifacts import once, shared_folder
 from edgekit import registry
 from edgekit.contract import is_artifact, load, target_by_suffix
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
+from edgekit.exporting import export
+from edgekit.models.source import open_model
+from edgekit.stated import Stated
 
 
 @pytest.fixture
@@ -332,6 +336,16 @@ def test_its_task_is_evaluated_and_predicts_on_its_folders(
     counts = [line.rpartition(",")[2].strip() for line in lines]
     assert [line.rpartition(": ")[2] for line in shown.out.splitlines()] == counts[1:3]
     assert run("verify", file, "--against", "counting:Counter", "--data", folder).code == 0
+    model = open_model("counting:Counter", resolution=32, task="count")
+    (twice,) = export(
+        replace(model, name="twice", parameters={"unit": 2.0}), data=str(folder),
+        stated=Stated(mean=(0.0,), std=(1.0,)),
+    )  # fmt: skip
+    contract = load(twice.path)
+    assert contract.parameters == {"unit": 2.0}
+    assert [spec.role for spec in contract.outputs] == ["count"]
+    shown = run("predict", twice.path, folder / "1.png", folder / "2.png").out.splitlines()
+    assert [int(line.rpartition(": ")[2]) for line in shown] == [2 * int(c) for c in counts[1:3]]
 
 
 def test_its_files_are_measured_and_compared(toys: Path, run: CommandLine, tmp_path: Path) -> None:

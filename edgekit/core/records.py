@@ -344,6 +344,10 @@ def class_count(columns: int) -> int:
     return max(2, columns)
 
 
+Parameter = str | float | tuple[str, ...] | tuple[float, ...]
+"""Of a task: a word, a number, or several of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """An exported file and all that is needed to use and trust it: the contract.
@@ -362,6 +366,7 @@ class Artifact:
         trained: whether weights were given.
         scores: what the outputs of a classifier are, of `SCORES`; ``None`` for other tasks.
         task: what the outputs are for; key of the registry's task table.
+        parameters: what its task has to know of this network besides, by name.
         lowerings: rewrites applied before export, in order.
         tools: versions of what wrote the file.
         ladder: what was tried to keep the accuracy, where a bound was asked for.
@@ -383,6 +388,7 @@ class Artifact:
     trained: bool = True
     scores: str | None = "logits"
     task: str = "classify"
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
     parent_sha256: str | None = None
     lowerings: tuple[str, ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)

@@ -38,6 +38,7 @@ from edgekit.native_output import captured
 from edgekit.quantize.calibration import Calibration
 from edgekit.quantize.integers import Integers, ranged_inputs
 from edgekit.quantize.ladder import Built, Judge
+from edgekit.tasks import task_of
 from edgekit.verification.artifact import agreement_with, running
 from edgekit.verification.diagnosis import layers_of
 from edgekit.verification.divergence import worst_layers
@@ -138,25 +139,24 @@ def _described(
     found: tuple[TensorSpec, ...],
     own: tuple[TensorSpec, ...],
     layout: str,
+    roles: Sequence[str],
     draws: Sequence[Draw | None] = (),
 ) -> tuple[TensorSpec, ...]:
     """Tensors of a file with what the network's own say of their axes and their meaning.
 
     Args:
+        roles: what each means.
         draws: of inputs, what noise for them is like; none of other tensors.
     """
     return tuple(
         dataclasses.replace(
             one,
             layout=layout if spec.layout == "NCHW" else spec.layout,
-            role=_ROLES[spec.layout],
+            role=role,
             draw=draw,
         )
-        for one, spec, draw in zip(found, own, draws or [None] * len(own), strict=True)
+        for one, spec, role, draw in zip(found, own, roles, draws or [None] * len(own), strict=True)
     )
-
-
-_ROLES = {"NCHW": "image", "NC": "scores", "": ""}
 
 
 def _written(job: Job, scheme: Scheme, decided: Decided, epochs: int | None) -> Written:
@@ -181,14 +181,15 @@ def _contract(
     lowerings: tuple[str, ...],
 ) -> Artifact:
     prepared, of_image = model.preprocessing, model.signature is None
+    given = ["image" if spec.layout == "NCHW" else "" for spec in model.interface.inputs]
     return Artifact(
         path=path.name,
         target=target.name,
         scheme=scheme,
         inputs=_described(
-            inputs, model.interface.inputs, target.layout, () if of_image else model.noise
+            inputs, model.interface.inputs, target.layout, given, () if of_image else model.noise
         ),
-        outputs=_described(outputs, model.interface.outputs, target.layout),
+        outputs=_described(outputs, model.interface.outputs, target.layout, task_of(model).roles()),
         preprocessing=prepared and dataclasses.replace(prepared, layout=target.layout),
         model=model.words,
         spec=model.spec if model.of_zoo else None,
@@ -197,6 +198,7 @@ def _contract(
         trained=model.trained,
         scores=(model.scores or "logits") if model.task == CLASSIFY else None,
         task=model.task,
+        parameters=model.parameters,
         parent_sha256=model.parent_sha256,
         lowerings=lowerings,
         tools={

@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from edgekit.core import (
     Draw,
     Interface,
     ModelSpec,
+    Parameter,
     Preprocessing,
     Side,
     classifier,
@@ -111,6 +112,7 @@ class Model:
         scores: what its outputs are, of `edgekit.core.SCORES`; ``None`` until somebody says so or
             they have been looked at.
         task: name of what its outputs are for, of the registry's task table.
+        parameters: what the task has to know of this network besides; contracts keep it.
         signature: of networks that take or give anything else than an image and its scores; their
             ``module`` takes the tensors of it, one an argument, and ``classes`` is 0.
         example: inputs of one inference of those.
@@ -136,6 +138,7 @@ class Model:
     notes: tuple[str, ...] | None = None
     scores: str | None = None
     task: str = "classify"
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
     signature: Interface | None = None
     example: tuple[Tensor, ...] = ()
     draws: tuple[Draw, ...] = ()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import registry
-from edgekit.core import Agreement, Interface, Preprocessing
+from edgekit.core import Agreement, Interface, Parameter, Preprocessing
 
 if TYPE_CHECKING:
     from edgekit.core import Artifact, ImageSource, Pixels
@@ -29,12 +29,14 @@ class Described:
         words: how it was named.
         labels: class names; ``None`` when unknown.
         scores: what its outputs are, of `edgekit.core.SCORES`; ``None`` when unknown.
+        parameters: what else the task has to know of it, by name.
     """
 
     words: str
     interface: Interface
     labels: tuple[str, ...] | None = None
     scores: str | None = None
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,9 @@ class Task(Protocol):
     name: str
     headline: str
     title: str
+
+    def roles(self) -> tuple[str, ...]:
+        """What each output means, in a word for contracts; empty where nobody knows."""
 
     def check_meaning(self) -> None:
         """Refuses to predict or evaluate with outputs that nobody described.
@@ -176,7 +181,8 @@ class Task(Protocol):
 
 def task_of(model: Model) -> Task:
     """The task of a network, with what is known of its outputs."""
-    return _made(model.task, Described(model.words, model.interface, model.labels, model.scores))
+    known = (model.words, model.interface, model.labels, model.scores, model.parameters)
+    return _made(model.task, Described(*known))
 
 
 def task_of_file(contract: Artifact, words: str) -> Task:
@@ -186,7 +192,8 @@ def task_of_file(contract: Artifact, words: str) -> Task:
         words: how the file was named.
     """
     interface = Interface(contract.inputs, contract.outputs)
-    return _made(contract.task, Described(words, interface, contract.labels, contract.scores))
+    known = (words, interface, contract.labels, contract.scores, contract.parameters)
+    return _made(contract.task, Described(*known))
 
 
 def _made(name: str, described: Described) -> Task:

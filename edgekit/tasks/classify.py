@@ -96,6 +96,10 @@ class Classify:
         self._classes = class_count(columns)
         self._labels = class_names(described.labels, columns)
 
+    def roles(self) -> tuple[str, ...]:
+        """The only output has scores."""
+        return ("scores",)
+
     def check_meaning(self) -> None:
         """Scores of classes are understood."""
 

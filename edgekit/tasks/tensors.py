@@ -27,6 +27,10 @@ class Tensors:
     def __init__(self, described: Described) -> None:
         self._interface, self._words = described.interface, described.words
 
+    def roles(self) -> tuple[str, ...]:
+        """Nobody said more than which are images."""
+        return tuple("image" if s.layout == "NCHW" else "" for s in self._interface.outputs)
+
     def check_meaning(self) -> NoReturn:
         """Nobody knows what they mean."""
         raise ModelError(
