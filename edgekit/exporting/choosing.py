@@ -17,7 +17,7 @@ from edgekit.models.source import Model
 from edgekit.quantize.calibration import Calibration
 from edgekit.quantize.integers import Integers
 from edgekit.quantize.ladder import Built, climb, drop_points
-from edgekit.quantize.tuning import Journal, Tuned, journal_path, tune
+from edgekit.quantize.tuning import Tuned, TuningJournal, journal_path, tune
 from edgekit.staging import hidden_folder
 
 MIXED_LAYERS = 4
@@ -101,7 +101,7 @@ def _tuned(job: Job, scheme: Scheme, made: Callable[[str, Scheme], Built]) -> Tu
     Raises:
         EdgekitError: it was ended early; the message says how to go on.
     """
-    journal = Journal(journal_path(job.path), host.conditions(job.target))
+    journal = TuningJournal(journal_path(job.path), host.conditions(job.target))
     floats = job.target.schemes["fp32"]
     other = (lambda: made("fp32", floats)) if scheme.weights == "int8" else None
     try:

@@ -56,7 +56,7 @@ class Tuned:
     warning: str | None
 
 
-class Journal:
+class TuningJournal:
     """Comparisons that were made, in a file.
 
     A file that cannot be read, or was written under other conditions, is of no use, and is begun
@@ -104,7 +104,7 @@ def tune(
     build: Callable[[str, Scheme], Built],
     build_float: Callable[[], Built] | None,
     accepts: Callable[[Built], str | None],
-    journal: Journal,
+    journal: TuningJournal,
     notify: Callable[[str], None],
 ) -> Tuned:
     """Tries the values of each switch that changes the speed.
@@ -161,7 +161,7 @@ class _Trial:
     build: Callable[[str, Scheme], Built]
     accepts: Callable[[Built], str | None]
     seen: set[str]
-    journal: Journal
+    journal: TuningJournal
 
     def against(self, best: Built, *, beaten: bool) -> tuple[Candidate | None, Built | None]:
         """What came of it, unless its file is one that was tried; and the file, to be kept.

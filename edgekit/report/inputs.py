@@ -19,8 +19,8 @@ from edgekit.core import CLASSIFY, Measurement
 from edgekit.core.reading import LARGEST_RESULTS, parse_json, read_text
 from edgekit.errors import InputError
 from edgekit.measure.store import SAVED_SCHEMA, Store, load_saved
-from edgekit.report.searched import SEARCH_SCHEMA
 from edgekit.report.text import counted_words
+from edgekit.search.document import SCHEMA as SEARCH_SCHEMA
 from edgekit.tasks.shares import share_interval
 
 if TYPE_CHECKING:

@@ -31,8 +31,9 @@ from edgekit.report.search_details import (
     time,
     widths,
 )
-from edgekit.report.searched import TOP1, Network, Searched, Series, read_search
+from edgekit.report.search_document import Network, SearchDocument, Series, read_search
 from edgekit.report.text import counted_words, figures, percent, shortened
+from edgekit.search.document import TOP1
 
 _METHODS = {
     "netadapt": "NetAdapt",
@@ -76,7 +77,7 @@ def plot(document: Any, named: str = "the document") -> str:
     return svg.standalone(_tradeoff(read_search(document, named)))
 
 
-def _verdict(s: Searched) -> str:
+def _verdict(s: SearchDocument) -> str:
     parts: list[Cell] = []
     end = s.final
     name, _, _ = UNITS[s.resource]
@@ -105,7 +106,7 @@ def _verdict(s: Searched) -> str:
     return html
 
 
-def _result(s: Searched) -> Section:
+def _result(s: SearchDocument) -> Section:
     rows: list[Sequence[Cell]] = []
     for resource, (name, unit, _) in UNITS.items():
         before, after = s.baseline.cost(resource), s.final.cost(resource)
@@ -141,7 +142,7 @@ def _accuracies(name: str, before: float, after: float) -> list[Cell]:
     return [name, percent(before, 2), percent(after, 2), points, UNKNOWN]
 
 
-def _comparison(s: Searched) -> Section:
+def _comparison(s: SearchDocument) -> Section:
     name, unit, _ = UNITS[s.resource]
     missing = sum(n.cost(s.resource) is None for series in s.methods for n in series.steps)
     caption = "The star is the start, the ring the result."
@@ -167,7 +168,7 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _tradeoff(s: Searched) -> str:
+def _tradeoff(s: SearchDocument) -> str:
     name, unit, factor = UNITS[s.resource]
     lines = [
         search_plots.Line(
@@ -218,7 +219,7 @@ def _spot(network: Network, resource: str) -> search_plots.Spot | None:
     return search_plots.Spot(cost / factor, scaled, network.figure)
 
 
-def _method(s: Searched, series: Series) -> list[Cell]:
+def _method(s: SearchDocument, series: Series) -> list[Cell]:
     """What a method reached within the budget: its most accurate network, or the result."""
     test = UNKNOWN if series.tested is None else percent(series.tested, 2)
     within = [n for n in series.steps if s.keeps(n)]
@@ -234,7 +235,7 @@ def _method(s: Searched, series: Series) -> list[Cell]:
     return [*row, which, amount(best, s.resource), share, percent(best.figure, 2), test]
 
 
-def _predicted(s: Searched) -> str | None:
+def _predicted(s: SearchDocument) -> str | None:
     """Predictions of the first resource, but for operations, which are counted both times."""
     if s.steered == "macs":
         return None

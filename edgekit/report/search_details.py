@@ -18,8 +18,9 @@ from edgekit.report.markup import (
     small,
     table,
 )
-from edgekit.report.searched import TOP1, Network, Searched
+from edgekit.report.search_document import Network, SearchDocument
 from edgekit.report.text import counted_words, figures, percent, shortened
+from edgekit.search.document import TOP1
 
 UNKNOWN = "-"
 LABEL_WIDTH = 24  # characters that fit into half a legend
@@ -45,7 +46,7 @@ def amount(network: Network, resource: str) -> str:
     return UNKNOWN if value is None else figures(value / UNITS[resource][2])
 
 
-def steps(s: Searched) -> Section:
+def steps(s: SearchDocument) -> Section:
     """One line for each network on the way."""
     networks = s.steps or (s.baseline,)
     with_latency = any(n.latency_ms is not None for n in networks)
@@ -76,7 +77,7 @@ def steps(s: Searched) -> Section:
     return Section("steps", "Steps", body)
 
 
-def _change(s: Searched, n: Network) -> str:
+def _change(s: SearchDocument, n: Network) -> str:
     if n.changed is not None:
         return n.changed if n.width is None else f"{n.changed} to {n.width}"
     return "start" if n.step == s.baseline.step else "trained to the end"
@@ -89,7 +90,7 @@ def _ratio(n: Network) -> Cell:
     return joined(share, small(between(n.ci95))) if n.ci95 else share
 
 
-def widths(s: Searched) -> Section | None:
+def widths(s: SearchDocument) -> Section | None:
     """Channels of each group before and after, and the groups that were left alone."""
     if not s.groups and not s.frozen:
         return None
@@ -127,7 +128,7 @@ def widths(s: Searched) -> Section | None:
     return Section("widths", "Widths", body)
 
 
-def time(s: Searched) -> Section:
+def time(s: SearchDocument) -> Section:
     """What the time was spent on, and how much was tried."""
     whole = sum(s.seconds.values())
     parts = [(name, seconds) for name, seconds in s.seconds.items() if seconds > 0]
@@ -166,7 +167,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60:,} h {minutes % 60:02d} min"
 
 
-def failures(s: Searched) -> Section | None:
+def failures(s: SearchDocument) -> Section | None:
     """Candidates that could not be tried."""
     failed = s.candidates.failed
     if not failed:
@@ -179,7 +180,7 @@ def failures(s: Searched) -> Section | None:
     return Section("failures", "Failed candidates", table("What could not be tried", columns, rows))
 
 
-def conditions(s: Searched) -> Section:
+def conditions(s: SearchDocument) -> Section:
     """How the search was started."""
     rows: list[Sequence[Cell]] = [
         ["network", s.network if s.words == s.network else f"{s.network} ({s.words})"],

@@ -60,7 +60,8 @@ def discovered(model: Model) -> Model:
     if model.code is None:
         raise ModelError(
             f"'{model.words}' cannot be adapted: expected a network of the zoo, of a library, or a "
-            f"module of your own, from which channels can be taken"
+            f"module of your own, from which channels can be taken, by its name: processes make it "
+            f"again, package.module:callable for one"
         )
     if model.signature is not None and model.call is None:
         raise ModelError(

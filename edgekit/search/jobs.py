@@ -34,7 +34,7 @@ from edgekit.training.threads import BY_ENVIRONMENT, Threads
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class WorkerSetup:
     """What all jobs of a search share.
 
     Attributes:
@@ -59,7 +59,7 @@ class Setup:
 class Bench:
     """A worker's own: inputs and the teacher, loaded when they are first needed."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: WorkerSetup) -> None:
         if setup.code is not None:
             note_named(setup.code)
         self.setup = setup
@@ -118,7 +118,7 @@ class Candidate:
         epoch: whose order of images comes first.
         scratch: forget the weights first.
         keep: whether the network is wanted.
-        thorough: score it on all images of the split, whatever `Setup.selection_images` says.
+        thorough: score it on all images of the split, whatever `WorkerSetup.selection_images` says.
         weight: how many times the time limit it may take.
         wide: whether it may use all cores that others leave, as it runs alone.
     """

@@ -23,7 +23,7 @@ from edgekit.search.budget import Limit, amount
 from edgekit.search.document import Documents, Draw
 from edgekit.search.groups import Group, checked, widths_of
 from edgekit.search.identity import identity_of
-from edgekit.search.jobs import Bench, Setup
+from edgekit.search.jobs import Bench, WorkerSetup
 from edgekit.search.journal import Journal, Place, files_of_search
 from edgekit.search.measuring import Notify
 from edgekit.search.netadapt import ROUNDS, adapt
@@ -306,12 +306,12 @@ def _open_journal(out: Path, identity: Mapping[str, str], *, resume: bool) -> Jo
     return Journal(path, identity)
 
 
-def _executor(conduct: Conduct, notify: Notify, setup: Setup) -> Executor:
+def _executor(conduct: Conduct, notify: Notify, setup: WorkerSetup) -> Executor:
     make: Callable[..., Executor] = registry.executor(conduct.executor)
     return make(functools.partial(_work, setup), conduct.workers, conduct.time_limit_s, notify)
 
 
-def _work(setup: Setup) -> Callable[[Any], Any]:
+def _work(setup: WorkerSetup) -> Callable[[Any], Any]:
     """What a worker does with a job; called in its process."""
     bench = Bench(setup)
     return lambda job: job.do(bench)

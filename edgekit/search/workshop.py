@@ -27,7 +27,7 @@ from edgekit.search.costs import CountedMacs
 from edgekit.search.following import followed
 from edgekit.search.groups import resized
 from edgekit.search.inputs import SELECTION
-from edgekit.search.jobs import Candidate, Found, PartFile, Setup
+from edgekit.search.jobs import Candidate, Found, PartFile, WorkerSetup
 from edgekit.search.journal import Journal, Place, Scored
 from edgekit.search.measuring import Measurer, Notify
 from edgekit.search.parts import whole_of
@@ -50,7 +50,7 @@ class Workshop:
 
     Args:
         free: channels of each group that may be made narrower.
-        executor: takes a `Setup`; gives what does jobs.
+        executor: takes a `WorkerSetup`; gives what does jobs.
         say: told what has to be known.
 
     Attributes:
@@ -67,7 +67,7 @@ class Workshop:
         task: Task,
         journal: Journal,
         free: Mapping[str, int],
-        executor: Callable[[Setup], Executor],
+        executor: Callable[[WorkerSetup], Executor],
         notify: Notify,
         say: Notify,
     ) -> None:
@@ -79,7 +79,7 @@ class Workshop:
             save_checkpoint(file, self._checkpoint(task.spec, state, task.facts))
             journal.wrote(file)
         self.first = journal.read(file)
-        setup = Setup(
+        setup = WorkerSetup(
             task.words, self.options.seed, self.first, self.options.selection_images,
             task.model.code, task.objective, task.run,
         )  # fmt: skip

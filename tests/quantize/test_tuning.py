@@ -17,7 +17,7 @@ from edgekit.core import OperatorTime, Scheme
 from edgekit.errors import UnavailableError
 from edgekit.quantize import tuning
 from edgekit.quantize.ladder import Built
-from edgekit.quantize.tuning import Journal, tune
+from edgekit.quantize.tuning import TuningJournal, tune
 
 TARGET: Any = registry.target("onnx")
 SCHEME = TARGET.schemes["int8"]
@@ -38,7 +38,7 @@ def run(
     accepts: Callable[[Built], str | None] = lambda built: None,
     conditions: Mapping[str, object] = MACHINE,
 ) -> tuning.Tuned:
-    journal = Journal(folder / "journal.json", conditions)
+    journal = TuningJournal(folder / "journal.json", conditions)
     return tune(TARGET, SCHEME, builder(content), None, accepts, journal, lambda text: None)
 
 
@@ -83,7 +83,7 @@ def test_what_does_not_change_the_speed_is_not_measured(
         asked.append(dict(scheme.forms))
         return builder(lambda scheme: str(scheme.forms))(name, scheme)
 
-    journal = Journal(tmp_path / "journal.json", MACHINE)
+    journal = TuningJournal(tmp_path / "journal.json", MACHINE)
     tune(target, SCHEME, build, None, lambda built: None, journal, lambda text: None)
     assert {"activations": "performance", "bias": "fast", "weights": "8bit"} in asked
     assert {forms["bias"] for forms in asked} == {"fast"}
@@ -189,7 +189,7 @@ def test_a_faster_float_file_is_told_with_what_takes_longer(
     floats = TARGET.schemes["fp32"]
     found = tune(
         target, SCHEME, build, lambda: build("fp32", floats), lambda built: None,
-        Journal(tmp_path / "journal.json", MACHINE), lambda text: None,
+        TuningJournal(tmp_path / "journal.json", MACHINE), lambda text: None,
     )  # fmt: skip
     assert found.candidates[-1].precision == "fp32"
     assert found.warning is not None

@@ -14,7 +14,7 @@ from PIL import Image
 from edgekit.models.source import open_model
 from edgekit.quantize import training
 from edgekit.quantize.calibration import calibration_images
-from edgekit.search.jobs import Bench, Candidate, Setup
+from edgekit.search.jobs import Bench, Candidate, WorkerSetup
 from edgekit.search.learning import Learner
 from edgekit.training import threads
 from edgekit.training.threads import CHOSEN_BY_USER, Threads
@@ -119,7 +119,7 @@ def test_jobs_of_a_search_that_run_alone_follow(
     seen: list[int] = []
     monkeypatch.setattr(Learner, "tune", lambda *_: seen.append(torch.get_num_threads()))
     network = short_network.read_bytes()
-    bench = Bench(Setup("digits", 0, network, 20))
+    bench = Bench(WorkerSetup("digits", 0, network, 20))
     machine.readings = [0.1, 1.9]
     first, second = (
         Candidate("training", network, steps=1, recalibrate=False, wide=True).do(bench)
@@ -140,5 +140,5 @@ def test_jobs_take_no_more_than_the_environment_says(
     torch.set_num_threads(1)  # as a process of its own has it then
     network = short_network.read_bytes()
     job = Candidate("training", network, steps=1, recalibrate=False, wide=True)
-    assert job.do(Bench(Setup("digits", 0, network, 20))).notes == ()
+    assert job.do(Bench(WorkerSetup("digits", 0, network, 20))).notes == ()
     assert seen == [1]

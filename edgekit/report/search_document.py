@@ -13,13 +13,8 @@ from edgekit.core import Scalar, from_json, printable
 from edgekit.errors import InputError, UsageError
 from edgekit.report.text import shortened
 from edgekit.search.budget import Limit, parse_budget
-
-SEARCH_SCHEMA = "edgekit.search/1"
-"""Of the document that ``edgekit search`` writes."""
-
-
-TOP1 = "top1"
-"""The headline figure of classifiers, of which documents have keys of its own."""
+from edgekit.search.document import SCHEMA, TOP1
+from edgekit.search.records import Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +129,6 @@ class Width:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """A candidate that could not be tried."""
-
-    step: int
-    channels: str
-    width: int | None
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
 class Candidates:
     """What was tried."""
 
@@ -154,7 +139,7 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True)
-class Searched:
+class SearchDocument:
     """A search, finished or not.
 
     Attributes:
@@ -259,7 +244,7 @@ class Searched:
         return tuple(one for one in self.series or (own,) if one.steps) or (own,)
 
 
-def read_search(document: Any, named: str = "the document") -> Searched:
+def read_search(document: Any, named: str = "the document") -> SearchDocument:
     """Reads the document of a search; keys of later versions are left aside.
 
     Args:
@@ -268,10 +253,10 @@ def read_search(document: Any, named: str = "the document") -> Searched:
     Raises:
         InputError: it is another one, or damaged; the message names the key.
     """
-    if not isinstance(document, Mapping) or document.get("schema") != SEARCH_SCHEMA:
-        raise InputError(f"{named} is no document of a search: expected schema {SEARCH_SCHEMA}")
+    if not isinstance(document, Mapping) or document.get("schema") != SCHEMA:
+        raise InputError(f"{named} is no document of a search: expected schema {SCHEMA}")
     try:
-        found = from_json(Searched, dict(document), more=True)
+        found = from_json(SearchDocument, dict(document), more=True)
         for where, value, low, high in _ranges(found):
             if not low <= value <= high:  # NaN lies in no range
                 raise ValueError(f"{where}: expected a number from {low:g} to {high:g}")
@@ -281,7 +266,11 @@ def read_search(document: Any, named: str = "the document") -> Searched:
             if len(network.ci95) not in (0, 2) or list(network.ci95) != sorted(network.ci95):
                 raise ValueError(f"{where}.ci95: expected two numbers, the lower one first")
     except (ValueError, OverflowError, RecursionError) as error:
-        what = shortened(printable(error), 300).removeprefix("Searched.").removeprefix("Searched: ")
+        what = (
+            shortened(printable(error), 300)
+            .removeprefix("SearchDocument.")
+            .removeprefix("SearchDocument: ")
+        )
         raise InputError(
             f"{named} is damaged: {what}; expected what 'edgekit search' wrote"
         ) from error
@@ -292,7 +281,7 @@ def read_search(document: Any, named: str = "the document") -> Searched:
 _MOST, _LEAST = 1e15, 1e-9
 
 
-def _networks(found: Searched) -> Iterator[tuple[str, Network]]:
+def _networks(found: SearchDocument) -> Iterator[tuple[str, Network]]:
     yield "baseline", found.baseline
     yield "final", found.final
     for name, networks in (("steps", found.steps), ("pareto", found.pareto)):
@@ -301,7 +290,7 @@ def _networks(found: Searched) -> Iterator[tuple[str, Network]]:
         yield from ((f"series[{i}].steps[{j}]", one) for j, one in enumerate(series.steps))
 
 
-def _ranges(found: Searched) -> Iterator[tuple[str, float, float, float]]:
+def _ranges(found: SearchDocument) -> Iterator[tuple[str, float, float, float]]:
     """Every number with its name and range."""
     for where, one in _networks(found):
         yield f"{where}.step", one.step, 0, 1e6
