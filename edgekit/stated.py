@@ -116,7 +116,8 @@ def as_stated(model: Model, stated: Stated, data: str | ImageSource | None = Non
             )
         from edgekit.data import open_source
 
-        source = open_source(data) if isinstance(data, str) else data
+        classifies = model.task == CLASSIFY
+        source = open_source(data, labelled=classifies) if isinstance(data, str) else data
         base = assumed(model, source)
     return dataclasses.replace(model, preprocessing=prepared_as(base, stated))
 

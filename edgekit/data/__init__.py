@@ -13,8 +13,8 @@ from edgekit.core import FolderFormat, ImageSource, Preprocessing
 from edgekit.errors import DataError, UnknownNameError, UsageError
 
 
-def open_source(words: str, *, skip_corrupt: bool = False) -> ImageSource:
-    """Opens a source of labelled images.
+def open_source(words: str, *, skip_corrupt: bool = False, labelled: bool = True) -> ImageSource:
+    """Opens a source of images.
 
     Args:
         words: a name from the registry's source table (case, ``-``, ``_`` and ``.`` do not
@@ -22,6 +22,7 @@ def open_source(words: str, *, skip_corrupt: bool = False) -> ImageSource:
             is called like a built-in source is opened as ``./digits``.
         skip_corrupt: decodes every image of a folder once and leaves out those that cannot be
             read; built-in sources have none.
+        labelled: whether labels are needed; without, a folder may hold its images itself.
 
     Raises:
         UnknownNameError: neither a path nor a known name, but close to one.
@@ -33,7 +34,12 @@ def open_source(words: str, *, skip_corrupt: bool = False) -> ImageSource:
         return source
     path = Path(words)
     if words and os.path.lexists(path):
-        return _format_of(path)(path, skip_corrupt=skip_corrupt)
+        from edgekit.data.folder import FolderSource
+
+        made = _format_of(path)
+        if made is FolderSource and not labelled:
+            return FolderSource(path, skip_corrupt=skip_corrupt, labelled=False)
+        return made(path, skip_corrupt=skip_corrupt)
     names = ", ".join(registry.SOURCES)
     hint = f"expected {names} or the path of a folder of class folders (DIR/class/image.jpg)"
     unknown = UnknownNameError("data source", words, registry.SOURCES, hint)

@@ -58,6 +58,8 @@ class FolderSource:
         root: the folder.
         skip_corrupt: decodes every image now and leaves out those that cannot be read. Without
             it, a corrupt image is found when it is accessed.
+        labelled: whether labels are needed; without, a folder without folders may hold the images
+            itself, and is cut as one class is, and one class is enough.
 
     Attributes:
         name: the folder, as it was given.
@@ -67,13 +69,13 @@ class FolderSource:
         DataError: the folder cannot be used; the message says why.
     """
 
-    def __init__(self, root: Path, *, skip_corrupt: bool = False) -> None:
+    def __init__(self, root: Path, *, skip_corrupt: bool = False, labelled: bool = True) -> None:
         self.name = str(root)
         self.flippable = True
         self.skipped: tuple[str, ...] = ()
         self._root = root
         self._exif, self._alpha = "upright", "black"
-        found = _find_images(root)
+        found = _find_images(root, labelled)
         self.classes = _common_classes(root, found)
         parts = _cut(found)
         if skip_corrupt:  # after the cut, so that no image changes its split
@@ -146,20 +148,22 @@ class FolderSource:
         return member
 
 
-def _find_images(root: Path) -> dict[str, list[_Member]]:
+def _find_images(root: Path, labelled: bool) -> dict[str, list[_Member]]:
     """All images by split folder; those of a plain folder stand under ``""``."""
     folders = _folders(root)
+    if not labelled and not folders and (images := _images(root)):
+        return {"": [_Member(path.name, "") for path in images]}
     splits = [folder for folder in folders if _holds_classes(folder)]
     if not splits:
         if folders and all(folder.name in _SPLIT_FOLDERS for folder in folders):
             raise DataError(f"split folder '{folders[0]}' has no class folders: {_EXPECTED}")
-        return {"": list(_class_images(root, root))}
+        return {"": list(_class_images(root, root, labelled))}
     found: dict[str, list[_Member]] = {}
     for folder in splits:
         split = _SPLIT_FOLDERS[folder.name]
         if split in found:
             raise DataError(f"data folder '{root}' has both 'val' and 'validation': remove one")
-        found[split] = list(_class_images(root, folder))
+        found[split] = list(_class_images(root, folder, labelled))
     if "train" not in found:
         raise DataError(
             f"data folder '{root}' has '{splits[0].name}' but no 'train' folder of class folders"
@@ -174,11 +178,11 @@ def _holds_classes(folder: Path) -> bool:
     return bool(_folders(folder)) and not _images(folder)
 
 
-def _class_images(root: Path, parent: Path) -> Iterator[_Member]:
+def _class_images(root: Path, parent: Path, labelled: bool) -> Iterator[_Member]:
     folders = _folders(parent)
     if not folders:
         raise DataError(f"data folder '{parent}' has no class folders: {_EXPECTED}")
-    if len(folders) == 1:
+    if labelled and len(folders) == 1:
         raise DataError(
             f"data folder '{parent}' has one class only, '{folders[0].name}': "
             "expected at least two class folders"

@@ -195,7 +195,9 @@ def _described(
     given = [one for one in (data, wanted.integers.data) if one is not None]
     images = [one for one in given if not array_files(one)]
     if model.task != CLASSIFY and model.preprocessing is None and images:
-        model = dataclasses.replace(model, preprocessing=assumed(model, open_source(images[0])))
+        model = dataclasses.replace(
+            model, preprocessing=assumed(model, open_source(images[0], labelled=False))
+        )
     return model
 
 

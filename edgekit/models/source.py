@@ -815,7 +815,9 @@ def _open_library(
         made = open_library(words, classes)
     if state is not None:
         load_into(made.module, state, str(weights))
-    side = made.resolution if resolution is None else resolution
+    side = resolution
+    if side is None:
+        side = _side_of(weights) or made.resolution
     check_resolution(words, side)
     module = made.module.eval()
     facts = made.preprocessing

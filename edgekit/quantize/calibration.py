@@ -82,6 +82,7 @@ def calibration_images(
     *,
     seed: int = SEED,
     skip_corrupt: bool = False,
+    labelled: bool = True,
 ) -> Calibration:
     """Draws images from the part of a source that nothing is tested on.
 
@@ -90,6 +91,7 @@ def calibration_images(
         facts: how images become inputs; the layout is NCHW.
         count: how many, at most.
         seed: of the draw. Classes take turns, so that each is there equally often.
+        labelled: whether a folder has to have class folders.
 
     Raises:
         UsageError: ``count`` is below `LEAST_IMAGES`.
@@ -97,7 +99,8 @@ def calibration_images(
     """
     if count < LEAST_IMAGES:
         raise UsageError(f"{count} images for calibration: expected at least {LEAST_IMAGES}")
-    source = decoded_for(open_source(words, skip_corrupt=skip_corrupt), facts)
+    opened = open_source(words, skip_corrupt=skip_corrupt, labelled=labelled)
+    source = decoded_for(opened, facts)
     split = "train" if "train" in source.splits else "all"
     size = source.size(split)
     where = f"'{source.name}'" + ("" if split == "all" else f" (split '{split}')")
@@ -143,8 +146,8 @@ def calibration_rows(
         raise UsageError(f"{count} inputs for calibration: expected at least {LEAST_IMAGES}")
     files = array_files(words)
     if not files:
-        facts = model.preprocessing or assumed(model, open_source(words))
-        found = calibration_images(words, facts, count, skip_corrupt=skip_corrupt)
+        facts = model.preprocessing or assumed(model, open_source(words, labelled=False))
+        found = calibration_images(words, facts, count, skip_corrupt=skip_corrupt, labelled=False)
         return dataclasses.replace(found, images=found.images.reshape(len(found.images), -1))
     # Evenly spaced, as neighbours of a recording are alike.
     places = np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)

@@ -91,9 +91,9 @@ def _ranked(
             wide=shop.task.conduct.workers == 1,
         )
     found = shop.candidates(place, jobs, dict.fromkeys(jobs))
-    scored = [(one.top1, -(one.loss or 0.0), one) for one in found if one.top1 is not None]
+    scored = [(one.figure, -(one.loss or 0.0), one) for one in found if one.figure is not None]
     scored.sort(key=lambda entry: entry[:2], reverse=True)
-    merits = {one.channels: top1 for top1, _, one in scored}
+    merits = {one.channels: figure for figure, _, one in scored}
     if merits:
         shop.journal.note("decision", place, {"chosen": next(iter(merits)), "merits": merits})
     return [one for *_, one in scored]
@@ -112,14 +112,14 @@ def _measured(
         at: of the step.
         place: of the contest.
     """
-    batches = _epochs(shop) * epoch_steps(shop.task.inputs.size("train"))
+    batches = _epochs(shop) * epoch_steps(shop.task.inputs.size("train"), shop.task.run)
     try:
         return shop.measured(
             at,
             "contest",
             shop.kept(place, one.channels),
             changed=(changed, None),
-            scored=one.top1,
+            scored=one.figure,
             trained_steps=last.trained_steps + batches,
             expected_change=math.inf,  # it only has to keep the budget
         )

@@ -34,8 +34,9 @@ def followed(path: Path, task: Task, split: str) -> float:
     with running(path, target), captured():
         runner = target.open(path, task.threads)
         given, got = runner.tensors()
-        for start in range(0, inputs.size(split), AT_ONCE):
-            part = range(start, min(start + AT_ONCE, inputs.size(split)))
+        step = task.run.at_once(AT_ONCE)
+        for start in range(0, inputs.size(split), step):
+            part = range(start, min(start + step, inputs.size(split)))
             rows = inputs.ready(inputs.fetch(split, part)[0])
             with torch.no_grad():
                 wanted = alone(model.module, rows)

@@ -59,6 +59,11 @@ def check_splits(source: ImageSource) -> None:
             )
 
 
+NUMBERS_AT_ONCE = 1 << 24
+"""Inputs and outputs that are computed at once; what lies between them may be ten times as much. It
+is 55 images of 224 x 224 pixels with as much at the other end."""
+
+
 class Inputs(Protocol):
     """Samples in splits, with or without labels.
 
@@ -74,6 +79,13 @@ class Inputs(Protocol):
 
     def size(self, split: str) -> int:
         """Number of samples in a split."""
+
+    def check(self) -> None:
+        """Looks at all that can be looked at in little time.
+
+        Raises:
+            DataError: some of it cannot be used.
+        """
 
     def load(self) -> None:
         """Reads what is trained on and chosen by into memory, where it fits.
@@ -129,6 +141,9 @@ class ImageInputs:
     def size(self, split: str) -> int:
         """See `Inputs`."""
         return self.source.size(split)
+
+    def check(self) -> None:
+        """Nothing: to decode all images takes long."""
 
     def load(self) -> None:
         """See `Inputs`."""
@@ -215,10 +230,16 @@ class ArrayInputs:
         """See `Inputs`."""
         return len(self._files[split])
 
+    def check(self) -> None:
+        """Reads every file."""
+        for split in self.splits:
+            for file in self._files[split]:
+                rows_of([file], self._interface)
+
     def load(self) -> None:
         """See `Inputs`."""
         if self._fits:
-            for split in self.splits:
+            for split in ("train", SELECTION):
                 self._rows[split] = torch.from_numpy(rows_of(self._files[split], self._interface))
 
     def fetch(self, split: str, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -273,7 +294,8 @@ def open_inputs(words: str, facts: Preprocessing | None, interface: Interface | 
     if interface is not None and array_files(words):
         return ArrayInputs(words, interface)
     assert facts is not None
-    found = ImageInputs(open_source(words), facts, as_rows=interface is not None)
+    source = open_source(words, labelled=interface is None)
+    found = ImageInputs(source, facts, as_rows=interface is not None)
     if interface is not None and found.size(SELECTION) < LEAST_UNLABELLED:
         raise DataError(
             f"'{words}' has {found.size(SELECTION)} image to choose by (split '{SELECTION}'): "
@@ -301,6 +323,13 @@ class Running:
             return found
         way = together if self.batched else one_by_one
         return way(module, samples, self.interface)
+
+    def at_once(self, most: int) -> int:
+        """Samples that are computed at once: of large maps fewer, as memory has an end."""
+        if self.interface is None:
+            return most
+        specs = (*self.interface.inputs, *self.interface.outputs)
+        return max(2, min(most, NUMBERS_AT_ONCE // sum(prod(spec.shape) for spec in specs)))
 
     def output(self, column: int) -> str:
         """An output in messages, by the place of one of its numbers."""

@@ -92,12 +92,12 @@ class Found:
     """What a candidate came to.
 
     Attributes:
-        top1: on the images that candidates are chosen by.
+        figure: the task's headline figure on the inputs that candidates are chosen by.
         checkpoint: the network as the bytes of its file, where it was asked for.
         notes: what has to be known of it.
     """
 
-    top1: float
+    figure: float
     loss: float
     spec: ModelSpec
     checkpoint: bytes | None
@@ -168,7 +168,7 @@ class Candidate:
             if threads is not None:
                 threads.fit()
             learner.tune(module, steps, self.rate, self.epoch)
-        top1, loss = learner.score(module, thorough=self.thorough)
+        figure, loss = learner.score(module, thorough=self.thorough)
         kept = None
         if self.keep:
             kept = _saved(
@@ -176,7 +176,7 @@ class Candidate:
                     start, spec=spec, state=module.state_dict(), preprocessing=facts
                 )
             )
-        return Found(top1, loss, spec, kept, tuple(notes))
+        return Found(figure, loss, spec, kept, tuple(notes))
 
     def _threads(self, bench: Bench) -> tuple[Threads | None, list[str]]:
         """Sets the number; gives what looks at it again, and what that says."""

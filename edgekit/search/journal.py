@@ -75,14 +75,15 @@ class Scored:
     Attributes:
         channels: name of what was made smaller.
         width: what is left of it, where it is one group.
-        top1: on the images that candidates are chosen by; ``None`` where it failed.
+        figure: the task's headline figure on the inputs that candidates are chosen by, in the
+            column ``top1``; ``None`` where it failed.
         seconds: that training and scoring took.
         error: why it failed.
     """
 
     channels: str
     width: int | None
-    top1: float | None
+    figure: float | None
     loss: float | None
     seconds: float
     error: str | None = None
@@ -283,8 +284,8 @@ class Journal:
             self._execute(
                 "INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    place.series, place.step, place.round, found.channels, found.width, found.top1,
-                    found.loss, found.seconds, found.error,
+                    place.series, place.step, place.round, found.channels, found.width,
+                    found.figure, found.loss, found.seconds, found.error,
                 ),
             )  # fmt: skip
 

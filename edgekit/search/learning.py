@@ -28,9 +28,9 @@ KEPT_NUMBERS = 1 << 26
 """Outputs of the network that is followed which are kept for the scores of others: 256 MiB."""
 
 
-def epoch_steps(samples: int) -> int:
+def epoch_steps(samples: int, run: Running = ON_IMAGES) -> int:
     """Batches of one epoch over so many samples."""
-    return max(1, samples // BATCH)
+    return max(1, samples // run.at_once(BATCH))
 
 
 class Learner:
@@ -61,7 +61,7 @@ class Learner:
         if teacher is not None:
             fit_for_training(teacher)
         inputs.load()
-        self.epoch_steps = epoch_steps(inputs.size("train"))
+        self.epoch_steps = epoch_steps(inputs.size("train"), run)
         count = inputs.size(SELECTION)
         order = np.random.default_rng(seed).permutation(count)
         self._selection = np.sort(order[: min(count, selection)]).tolist()
@@ -72,7 +72,7 @@ class Learner:
             self.objective = objective.relative_to(self._units(), "the network that is searched")
 
     def _units(self) -> NDArray[np.float32]:
-        some = self._selection[:UNITS_SAMPLES]
+        some = self._selection[: self._run.at_once(UNITS_SAMPLES)]
         return self._wanted(self._inputs.ready(self._inputs.fetch(SELECTION, some)[0]), some)
 
     def _wanted(self, samples: Tensor, indices: Sequence[int]) -> NDArray[np.float32]:
@@ -104,7 +104,7 @@ class Learner:
 
     def _order(self, epoch: int) -> Batches:
         count = self._inputs.size("train")
-        batches = Batches(count, min(BATCH, count), self._seed)
+        batches = Batches(count, min(self._run.at_once(BATCH), count), self._seed)
         batches.epoch = epoch
         return batches
 
@@ -205,8 +205,9 @@ class Learner:
         count = self._inputs.size(SELECTION)
         chosen = list(range(count)) if thorough else self._selection
         tally = self.objective.tally()
-        for start in range(0, len(chosen), SCORED_AT_ONCE):
-            part = chosen[start : start + SCORED_AT_ONCE]
+        step = self._run.at_once(SCORED_AT_ONCE)
+        for start in range(0, len(chosen), step):
+            part = chosen[start : start + step]
             samples, labels = self._inputs.fetch(SELECTION, part)
             given = self._inputs.ready(samples)
             outputs = self._run(module, given)

@@ -118,7 +118,7 @@ def _next(shop: Workshop, last: Step) -> Step:
                 shop.kept(at, chosen.channels),
                 changed=(chosen.channels, chosen.width),
                 predicted=predicted if math.isfinite(predicted) else None,
-                scored=chosen.top1,
+                scored=chosen.figure,
                 trained_steps=last.trained_steps + ROUNDS[-1] * shop.options.tune_steps,
                 expected_change=share,
             )
@@ -203,7 +203,7 @@ def _widened(shop: Workshop, before: Step, last: Step, sizes: Mapping[str, int])
             "widened",
             shop.kept(place, name),
             changed=(name, width),
-            scored=found.top1,
+            scored=found.figure,
             trained_steps=last.trained_steps,
         )
     except (GateError, ModelError) as error:
@@ -245,7 +245,7 @@ def _ranked(
             )
         found = shop.candidates(at, jobs, widths)
         ranked = sorted(
-            (one for one in found if one.top1 is not None),
+            (one for one in found if one.figure is not None),
             key=lambda one: _merit(shop, one, last, worst, proposed),
             reverse=True,
         )
@@ -261,16 +261,16 @@ def _ranked(
 def _merit(
     shop: Workshop, one: Scored, last: Step, worst: int, proposed: Mapping[str, Sizes]
 ) -> tuple[float, float]:
-    assert one.top1 is not None
+    assert one.figure is not None
     assert one.loss is not None
     predicted = shop.bounds.predicted(resized(last.spec, proposed[one.channels]), last, worst)
     current = last.costs[shop.task.resources[worst]]
     if shop.options.rule == "accuracy":
-        merit = one.top1
+        merit = one.figure
     elif shop.options.rule == "reward":
-        merit = one.top1
+        merit = one.figure
         if merit > 0:  # less than nothing would get better by costing more
             merit *= (predicted / shop.bounds.values[worst]) ** REWARD_EXPONENT
     else:
-        merit = (one.top1 - last.network_top1) / max(1 - predicted / current, 1e-9)
+        merit = (one.figure - last.network_top1) / max(1 - predicted / current, 1e-9)
     return merit, -one.loss

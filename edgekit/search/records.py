@@ -108,10 +108,11 @@ class Step:
         latency_ci95: interval of the latency in ms; of all but the start that of ``ratio``.
         energy_ci95: interval of the energy in mJ.
         predicted: what was predicted for the first resource of the budget.
-        top1: of the exported file in its runtime, on the images that candidates are chosen by.
+        top1: headline figure of the task, top-1 of classifiers (journals have no other name for
+            it), of the exported file in its runtime, on the inputs that candidates are chosen by.
         network_top1: of the network in PyTorch on those that candidates are scored on; of one from
             a contest on all of the split.
-        test_top1: of the exported file on test images, for finished networks and the start; known
+        test_top1: of the exported file on test inputs, for finished networks and the start; known
             at the end only.
         trained_steps: batches that it was trained for since the start.
         checkpoint: of the network, relative to the search's folder.

@@ -228,9 +228,9 @@ def _tested(shop: Workshop, step: Step) -> Step:
     for record in shop.journal.events("test"):
         if (record["series"], record["step"]) == (step.series, step.step):
             return dataclasses.replace(step, test_top1=record["top1"])
-    top1 = shop.tested(step)
-    shop.journal.note("test", place, {"series": step.series, "step": step.step, "top1": top1})
-    return dataclasses.replace(step, test_top1=top1)
+    figure = shop.tested(step)
+    shop.journal.note("test", place, {"series": step.series, "step": step.step, "top1": figure})
+    return dataclasses.replace(step, test_top1=figure)
 
 
 def _result(

@@ -159,6 +159,7 @@ def task_of(
         notify(f"'{model.words}': {note}")
     facts = _preparation(model, words)
     inputs = open_inputs(words, facts, model.signature)
+    inputs.check()
     if model.signature is not None:
         model = replace(model, preprocessing=facts, data=words)
     run = Running(model.signature, batched=True)
@@ -224,7 +225,7 @@ def _preparation(model: Model, words: str) -> Preprocessing | None:
         return model.preprocessing
     if model.signature is None and model.image is None:
         return for_source(open_source(words), model.resolution)
-    return assumed(model, open_source(words))
+    return assumed(model, open_source(words, labelled=model.task == CLASSIFY))
 
 
 def _batched(model: Model, inputs: Inputs) -> bool:

@@ -177,7 +177,7 @@ class Workshop:
                 if found.checkpoint is not None:
                     files = [self._kept(place, name)]
                     _write(files[0], found.checkpoint)
-                scored = Scored(name, widths[name], found.top1, found.loss, outcome.seconds)
+                scored = Scored(name, widths[name], found.figure, found.loss, outcome.seconds)
             else:
                 scored = Scored(name, widths[name], None, None, outcome.seconds, outcome.error)
                 self.say(place, f"{jobs[name].name} was given up: {outcome.error}")
@@ -236,7 +236,7 @@ class Workshop:
 
         Args:
             network: the bytes of its checkpoint.
-            scored: top-1 where that is known.
+            scored: its headline figure in PyTorch where that is known.
             expected_change: share of the latency by which it should differ from the last one.
 
         Raises:
@@ -248,9 +248,9 @@ class Workshop:
         )
         self.notify(f"{place.series} {place.step}: evaluating")
         with self.journal.spending("scoring"):
-            top1 = self._figure(exported.path, SELECTION)
+            figure = self._figure(exported.path, SELECTION)
             if scored is None:
-                scored = self._network_top1(network)
+                scored = self._network_figure(network)
         step = Step(
             series=place.series,
             step=place.step,
@@ -264,7 +264,7 @@ class Workshop:
             latency_ci95=found.latency_ci95,
             energy_ci95=found.energy_ci95,
             predicted=predicted,
-            top1=top1,
+            top1=figure,
             network_top1=scored,
             params=sum(p.numel() for p in laid_out(spec, family_of(spec).build).parameters()),
             trained_steps=trained_steps,
@@ -288,7 +288,7 @@ class Workshop:
             raise ModelError(f"{job.name} failed: {found.error}")
         network = self.kept(at, "finished")
         step = self.measured(
-            place, "finished", network, scored=found.top1, trained_steps=trained_steps
+            place, "finished", network, scored=found.figure, trained_steps=trained_steps
         )
         self.remove_candidates(place)
         return step
@@ -420,13 +420,13 @@ class Workshop:
         with self.journal.spending("scoring"):
             return self._figure(self.artifact(step), "test")
 
-    def _network_top1(self, network: bytes) -> float:
+    def _network_figure(self, network: bytes) -> float:
         found: list[Outcome] = []
         job = Candidate("scoring", network, recalibrate=False)
         self._executor.run([job], lambda _, outcome: found.append(outcome))
         if found[0].error is not None:
             raise ModelError(f"the network cannot be scored: {found[0].error}")
-        return float(found[0].value.top1)
+        return float(found[0].value.figure)
 
     # On the way
 

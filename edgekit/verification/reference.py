@@ -145,7 +145,9 @@ def _of_tensors(model: Model, data: str | None, skip_corrupt: bool) -> Reference
     if not model.trained:
         model = dataclasses.replace(model, module=_with_statistics(model))
     if data is not None and not array_files(data) and model.preprocessing is None:
-        model = dataclasses.replace(model, preprocessing=assumed(model, open_source(data)))
+        model = dataclasses.replace(
+            model, preprocessing=assumed(model, open_source(data, labelled=False))
+        )
     samples = tensor_samples(model, data, skip_corrupt)
     rows = reference_scores(model.on_rows, samples.images)
     check_finite(rows, f"'{model.words}'", lambda i: f"input {i} ({samples.about})", model.told)

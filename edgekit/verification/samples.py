@@ -147,7 +147,7 @@ def image_rows(
         DataError: the network takes anything else than one image, or there is no such split.
     """
     check_takes_images(model, data)
-    source = open_source(data, skip_corrupt=skip_corrupt)
+    source = open_source(data, skip_corrupt=skip_corrupt, labelled=False)
     facts = model.preprocessing or assumed(model, source)
     if split is None:
         found = real_samples(source, facts)

@@ -215,6 +215,25 @@ def test_one_class_is_not_enough(make_folder: MakeFolder) -> None:
         FolderSource(make_folder({"cat": 5}))
 
 
+def test_without_labels_one_class_is_enough_and_so_are_loose_images(
+    make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    one = FolderSource(make_folder({"cat": 30}), labelled=False)
+    assert [one.size(split) for split in SPLITS] == [24, 3, 3]
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    for i in range(30):
+        Image.new("L", (4, 4)).save(loose / f"{i}.png")
+    (loose / "notes.txt").touch()
+    found = FolderSource(loose, labelled=False)
+    assert found.splits == (*SPLITS, "all")
+    assert [found.size(split) for split in SPLITS] == [24, 3, 3]
+    assert {found.image("train", i).shape for i in range(24)} == {(4, 4, 3)}
+    names = [relative(found, split) for split in SPLITS]
+    assert sum(map(len, names)) == 30
+    assert len({name for part in names for name in part}) == 30
+
+
 def test_a_class_folder_without_images_is_named(make_folder: MakeFolder) -> None:
     with pytest.raises(DataError, match=r"class folder '.*dog' has no images"):
         FolderSource(make_folder({"cat": 5, "dog": 0}))
