@@ -130,6 +130,17 @@ def test_a_function_that_makes_a_network_is_one(tmp_path: Path) -> None:
     assert file.artifact.inputs[0].shape == (1, 16, 24, 3)
 
 
+def test_what_is_said_may_stand_in_a_record_or_alone(tmp_path: Path) -> None:
+    loose: Any = edgekit.Stated(mean=0.5, std=0.5, labels=list("abcd"))
+    (file,) = edgekit.export(
+        small(4), "tflite", out=tmp_path, stated=loose, std=[0.25] * 3, scale=np.float32(1)
+    )
+    prepared = file.artifact.preprocessing
+    assert prepared is not None
+    assert (prepared.mean, prepared.std, prepared.scale) == ((0.5,) * 3, (0.25,) * 3, 1.0)
+    assert file.artifact.labels == tuple("abcd")
+
+
 def test_images_of_every_kind_give_the_same(trained: Trained, tmp_path: Path) -> None:
     network, run = trained
     pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
@@ -181,6 +192,9 @@ WRONG: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (edgekit.export, {"std": [1, "x"]}, "expected a number, or one for each channel in a list"),
     (edgekit.export, {"labels": 3}, "labels=3: expected several, in a list"),
     (edgekit.export, {"resize": "96x96"}, "resize='96x96': expected pixels, height and width"),
+    (edgekit.export, {"stated": 3}, "stated=3: expected an edgekit.Stated"),
+    (edgekit.export, {"stated": edgekit.Stated(mean="x")}, "mean='x': expected a number, or one"),
+    (edgekit.export, {"stated": edgekit.Stated(pad="x"), "fit": "letterbox"}, "pad='x': expected"),
     (edgekit.export, {"max_drop": "x"}, "max_drop='x': expected a number"),
     (edgekit.export, {"calibration_images": "8"}, "calibration_images='8': expected a whole"),
     (edgekit.export, {"overwrite": 1}, "overwrite=1: expected True or False"),

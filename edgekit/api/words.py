@@ -169,7 +169,10 @@ def stated_of(said: Mapping[str, object], base: Stated = NOTHING) -> Stated:
         UsageError: a value that cannot be.
         DataError: a file of labels that cannot be used.
     """
-    given = {name: value for name, value in said.items() if value is not None}
+    if not isinstance(base, Stated):
+        raise UsageError(f"stated={base!r}: expected an edgekit.Stated")
+    fields = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
+    given = {name: value for name, value in {**fields, **said}.items() if value is not None}
     for name in ("mean", "std"):
         if name not in given:
             continue
@@ -184,7 +187,7 @@ def stated_of(said: Mapping[str, object], base: Stated = NOTHING) -> Stated:
         given["labels"] = _labels(given["labels"])
     if "resize" in given:
         given["resize"] = _side(given["resize"])
-    return record_of(Stated, given, base)
+    return record_of(Stated, given, NOTHING)
 
 
 def _labels(value: object) -> object:
