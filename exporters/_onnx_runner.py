@@ -112,8 +112,15 @@ class OnnxRunner:
 
     def tensors(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """Inputs and outputs of the session."""
+        # A size that has a name is the same wherever it stands.
+        named = {
+            size: number
+            for value, spec in zip(self._session.get_inputs(), self._inputs, strict=True)
+            for size, number in zip(value.shape, spec.shape, strict=True)
+            if isinstance(size, str)
+        }
         return self._inputs, tuple(
-            self._spec(value, [number_of(size) or -1 for size in value.shape], "NC")
+            self._spec(value, [number_of(named.get(n, n)) or -1 for n in value.shape], "NC")
             for value in self._session.get_outputs()
         )
 
@@ -153,6 +160,39 @@ def batched(path: Path, threads: int | None, batch: int, content: bytes | None) 
     if not fits:
         raise fixed_batch(path, batch)
     return runner
+
+
+BATCH = "batch"
+"""Name of the size that `leave_batch_open` leaves open."""
+
+
+def leave_batch_open(proto: ModelProto) -> None:
+    """Makes a network that is written for one image take any number of them.
+
+    Args:
+        proto: will be changed; without external data.
+    """
+    import onnx
+
+    graph = proto.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "Reshape" or node.input[1] not in constants:
+            continue
+        shape = onnx.numpy_helper.to_array(constants[node.input[1]]).copy()
+        if shape.size < 2 or shape[0] != 1 or 0 in shape:
+            continue
+        shape[0] = 0  # that of what goes in
+        kept = [attribute for attribute in node.attribute if attribute.name != "allowzero"]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+        # Others may read the same sizes.
+        name = f"{node.name or node.output[0]}.sizes"
+        graph.initializer.append(onnx.numpy_helper.from_array(shape, name))
+        node.input[1] = name
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = BATCH
+    del graph.value_info[:]  # shapes of what flows between nodes
 
 
 def rebatched(proto: ModelProto, path: Path, batch: int) -> bytes:

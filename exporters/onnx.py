@@ -42,7 +42,7 @@ from exporters._onnx_quantizer import (
     with_integer_interface,
     write_forms,
 )
-from exporters._onnx_runner import OnnxRunner, batched, rebatched
+from exporters._onnx_runner import OnnxRunner, batched, leave_batch_open, rebatched
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -118,6 +118,7 @@ class OnnxTarget:
     choices = CHOICES
     free_casts = False
     timed_alone = False
+    dynamic_batch = True
 
     def __init__(self) -> None:
         self._graphs = KeptGraphs(_exported)
@@ -155,6 +156,8 @@ class OnnxTarget:
             )
         if scheme.interface == "int8":
             with_integer_interface(proto, calibration or ())
+        if example.any_batch:
+            leave_batch_open(proto)
         onnx.checker.check_model(proto)
         path.write_bytes(proto.SerializeToString())
         return Decided(activations)

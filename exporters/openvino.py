@@ -112,6 +112,7 @@ class OpenVinoTarget:
     # What stands at the ends of a file of integers takes as long (docs/benchmarks.md).
     free_casts = True
     timed_alone = False
+    dynamic_batch = True
 
     def environment(self) -> Mapping[str, str]:
         """No tiles."""
@@ -148,6 +149,8 @@ class OpenVinoTarget:
         if scheme.interface == "int8":
             graph, notes = with_integer_interface(graph, calibration or ())
             graph.set_rt_info(json.dumps(notes), list(_SCALES))
+        if example.any_batch:
+            _leave_batch_open(graph)
         ov.save_model(graph, path, compress_to_fp16=scheme.weights == "float16")
         return Decided(scheme.activations)
 
@@ -361,6 +364,24 @@ def _rewrite_reshapes(graph: Any, batch: int) -> None:
             if len(shape) > 1 and shape[0] == 1:
                 written = opset13.constant(np.array([batch, *shape[1:]], np.int64))
                 op.input(1).replace_source_output(written.output(0))
+
+
+def _leave_batch_open(graph: Any) -> None:
+    """Makes a network that is written for one image take any number of them."""
+    opset13 = silent_import("openvino.opset13")
+    for op in graph.get_ordered_ops():
+        if op.get_type_name() != "Reshape":
+            continue
+        source = op.input_value(1).get_node()
+        shape = list(source.data) if source.get_type_name() == "Constant" else []
+        if len(shape) > 1 and shape[0] == 1 and op.get_output_partial_shape(0).is_static:
+            rest = list(op.get_output_shape(0))[1:]
+            written = opset13.constant(np.array([-1, *rest], np.int64))
+            op.input(1).replace_source_output(written.output(0))
+    for op in graph.get_parameters():
+        sizes = list(op.get_output_partial_shape(0))
+        op.set_partial_shape(_openvino().PartialShape([-1, *sizes[1:]]))
+    graph.validate_nodes_and_infer_types()
 
 
 def _request(graph: Any, path: Path, threads: int | None, counters: bool = False) -> Any:

@@ -44,6 +44,7 @@ def export(
     skip_corrupt: bool = False,
     scores: str | None = None,
     stated: Stated = NOTHING,
+    dynamic: str | None = None,
     overwrite: bool = False,
     strict: bool = True,
     notify: Callable[[str], None] = lambda stage: None,
@@ -70,6 +71,7 @@ def export(
         skip_corrupt: leave out images that cannot be decoded.
         scores: what the outputs of a classifier are.
         stated: what is said of images and classes in one record; ``words`` count more.
+        dynamic: ``batch`` for files that take any batch, of formats that have that.
         overwrite: replace files of the same name.
         strict: raise where a file failed; else only the report tells.
         notify: told what is being done.
@@ -109,6 +111,7 @@ def export(
         integers=integers_of(of_integers),
         scores=scores,
         stated=stated_of(said, stated),
+        dynamic=dynamic,
         overwrite=overwrite,
         strict=strict,
         notify=notify,

@@ -101,6 +101,11 @@ if TYPE_CHECKING:
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Folder."
 )
+@click.option(
+    "--dynamic",
+    type=click.Choice(["batch"]),
+    help="Leave a size of the files open: batch, the number of inputs at once (onnx, openvino).",
+)
 @overwrite_option
 @stated_options
 @console.common_options
@@ -119,6 +124,7 @@ def command(
     outputs: str | None,
     task: str | None,
     out: Path,
+    dynamic: str | None,
     overwrite: bool,
     **integers: Any,
 ) -> None:
@@ -152,6 +158,7 @@ def command(
             skip_corrupt=skip_corrupt,
             scores=scores,
             stated=stated,
+            dynamic=dynamic,
             overwrite=overwrite,
             strict=False,
             notify=notify,

@@ -68,10 +68,13 @@ class Example:
     Attributes:
         tensors: as the network takes them, one an argument.
         interface: of the network. Sizes of outputs need not be known.
+        any_batch: whether the file is to leave the first size of inputs and outputs open, which is
+            1 in the example; see `edgekit.core.Target.dynamic_batch`.
     """
 
     tensors: tuple[Tensor, ...]
     interface: Interface
+    any_batch: bool = False
 
     @property
     def names(self) -> tuple[list[str], list[str]]:

@@ -89,6 +89,7 @@ class Target(Protocol):
             for their values.
         lowerings: rewrites of the registry's table that only some targets gain from, and this one
             does.
+        dynamic_batch: whether its files can leave the batch open; see `Example.any_batch`.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Target(Protocol):
     engines: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
     lowerings: tuple[str, ...] = ()
+    dynamic_batch: bool = False
 
     def environment(self) -> Mapping[str, str]:
         """Variables that the runtime should find when it is imported; see `silent_import`."""

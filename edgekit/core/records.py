@@ -373,6 +373,8 @@ class Artifact:
         tuning: what was measured to choose the forms of ``scheme``.
         float_operators: kinds of what the runtime computes in float in a file of integers.
         agreement: result of the verification on export.
+        dynamic_batch: whether the file takes any batch: the first size of its inputs and outputs,
+            which are told for 1.
     """
 
     path: str
@@ -398,3 +400,4 @@ class Artifact:
     sha256: str | None = None
     size_bytes: int | None = None
     agreement: Agreement | None = None
+    dynamic_batch: bool = False

@@ -63,6 +63,7 @@ def export(
     integers: Integers | None = None,
     scores: str | None = None,
     stated: Stated = NOTHING,
+    dynamic: str | None = None,
     overwrite: bool = False,
     strict: bool = True,
     notify: Notify = lambda stage: None,
@@ -90,6 +91,7 @@ def export(
             ``None``.
         stated: how its images are prepared and what its classes are called, before what the
             network itself says.
+        dynamic: ``batch`` for files that take any batch.
         overwrite: replace files of the same name.
         strict: raise where a file failed; else only the report tells.
         notify: told what is being done.
@@ -105,7 +107,7 @@ def export(
         InputError: a model, weights or data that cannot be used; a folder that cannot be written.
         UnavailableError: a converter or runtime is not installed.
     """
-    wanted = _wanted(targets, precisions, converter, integers or Integers())
+    wanted = _wanted(targets, precisions, converter, integers or Integers(), dynamic)
     if isinstance(model, str):
         notify(f"building {model}")
     opened = as_function(
@@ -134,11 +136,13 @@ class Wanted:
     Attributes:
         precisions: names, each once; every target has all of them.
         integers: how those of integers are made.
+        any_batch: whether they are to take any batch.
     """
 
     targets: tuple[Target, ...]
     precisions: tuple[str, ...]
     integers: Integers
+    any_batch: bool = False
 
     @property
     def schemes(self) -> list[Scheme]:
@@ -163,7 +167,11 @@ class Wanted:
 
 
 def _wanted(
-    targets: object, precisions: object, converter: str | None, integers: Integers
+    targets: object,
+    precisions: object,
+    converter: str | None,
+    integers: Integers,
+    dynamic: str | None = None,
 ) -> Wanted:
     """Checks what can be checked before there is a network.
 
@@ -172,11 +180,37 @@ def _wanted(
         UsageError: one that goes with none of the others, or no name.
     """
     chosen, names = registry.chosen(targets, precisions, converter)
-    found = Wanted(tuple(chosen), tuple(names), integers)
+    if dynamic not in (None, "batch"):
+        raise UsageError(f"--dynamic {dynamic}: expected batch")
+    found = Wanted(tuple(chosen), tuple(names), integers, dynamic is not None)
+    if dynamic is not None:
+        _check_dynamic(found)
     for target, precision in ((t, p) for t in chosen for p in names):
         integers.check(target, precision)
     integers.check_used(found.schemes)
     return found
+
+
+def _check_dynamic(wanted: Wanted) -> None:
+    """Refuses files that cannot take any batch.
+
+    Raises:
+        UsageError: of a target whose files have fixed sizes, or a precision whose numbers would
+            depend on what else is in the batch.
+    """
+    for target in wanted.targets:
+        if not target.dynamic_batch:
+            open_ = [name for name in registry.TARGETS if registry.target(name).dynamic_batch]
+            raise UsageError(
+                f"--dynamic batch: files of target {target.name} have fixed sizes, as its runtime "
+                f"plans memory and layouts for them: expected targets among {', '.join(open_)}"
+            )
+    for scheme in wanted.schemes:
+        if scheme.weights == "int8" and scheme.calibration is None:
+            raise UsageError(
+                f"--dynamic batch: {scheme.precision} takes ranges from all images of a batch "
+                f"together, so that each would change the others: expected another precision"
+            )
 
 
 def _described(
@@ -213,6 +247,8 @@ def _written(
     """What becomes of each file, and the images that were left out of the verification."""
     integers = wanted.integers
     places = _places(model, wanted, folder)
+    if wanted.any_batch:
+        _check_first_sizes(model)
     with output_folder(folder):
         for target, _, path in places:
             refuse_existing([*target.written(path), contract_path(path)], overwrite)
@@ -238,10 +274,24 @@ def _written(
             scheme = integers.scheme(target, precision, calibration)
             job = Job(
                 reference, target, scheme, path, integers, calibration, judge, retrain, overwrite,
-                notify,
+                notify, wanted.any_batch,
             )  # fmt: skip
             results.append(_attempt(job, floats))
     return tuple(results), reference.skipped
+
+
+def _check_first_sizes(model: Model) -> None:
+    """Refuses a network some of whose tensors have no batch.
+
+    Raises:
+        ModelError: as said.
+    """
+    for spec in (*model.interface.inputs, *model.interface.outputs):
+        if spec.shape[:1] != (1,):
+            raise ModelError(
+                f"--dynamic batch: '{spec.name}' of '{model.words}' has the shape {spec.shape}: "
+                f"expected a first size of 1, which is that of the batch"
+            )
 
 
 def _places(model: Model, wanted: Wanted, folder: Path) -> list[tuple[Target, str, Path]]:

@@ -39,7 +39,7 @@ from edgekit.quantize.calibration import Calibration
 from edgekit.quantize.integers import Integers, ranged_inputs
 from edgekit.quantize.ladder import Built, Judge
 from edgekit.tasks import task_of
-from edgekit.verification.artifact import agreement_with, running
+from edgekit.verification.artifact import agreement_with, check_batch, running
 from edgekit.verification.diagnosis import layers_of
 from edgekit.verification.divergence import worst_layers
 from edgekit.verification.reference import Reference
@@ -54,6 +54,7 @@ class Job:
     Attributes:
         scheme: to begin with; a ladder may end with another one.
         judge: what its accuracy is judged on, where there is a bound.
+        any_batch: whether the file is to take any batch.
         retrain: trains the network for a scheme; ``None`` where there is nothing to train it on.
     """
 
@@ -67,6 +68,7 @@ class Job:
     retrain: Callable[[Scheme], Model] | None
     overwrite: bool
     notify: Notify
+    any_batch: bool = False
 
 
 def build(job: Job, scheme: Scheme, staged: Path, model: Model | None = None) -> Built:
@@ -74,7 +76,7 @@ def build(job: Job, scheme: Scheme, staged: Path, model: Model | None = None) ->
     target, reference = job.target, job.reference
     epochs = None if model is None else job.integers.epochs
     model = model or reference.model
-    example = _example(model, reference)
+    example = dataclasses.replace(_example(model, reference), any_batch=job.any_batch)
     with _conversion(model.words, target), captured():
         lowered, lowerings = lower(own_copy(model.module), example.tensors, target, scheme)
         ranges = ranged_inputs(job.calibration, model, target) if scheme.calibration else None
@@ -85,6 +87,7 @@ def build(job: Job, scheme: Scheme, staged: Path, model: Model | None = None) ->
         _check_names(example, inputs, outputs)
         written = _written(job, scheme, decided, epochs)
         artifact = _contract(model, target, written, job.path, inputs, outputs, lowerings)
+        artifact = dataclasses.replace(artifact, dynamic_batch=job.any_batch)
         if isinstance(target, Quantizing) and scheme.calibration is not None:
             left = target.float_operators(staged)
             artifact = dataclasses.replace(artifact, float_operators=left)
@@ -92,6 +95,8 @@ def build(job: Job, scheme: Scheme, staged: Path, model: Model | None = None) ->
         target.embed(staged, embedded_text(artifact))
     with running(job.path, target):
         agreement = agreement_with(reference, target, staged, scheme.precision)
+        if job.any_batch:
+            check_batch(reference, target, staged)
     artifact = finished(artifact, target.files(staged), agreement=agreement)
 
     def worst() -> list[str]:

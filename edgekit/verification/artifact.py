@@ -20,7 +20,8 @@ from edgekit.contract import load
 from edgekit.core import CLASSIFY, Agreement, Artifact, Target, TensorSpec, reason
 from edgekit.core.reasons import PASSING
 from edgekit.data.finite import check_finite
-from edgekit.errors import EdgekitError, ModelError, UsageError
+from edgekit.data.stored import real_values
+from edgekit.errors import EdgekitError, InputError, ModelError, UsageError
 from edgekit.foreign import explained
 from edgekit.isolation import open_isolated
 from edgekit.models.source import Model
@@ -253,6 +254,61 @@ def rows_of_file(
     return found
 
 
+BATCH, LEAST_ALIKE_DB = 3, 40.0
+"""Samples at once that a file of any batch is tried with, and how closely it has to give what it
+gives one by one: kernels for several samples may add up in another order."""
+
+
+def check_batch(
+    reference: Reference, target: Target, path: Path, *, isolated: bool = False
+) -> float:
+    """Runs a file of any batch on several samples at once and one by one.
+
+    Returns:
+        Signal to noise of the first against the second, in dB, of the worst output.
+
+    Raises:
+        ModelError: it takes one sample only, or gives something else.
+    """
+    rows, model = reference.images[:BATCH], reference.model
+    one_by_one = rows_of_file(
+        dataclasses.replace(reference, images=rows), target, path, isolated=isolated
+    )
+    told = f"{path} does not take {BATCH} samples at once: "
+    cure = "; export it without --dynamic batch"
+    with captured(), explained(lambda why: f"{told}{why}{cure}"):
+        # Not isolated: it has been run by now.
+        try:
+            runner = target.open(path, torch.get_num_threads(), batch=BATCH)
+        except InputError as error:
+            raise ModelError(f"{told}the network's layers are fixed to one{cure}") from error
+        given, got = runner.tensors()
+        singles = [
+            inputs_of(model, rows[i : i + 1], target.layout, [_single(spec) for spec in given])
+            for i in range(len(rows))
+        ]
+        found = runner.run([np.concatenate(parts) for parts in zip(*singles, strict=True)])
+        values = [real_values(one, spec) for one, spec in zip(found, got, strict=True)]
+        together = np.concatenate([value.reshape(BATCH, -1) for value in values], axis=1)
+    worst = math.inf
+    for columns in model.interface.columns.values():
+        right, off = one_by_one[:, columns], together[:, columns] - one_by_one[:, columns]
+        noise = float(np.square(off, dtype=np.float64).mean())
+        if noise > 0:
+            power = float(np.square(right, dtype=np.float64).mean())
+            worst = min(worst, 10 * math.log10(max(power, 1e-300) / noise))
+    if not worst >= LEAST_ALIKE_DB:
+        raise ModelError(
+            f"{path} gives other outputs for {BATCH} samples at once than one by one ({worst:.1f} "
+            f"dB, expected {LEAST_ALIKE_DB:g}): its layers mix samples, or are fixed to one{cure}"
+        )
+    return worst
+
+
+def _single(spec: TensorSpec) -> TensorSpec:
+    return dataclasses.replace(spec, shape=(1, *spec.shape[1:]))
+
+
 def held_against(reference: Reference, outputs: NDArray[np.float32], precision: str) -> Agreement:
     """Compares; where that fails, on those images only on which float32 is reproducible.
 
@@ -335,6 +391,8 @@ def verify(
     format_, precision = target(facts.target), facts.scheme.precision
     with running(path, format_):
         agreement = agreement_with(reference, format_, path, precision, isolated=True)
+        if facts.dynamic_batch:
+            check_batch(reference, format_, path, isolated=True)
     divergence, undiagnosed = (
         (None, None)
         if agreement.passed

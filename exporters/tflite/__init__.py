@@ -132,6 +132,7 @@ class TfliteTarget:
     )
     free_casts = False
     timed_alone = True
+    dynamic_batch = False
 
     def __init__(self, converter: str = "edgekit") -> None:
         self.converter = converter
