@@ -200,6 +200,9 @@ TARGETS = _Targets(
 
 DEFAULT_TARGET = "onnx"
 
+PRETRAINED = "pretrained"
+"""In place of a file of weights: those that torchvision publishes, downloaded once."""
+
 PRECISIONS = {
     "fp16": "weights stored as 16-bit floats; float inputs and outputs",
     "fp32": "everything in 32-bit floats",

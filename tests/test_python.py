@@ -141,6 +141,24 @@ def test_what_is_said_may_stand_in_a_record_or_alone(tmp_path: Path) -> None:
     assert file.artifact.labels == tuple("abcd")
 
 
+def test_published_weights_are_asked_for_by_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEKIT_WEIGHTS_URL", (tmp_path / "server").as_uri())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    given = {"weights": "pretrained"}
+    asked: list[Callable[[], object]] = [
+        lambda: edgekit.export("mobilenetv2", "onnx", out=tmp_path, **given),
+        lambda: edgekit.evaluate("mobilenetv2", "digits", **given),
+        lambda: edgekit.describe("mobilenetv2", **given),
+        lambda: edgekit.profile("mobilenetv2", **given),
+        lambda: edgekit.train("mobilenetv2", "digits", pretrained=True, out=tmp_path / "run"),
+    ]
+    for ask in asked:
+        with pytest.raises(edgekit.UnavailableError, match="cannot be downloaded"):
+            ask()
+
+
 def test_images_of_every_kind_give_the_same(trained: Trained, tmp_path: Path) -> None:
     network, run = trained
     pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)

@@ -17,7 +17,7 @@ from edgekit.api.input_shapes import shapes_of, stated_shapes
 from edgekit.api.words import Words, record_of, refuse_unknown, words_of
 from edgekit.core import Side
 from edgekit.errors import UnavailableError, UsageError
-from edgekit.registry import names_of
+from edgekit.registry import PRETRAINED, names_of
 
 if TYPE_CHECKING:
     from edgekit.core import DeviceProfile, Measurement
@@ -128,11 +128,16 @@ class MeasuringOptions:
             return Subject(
                 words, threads, batch, processor=self.processor, shapes=shapes, example=self.example
             )
+        weights = self.weights
+        if weights == PRETRAINED:
+            from edgekit.models.taking import fetched
+
+            weights = str(fetched(words, self.resolution))
         return Subject(
             words,
             threads,
             self.batch,
-            self.weights,
+            weights,
             self.resolution,
             mode,
             self.processor,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from edgekit.api.checking import typed
@@ -238,7 +237,7 @@ def _classifier(
 
     return inference.open_classifier(
         source,
-        weights=None if weights is None else Path(weights),
+        weights=words_of(weights, "weights"),
         resolution=resolution,
         size=size,
         threads=threads,

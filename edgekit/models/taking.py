@@ -22,9 +22,6 @@ Network = str | os.PathLike[str] | nn.Module | Model | Callable[[], nn.Module]
 """MODEL as people write it, a path, a finished training (which has one), an open model, a module,
 or a function without arguments that gives one."""
 
-PRETRAINED = "pretrained"
-"""In place of a file of weights: those that torchvision publishes, downloaded once."""
-
 Size = int | Sequence[int] | str
 """Side of a square image in pixels, or height and width, also as ``96x160``."""
 
@@ -75,7 +72,7 @@ def model_of(
     Args:
         network: see `Network`.
         weights: checkpoint or state dict, for a zoo name, callable or module; for a zoo name also
-            `PRETRAINED`.
+            `edgekit.registry.PRETRAINED`.
         resolution: input side in pixels, instead of the network's own.
         size: the same in other forms, see `Size`.
         classes: see `edgekit.models.source.open_model`.
@@ -114,7 +111,7 @@ def model_of(
             outputs=kept,
             task=task,
         )
-    if weights == PRETRAINED and isinstance(network, str):
+    if weights == registry.PRETRAINED and isinstance(network, str):
         weights = fetched(network, resolution)
     if not isinstance(network, str | os.PathLike):
         raise UsageError(
