@@ -36,6 +36,11 @@ def open_source(words: str, *, skip_corrupt: bool = False, labelled: bool = True
     if words and os.path.lexists(path):
         from edgekit.data.folder import FolderSource
 
+        if path.suffix == ".npz" or (path.is_dir() and any(path.glob("*.npz"))):
+            raise DataError(
+                f"'{words}' holds arrays, which are data of networks of the task tensors: expected "
+                f"images, which is what a classifier takes"
+            )
         made = _format_of(path)
         if made is FolderSource and not labelled:
             return FolderSource(path, skip_corrupt=skip_corrupt, labelled=False)

@@ -70,7 +70,7 @@ def fill_zeros(module: nn.Module, image: Tensor) -> None:
 def _zero_layers(module: nn.Module) -> list[str]:
     found = []
     for path, layer in module.named_modules():
-        weight = layer._parameters.get("weight")
+        weight = dict(layer.named_parameters(recurse=False)).get("weight")
         if not isinstance(layer, nn.Linear | _ConvNd) or weight is None:
             continue
         if weight.numel() and not weight.any():

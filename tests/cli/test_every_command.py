@@ -225,3 +225,59 @@ def test_a_program_of_open_sizes_is_opened_at_those_of_the_file(run: CommandLine
         for path in exported(run, *line).values():
             result = run("verify", path, "--against", line[0], "--json")
             assert result.code == 0, result.err
+
+
+def test_arrays_are_no_images_of_a_classifier(run: CommandLine) -> None:
+    Path("arrays").mkdir()
+    for i in range(20):
+        np.savez(f"arrays/{i}.npz", x=np.ones((1, 3, 32, 32), np.float32))
+    network = ("mobilenetv1@0.25", "--resolution", "32")
+    result = run("export", *network, "-t", "onnx", "-o", "out", "--json")
+    path = result.json["artifacts"][0]["path"]
+    lines = (
+        ("export", *network, "-t", "onnx", "--data", "arrays/0.npz", "-o", "other"),
+        ("export", *network, "-t", "onnx", "-p", "int8", "--calibration", "arrays", "-o", "other"),
+        ("verify", path, "--against", network[0], "--data", "arrays"),
+        ("evaluate", path, "--data", "arrays"),
+    )
+    for line in lines:
+        refused = run(*line)
+        assert refused.code == 3, line
+        assert "holds arrays, which are data of networks of the task tensors" in refused.message
+
+
+def test_a_contract_of_a_later_schema_is_refused_by_every_command(run: CommandLine) -> None:
+    path = exported(run, *words("siamese"))["onnx"]
+    beside = Path(f"{path}.json")
+    data = json.loads(beside.read_text(encoding="utf-8"))
+    beside.write_text(json.dumps({**data, "schema": "edgekit.artifact/3"}), encoding="utf-8")
+    lines = (
+        ("describe", path),
+        ("verify", path, "--against", *words("siamese")),
+        ("profile", path, "--seconds", "1"),
+        ("compare", path, path, "--seconds", "1"),
+        ("predict", path, "a.png"),
+        ("evaluate", path, "--data", "digits"),
+    )
+    for line in lines:
+        refused = run(*line)
+        assert refused.code == 3, line
+        assert "edgekit.artifact/3" in refused.message
+
+
+def test_names_that_collide_are_refused_by_every_command_that_opens_a_network(
+    run: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "alike.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        y = x.mean((2, 3))\n"
+        "        return {'a/b': y, 'a b': 2 * y}\n",
+        encoding="utf-8",
+    )
+    network = ("alike:Net", "--size", "16x24")
+    for line in (("describe",), ("export", "-t", "onnx"), ("profile", "--seconds", "1")):
+        refused = run(line[0], *network, *line[1:])
+        assert refused.code == 3, line
+        assert "would be called 'a_b' in a file" in refused.message
