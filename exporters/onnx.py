@@ -246,26 +246,26 @@ def _exported(model: nn.Module, example: Example) -> ModelProto:
     import torch
 
     inputs, outputs = example.names
+    # Names are one each in a file: parameters that are called like an input or output give way.
     taken = {*model.state_dict()}.intersection((*inputs, *outputs))
-    if taken:
-        raise ModelError(
-            f"'{sorted(taken)[0]}' is the name of an input or output and of a parameter, and names "
-            f"are one each in an ONNX file: give the output another name"
-        )
+    other = {name: f"{name}/tensor" for name in taken}
     # Autograd refuses some changes in place that compute what they should.
     with _operators_listed_once(), rewritten(CALLS), torch.no_grad():
         program = torch.onnx.export(
             model,
             example.tensors,
             dynamo=True,
-            input_names=inputs,
-            output_names=outputs,
+            input_names=[other.get(name, name) for name in inputs],
+            output_names=[other.get(name, name) for name in outputs],
             external_data=False,
             verbose=False,
         )
     if program is None:
         raise ModelError("torch.onnx gave no program")
     proto: ModelProto = program.model_proto
+    if taken:
+        _rename(proto.graph, {name: f"{name}/parameter" for name in taken})
+        _rename(proto.graph, {there: name for name, there in other.items()})
     unused = set(inputs).difference(value.name for value in proto.graph.input)
     if unused or [value.name for value in proto.graph.output] != outputs:
         raise ModelError(
@@ -276,6 +276,18 @@ def _exported(model: nn.Module, example: Example) -> ModelProto:
     _keep_pads(proto)
     del proto.graph.value_info[:]  # in the order and form in which onnx itself finds them
     return onnx.shape_inference.infer_shapes(proto)
+
+
+def _rename(graph: Any, names: Mapping[str, str]) -> None:
+    """Gives values of a graph, and of those within it, other names."""
+    for node in graph.node:
+        for values in (node.input, node.output):
+            values[:] = [names.get(name, name) for name in values]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _rename(attribute.g, names)
+    for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        value.name = names.get(value.name, value.name)
 
 
 @contextlib.contextmanager

@@ -281,3 +281,25 @@ def test_names_that_collide_are_refused_by_every_command_that_opens_a_network(
         refused = run(line[0], *network, *line[1:])
         assert refused.code == 3, line
         assert "would be called 'a_b' in a file" in refused.message
+
+
+def test_outputs_may_be_called_like_parameters(run: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "named.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        torch.manual_seed(0)\n"
+        "        self.scale, self.conv = nn.Parameter(torch.randn(3)), nn.Conv2d(3, 4, 3)\n"
+        "    def forward(self, x):\n"
+        "        y = x.mean((2, 3)) * self.scale\n"
+        "        return {'scale': y, 'conv.weight': self.conv(x), 'conv.bias': y + 1}\n",
+        encoding="utf-8",
+    )
+    for path in exported(run, "named:Net", "--size", "16").values():
+        result = run("verify", path, "--against", "named:Net", "--json")
+        assert result.code == 0, result.err
+        assert [one["name"] for one in result.json["agreement"]["outputs"]] == [
+            "scale", "conv.weight", "conv.bias",
+        ]  # fmt: skip
