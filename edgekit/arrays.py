@@ -81,6 +81,26 @@ def array_files(words: str) -> list[Path]:
     return sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else []
 
 
+def readable_files(files: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
+    """Those of some files that can be read as arrays, and the names of the others.
+
+    Raises:
+        DataError: none can; says why the first one cannot.
+    """
+    found, left_out, first = [], [], None
+    for path in files:
+        try:
+            read_arrays(path)
+        except DataError as error:
+            left_out.append(str(path))
+            first = first or error
+        else:
+            found.append(path)
+    if first is not None and not found:
+        raise first
+    return found, tuple(left_out)
+
+
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a file, by name.
 

@@ -13,6 +13,13 @@ from edgekit.core import FolderFormat, ImageSource, Preprocessing
 from edgekit.errors import DataError, UnknownNameError, UsageError
 
 
+def _only_arrays(path: Path) -> bool:
+    """Whether a folder has files of arrays, and no folders that might be classes."""
+    if not path.is_dir() or not any(path.glob("*.npz")):
+        return False
+    return not any(child.is_dir() for child in path.iterdir())
+
+
 def open_source(words: str, *, skip_corrupt: bool = False, labelled: bool = True) -> ImageSource:
     """Opens a source of images.
 
@@ -36,7 +43,7 @@ def open_source(words: str, *, skip_corrupt: bool = False, labelled: bool = True
     if words and os.path.lexists(path):
         from edgekit.data.folder import FolderSource
 
-        if path.suffix == ".npz" or (path.is_dir() and any(path.glob("*.npz"))):
+        if path.suffix == ".npz" or _only_arrays(path):
             raise DataError(
                 f"'{words}' holds arrays, which are data of networks of the task tensors: expected "
                 f"images, which is what a classifier takes"

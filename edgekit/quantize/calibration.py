@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.arrays import array_files, rows_of
+from edgekit.arrays import array_files, readable_files, rows_of
 from edgekit.core import ImageSource, Preprocessing
 from edgekit.data import decoded_for, open_source
 from edgekit.data.preprocess import prepare
@@ -149,6 +149,8 @@ def calibration_rows(
         facts = model.preprocessing or assumed(model, open_source(words, labelled=False))
         found = calibration_images(words, facts, count, skip_corrupt=skip_corrupt, labelled=False)
         return dataclasses.replace(found, images=found.images.reshape(len(found.images), -1))
+    if skip_corrupt:
+        files, _ = readable_files(files)
     # Evenly spaced, as neighbours of a recording are alike.
     places = np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)
     files = [files[int(i)] for i in places]

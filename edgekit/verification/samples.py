@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.arrays import SUFFIX, array_files, rows_of
+from edgekit.arrays import SUFFIX, array_files, readable_files, rows_of
 from edgekit.core import ImageSource, Preprocessing
 from edgekit.data import decoded_for, open_source
 from edgekit.data.channels import grey
@@ -126,13 +126,16 @@ def tensor_samples(
     if not files:
         found = image_rows(model, data, skip_corrupt)
         return replace(found, images=found.images[:most])
+    skipped: tuple[str, ...] = ()
+    if skip_corrupt:
+        files, skipped = readable_files(files)
     places = np.linspace(0, len(files) - 1, min(len(files), REAL_COUNT, most)).round().astype(int)
     rows = rows_of([files[int(i)] for i in places], interface)
     missing = min(NOISE_COUNT, most) - len(rows)
     if missing <= 0 or not noise:
-        return Samples(rows, data)
+        return Samples(rows, data, skipped)
     about = f"{len(rows)} inputs of {data} and {missing} of noise"
-    return Samples(np.concatenate([rows, model.noise_rows(missing)]), about)
+    return Samples(np.concatenate([rows, model.noise_rows(missing)]), about, skipped)
 
 
 def image_rows(

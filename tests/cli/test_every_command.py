@@ -303,3 +303,26 @@ def test_outputs_may_be_called_like_parameters(run: CommandLine, tmp_path: Path)
         assert [one["name"] for one in result.json["agreement"]["outputs"]] == [
             "scale", "conv.weight", "conv.bias",
         ]  # fmt: skip
+
+
+def test_damaged_files_of_arrays_are_left_out_where_that_is_asked_for(run: CommandLine) -> None:
+    rng = np.random.default_rng(0)
+    Path("pairs").mkdir()
+    for i in range(20):
+        left, right = rng.standard_normal((2, *IMAGE)).astype(np.float32)
+        np.savez(f"pairs/{i:02}.npz", left=left, right=right)
+    Path("pairs/07.npz").write_bytes(b"PK\x03\x04 no archive")
+    line = ("export", *words("siamese"), "-t", "onnx", "-p", "int8", "-o", "out")
+    data = ("--data", "pairs", "--calibration", "pairs")
+    refused = run(*line, *data)
+    assert refused.code == 3
+    assert "pairs/07.npz is no file of arrays, or is damaged" in refused.message
+    result = run(*line, *data, "--skip-corrupt", "--json")
+    assert result.code == 0, result.err
+    assert result.json["skipped"] == ["pairs/07.npz"]
+    checked = run(
+        "verify", result.json["artifacts"][0]["path"], "--against", *words("siamese"),
+        "--data", "pairs", "--skip-corrupt", "--json",
+    )  # fmt: skip
+    assert checked.code == 0, checked.err
+    assert checked.json["skipped"] == ["pairs/07.npz"]
