@@ -125,7 +125,7 @@ def search(
         if value is not None and not low <= value <= high:
             raise UsageError(f"{name}={value:g}: expected {low:g} to {high:g}")
     from edgekit.models.taking import model_of
-    from edgekit.search import searching
+    from edgekit.search import run
     from edgekit.search.records import Conduct
     from edgekit.stated import as_stated
 
@@ -134,7 +134,7 @@ def search(
         example=example, outputs=outputs, task=task,
     )  # fmt: skip
     source = words_of(data, "data")
-    return searching.search(
+    return run.search(
         as_stated(opened, stated_of(said, stated), source or opened.data),
         limits,
         target,

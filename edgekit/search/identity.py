@@ -24,7 +24,7 @@ def identity_of(task: Task) -> dict[str, str]:
         "budget": ",".join(limit.words for limit in task.limits),
         "resolution": str(task.spec.resolution),
         "kind of scores": task.model.scores or "as they look",
-        "preprocessing": canonical_json(to_json(task.facts)),
+        "preprocessing": canonical_json(to_json(task.preprocessing)),
         "device": task.device,
         "threads": str(task.threads),
         **{

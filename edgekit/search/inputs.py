@@ -121,16 +121,23 @@ class ImageInputs:
     """Images of a source.
 
     Args:
-        facts: how images become inputs.
+        preprocessing: how images become inputs.
         as_rows: whether the network takes rows of inputs, see `edgekit.core.interface`.
 
     Raises:
         DataError: a split is missing.
     """
 
-    def __init__(self, source: ImageSource, facts: Preprocessing, *, as_rows: bool = False) -> None:
+    def __init__(
+        self, source: ImageSource, preprocessing: Preprocessing, *, as_rows: bool = False
+    ) -> None:
         check_splits(source)
-        self.name, self.source, self._facts, self._as_rows = source.name, source, facts, as_rows
+        self.name, self.source, self._preprocessing, self._as_rows = (
+            source.name,
+            source,
+            preprocessing,
+            as_rows,
+        )
         self._images: dict[str, SplitImages] = {}
 
     @property
@@ -148,11 +155,11 @@ class ImageInputs:
     def load(self) -> None:
         """See `Inputs`."""
         splits = ["train", SELECTION]
-        self._images = open_splits(self.source, splits, self._facts, lambda done, of: None)
+        self._images = open_splits(self.source, splits, self._preprocessing, lambda done, of: None)
 
     def _of(self, split: str) -> SplitImages:
         if split not in self._images:
-            self._images[split] = SplitImages(self.source, split, self._facts, cache=False)
+            self._images[split] = SplitImages(self.source, split, self._preprocessing, cache=False)
         return self._images[split]
 
     def fetch(self, split: str, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -169,7 +176,7 @@ class ImageInputs:
 
     def ready(self, samples: Tensor) -> Tensor:
         """Normalized images, or rows of them."""
-        images = normalize(samples, self._facts)
+        images = normalize(samples, self._preprocessing)
         return images.flatten(1) if self._as_rows else images
 
     def named(self, split: str, index: int, *, changed: bool = False) -> str:
@@ -280,12 +287,14 @@ class ArrayInputs:
         return f"{', '.join(sizes)} ({found.hexdigest()[:12]})"
 
 
-def open_inputs(words: str, facts: Preprocessing | None, interface: Interface | None) -> Inputs:
+def open_inputs(
+    words: str, preprocessing: Preprocessing | None, interface: Interface | None
+) -> Inputs:
     """Samples of a search; nothing but their number is looked at yet.
 
     Args:
         words: SRC, or a folder of files of arrays for networks of any tensors.
-        facts: how images become inputs; ``None`` where there are none.
+        preprocessing: how images become inputs; ``None`` where there are none.
         interface: of a network of any tensors; ``None`` of classifiers.
 
     Raises:
@@ -293,9 +302,9 @@ def open_inputs(words: str, facts: Preprocessing | None, interface: Interface | 
     """
     if interface is not None and array_files(words):
         return ArrayInputs(words, interface)
-    assert facts is not None
+    assert preprocessing is not None
     source = open_source(words, labelled=interface is None)
-    found = ImageInputs(source, facts, as_rows=interface is not None)
+    found = ImageInputs(source, preprocessing, as_rows=interface is not None)
     if interface is not None and found.size(SELECTION) < LEAST_UNLABELLED:
         raise DataError(
             f"'{words}' has {found.size(SELECTION)} image to choose by (split '{SELECTION}'): "

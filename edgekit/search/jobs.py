@@ -67,24 +67,24 @@ class Bench:
         self._learners: dict[tuple[Preprocessing | None, bool], Learner] = {}
         self._teacher: Checkpoint | None = None
 
-    def learner(self, facts: Preprocessing | None, *, distill: bool) -> Learner:
+    def learner(self, preprocessing: Preprocessing | None, *, distill: bool) -> Learner:
         """For images of that size."""
         if self._teacher is None:
             self._teacher = _loaded(self.setup.teacher)
         setup = self.setup
-        alike = facts == self._teacher.preprocessing
+        alike = preprocessing == self._teacher.preprocessing
         follow = (distill and alike) or not setup.objective.labelled
-        if (facts, follow) not in self._learners:
+        if (preprocessing, follow) not in self._learners:
             self._learners.clear()  # memory for the images of one size is enough
-            self._learners[facts, follow] = Learner(
-                open_inputs(setup.words, facts, setup.run.interface),
+            self._learners[preprocessing, follow] = Learner(
+                open_inputs(setup.words, preprocessing, setup.run.interface),
                 setup.objective,
                 setup.seed,
                 _built(self._teacher) if follow else None,
                 setup.selection_images,
                 setup.run,
             )
-        return self._learners[facts, follow]
+        return self._learners[preprocessing, follow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +149,12 @@ class Candidate:
         threads, notes = self._threads(bench)
         start = _loaded(self.network)
         assert start.spec is not None
-        spec, facts = start.spec, start.preprocessing
+        spec, preprocessing = start.spec, start.preprocessing
         module = _built(start)
         if self.outline is not None:
-            assert facts is not None  # of the zoo, which takes images
-            spec, module, facts = outlined(spec, module, facts, self.outline)
-        learner = bench.learner(facts, distill=self.distill)
+            assert preprocessing is not None  # of the zoo, which takes images
+            spec, module, preprocessing = outlined(spec, module, preprocessing, self.outline)
+        learner = bench.learner(preprocessing, distill=self.distill)
         if self.sizes:
             spec, module = self._narrowed(spec, module, learner)
         if self.scratch:
@@ -173,7 +173,7 @@ class Candidate:
         if self.keep:
             kept = _saved(
                 dataclasses.replace(
-                    start, spec=spec, state=module.state_dict(), preprocessing=facts
+                    start, spec=spec, state=module.state_dict(), preprocessing=preprocessing
                 )
             )
         return Found(figure, loss, spec, kept, tuple(notes))

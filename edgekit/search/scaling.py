@@ -153,13 +153,13 @@ def outline_spec(spec: ModelSpec, outline: Outline) -> ModelSpec:
 
 
 def outlined(
-    spec: ModelSpec, module: nn.Module, facts: Preprocessing, outline: Outline
+    spec: ModelSpec, module: nn.Module, preprocessing: Preprocessing, outline: Outline
 ) -> tuple[ModelSpec, nn.Module, Preprocessing]:
     """The network with the outline; weights are inherited.
 
     Args:
         module: of ``spec``; stays as it is.
-        facts: how its images become inputs.
+        preprocessing: how its images become inputs.
     """
     smaller = outline_spec(spec, outline)
     state: dict[str, torch.Tensor] = {}
@@ -174,4 +174,4 @@ def outlined(
         state[".".join(words)] = value.detach().clone()
     built = laid_out(smaller, family_of(smaller).build)
     built.load_state_dict(state, assign=True)
-    return smaller, built.eval(), facts.at(outline.resolution)
+    return smaller, built.eval(), preprocessing.at(outline.resolution)

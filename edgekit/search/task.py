@@ -55,7 +55,7 @@ class Task:
         model: trained network of the start.
         spec: of the model.
         labels: of its classes; none of other tasks.
-        facts: how its images are prepared; ``None`` where its inputs are no images.
+        preprocessing: how its images are prepared; ``None`` where its inputs are no images.
         words: SRC of the inputs.
         inputs: that it is trained on and chosen by.
         out: folder of the search.
@@ -68,7 +68,7 @@ class Task:
     model: Model
     spec: ModelSpec
     labels: tuple[str, ...]
-    facts: Preprocessing | None
+    preprocessing: Preprocessing | None
     words: str
     inputs: Inputs
     limits: tuple[Limit, ...]
@@ -119,7 +119,7 @@ def task_of(
     scores: str | None,
     notify: Notify,
 ) -> Task:
-    """Checks what a search is given; `edgekit.search.searching.search` describes it.
+    """Checks what a search is given; `edgekit.search.run.search` describes it.
 
     Raises:
         UsageError: options that do not go together.
@@ -157,11 +157,11 @@ def task_of(
     model = as_function(model)
     for note in model.notes or ():
         notify(f"'{model.words}': {note}")
-    facts = _preparation(model, words)
-    inputs = open_inputs(words, facts, model.signature)
+    preprocessing = _preparation(model, words)
+    inputs = open_inputs(words, preprocessing, model.signature)
     inputs.check()
     if model.signature is not None:
-        model = replace(model, preprocessing=facts, data=words)
+        model = replace(model, preprocessing=preprocessing, data=words)
     run = Running(model.signature, batched=True)
     if model.signature is not None:
         run = Running(model.signature, batched=_batched(model, inputs))
@@ -179,7 +179,7 @@ def task_of(
         model=model,
         spec=model.spec,
         labels=labels,
-        facts=facts,
+        preprocessing=preprocessing,
         words=words,
         inputs=inputs,
         limits=tuple(limits),

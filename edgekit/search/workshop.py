@@ -76,7 +76,7 @@ class Workshop:
         file = self.out / "start.pt"
         if not journal.knows(file):
             state = task.model.module.state_dict()
-            save_checkpoint(file, self._checkpoint(task.spec, state, task.facts))
+            save_checkpoint(file, self._checkpoint(task.spec, state, task.preprocessing))
             journal.wrote(file)
         self.first = journal.read(file)
         setup = WorkerSetup(
@@ -92,7 +92,7 @@ class Workshop:
         self._closing.callback(self._executor.close)
 
     def _checkpoint(
-        self, spec: ModelSpec, state: Mapping[str, Any], facts: Preprocessing | None
+        self, spec: ModelSpec, state: Mapping[str, Any], preprocessing: Preprocessing | None
     ) -> Checkpoint:
         model = self.task.model
         return Checkpoint(
@@ -100,7 +100,7 @@ class Workshop:
             spec=spec,
             state=state,
             labels=self.task.labels,
-            preprocessing=facts,
+            preprocessing=preprocessing,
             data=self.task.words,
             scores=model.scores,
             task=model.task,

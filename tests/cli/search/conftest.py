@@ -10,7 +10,7 @@ import torch
 from small_artifacts import once, shared_folder
 from small_searches import Inline, complete
 
-from edgekit.search import searching
+from edgekit import registry
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def inline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Searches of this process need no workers."""
-    monkeypatch.setattr(searching.registry, "executor", lambda name: Inline)
+    monkeypatch.setattr(registry, "executor", lambda name: Inline)
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)

@@ -98,11 +98,10 @@ def search(
         try:
             return _run(shop, groups, draw)
         except UnavailableError as error:
-            error.args = (
+            raise type(error)(
                 f"{error}; all that was done is kept in {out}: go on with "
-                f"{_resuming(task.conduct.command)}",
-            )
-            raise
+                f"{_resuming(task.conduct.command)}"
+            ) from error
         finally:
             shop.close()
 
