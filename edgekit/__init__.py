@@ -57,7 +57,8 @@ if TYPE_CHECKING:
     from edgekit.measure.comparing import Comparison
     from edgekit.measure.profiling import Profile
     from edgekit.models import build
-    from edgekit.models.source import Model, open_model
+    from edgekit.models.model import Model
+    from edgekit.models.source import open_model
     from edgekit.search.records import SearchResult, Step
     from edgekit.stated import Stated
     from edgekit.tasks import Prediction
@@ -90,7 +91,7 @@ _HOMES = {
     "Labels": "edgekit.tasks.classify",
     "Measurement": "edgekit.core",
     "MeterError": "edgekit.errors",
-    "Model": "edgekit.models.source",
+    "Model": "edgekit.models.model",
     "ModelError": "edgekit.errors",
     "ModelSpec": "edgekit.core",
     "OutputError": "edgekit.errors",

@@ -35,7 +35,7 @@ from edgekit.tasks import Frame, Prediction, Rows, Task, task_of, task_of_file
 
 if TYPE_CHECKING:
     from edgekit.core import Pixels
-    from edgekit.models.source import Model
+    from edgekit.models.model import Model
     from edgekit.models.taking import Network, Size
 
 Done = Callable[[int, int], None]
@@ -230,7 +230,7 @@ def open_classifier(
         )
     import torch
 
-    from edgekit.models.source import Model
+    from edgekit.models.model import Model
     from edgekit.models.taking import model_of
 
     if threads is not None:

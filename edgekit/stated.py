@@ -14,7 +14,7 @@ from edgekit.core import CLASSIFY, Artifact, ImageSource, Preprocessing, Side
 from edgekit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from edgekit.models.source import Model
+    from edgekit.models.model import Model
 
 OPTIONS = {
     "mean": "--mean",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgekit.core import Artifact, Side
     from edgekit.models.analysis import Totals
     from edgekit.models.count import Layer
-    from edgekit.models.source import Model
+    from edgekit.models.model import Model
     from edgekit.models.taking import Network, Size
 
 
@@ -132,7 +132,7 @@ def _is_nothing(value: object) -> bool:
 def _network(artifact: Artifact) -> Model | None:
     """The network of a contract with fresh weights; ``None`` where the contract has no spec."""
     from edgekit.models import build
-    from edgekit.models.source import Model
+    from edgekit.models.model import Model
 
     spec = artifact.spec
     if spec is None:

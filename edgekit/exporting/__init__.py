@@ -23,8 +23,8 @@ from edgekit.exporting.choosing import chosen_file, retraining
 from edgekit.exporting.floats import PRECISION, FloatForms
 from edgekit.exporting.rejecting import rejected, rejected_files
 from edgekit.exporting.results import Exported, ExportReport, Failed, Rejected, Result
+from edgekit.models.model import Model
 from edgekit.models.purity import as_function
-from edgekit.models.source import Model
 from edgekit.models.taking import Network, Size, model_of
 from edgekit.quantize.integers import Integers
 from edgekit.quantize.ladder import judge_of

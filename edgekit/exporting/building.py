@@ -33,7 +33,7 @@ from edgekit.errors import ModelError
 from edgekit.foreign import explained
 from edgekit.lowering import lower
 from edgekit.models.copying import own_copy
-from edgekit.models.source import Model
+from edgekit.models.model import Model
 from edgekit.native_output import captured
 from edgekit.quantize.calibration import Calibration
 from edgekit.quantize.integers import Integers, ranged_inputs

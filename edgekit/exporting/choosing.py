@@ -13,7 +13,7 @@ from edgekit.devices import host
 from edgekit.errors import EdgekitError, ModelError
 from edgekit.exporting.building import Job, Notify, build
 from edgekit.foreign import explained
-from edgekit.models.source import Model
+from edgekit.models.model import Model
 from edgekit.quantize.calibration import Calibration
 from edgekit.quantize.integers import Integers
 from edgekit.quantize.ladder import Built, climb, drop_points

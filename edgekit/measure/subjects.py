@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.core import Array, Runner, TensorSpec
-    from edgekit.models.source import Model
+    from edgekit.models.model import Model
 
 MODES = ("eager", "compiled")
 PROCESSORS = ("cpu", "cuda")

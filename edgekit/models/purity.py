@@ -29,7 +29,7 @@ from edgekit.models.precise import Precise
 from edgekit.models.zeros import fill_zeros
 
 if TYPE_CHECKING:
-    from edgekit.models.source import Model
+    from edgekit.models.model import Model
 
 RUNS, MORE_RUNS, RUNS_OF_DRAWS = 2, 8, 32
 """Further runs on the same images: always, where something was found to differ, and where random

@@ -15,7 +15,9 @@ from edgekit.core.preprocessing import pair
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
 from edgekit.models import find_spec, pretrained
 from edgekit.models.callables import called
-from edgekit.models.source import FILE_SUFFIXES, Model, from_module, open_model
+from edgekit.models.model import Model
+from edgekit.models.outside import from_module
+from edgekit.models.source import FILE_SUFFIXES, open_model
 from edgekit.registry import names_of
 
 Network = str | os.PathLike[str] | nn.Module | Model | Callable[[], nn.Module]

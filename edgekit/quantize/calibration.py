@@ -17,7 +17,7 @@ from edgekit.core import ImageSource, Preprocessing
 from edgekit.data import decoded_for, open_source
 from edgekit.data.preprocess import prepare
 from edgekit.errors import DataError, UsageError
-from edgekit.models.source import Model
+from edgekit.models.model import Model
 from edgekit.stated import assumed
 
 IMAGES = 128

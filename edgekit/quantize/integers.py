@@ -21,7 +21,7 @@ EPOCHS = 3
 
 if TYPE_CHECKING:
     from edgekit.core import Array
-    from edgekit.models.source import Model
+    from edgekit.models.model import Model
 
 INTERFACES = ("float", "int8")
 

@@ -26,7 +26,7 @@ from edgekit.measure.profiling import profile
 from edgekit.measure.session import Effort
 from edgekit.measure.statistics import summary
 from edgekit.measure.subjects import Subject
-from edgekit.models.source import Model
+from edgekit.models.model import Model
 from edgekit.quantize.calibration import Calibration
 from edgekit.verification.artifact import rows_of_file
 from edgekit.verification.reference import Reference

@@ -25,7 +25,7 @@ from edgekit.data.finite import check_finite
 from edgekit.errors import DataError, ModelError
 from edgekit.foreign import explained
 from edgekit.models.copying import own_copy
-from edgekit.models.source import Model
+from edgekit.models.model import Model
 from edgekit.quantize.calibration import Calibration
 from edgekit.tasks.losses import divergence
 from edgekit.training.images import (

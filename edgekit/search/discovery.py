@@ -21,7 +21,7 @@ from edgekit.foreign import explained
 from edgekit.models.adapted import FAMILY_NAME, Convolution, Place, build, length
 from edgekit.models.copying import own_copy
 from edgekit.models.family import plain_rows
-from edgekit.models.source import Model
+from edgekit.models.model import Model
 from edgekit.models.weights import load_into
 from edgekit.native_output import captured
 from edgekit.registry import needed_packages

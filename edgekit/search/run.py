@@ -15,7 +15,7 @@ from edgekit import registry
 from edgekit.core import canonical_json, to_json
 from edgekit.errors import GateError, ModelError, UnavailableError, UsageError
 from edgekit.locks import one_writer
-from edgekit.models.source import Model
+from edgekit.models.model import Model
 from edgekit.models.weights import load_checkpoint, save_checkpoint
 from edgekit.search.baselines import baseline
 from edgekit.search.bounds import Appraisal

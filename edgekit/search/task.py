@@ -22,8 +22,8 @@ from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
 from edgekit.data.scores import class_names
 from edgekit.errors import DataError, ModelError, UsageError
+from edgekit.models.model import Model
 from edgekit.models.purity import as_function
-from edgekit.models.source import Model
 from edgekit.quantize.integers import Integers
 from edgekit.search.budget import Limit
 from edgekit.search.discovery import discovered

@@ -14,7 +14,7 @@ from edgekit.core import Agreement, Interface, Parameter, Preprocessing
 
 if TYPE_CHECKING:
     from edgekit.core import Artifact, ImageSource, Pixels
-    from edgekit.models.source import Model
+    from edgekit.models.model import Model
     from edgekit.tasks.objectives import Objective
 
 Rows = NDArray[Any]

@@ -17,7 +17,7 @@ from edgekit.tasks.shares import share_interval
 
 if TYPE_CHECKING:
     from edgekit.core import ImageSource, Pixels
-    from edgekit.models.source import Model
+    from edgekit.models.model import Model
     from edgekit.tasks.objectives import OfClasses
 
 BAR = 30

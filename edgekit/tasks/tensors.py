@@ -14,7 +14,7 @@ from edgekit.tasks import Described, Frame, Metric, Prediction, agreement
 
 if TYPE_CHECKING:
     from edgekit.core import ImageSource, Pixels
-    from edgekit.models.source import Model
+    from edgekit.models.model import Model
     from edgekit.tasks.objectives import OfTensors
 
 

@@ -14,9 +14,10 @@ from edgekit.errors import CheckpointError, ModelError, UsageError
 from edgekit.foreign import explained
 from edgekit.models.adapted import is_adapted
 from edgekit.models.libraries import LIBRARIES
+from edgekit.models.model import Model
 from edgekit.models.program import SUFFIX
 from edgekit.models.purity import as_function
-from edgekit.models.source import Model, is_path, open_model
+from edgekit.models.source import is_path, open_model
 from edgekit.models.weights import is_checkpoint, load_checkpoint
 from edgekit.tasks.losses import divergence, kind_of_network
 from edgekit.training.images import normalize

@@ -16,8 +16,8 @@ from edgekit.models import build
 from edgekit.models.blocks import DropPath
 from edgekit.models.callables import try_forward, try_training
 from edgekit.models.fitting import fill, init_from
+from edgekit.models.model import Model
 from edgekit.models.purity import pure
-from edgekit.models.source import Model
 from edgekit.models.taking import Network, model_of
 from edgekit.models.weights import load_into, load_state
 from edgekit.training.options import TrainingOptions

@@ -24,7 +24,7 @@ from edgekit.data.stored import real_values
 from edgekit.errors import EdgekitError, InputError, ModelError, UsageError
 from edgekit.foreign import explained
 from edgekit.isolation import open_isolated
-from edgekit.models.source import Model
+from edgekit.models.model import Model
 from edgekit.models.taking import Network, model_of
 from edgekit.native_output import captured
 from edgekit.registry import needed_packages, target
@@ -61,7 +61,7 @@ class Verification:
         same_weights: whether the artifact was made from the network's weights, by their digest;
             ``None`` where neither comes from a file.
         layers: each layer by itself, where that was asked for, or a file of integers failed.
-        notes: of the network; see `edgekit.models.source.Model`.
+        notes: of the network; see `edgekit.models.model.Model`.
     """
 
     artifact: Artifact

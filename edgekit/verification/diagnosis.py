@@ -13,7 +13,7 @@ from edgekit.core import Inspectable, Target, reason_with_layer
 from edgekit.core.reasons import PASSING
 from edgekit.errors import UnavailableError
 from edgekit.isolation import activations_isolated, open_isolated
-from edgekit.models.source import Model
+from edgekit.models.model import Model
 from edgekit.native_output import captured
 from edgekit.tasks.agreement import TOLERANCES
 from edgekit.verification.divergence import (

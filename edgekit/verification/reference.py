@@ -25,8 +25,8 @@ from edgekit.errors import DataError, ModelError, UnknownNameError
 from edgekit.foreign import explained
 from edgekit.models.blocks import stabilize
 from edgekit.models.copying import own_copy
+from edgekit.models.model import Model
 from edgekit.models.purity import as_function
-from edgekit.models.source import Model
 from edgekit.models.zeros import all_zeros, fill_zeros, hiding_zeros
 from edgekit.stated import assumed
 from edgekit.tasks import Task, task_of

@@ -20,7 +20,7 @@ from edgekit.foreign import explained
 from edgekit.stated import assumed
 
 if TYPE_CHECKING:
-    from edgekit.models.source import Model
+    from edgekit.models.model import Model
 
 REAL_COUNT = 256
 NOISE_COUNT = 100

@@ -478,7 +478,7 @@ def judged(module: nn.Module, photos: Path, folder: Path) -> dict[str, Any]:
     from edgekit import registry
     from edgekit.core import Preprocessing
     from edgekit.exporting import Exported, Failed
-    from edgekit.models.source import Model
+    from edgekit.models.model import Model
 
     images = smooth_images(JUDGING_IMAGES, 7)
     with torch.no_grad():

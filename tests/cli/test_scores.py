@@ -20,7 +20,7 @@ from edgekit.core import Agreement, Artifact, from_json, to_json
 from edgekit.data.decode import load_image
 from edgekit.data.preprocess import default, prepare
 from edgekit.data.scores import kind_of, likeliest, probabilities
-from edgekit.models.source import Model
+from edgekit.models.model import Model
 from edgekit.tasks import agreement
 from edgekit.tasks.agreement import compare
 from edgekit.verification.artifact import held_against

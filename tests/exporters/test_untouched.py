@@ -18,7 +18,8 @@ from edgekit.inference import ModelClassifier, evaluate
 from edgekit.lowering import lower
 from edgekit.models.copying import own_copy
 from edgekit.models.count import layers
-from edgekit.models.source import Model, open_model
+from edgekit.models.model import Model
+from edgekit.models.source import open_model
 from edgekit.native_output import captured
 from edgekit.quantize.calibration import calibration_images
 from edgekit.quantize.integers import Integers

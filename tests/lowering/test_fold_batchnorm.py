@@ -17,7 +17,7 @@ from edgekit.exporting import Exported, export
 from edgekit.lowering import lower
 from edgekit.lowering.fold_batchnorm import LOWERING, foldable_pairs
 from edgekit.models import build, find_spec
-from edgekit.models.source import Model
+from edgekit.models.model import Model
 
 # Deep networks round in float32 to 86 to 107 dB of what they give in float64, folded or not.
 EXACT_DB = 80.0

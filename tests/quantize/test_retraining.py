@@ -11,7 +11,8 @@ import pytest
 
 from edgekit import registry
 from edgekit.exporting.choosing import retraining
-from edgekit.models.source import Model, open_model
+from edgekit.models.model import Model
+from edgekit.models.source import open_model
 from edgekit.quantize import training
 from edgekit.quantize.integers import Integers
 

@@ -12,7 +12,8 @@ from dark_network import Dark
 from torch import Tensor, nn
 
 from edgekit.errors import ModelError
-from edgekit.models.source import Model, open_model
+from edgekit.models.model import Model
+from edgekit.models.source import open_model
 from edgekit.quantize.calibration import Calibration, calibration_images
 from edgekit.quantize.training import _quantized, fine_tune
 from edgekit.tasks.losses import divergence

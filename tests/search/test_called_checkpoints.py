@@ -10,7 +10,8 @@ import torch
 
 from edgekit.errors import InputError
 from edgekit.models.interface import arguments, read, written
-from edgekit.models.source import Model, open_model
+from edgekit.models.model import Model
+from edgekit.models.source import open_model
 from edgekit.models.weights import Checkpoint, save_checkpoint
 
 pytest.importorskip("torch_pruning", reason="Torch-Pruning is not installed")

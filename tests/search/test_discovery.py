@@ -18,7 +18,8 @@ from edgekit.data.preprocess import default
 from edgekit.errors import CheckpointError, ModelError
 from edgekit.models import build, find_spec
 from edgekit.models.count import layers
-from edgekit.models.source import Model, open_model
+from edgekit.models.model import Model
+from edgekit.models.source import open_model
 from edgekit.models.weights import Checkpoint, build_with, save_checkpoint
 from edgekit.models.widths import named_axes
 from edgekit.search.costs import CountedMacs, CountedSize

@@ -16,7 +16,7 @@ from edgekit.core import Interface, TensorSpec
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
 from edgekit.errors import DataError
-from edgekit.models.source import from_module
+from edgekit.models.outside import from_module
 from edgekit.search.inputs import (
     NUMBERS_AT_ONCE,
     ON_IMAGES,

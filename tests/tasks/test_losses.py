@@ -13,7 +13,7 @@ from edgekit.core import ImageSource
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
 from edgekit.errors import ModelError
-from edgekit.models.source import Model
+from edgekit.models.model import Model
 from edgekit.models.strain import strained
 from edgekit.search.groups import importances
 from edgekit.search.inputs import ImageInputs

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from edgekit import registry
 from edgekit.core import Interface, Preprocessing, TensorSpec, from_json, to_json
 from edgekit.errors import DataError, ModelError, UnknownNameError
-from edgekit.models.source import Model
+from edgekit.models.model import Model
 from edgekit.tasks import Frame, Task, task_of
 from edgekit.tasks.agreement import TOLERANCES, failures
 from edgekit.tasks.objectives import Objective

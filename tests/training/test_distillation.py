@@ -9,7 +9,8 @@ from torch import nn
 
 from edgekit.core import Preprocessing
 from edgekit.errors import CheckpointError, ModelError, UsageError
-from edgekit.models.source import Model, open_model
+from edgekit.models.model import Model
+from edgekit.models.source import open_model
 from edgekit.training import TrainingOptions, TrainingResult, train
 from edgekit.training.distillation import Teacher, open_teacher
 

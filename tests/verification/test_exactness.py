@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.errors import ModelError
-from edgekit.models.source import Model
+from edgekit.models.model import Model
 from edgekit.verification.artifact import held_against
 from edgekit.verification.exactness import Exactness
 from edgekit.verification.reference import Reference

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from edgekit import registry
 from edgekit.core import FLOAT_SCHEMES, of_image
 from edgekit.exporting import export
-from edgekit.models.source import Model, open_model
+from edgekit.models.model import Model
+from edgekit.models.source import open_model
 from edgekit.native_output import captured
 from edgekit.tasks import agreement
 from edgekit.verification.diagnosis import find_divergence, layers_of

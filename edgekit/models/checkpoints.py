@@ -1,0 +1,184 @@
+"""Networks as checkpoints describe them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from edgekit.core import CLASSIFY, Call, scores_fit
+from edgekit.core.names import shown
+from edgekit.errors import CheckpointError, UsageError
+from edgekit.models import with_resolution
+from edgekit.models.adapted import is_adapted, may_run
+from edgekit.models.callables import try_forward
+from edgekit.models.interface import draws_in, example_in, interface_of, shaped
+from edgekit.models.model import Model
+from edgekit.models.tensor_files import sha256
+from edgekit.models.weights import (
+    Checkpoint,
+    build_with,
+    checkpoint_file,
+    is_checkpoint,
+    load_checkpoint,
+)
+
+OWN_CODE = "which is code of your own: name it, too, as"
+
+
+def checkpoint_model(
+    words: str, path: Path, checkpoint: Checkpoint, resolution: int | None
+) -> Model:
+    """A network of a checkpoint with a spec.
+
+    Args:
+        words: names it in messages.
+        resolution: in pixels, instead of its own.
+
+    Raises:
+        CheckpointError: it does not fit its spec, or names code that must not be run.
+        UsageError: its sizes cannot be chosen.
+    """
+    assert checkpoint.spec is not None
+    if is_adapted(checkpoint.spec) and not may_run(checkpoint.spec.source):
+        named = checkpoint.spec.source
+        raise CheckpointError(f"{path} is of '{named}', {OWN_CODE} '{named}={path}'")
+    module = build_with(checkpoint.spec, checkpoint.state, str(path)).eval()
+    if checkpoint.spec.call is not None:
+        return _called(words, path, checkpoint, checkpoint.spec.call, module, resolution)
+    spec = with_resolution(checkpoint.spec, resolution)
+    assert checkpoint.preprocessing is not None
+    preprocessing = checkpoint.preprocessing.at(spec.resolution)
+    if is_adapted(spec):
+        side = spec.resolution
+        try_forward(module, torch.zeros(1, 3, side, side), words)
+    return Model(
+        words,
+        spec.name,
+        module,
+        spec.resolution,
+        spec.classes,
+        spec,
+        trained=True,
+        labels=checkpoint.labels,
+        preprocessing=preprocessing,
+        data=checkpoint.data,
+        parent_sha256=sha256(path),
+        code=spec.source if is_adapted(spec) else None,
+        scores=_scores(checkpoint, spec.classes, path),
+    )
+
+
+def _called(
+    words: str,
+    path: Path,
+    checkpoint: Checkpoint,
+    call: Call,
+    module: nn.Module,
+    resolution: int | None,
+) -> Model:
+    """A checkpoint of a network that takes or gives anything else than a square image and scores.
+
+    Raises:
+        UsageError: another size was asked for.
+    """
+    spec = checkpoint.spec
+    assert spec is not None
+    if resolution is not None:
+        raise UsageError(f"--resolution: {path} says the sizes of its inputs; leave it out")
+    model = Model(
+        words,
+        spec.name,
+        module,
+        spec.resolution,
+        spec.classes,
+        spec,
+        trained=True,
+        preprocessing=checkpoint.preprocessing,
+        data=checkpoint.data,
+        parent_sha256=sha256(path),
+        code=spec.source,
+        task=checkpoint.task,
+        call=call,
+    )
+    if not call.outputs:
+        _, channels, height, width = call.inputs[0].shape
+        try_forward(module, torch.zeros(1, channels, height, width), words)
+        return dataclasses.replace(
+            model,
+            labels=checkpoint.labels,
+            scores=_scores(checkpoint, spec.classes, path),
+            image=(channels, height, width),
+        )
+    example = example_in(call)
+    found = shaped(module, example, words).interface
+    if [one.shape for one in found.outputs] != [one.shape for one in call.outputs]:
+        raise CheckpointError(
+            f"{path} does not fit '{spec.source}': its code gives other outputs than when the "
+            f"checkpoint was written"
+        )
+    return dataclasses.replace(
+        model, signature=interface_of(call), example=example, draws=draws_in(call)
+    )
+
+
+def adapted_model(words: str, weights: Path | None, resolution: int | None) -> Model | None:
+    """What a search has made of a network that was named; ``None`` for other weights.
+
+    Raises:
+        CheckpointError: it is of another network.
+    """
+    if weights is None or not is_checkpoint(weights):
+        return None
+    path = checkpoint_file(weights)
+    checkpoint = load_checkpoint(path)
+    spec = checkpoint.spec
+    if spec is None or not is_adapted(spec):
+        return None
+    if spec.source != words:
+        raise CheckpointError(
+            f"{weights} does not fit '{words}': it is a checkpoint of '{spec.source}', adapted"
+        )
+    return dataclasses.replace(
+        checkpoint_model(str(weights), path, checkpoint, resolution), words=words
+    )
+
+
+def with_training(model: Model, weights: Path | None) -> Model:
+    """What a checkpoint knows besides its tensors, for a network that was named."""
+    if weights is None or not is_checkpoint(weights):
+        return model
+    checkpoint = load_checkpoint(weights)
+    if model.task != CLASSIFY:
+        return dataclasses.replace(model, data=checkpoint.data)
+    return dataclasses.replace(
+        model,
+        labels=checkpoint.labels,
+        preprocessing=checkpoint.preprocessing and checkpoint.preprocessing.at(model.shape[1:]),
+        data=checkpoint.data,
+        scores=_scores(checkpoint, model.classes, weights),
+    )
+
+
+def side_of(weights: Path | None) -> int | None:
+    """Side of the images that a checkpoint is for; ``None`` where it does not say."""
+    if weights is None or not is_checkpoint(weights):
+        return None
+    facts = load_checkpoint(weights).preprocessing
+    return None if facts is None else max(facts.size)
+
+
+def _scores(checkpoint: Checkpoint, columns: int, path: Path) -> str | None:
+    """What a checkpoint says of its outputs.
+
+    Raises:
+        CheckpointError: so many cannot be that.
+    """
+    if checkpoint.scores is not None and not scores_fit(checkpoint.scores, columns):
+        raise CheckpointError(
+            f"{path} is damaged or from another version: it says that its outputs, of which there "
+            f"are {columns}, are '{shown(checkpoint.scores)}'"
+        )
+    return checkpoint.scores

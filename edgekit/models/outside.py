@@ -1,0 +1,176 @@
+"""Networks that code from outside the zoo makes: a library's, a callable, a module, a program."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgekit.core import CLASSIFY, Side
+from edgekit.core.names import shown
+from edgekit.errors import CheckpointError
+from edgekit.models.asked import Asked, asked_for, check_resolution
+from edgekit.models.callables import is_fresh, open_callable
+from edgekit.models.checkpoints import OWN_CODE, adapted_model, side_of, with_training
+from edgekit.models.copying import own_copy
+from edgekit.models.interface import refilled
+from edgekit.models.libraries import LIBRARIES, open_library
+from edgekit.models.model import Model
+from edgekit.models.program import open_program
+from edgekit.models.tensor_files import sha256
+from edgekit.models.weights import (
+    Checkpoint,
+    checkpoint_file,
+    is_checkpoint,
+    load_checkpoint,
+    load_into,
+    load_state,
+)
+
+
+def library_model(words: str, weights: Path | None, classes: int | None, asked: Asked) -> Model:
+    """A network of a library, such as ``timm:NAME``.
+
+    Args:
+        weights: checkpoint or state dict.
+        classes: instead of the library's number, or of that of ``weights``.
+    """
+    adapted = adapted_model(words, weights, asked.side)
+    if adapted is not None:
+        return asked.of(adapted)
+    state = None if weights is None else load_state(weights)
+    if classes is None and weights is not None and is_checkpoint(weights):
+        classes = len(load_checkpoint(weights).labels)
+    # The same fresh weights every time, as for zoo networks.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = open_library(words, classes)
+    if state is not None:
+        load_into(made.module, state, str(weights))
+    side = asked.side
+    if side is None:
+        side = side_of(weights) or made.resolution
+    check_resolution(words, side)
+    module = made.module.eval()
+    facts = made.preprocessing
+    model = Model(
+        words,
+        words.partition(":")[2],
+        module,
+        side,
+        0,
+        trained=state is not None,
+        preprocessing=None if facts is None or asked.example is not None else facts.at(side),
+        parent_sha256=None if weights is None else sha256(checkpoint_file(weights)),
+        code=words,
+    )
+    model = asked.judged(model)
+    if model.signature is not None and model.call is not None:
+        model = dataclasses.replace(
+            model, call=dataclasses.replace(model.call, classes=classes or 0)
+        )
+    return with_training(model, weights)
+
+
+def callable_model(words: str, weights: Path | None, asked: Asked) -> Model:
+    """What ``package.module:callable`` gives.
+
+    Args:
+        weights: checkpoint or state dict; as it is made if ``None``.
+    """
+    side = side_of(weights) or 224 if asked.side is None else asked.side
+    check_resolution(words, side)
+    # The same fresh weights every time, as for zoo networks.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = open_callable(words).eval()
+    adapted = adapted_model(words, weights, asked.side)
+    if adapted is not None:
+        return asked.of(adapted)
+    name = words.rpartition(":")[2]
+    return _filled(Model(words, name, module, side, 0, code=words), weights, asked)
+
+
+def from_module(
+    module: nn.Module,
+    name: str,
+    *,
+    weights: Path | None = None,
+    example: Any = None,
+    resolution: Side | None = None,
+    outputs: Sequence[str] = (),
+    task: str | None = None,
+) -> Model:
+    """A network that is there already.
+
+    Args:
+        module: it stays as it is, in whatever mode: a copy in eval mode is used.
+        name: for files.
+        weights: checkpoint or state dict in place of those that it has; what a checkpoint says of
+            images and classes counts, too.
+        example: inputs of one inference; see `edgekit.models.interface.arguments`.
+        resolution: side of the image that it takes where there is no example, or height and width.
+        outputs: see `edgekit.models.source.open_model`.
+        task: as well.
+
+    Raises:
+        ModelError: it gives nothing that can be used.
+    """
+    asked = asked_for(name, resolution, example, outputs, task)
+    side = side_of(weights) or 224 if asked.side is None else asked.side
+    check_resolution(name, side)
+    return _filled(Model(name, name, own_copy(module).eval(), side, 0), weights, asked)
+
+
+def program_model(words: str, asked: Asked) -> Model:
+    """An exported program, of its path."""
+    path = Path(words)
+    module, side, example = open_program(
+        path, asked.size or asked.side, classify=asked.task == CLASSIFY
+    )
+    if example is not None:
+        given = example if asked.example is None else refilled(example, asked.example)
+        asked = dataclasses.replace(asked, example=given)
+    model = Model(words, path.stem, module, side, 0, trained=True, parent_sha256=sha256(path))
+    return asked.judged(model)
+
+
+def own_model(words: str, path: Path, checkpoint: Checkpoint, resolution: int | None) -> Model:
+    """A checkpoint of a network that is not of the zoo.
+
+    A library's is built again by its name. A callable's is not: a checkpoint may come from
+    anywhere, and what it names would be run.
+    """
+    named = checkpoint.model
+    if ":" not in named:
+        raise CheckpointError(
+            f"{path} is damaged or from another version, as it has no spec, or '{shown(named)}' "
+            f"was trained as a module in Python: give that module, or what makes it as "
+            f"package.module:callable={path}"
+        )
+    if named.partition(":")[0] not in LIBRARIES:
+        raise CheckpointError(f"{path} is of '{named}', {OWN_CODE} '{named}={path}'")
+    assert checkpoint.preprocessing is not None  # a training wrote it
+    side = checkpoint.preprocessing.side if resolution is None else resolution
+    opened = library_model(named, path, len(checkpoint.labels), Asked(side=side))
+    return dataclasses.replace(opened, words=words)
+
+
+def _filled(model: Model, weights: Path | None, asked: Asked) -> Model:
+    """A network of the user's own code with the weights that were given, and what it gives.
+
+    Args:
+        model: in which the number of classes is missing.
+    """
+    if weights is not None:
+        load_into(model.module, load_state(weights), str(weights))
+        digest = sha256(checkpoint_file(weights))
+        model = dataclasses.replace(model, trained=True, parent_sha256=digest)
+    model = asked.judged(model)
+    if weights is None:
+        model = dataclasses.replace(model, trained=not is_fresh(model.on_rows, model.row))
+    return with_training(model, weights)
