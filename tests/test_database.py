@@ -15,7 +15,7 @@ from edgekit.core import database
 from edgekit.errors import EdgekitError, InputError
 from edgekit.measure.store import Store
 from edgekit.search.costs import CostTable
-from edgekit.search.journal import Journal, Place
+from edgekit.search.journal import Iteration, Journal
 
 ENDLESS = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x FROM r) SELECT x FROM r"
 
@@ -115,10 +115,10 @@ def test_a_statement_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_records_together_have_a_bound(tmp_path: Path) -> None:
-    path, place = tmp_path / "file", Place("netadapt", 0)
+    path, iteration = tmp_path / "file", Iteration("netadapt", 0)
     with Journal(path, {}) as journal:
         for _ in range(10):
-            journal.note("said", place, {"a": [{}] * 200_000})
+            journal.note("said", iteration, {"a": [{}] * 200_000})
         with pytest.raises(InputError, match=r"file is damaged \(its records have too many parts"):
             journal.events("said")
 

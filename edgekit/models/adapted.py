@@ -30,8 +30,8 @@ SIDES = ("out", "in")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A row: where the channels of a group lie.
+class ChannelSlice:
+    """A row: the channels of a group, as they lie on one side of a layer.
 
     Attributes:
         group: name of the group.
@@ -67,13 +67,13 @@ def build(spec: ModelSpec) -> nn.Module:
     with torch.device("cpu"):
         module = own_copy(_whole(spec.source, spec.classes, spec.resolution, spec.call))
         layers = dict(module.named_modules())
-        places: dict[str, list[Place]] = {}
-        for place in typed_rows(spec, Place):
-            if not place.frozen:
-                _check(spec, place, layers)
-                places.setdefault(place.layer, []).append(place)
+        rows: dict[str, list[ChannelSlice]] = {}
+        for row in typed_rows(spec, ChannelSlice):
+            if not row.frozen:
+                _check(spec, row, layers)
+                rows.setdefault(row.layer, []).append(row)
         for path, layer in layers.items():
-            _cut(layer, places.get(path, ()))
+            _cut(layer, rows.get(path, ()))
     return module
 
 
@@ -160,33 +160,33 @@ def _of_tensors(made: nn.Module, call: Call, words: str) -> nn.Module:
     return on_copies(module, words) if call.copies else module
 
 
-def _check(spec: ModelSpec, place: Place, layers: Mapping[str, nn.Module]) -> None:
+def _check(spec: ModelSpec, row: ChannelSlice, layers: Mapping[str, nn.Module]) -> None:
     """Refuses a row that the network has no place for.
 
     Raises:
         ModelError: says which.
     """
-    layer = layers.get(place.layer)
-    size = None if layer is None or place.side not in SIDES else length(layer, place.side)
-    numbers = (place.channels, place.of, place.start, place.repeat)
+    layer = layers.get(row.layer)
+    size = None if layer is None or row.side not in SIDES else length(layer, row.side)
+    numbers = (row.channels, row.of, row.start, row.repeat)
     if (
         size is None
         or not all(isinstance(n, int) for n in numbers)
-        or not 1 <= place.channels <= place.of
-        or place.repeat < 1
-        or not 0 <= place.start <= size - place.of * place.repeat
+        or not 1 <= row.channels <= row.of
+        or row.repeat < 1
+        or not 0 <= row.start <= size - row.of * row.repeat
     ):
         raise ModelError(
-            f"'{spec.source}' has no layer '{place.layer}' with {place.of} channels of group "
-            f"'{place.group}': its code makes another network than when the checkpoint was written"
+            f"'{spec.source}' has no layer '{row.layer}' with {row.of} channels of group "
+            f"'{row.group}': its code makes another network than when the checkpoint was written"
         )
 
 
-def _cut(layer: nn.Module, places: Iterable[Place]) -> None:
+def _cut(layer: nn.Module, rows: Iterable[ChannelSlice]) -> None:
     """Takes channels out of a layer and tells it the widths of its axes."""
     widths: dict[str, tuple[Width, ...]] = {}
     for side in SIDES:
-        here = sorted((p for p in places if p.side == side), key=lambda place: place.start)
+        here = sorted((p for p in rows if p.side == side), key=lambda row: row.start)
         size = length(layer, side)
         if here and size is not None:
             kept, widths[side] = _kept(here, size)
@@ -194,19 +194,19 @@ def _cut(layer: nn.Module, places: Iterable[Place]) -> None:
     name_axes(layer, {name: _axes(layer, tensor, widths) for name, tensor in _own(layer).items()})
 
 
-def _kept(places: Iterable[Place], size: int) -> tuple[list[int], tuple[Width, ...]]:
+def _kept(rows: Iterable[ChannelSlice], size: int) -> tuple[list[int], tuple[Width, ...]]:
     """Positions of a side that stay, and the widths that they are made of."""
     kept: list[int] = []
     widths: list[Width] = []
     at = 0
-    for place in places:
-        if place.start < at:
-            raise ModelError(f"groups overlap in layer '{place.layer}': its spec is damaged")
-        if place.start > at:
-            widths.append(Width(REST, place.start - at, free=False))
-        kept += range(at, place.start + place.channels * place.repeat)
-        widths.append(Width(place.group, place.channels, repeat=place.repeat))
-        at = place.start + place.of * place.repeat
+    for row in rows:
+        if row.start < at:
+            raise ModelError(f"groups overlap in layer '{row.layer}': its spec is damaged")
+        if row.start > at:
+            widths.append(Width(REST, row.start - at, free=False))
+        kept += range(at, row.start + row.channels * row.repeat)
+        widths.append(Width(row.group, row.channels, repeat=row.repeat))
+        at = row.start + row.of * row.repeat
     if at < size:
         widths.append(Width(REST, size - at, free=False))
     return kept + list(range(at, size)), tuple(widths)

@@ -10,7 +10,7 @@ from edgekit.errors import GateError
 from edgekit.search.bounds import DRIFT
 from edgekit.search.costs import CountedMacs, Remembered
 from edgekit.search.jobs import Candidate
-from edgekit.search.journal import Place
+from edgekit.search.journal import Iteration
 from edgekit.search.records import Step, step_of
 from edgekit.search.scaling import SIZES, Scaled, scaled
 from edgekit.search.workshop import Workshop
@@ -40,16 +40,16 @@ def baseline(
     known = {step.step: step for step in (step_of(record) for record in shop.journal.steps(method))}
     count = RANDOM_NETWORKS if method == "random" else 1
     return [
-        known.get(i) or _network(shop, Place(method, i), trained_steps, long_trainings)
+        known.get(i) or _network(shop, Iteration(method, i), trained_steps, long_trainings)
         for i in range(count)
     ]
 
 
-def _network(shop: Workshop, place: Place, trained_steps: int, long_trainings: int) -> Step:
+def _network(shop: Workshop, iteration: Iteration, trained_steps: int, long_trainings: int) -> Step:
     options = shop.options
-    plan = largest_fitting(shop, place, plans_of(shop, place))
+    plan = largest_fitting(shop, iteration, plans_of(shop, iteration))
     job = Candidate(
-        f"{place.series}: training",
+        f"{iteration.series}: training",
         shop.first,
         sizes=plan.sizes,
         outline=plan.outline,
@@ -63,12 +63,12 @@ def _network(shop: Workshop, place: Place, trained_steps: int, long_trainings: i
         weight=100.0,
         wide=True,
     )
-    return shop.finished(place, job, trained_steps)
+    return shop.finished(iteration, job, trained_steps)
 
 
 def largest_fitting(
     shop: Workshop,
-    place: Place,
+    iteration: Iteration,
     plans: Sequence[Scaled],
     near: float = NEAR,
     trials: int | None = None,
@@ -79,7 +79,7 @@ def largest_fitting(
     measurements find it.
 
     Args:
-        place: for the record.
+        iteration: for the record.
         plans: ever smaller networks, of which the first one is the start.
         near: share of the multiply-accumulates, or of the budget, that it may be smaller.
         trials: after so many measurements, each of them made once, the largest one that has been
@@ -112,7 +112,7 @@ def largest_fitting(
         inside = range(missing + 1, fitting)
         first = bisect.bisect_left(inside, -wanted, key=lambda number: -macs(number))
         guess = inside[min(first, len(inside) - 1)]
-        found, count = shop.trial(place, plans[guess].spec, once=trials is not None), count + 1
+        found, count = shop.trial(iteration, plans[guess].spec, once=trials is not None), count + 1
         excess[guess] = max(shop.bounds.excess(found))
         if excess[guess] <= bound:
             fitting = guess
@@ -123,17 +123,17 @@ def largest_fitting(
     return plans[fitting]
 
 
-def plans_of(shop: Workshop, place: Place) -> list[Scaled]:
+def plans_of(shop: Workshop, iteration: Iteration) -> list[Scaled]:
     """A method's networks that differ from the one before, from the start to the smallest.
 
     Args:
-        place: its series is the method, and its step the number of the network.
+        iteration: its series is the method, and its step the number of the network.
     """
-    seed = (shop.options.seed, place.step)
-    every = 8 if place.series == "compound" else 1  # to plan one of them takes a tenth of a second
+    seed = (shop.options.seed, iteration.step)
+    every = 8 if iteration.series == "compound" else 1  # one of them takes a tenth of a second
     found: list[Scaled] = []
     for size in (*range(0, SIZES - 1, every), SIZES - 1):
-        plan = scaled(place.series, shop.task.spec, shop.free, size, seed)
+        plan = scaled(iteration.series, shop.task.spec, shop.free, size, seed)
         if not found or plan.spec != found[-1].spec:
             found.append(plan)
     return found

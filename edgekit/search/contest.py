@@ -16,7 +16,7 @@ from edgekit.errors import GateError, ModelError
 from edgekit.search.baselines import largest_fitting, plans_of
 from edgekit.search.groups import resized, widths_of
 from edgekit.search.jobs import Candidate
-from edgekit.search.journal import Place, Scored
+from edgekit.search.journal import Iteration, Scored
 from edgekit.search.learning import epoch_steps
 from edgekit.search.records import Step
 from edgekit.search.scaling import Scaled, on_grid
@@ -46,28 +46,28 @@ def held(shop: Workshop, last: Step, number: int, tried: Sequence[Step]) -> Step
     Returns:
         ``None`` where there is nothing to choose from, or nothing left.
     """
-    place = Place(last.series, tried[0].step if tried else number, CONTEST)
-    if any(one["step"] == place.step for one in shop.journal.events("contest over")):
+    iteration = Iteration(last.series, tried[0].step if tried else number, CONTEST)
+    if any(one["step"] == iteration.step for one in shop.journal.events("contest over")):
         return None
-    plans = {ITSELF: None, **_rivals(shop, place, last)}
+    plans = {ITSELF: None, **_rivals(shop, iteration, last)}
     if len(plans) > 1:
         names = {step.changed for step in tried}
-        for one in _ranked(shop, place, last, plans):
+        for one in _ranked(shop, iteration, last, plans):
             changed = f"contest: {one.channels}"
             if changed in names:
                 continue
-            step = _measured(shop, Place(last.series, number), changed, place, one, last)
+            step = _measured(shop, Iteration(last.series, number), changed, iteration, one, last)
             if step is not None:
                 if shop.bounds.fits(step):
-                    shop.remove_candidates(place)
+                    shop.remove_candidates(iteration)
                 return step
-    shop.journal.note("contest over", place, {"step": place.step})
-    shop.remove_candidates(place)
+    shop.journal.note("contest over", iteration, {"step": iteration.step})
+    shop.remove_candidates(iteration)
     return None
 
 
 def _ranked(
-    shop: Workshop, place: Place, last: Step, plans: Mapping[str, Scaled | None]
+    shop: Workshop, iteration: Iteration, last: Step, plans: Mapping[str, Scaled | None]
 ) -> list[Scored]:
     """Networks of a contest after their training, best first."""
     options = shop.options
@@ -75,7 +75,7 @@ def _ranked(
     for name, plan in plans.items():
         itself = plan is None
         jobs[name] = Candidate(
-            f"step {place.step}: training for the contest, {name}",
+            f"step {iteration.step}: training for the contest, {name}",
             shop.network(last) if plan is None else shop.first,
             sizes={} if plan is None else plan.sizes,
             criterion=options.criterion,
@@ -90,12 +90,12 @@ def _ranked(
             weight=100.0,
             wide=shop.task.conduct.workers == 1,
         )
-    found = shop.candidates(place, jobs, dict.fromkeys(jobs))
+    found = shop.candidates(iteration, jobs, dict.fromkeys(jobs))
     scored = [(one.figure, -(one.loss or 0.0), one) for one in found if one.figure is not None]
     scored.sort(key=lambda entry: entry[:2], reverse=True)
     merits = {one.channels: figure for figure, _, one in scored}
     if merits:
-        shop.journal.note("decision", place, {"chosen": next(iter(merits)), "merits": merits})
+        shop.journal.note("decision", iteration, {"chosen": next(iter(merits)), "merits": merits})
     return [one for *_, one in scored]
 
 
@@ -104,20 +104,20 @@ def _epochs(shop: Workshop) -> int:
 
 
 def _measured(
-    shop: Workshop, at: Place, changed: str, place: Place, one: Scored, last: Step
+    shop: Workshop, at: Iteration, changed: str, iteration: Iteration, one: Scored, last: Step
 ) -> Step | None:
     """A network of a contest as a step; ``None`` where it has no file that holds.
 
     Args:
         at: of the step.
-        place: of the contest.
+        iteration: of the contest.
     """
     batches = _epochs(shop) * epoch_steps(shop.task.inputs.size("train"), shop.task.run)
     try:
         return shop.measured(
             at,
             "contest",
-            shop.kept(place, one.channels),
+            shop.kept(iteration, one.channels),
             changed=(changed, None),
             scored=one.figure,
             trained_steps=last.trained_steps + batches,
@@ -128,19 +128,19 @@ def _measured(
         return None
 
 
-def _rivals(shop: Workshop, place: Place, last: Step) -> dict[str, Scaled]:
+def _rivals(shop: Workshop, iteration: Iteration, last: Step) -> dict[str, Scaled]:
     """Scaled networks that keep the budget when measured, other than the search's own."""
-    uniform = plans_of(shop, Place("uniform", 0))
+    uniform = plans_of(shop, Iteration("uniform", 0))
     own = widths_of(last.spec)
     halfway = [uniform[0], *(_between(shop, own, plan) for plan in uniform)]
     found: dict[str, Scaled] = {}
     for name, plans in ((UNIFORM, uniform), (HALFWAY, halfway)):
         try:
-            plan = largest_fitting(shop, place, plans, NEAR, TRIALS)
+            plan = largest_fitting(shop, iteration, plans, NEAR, TRIALS)
         except (GateError, ModelError) as error:
-            text = f"step {place.step}: no network with {name} is in the contest: {error}"
+            text = f"step {iteration.step}: no network with {name} is in the contest: {error}"
             if {"text": text} not in shop.journal.events("said"):
-                shop.say(place, text)
+                shop.say(iteration, text)
             continue
         if plan.spec not in (last.spec, *(other.spec for other in found.values())):
             found[name] = plan

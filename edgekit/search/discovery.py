@@ -18,7 +18,7 @@ from torch import nn
 from edgekit.core import ModelSpec, reason
 from edgekit.errors import ModelError
 from edgekit.foreign import explained
-from edgekit.models.adapted import FAMILY_NAME, Convolution, Place, build, length
+from edgekit.models.adapted import FAMILY_NAME, ChannelSlice, Convolution, build, length
 from edgekit.models.copying import own_copy
 from edgekit.models.family import plain_rows
 from edgekit.models.model import Model
@@ -72,11 +72,11 @@ def discovered(model: Model) -> Model:
         import torch_pruning
     told = f"Torch-Pruning cannot find the groups of channels of '{model.words}'"
     with explained(lambda reason: f"{told} ({reason})"), captured():
-        places = _Places(torch_pruning, model).found()
+        rows = _Slices(torch_pruning, model).found()
     spec = ModelSpec(
         name=model.name,
         family=FAMILY_NAME,
-        rows=plain_rows(places),
+        rows=plain_rows(rows),
         stem=0,
         head=(),
         act="",
@@ -85,14 +85,14 @@ def discovered(model: Model) -> Model:
         source=model.code,
         call=model.call,
     )
-    if not places:
+    if not rows:
         raise ModelError(f"Torch-Pruning finds no groups of channels in '{model.words}'")
     module = build(spec)
     load_into(module, model.module.state_dict(), f"'{model.words}'")
     return dataclasses.replace(model, spec=spec, module=module.eval())
 
 
-class _Places:
+class _Slices:
     """The groups of one network, worked out from what depends on each layer's outputs."""
 
     def __init__(self, torch_pruning: Any, model: Model) -> None:
@@ -108,8 +108,8 @@ class _Places:
         self._other: dict[Atom, str] = {}
         self._joined: dict[Atom, Atom] = {}
 
-    def found(self) -> list[Place]:
-        """All places, group by group in the order of the network."""
+    def found(self) -> list[ChannelSlice]:
+        """All of them, group by group in the order of the network."""
         for i, layer in enumerate(self._layers):
             if isinstance(layer, Convolution | nn.Linear) and layer in self._graph.module2node:
                 self._join(i, layer)
@@ -122,10 +122,10 @@ class _Places:
             sides = tuple(side for side, _ in atoms)
             if not scores.intersection(sides):
                 kinds.setdefault(sides, []).append(atoms)
-        places: list[Place] = []
+        rows: list[ChannelSlice] = []
         for sides, members in sorted(kinds.items()):
-            places += self._group(self._paths[sides[0][0]], members, {p.group for p in places})
-        return places
+            rows += self._group(self._paths[sides[0][0]], members, {p.group for p in rows})
+        return rows
 
     def _join(self, number: int, layer: nn.Module) -> None:
         """Joins each output of a layer with all that has to go with it."""
@@ -189,8 +189,10 @@ class _Places:
                 behind += node.inputs
         return found
 
-    def _group(self, path: str, channels: Sequence[Channel], taken: set[str]) -> Iterator[Place]:
-        """The places of channels that lie in the same layers.
+    def _group(
+        self, path: str, channels: Sequence[Channel], taken: set[str]
+    ) -> Iterator[ChannelSlice]:
+        """The slices of channels that lie in the same layers.
 
         Args:
             taken: names that other groups have.
@@ -204,11 +206,11 @@ class _Places:
         for name, run in zip(names, runs, strict=True):
             n = len(run)
             if why:
-                # Its places cannot be told; it is named, and stays as it is.
-                yield Place(name, n, n, path, "out", 0, 1, why)
+                # Where they lie cannot be told; it is named, and stays as it is.
+                yield ChannelSlice(name, n, n, path, "out", 0, 1, why)
                 continue
             for side, start, repeat in _stretches(run[0]):
-                yield Place(name, n, n, self._paths[side[0]], side[1], start, repeat)
+                yield ChannelSlice(name, n, n, self._paths[side[0]], side[1], start, repeat)
 
 
 def _unfit(layer: nn.Module, path: str, side: str) -> str:
@@ -258,7 +260,7 @@ def _steps(one: Channel, other: Channel) -> tuple[int, ...] | None:
 
 
 def _stretches(channel: Channel) -> Iterator[tuple[Side, int, int]]:
-    """Side, first position and positions per channel of the places of a run, by its first one."""
+    """Side, first position and positions per channel of the slices of a run, by its first one."""
     for side, positions in _by_side(channel):
         if _is_block(positions):
             yield side, positions[0], len(positions)

@@ -17,7 +17,7 @@ from edgekit.core import ModelSpec, reason_with_layer
 from edgekit.core.reasons import PASSING
 from edgekit.errors import ModelError
 from edgekit.models import family_of
-from edgekit.models.adapted import Convolution, Place, is_adapted, out_axis
+from edgekit.models.adapted import ChannelSlice, Convolution, is_adapted, out_axis
 from edgekit.models.copying import own_copy
 from edgekit.models.family import typed_rows
 from edgekit.models.size import laid_out
@@ -94,17 +94,17 @@ def groups_of(spec: ModelSpec, module: nn.Module) -> tuple[Group, ...]:
 
 def _discovered(spec: ModelSpec) -> tuple[Group, ...]:
     """The groups of a network that is not of the zoo: its rows."""
-    places: dict[str, list[Place]] = {}
-    for place in typed_rows(spec, Place):
-        places.setdefault(place.group, []).append(place)
+    rows: dict[str, list[ChannelSlice]] = {}
+    for row in typed_rows(spec, ChannelSlice):
+        rows.setdefault(row.group, []).append(row)
     return tuple(
         Group(
             name,
             found[0].channels,
-            tuple(dict.fromkeys(place.layer for place in found)),
+            tuple(dict.fromkeys(row.layer for row in found)),
             found[0].frozen or None,
         )
-        for name, found in places.items()
+        for name, found in rows.items()
     )
 
 

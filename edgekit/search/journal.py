@@ -55,11 +55,12 @@ _OF_SEARCH = re.compile(r"model\.pt|start\.pt|step-([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where in a search something belongs.
+class Iteration:
+    """What a candidate, a measurement or a note of a search belongs to.
 
     Attributes:
-        series: name of the method.
+        series: name of the method, or of what comes before it, such as ``start``.
+        step: its number in the series.
         round: how often its candidates have been sieved before.
     """
 
@@ -268,49 +269,49 @@ class Journal:
                     f"{value}; give what it was begun with, or another folder with -o"
                 )
 
-    def candidate(self, place: Place, channels: str) -> Scored | None:
+    def candidate(self, iteration: Iteration, channels: str) -> Scored | None:
         """What is known of a candidate."""
         rows = self._execute(
             "SELECT channels, width, top1, loss, seconds, error FROM candidates "
             "WHERE series = ? AND step = ? AND round = ? AND channels = ?",
-            (place.series, place.step, place.round, channels),
+            (iteration.series, iteration.step, iteration.round, channels),
         )
         return Scored(*rows[0]) if rows else None
 
-    def add(self, place: Place, found: Scored, *files: Path) -> None:
+    def add(self, iteration: Iteration, found: Scored, *files: Path) -> None:
         """Notes a candidate, and the files that it has left; see `wrote`."""
         with self._as_a_whole():
             self._note_files(files)
             self._execute(
                 "INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    place.series, place.step, place.round, found.channels, found.width,
+                    iteration.series, iteration.step, iteration.round, found.channels, found.width,
                     found.figure, found.loss, found.seconds, found.error,
                 ),
             )  # fmt: skip
 
-    def forget_failures(self, place: Place) -> None:
+    def forget_failures(self, iteration: Iteration) -> None:
         """Lets candidates of a round that failed be tried once more by a search that goes on."""
         self._execute(
             "DELETE FROM candidates WHERE series = ? AND step = ? AND round = ? AND error NOTNULL",
-            (place.series, place.step, place.round),
+            (iteration.series, iteration.step, iteration.round),
         )
 
-    def candidates(self) -> list[tuple[Place, Scored]]:
+    def candidates(self) -> list[tuple[Iteration, Scored]]:
         """All candidates, in the order of steps."""
         rows = self._execute(
             "SELECT series, step, round, channels, width, top1, loss, seconds, error "
             "FROM candidates ORDER BY step, round, rowid"
         )
-        return [(Place(*row[:3]), Scored(*row[3:])) for row in rows]
+        return [(Iteration(*row[:3]), Scored(*row[3:])) for row in rows]
 
-    def finish(self, place: Place, record: Mapping[str, Any], *files: Path) -> None:
+    def finish(self, iteration: Iteration, record: Mapping[str, Any], *files: Path) -> None:
         """Notes a step that is done, and its files; see `wrote`."""
         with self._as_a_whole():
             self._note_files(files)
             self._execute(
                 "INSERT OR REPLACE INTO steps VALUES (?, ?, ?)",
-                (place.series, place.step, json.dumps(record)),
+                (iteration.series, iteration.step, json.dumps(record)),
             )
 
     def steps(self, series: str) -> list[dict[str, Any]]:
@@ -318,12 +319,12 @@ class Journal:
         rows = self._execute("SELECT record FROM steps WHERE series = ? ORDER BY step", (series,))
         return self._parsed([row[0] for row in rows])
 
-    def note(self, kind: str, place: Place, record: Mapping[str, Any]) -> None:
+    def note(self, kind: str, iteration: Iteration, record: Mapping[str, Any]) -> None:
         """Notes a measurement, a decision, or something that happened."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._execute(
             "INSERT INTO events VALUES (?, ?, ?, ?, ?)",
-            (at, kind, place.series, place.step, json.dumps(record)),
+            (at, kind, iteration.series, iteration.step, json.dumps(record)),
         )
 
     def events(self, kind: str) -> list[dict[str, Any]]:

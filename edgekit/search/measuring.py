@@ -17,7 +17,7 @@ from edgekit.measure.profiling import profile
 from edgekit.measure.session import Effort
 from edgekit.measure.statistics import summary
 from edgekit.measure.subjects import Subject
-from edgekit.search.journal import Journal, Place
+from edgekit.search.journal import Iteration, Journal
 from edgekit.search.records import Conduct
 from edgekit.search.timing import Timer
 
@@ -35,7 +35,7 @@ T = TypeVar("T")
 class Say(Protocol):
     """Says something that has to be known, and keeps it."""
 
-    def __call__(self, place: Place, text: str) -> None: ...
+    def __call__(self, iteration: Iteration, text: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +89,23 @@ class Measurer:
         self._journal, self._notify, self._say = journal, notify, say
         self._timer: Timer | None = None
 
-    def start(self, place: Place, path: Path) -> tuple[float, tuple[float, float]]:
+    def start(self, iteration: Iteration, path: Path) -> tuple[float, tuple[float, float]]:
         """Milliseconds of the start, and their interval."""
         found = self._compared(path, path, MEASURING_SECONDS)
         times = summary(found.b.blocks)
         self._journal.note(
-            "measurement", place, {"latency_ms": times.p50_ms, "ci95_ms": list(times.ci95_ms)}
+            "measurement", iteration, {"latency_ms": times.p50_ms, "ci95_ms": list(times.ci95_ms)}
         )
         return times.p50_ms, times.ci95_ms
 
     def latency(
-        self, place: Place, path: Path, start: Path, start_ms: float, expected: float, bound: float
+        self,
+        iteration: Iteration,
+        path: Path,
+        start: Path,
+        start_ms: float,
+        expected: float,
+        bound: float,
     ) -> Latency:
         """Measures a file in turns with that of the start.
 
@@ -112,7 +118,7 @@ class Measurer:
         for attempt in range(MEASURING_TRIES):
             ratio = self._compared(path, start, seconds).ratio
             record = {"ratio": ratio.ratio, "ci95": list(ratio.ci95), "seconds": seconds}
-            self._journal.note("measurement", place, record)
+            self._journal.note("measurement", iteration, record)
             # What keeps the bound is told apart from nothing any more.
             wide = ratio.precision > expected / 2 and ratio.ci95[1] >= bound
             undecided = ratio.ci95[0] < bound < ratio.ci95[1]
@@ -125,8 +131,8 @@ class Measurer:
                 else f"{ratio.ratio:.3f} +-{ratio.precision:.1%} may keep the budget or not"
             )
             self._say(
-                place,
-                f"{place.series} {place.step}: {why}: measuring again, for {seconds:.0f} s",
+                iteration,
+                f"{iteration.series} {iteration.step}: {why}: measuring again, for {seconds:.0f} s",
             )
         return Latency(ratio.ratio, ratio.ci95, ratio.ratio * start_ms)
 
@@ -191,7 +197,7 @@ class Measurer:
                 if left <= 0:
                     raise
                 pause = min(left, _POLLS_S[min(attempt, len(_POLLS_S) - 1)])
-                self._say(Place("device", 0), f"{error}; waiting, {left:.0f} s left")
+                self._say(Iteration("device", 0), f"{error}; waiting, {left:.0f} s left")
                 time.sleep(pause)
         raise AssertionError
 

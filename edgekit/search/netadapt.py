@@ -21,7 +21,7 @@ from edgekit.search import contest
 from edgekit.search.bounds import DRIFT, Bounds
 from edgekit.search.groups import resized, widths_of
 from edgekit.search.jobs import Candidate
-from edgekit.search.journal import Place, Scored
+from edgekit.search.journal import Iteration, Scored
 from edgekit.search.proposals import Sizes, proposals
 from edgekit.search.records import Step, step_of
 from edgekit.search.scaling import GRID
@@ -85,7 +85,7 @@ def _ended(shop: Workshop, steps: Sequence[Step]) -> Step:
 
 def finished(shop: Workshop, last: Step, number: int) -> Step:
     """The long training of a network that keeps the budget, as a step of that number."""
-    options, place = shop.options, Place(SERIES, number)
+    options, iteration = shop.options, Iteration(SERIES, number)
     shop.notify(f"training the last network for {options.finish_epochs} epochs")
     network = shop.network(last)
     job = Candidate(
@@ -100,20 +100,20 @@ def finished(shop: Workshop, last: Step, number: int) -> Step:
         weight=100.0,
         wide=True,
     )
-    return shop.finished(place, job, last.trained_steps)
+    return shop.finished(iteration, job, last.trained_steps)
 
 
 def _next(shop: Workshop, last: Step) -> Step:
-    place = Place(SERIES, last.step + 1)
+    iteration = Iteration(SERIES, last.step + 1)
     worst = shop.bounds.worst(last)
-    proposed, share = proposals(shop, place, last, worst)
-    at = Place(place.series, place.step, len(ROUNDS) - 1)
-    for chosen in _ranked(shop, place, last, worst, proposed):
+    proposed, share = proposals(shop, iteration, last, worst)
+    at = Iteration(iteration.series, iteration.step, len(ROUNDS) - 1)
+    for chosen in _ranked(shop, iteration, last, worst, proposed):
         spec = resized(last.spec, proposed[chosen.channels])
         predicted = shop.bounds.predicted(spec, last, 0)
         try:
             step = shop.measured(
-                place,
+                iteration,
                 "adapted",
                 shop.kept(at, chosen.channels),
                 changed=(chosen.channels, chosen.width),
@@ -125,11 +125,11 @@ def _next(shop: Workshop, last: Step) -> Step:
         except (GateError, ModelError) as error:
             width = "fewer" if chosen.width is None else chosen.width
             why = f"{chosen.channels} with {width} channels has no file that holds: {error}"
-            shop.say(place, f"step {place.step}: {why}")
+            shop.say(iteration, f"step {iteration.step}: {why}")
             continue
-        shop.remove_candidates(place)
+        shop.remove_candidates(iteration)
         return step
-    raise GateError(f"no candidate of step {place.step} can be used; the last one: {why}")
+    raise GateError(f"no candidate of step {iteration.step} can be used; the last one: {why}")
 
 
 def clipped(
@@ -178,38 +178,38 @@ def between(ends: Mapping[str, tuple[int, int]], share: float) -> dict[str, int]
 
 def _widened(shop: Workshop, before: Step, last: Step, sizes: Mapping[str, int]) -> Step | None:
     """The last step once more with larger widths; ``None`` where that fails."""
-    name, place = last.changed, Place(SERIES, last.step + 1)
+    name, iteration = last.changed, Iteration(SERIES, last.step + 1)
     assert name is not None
     width = None if last.width is None else sizes[name]
     told = f"{name} with {'more channels' if width is None else f'{width} channels'} again"
     job = Candidate(
-        f"step {place.step}: training {told}",
+        f"step {iteration.step}: training {told}",
         shop.network(before),
         sizes=sizes,
         criterion=shop.options.criterion,
         steps=ROUNDS[-1] * shop.options.tune_steps,
-        epoch=len(ROUNDS) * place.step,
+        epoch=len(ROUNDS) * iteration.step,
         rate=shop.options.tune_rate,
         distill=shop.options.distill,
         keep=True,
         weight=max(1.0, shop.options.tune_steps / 100),
     )
-    (found,) = shop.candidates(place, {name: job}, {name: width})
+    (found,) = shop.candidates(iteration, {name: job}, {name: width})
     if found.error is not None:
         return None
     try:
         step = shop.measured(
-            place,
+            iteration,
             "widened",
-            shop.kept(place, name),
+            shop.kept(iteration, name),
             changed=(name, width),
             scored=found.figure,
             trained_steps=last.trained_steps,
         )
     except (GateError, ModelError) as error:
-        shop.say(place, f"step {place.step}: {told} is left: {error}")
+        shop.say(iteration, f"step {iteration.step}: {told} is left: {error}")
         return None
-    shop.remove_candidates(place)
+    shop.remove_candidates(iteration)
     return step
 
 
@@ -217,7 +217,7 @@ def _widened(shop: Workshop, before: Step, last: Step, sizes: Mapping[str, int])
 
 
 def _ranked(
-    shop: Workshop, place: Place, last: Step, worst: int, proposed: Mapping[str, Sizes]
+    shop: Workshop, iteration: Iteration, last: Step, worst: int, proposed: Mapping[str, Sizes]
 ) -> list[Scored]:
     """The best candidates, best first; they get fewer and better from round to round."""
     options = shop.options
@@ -225,13 +225,13 @@ def _ranked(
     alive = list(proposed)
     widths = {name: sizes.get(name) for name, sizes in proposed.items()}
     for number, multiple in enumerate(ROUNDS):
-        at = Place(place.series, place.step, number)
-        before = Place(place.series, place.step, number - 1)
+        at = Iteration(iteration.series, iteration.step, number)
+        before = Iteration(iteration.series, iteration.step, number - 1)
         jobs = {}
         for name in alive:
             fresh = number <= 1  # the first training is that of the first kept network
             jobs[name] = Candidate(
-                f"step {place.step}: {'training' if multiple else 'scoring'} candidates",
+                f"step {iteration.step}: {'training' if multiple else 'scoring'} candidates",
                 network if fresh else shop.kept(before, name),
                 sizes=proposed[name] if fresh else {},
                 criterion=options.criterion,
@@ -239,7 +239,7 @@ def _ranked(
                 rate=options.tune_rate,
                 distill=options.distill,
                 recalibrate=fresh,
-                epoch=len(ROUNDS) * place.step + number,  # other images each time
+                epoch=len(ROUNDS) * iteration.step + number,  # other images each time
                 keep=number > 0,
                 weight=max(1.0, options.tune_steps / 100),
             )
@@ -251,10 +251,10 @@ def _ranked(
         )
         if not ranked:
             shop.journal.forget_failures(at)
-            raise ModelError(f"every candidate of step {place.step} failed: {found[0].error}")
+            raise ModelError(f"every candidate of step {iteration.step} failed: {found[0].error}")
         alive = [one.channels for one in ranked[: max(FEWEST, len(ranked) // 2)]]
     record = {one.channels: _merit(shop, one, last, worst, proposed)[0] for one in ranked}
-    shop.journal.note("decision", place, {"chosen": alive[0], "merits": record})
+    shop.journal.note("decision", iteration, {"chosen": alive[0], "merits": record})
     return ranked
 
 

@@ -31,7 +31,7 @@ from edgekit.search.costs import (
     cost_file,
 )
 from edgekit.search.jobs import PartFile
-from edgekit.search.journal import Place
+from edgekit.search.journal import Iteration
 from edgekit.search.measuring import Measurer, Notify, Say
 from edgekit.search.parts import WHOLE, Part, parts_of
 from edgekit.search.processes import Executor, Outcome
@@ -191,7 +191,9 @@ class PartTimes:
 
     def _tell(self, spec: ModelSpec, part: Part, why: str) -> None:
         so = "" if part.name == WHOLE else ", so no network with it is proposed"
-        self._say(Place("parts", 0), f"{part.name} of '{spec.name}' cannot be measured{so}: {why}")
+        self._say(
+            Iteration("parts", 0), f"{part.name} of '{spec.name}' cannot be measured{so}: {why}"
+        )
 
     def _reference(self) -> Path:
         """The file that others are measured in turns with, written and run once.

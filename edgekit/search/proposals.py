@@ -14,7 +14,7 @@ from edgekit.models.size import laid_out
 from edgekit.search.bounds import DRIFT, USUAL_CHANGE
 from edgekit.search.costs import Costs
 from edgekit.search.groups import groups_of, resized, widths_of
-from edgekit.search.journal import Place
+from edgekit.search.journal import Iteration
 from edgekit.search.parts import sides_of
 from edgekit.search.records import Step
 from edgekit.search.scaling import GRID, least, on_grid
@@ -43,7 +43,7 @@ Sizes = Mapping[str, int]
 
 
 def proposals(
-    shop: Workshop, place: Place, last: Step, worst: int
+    shop: Workshop, iteration: Iteration, last: Step, worst: int
 ) -> tuple[Mapping[str, Sizes], float]:
     """By candidate the largest widths with which the network costs what the step is to reach.
 
@@ -57,9 +57,9 @@ def proposals(
         GateError: nothing makes the network smaller any more.
     """
     for record in shop.journal.events("proposals"):
-        if record["step"] == place.step:  # its candidates may be in the journal already
+        if record["step"] == iteration.step:  # its candidates may be in the journal already
             return record["sizes"], 1 - record["wanted"]
-    reach = _reach(shop, place, last, worst)
+    reach = _reach(shop, iteration, last, worst)
     costs, share = shop.bounds.costs[worst], reach.share
     shop.check_known(worst, last.spec)
     now = widths_of(last.spec)
@@ -88,10 +88,10 @@ def proposals(
             f"found is kept in {shop.out}"
         )
     record = {
-        "step": place.step, "share": share, "wanted": wanted,
+        "step": iteration.step, "share": share, "wanted": wanted,
         "resource": shop.task.resources[worst], "sizes": found,
     }  # fmt: skip
-    shop.journal.note("proposals", place, record)
+    shop.journal.note("proposals", iteration, record)
     return found, 1 - wanted
 
 
@@ -114,7 +114,7 @@ class _Reach:
         return min(max(self.enough, 1 - share), 1 - SMALLEST_CHANGE)
 
 
-def _reach(shop: Workshop, place: Place, last: Step, worst: int) -> _Reach:
+def _reach(shop: Workshop, iteration: Iteration, last: Step, worst: int) -> _Reach:
     options, resource = shop.options, shop.task.resources[worst]
     current = last.costs[resource]
     share = options.reduction * options.decay**last.step
@@ -124,8 +124,8 @@ def _reach(shop: Workshop, place: Place, last: Step, worst: int) -> _Reach:
         noise = (interval[1] - interval[0]) / 2 / current
     if share < 2 * noise:
         shop.say(
-            place,
-            f"step {place.step}: measurements are only good to +-{noise:.1%}: it takes "
+            iteration,
+            f"step {iteration.step}: measurements are only good to +-{noise:.1%}: it takes "
             f"{2 * noise:.1%} away instead of {share:.1%}",
         )
         share = 2 * noise

@@ -24,7 +24,7 @@ from edgekit.search.document import Documents, Draw
 from edgekit.search.groups import Group, checked, widths_of
 from edgekit.search.identity import identity_of
 from edgekit.search.jobs import Bench, WorkerSetup
-from edgekit.search.journal import Journal, Place, files_of_search
+from edgekit.search.journal import Iteration, Journal, files_of_search
 from edgekit.search.measuring import Notify
 from edgekit.search.netadapt import ROUNDS, adapt
 from edgekit.search.processes import Executor
@@ -145,7 +145,7 @@ def _run(shop: Workshop, groups: Sequence[Group], draw: Draw) -> SearchResult:
             long_trainings = sum(step.kind == "finished" for step in steps)
             scaled_ones = baseline(shop, method, last.trained_steps, long_trainings)
         except (GateError, ModelError) as error:  # the network that was found is none the worse
-            shop.say(Place(method, 0), f"baseline {method}: {error}")
+            shop.say(Iteration(method, 0), f"baseline {method}: {error}")
         else:
             others[method] = tuple(_tested(shop, step) for step in scaled_ones)
         finished = result(tuple(steps), others, whole)
@@ -169,7 +169,7 @@ _FIRST = ("journal.sqlite", "start.pt", "step-00", "narrowest-00")
 
 def _check_budget(shop: Workshop) -> None:
     """Refuses a budget that is kept already or out of reach, before any training."""
-    start, place = shop.start.costs, Place("narrowest", 0)
+    start, iteration = shop.start.costs, Iteration("narrowest", 0)
     kept = [
         (limit, bound)
         for limit, bound in zip(shop.task.limits, shop.bounds.values, strict=True)
@@ -181,11 +181,11 @@ def _check_budget(shop: Workshop) -> None:
         if len(kept) == len(shop.task.limits):
             raise UsageError(text)
         if {"text": text} not in shop.journal.events("said"):
-            shop.say(place, text)
+            shop.say(iteration, text)
     measured: list[Appraisal] = []
     for share in _NARROW:
         shop.notify(f"measuring with {share:g} of all channels")
-        measured.append(shop.trial(place, shop.narrowed(share)))
+        measured.append(shop.trial(iteration, shop.narrowed(share)))
         if shop.bounds.fits(measured[-1]):
             return
     for i, limit in enumerate(shop.task.limits):
@@ -223,12 +223,12 @@ def _check_kept(shop: Workshop, last: Step) -> None:
 
 
 def _tested(shop: Workshop, step: Step) -> Step:
-    place = Place(step.series, step.step)
+    iteration = Iteration(step.series, step.step)
     for record in shop.journal.events("test"):
         if (record["series"], record["step"]) == (step.series, step.step):
             return dataclasses.replace(step, test_top1=record["top1"])
     figure = shop.tested(step)
-    shop.journal.note("test", place, {"series": step.series, "step": step.step, "top1": figure})
+    shop.journal.note("test", iteration, {"series": step.series, "step": step.step, "top1": figure})
     return dataclasses.replace(step, test_top1=figure)
 
 
@@ -242,9 +242,9 @@ def _result(
     shop.journal.settle()
     everything = shop.journal.candidates()
     candidates = [
-        (place, one)
-        for place, one in everything
-        if place.series == "netadapt" and place.round not in (CONTEST, FINISHING)
+        (iteration, one)
+        for iteration, one in everything
+        if iteration.series == "netadapt" and iteration.round not in (CONTEST, FINISHING)
     ]
     worked_s = sum(one.seconds for _, one in candidates)
     after = widths_of(steps[-1].spec)
@@ -256,12 +256,12 @@ def _result(
         },
         frozen=tuple(group for group in groups if group.frozen is not None),
         seconds=shop.journal.seconds(),
-        scored=sum(place.round == 0 for place, _ in candidates),
-        trained=sum(place.round == len(ROUNDS) - 2 for place, _ in candidates),
+        scored=sum(iteration.round == 0 for iteration, _ in candidates),
+        trained=sum(iteration.round == len(ROUNDS) - 2 for iteration, _ in candidates),
         candidate_hours=worked_s / shop.task.conduct.workers / 3600,
         failures=tuple(
-            Failure(place.step, one.channels, one.width, one.error)
-            for place, one in everything
+            Failure(iteration.step, one.channels, one.width, one.error)
+            for iteration, one in everything
             if one.error is not None
         ),
         notes=tuple(record["text"] for record in shop.journal.events("said")),

@@ -28,7 +28,7 @@ from edgekit.search.following import followed
 from edgekit.search.groups import resized
 from edgekit.search.inputs import SELECTION
 from edgekit.search.jobs import Candidate, Found, PartFile, WorkerSetup
-from edgekit.search.journal import Journal, Place, Scored
+from edgekit.search.journal import Iteration, Journal, Scored
 from edgekit.search.measuring import Measurer, Notify
 from edgekit.search.parts import whole_of
 from edgekit.search.pricing import PartTimes, Pricing
@@ -113,12 +113,12 @@ class Workshop:
             UnavailableError: something that the budget is about cannot be measured here.
             ModelError: a part of the network cannot be.
         """
-        place = Place("start", 0)
-        known = self.journal.steps(place.series)
+        iteration = Iteration("start", 0)
+        known = self.journal.steps(iteration.series)
         if known:
             self.start = step_of(known[0])
         else:
-            self.start = self.measured(place, "start", self.first)
+            self.start = self.measured(iteration, "start", self.first)
         times = functools.partial(
             PartTimes, task=self.task, executor=self._executor, measurer=self._measurer,
             notify=self.notify, say=self.say, spending=self.journal.spending,
@@ -155,7 +155,7 @@ class Workshop:
     # Candidates
 
     def candidates(
-        self, place: Place, jobs: Mapping[str, Candidate], widths: Mapping[str, int | None]
+        self, iteration: Iteration, jobs: Mapping[str, Candidate], widths: Mapping[str, int | None]
     ) -> list[Scored]:
         """Scores candidates that are not in the journal yet; keeps networks that were asked for.
 
@@ -163,7 +163,7 @@ class Workshop:
             jobs: by the name under which they are noted.
             widths: for the record.
         """
-        known = {name: self.journal.candidate(place, name) for name in jobs}
+        known = {name: self.journal.candidate(iteration, name) for name in jobs}
         missing = [name for name in jobs if known[name] is None]
         done = 0
 
@@ -173,15 +173,15 @@ class Workshop:
             found, files = outcome.value, []
             if isinstance(found, Found):
                 for text in found.notes:
-                    self.say(place, f"{jobs[name].name}: {text}")
+                    self.say(iteration, f"{jobs[name].name}: {text}")
                 if found.checkpoint is not None:
-                    files = [self._kept(place, name)]
+                    files = [self._kept(iteration, name)]
                     _write(files[0], found.checkpoint)
                 scored = Scored(name, widths[name], found.figure, found.loss, outcome.seconds)
             else:
                 scored = Scored(name, widths[name], None, None, outcome.seconds, outcome.error)
-                self.say(place, f"{jobs[name].name} was given up: {outcome.error}")
-            self.journal.add(place, scored, *files)
+                self.say(iteration, f"{jobs[name].name} was given up: {outcome.error}")
+            self.journal.add(iteration, scored, *files)
             known[name] = scored
             self.notify(f"{jobs[name].name}, {done} of {len(missing)}")
 
@@ -204,25 +204,25 @@ class Workshop:
         """The exported file of a step's network."""
         return self.journal.file(step.artifact)
 
-    def kept(self, place: Place, name: str) -> bytes:
+    def kept(self, iteration: Iteration, name: str) -> bytes:
         """The checkpoint of a candidate, which is there until its step is done."""
-        return self.journal.read(self._kept(place, name))
+        return self.journal.read(self._kept(iteration, name))
 
-    def _kept(self, place: Place, name: str) -> Path:
-        folder = self.folder(place) / "candidates"
+    def _kept(self, iteration: Iteration, name: str) -> Path:
+        folder = self.folder(iteration) / "candidates"
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / _named(name, f".{place.round}.pt")
+        return folder / _named(name, f".{iteration.round}.pt")
 
-    def folder(self, place: Place) -> Path:
+    def folder(self, iteration: Iteration) -> Path:
         """Of a step."""
-        series = place.series if place.series not in ("netadapt", "start") else "step"
-        return self.out / _named(series, f"-{place.step:02d}")
+        series = iteration.series if iteration.series not in ("netadapt", "start") else "step"
+        return self.out / _named(series, f"-{iteration.step:02d}")
 
     # Whole networks
 
     def measured(
         self,
-        place: Place,
+        iteration: Iteration,
         kind: str,
         network: bytes,
         *,
@@ -242,18 +242,18 @@ class Workshop:
         Raises:
             GateError: the exported file does not agree with the network.
         """
-        file, spec, exported = self._filed(place, network)
+        file, spec, exported = self._filed(iteration, network)
         found = self._appraised(
-            place, spec, exported.path, exported.artifact.size_bytes or 0, expected_change
+            iteration, spec, exported.path, exported.artifact.size_bytes or 0, expected_change
         )
-        self.notify(f"{place.series} {place.step}: evaluating")
+        self.notify(f"{iteration.series} {iteration.step}: evaluating")
         with self.journal.spending("scoring"):
             figure = self._figure(exported.path, SELECTION)
             if scored is None:
                 scored = self._network_figure(network)
         step = Step(
-            series=place.series,
-            step=place.step,
+            series=iteration.series,
+            step=iteration.step,
             kind=kind,
             spec=spec,
             changed=None if changed is None else changed[0],
@@ -271,35 +271,35 @@ class Workshop:
             checkpoint=str(file.relative_to(self.out)),
             artifact=str(exported.path.relative_to(self.out)),
         )
-        files = [path for path in self.folder(place).iterdir() if path.is_file()]
-        self.journal.finish(place, to_json(step), *files)
+        files = [path for path in self.folder(iteration).iterdir() if path.is_file()]
+        self.journal.finish(iteration, to_json(step), *files)
         return step
 
-    def finished(self, place: Place, job: Candidate, trained_steps: int) -> Step:
+    def finished(self, iteration: Iteration, job: Candidate, trained_steps: int) -> Step:
         """Trains a network to the end, and measures it.
 
         Raises:
             ModelError: the training fails.
         """
-        at = dataclasses.replace(place, round=FINISHING)
+        at = dataclasses.replace(iteration, round=FINISHING)
         (found,) = self.candidates(at, {"finished": job}, {"finished": None})
         if found.error is not None:
             self.journal.forget_failures(at)
             raise ModelError(f"{job.name} failed: {found.error}")
         network = self.kept(at, "finished")
         step = self.measured(
-            place, "finished", network, scored=found.figure, trained_steps=trained_steps
+            iteration, "finished", network, scored=found.figure, trained_steps=trained_steps
         )
-        self.remove_candidates(place)
+        self.remove_candidates(iteration)
         return step
 
-    def remove_candidates(self, place: Place) -> None:
+    def remove_candidates(self, iteration: Iteration) -> None:
         """Removes the networks of a step's candidates."""
-        folder = self.folder(place) / "candidates"
+        folder = self.folder(iteration) / "candidates"
         self.journal.forget_files(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
-    def trial(self, place: Place, spec: ModelSpec, *, once: bool = False) -> Appraisal:
+    def trial(self, iteration: Iteration, spec: ModelSpec, *, once: bool = False) -> Appraisal:
         """What a network would cost, whatever its weights, which are random here.
 
         Args:
@@ -314,7 +314,7 @@ class Workshop:
         for record in self.journal.events("trial"):
             if record["network"] == digest and (once or not record.get("once")):
                 return from_json(Appraisal, record["found"])
-        folder = self.folder(place) / "trial"
+        folder = self.folder(iteration) / "trial"
         path = self._laid(folder, spec)
         told = f"{spec.name} cannot be given the contract of the start: "
         with explained(told.__add__):  # without one it would be smaller than what it stands for
@@ -323,9 +323,9 @@ class Workshop:
                 self.task.target.embed(path, contract)
         size_bytes = sum(file.stat().st_size for file in folder.iterdir())
         # Only the side of the bound counts.
-        found = self._appraised(place, spec, path, size_bytes, math.inf, decided=not once)
+        found = self._appraised(iteration, spec, path, size_bytes, math.inf, decided=not once)
         record = {"network": digest, "found": to_json(found), "once": once}
-        self.journal.note("trial", place, record)
+        self.journal.note("trial", iteration, record)
         shutil.rmtree(folder)
         with contextlib.suppress(OSError):  # a candidate lies there
             folder.parent.rmdir()
@@ -345,15 +345,15 @@ class Workshop:
             _write(folder / _named(name), data)
         return folder / next(iter(files))
 
-    def _filed(self, place: Place, network: bytes) -> tuple[Path, ModelSpec, Exported]:
+    def _filed(self, iteration: Iteration, network: bytes) -> tuple[Path, ModelSpec, Exported]:
         """Writes, exports and verifies a network."""
-        folder = self.folder(place)
+        folder = self.folder(iteration)
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "model.pt"
         _write(file, network)
         spec = load_checkpoint(file).spec
         assert spec is not None
-        self.notify(f"{place.series} {place.step}: exporting and verifying")
+        self.notify(f"{iteration.series} {iteration.step}: exporting and verifying")
         scheme = self.task.target.schemes[self.task.precision]
         with self.journal.spending("exporting"):
             (exported,) = export(
@@ -369,7 +369,7 @@ class Workshop:
 
     def _appraised(
         self,
-        place: Place,
+        iteration: Iteration,
         spec: ModelSpec,
         path: Path,
         size_bytes: int,
@@ -390,19 +390,19 @@ class Workshop:
         energy_ci95: tuple[float, ...] = ()
         asked = self.task.resources
         with self.journal.spending("measuring"):
-            if "latency" in asked and place.series == "start":
+            if "latency" in asked and iteration.series == "start":
                 self.notify("measuring the start")
-                costs["latency"], latency_ci95 = self._measurer.start(place, path)
+                costs["latency"], latency_ci95 = self._measurer.start(iteration, path)
                 ratio = 1.0
             elif "latency" in asked:
-                self.notify(f"{place.series} {place.step}: measuring against the start")
+                self.notify(f"{iteration.series} {iteration.step}: measuring against the start")
                 start, ms = self.artifact(self.start), self.start.costs["latency"]
                 bound = self.bounds.values[asked.index("latency")] / ms if decided else math.inf
-                found = self._measurer.latency(place, path, start, ms, expected, bound)
+                found = self._measurer.latency(iteration, path, start, ms, expected, bound)
                 ratio, ci95, costs["latency"] = found.ratio, found.ci95, found.ms
                 latency_ci95 = (ci95[0] * ms, ci95[1] * ms)
             if "energy" in asked:
-                self.notify(f"{place.series} {place.step}: measuring energy")
+                self.notify(f"{iteration.series} {iteration.step}: measuring energy")
                 costs["energy"], energy_ci95 = self._measurer.energy(path)
         return Appraisal(costs, ratio, ci95, latency_ci95, energy_ci95)
 
@@ -430,10 +430,10 @@ class Workshop:
 
     # On the way
 
-    def say(self, place: Place, text: str) -> None:
+    def say(self, iteration: Iteration, text: str) -> None:
         """Says something that has to be known, and keeps it."""
         self._say(text)
-        self.journal.note("said", place, {"text": text})
+        self.journal.note("said", iteration, {"text": text})
 
 
 def _named(name: str, ending: str = "") -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from edgekit.errors import InputError, OutputError, UsageError
 from edgekit.locks import one_writer
-from edgekit.search.journal import Journal, Place, Scored
+from edgekit.search.journal import Iteration, Journal, Scored
 
 FACTS = {"network": "a (123)", "data": "digits"}
 
@@ -21,15 +21,15 @@ FACTS = {"network": "a (123)", "data": "digits"}
 def test_what_was_noted_is_there_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
-    first, second = Place("netadapt", 1), Place("netadapt", 1, round=1)
+    first, second = Iteration("netadapt", 1), Iteration("netadapt", 1, round=1)
     found = Scored("block1.expand", 24, 0.9, 0.4, 1.5)
     failed = Scored("head", 64, None, None, 0.1, "the loss")
     with Journal(tmp_path / "j.sqlite", FACTS) as journal:
         journal.add(second, found)
         journal.add(first, failed)
-        journal.finish(Place("netadapt", 0), {"a": [1, 2]})
+        journal.finish(Iteration("netadapt", 0), {"a": [1, 2]})
         journal.finish(first, {"a": []})
-        journal.finish(Place("uniform", 0), {"a": [3]})
+        journal.finish(Iteration("uniform", 0), {"a": [3]})
         journal.note("decision", first, {"chosen": "head"})
         for seconds in (2.0, 1.5):
             with journal.spending("training"):
@@ -40,7 +40,7 @@ def test_what_was_noted_is_there_again(tmp_path: Path, monkeypatch: pytest.Monke
     with Journal(tmp_path / "j.sqlite", FACTS) as journal:
         assert journal.candidate(second, "block1.expand") == found
         assert journal.candidate(first, "block1.expand") is None
-        assert journal.candidate(Place("uniform", 1, 1), "block1.expand") is None
+        assert journal.candidate(Iteration("uniform", 1, 1), "block1.expand") is None
         assert journal.candidate(first, "head") == failed
         assert journal.candidates() == [(first, failed), (second, found)]
         assert journal.steps("netadapt") == [{"a": [1, 2]}, {"a": []}]
@@ -72,11 +72,11 @@ def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_what_there_is(tmp_path: Path) -> None:
     with Journal(tmp_path / "j.sqlite", FACTS) as journal:
-        journal.note("said", Place("start", 0), {"text": "a"})
+        journal.note("said", Iteration("start", 0), {"text": "a"})
         pages = journal._connection.execute("PRAGMA page_count").fetchone()[0]
         journal._connection.execute(f"PRAGMA max_page_count = {pages}")  # as if the disk were full
         with pytest.raises(OutputError, match=r"j\.sqlite cannot be used .* go on with --resume"):
-            journal.note("said", Place("start", 0), {"text": "b" * 10**5})
+            journal.note("said", Iteration("start", 0), {"text": "b" * 10**5})
     with Journal(tmp_path / "j.sqlite", FACTS) as journal:
         assert journal.events("said") == [{"text": "a"}]
 
@@ -96,7 +96,7 @@ def test_a_journal_goes_on_only_with_the_files_that_it_knows(tmp_path: Path) -> 
     with Journal(path, {"data": "digits"}) as journal:
         (tmp_path / "step-00").rename(file.parent)
         journal.wrote(file)
-        journal.finish(Place("start", 0), {})
+        journal.finish(Iteration("start", 0), {})
     Journal(path, {"data": "digits"}).close()
     file.write_bytes(b"others")
     with pytest.raises(InputError, match=r"model\.pt was altered since the search has written it"):
@@ -128,7 +128,7 @@ def test_files_are_read_as_they_were_written_or_not_at_all(tmp_path: Path) -> No
     with Journal(tmp_path / "j.sqlite", FACTS) as journal:
         with pytest.raises(InputError, match=r"j\.sqlite has no digest of 'candidates/x"):
             journal.read(file)
-        journal.add(Place("netadapt", 1), Scored("a", 8, 0.5, 0.1, 1.0), file)
+        journal.add(Iteration("netadapt", 1), Scored("a", 8, 0.5, 0.1, 1.0), file)
         assert journal.read(file) == b"weights"
         file.write_bytes(b"others")
         with pytest.raises(InputError, match=r"tflite was altered since the search has written it"):
@@ -147,13 +147,13 @@ def test_files_are_read_as_they_were_written_or_not_at_all(tmp_path: Path) -> No
 
 
 def test_what_is_noted_together_is_noted_as_a_whole(tmp_path: Path) -> None:
-    place, there = Place("netadapt", 1), tmp_path / "a"
+    iteration, there = Iteration("netadapt", 1), tmp_path / "a"
     there.write_bytes(b"a")
     with Journal(tmp_path / "j.sqlite", FACTS) as journal:
         with pytest.raises(FileNotFoundError):
-            journal.finish(place, {}, there, tmp_path / "gone")
+            journal.finish(iteration, {}, there, tmp_path / "gone")
         with pytest.raises(FileNotFoundError):
-            journal.add(place, Scored("a", 8, 0.5, 0.1, 1.0), there, tmp_path / "gone")
+            journal.add(iteration, Scored("a", 8, 0.5, 0.1, 1.0), there, tmp_path / "gone")
         assert not journal.knows(there)
         assert (journal.steps("netadapt"), journal.candidates()) == ([], [])
 
@@ -171,8 +171,8 @@ RECORDS = {
 def test_records_that_no_search_has_written_are_named(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite"
     with Journal(path, FACTS) as journal:
-        journal.finish(Place("start", 0), {})
-        journal.note("said", Place("start", 0), {})
+        journal.finish(Iteration("start", 0), {})
+        journal.note("said", Iteration("start", 0), {})
     with closing(sqlite3.connect(path)) as connection:
         for table in ("steps", "events"):
             connection.execute(f"UPDATE {table} SET record = ?", (RECORDS[kind],))

@@ -13,7 +13,7 @@ from edgekit.search.baselines import NEAR, largest_fitting, plans_of
 from edgekit.search.bounds import DRIFT
 from edgekit.search.costs import CountedMacs, Remembered
 from edgekit.search.groups import widths_of
-from edgekit.search.journal import Place
+from edgekit.search.journal import Iteration
 from edgekit.search.scaling import Scaled
 
 MACS = Remembered(CountedMacs())
@@ -35,7 +35,7 @@ class Shop:
         share = MACS.of(spec) / MACS.of(self.task.spec)
         return float(share**self.power) / self.budget
 
-    def trial(self, place: Place, spec: Any, *, once: bool) -> Any:
+    def trial(self, iteration: Iteration, spec: Any, *, once: bool) -> Any:
         self.trials.append(once)
         return spec
 
@@ -43,7 +43,7 @@ class Shop:
 @pytest.fixture(scope="module")
 def plans() -> list[Scaled]:
     shop: Any = Shop(0.5)
-    return plans_of(shop, Place("uniform", 0))
+    return plans_of(shop, Iteration("uniform", 0))
 
 
 @pytest.mark.parametrize(("near", "trials"), [(NEAR, None), (0.04, 3)])
@@ -52,7 +52,7 @@ def test_it_keeps_the_budget_and_hardly_less(
     budget: float, near: float, trials: int | None, plans: list[Scaled]
 ) -> None:
     shop: Any = Shop(budget)
-    found = largest_fitting(shop, Place("uniform", 0), plans, near, trials)
+    found = largest_fitting(shop, Iteration("uniform", 0), plans, near, trials)
     bound = 1 / (1 + DRIFT)
     assert shop.cost(found.spec) <= bound
     larger = [plan for plan in plans if shop.cost(found.spec) < shop.cost(plan.spec) <= bound]
@@ -63,8 +63,8 @@ def test_it_keeps_the_budget_and_hardly_less(
 
 def test_a_few_trials_may_be_enough(plans: list[Scaled]) -> None:
     shop: Any = Shop(0.5, power=2.5)  # the first guess is far smaller than it has to be
-    place = Place("uniform", 0)
-    first, best = (largest_fitting(shop, place, plans, 0.0, trials) for trials in (1, None))
+    iteration = Iteration("uniform", 0)
+    first, best = (largest_fitting(shop, iteration, plans, 0.0, trials) for trials in (1, None))
     assert shop.cost(first.spec) < shop.cost(best.spec) <= 1 / (1 + DRIFT)
     assert shop.trials[:2] == [True, False]
 
@@ -72,4 +72,4 @@ def test_a_few_trials_may_be_enough(plans: list[Scaled]) -> None:
 def test_none_may_be_small_enough(plans: list[Scaled]) -> None:
     shop: Any = Shop(0.001)
     with pytest.raises(GateError, match="not even the smallest"):
-        largest_fitting(shop, Place("uniform", 0), plans)
+        largest_fitting(shop, Iteration("uniform", 0), plans)

@@ -17,7 +17,7 @@ from edgekit.models import find_spec
 from edgekit.search.bounds import Bounds
 from edgekit.search.budget import parse_budget
 from edgekit.search.groups import resized, widths_of
-from edgekit.search.journal import Place
+from edgekit.search.journal import Iteration
 from edgekit.search.netadapt import SLACK, between, clipped
 from edgekit.search.parts import note_sides
 from edgekit.search.proposals import SHARES, is_drastic, largest, proposals, stages, together
@@ -114,7 +114,7 @@ def test_a_step_that_goes_on_has_the_candidates_that_were_noted() -> None:
     others = {"step": 2, "wanted": 0.8, "sizes": {}}
     shop: Any = SimpleNamespace(journal=SimpleNamespace(events=lambda kind: [others, noted]))
     last: Any = None  # nothing of it is asked for, and nothing is measured
-    sizes, share = proposals(shop, Place("netadapt", 3), last, 0)
+    sizes, share = proposals(shop, Iteration("netadapt", 3), last, 0)
     assert sizes == {"stem": {"stem": 8}}
     assert share == pytest.approx(0.1)
 

@@ -23,7 +23,7 @@ from edgekit.errors import GateError
 from edgekit.models import build, find_spec
 from edgekit.models.weights import Checkpoint, load_state, save_checkpoint
 from edgekit.search import baselines, netadapt, proposals, workshop
-from edgekit.search.journal import Place
+from edgekit.search.journal import Iteration
 from edgekit.search.proposals import CHOICE, SMALLEST_CHANGE, TOGETHER
 from edgekit.search.records import SearchOptions
 
@@ -91,7 +91,7 @@ def test_the_last_training_has_a_rate_of_its_own(monkeypatch: pytest.MonkeyPatch
         first=b"",
         network=lambda step: b"",
         notify=lambda text: None,
-        finished=lambda place, job, steps: job,
+        finished=lambda iteration, job, steps: job,
     )
     last: Any = SimpleNamespace(checkpoint="net.pt", trained_steps=0)
     plan = SimpleNamespace(sizes={}, outline=None)
@@ -99,8 +99,8 @@ def test_the_last_training_has_a_rate_of_its_own(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(baselines, "largest_fitting", lambda *_: plan)
     jobs: list[Any] = [
         netadapt.finished(shop, last, 1),
-        baselines._network(shop, Place("uniform", 0), 0, 1),
-        baselines._network(shop, Place("uniform", 0), 0, 2),
+        baselines._network(shop, Iteration("uniform", 0), 0, 1),
+        baselines._network(shop, Iteration("uniform", 0), 0, 2),
     ]
     assert [(job.rate, job.epochs) for job in jobs] == [(0.2, 3), (0.2, 3), (0.2, 6)]
 

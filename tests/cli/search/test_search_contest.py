@@ -73,9 +73,9 @@ def test_there_may_be_none(
 ) -> None:
     real, rates = Workshop.candidates, set()
 
-    def noted(shop: Workshop, place: Any, jobs: Any, widths: Any) -> list[Scored]:
-        rates.update((place.round == FINISHING, job.rate) for job in jobs.values())
-        return real(shop, place, jobs, widths)
+    def noted(shop: Workshop, iteration: Any, jobs: Any, widths: Any) -> list[Scored]:
+        rates.update((iteration.round == FINISHING, job.rate) for job in jobs.values())
+        return real(shop, iteration, jobs, widths)
 
     monkeypatch.setattr(Workshop, "candidates", noted)
     words = (*WORDS, "--no-contest", "--tune-rate", 0.002, "--finish-rate", 0.003)
@@ -90,10 +90,10 @@ def test_a_search_goes_on_with_its_contest(
 ) -> None:
     real = Workshop.measured
 
-    def interrupted(shop: Workshop, place: Any, kind: str, *words: Any, **more: Any) -> Any:
+    def interrupted(shop: Workshop, iteration: Any, kind: str, *words: Any, **more: Any) -> Any:
         if kind == "contest":
             raise KeyboardInterrupt
-        return real(shop, place, kind, *words, **more)
+        return real(shop, iteration, kind, *words, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(Workshop, "measured", interrupted)
@@ -151,9 +151,9 @@ def test_a_winner_that_misses_the_budget_gives_way(
 ) -> None:
     real, left = Workshop.measured, misses
 
-    def measured(shop: Workshop, place: Any, kind: str, *words: Any, **more: Any) -> Step:
+    def measured(shop: Workshop, iteration: Any, kind: str, *words: Any, **more: Any) -> Step:
         nonlocal left
-        step = real(shop, place, kind, *words, **more)
+        step = real(shop, iteration, kind, *words, **more)
         if kind != "contest" or not left:
             return step
         left -= 1

@@ -17,7 +17,7 @@ from small_searches import QUICK, steps
 from edgekit.locks import one_writer
 from edgekit.measure.metering import discover
 from edgekit.models.weights import load_checkpoint, save_checkpoint
-from edgekit.search.journal import Journal, Place, Scored
+from edgekit.search.journal import Iteration, Journal, Scored
 
 pytestmark = pytest.mark.usefixtures("inline")
 
@@ -221,9 +221,9 @@ def begun(run: CommandLine, trained: Path, tmp_path: Path, monkeypatch: pytest.M
     """A search that was interrupted in a step, when networks of candidates were kept."""
     whole = Journal.add
 
-    def interrupted(journal: Journal, place: Place, found: Scored, *files: Path) -> None:
-        whole(journal, place, found, *files)
-        if place.series == "netadapt" and place.round == 2:
+    def interrupted(journal: Journal, iteration: Iteration, found: Scored, *files: Path) -> None:
+        whole(journal, iteration, found, *files)
+        if iteration.series == "netadapt" and iteration.round == 2:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
