@@ -270,6 +270,11 @@ def test_loading_every_target_loads_no_runtime() -> None:
     assert loaded_after(statement).isdisjoint(RUNTIMES)
 
 
+def test_pages_are_made_without_torch_or_a_runtime() -> None:
+    statement = "import edgekit.report.inputs, edgekit.report.page, edgekit.report.search"
+    assert loaded_after(statement).isdisjoint(RUNTIMES)
+
+
 def test_every_public_name_resolves() -> None:
     assert set(edgekit.__all__) <= set(dir(edgekit))
     for name in edgekit.__all__:

@@ -164,9 +164,11 @@ def command(
         )
     show(result, out)
     if console.wants_json():
-        from edgekit.search.document import SCHEMA, document
+        from edgekit.core import to_json
+        from edgekit.search.document import SCHEMA
+        from edgekit.search.writing import document
 
-        console.emit_json(SCHEMA, document(out, result))
+        console.emit_json(SCHEMA, to_json(document(out, result)))
 
 
 def show(result: SearchResult, out: Path) -> None:

@@ -25,6 +25,13 @@ def printable(value: object) -> str:
     )
 
 
+def shortened(text: str, width: int) -> str:
+    """At most so many characters; the ends tell most."""
+    if len(text) <= width:
+        return text
+    return f"{text[: width // 2 - 1]}…{text[-(width - width // 2) :]}"
+
+
 def write_csv(stream: TextIO, rows: Iterable[Iterable[object]]) -> int:
     """Writes rows as CSV, absent values empty; returns their number.
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from edgekit.contract import is_artifact
 from edgekit.core import Measurement, printable
+from edgekit.core.text import shortened
 from edgekit.measure.statistics import LatencySummary, summary
 from edgekit.registry import normalize
 from edgekit.report.inputs import Accuracy, Material
-from edgekit.report.text import shortened
 
 _NAME_WIDTH = 44
 

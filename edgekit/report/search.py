@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgekit.core import printable
+from edgekit.core.text import shortened
 from edgekit.report import search_plots, svg
 from edgekit.report.markup import (
     Cell,
@@ -31,9 +32,9 @@ from edgekit.report.search_details import (
     time,
     widths,
 )
-from edgekit.report.search_document import Network, SearchDocument, Series, read_search
-from edgekit.report.text import counted_words, figures, percent, shortened
-from edgekit.search.document import TOP1
+from edgekit.report.search_document import read_search
+from edgekit.report.text import counted_words, figures, percent
+from edgekit.search.document import TOP1, Network, SearchDocument, Series
 
 _METHODS = {
     "netadapt": "NetAdapt",

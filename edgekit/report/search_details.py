@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgekit.core import printable
+from edgekit.core.text import shortened
 from edgekit.report import plots, search_plots
 from edgekit.report.markup import (
     Cell,
@@ -18,9 +19,8 @@ from edgekit.report.markup import (
     small,
     table,
 )
-from edgekit.report.search_document import Network, SearchDocument
-from edgekit.report.text import counted_words, figures, percent, shortened
-from edgekit.search.document import TOP1
+from edgekit.report.text import counted_words, figures, percent
+from edgekit.search.document import TOP1, Network, SearchDocument
 
 UNKNOWN = "-"
 LABEL_WIDTH = 24  # characters that fit into half a legend

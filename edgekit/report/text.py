@@ -16,13 +16,6 @@ def escaped(value: object) -> str:
     return html.escape(printable(value), quote=True)
 
 
-def shortened(text: str, width: int) -> str:
-    """At most so many characters; the ends tell most."""
-    if len(text) <= width:
-        return text
-    return f"{text[: width // 2 - 1]}…{text[-(width - width // 2) :]}"
-
-
 def figures(value: float) -> str:
     """A number with four significant digits, and no more decimals than three."""
     size = abs(value)

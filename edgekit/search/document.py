@@ -1,200 +1,277 @@
-"""What a search leaves beside its networks: `search.json`, `pareto.csv`, and drawings of it."""
+"""The document of a search, ``search.json``: one description for who writes it and who reads it.
+
+Documents of earlier versions lack keys: what has a default may be missing where one is read, and is
+there in all that are written. It needs no torch, so that pages are made without it.
+"""
 
 from __future__ import annotations
 
-import functools
-import io
-import json
-import math
-import time
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from edgekit.core import to_json, write_csv
-from edgekit.search.records import SearchResult, Step
-from edgekit.staging import replace_file
+from edgekit.core import Scalar, printable
+from edgekit.core.plain import SPARSE
+from edgekit.core.text import shortened
+from edgekit.errors import UsageError
+from edgekit.search.budget import Limit, parse_budget
+from edgekit.search.records import Failure
 
 SCHEMA = "edgekit.search/1"
-
-
-def pareto(result: SearchResult) -> list[Step]:
-    """The steps that no other one beats in accuracy and the budget's first resource at once."""
-
-    def cost(step: Step) -> float:
-        return step.costs[result.facts["resource"]]
-
-    return [
-        step
-        for step in result.steps
-        if not any(
-            other.top1 >= step.top1
-            and cost(other) <= cost(step)
-            and (other.top1, -cost(other)) != (step.top1, -cost(step))
-            for other in result.steps
-        )
-    ]
-
-
-def document(out: Path, result: SearchResult) -> dict[str, Any]:
-    """A search as plain data, without its schema."""
-    facts, first, last = result.facts, result.steps[0], result.steps[-1]
-    tested = first.test_top1 is not None and last.test_top1 is not None
-    of_test = {"before": first.test_top1, "after": last.test_top1} if tested else None
-    figure = functools.partial(_figure, facts)
-    entry = functools.partial(_entry, out, facts)
-    hours = result.candidate_hours
-    return {
-        **{name: facts[name] for name in _FACTS},
-        "seed": int(facts["seed"]),
-        "options": json.loads(facts["options"]),
-        "date": datetime.now(UTC).date().isoformat(),
-        "finished": result.model is not None,
-        "task": facts["task"],
-        "headline": {**figure(last.top1), "title": facts["title"]},
-        "baseline": entry(first),
-        "final": entry(last),
-        "steps": [entry(step) for step in result.steps],
-        "pareto": [entry(step) for step in pareto(result)],
-        "series": [
-            _series(out, facts, facts["method"], result.steps[1:]),
-            *(_series(out, facts, name, steps) for name, steps in result.baselines.items()),
-        ],
-        "test_top1": of_test if _is_top1(facts) else None,
-        "test_headline": of_test and {"name": facts["headline"], **of_test},
-        "groups": [
-            {"name": name, "before": before, "after": after}
-            for name, (before, after) in result.groups.items()
-        ],
-        "frozen": {group.name: group.frozen for group in result.frozen},
-        "seconds": dict(result.seconds),
-        "candidates": {
-            "scored": result.scored,
-            "trained": result.trained,
-            "per_hour": result.scored / hours if hours else None,
-            "failed": [to_json(failure) for failure in result.failures],
-        },
-        "notes": list(result.notes),
-        "prediction_error": result.prediction_error,
-        "model": None if result.model is None else str(result.model),
-    }
-
-
-_FACTS = (
-    "words", "network", "target", "precision", "device", "budget", "method", "rule", "command",
-)  # fmt: skip
-
 
 TOP1 = "top1"
 """The headline figure that has keys of its own in documents."""
 
 
-def _is_top1(facts: Mapping[str, str]) -> bool:
-    return facts["headline"] == TOP1
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The figure that speaks for a network; higher is better, and 1 is the most there is."""
+
+    name: str
+    value: float
 
 
-def _figure(facts: Mapping[str, str], value: float) -> dict[str, Any]:
-    """The headline figure of a network."""
-    return {"name": facts["headline"], "value": value}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A network that was exported and measured.
 
-
-def _series(
-    out: Path, facts: Mapping[str, str], method: str, steps: tuple[Step, ...]
-) -> dict[str, Any]:
-    tested = [step.test_top1 for step in steps if step.test_top1 is not None]
-    mean = sum(tested) / len(tested) if tested else None
-    return {
-        "method": method,
-        "steps": [_entry(out, facts, step) for step in steps],
-        "test_top1": mean if _is_top1(facts) else None,
-        "test_headline": None if mean is None else _figure(facts, mean),
-    }
-
-
-def _entry(out: Path, facts: Mapping[str, str], step: Step) -> dict[str, Any]:
-    tested, of_classes = step.test_top1, _is_top1(facts)
-    return {
-        "spec": to_json(step.spec),
-        "step": step.step,
-        "kind": step.kind,
-        "changed": step.changed,
-        "width": step.width,
-        "top1": step.top1 if of_classes else None,
-        "test_top1": tested if of_classes else None,
-        "headline": _figure(facts, step.top1),
-        "test_headline": None if tested is None else _figure(facts, tested),
-        "latency_ms": step.costs.get("latency"),
-        "latency_ratio": step.ratio,
-        "ci95": list(step.ci95),
-        "predicted": step.predicted,
-        "energy_mj": step.costs.get("energy"),
-        "macs": step.costs["macs"],
-        "size_bytes": step.costs["size"],
-        "params": step.params,
-        "artifact": str(out / step.artifact),
-        "checkpoint": str(out / step.checkpoint),
-    }
-
-
-Draw = Callable[[Any], Mapping[str, str]]
-"""Makes further files of a document, such as a plot: their texts by name."""
-
-
-DRAWING_SHARE = 0.05
-"""Share of a search's time that drawings of unfinished searches may take."""
-
-
-class Documents:
-    """The files of a search's document, each written whole.
-
-    Args:
-        draw: makes further files.
+    Attributes:
+        spec: an `edgekit.core.ModelSpec`, as plain data where it was read.
+        step: its number in its series; the start is 0.
+        kind: see `edgekit.search.records.Step`.
+        changed: the group or stage that was made narrower, or ``every group``; ``None`` for the
+            start and the end.
+        width: what is left of it, where it is one group.
+        top1: of a classifier on the images that a search chooses by.
+        test_top1: of a classifier on test inputs, where it was tested.
+        headline: of any network on the inputs that a search chooses by; documents of earlier
+            versions have ``top1`` alone.
+        test_headline: of any network on test inputs, where it was tested.
+        latency_ratio: over the start's, measured in turns with it.
+        ci95: interval of the ratio; empty where there is none.
+        predicted: of the first resource of the budget, before it was measured.
+        artifact: path of its exported file.
+        checkpoint: path of its weights.
     """
 
-    def __init__(self, out: Path, draw: Draw) -> None:
-        self._out, self._draw = out, draw
-        self._due = -math.inf  # by time.monotonic
+    spec: object = None
+    step: int
+    kind: str | None = None
+    changed: str | None
+    width: int | None
+    top1: float | None
+    test_top1: float | None = None
+    headline: Headline | None = None
+    test_headline: Headline | None = None
+    latency_ms: float | None
+    latency_ratio: float | None
+    ci95: tuple[float, ...]
+    predicted: float | None
+    energy_mj: float | None = None
+    macs: float
+    size_bytes: float
+    params: float
+    artifact: str
+    checkpoint: str | None = None
 
-    def keep(self, result: SearchResult) -> None:
-        """Writes all files anew; drawings where the last ones are old enough, or the search done.
+    @property
+    def figure(self) -> float:
+        """The headline figure."""
+        found = self.top1 if self.headline is None else self.headline.value
+        assert found is not None, "looked at when it was read"
+        return found
 
-        Steps of small networks take less time than a drawing of them.
-        """
-        found = {"schema": SCHEMA, **document(self._out, result)}
-        _write(self._out / "search.json", json.dumps(found, indent=2, allow_nan=False))
-        _write(self._out / "pareto.csv", _table(result))
-        began = time.monotonic()
-        if result.model is None and began < self._due:
-            return
-        for name, text in self._draw(found).items():
-            _write(self._out / name, text)
-        ended = time.monotonic()
-        self._due = ended + (ended - began) / DRAWING_SHARE
+    def cost(self, resource: str) -> float | None:
+        """In the units of budgets; ``None`` where it is not known."""
+        return {
+            "latency": self.latency_ms,
+            "energy": self.energy_mj,
+            "size": self.size_bytes,
+            "macs": self.macs,
+        }[resource]
 
-
-def _table(result: SearchResult) -> str:
-    best, figure = pareto(result), result.facts["headline"]
-    text = io.StringIO()
-    rows: list[list[object]] = [
-        ["method", "step", "kind", "changed", "width", figure, f"test_{figure}", "latency_ms",
-         "latency_ratio", "low", "high", "energy_mj", "macs", "params", "size_bytes", "pareto",
-         "artifact"]
-    ]  # fmt: skip
-    networks: Mapping[str, tuple[Step, ...]] = {
-        result.facts["method"]: result.steps, **result.baselines,
-    }  # fmt: skip
-    for method, steps in networks.items():
-        for step in steps:
-            low, high = step.ci95 or ("", "")
-            rows.append(
-                [method, step.step, step.kind, step.changed, step.width, step.top1, step.test_top1,
-                 step.costs.get("latency"), step.ratio, low, high, step.costs.get("energy"),
-                 step.costs["macs"], step.params, step.costs["size"], step in best, step.artifact]
-            )  # fmt: skip
-    write_csv(text, rows)
-    return text.getvalue()
+    def interval(self, resource: str) -> tuple[float, float] | None:
+        """Where a cost lies with 95 %; ``None`` where nothing says so."""
+        if resource != "latency" or not self.ci95 or not self.latency_ratio or not self.latency_ms:
+            return None
+        scale = self.latency_ms / self.latency_ratio
+        return self.ci95[0] * scale, self.ci95[1] * scale
 
 
-def _write(path: Path, text: str) -> None:
-    replace_file(path, lambda file: file.write(text.encode()))
+RESOURCES = ("latency", "energy", "size", "macs")
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Networks that one method found.
+
+    Attributes:
+        test_top1: mean over those of its networks that were tested; of classifiers.
+        test_headline: the same of any task.
+    """
+
+    method: str
+    steps: tuple[Network, ...]
+    test_top1: float | None = None
+    test_headline: Headline | None = None
+
+    @property
+    def tested(self) -> float | None:
+        """The headline figure on test inputs."""
+        return self.test_top1 if self.test_headline is None else self.test_headline.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tested:
+    """The headline figure on test inputs, of the start and of the last network."""
+
+    name: str | None = field(default=None, metadata=SPARSE)
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Titled:
+    """What the headline figure is called, in documents and by people.
+
+    Attributes:
+        value: of the last network.
+    """
+
+    name: str
+    value: float | None = None
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Width:
+    """Channels of a group."""
+
+    name: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What was tried."""
+
+    scored: int
+    trained: int
+    per_hour: float | None
+    failed: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchDocument:
+    """A search, finished or not.
+
+    Attributes:
+        words: the network as it was given.
+        command: what was typed.
+        options: of `edgekit.search.records.SearchOptions`.
+        date: of its last change, as ISO 8601 has it.
+        task: of the network.
+        test_top1: of a classifier.
+        test_headline: the same of any task.
+        series: that of the search itself first, then baselines.
+        groups: in the order of the network.
+        frozen: groups that were left alone, and why.
+        seconds: by what they were spent on.
+        notes: what was said on the way.
+        prediction_error: mean of the absolute differences, relative to what was measured.
+        model: path of the finished network; ``None`` before there is one.
+    """
+
+    words: str
+    network: str
+    target: str
+    precision: str
+    device: str
+    budget: str
+    method: str
+    rule: str | None
+    command: str | None = None
+    seed: int
+    options: Mapping[str, Scalar] | None = None
+    date: str
+    finished: bool
+    task: str | None = None
+    headline: Titled = Titled(name=TOP1, title="top-1")
+    baseline: Network
+    final: Network
+    steps: tuple[Network, ...]
+    pareto: tuple[Network, ...]
+    series: tuple[Series, ...]
+    test_top1: Tested | None
+    test_headline: Tested | None = None
+    groups: tuple[Width, ...]
+    frozen: Mapping[str, str]
+    seconds: Mapping[str, float]
+    candidates: Candidates
+    notes: tuple[str, ...] = ()
+    prediction_error: float | None
+    model: str | None
+
+    @property
+    def title(self) -> str:
+        """What the headline figure is called."""
+        return shortened(printable(self.headline.title), 24)
+
+    @property
+    def inputs(self) -> str:
+        """What networks are chosen by and tested on."""
+        return "images" if self.headline.name == TOP1 else "inputs"
+
+    @property
+    def tested(self) -> Tested | None:
+        """The headline figure on test inputs."""
+        return self.test_headline or self.test_top1
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """The budget; empty where it is written in a way that this version does not know."""
+        try:
+            return parse_budget(self.budget)
+        except UsageError:
+            return ()
+
+    @property
+    def resource(self) -> str:
+        """What networks are drawn against: latency where it was measured."""
+        wanted = ["latency", *(limit.resource for limit in self.limits)]
+        known = (r for r in wanted if r in RESOURCES and self.baseline.cost(r) is not None)
+        return next(known, "macs")
+
+    @property
+    def steered(self) -> str:
+        """The first resource of the budget, which predictions are about."""
+        first = next((limit.resource for limit in self.limits), "latency")
+        return first if first in RESOURCES else "latency"
+
+    def bound(self, resource: str) -> float | None:
+        """What the budget allows of a resource."""
+        start = self.baseline.cost(resource) if resource in RESOURCES else None
+        for limit in self.limits:
+            if limit.resource == resource and (start is not None or not limit.relative):
+                return limit.absolute(start or 0.0)
+        return None
+
+    def keeps(self, network: Network) -> bool | None:
+        """Whether a network keeps the budget; ``None`` where that is not known."""
+        if not self.limits:
+            return None
+        for limit in self.limits:
+            bound = self.bound(limit.resource)
+            cost = network.cost(limit.resource) if limit.resource in RESOURCES else None
+            if bound is None or cost is None:
+                return None
+            interval = network.interval(limit.resource)
+            if (interval[1] if interval else cost) > bound * (1 + 1e-9):
+                return False
+        return True
+
+    @property
+    def methods(self) -> tuple[Series, ...]:
+        """The series that have networks; the search's own is there in any case."""
+        own = Series(self.method, self.steps or (self.baseline,))
+        return tuple(one for one in self.series or (own,) if one.steps) or (own,)

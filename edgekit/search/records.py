@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.core import ModelSpec, from_json
 from edgekit.core.names import inside
 from edgekit.errors import InputError
-from edgekit.search.groups import Group
+
+if TYPE_CHECKING:  # it needs torch, which reading a search does not
+    from edgekit.search.groups import Group
 
 METHODS = ("netadapt", "uniform", "random", "compound")
 """Ways to make a network smaller; all but the first ones scale it as a whole."""

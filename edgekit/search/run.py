@@ -20,7 +20,6 @@ from edgekit.models.weights import load_checkpoint, save_checkpoint
 from edgekit.search.baselines import baseline
 from edgekit.search.bounds import Appraisal
 from edgekit.search.budget import Limit, amount
-from edgekit.search.document import Documents, Draw
 from edgekit.search.groups import Group, checked, widths_of
 from edgekit.search.identity import identity_of
 from edgekit.search.jobs import Bench, WorkerSetup
@@ -32,6 +31,7 @@ from edgekit.search.records import Conduct, Failure, SearchOptions, SearchResult
 from edgekit.search.scaling import LEAST_SHARE
 from edgekit.search.task import Task, task_of
 from edgekit.search.workshop import CONTEST, FINISHING, Workshop
+from edgekit.search.writing import Documents, Draw
 from edgekit.staging import output_folder
 
 

@@ -16,13 +16,16 @@ import torch
 from command_line import CommandLine
 from small_searches import QUICK, steps
 
+from edgekit.core import to_json
 from edgekit.data import open_source
 from edgekit.data.digits import DigitsSource as Digits
 from edgekit.data.preprocess import for_source
 from edgekit.errors import GateError
 from edgekit.models import build, find_spec
 from edgekit.models.weights import Checkpoint, load_state, save_checkpoint
+from edgekit.report.search_document import read_search
 from edgekit.search import baselines, netadapt, proposals, workshop
+from edgekit.search.document import SCHEMA
 from edgekit.search.journal import Iteration
 from edgekit.search.proposals import CHOICE, SMALLEST_CHANGE, TOGETHER
 from edgekit.search.records import SearchOptions
@@ -50,6 +53,12 @@ def test_every_step_is_a_complete_network(searched: Path, run: CommandLine) -> N
     assert not list(searched.rglob("candidates"))
     assert "<svg" in (searched / "search.html").read_text(encoding="utf-8")
     assert (searched / "pareto.svg").read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_a_document_is_read_as_it_was_written(searched: Path) -> None:
+    written = json.loads((searched / "search.json").read_text(encoding="utf-8"))
+    found = to_json(read_search(written))
+    assert {"schema": SCHEMA, **found} == written
 
 
 def test_steps_choose_among_several_groups(searched: Path) -> None:
