@@ -220,7 +220,7 @@ class Call:
         inputs: of one inference, in the order of its arguments.
         outputs: of one inference, those that are kept; none of classifiers.
         arguments: JSON text of what the code takes the tensors in, where that is more than one
-            argument each; see `edgekit.models.interface.written`.
+            argument each; see `edgekit.models.arguments.written`.
         kept: numbers of the outputs among all that the code gives; none where it gives them as
             they are.
         copies: whether it writes into its inputs, so that it is given copies.

@@ -19,9 +19,9 @@ from torch.nn.parameter import is_lazy
 from edgekit.core import Call, ModelSpec
 from edgekit.errors import ModelError
 from edgekit.models.callables import open_callable, was_named
+from edgekit.models.calls import called_as, example_in
 from edgekit.models.copying import own_copy
 from edgekit.models.family import Family, typed_rows
-from edgekit.models.interface import called_as, example_in
 from edgekit.models.libraries import LIBRARIES, open_library
 from edgekit.models.purity import on_copies, pure
 from edgekit.models.widths import REST, Axes, Width, name_axes

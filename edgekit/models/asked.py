@@ -16,9 +16,10 @@ from edgekit.core.preprocessing import pair
 from edgekit.errors import ModelError, UsageError
 from edgekit.models import MAX_RESOLUTION, with_resolution
 from edgekit.models.adapted import is_adapted
+from edgekit.models.arguments import arguments, leaves
 from edgekit.models.callables import NoImageError, NoScoresError, try_forward
 from edgekit.models.examples import as_tensors, open_example
-from edgekit.models.interface import arguments, leaves, shaped
+from edgekit.models.interface import shaped
 from edgekit.models.model import Model
 
 _TENSORS = "tensors"

@@ -14,7 +14,8 @@ from edgekit.errors import CheckpointError, UsageError
 from edgekit.models import with_resolution
 from edgekit.models.adapted import is_adapted, may_run
 from edgekit.models.callables import try_forward
-from edgekit.models.interface import draws_in, example_in, interface_of, shaped
+from edgekit.models.calls import draws_in, example_in, interface_of
+from edgekit.models.interface import shaped
 from edgekit.models.model import Model
 from edgekit.models.tensor_files import sha256
 from edgekit.models.weights import (

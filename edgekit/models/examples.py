@@ -11,8 +11,8 @@ import torch
 
 from edgekit.arrays import SUFFIX, read_arrays
 from edgekit.errors import ModelError, UsageError
+from edgekit.models.arguments import Arguments, leaves
 from edgekit.models.callables import called, named_object
-from edgekit.models.interface import Arguments, leaves
 
 
 def open_example(words: str) -> Any:
@@ -24,7 +24,7 @@ def open_example(words: str) -> Any:
             a tensor, a tuple of them, or a mapping by names.
 
     Returns:
-        What `edgekit.models.interface.arguments` takes; of tensors. Arrays of float64 become
+        What `edgekit.models.arguments.arguments` takes; of tensors. Arrays of float64 become
         float32.
 
     Raises:

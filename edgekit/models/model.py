@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edgekit.core import Call, Draw, Interface, ModelSpec, Parameter, Preprocessing, classifier
 from edgekit.models.adapted import is_adapted
-from edgekit.models.interface import draws_of, noise_rows, on_rows
+from edgekit.models.rows import draws_of, noise_rows, on_rows
 
 
 @dataclass(frozen=True, slots=True)

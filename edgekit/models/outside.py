@@ -13,11 +13,11 @@ from torch import nn
 from edgekit.core import CLASSIFY, Side
 from edgekit.core.names import shown
 from edgekit.errors import CheckpointError
+from edgekit.models.arguments import refilled
 from edgekit.models.asked import Asked, asked_for, check_resolution
 from edgekit.models.callables import is_fresh, open_callable
 from edgekit.models.checkpoints import OWN_CODE, adapted_model, side_of, with_training
 from edgekit.models.copying import own_copy
-from edgekit.models.interface import refilled
 from edgekit.models.libraries import LIBRARIES, open_library
 from edgekit.models.model import Model
 from edgekit.models.program import open_program
@@ -112,7 +112,7 @@ def from_module(
         name: for files.
         weights: checkpoint or state dict in place of those that it has; what a checkpoint says of
             images and classes counts, too.
-        example: inputs of one inference; see `edgekit.models.interface.arguments`.
+        example: inputs of one inference; see `edgekit.models.arguments.arguments`.
         resolution: side of the image that it takes where there is no example, or height and width.
         outputs: see `edgekit.models.source.open_model`.
         task: as well.

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves, tree_unflatten
 from edgekit.core import Side, reason
 from edgekit.core.reading import check_file, open_file, parse_json
 from edgekit.errors import CheckpointError, ModelError
-from edgekit.models.interface import Arguments
+from edgekit.models.arguments import Arguments
 from edgekit.models.tensor_files import check_content, check_parts, refuse_torchscript
 
 SUFFIX = ".pt2"

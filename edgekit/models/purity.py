@@ -24,8 +24,8 @@ from edgekit.core.reasons import PASSING
 from edgekit.errors import ModelError
 from edgekit.models.differences import Place, first_difference
 from edgekit.models.draws import Draws, drawn
-from edgekit.models.interface import copied, in_way
 from edgekit.models.precise import Precise
+from edgekit.models.ways import copied, in_way
 from edgekit.models.zeros import fill_zeros
 
 if TYPE_CHECKING:

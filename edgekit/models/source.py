@@ -62,7 +62,7 @@ def open_model(
             ``weights`` where they say so.
         example: inputs of one inference, where an image is none: words of
             `edgekit.models.examples.open_example`, or tensors, as of
-            `edgekit.models.interface.arguments`.
+            `edgekit.models.arguments.arguments`.
         outputs: names of those to keep, of a network that gives anything but scores.
         task: name of what outputs are for; ``classify`` if ``None`` where the network gives scores
             of an image, else ``tensors``.

@@ -79,7 +79,7 @@ def model_of(
         size: the same in other forms, see `Size`.
         classes: see `edgekit.models.source.open_model`.
         example: inputs of one inference, where an image is none: tensors or arrays, as of
-            `edgekit.models.interface.arguments`, or words of
+            `edgekit.models.arguments.arguments`, or words of
             `edgekit.models.examples.open_example`.
         outputs: names of those to keep; all if empty.
         task: what they are for; see `edgekit.models.source.open_model`.

@@ -15,8 +15,8 @@ from edgekit.core import CLASSIFY, ModelSpec, Preprocessing, class_count, from_j
 from edgekit.core.names import problem_of, shown
 from edgekit.errors import CheckpointError, InputError, UsageError
 from edgekit.models import build, check, family_of
+from edgekit.models.calls import check_call
 from edgekit.models.foreign import COUNTER
-from edgekit.models.interface import check_call
 from edgekit.models.size import without_values
 from edgekit.models.tensor_files import (
     is_safetensors,

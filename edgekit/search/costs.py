@@ -36,7 +36,8 @@ from edgekit.foreign import explained
 from edgekit.lowering import lower
 from edgekit.models import family_of
 from edgekit.models.adapted import example_of
-from edgekit.models.interface import draws_in, interface_of, noise_rows
+from edgekit.models.calls import draws_in, interface_of
+from edgekit.models.rows import noise_rows
 from edgekit.models.size import laid_out
 from edgekit.native_output import captured
 from edgekit.search.parts import WHOLE, Part, is_narrow, macs_of, module_of, parts_of, whole_of

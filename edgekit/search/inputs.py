@@ -18,7 +18,7 @@ from edgekit.core.names import shown
 from edgekit.core.reasons import PASSING
 from edgekit.data import open_source
 from edgekit.errors import DataError
-from edgekit.models.interface import has_batch, one_by_one, together
+from edgekit.models.rows import has_batch, one_by_one, together
 from edgekit.tasks.agreement import is_float
 from edgekit.training.images import (
     CACHE_BYTES,

@@ -23,8 +23,9 @@ from edgekit.core import NARROW, ModelSpec, canonical_json, to_json
 from edgekit.models import build, family_of
 from edgekit.models.adapted import example_of, is_adapted
 from edgekit.models.blocks import ConvNet, stabilize
+from edgekit.models.calls import draws_in, interface_of
 from edgekit.models.count import layers_of
-from edgekit.models.interface import draws_in, interface_of, noise_rows, on_rows
+from edgekit.models.rows import noise_rows, on_rows
 from edgekit.models.size import laid_out
 from edgekit.models.trace import trace
 

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.errors import ModelError, UsageError
-from edgekit.models.interface import Arguments, draws_of, noise_rows, on_rows, shaped
+from edgekit.models.arguments import Arguments
+from edgekit.models.interface import shaped
+from edgekit.models.rows import draws_of, noise_rows, on_rows
 
 Pair = namedtuple("Pair", ["first", "second"])
 

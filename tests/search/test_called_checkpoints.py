@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edgekit.errors import InputError
-from edgekit.models.interface import arguments, read, written
+from edgekit.models.arguments import arguments, read, written
 from edgekit.models.model import Model
 from edgekit.models.source import open_model
 from edgekit.models.weights import Checkpoint, save_checkpoint

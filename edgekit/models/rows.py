@@ -1,0 +1,150 @@
+"""Networks as functions of rows: all numbers of the inputs of one inference, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgekit.core import Draw, Interface, TensorSpec
+from edgekit.models.ways import in_way
+
+MOST_VALUES = 64
+"""Different integers of an example that noise is drawn from, at most."""
+
+Function = Callable[..., Any]
+"""A network, or its way to run: takes tensors, gives one or a tuple of them."""
+
+
+def on_rows(module: nn.Module, interface: Interface, words: str) -> nn.Module:
+    """A copy of a network that takes and gives rows; see `edgekit.core.interface`.
+
+    Args:
+        module: of `edgekit.models.interface.shaped`.
+
+    Raises:
+        ModelError: it cannot be copied.
+    """
+    return in_way(_OnRows, module, words, interface=interface)
+
+
+class _OnRows(nn.Module):
+    interface: Interface
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs of several inferences, (n, numbers), of their inputs, (n, numbers).
+
+        In training all at once, where that can be: norms need several of each number.
+        """
+        if self.training and has_batch(self.interface):
+            with suppress(Exception):  # it takes one at a time
+                return together(super().forward, x, self.interface)
+        return one_by_one(super().forward, x, self.interface)
+
+
+def has_batch(interface: Interface) -> bool:
+    """Whether the first axis of all inputs and outputs may be that of inferences."""
+    return all(spec.shape[:1] == (1,) for spec in interface.inputs)
+
+
+def one_by_one(network: Function, x: Tensor, interface: Interface) -> Tensor:
+    """Outputs of several inferences, (n, numbers), each computed by itself.
+
+    Args:
+        x: their inputs, (n, numbers).
+    """
+    rows = []
+    for row in torch.split(x, 1):
+        found = network(*tensors_of(row, interface))
+        parts = found if isinstance(found, tuple) else (found,)
+        rows.append(torch.cat([_as_numbers(one, x) for one in parts], 1))
+    return torch.cat(rows)
+
+
+def together(network: Function, x: Tensor, interface: Interface) -> Tensor:
+    """The same, all computed at once; for networks of which `has_batch` is true.
+
+    Returns:
+        Of the type of ``x``, integers too.
+    """
+    columns = torch.split(x, [prod(spec.shape) for spec in interface.inputs], 1)
+    tensors = [
+        _typed(part.reshape(len(x), *spec.shape[1:]), spec)
+        for part, spec in zip(columns, interface.inputs, strict=True)
+    ]
+    found = network(*tensors)
+    parts = found if isinstance(found, tuple) else (found,)
+    return torch.cat([one.reshape(len(x), -1).to(x.dtype) for one in parts], 1)
+
+
+def tensors_of(row: Tensor, interface: Interface) -> list[Tensor]:
+    """Inputs of one inference, one an argument, of its row."""
+    found, start, flat = [], 0, row.reshape(-1)
+    for spec in interface.inputs:
+        end = start + prod(spec.shape)
+        found.append(_typed(flat[start:end].reshape(spec.shape), spec))
+        start = end
+    return found
+
+
+def _typed(part: Tensor, spec: TensorSpec) -> Tensor:
+    """Numbers of a row as an input takes them; a network in float64 gets floats as they are."""
+    kind: torch.dtype = getattr(torch, spec.dtype)
+    if kind.is_floating_point:
+        return part if kind == torch.float32 else part.to(kind)
+    return part.round().to(kind)
+
+
+def _as_numbers(tensor: Tensor, like: Tensor) -> Tensor:
+    numbers = tensor.reshape(1, -1)
+    if not numbers.is_floating_point():
+        return numbers.double()  # which has all that there are in practice
+    if numbers.dtype in (torch.float16, torch.bfloat16):
+        return numbers.to(like.dtype)
+    return numbers
+
+
+def draws_of(example: Sequence[Tensor]) -> tuple[Draw, ...]:
+    """What noise is like that stands for inputs like those of an example.
+
+    Floats are drawn with the mean and spread of those of the example, and from the usual normal
+    distribution where these are all alike; integers are values that it has.
+    """
+    found = []
+    for tensor in example:
+        values = tensor.reshape(-1).numpy()
+        if not tensor.is_floating_point():
+            there = np.unique(values)
+            places = np.linspace(0, len(there) - 1, min(len(there), MOST_VALUES)).round()
+            found.append(Draw(0.0, 1.0, tuple(int(there[int(i)]) for i in places)))
+        elif (spread := float(values.std(dtype=np.float64)) if values.size else 0.0) > 0:
+            found.append(Draw(float(values.mean(dtype=np.float64)), spread))
+        else:
+            found.append(Draw(0.0, 1.0))
+    return tuple(found)
+
+
+def noise_rows(
+    inputs: Sequence[TensorSpec], draws: Sequence[Draw], count: int, seed: int = 0
+) -> NDArray[np.float32]:
+    """Rows of inputs as they are to be drawn, one of ``draws`` for each.
+
+    Returns:
+        (count, n).
+    """
+    rng = np.random.default_rng(seed)
+    columns = []
+    for spec, draw in zip(inputs, draws, strict=True):
+        size = (count, prod(spec.shape))
+        if np.dtype(spec.dtype).kind != "f":
+            drawn = rng.choice(draw.values, size) if draw.values else np.zeros(size)
+        else:
+            drawn = draw.mean + draw.spread * rng.standard_normal(size)
+        columns.append(drawn.astype(np.float32))
+    return np.concatenate(columns, axis=1)
