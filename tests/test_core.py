@@ -41,6 +41,7 @@ from edgekit.core import (
     from_json,
     to_json,
 )
+from edgekit.core.plain import named
 
 RECORDS = [
     kind
@@ -92,6 +93,21 @@ def spec(**changes: Any) -> ModelSpec:
         "act": "relu",
     }
     return ModelSpec(**{**values, **changes})
+
+
+def test_a_field_may_have_another_name_in_json_data() -> None:
+    kind = dataclasses.make_dataclass(
+        "Kind", [("figure", float, dataclasses.field(metadata=named("top1")))], frozen=True
+    )
+    assert to_json(kind(0.5)) == {"top1": 0.5}
+    assert from_json(kind, {"top1": 0.5}) == kind(0.5)
+    for data, told in (
+        ({"top1": "0.5"}, r"Kind\.top1: expected float"),
+        ({}, "Kind: key 'top1' is missing"),
+        ({"top1": 0.5, "figure": 0.5}, "Kind: unknown key 'figure'"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            from_json(kind, data)
 
 
 def test_the_records_of_the_design_are_there() -> None:

@@ -180,8 +180,8 @@ def show(result: SearchResult, out: Path) -> None:
             (
                 str(step.step),
                 _what(step, result),
-                f"{step.top1:.2%}",
-                "" if step.test_top1 is None else f"{step.test_top1:.2%}",
+                f"{step.figure:.2%}",
+                "" if step.test_figure is None else f"{step.test_figure:.2%}",
                 "" if latency is None else f"{latency:.3f}",
                 "" if step.ratio is None else f"{step.ratio:.3f}",
                 f"{step.costs['macs'] / 1e6:.2f}",
@@ -205,9 +205,9 @@ def show(result: SearchResult, out: Path) -> None:
         console.say(
             f"{last.ratio:.3f} of the start's latency, 95 % interval {low:.3f} to {high:.3f}."
         )
-    if first.test_top1 is not None and last.test_top1 is not None:
+    if first.test_figure is not None and last.test_figure is not None:
         console.say(
-            f"Test {result.title} {first.test_top1:.2%} before, {last.test_top1:.2%} after."
+            f"Test {result.title} {first.test_figure:.2%} before, {last.test_figure:.2%} after."
         )
     if result.prediction_error is not None:
         console.say(f"Predictions were {result.prediction_error:.1%} off on average.")

@@ -18,12 +18,21 @@ SPARSE: Mapping[str, bool] = {"sparse": True}
 later, so that data and digests of records without them are as they were."""
 
 
+def named(key: str) -> Mapping[str, str]:
+    """Metadata of fields that have another name in JSON data, which older data has."""
+    return {"key": key}
+
+
+def _key(f: dataclasses.Field[Any]) -> str:
+    return str(f.metadata.get("key", f.name))
+
+
 def to_json(record: Any) -> Any:
     """Turns a record into plain JSON data; tuples become lists, paths become strings."""
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
         values = ((f, getattr(record, f.name)) for f in dataclasses.fields(record))
         return {
-            f.name: to_json(value)
+            _key(f): to_json(value)
             for f, value in values
             if not (f.metadata.get("sparse") and value == f.default)
         }
@@ -83,18 +92,18 @@ def _decode_record(kind: Any, data: Any, where: str, more: bool) -> Any:
     if not isinstance(data, dict):
         raise ValueError(f"{where}: expected an object, found {type(data).__name__}")
     hints = typing.get_type_hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}
+    fields = {_key(f): f for f in dataclasses.fields(kind)}
     unknown = sorted(set(data) - set(fields))
     if unknown and not more:
         raise ValueError(f"{where}: unknown key '{unknown[0]}'")
-    for name, f in fields.items():
+    for key, f in fields.items():
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        if required and name not in data:
-            raise ValueError(f"{where}: key '{name}' is missing")
+        if required and key not in data:
+            raise ValueError(f"{where}: key '{key}' is missing")
     values = {
-        name: _decode(hints[name], value, f"{where}.{name}", more)
-        for name, value in data.items()
-        if name in fields
+        fields[key].name: _decode(hints[fields[key].name], value, f"{where}.{key}", more)
+        for key, value in data.items()
+        if key in fields
     }
     return kind(**values)
 

@@ -272,5 +272,5 @@ def _merit(
         if merit > 0:  # less than nothing would get better by costing more
             merit *= (predicted / shop.bounds.values[worst]) ** REWARD_EXPONENT
     else:
-        merit = (one.figure - last.network_top1) / max(1 - predicted / current, 1e-9)
+        merit = (one.figure - last.network_figure) / max(1 - predicted / current, 1e-9)
     return merit, -one.loss

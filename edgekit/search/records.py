@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.core import ModelSpec, from_json
 from edgekit.core.names import inside
+from edgekit.core.plain import named
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:  # it needs torch, which reading a search does not
@@ -110,12 +111,12 @@ class Step:
         latency_ci95: interval of the latency in ms; of all but the start that of ``ratio``.
         energy_ci95: interval of the energy in mJ.
         predicted: what was predicted for the first resource of the budget.
-        top1: headline figure of the task, top-1 of classifiers (journals have no other name for
-            it), of the exported file in its runtime, on the inputs that candidates are chosen by.
-        network_top1: of the network in PyTorch on those that candidates are scored on; of one from
-            a contest on all of the split.
-        test_top1: of the exported file on test inputs, for finished networks and the start; known
-            at the end only.
+        figure: headline figure of the task, such as top-1, of the exported file in its runtime, on
+            the inputs that candidates are chosen by; ``top1`` in journals, whatever the task.
+        network_figure: of the network in PyTorch on those that candidates are scored on; of one
+            from a contest on all of the split.
+        test_figure: of the exported file on test inputs, for finished networks and the start;
+            known at the end only.
         trained_steps: batches that it was trained for since the start.
         checkpoint: of the network, relative to the search's folder.
         artifact: its exported file.
@@ -133,13 +134,13 @@ class Step:
     latency_ci95: tuple[float, ...]
     energy_ci95: tuple[float, ...]
     predicted: float | None
-    top1: float
-    network_top1: float
+    figure: float = field(metadata=named("top1"))
+    network_figure: float = field(metadata=named("network_top1"))
     params: int
     trained_steps: int
     checkpoint: str
     artifact: str
-    test_top1: float | None = None
+    test_figure: float | None = field(default=None, metadata=named("test_top1"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ def _run(shop: Workshop, groups: Sequence[Group], draw: Draw) -> SearchResult:
         steps = adapt(shop, lambda steps: documents.keep(result(tuple(steps), {})))
     else:
         found = baseline(shop, shop.options.method)
-        steps = [shop.start, *sorted(found, key=lambda step: (shop.bounds.fits(step), step.top1))]
+        steps = [shop.start, *sorted(found, key=lambda step: (shop.bounds.fits(step), step.figure))]
     last = next(step for step in reversed(steps) if step.kind == "finished")
     _check_kept(shop, last)
     steps = [_tested(shop, step) if step in (shop.start, last) else step for step in steps]
@@ -226,10 +226,10 @@ def _tested(shop: Workshop, step: Step) -> Step:
     iteration = Iteration(step.series, step.step)
     for record in shop.journal.events("test"):
         if (record["series"], record["step"]) == (step.series, step.step):
-            return dataclasses.replace(step, test_top1=record["top1"])
+            return dataclasses.replace(step, test_figure=record["top1"])
     figure = shop.tested(step)
     shop.journal.note("test", iteration, {"series": step.series, "step": step.step, "top1": figure})
-    return dataclasses.replace(step, test_top1=figure)
+    return dataclasses.replace(step, test_figure=figure)
 
 
 def _result(

@@ -40,9 +40,9 @@ def pareto(result: SearchResult) -> list[Step]:
         step
         for step in result.steps
         if not any(
-            other.top1 >= step.top1
+            other.figure >= step.figure
             and cost(other) <= cost(step)
-            and (other.top1, -cost(other)) != (step.top1, -cost(step))
+            and (other.figure, -cost(other)) != (step.figure, -cost(step))
             for other in result.steps
         )
     ]
@@ -58,8 +58,8 @@ def document(out: Path, result: SearchResult) -> SearchDocument:
     entry = functools.partial(_network, out, facts)
     series = functools.partial(_series, out, facts)
     tested = None
-    if first.test_top1 is not None and last.test_top1 is not None:
-        tested = Tested(before=first.test_top1, after=last.test_top1)
+    if first.test_figure is not None and last.test_figure is not None:
+        tested = Tested(before=first.test_figure, after=last.test_figure)
     hours = result.candidate_hours
     return SearchDocument(
         **{name: facts[name] for name in _FACTS},
@@ -67,7 +67,7 @@ def document(out: Path, result: SearchResult) -> SearchDocument:
         options=json.loads(facts["options"]),
         date=datetime.now(UTC).date().isoformat(),
         finished=result.model is not None,
-        headline=Titled(name=facts["headline"], value=last.top1, title=facts["title"]),
+        headline=Titled(name=facts["headline"], value=last.figure, title=facts["title"]),
         baseline=entry(first),
         final=entry(last),
         steps=tuple(map(entry, result.steps)),
@@ -104,7 +104,7 @@ def _is_top1(facts: Mapping[str, str]) -> bool:
 
 
 def _series(out: Path, facts: Mapping[str, str], method: str, steps: tuple[Step, ...]) -> Series:
-    tested = [step.test_top1 for step in steps if step.test_top1 is not None]
+    tested = [step.test_figure for step in steps if step.test_figure is not None]
     mean = sum(tested) / len(tested) if tested else None
     return Series(
         method=method,
@@ -115,16 +115,16 @@ def _series(out: Path, facts: Mapping[str, str], method: str, steps: tuple[Step,
 
 
 def _network(out: Path, facts: Mapping[str, str], step: Step) -> Network:
-    tested, of_classes, name = step.test_top1, _is_top1(facts), facts["headline"]
+    tested, of_classes, name = step.test_figure, _is_top1(facts), facts["headline"]
     return Network(
         spec=step.spec,
         step=step.step,
         kind=step.kind,
         changed=step.changed,
         width=step.width,
-        top1=step.top1 if of_classes else None,
+        top1=step.figure if of_classes else None,
         test_top1=tested if of_classes else None,
-        headline=Headline(name, step.top1),
+        headline=Headline(name, step.figure),
         test_headline=None if tested is None else Headline(name, tested),
         latency_ms=step.costs.get("latency"),
         latency_ratio=step.ratio,
@@ -190,9 +190,10 @@ def _table(result: SearchResult) -> str:
         for step in steps:
             low, high = step.ci95 or ("", "")
             rows.append(
-                [method, step.step, step.kind, step.changed, step.width, step.top1, step.test_top1,
-                 step.costs.get("latency"), step.ratio, low, high, step.costs.get("energy"),
-                 step.costs["macs"], step.params, step.costs["size"], step in best, step.artifact]
+                [method, step.step, step.kind, step.changed, step.width, step.figure,
+                 step.test_figure, step.costs.get("latency"), step.ratio, low, high,
+                 step.costs.get("energy"), step.costs["macs"], step.params, step.costs["size"],
+                 step in best, step.artifact]
             )  # fmt: skip
     write_csv(text, rows)
     return text.getvalue()
