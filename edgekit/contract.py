@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import edgekit
-from edgekit import registry
+from edgekit import plugins, registry, tables
 from edgekit.core import (
     CLASSIFY,
     SCORES,
@@ -97,7 +97,7 @@ def is_artifact(words: str) -> bool:
     path = Path(words)
     if target_by_suffix(path) is not None or path.suffix == REJECTED:
         return True
-    flaws = registry.TARGETS.load_all()[1].values() if path.suffix else ()
+    flaws = tables.TARGETS.load_all()[1].values() if path.suffix else ()
     if flaws and os.path.isfile(words):  # noqa: PTH113 - which takes names that are too long
         from edgekit.models.source import FILE_SUFFIXES
 
@@ -146,7 +146,7 @@ def load(path: Path, *, embedded: bool = False) -> Artifact:
         raise InputError(_why_rejected(path))
     target = target_by_suffix(path)
     if target is None:
-        targets, flaws = registry.TARGETS.load_all()
+        targets, flaws = tables.TARGETS.load_all()
         endings = ", ".join(target.suffix for target in targets.values())
         told = [f"{path} is no artifact: expected a file ending in {endings}", *flaws.values()]
         raise InputError("; ".join(told))
@@ -191,7 +191,7 @@ def open_artifact(
     """
     contract = load(path, embedded=embedded)
     target = registry.target(contract.target)
-    with registry.needed_packages(f"target {target.name}"), captured():
+    with plugins.needed_packages(f"target {target.name}"), captured():
         runner = open_isolated(target, path, threads)
     inputs, outputs = runner.tensors()
     for said, found in ((contract.inputs, inputs), (contract.outputs, outputs)):
@@ -232,10 +232,10 @@ def _check(path: Path, artifact: Artifact) -> None:
                 f"{tensor.scale} and the zero point {tensor.zero_point}: expected those of "
                 f"integers; export it again"
             )
-    if artifact.task not in registry.TASKS:
+    if artifact.task not in tables.TASKS:
         raise ContractError(
             f"{path}: its task is '{shown(artifact.task)}', which this edgekit does not know: "
-            f"expected one of {', '.join(registry.TASKS)}"
+            f"expected one of {', '.join(tables.TASKS)}"
         )
     if artifact.preprocessing is not None:
         try:
@@ -294,7 +294,7 @@ def _extract(path: Path, target: Target) -> str | None:
         InputError: the file cannot be read as one of its format.
     """
     try:
-        with registry.needed_packages(f"target {target.name}"):
+        with plugins.needed_packages(f"target {target.name}"):
             return target.extract(path)
     except EdgekitError:
         raise

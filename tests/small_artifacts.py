@@ -13,7 +13,7 @@ from unittest import mock
 
 import pytest
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.contract import contract_path, target_by_suffix
 from edgekit.core import ModelSpec
 
@@ -100,7 +100,7 @@ class Artifacts(Mapping[tuple[str, str], Path]):
 
     def __getitem__(self, key: tuple[str, str]) -> Path:
         name, precision = key
-        if name not in registry.TARGETS or precision not in PRECISIONS:
+        if name not in tables.TARGETS or precision not in PRECISIONS:
             raise KeyError(key)
         folder = self._folder / name
         with once(folder) as mine:
@@ -109,10 +109,10 @@ class Artifacts(Mapping[tuple[str, str], Path]):
         return folder / f"{MODEL}-{precision}{registry.target(name).suffix}"
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        return ((name, precision) for name in registry.TARGETS for precision in PRECISIONS)
+        return ((name, precision) for name in tables.TARGETS for precision in PRECISIONS)
 
     def __len__(self) -> int:
-        return len(registry.TARGETS) * len(PRECISIONS)
+        return len(tables.TARGETS) * len(PRECISIONS)
 
     def _export(self, name: str, folder: Path) -> None:
         from edgekit.exporting import export

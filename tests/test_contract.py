@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.contract import (
     DIGEST_KEY,
     OF_THE_FILE,
@@ -65,7 +65,7 @@ def forge(path: Path, **changes: Any) -> None:
 
 
 def test_endings_tell_artifacts() -> None:
-    for name in registry.TARGETS:
+    for name in tables.TARGETS:
         target = registry.target(name)
         assert target_by_suffix(Path(f"a/b{target.suffix}")) is target
     for words in ("mobilenetv2", "model.pt", "a.bin", "onnx", ".onnx.json"):

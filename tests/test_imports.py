@@ -24,6 +24,7 @@ LEVELS = (
     ("core", "errors", "signals"),
     ("locks",),
     ("arrays", "native_output", "plugins", "staging"),
+    ("tables",),
     ("registry",),
     ("foreign",),
     ("isolation",),
@@ -135,7 +136,7 @@ def test_the_package_itself_loads_only_the_standard_library() -> None:
     assert {found.module.partition(".")[0] for found in own} <= sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("name", ["core", "errors", "plugins", "registry"])
+@pytest.mark.parametrize("name", ["core", "errors", "plugins", "tables", "registry"])
 def test_the_foundation_needs_the_standard_library_only(name: str) -> None:
     needed = {
         found.module.partition(".")[0]
@@ -224,14 +225,14 @@ def test_data_needs_neither_torch_nor_a_runtime() -> None:
                 assert found.moment == "call", str(found)
             if package == "edgekit":
                 own = found.module.split(".")[1]
-                assert own in ("data", "core", "errors", "registry", "native_output"), str(found)
+                assert own in ("data", "core", "errors", "tables", "native_output"), str(found)
 
 
-def test_the_exporters_are_named_only_in_the_registry_the_project_file_and_tests() -> None:
+def test_the_exporters_are_named_only_in_the_tables_the_project_file_and_tests() -> None:
     for file in FILES:
         for found in imports(file):
             assert found.module.partition(".")[0] != "exporters", str(found)
-        if file != PACKAGE / "registry.py":
+        if file != PACKAGE / "tables.py":
             assert not re.search(r"\bexporters\b", file.read_text(encoding="utf-8")), str(file)
 
 
@@ -266,7 +267,7 @@ def test_the_foundation_loads_neither_numpy_nor_torch() -> None:
 
 
 def test_loading_every_target_loads_no_runtime() -> None:
-    statement = "from edgekit import registry; [registry.target(n) for n in registry.TARGETS]"
+    statement = "from edgekit import registry, tables; [registry.target(n) for n in tables.TARGETS]"
     assert loaded_after(statement).isdisjoint(RUNTIMES)
 
 

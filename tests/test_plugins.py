@@ -18,7 +18,7 @@ from page_package import install_toys
 from PIL import Image
 from small_artifacts import once, shared_folder
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.contract import is_artifact, load, target_by_suffix
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
 from edgekit.exporting import export
@@ -45,10 +45,10 @@ def forget(folder: Path) -> None:
 
 
 def test_packages_add_lines_behind_those_of_edgekit(site: Path, run: CommandLine) -> None:
-    before = list(registry.TARGETS.built_in)
+    before = list(tables.TARGETS.built_in)
     points = {"edgekit.targets": {"zeta": "some_plug_in:TARGET", "alpha": "some_plug_in:OTHER"}}
     install(site, "some-plug-in", points, {}, version="2.1", summary="Two targets")
-    assert list(registry.TARGETS) == [*before, "alpha", "zeta"]
+    assert list(tables.TARGETS) == [*before, "alpha", "zeta"]
     shown = run("list", "targets", "--json").json["targets"]
     line = {"name": "zeta", "about": "Two targets", "package": "some-plug-in 2.1"}
     assert shown[-1] == line
@@ -63,7 +63,7 @@ def test_packages_add_lines_behind_those_of_edgekit(site: Path, run: CommandLine
 
 
 def test_listing_imports_nothing_of_them(site: Path, package_env: dict[str, str]) -> None:
-    points = {table.group: {"loud": "loud_plug_in:THING"} for table in registry.TABLES}
+    points = {table.group: {"loud": "loud_plug_in:THING"} for table in tables.TABLES}
     install(site, "loud-plug-in", points, {"loud_plug_in.py": "raise SystemExit('loaded')"})
     env = {**package_env, "PYTHONPATH": f"{site}:{package_env['PYTHONPATH']}"}
     for arguments in (["list"], ["--help"], ["export", "--help"]):
@@ -83,7 +83,7 @@ def test_entry_points_that_cannot_be_read_stop_nothing(site: Path, run: CommandL
     (site / "damaged_plug_in-1.0.dist-info" / "entry_points.txt").write_bytes(
         b"[edgekit.targets]\ntoy = \xff\xfe\n"
     )
-    assert "toy" not in registry.TARGETS
+    assert "toy" not in tables.TARGETS
     (line,) = run("list", "plugins", "--json").json["plugins"]
     assert line["package"] == "a package"
     assert "utf-8" in line["where"]

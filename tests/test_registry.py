@@ -8,16 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit import registry
+from edgekit import plugins, registry, tables
 from edgekit.core import Target
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
 from edgekit.models.family import Family
-from edgekit.registry import Entry, find_model
+from edgekit.plugins import Entry
+from edgekit.registry import find_model
 
 LINES = [
     (f"{table.kind} {name}", entry)
-    for table in registry.TABLES
-    if table is not registry.EXECUTORS  # Ray need not be there
+    for table in tables.TABLES
+    if table is not tables.EXECUTORS  # Ray need not be there
     for name, entry in table.built_in.items()
 ]
 
@@ -90,12 +91,12 @@ def test_canonical_names_are_those_of_the_design() -> None:
         "shufflenetv2",
         *(f"shufflenetv2plus-{size}" for size in ("large", "medium", "small")),
     )
-    assert list(registry.TARGETS) == ["onnx", "openvino", "tflite"]
-    assert list(registry.PRECISIONS) == sorted(
+    assert list(tables.TARGETS) == ["onnx", "openvino", "tflite"]
+    assert list(tables.PRECISIONS) == sorted(
         ["fp16", "fp32", "int8", "int8-dynamic", "int8-mixed", "w8a16"]
     )
     assert registry.precision("INT16x8") == "w8a16"
-    assert list(registry.SOURCES) == ["digits", "synthetic"]
+    assert list(tables.SOURCES) == ["digits", "synthetic"]
 
 
 @pytest.mark.parametrize(
@@ -117,14 +118,14 @@ def test_names_that_ask_for_tensorflows_padding_keep_their_prefix(
 
 
 def test_tables_are_sorted() -> None:
-    tables = [t for t in (*registry.TABLES, registry.PRECISIONS) if t is not registry.LOWERINGS]
-    assert [list(table) for table in tables] == [sorted(table) for table in tables]
+    found = [t for t in (*tables.TABLES, tables.PRECISIONS) if t is not tables.LOWERINGS]
+    assert [list(table) for table in found] == [sorted(table) for table in found]
 
 
 def test_names_of_a_table_differ_in_more_than_spelling() -> None:
-    for table in (*registry.TABLES, registry.PRECISIONS):
-        assert len({registry.normalize(name) for name in table}) == len(table)
-    variants = [registry.normalize(name) for name in registry.model_names()]
+    for table in (*tables.TABLES, tables.PRECISIONS):
+        assert len({plugins.normalize(name) for name in table}) == len(table)
+    variants = [plugins.normalize(name) for name in registry.model_names()]
     assert len(set(variants)) == len(variants)
 
 
@@ -162,29 +163,29 @@ def test_a_mistyped_network_with_a_multiplier_gets_the_nearest_names() -> None:
 
 @pytest.mark.parametrize(("line", "entry"), LINES, ids=[line for line, _ in LINES])
 def test_every_line_imports_and_tells_what_it_is(line: str, entry: Entry) -> None:
-    assert registry.load(entry) is not None
+    assert plugins.load(entry) is not None
     assert entry.about
 
 
-@pytest.mark.parametrize("family", registry.FAMILIES)
+@pytest.mark.parametrize("family", tables.FAMILIES)
 def test_families_offer_the_variants_that_the_table_lists(family: str) -> None:
-    loaded = registry.load(registry.FAMILIES[family])
+    loaded = plugins.load(tables.FAMILIES[family])
     assert isinstance(loaded, Family)
-    assert set(loaded.variants) == set(registry.FAMILIES[family].variants)
+    assert set(loaded.variants) == set(tables.FAMILIES[family].variants)
     for name, spec_of in loaded.variants.items():
         assert (spec_of(1.0).name, spec_of(0.5).name) == (name, f"{name}@0.5")
         assert spec_of(1.0).family == family
 
 
-@pytest.mark.parametrize("name", registry.TARGETS)
+@pytest.mark.parametrize("name", tables.TARGETS)
 def test_targets_go_by_the_name_of_their_line(name: str) -> None:
     found: Target = registry.target(name.upper())
     assert found.name == name
-    assert set(found.schemes) <= set(registry.PRECISIONS)
+    assert set(found.schemes) <= set(tables.PRECISIONS)
 
 
 def test_targets_have_endings_of_their_own() -> None:
-    targets = [registry.target(name) for name in registry.TARGETS]
+    targets = [registry.target(name) for name in tables.TARGETS]
     for one, other in itertools.combinations(targets, 2):
         assert one.suffix != other.suffix
 
@@ -211,7 +212,7 @@ def test_unknown_names_are_refused_with_the_nearest(
 
 
 def test_lowerings_go_by_the_name_of_their_line() -> None:
-    assert [lowering.name for lowering in registry.lowerings()] == list(registry.LOWERINGS)
+    assert [lowering.name for lowering in registry.lowerings()] == list(tables.LOWERINGS)
 
 
 def test_a_missing_package_comes_with_the_line_that_installs_it(
@@ -221,7 +222,7 @@ def test_a_missing_package_comes_with_the_line_that_installs_it(
     monkeypatch.syspath_prepend(tmp_path)
     entry = Entry("plugin_of_this_test:TARGET", "the test's target")
     with pytest.raises(UnavailableError) as caught:
-        registry.load(entry)
+        plugins.load(entry)
     assert str(caught.value) == (
         "the test's target needs the package 'a_package_nobody_has', which is not installed: "
         "pip install a_package_nobody_has"
@@ -234,4 +235,4 @@ def test_a_mistake_inside_a_plug_in_is_not_called_a_missing_package(
     (tmp_path / "broken_plugin_of_this_test.py").write_text("raise KeyError('oops')\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(KeyError, match="oops"):
-        registry.load(Entry("broken_plugin_of_this_test:TARGET", "broken"))
+        plugins.load(Entry("broken_plugin_of_this_test:TARGET", "broken"))

@@ -13,7 +13,7 @@ import pytest
 import socket_watch
 from PIL import Image
 
-from edgekit import registry
+from edgekit import tables
 from edgekit.cli import COMMANDS
 from edgekit.core import SILENCE
 
@@ -166,7 +166,7 @@ def test_a_download_is_noticed(short_network: Path, tmp_path: Path) -> None:
     assert seen.asked
 
 
-@pytest.mark.parametrize("name", registry.TARGETS)
+@pytest.mark.parametrize("name", tables.TARGETS)
 def test_runtimes_keep_to_themselves_in_programs_of_others(name: str, tmp_path: Path) -> None:
     code = f"""
 import sys

@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import edgekit
-from edgekit import registry
+from edgekit import tables
 
 PACKAGE = Path(edgekit.__file__).parent
 
-NAMES = re.compile("|".join(registry.TARGETS.built_in), re.IGNORECASE)
+NAMES = re.compile("|".join(tables.TARGETS.built_in), re.IGNORECASE)
 
 HELP = "text of --help"
 MESSAGES = "how a library's messages look, whichever file they are about"
 TELEMETRY = "a switch of a library, which others may have imported"
 
 ALLOWED = {
-    "registry.py": "the table",
+    "tables.py": "the table",
     "cli/__init__.py": HELP,
     "cli/export.py": HELP,
     "core/reasons.py": MESSAGES,

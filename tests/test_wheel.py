@@ -106,7 +106,10 @@ def test_the_installed_package_finds_its_device_profiles(installed: Path, tmp_pa
 
 
 def test_the_installed_package_finds_its_targets(installed: Path, tmp_path: Path) -> None:
-    code = "from edgekit import registry as r; print(*[r.target(n).suffix for n in r.TARGETS])"
+    code = (
+        "from edgekit import registry, tables; "
+        "print(*[registry.target(n).suffix for n in tables.TARGETS])"
+    )
     assert run(installed, tmp_path, "-c", code).split() == [".onnx", ".xml", ".tflite"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.api.checking import typed
 from edgekit.api.words import (
     ExportWords,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @typed
 def export(
     model: Network,
-    targets: str | Sequence[str] = registry.DEFAULT_TARGET,
+    targets: str | Sequence[str] = tables.DEFAULT_TARGET,
     precisions: str | Sequence[str] = "fp32",
     *,
     out: Words = ".",

@@ -17,7 +17,8 @@ from edgekit.api.input_shapes import shapes_of, stated_shapes
 from edgekit.api.words import Words, record_of, refuse_unknown, words_of
 from edgekit.core import Side
 from edgekit.errors import UnavailableError, UsageError
-from edgekit.registry import PRETRAINED, names_of
+from edgekit.registry import names_of
+from edgekit.tables import PRETRAINED
 
 if TYPE_CHECKING:
     from edgekit.core import DeviceProfile, Measurement

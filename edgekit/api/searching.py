@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.api.checking import typed
 from edgekit.api.measuring import local_device, thread_counts
 from edgekit.api.words import Said, Words, record_of, split, stated_of, words_of
@@ -42,7 +42,7 @@ def search(
     budget: str,
     *,
     out: Words,
-    target: str = registry.DEFAULT_TARGET,
+    target: str = tables.DEFAULT_TARGET,
     precision: str = "fp32",
     data: Words | None = None,
     weights: Words | None = None,

@@ -46,7 +46,7 @@ def command(out: Path, epochs: int, overwrite: bool) -> None:
 
 
 def _demonstrate(out: Path, epochs: int, overwrite: bool) -> None:
-    from edgekit import registry
+    from edgekit import tables
     from edgekit.data import open_source
 
     _refuse_earlier(out, overwrite)
@@ -54,7 +54,7 @@ def _demonstrate(out: Path, epochs: int, overwrite: bool) -> None:
     options = {"epochs": epochs, "resolution": RESOLUTION}
     console.note(f"training {MODEL} on {DATA}, {RESOLUTION} px, {epochs} epochs")
     result = train.run(MODEL, DATA, out / "run", False, overwrite, False, options)
-    targets = sorted(registry.TARGETS.built_in)
+    targets = sorted(tables.TARGETS.built_in)
     console.note("exporting to " + ", ".join(targets))
     with console.status("exporting") as notify:
         from edgekit.exporting import export

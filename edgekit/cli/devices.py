@@ -184,7 +184,7 @@ def _add(name: str, options: Mapping[str, Any]) -> None:
 
 def _remove(name: str, _: Mapping[str, Any]) -> None:
     from edgekit.devices.profiles import find_profile, profile_files, remove_profile
-    from edgekit.registry import normalize
+    from edgekit.plugins import normalize
 
     path = remove_profile(name)
     console.say(f"removed {path}")

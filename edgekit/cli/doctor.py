@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.cli import console
 from edgekit.core import Convertible, reason
 from edgekit.core.reasons import PASSING
@@ -47,7 +47,7 @@ def command() -> None:
     that edgekit needs does not work.
     """
     steps: list[Callable[[], Check]] = [_python, _processor, _torch, _accelerator, _writable]
-    steps += [lambda name=name: _target(name) for name in registry.TARGETS]  # type: ignore[misc]
+    steps += [lambda name=name: _target(name) for name in tables.TARGETS]  # type: ignore[misc]
     steps += [lambda one=one: _converter(*one) for one in _other_converters()]  # type: ignore[misc]
     steps += [lambda one=one: _plugin(*one) for one in _plugins()]  # type: ignore[misc]
     checks = []
@@ -126,12 +126,12 @@ def _plugins() -> list[tuple[Table[Any] | None, str, str]]:
     """
     found: list[tuple[Table[Any] | None, str, str]] = [
         (table, name, entry.package)
-        for table in registry.TABLES
-        if table is not registry.TARGETS
+        for table in tables.TABLES
+        if table is not tables.TARGETS
         for name, entry in table.lines()
         if entry.package
     ]
-    groups = {table.group for table in registry.TABLES}
+    groups = {table.group for table in tables.TABLES}
     for point in points():
         if point.group not in groups:
             why = f"no table has the group '{point.group}'" if point.group else point.where
@@ -153,7 +153,7 @@ def _plugin(table: Table[Any] | None, name: str, package: str) -> Check:
 
 def _other_converters() -> list[tuple[str, str]]:
     """Targets and those of their converters that are not the default."""
-    targets, _ = registry.TARGETS.load_all()
+    targets, _ = tables.TARGETS.load_all()
     return [
         (name, converter)
         for name, target in targets.items()
@@ -175,7 +175,7 @@ def _converter(name: str, converter: str) -> Check:
 
 def _target(name: str) -> Check:
     """Converts and runs the smallest network there is."""
-    title, package = f"target {name}", registry.TARGETS[name].package
+    title, package = f"target {name}", tables.TARGETS[name].package
     try:
         target = registry.target(name)
     except UnavailableError as error:

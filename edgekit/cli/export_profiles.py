@@ -158,7 +158,7 @@ def _write_csv(path: Path, columns: dict[str, str], rows: Rows) -> int:
 
 def _write_parquet(path: Path, columns: dict[str, str], rows: Rows) -> int:
     """Writes a table with typed columns; returns the number of rows."""
-    from edgekit.registry import needed_packages
+    from edgekit.plugins import needed_packages
 
     with needed_packages("Parquet"):
         import pyarrow

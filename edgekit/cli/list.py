@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from edgekit import registry
+from edgekit import tables
 from edgekit.cli import console
 from edgekit.errors import UnknownNameError
 from edgekit.plugins import Entry, Table, points
@@ -20,7 +20,7 @@ Rows = list[dict[str, str]]
 def _models() -> Rows:
     return [
         {"name": name, "family": family, "source": entry.about, **_package(entry)}
-        for family, entry in registry.FAMILIES.lines()
+        for family, entry in tables.FAMILIES.lines()
         for name in entry.variants
     ]
 
@@ -56,7 +56,7 @@ def _entries(table: Table[Any]) -> Callable[[], Rows]:
 
 
 def _plugins() -> Rows:
-    groups = {table.group for table in registry.TABLES}
+    groups = {table.group for table in tables.TABLES}
     return [
         {
             "name": point.name,
@@ -71,15 +71,15 @@ def _plugins() -> Rows:
 
 TOPICS: dict[str, Callable[[], Rows]] = {
     "models": _models,
-    "targets": _entries(registry.TARGETS),
-    "precisions": lambda: [{"name": k, "about": v} for k, v in registry.PRECISIONS.items()],
+    "targets": _entries(tables.TARGETS),
+    "precisions": lambda: [{"name": k, "about": v} for k, v in tables.PRECISIONS.items()],
     "recipes": _recipes,
-    "data": _entries(registry.SOURCES),
-    "formats": _entries(registry.FORMATS),
+    "data": _entries(tables.SOURCES),
+    "formats": _entries(tables.FORMATS),
     "devices": _devices,
-    "meters": _entries(registry.METERS),
-    "tasks": _entries(registry.TASKS),
-    "apps": _entries(registry.APPS),
+    "meters": _entries(tables.METERS),
+    "tasks": _entries(tables.TASKS),
+    "apps": _entries(tables.APPS),
     "plugins": _plugins,
 }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit import registry
+from edgekit import tables
 from edgekit.cli import console
 from edgekit.cli.options import (
     Number,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.command("search")
 @click.argument("model")
 @click.option("--budget", required=True, metavar="LIMITS", help="Such as latency=0.6x,size=2MB.")
-@click.option("--target", "-t", default=registry.DEFAULT_TARGET, show_default=True, metavar="T")
+@click.option("--target", "-t", default=tables.DEFAULT_TARGET, show_default=True, metavar="T")
 @click.option("--precision", "-p", default="fp32", show_default=True, metavar="P")
 @weights_option
 @resolution_option
@@ -112,7 +112,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--executor",
-    type=click.Choice(list(registry.EXECUTORS)),
+    type=click.Choice(list(tables.EXECUTORS)),
     default="processes",
     show_default=True,
 )

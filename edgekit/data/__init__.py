@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from edgekit import registry
+from edgekit import tables
 from edgekit.core import FolderFormat, ImageSource, Preprocessing
 from edgekit.errors import DataError, UnknownNameError, UsageError
 
@@ -36,8 +36,8 @@ def open_source(words: str, *, skip_corrupt: bool = False, labelled: bool = True
         DataError: the folder is missing or cannot be used.
         UnavailableError: the source needs a package that is not installed.
     """
-    if registry.SOURCES.key(words) is not None:
-        source: ImageSource = registry.SOURCES.load(words)()
+    if tables.SOURCES.key(words) is not None:
+        source: ImageSource = tables.SOURCES.load(words)()
         return source
     path = Path(words)
     if words and os.path.lexists(path):
@@ -52,9 +52,9 @@ def open_source(words: str, *, skip_corrupt: bool = False, labelled: bool = True
         if made is FolderSource and not labelled:
             return FolderSource(path, skip_corrupt=skip_corrupt, labelled=False)
         return made(path, skip_corrupt=skip_corrupt)
-    names = ", ".join(registry.SOURCES)
+    names = ", ".join(tables.SOURCES)
     hint = f"expected {names} or the path of a folder of class folders (DIR/class/image.jpg)"
-    unknown = UnknownNameError("data source", words, registry.SOURCES, hint)
+    unknown = UnknownNameError("data source", words, tables.SOURCES, hint)
     if unknown.suggestions and os.sep not in words:
         raise unknown
     raise DataError(f"data folder '{words}' does not exist: {hint}")
@@ -62,12 +62,12 @@ def open_source(words: str, *, skip_corrupt: bool = False, labelled: bool = True
 
 def _format_of(path: Path) -> FolderFormat:
     """The format that a folder has: one of a package, which knows its own, else class folders."""
-    for name, entry in registry.FORMATS.items():
+    for name, entry in tables.FORMATS.items():
         if entry.package:
-            found: FolderFormat = registry.FORMATS.load(name)
+            found: FolderFormat = tables.FORMATS.load(name)
             if found.reads(path):
                 return found
-    usual: FolderFormat = registry.FORMATS.load("class-folders")
+    usual: FolderFormat = tables.FORMATS.load("class-folders")
     return usual
 
 

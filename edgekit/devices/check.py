@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.core import DeviceProfile
 from edgekit.devices.host import detect
 from edgekit.devices.profiles import TRANSPORTS
@@ -85,7 +85,7 @@ def _meter(declared: str | None, root: Path) -> Finding:
         except (UnavailableError, UsageError) as error:
             return Finding("meter", declared, str(error), False)
     working = []
-    for name in registry.METERS:
+    for name in tables.METERS:
         try:
             _open(name, root)
         except (UnavailableError, UsageError):

@@ -14,7 +14,7 @@ from collections import Counter
 from importlib import metadata
 from pathlib import Path
 
-from edgekit import registry
+from edgekit import tables
 from edgekit.core import DeviceProfile, Target
 from edgekit.devices.kernel import max_mhz, text, usable_cores
 
@@ -81,7 +81,7 @@ def detect(root: Path = Path("/")) -> DeviceProfile:
 
 def _runtimes() -> list[str]:
     """Distributions that run artifacts or networks."""
-    targets, _ = registry.TARGETS.load_all()
+    targets, _ = tables.TARGETS.load_all()
     return sorted({"torch", *(name for target in targets.values() for name in target.engines)})
 
 

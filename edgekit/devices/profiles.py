@@ -19,8 +19,9 @@ from edgekit.core import DeviceProfile, from_json, to_json
 from edgekit.core.names import problem_of
 from edgekit.core.reading import read_text
 from edgekit.errors import EdgekitError, InputError, OutputError, UnknownNameError, UsageError
-from edgekit.registry import METERS, normalize
+from edgekit.plugins import normalize
 from edgekit.staging import write_file
+from edgekit.tables import METERS
 
 FILE_NAME = "device.toml"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.arrays import array_files
 from edgekit.contract import contract_path, contract_text
 from edgekit.core import CLASSIFY, Scheme, Side, Target
@@ -46,7 +46,7 @@ __all__ = ["ExportReport", "Exported", "Failed", "Rejected", "Result", "export"]
 
 def export(
     model: Network,
-    targets: Sequence[str] | str = (registry.DEFAULT_TARGET,),
+    targets: Sequence[str] | str = (tables.DEFAULT_TARGET,),
     precisions: Sequence[str] | str = ("fp32",),
     *,
     out: Path | str = ".",
@@ -200,7 +200,7 @@ def _check_dynamic(wanted: Wanted) -> None:
     """
     for target in wanted.targets:
         if not target.dynamic_batch:
-            open_ = [name for name in registry.TARGETS if registry.target(name).dynamic_batch]
+            open_ = [name for name in tables.TARGETS if registry.target(name).dynamic_batch]
             raise UsageError(
                 f"--dynamic batch: files of target {target.name} have fixed sizes, as its runtime "
                 f"plans memory and layouts for them: expected targets among {', '.join(open_)}"

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import edgekit
-from edgekit import registry
+from edgekit import plugins
 from edgekit.arrays import arrays_of
 from edgekit.contract import digest, embedded_text, finished
 from edgekit.core import (
@@ -135,7 +135,7 @@ def _conversion(words: str, target: Target) -> Iterator[None]:
     told = f"'{words}' cannot be converted to {target.name}: "
     with (
         explained(lambda reason: f"{told}{reason} (-v shows all)"),
-        registry.needed_packages(f"target {target.name}"),
+        plugins.needed_packages(f"target {target.name}"),
     ):
         yield
 

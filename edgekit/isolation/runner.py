@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from edgekit import registry
+from edgekit import plugins, registry
 from edgekit.core import TensorSpec, from_json, to_json
 from edgekit.errors import EdgekitError, InputError, UnavailableError
 from edgekit.isolation import bounds
@@ -237,7 +237,7 @@ def _serve(
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:
-            with registry.needed_packages(f"target {target.name}"):
+            with plugins.needed_packages(f"target {target.name}"):
                 registry.start(target)  # its time and memory are not those of a file
                 bounds.apply(allowed)
                 with bounds.explained(path, target.runtime, allowed):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.core import Artifact, Energy, Meter, reason_with_layer
 from edgekit.errors import EdgekitError, MeterError, UnavailableError
 from edgekit.measure import energy
@@ -114,7 +114,7 @@ def discover(root: Path, *, gpu: bool = False) -> tuple[Meter | None, tuple[str,
     scopes = _GPU_SCOPES if gpu else _CPU_SCOPES
     best: Meter | None = None
     reasons = []
-    for name in registry.METERS:
+    for name in tables.METERS:
         try:
             found = open_meter(name, root)
         except UnavailableError as error:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from edgekit import registry
+from edgekit import plugins, registry
 from edgekit.arrays import SUFFIX, read_arrays
 from edgekit.contract import check_files, digest, is_artifact, load, target_by_suffix
 from edgekit.core import OperatorTime, Profilable, Side
@@ -266,7 +266,7 @@ class _Network:
     """A network in PyTorch."""
 
     def __init__(self, subject: Subject) -> None:
-        with registry.needed_packages("PyTorch"):
+        with plugins.needed_packages("PyTorch"):
             import torch
         self._subject, self.input = subject, ""
         self.inputs: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import nn
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.core import ModelSpec
 from edgekit.errors import UsageError
 from edgekit.models.family import Family
@@ -72,7 +72,7 @@ def check(spec: ModelSpec, family: Family) -> None:
         UsageError: fewer than two classes, or a resolution out of range.
     """
     # One output of other people's networks tells two classes apart; others have no classes at all.
-    least = 1 if spec.family in registry.OTHERS else 2
+    least = 1 if spec.family in tables.OTHERS else 2
     if spec.call is not None and spec.call.outputs:
         least = 0
     if spec.classes < least:

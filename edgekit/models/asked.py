@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgekit import registry
+from edgekit import tables
 from edgekit.core import CLASSIFY, Call, Side
 from edgekit.core.preprocessing import pair
 from edgekit.errors import ModelError, UsageError
@@ -204,7 +204,7 @@ def asked_for(
         UsageError: it contradicts itself, or the shorter side is none.
     """
     if task is not None:
-        task, _ = registry.TASKS.find(task)
+        task, _ = tables.TASKS.find(task)
     if example is not None and resolution is not None:
         raise UsageError("--resolution: the sizes of inputs are those of --example; leave it out")
     found = open_example(example) if isinstance(example, str) else as_tensors(example)

@@ -11,7 +11,7 @@ from torch import nn
 from edgekit.core import Preprocessing, reason
 from edgekit.core.preprocessing import INTERPOLATIONS
 from edgekit.errors import ModelError, UnavailableError, UnknownNameError
-from edgekit.registry import needed_packages
+from edgekit.plugins import needed_packages
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from edgekit.core import ModelSpec
 from edgekit.errors import UsageError
-from edgekit.registry import OTHERS
+from edgekit.tables import OTHERS
 
 MAX_PARAMETERS = 10**9
 """Eight times those of the largest published network, EfficientNetV2-L; 4 GB as float32."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.core import Side
 from edgekit.core.preprocessing import pair
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
@@ -74,7 +74,7 @@ def model_of(
     Args:
         network: see `Network`.
         weights: checkpoint or state dict, for a zoo name, callable or module; for a zoo name also
-            `edgekit.registry.PRETRAINED`.
+            `edgekit.tables.PRETRAINED`.
         resolution: input side in pixels, instead of the network's own.
         size: the same in other forms, see `Size`.
         classes: see `edgekit.models.source.open_model`.
@@ -113,7 +113,7 @@ def model_of(
             outputs=kept,
             task=task,
         )
-    if weights == registry.PRETRAINED and isinstance(network, str):
+    if weights == tables.PRETRAINED and isinstance(network, str):
         weights = fetched(network, resolution)
     if not isinstance(network, str | os.PathLike):
         raise UsageError(

@@ -10,7 +10,7 @@ from edgekit.contract import is_artifact
 from edgekit.core import Measurement, printable
 from edgekit.core.text import shortened
 from edgekit.measure.statistics import LatencySummary, summary
-from edgekit.registry import normalize
+from edgekit.plugins import normalize
 from edgekit.report.inputs import Accuracy, Material
 
 _NAME_WIDTH = 44

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.contract import check_files, digest, is_artifact, target_by_suffix
 from edgekit.core import CLASSIFY, Measurement
 from edgekit.core.reading import LARGEST_RESULTS, parse_json, read_text
@@ -276,7 +276,7 @@ def _accuracy(path: Path) -> Accuracy:
 
 def _title(task: str, headline: str) -> str:
     """A figure as people write it."""
-    known = registry.task(task) if task in registry.TASKS else None
+    known = registry.task(task) if task in tables.TASKS else None
     return str(known.title) if known is not None and known.headline == headline else headline
 
 

@@ -24,7 +24,7 @@ from edgekit.models.family import plain_rows
 from edgekit.models.model import Model
 from edgekit.models.weights import load_into
 from edgekit.native_output import captured
-from edgekit.registry import needed_packages
+from edgekit.plugins import needed_packages
 
 Side = tuple[int, str]
 """Number of a layer, in the order of the network, and one of its sides."""

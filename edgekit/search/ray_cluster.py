@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edgekit import registry
+from edgekit import plugins
 from edgekit.core import SILENCE, silent_import, with_kind
 from edgekit.errors import EdgekitError, UnavailableError
 from edgekit.search.processes import TRIES, Doable, Outcome, Report, Worker
@@ -38,7 +38,7 @@ class RayCluster:
         notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._work, self._count, self._limit, self._notify = work, workers, time_limit_s, notify
-        with registry.needed_packages("--executor ray"):
+        with plugins.needed_packages("--executor ray"):
             self._ray = silent_import("ray")
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._actors: list[Any] = []

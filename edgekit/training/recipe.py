@@ -28,7 +28,7 @@ from typing import Any
 from edgekit.core import from_json
 from edgekit.core.reading import open_file
 from edgekit.errors import InputError, UnknownNameError, UsageError
-from edgekit.registry import normalize
+from edgekit.plugins import normalize
 from edgekit.training.options import TrainingOptions, check
 
 SUFFIX = ".toml"

@@ -27,7 +27,8 @@ from edgekit.isolation import open_isolated
 from edgekit.models.model import Model
 from edgekit.models.taking import Network, model_of
 from edgekit.native_output import captured
-from edgekit.registry import needed_packages, target
+from edgekit.plugins import needed_packages
+from edgekit.registry import target
 from edgekit.stated import NOTHING, Stated, check_contract
 from edgekit.verification.diagnosis import diagnose, layers_of
 from edgekit.verification.divergence import Divergence, LayerAgreement, most_noise

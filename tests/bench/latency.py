@@ -29,7 +29,8 @@ from edgekit.measure.profiling import profile
 from edgekit.measure.session import Effort
 from edgekit.measure.statistics import reference_ms, summary
 from edgekit.measure.subjects import Subject
-from edgekit.registry import TARGETS, target
+from edgekit.registry import target
+from edgekit.tables import TARGETS
 
 NETWORK = "mobilenetv3-small"
 SECONDS = 8.0  # of turns; with starting and loading, a comparison stays below 10 s

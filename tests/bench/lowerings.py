@@ -18,7 +18,7 @@ from small_examples import singly
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.core import Quantizing, of_image
 from edgekit.lowering import lower
 from edgekit.lowering.choices import chosen_forms, isa
@@ -104,7 +104,7 @@ def show(name: str, target: str, precision: str, one: Subject, other: Subject) -
 def scalars(folder: Path) -> None:
     """Without `fold-scalars` over with it."""
     model, image = network("scaled"), torch.randn(1, 3, 224, 224)
-    for target in registry.TARGETS:
+    for target in tables.TARGETS:
         for precision in PRECISIONS:
             scheme = registry.target(target).schemes[precision]
             given = FOLD_BATCHNORM.rewrite(model, (image,))

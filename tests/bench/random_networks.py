@@ -522,7 +522,7 @@ def judged(module: nn.Module, photos: Path, folder: Path) -> dict[str, Any]:
 
 def _exported(model: Any, photos: Path, folder: Path) -> tuple[list[Any], list[dict[str, str]]]:
     """What becomes of all files of a network; and exceptions that are none of edgekit's."""
-    from edgekit import registry
+    from edgekit import tables
     from edgekit.errors import EdgekitError
     from edgekit.exporting import export
     from edgekit.quantize.integers import Integers
@@ -530,7 +530,7 @@ def _exported(model: Any, photos: Path, folder: Path) -> tuple[list[Any], list[d
     results: list[Any] = []
     raw = []
     integers = Integers(data=str(photos), images=CALIBRATION_IMAGES)
-    targets = list(registry.TARGETS)
+    targets = list(tables.TARGETS)
     for precision, ranges in (("fp32", None), ("int8", integers)):
         try:
             results += export(model, targets, [precision], out=folder, integers=ranges)

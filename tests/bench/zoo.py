@@ -16,7 +16,7 @@ import tempfile
 
 import torch
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.models import build, family_of, find_spec
 from edgekit.models.count import layers
 from edgekit.models.pretrained import PUBLISHED
@@ -24,7 +24,7 @@ from edgekit.models.pretrained import PUBLISHED
 # At which the last feature map has more than one pixel, so that kernels move; a network's stride
 # where that is larger.
 RESOLUTION = 64
-TARGETS = tuple(registry.TARGETS)
+TARGETS = tuple(tables.TARGETS)
 
 # Top-1 on ImageNet's validation images in percent, where torchvision has no weights. The tables of
 # ShuffleNet give errors: 100 less those.

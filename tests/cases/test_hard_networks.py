@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from command_line import CommandLine
 
-from edgekit import registry
+from edgekit import registry, tables
 
 EXACT = (
     "plain", "faint_class", "uneven_pool", "mix_tokens", "l2", "bilinear", "inplace",
@@ -39,7 +39,7 @@ def test_files_in_float_follow_the_network(
     result = run("export", hard(name), "--resolution", 32, "-t", "all", "-o", "out", "--json")
     assert result.code == 0, result.err
     found = {one["target"]: one["agreement"]["sqnr_db"] for one in result.json["artifacts"]}
-    assert set(found) == set(registry.TARGETS)
+    assert set(found) == set(tables.TARGETS)
     assert min(found.values()) >= LEAST_DB, found
 
 
@@ -47,7 +47,7 @@ def _of_integers() -> list[object]:
     """Target and precision; those that take long are slow, but for int8."""
     return [
         pytest.param(name, precision, marks=() if quick else pytest.mark.slow)
-        for name in registry.TARGETS
+        for name in tables.TARGETS
         for precision, scheme in registry.target(name).schemes.items()
         if scheme.weights == "int8" and precision != "int8-mixed"
         for quick in [precision == "int8" or name == "tflite"]
@@ -86,7 +86,7 @@ def test_a_weight_beyond_float16_is_named(run: CommandLine, hard: Callable[[str]
     assert "float16" in result.message
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 @pytest.mark.parametrize("name", ["softmax", "sigmoid1"])
 def test_probabilities_of_the_network_itself_are_shown(
     run: CommandLine, hard: Callable[[str], str], tmp_path: Path, name: str, target: str

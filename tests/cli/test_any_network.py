@@ -10,9 +10,9 @@ import torch
 from any_networks import EXAMPLES, SIDE, two_images
 from command_line import CommandLine
 
-from edgekit import registry
+from edgekit import registry, tables
 
-TARGETS = sorted(registry.TARGETS)
+TARGETS = sorted(tables.TARGETS)
 FIGURES = ("sqnr_db", "max_abs", "cosine", "passed")
 
 

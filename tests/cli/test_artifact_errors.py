@@ -9,9 +9,9 @@ import pytest
 from command_line import CommandLine
 from small_artifacts import Artifacts
 
-from edgekit import registry
+from edgekit import registry, tables
 
-TARGETS = tuple(registry.TARGETS)
+TARGETS = tuple(tables.TARGETS)
 Copied = Callable[[Path], Path]
 Png = Callable[..., Path]
 

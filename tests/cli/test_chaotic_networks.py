@@ -11,7 +11,7 @@ from command_line import CommandLine
 from PIL import Image
 from small_networks import network
 
-from edgekit import registry
+from edgekit import tables
 
 Module = Callable[[str], str]
 
@@ -38,7 +38,7 @@ def photos(image_folder: Callable[..., Path]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_a_few_images_that_are_steady_are_no_verdict(
     run: CommandLine, module: Module, photos: Path, target: str
 ) -> None:

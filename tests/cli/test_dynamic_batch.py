@@ -10,10 +10,10 @@ from any_networks import EXAMPLES, SIDE
 from command_line import CommandLine
 from PIL import Image
 
-from edgekit import registry
+from edgekit import registry, tables
 
-OPEN = sorted(name for name in registry.TARGETS if registry.target(name).dynamic_batch)
-FIXED = sorted(set(registry.TARGETS).difference(OPEN))
+OPEN = sorted(name for name in tables.TARGETS if registry.target(name).dynamic_batch)
+FIXED = sorted(set(tables.TARGETS).difference(OPEN))
 SMALL = ("mobilenetv1@0.25", "--size", "32")
 
 

@@ -15,7 +15,7 @@ from damage import contracts
 from external_data import varint
 from small_artifacts import Artifacts
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.contract import contract_path
 from exporters import _onnx_files, _openvino_files
 from exporters.tflite.flatbuffer import pack, schema, unpack
@@ -76,7 +76,7 @@ KINDS: dict[tuple[str, str], tuple[Callable[[Path], object], str]] = {
             lambda path, target=target: registry.target(target).embed(path, "x" * (9 << 20)),  # type: ignore[misc]
             "has a contract of 9,437,184 bytes inside: expected at most 8,388,608",
         )
-        for target in registry.TARGETS
+        for target in tables.TARGETS
     },
 }
 
@@ -137,7 +137,7 @@ def test_contracts_inside_are_read_within_bounds(
     assert said in missing.message
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_good_contracts_are_read_without_a_graph(
     target: str,
     artifacts: Artifacts,

@@ -9,11 +9,11 @@ import pytest
 from command_line import CommandLine
 from small_artifacts import Artifacts
 
-from edgekit import registry
+from edgekit import tables
 from edgekit.contract import contract_path
 
 SMALL = "mobilenetv1@0.25"
-TARGETS = tuple(registry.TARGETS)
+TARGETS = tuple(tables.TARGETS)
 Copied = Callable[[Path], Path]
 Png = Callable[..., Path]
 

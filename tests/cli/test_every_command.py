@@ -12,11 +12,11 @@ import torch
 from any_networks import EXAMPLES, SIDE, Siamese
 from command_line import CommandLine
 
-from edgekit import registry
+from edgekit import tables
 from edgekit.contract import DIGEST_KEY
 from edgekit.core import canonical_json
 
-TARGETS = sorted(registry.TARGETS)
+TARGETS = sorted(tables.TARGETS)
 IMAGE = (1, 3, SIDE, SIDE)
 
 

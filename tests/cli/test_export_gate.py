@@ -11,7 +11,7 @@ import pytest
 from command_line import CommandLine, Result
 from small_networks import files, network
 
-from edgekit import registry
+from edgekit import plugins, tables
 
 Module = Callable[[str], str]
 
@@ -165,9 +165,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: Module) -> C
         target = getattr(importlib.import_module(name), attribute)()
         target.name, target.suffix = kind.lower(), f".{kind.lower()}.xml"
         monkeypatch.setattr(importlib.import_module(name), kind, target)
-        monkeypatch.setitem(
-            registry.TARGETS.built_in, kind.lower(), registry.Entry(words, "faulty")
-        )
+        monkeypatch.setitem(tables.TARGETS.built_in, kind.lower(), plugins.Entry(words, "faulty"))
         return kind.lower()
 
     return register

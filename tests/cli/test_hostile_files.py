@@ -19,7 +19,7 @@ from damage.tflite_files import KINDS as TFLITE
 from damage.tflite_files import add_loop
 from small_artifacts import Artifacts
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.contract import contract_path
 
 Copied = Callable[[Path], Path]
@@ -156,7 +156,7 @@ def _commands(path: Path, image: Path) -> dict[str, list[object]]:
 
 @pytest.mark.parametrize("what", ["file", "contract"])
 @pytest.mark.parametrize("kind", UNFIT)
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_what_is_no_regular_file_is_refused_by_every_command(
     target: str,
     kind: str,

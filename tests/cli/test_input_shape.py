@@ -11,7 +11,7 @@ import pytest
 from command_line import CommandLine, Result
 from onnx import TensorProto, helper
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.measure.store import Store, load_saved
 
 SHORT = ("--seconds", 1)
@@ -33,7 +33,7 @@ def two_inputs(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_the_chosen_sizes_are_fed_and_the_file_stays(
     target: str, run: CommandLine, tmp_path: Path
 ) -> None:

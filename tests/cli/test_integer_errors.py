@@ -13,7 +13,7 @@ from command_line import CommandLine
 from PIL import Image
 from small_networks import network
 
-from edgekit import registry
+from edgekit import tables
 from edgekit.models.weights import load_checkpoint, save_checkpoint
 
 Module = Callable[[str], str]
@@ -174,7 +174,7 @@ def test_layers_that_do_not_exist_are_refused(
     assert "second" in result.message
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_nothing_to_quantize_is_said(
     target: str, run: CommandLine, module: Module, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from command_line import CommandLine
 
 import edgekit
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.cli import COMMANDS, cli
 from edgekit.training.recipe import recipe_names
 
@@ -128,10 +128,10 @@ def test_list_shows_a_topic_as_text_and_as_json(topic: str, run: CommandLine) ->
 def test_list_without_a_topic_shows_all(run: CommandLine) -> None:
     document = run("list", "--json").json
     assert set(document) == {"schema", *TOPICS}
-    assert [entry["name"] for entry in document["targets"]] == list(registry.TARGETS)
+    assert [entry["name"] for entry in document["targets"]] == list(tables.TARGETS)
     assert {entry["name"] for entry in document["models"]} == set(registry.model_names())
     assert [entry["name"] for entry in document["recipes"]] == list(recipe_names())
-    assert {entry["name"] for entry in document["precisions"]} == set(registry.PRECISIONS)
+    assert {entry["name"] for entry in document["precisions"]} == set(tables.PRECISIONS)
     text = run("list").out
     assert all(f"{topic.capitalize()}:" in text for topic in TOPICS)
 

@@ -10,7 +10,7 @@ from command_line import CommandLine, Result
 from raising import MEASURING, NO_MEMORY, breaks, breaks_elsewhere
 from small_artifacts import Artifacts
 
-from edgekit import registry
+from edgekit import registry, tables
 
 SECONDS = ("--seconds", 1, "--no-store")
 
@@ -22,7 +22,7 @@ def short_of_memory(result: Result, path: Path, runtime: str) -> None:
     assert len(result.message.splitlines()) == 1
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 @pytest.mark.parametrize("command", ["predict", "evaluate", "verify", "layers"])
 def test_commands_that_run_a_file(
     command: str,

@@ -12,7 +12,7 @@ from command_line import CommandLine
 from PIL import Image
 from small_networks import network
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.data import open_source
 
 # Of a dark image that is the logarithm of a negative number; of noise it is not.
@@ -41,7 +41,7 @@ def folder(image_folder: Callable[..., Path]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("target", [None, *registry.TARGETS])
+@pytest.mark.parametrize("target", [None, *tables.TARGETS])
 def test_networks_and_files_are_refused_with_the_image_and_the_output(
     run: CommandLine, module: Callable[[str], str], folder: Path, target: str | None
 ) -> None:
@@ -87,7 +87,7 @@ def test_an_export_names_the_image_for_which_the_network_gives_none(
     assert re.search(rf"'{words}' gives -?nan for image \d+ \(", result.message)
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_images_that_calibrate_are_named_too(
     run: CommandLine, module: Callable[[str], str], image_folder: Callable[..., Path], target: str
 ) -> None:

@@ -11,10 +11,10 @@ from command_line import CommandLine
 from small_networks import network
 from torch import nn
 
-from edgekit import registry
+from edgekit import tables
 
 Module = Callable[[str], str]
-TARGETS = sorted(registry.TARGETS)
+TARGETS = sorted(tables.TARGETS)
 
 
 @pytest.mark.parametrize("target", TARGETS)

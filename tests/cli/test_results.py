@@ -13,11 +13,11 @@ from command_line import CommandLine
 from PIL import Image
 from small_artifacts import PRECISIONS, Artifacts
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.contract import contract_path, digest, load
 
 SMALL = "mobilenetv1@0.25"
-TARGETS = tuple(registry.TARGETS)
+TARGETS = tuple(tables.TARGETS)
 Png = Callable[..., Path]
 
 AGREEMENT = {"n", "sqnr_db", "max_abs", "max_rel", "cosine", "top1_match", "passed"}

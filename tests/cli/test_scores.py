@@ -14,7 +14,7 @@ from command_line import CommandLine
 from PIL import Image
 from small_networks import network
 
-from edgekit import registry
+from edgekit import tables
 from edgekit.contract import contract_path, contract_text, load
 from edgekit.core import Agreement, Artifact, from_json, to_json
 from edgekit.data.decode import load_image
@@ -56,7 +56,7 @@ def test_files_and_networks_show_the_probabilities_that_were_computed(
     assert exported.code == 0, exported.err
     assert {entry["scores"] for entry in exported.json["artifacts"]} == {kind}
     files = [entry["path"] for entry in exported.json["artifacts"]]
-    assert len(files) == len(registry.TARGETS)
+    assert len(files) == len(tables.TARGETS)
     image = png()
     answers = [run("predict", words, image, "--resolution", 32, "--json").json]
     answers += [run("predict", file, image, "--json").json for file in files]

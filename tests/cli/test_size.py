@@ -11,9 +11,9 @@ from any_networks import unet
 from command_line import CommandLine
 from PIL import Image
 
-from edgekit import registry
+from edgekit import tables
 
-TARGETS = sorted(registry.TARGETS)
+TARGETS = sorted(tables.TARGETS)
 SMALL = "mobilenetv1@0.25"
 SIZE = ("--size", "40x64")
 

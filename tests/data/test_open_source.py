@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import registry
+from edgekit import tables
 from edgekit.data import open_source, split_for
 from edgekit.errors import DataError, UnknownNameError, UsageError
 
 MakeFolder = Callable[..., Path]
 
 
-@pytest.mark.parametrize("words", sorted(registry.SOURCES))
+@pytest.mark.parametrize("words", sorted(tables.SOURCES))
 def test_every_registered_source_keeps_the_contract(words: str) -> None:
     source = open_source(words)
     assert source.name == words

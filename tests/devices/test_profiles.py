@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit import registry
+from edgekit import tables
 from edgekit.core import DeviceProfile
 from edgekit.devices.profiles import (
     find_profile,
@@ -85,7 +85,7 @@ def test_the_devices_to_reach_say_what_matters(name: str) -> None:
 def test_the_meters_of_the_shipped_devices_are_in_the_registry() -> None:
     meters = {profile.meter for profile in load_profiles()} - {None}
     assert meters >= {"hwmon", "pmic", "power_supply", "rapl"}
-    assert meters <= set(registry.METERS)
+    assert meters <= set(tables.METERS)
 
 
 def test_the_config_folder_follows_the_environment(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.core import of_image
 from edgekit.errors import InputError
 from edgekit.exporting import export
@@ -49,7 +49,7 @@ def check_batch(target: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_a_batch_gives_what_single_images_give(
     target: str, precision: str, artifacts: Mapping[tuple[str, str], Path]
 ) -> None:
@@ -65,7 +65,7 @@ def test_reshapes_of_the_file_follow_the_batch(target: str, tmp_path: Path) -> N
     check_batch(target, result.path)
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_a_file_that_takes_no_batch_says_so(target: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     found = registry.target(target)
@@ -79,7 +79,7 @@ def test_a_file_that_takes_no_batch_says_so(target: str, tmp_path: Path) -> None
             found.open(path, batch=BATCH)
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_a_batch_of_a_damaged_file_fails_by_its_damage(target: str, tmp_path: Path) -> None:
     found = registry.target(target)
     path = tmp_path / f"broken{found.suffix}"
@@ -89,7 +89,7 @@ def test_a_batch_of_a_damaged_file_fails_by_its_damage(target: str, tmp_path: Pa
     assert "at once" not in str(caught.value)
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_opening_for_a_batch_leaves_the_file_as_it_is(
     target: str, artifacts: Mapping[tuple[str, str], Path]
 ) -> None:

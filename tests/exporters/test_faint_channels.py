@@ -12,7 +12,7 @@ from integer_files import right_everywhere, scores_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekit import registry
+from edgekit import registry, tables
 
 FAINT = (0.0, 1e-12, 1e-9, 1e-6, 1e-3)
 """What is left of the weights of such a channel."""
@@ -22,7 +22,7 @@ MOST = 0.01
 
 KINDS = [
     (target, precision)
-    for target in registry.TARGETS
+    for target in tables.TARGETS
     for precision, scheme in registry.target(target).schemes.items()
     if scheme.weights == "int8"
 ]

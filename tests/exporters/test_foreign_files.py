@@ -8,7 +8,7 @@ import foreign_files
 import numpy as np
 import pytest
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.core import Profilable, Runner, Shapes
 from edgekit.errors import InputError
 from edgekit.native_output import captured
@@ -22,7 +22,7 @@ def opened(
 
 
 @pytest.mark.parametrize("batch", [None, 1, 3])
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_an_open_batch_is_the_one_that_is_asked_for(
     target: str, batch: int | None, tmp_path: Path
 ) -> None:
@@ -41,7 +41,7 @@ def test_an_open_batch_is_the_one_that_is_asked_for(
 
 
 @pytest.mark.parametrize("batch", [None, 2])
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_other_open_sizes_are_refused_by_name(
     target: str, batch: int | None, tmp_path: Path
 ) -> None:
@@ -60,7 +60,7 @@ OPEN: list[int | str] = ["N", 3, "H", "W"]
 
 @pytest.mark.parametrize("name", ["image", ""])
 @pytest.mark.parametrize("sizes", [OPEN, [2, 3, 8, 6]], ids=["open", "fixed"])
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_chosen_sizes_are_fed_without_another_file(
     target: str, sizes: list[int | str], name: str, tmp_path: Path
 ) -> None:
@@ -89,7 +89,7 @@ def test_chosen_sizes_are_fed_without_another_file(
         ([1, 3, 8, 8], (4, 3, 8, 8), "for another batch, give --batch 4 instead"),
     ],
 )
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_sizes_that_contradict_the_file_are_refused(
     target: str, sizes: list[int | str], shape: tuple[int, ...], words: str, tmp_path: Path
 ) -> None:
@@ -112,7 +112,7 @@ def test_sizes_that_contradict_the_file_are_refused(
         (["N", 64, 7, "W"], "1,64,7,128"),
     ],
 )
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_the_advice_fits_the_input(
     target: str, sizes: list[int | str], example: str, tmp_path: Path
 ) -> None:
@@ -176,7 +176,7 @@ def test_any_rank_may_be_chosen_where_the_file_leaves_it_open(tmp_path: Path) ->
 
 
 NUMBERS = {
-    **dict.fromkeys(registry.TARGETS, ("float16", "float64", "int64", "uint8", "bool")),
+    **dict.fromkeys(tables.TARGETS, ("float16", "float64", "int64", "uint8", "bool")),
     "tflite": ("float32", "int64"),  # LiteRT's addition knows no others
 }
 
@@ -240,7 +240,7 @@ def test_outputs_whose_size_only_running_tells_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("batch", [None, 3])
 @pytest.mark.parametrize("shape", [["N", 4], [1, 4]], ids=["open", "fixed"])
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_operators_are_timed_at_the_batch(
     target: str, shape: list[int | str], batch: int | None, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ import torch
 from integer_files import right_everywhere, scores_of
 from torch import Tensor, nn
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.core import INT8
 
 LEAST_DB = 20.0
@@ -41,7 +41,7 @@ class Norms(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_networks_with_norms_are_quantized(target: str, tmp_path: Path) -> None:
     format_ = registry.target(target)
     scheme = replace(format_.schemes["int8"], calibration=INT8.calibration)
@@ -66,7 +66,7 @@ class Directions(nn.Module):
         return self.fc(nn.functional.normalize(self.first(x), dim=1).mean((2, 3)))
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_divisors_are_not_rounded_to_zero(target: str, tmp_path: Path) -> None:
     format_ = registry.target(target)
     scheme = replace(format_.schemes["int8"], calibration=INT8.calibration)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.core import OperatorTime, Profilable
 from edgekit.errors import InputError
 from edgekit.native_output import captured
@@ -44,7 +44,7 @@ def convolutions(run: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_every_convolution_is_told_by_its_module_in_order(
     target: str, precision: str, artifacts: Artifacts, trained_run: Path
 ) -> None:
@@ -64,7 +64,7 @@ def test_every_convolution_is_told_by_its_module_in_order(
     assert blocks == sorted(blocks)
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_times_are_positive_and_take_most_from_the_layers_that_compute(
     target: str, artifacts: Artifacts
 ) -> None:
@@ -74,14 +74,14 @@ def test_times_are_positive_and_take_most_from_the_layers_that_compute(
     assert computing > 0
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_the_same_operators_run_on_two_threads(target: str, artifacts: Artifacts) -> None:
     path = artifacts[target, "fp32"]
     one, two = times(target, path), times(target, path, threads=2)
     assert [(o.name, o.kind) for o in one] == [(o.name, o.kind) for o in two]
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_a_damaged_file_has_no_operator_times(target: str, tmp_path: Path) -> None:
     profilable = registry.target(target)
     assert isinstance(profilable, Profilable)
@@ -92,7 +92,7 @@ def test_a_damaged_file_has_no_operator_times(target: str, tmp_path: Path) -> No
         profilable.operators(path, image, threads=1, runs=1)
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_profiling_leaves_nothing_behind(
     target: str, artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +106,7 @@ def test_profiling_leaves_nothing_behind(
     assert before == after
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_a_prepared_inference_computes_what_run_computes(target: str, artifacts: Artifacts) -> None:
     path = artifacts[target, "fp32"]
     with captured():
@@ -125,7 +125,7 @@ def test_a_prepared_inference_computes_what_run_computes(target: str, artifacts:
     assert not np.array_equal(kept[0], again[0])
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_a_run_behind_a_prepared_inference_takes_its_own_inputs(
     target: str, artifacts: Artifacts
 ) -> None:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from small_examples import singly
 from torch import Tensor, nn
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.core import FLOAT_SCHEMES, INT8, of_image
 from edgekit.models.widths import Conv2d, Width
 from edgekit.native_output import captured
@@ -170,25 +170,25 @@ def written(parts: list[nn.Module], target: str, folder: Path, precision: str = 
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_padding_as_tensorflows_is_that_of_the_convolution(
     target: str, precision: str, tmp_path: Path
 ) -> None:
     assert written(same(), target, tmp_path, precision) == 0
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_any_other_is_where_the_format_can_say_it(target: str, tmp_path: Path) -> None:
     parts = other()
     assert written(parts, target, tmp_path) == (len(parts) if target == "tflite" else 0)
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_what_is_no_padding_of_a_convolution_with_zeros_stays(target: str, tmp_path: Path) -> None:
     parts = kept()
     assert written(parts, target, tmp_path) >= len(parts)
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_padding_that_others_see_computes_the_same(target: str, tmp_path: Path) -> None:
     written(equal(), target, tmp_path)

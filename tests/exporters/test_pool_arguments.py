@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from integer_files import right_everywhere, scores_of
 from torch import Tensor, nn
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.core import FLOAT_SCHEMES, INT8, of_image
 from edgekit.native_output import captured
 
@@ -52,7 +52,7 @@ class Pools(nn.Module):
         return torch.cat([pool(image * i).flatten(1) for i, pool in pools], 1)
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_average_pools_compute_what_pytorch_does(target: str, tmp_path: Path) -> None:
     model, format_ = Pools().eval(), registry.target(target)
     image = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) + 0.5
@@ -85,7 +85,7 @@ class Padded(nn.Module):
         return self.fc(self.next(x).relu().mean((2, 3)))
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_averages_that_count_padding_in_integers(target: str, tmp_path: Path) -> None:
     format_ = registry.target(target)
     scheme = replace(format_.schemes["int8"], calibration=INT8.calibration)

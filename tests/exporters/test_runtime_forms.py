@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from small_examples import singly
 from torch import Tensor, nn
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.core import FLOAT_SCHEMES, INT8, of_image
 from edgekit.native_output import captured
 
@@ -70,7 +70,7 @@ def executed(target: str, path: Path) -> Counter[str]:
     return Counter(op.get_rt_info()["layerType"].astype(str) for op in graph.get_ops())
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_shuffles_and_silus_are_what_the_runtime_knows(target: str, tmp_path: Path) -> None:
     plug, model = registry.target(target), Net().eval()
     path = tmp_path / f"net{plug.suffix}"

@@ -23,7 +23,7 @@ from small_examples import singly
 from tiny_network import CLASSES, SIDE, arranged, images, ranges, tiny
 
 import edgekit
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.contract import load
 from edgekit.core import Inspectable, Quantizing, Target, of_image
 from edgekit.errors import InputError
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 PAIRS = [
     (name, precision)
-    for name in registry.TARGETS
+    for name in tables.TARGETS
     for precision in sorted(registry.target(name).schemes)
 ]
 
@@ -282,7 +282,7 @@ def test_nothing_in_the_file_tells_where_it_was_made(file: File) -> None:
         assert [word for word in words if word.encode() in content] == []
 
 
-@pytest.mark.parametrize("name", registry.TARGETS)
+@pytest.mark.parametrize("name", tables.TARGETS)
 def test_an_export_in_another_process_gives_the_same_bytes(
     name: str, exports: Exports, tmp_path: Path
 ) -> None:
@@ -293,7 +293,7 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from tiny_network import images, ranges, tiny
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.core import of_image
 target = registry.target({name!r})
 given = [[one] for one in ranges(target)]
@@ -311,7 +311,7 @@ for other in map(Path, {list(map(str, others))!r}):
             assert one.read_bytes() == other.with_name(one.name).read_bytes(), one
 
 
-@pytest.mark.parametrize("name", registry.TARGETS)
+@pytest.mark.parametrize("name", tables.TARGETS)
 def test_a_runtime_leaves_the_arithmetic_of_the_process_alone(name: str, exports: Exports) -> None:
     file = exports(name, "fp32")
     runner = file.target.open(file.path)
@@ -320,7 +320,7 @@ def test_a_runtime_leaves_the_arithmetic_of_the_process_alone(name: str, exports
     assert (denormal * np.float32(1))[0] != 0
 
 
-@pytest.mark.parametrize("name", registry.TARGETS)
+@pytest.mark.parametrize("name", tables.TARGETS)
 def test_half_precision_halves_the_file(name: str, exports: Exports) -> None:
     def size(file: File) -> int:
         return sum(part.stat().st_size for part in file.target.files(file.path))
@@ -328,7 +328,7 @@ def test_half_precision_halves_the_file(name: str, exports: Exports) -> None:
     assert 0 < size(exports(name, "fp16")) <= 0.56 * size(exports(name, "fp32"))
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_a_trained_network_passes_in_every_precision(
     target: str, artifacts: Mapping[tuple[str, str], Path]
 ) -> None:
@@ -341,7 +341,7 @@ def test_a_trained_network_passes_in_every_precision(
 
 RANGES = [
     (target.name, how)
-    for target in map(registry.target, registry.TARGETS)
+    for target in map(registry.target, tables.TARGETS)
     if isinstance(target, Quantizing)
     for how in target.ranges
 ]

@@ -12,7 +12,7 @@ import untouched
 from command_line import CommandLine
 from torch import nn
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.exporting import export
 from edgekit.inference import ModelClassifier, evaluate
 from edgekit.lowering import lower
@@ -47,7 +47,7 @@ def own(net: nn.Module) -> Model:
     return dataclasses.replace(open_model("keepnet:NET", resolution=SIDE), module=net)
 
 
-@pytest.mark.parametrize("name", registry.TARGETS)
+@pytest.mark.parametrize("name", tables.TARGETS)
 def test_exports_in_floats_and_integers_leave_it_as_it_was(net: nn.Module, name: str) -> None:
     before = untouched.everything(net)
     export(own(net), [name], ["fp32", "int8"], data="digits", integers=Integers("digits", 16))
@@ -65,7 +65,7 @@ def test_targets_do_not_get_what_one_left_behind(net: nn.Module) -> None:
 def test_every_rewrite_leaves_it_as_it_was(net: nn.Module, lowering: object) -> None:
     before = untouched.everything(net)
     lowering.rewrite(net, (torch.rand(1, 3, SIDE, SIDE),))  # type: ignore[attr-defined]
-    for name in registry.TARGETS:
+    for name in tables.TARGETS:
         target = registry.target(name)
         lower(net, (torch.rand(1, 3, SIDE, SIDE),), target, target.schemes["fp32"])
     assert untouched.everything(net) == before

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.contract import contract_path, load
 from edgekit.core import FLOAT_SCHEMES
 from edgekit.exporting import Exported, export
@@ -62,7 +62,7 @@ def cells(names: tuple[str, ...], slow: bool) -> list[object]:
     """Networks, targets and precisions; those of one cell share PyTorch's scores."""
     found = []
     for name in names:
-        for target in registry.TARGETS:
+        for target in tables.TARGETS:
             now = [] if slow else quick(name, target)
             later = [precision for precision in sorted(FLOAT_SCHEMES) if precision not in now]
             for precisions, marks in ((now, []), (later, [pytest.mark.slow])):
@@ -110,7 +110,7 @@ def test_every_network_passes_its_gates_in_full_width(
 
 # Hours in all.
 @pytest.mark.slow
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 @pytest.mark.parametrize("name", registry.model_names())
 def test_every_network_passes_its_gates_at_its_published_resolution(
     name: str, target: str, tmp_path: Path
@@ -120,7 +120,7 @@ def test_every_network_passes_its_gates_at_its_published_resolution(
 
 
 def test_every_family_is_in_the_matrix() -> None:
-    assert {registry.find_model(name)[0] for name in NARROW} == set(registry.FAMILIES)
+    assert {registry.find_model(name)[0] for name in NARROW} == set(tables.FAMILIES)
 
 
 # Paddings that are equal to TensorFlow's at one size are not at another.

@@ -12,7 +12,7 @@ from small_examples import singly
 from torch import Tensor, fx, nn
 from unfoldable import Scores
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.core import FLOAT_SCHEMES, INT8, of_image
 from edgekit.lowering import lower
 from edgekit.lowering.fold_scalars import LOWERING
@@ -231,7 +231,7 @@ def whole() -> nn.Module:
     return model.eval()
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_files_compute_the_same_without_the_constants(target: str, tmp_path: Path) -> None:
     model, plug = whole(), registry.target(target)
     scheme = FLOAT_SCHEMES["fp32"]
@@ -257,7 +257,7 @@ def test_files_compute_the_same_without_the_constants(target: str, tmp_path: Pat
         assert [n.name for n in nodes if n.op_type == "Conv"] == ["stem/Conv", "block/Conv"]
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_integers_are_rounded_no_worse_than_with_constants(target: str, tmp_path: Path) -> None:
     model, plug, batch = whole(), registry.target(target), images(32)
     arrays = (batch if plug.layout == "NCHW" else batch.permute(0, 2, 3, 1)).contiguous().numpy()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from test_fold_batchnorm import agreement_db, images, randomized
 from torch import Tensor, nn
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.core import FLOAT_SCHEMES
 from edgekit.lowering import lower
 from edgekit.lowering.merge_branches import LOWERING
@@ -223,7 +223,7 @@ def test_what_is_no_sum_of_convolutions_of_one_image_stays(make: Callable[[], nn
     assert LOWERING.rewrite(model, (images(1),)) is model
 
 
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_integers_have_no_batch_norm_beside_a_convolution(target: str) -> None:
     torch.manual_seed(0)
     model = randomized(RepVgg(), images(16))

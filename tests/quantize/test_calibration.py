@@ -18,7 +18,8 @@ from edgekit.lowering.choices import checked_forms, chosen_forms, isa
 from edgekit.quantize import calibration
 from edgekit.quantize.calibration import calibration_images
 from edgekit.quantize.integers import Integers
-from edgekit.registry import TARGETS, target
+from edgekit.registry import target
+from edgekit.tables import TARGETS
 
 FACTS = Preprocessing(resize=16, crop=16)
 

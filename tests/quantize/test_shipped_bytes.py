@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.contract import contract_path, digest, load
 from edgekit.exporting import export
 from edgekit.quantize import ladder, tuning
@@ -49,7 +49,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", registry.TARGETS)
+@pytest.mark.parametrize("name", tables.TARGETS)
 def test_it_is_what_ran(
     name: str, way: str, short_network: Path, tmp_path: Path, ran: dict[str, list[str]]
 ) -> None:

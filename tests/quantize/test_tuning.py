@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from small_artifacts import Artifacts
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.contract import load
 from edgekit.core import OperatorTime, Scheme
 from edgekit.errors import UnavailableError
@@ -198,7 +198,7 @@ def test_a_faster_float_file_is_told_with_what_takes_longer(
     assert told == "more time goes to DequantizeLinear (+0.90 ms), HardSwish (+0.20 ms)"
 
 
-@pytest.mark.parametrize("name", registry.TARGETS)
+@pytest.mark.parametrize("name", tables.TARGETS)
 def test_runtimes_tell_times_by_kind(name: str, artifacts: Artifacts) -> None:
     target: Any = registry.target(name)
     path = artifacts[name, "fp32"]

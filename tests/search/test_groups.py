@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edgekit import registry
+from edgekit import tables
 from edgekit.core import ModelSpec
 from edgekit.errors import ModelError
 from edgekit.models import build, find_spec
@@ -95,7 +95,7 @@ def test_a_shrunk_network_is_a_spec_like_any_other(name: str) -> None:
 
 def test_every_registered_family_is_among_them() -> None:
     families = {find_spec(name).family for name in (*NAMES, "shufflenetv1-g3")}
-    assert families == set(registry.FAMILIES)
+    assert families == set(tables.FAMILIES)
 
 
 def test_a_group_that_is_not_exact_is_frozen_and_says_so() -> None:

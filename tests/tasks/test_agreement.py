@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit import registry
+from edgekit import tables
 from edgekit.errors import ModelError
 from edgekit.tasks.agreement import (
     IDENTICAL_DB,
@@ -33,7 +33,7 @@ def test_the_gates_are_those_of_the_issue_and_cover_every_precision() -> None:
         "int8-mixed": {"sqnr_db": 5.0},
         "w8a16": {"sqnr_db": 10.0},
     }
-    assert set(TOLERANCES) == set(registry.PRECISIONS)
+    assert set(TOLERANCES) == set(tables.PRECISIONS)
 
 
 def test_known_values() -> None:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.core import Interface, Preprocessing, TensorSpec, from_json, to_json
 from edgekit.errors import DataError, ModelError, UnknownNameError
 from edgekit.models.model import Model
@@ -68,7 +68,7 @@ LABELLED: dict[str, tuple[Source, Callable[[Rows], Sequence[Any]]]] = {
 
 every_meaning = pytest.mark.parametrize("name", sorted(LABELLED))
 
-every_task = pytest.mark.parametrize("name", sorted(registry.TASKS))
+every_task = pytest.mark.parametrize("name", sorted(tables.TASKS))
 
 
 def made(name: str) -> tuple[Task, Rows]:
@@ -83,7 +83,7 @@ def test_it_is_called_as_in_the_table(name: str) -> None:
 
 def test_plug_ins_are_held_against_the_whole_protocol() -> None:
     members = {*Task.__annotations__, *(name for name in vars(Task) if not name.startswith("_"))}
-    assert set(registry.OF_TASKS) == members
+    assert set(tables.OF_TASKS) == members
 
 
 @every_task
@@ -188,7 +188,7 @@ def test_predictions_are_records_text_and_pictures(name: str) -> None:
         assert picture.any()
 
 
-@pytest.mark.parametrize("name", sorted(set(registry.TASKS) - set(LABELLED)))
+@pytest.mark.parametrize("name", sorted(set(tables.TASKS) - set(LABELLED)))
 def test_outputs_without_a_meaning_say_what_can_be_done(name: str) -> None:
     task, _ = made(name)
     with pytest.raises(ModelError, match="nothing to predict or evaluate; 'edgekit verify'"):

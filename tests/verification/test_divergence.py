@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.core import Inspectable, of_image
 from edgekit.lowering import lower
 from edgekit.native_output import captured
@@ -117,7 +117,7 @@ BEFORE = {
 }
 CASES = [
     (name, layer)
-    for name in registry.TARGETS
+    for name in tables.TARGETS
     for layer in (("block.project",) if name == "tflite" else BEFORE)
 ]
 
@@ -132,13 +132,13 @@ def test_the_altered_layer_is_named(name: str, layer: str, tmp_path: Path) -> No
     assert found.describe() == f"first diverging layer: {layer} ({kind}) (after {BEFORE[layer]})"
 
 
-@pytest.mark.parametrize("name", registry.TARGETS)
+@pytest.mark.parametrize("name", tables.TARGETS)
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_faithful_file_has_no_divergence(name: str, precision: str, tmp_path: Path) -> None:
     assert divergence_of(network(), name, tmp_path, precision) is None
 
 
-@pytest.mark.parametrize("name", [name for name in registry.TARGETS if name != "tflite"])
+@pytest.mark.parametrize("name", [name for name in tables.TARGETS if name != "tflite"])
 def test_the_first_layer_can_diverge(name: str, tmp_path: Path) -> None:
     found = divergence_of(altered(network(), "stem"), name, tmp_path)
     assert found is not None

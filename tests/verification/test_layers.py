@@ -12,7 +12,7 @@ import zoo_networks
 from command_line import CommandLine
 from torch import Tensor, nn
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.core import FLOAT_SCHEMES, of_image
 from edgekit.exporting import export
 from edgekit.models.model import Model
@@ -38,14 +38,14 @@ def check(name: str, target: str, resolution: int, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3-small@0.25", "shufflenetv2@0.5"])
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_no_layer_of_a_float_file_is_below_60_db(target: str, name: str, tmp_path: Path) -> None:
     check(name, target, 32, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", zoo_networks.NAMES)
-@pytest.mark.parametrize("target", registry.TARGETS)
+@pytest.mark.parametrize("target", tables.TARGETS)
 def test_no_layer_of_the_zoo_is_below_60_db(target: str, name: str, tmp_path: Path) -> None:
     check(zoo_networks.affordable(name), target, 64, tmp_path)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fake_devices import DEVICES, FakeDevice
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
 from edgekit.measure.energy_curve import energy_curve
 from edgekit.measure.meters.csv_file import CsvFile
@@ -17,12 +17,12 @@ from edgekit.measure.meters.nvml import Nvml
 SCOPES = ("package", "gpu", "rail", "board", "device", "wall")
 
 
-@pytest.fixture(params=registry.METERS)
+@pytest.fixture(params=tables.METERS)
 def device(request: pytest.FixtureRequest, tmp_path: Path) -> FakeDevice:
     return DEVICES[request.param](tmp_path)
 
 
-@pytest.mark.parametrize("name", registry.METERS)
+@pytest.mark.parametrize("name", tables.METERS)
 def test_an_opened_meter_says_what_it_is(name: str, tmp_path: Path) -> None:
     device = DEVICES[name](tmp_path)
     assert type(registry.meter(name)) is type(device.kind)
@@ -36,7 +36,7 @@ def test_an_opened_meter_says_what_it_is(name: str, tmp_path: Path) -> None:
     meter.close()
 
 
-@pytest.mark.parametrize("name", registry.METERS)
+@pytest.mark.parametrize("name", tables.METERS)
 def test_a_device_without_the_meter_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

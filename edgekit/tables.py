@@ -1,0 +1,322 @@
+"""What there is, as tables of names.
+
+Each table maps a name to ``module:attribute``; nothing is imported before it is used, so
+listing names costs nothing. A new family, target, precision, lowering or data source is one file
+and one line here, or a line in the entry points of another package (docs/extend.md). Names that
+users type are compared without case, ``-``, ``_`` and ``.``; `edgekit.registry` looks them up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgekit.core import Convertible, Profilable, Quantizing, Target
+from edgekit.plugins import Entry, Point, Table, load
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyEntry(Entry):
+    """A model family: its variants, the best known one first."""
+
+    variants: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its networks."""
+        return self.variants
+
+
+@dataclass(frozen=True, slots=True)
+class MeterEntry(Entry):
+    """A kind of energy meter, and what may stand behind its name and a colon.
+
+    What the line names has a method ``of(argument)`` then, which returns the kind for it.
+    """
+
+    argument: str | None = None
+
+
+class _Families(Table[FamilyEntry]):
+    """Families, of which packages name the networks.
+
+    Those that one object builds are a family, which goes by the name of its module, as edgekit's
+    own do; the first one by name stands for it.
+    """
+
+    def _added(self, found: Sequence[Point]) -> list[tuple[str, Any]]:
+        networks: dict[tuple[str, str, str], list[str]] = {}
+        for p in found:
+            networks.setdefault((p.where, p.about, p.package), []).append(p.name)
+        return [
+            (place[0].partition(":")[0].rpartition(".")[2], FamilyEntry(*place, tuple(names)))
+            for place, names in networks.items()
+        ]
+
+    def _flaw(self, name: str, entry: FamilyEntry, loaded: Any) -> str | None:
+        for variant in entry.variants:
+            if variant not in loaded.variants:
+                return f"it has no network '{variant}'"
+            family = loaded.variants[variant](1.0).family
+            if family != name:
+                return f"the spec of '{variant}' is of family '{family}'"
+        return None
+
+
+class _Targets(Table[Entry]):
+    """Targets, each with an ending of its own."""
+
+    def _flaw(self, name: str, entry: Entry, loaded: Any) -> str | None:
+        for protocol in (Target, Quantizing, Convertible, Profilable):
+            members = [*protocol.__annotations__, *vars(protocol)]
+            members = [member for member in members if not member.startswith("_")]
+            lacking = [member for member in members if not hasattr(loaded, member)]
+            if lacking and (protocol is Target or len(lacking) < len(members)):
+                return f"as a {protocol.__name__} it lacks {', '.join(lacking)}"
+        if loaded.name != name:
+            return f"it calls itself '{loaded.name}'"
+        for other, line in self.built_in.items():
+            if load(line).suffix == loaded.suffix:
+                return f"its files end in {loaded.suffix}, as those of {other} do"
+        return None
+
+
+class _Tasks(Table[Entry]):
+    """Tasks, which call themselves as the table does."""
+
+    def _flaw(self, name: str, entry: Entry, loaded: Any) -> str | None:
+        lacking = [member for member in OF_TASKS if not hasattr(loaded, member)]
+        if lacking:
+            return f"as a Task it lacks {', '.join(lacking)}"
+        return None if loaded.name == name else f"it calls itself '{loaded.name}'"
+
+
+class _Formats(Table[Entry]):
+    """Formats of folders."""
+
+    def _flaw(self, name: str, entry: Entry, loaded: Any) -> str | None:
+        if not callable(loaded):
+            return "as a FolderFormat it cannot be called"
+        return None if hasattr(loaded, "reads") else "as a FolderFormat it lacks reads"
+
+
+OF_TASKS = (
+    "name", "headline", "title", "check_meaning", "metric", "decode", "shown", "draw",
+    "check_reference", "agreement", "decided_alike", "sqnr_db", "followed", "objective", "roles",
+)  # fmt: skip
+"""Members of `edgekit.tasks.Task`."""
+
+FAMILIES = _Families(
+    "family",
+    "edgekit.families",
+    "see 'edgekit list models'",
+    {
+        "efficientnet": FamilyEntry(
+            "edgekit.models.efficientnet:FAMILY",
+            "arXiv:1905.11946",
+            variants=(
+                *(f"efficientnet-b{i}" for i in range(8)),
+                *(f"efficientnet-lite{i}" for i in range(5)),
+            ),
+        ),
+        "efficientnetv2": FamilyEntry(
+            "edgekit.models.efficientnetv2:FAMILY",
+            "arXiv:2104.00298",
+            variants=tuple(
+                f"efficientnetv2-{size}" for size in ("s", "m", "l", "b0", "b1", "b2", "b3")
+            ),
+        ),
+        "mnasnet": FamilyEntry(
+            "edgekit.models.mnasnet:FAMILY",
+            "arXiv:1807.11626",
+            variants=("mnasnet-b1", "mnasnet-a1"),
+        ),
+        "mobilenetv1": FamilyEntry(
+            "edgekit.models.mobilenetv1:FAMILY", "arXiv:1704.04861", variants=("mobilenetv1",)
+        ),
+        "mobilenetv2": FamilyEntry(
+            "edgekit.models.mobilenetv2:FAMILY", "arXiv:1801.04381", variants=("mobilenetv2",)
+        ),
+        "mobilenetv3": FamilyEntry(
+            "edgekit.models.mobilenetv3:FAMILY",
+            "arXiv:1905.02244",
+            variants=(
+                "mobilenetv3-large",
+                "mobilenetv3-small",
+                "mobilenetv3-large-minimalistic",
+                "mobilenetv3-small-minimalistic",
+            ),
+        ),
+        "mobilenetv4": FamilyEntry(
+            "edgekit.models.mobilenetv4:FAMILY",
+            "arXiv:2404.10518",
+            variants=tuple(f"mobilenetv4-conv-{size}" for size in ("small", "medium", "large")),
+        ),
+        "shufflenetv1": FamilyEntry(
+            "edgekit.models.shufflenetv1:FAMILY",
+            "arXiv:1707.01083",
+            variants=tuple(f"shufflenetv1-g{groups}" for groups in (3, 1, 2, 4, 8)),
+        ),
+        "shufflenetv2": FamilyEntry(
+            "edgekit.models.shufflenetv2:FAMILY", "arXiv:1807.11164", variants=("shufflenetv2",)
+        ),
+        "shufflenetv2plus": FamilyEntry(
+            "edgekit.models.shufflenetv2plus:FAMILY",
+            "megvii-model/ShuffleNet-Series",
+            variants=tuple(f"shufflenetv2plus-{size}" for size in ("small", "medium", "large")),
+        ),
+    },
+)
+
+OTHERS = {
+    "adapted": FamilyEntry(
+        "edgekit.models.adapted:FAMILY",
+        "networks of libraries and of one's own, with channels taken out of them",
+    ),
+}
+"""Kinds of specs that have no names: their networks are made by other people's code."""
+
+TARGETS = _Targets(
+    "target",
+    "edgekit.targets",
+    "see 'edgekit list targets'",
+    {
+        "onnx": Entry("exporters.onnx:TARGET", "ONNX, for ONNX Runtime"),
+        "openvino": Entry("exporters.openvino:TARGET", "OpenVINO IR"),
+        "tflite": Entry("exporters.tflite:TARGET", "TensorFlow Lite, for LiteRT"),
+    },
+)
+
+DEFAULT_TARGET = "onnx"
+
+PRETRAINED = "pretrained"
+"""In place of a file of weights: those that torchvision publishes, downloaded once."""
+
+PRECISIONS = {
+    "fp16": "weights stored as 16-bit floats; float inputs and outputs",
+    "fp32": "everything in 32-bit floats",
+    "int8": "weights and activations of 8 bits, ranges from images",
+    "int8-dynamic": "weights of 8 bits, ranges of activations found while running",
+    "int8-mixed": "int8, with the layers in float that lose most, or those of --float-layers",
+    "w8a16": "weights of 8 bits, activations of 16; also called int16x8",
+}
+
+PRECISION_ALIASES = {"int16x8": "w8a16"}
+"""Other names of these."""
+
+TASKS = _Tasks(
+    "task",
+    "edgekit.tasks",
+    "see 'edgekit list tasks'",
+    {
+        "classify": Entry("edgekit.tasks.classify:Classify", "scores of classes for one image"),
+        "tensors": Entry(
+            "edgekit.tasks.tensors:Tensors",
+            "any inputs and outputs, of which nobody said the meaning",
+        ),
+    },
+)
+
+LOWERINGS = Table(
+    "lowering",
+    "edgekit.lowerings",
+    "see 'edgekit list plugins'",
+    {
+        "bake-weights": Entry(
+            "edgekit.lowering.bake_weights:LOWERING", "weights that are computed from others, once"
+        ),
+        "split-norms": Entry(
+            "edgekit.lowering.split_norms:LOWERING",
+            "batch norms with an activation inside, taken apart",
+        ),
+        "merge-branches": Entry(
+            "edgekit.lowering.merge_branches:LOWERING",
+            "parallel convolutions that are added, as one",
+        ),
+        # Before batch norms, so that one behind a factor has the layer in front of it.
+        "fold-scalars": Entry(
+            "edgekit.lowering.fold_scalars:LOWERING",
+            "products and sums with constants folded into the layer beside them",
+        ),
+        "fold-batchnorm": Entry(
+            "edgekit.lowering.fold_batchnorm:LOWERING", "batch norm folded into the convolution"
+        ),
+        "order-channels": Entry(
+            "edgekit.lowering.order_channels:CHANNELS",
+            "shuffles of channels taken into the weights behind them",
+        ),
+        "order-groups": Entry(
+            "edgekit.lowering.order_channels:GROUPS",
+            "the same, in front of grouped convolutions, too",
+        ),
+    },
+)
+
+SOURCES = Table(
+    "data source",
+    "edgekit.data",
+    "see 'edgekit list data'",
+    {
+        "digits": Entry("edgekit.data.digits:open_source", "1,797 scans of handwritten digits"),
+        "synthetic": Entry("edgekit.data.synthetic:open_source", "generated shapes, for tests"),
+    },
+)
+
+FORMATS = _Formats(
+    "data format",
+    "edgekit.formats",
+    "see 'edgekit list formats'",
+    {
+        "class-folders": Entry(
+            "edgekit.data.folder:FolderSource",
+            "DIR/class/image.jpg, or the same in DIR/train, DIR/val and DIR/test",
+        ),
+    },
+)
+"""How folders hold images and labels; those of packages are asked first."""
+
+METERS = Table[Entry](
+    "meter",
+    "edgekit.meters",
+    "see 'edgekit list meters'",
+    {
+        "csv": MeterEntry(
+            "edgekit.measure.meters.csv_file:METER",
+            "csv:FILE, timestamps and watts of a wall meter",
+            argument="FILE",
+        ),
+        "hwmon": MeterEntry(
+            "edgekit.measure.meters.hwmon:METER", "current sensors INA219, INA226, INA3221 (Jetson)"
+        ),
+        "nvml": MeterEntry(
+            "edgekit.measure.meters.nvml:METER",
+            "NVIDIA GPUs, all of them or nvml:INDEX",
+            argument="INDEX",
+        ),
+        "pmic": MeterEntry("edgekit.measure.meters.pmic:METER", "rails of the Raspberry Pi 5"),
+        "power_supply": MeterEntry(
+            "edgekit.measure.meters.power_supply:METER", "battery of a phone or laptop"
+        ),
+        "rapl": MeterEntry(
+            "edgekit.measure.meters.rapl:METER", "processor packages of Intel and AMD (powercap)"
+        ),
+    },
+)
+EXECUTORS = Table(
+    "executor",
+    "edgekit.executors",
+    "see 'edgekit search --help'",
+    {
+        "processes": Entry("edgekit.search.processes:Processes", "processes of this machine"),
+        "ray": Entry("edgekit.search.ray_cluster:RayCluster", "a Ray cluster, see 'edgekit[ray]'"),
+    },
+)
+"""Where the candidates of a search are trained."""
+
+APPS = Table[Entry]("app", "edgekit.apps", "see 'edgekit list apps'", {})
+
+TABLES: tuple[Table[Any], ...] = (
+    FAMILIES, TASKS, TARGETS, LOWERINGS, SOURCES, FORMATS, METERS, EXECUTORS, APPS,
+)  # fmt: skip
+"""All that other packages can add to."""
