@@ -266,6 +266,8 @@ def quantize(
     excluded += [node.name for node in proto.graph.node if node.op_type == "AveragePool"]
     # Norms have none, and the quantizer fails on factors of several axes.
     excluded += [node.name for node in proto.graph.node if node.op_type in _NORMS]
+    if scheme.interface == "float":
+        excluded += joined_ends(proto)
     before = len(proto.graph.node)
     types = {
         "int8": quantization.QuantType.QInt8,
@@ -308,6 +310,27 @@ def quantize(
         )
     _merge_sixths(found)
     leave_out_zeros(found, dense)
+    return found
+
+
+_MOVING = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")
+
+
+def joined_ends(proto: ModelProto) -> list[str]:
+    """Names of the nodes that put an output together from several values, and of those behind them.
+
+    These may be of other units, such as boxes in pixels and scores from 0 to 1, for which one
+    scale has no room: they stay in float, so that each part keeps its own.
+    """
+    maker = {value: node for node in proto.graph.node for value in node.output}
+    found: list[str] = []
+    for output in proto.graph.output:
+        behind, node = list[str](), maker.get(output.name)
+        while node is not None and node.op_type in _MOVING:
+            behind.append(node.name)
+            node = maker.get(node.input[0])
+        if node is not None and node.op_type == "Concat":
+            found += [node.name, *behind]
     return found
 
 

@@ -243,12 +243,15 @@ class OutputAgreement:
         sqnr_db: see `Agreement`; ``None`` for integers.
         match: share of the values that are equal, of integers; ``None`` for floats.
         passed: whether its bound holds.
+        part: of an output that the network puts together from several tensors the one that the
+            figures are of, the worst: ``2 of 2``; empty of others.
     """
 
     name: str
     sqnr_db: float | None
     match: float | None
     passed: bool
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,6 +30,8 @@ class Described:
         labels: class names; ``None`` when unknown.
         scores: what its outputs are, of `edgekit.core.SCORES`; ``None`` when unknown.
         parameters: what else the task has to know of it, by name.
+        parts: of networks in PyTorch, which numbers of an output belong together; see
+            `edgekit.models.parts`.
     """
 
     words: str
@@ -37,6 +39,7 @@ class Described:
     labels: tuple[str, ...] | None = None
     scores: str | None = None
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    parts: Callable[[], Sequence[NDArray[np.intp] | None]] = tuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +184,14 @@ class Task(Protocol):
 
 def task_of(model: Model) -> Task:
     """The task of a network, with what is known of its outputs."""
+
+    def parts() -> Sequence[NDArray[np.intp] | None]:
+        from edgekit.models.parts import parts_of
+
+        return parts_of(model.module, model.tensors) if model.tensors else ()
+
     known = (model.words, model.interface, model.labels, model.scores, model.parameters)
-    return _made(model.task, Described(*known))
+    return _made(model.task, Described(*known, parts))
 
 
 def task_of_file(contract: Artifact, words: str) -> Task:

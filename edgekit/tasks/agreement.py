@@ -7,7 +7,7 @@ samples, and a reference without spread is refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,8 +139,36 @@ def image_sqnr_db(
     return found_db
 
 
+def pieces(
+    interface: Interface, parts: Sequence[NDArray[np.intp] | None] = ()
+) -> Iterator[tuple[TensorSpec, str, NDArray[np.intp]]]:
+    """What of a row of outputs is judged by itself: each output, or each of its parts.
+
+    Args:
+        parts: see `edgekit.models.parts`; whole outputs if empty.
+
+    Yields:
+        The output, which part it is (``2 of 2``), and where its numbers stand in a row.
+    """
+    for spec, numbers in zip(
+        interface.outputs, parts or [None] * len(interface.outputs), strict=True
+    ):
+        columns = interface.columns[spec.name]
+        places = np.arange(columns.start, columns.stop)
+        if numbers is None or not is_float(spec):
+            yield spec, "", places
+            continue
+        count = int(numbers.max()) + 1
+        for i in range(count):
+            yield spec, f"{i + 1} of {count}", places[numbers == i]
+
+
 def compare_outputs(
-    reference: Scores, outputs: Scores, interface: Interface, precision: str
+    reference: Scores,
+    outputs: Scores,
+    interface: Interface,
+    precision: str,
+    parts: Sequence[NDArray[np.intp] | None] = (),
 ) -> Agreement:
     """The same for outputs of any kind, each by itself; the worst one decides.
 
@@ -148,23 +176,26 @@ def compare_outputs(
         reference: (n, numbers), rows of the network.
         outputs: those of the artifact.
         precision: a key of `TOLERANCES`.
+        parts: see `pieces`; of an output, its worst part decides.
     """
     least_db = TOLERANCES[precision]["sqnr_db"]
     least_match = OF_INTEGERS.get(precision, LEAST_OF_INTEGERS)
-    found: list[OutputAgreement] = []
+    worst: dict[str, OutputAgreement] = {}
     figures: list[Agreement] = []
-    for spec in interface.outputs:
-        columns = interface.columns[spec.name]
+    for spec, part, columns in pieces(interface, parts):
         expected, own = reference[:, columns], outputs[:, columns]
         if not is_float(spec):
             match = share_alike(expected, own)
-            found.append(OutputAgreement(spec.name, None, match, match >= least_match))
+            worst[spec.name] = OutputAgreement(spec.name, None, match, match >= least_match)
             continue
         one = compare(expected, own, {"sqnr_db": least_db}, relative_to=signal_of(expected))
         figures.append(one)
-        found.append(OutputAgreement(spec.name, one.sqnr_db, None, one.passed))
+        other = worst.get(spec.name)
+        if other is None or one.sqnr_db < (other.sqnr_db or 0.0):
+            worst[spec.name] = OutputAgreement(spec.name, one.sqnr_db, None, one.passed, part)
+    found = list(worst.values())
     tolerance = {"sqnr_db": least_db} if figures else {}
-    if len(figures) < len(found):
+    if any(one.match is not None for one in found):
         tolerance["match"] = least_match
     return Agreement(
         n=len(reference),
@@ -179,7 +210,12 @@ def compare_outputs(
     )
 
 
-def followed(reference: Scores, outputs: Scores, interface: Interface) -> float:
+def followed(
+    reference: Scores,
+    outputs: Scores,
+    interface: Interface,
+    parts: Sequence[NDArray[np.intp] | None] = (),
+) -> float:
     """How well outputs of any kind follow those of the network; the worst one counts.
 
     Of floats it is 1 less the power of the difference over that of the signal, so that 0.99 is a
@@ -188,13 +224,13 @@ def followed(reference: Scores, outputs: Scores, interface: Interface) -> float:
     Args:
         reference: (n, numbers).
         outputs: for the same samples.
+        parts: see `pieces`.
 
     Returns:
         From 0 to 1.
     """
     figures = []
-    for spec in interface.outputs:
-        columns = interface.columns[spec.name]
+    for spec, _, columns in pieces(interface, parts):
         expected, found = reference[:, columns], outputs[:, columns]
         if not is_float(spec):
             figures.append(share_alike(expected, found))
@@ -238,7 +274,8 @@ def failures(agreement: Agreement) -> str:
     """The bounds that do not hold, for a message; empty where all do."""
     if agreement.outputs:
         return ", ".join(
-            f"output '{one.name}' has {_figure(one)} (expected at least {_bound(one, agreement)})"
+            f"output '{one.name}'{_part(one)} has {_figure(one)} (expected at least "
+            f"{_bound(one, agreement)})"
             for one in agreement.outputs
             if not one.passed
         )
@@ -252,6 +289,10 @@ def failures(agreement: Agreement) -> str:
         for name, bound in agreement.tolerance.items()
         if getattr(agreement, name) < bound
     )
+
+
+def _part(one: OutputAgreement) -> str:
+    return f" (part {one.part})" if one.part else ""
 
 
 def _figure(one: OutputAgreement) -> str:

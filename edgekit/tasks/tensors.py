@@ -26,6 +26,7 @@ class Tensors:
 
     def __init__(self, described: Described) -> None:
         self._interface, self._words = described.interface, described.words
+        self._parts = described.parts
 
     def roles(self) -> tuple[str, ...]:
         """Nobody said more than which are images."""
@@ -88,12 +89,17 @@ class Tensors:
     def agreement(
         self, reference: NDArray[Any], outputs: NDArray[Any], precision: str
     ) -> Agreement:
-        """Of each output signal to noise, or the share of equal integers; the worst one counts."""
-        return agreement.compare_outputs(reference, outputs, self._interface, precision)
+        """Of each output signal to noise, or the share of equal integers; the worst one counts.
+
+        Of an output that is put together from several tensors each is judged by itself.
+        """
+        return agreement.compare_outputs(
+            reference, outputs, self._interface, precision, self._parts()
+        )
 
     def followed(self, reference: NDArray[Any], outputs: NDArray[Any]) -> float:
         """See `edgekit.tasks.agreement.followed`."""
-        return agreement.followed(reference, outputs, self._interface)
+        return agreement.followed(reference, outputs, self._interface, self._parts())
 
     def decided_alike(self, a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
         """Nobody knows what is decided by them."""
@@ -102,11 +108,10 @@ class Tensors:
     def sqnr_db(
         self, reference: NDArray[Any], outputs: NDArray[Any], indices: Sequence[int]
     ) -> NDArray[Any]:
-        """That of the worst output of floats."""
+        """That of the worst output of floats, or part of one."""
         found = np.full(len(outputs), agreement.IDENTICAL_DB)
-        for spec in self._interface.outputs:
+        for spec, _, columns in agreement.pieces(self._interface, self._parts()):
             if agreement.is_float(spec):
-                columns = self._interface.columns[spec.name]
                 own = agreement.image_sqnr_db(
                     reference[:, columns], outputs[:, columns], indices, centred=False
                 )

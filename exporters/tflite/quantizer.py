@@ -66,7 +66,8 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Sequence[Array]]) 
     ends = {one: _names(flat, one) for one in ("inputs", "outputs")}
     stem = stem_of(flat, scheme.forms.get("stem"))
     layers = map(_tensors_of, scheme.float_layers)
-    for pattern in (*layers, *map(_tensor, stem), _FLOAT_TENSORS):
+    joined = joined_ends(flat) if scheme.interface == "float" else []
+    for pattern in (*layers, *map(_tensor, [*stem, *joined]), _FLOAT_TENSORS):
         recipe.add_quantization_config(pattern, every, algorithm_key=keep)
     if scheme.interface == "float" and scheme.calibration is not None:
         for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
@@ -109,6 +110,28 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Sequence[Array]]) 
         _check_ends(flat)
     _name_ends(flat, ends)
     return pack(flat)
+
+
+_SHAPES = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE", "TRANSPOSE")
+
+
+def joined_ends(flat: Any) -> list[str]:
+    """Names of the outputs that are put together from several tensors, and of what is behind that.
+
+    These may be of other units, such as boxes in pixels and scores from 0 to 1, for which one
+    scale has no room: they stay in float, so that each part keeps its own.
+    """
+    (graph,) = flat.subgraphs
+    maker = {int(i): operator for operator in graph.operators for i in operator.outputs}
+    found: list[str] = []
+    for index in map(int, graph.outputs):
+        names, operator = [index], maker.get(index)
+        while operator is not None and operator_kind(flat, operator) in _SHAPES:
+            names.append(int(operator.inputs[0]))
+            operator = maker.get(names[-1])
+        if operator is not None and operator_kind(flat, operator) == "CONCATENATION":
+            found += [graph.tensors[i].name.decode() for i in names]
+    return found
 
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D")

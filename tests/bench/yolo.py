@@ -95,7 +95,6 @@ def exported(name: str, network: nn.Module, folder: Path, *, alone: bool = False
         alone: keep the first output only, which is all that ultralytics' exporter writes.
     """
     import edgekit
-    from edgekit.quantize.integers import Integers
 
     rng = np.random.default_rng(1)
     parts = {"calibration": CALIBRATION_SCENES, "verification": SCENES - CALIBRATION_SCENES}
@@ -114,7 +113,7 @@ def exported(name: str, network: nn.Module, folder: Path, *, alone: bool = False
                 out=folder / ("alone" if alone else "whole"),
                 name=name,
                 data=str(folder / "verification"),
-                integers=Integers(data=str(folder / "calibration")),
+                calibration=str(folder / "calibration"),
                 overwrite=True,
             )
         )
