@@ -24,8 +24,9 @@ from exporters.tflite import (
 from exporters.tflite.channels import Channels, whole
 from exporters.tflite.graph import Graph, write
 from exporters.tflite.layout import NHWC, Value, plain
-from exporters.tflite.lowering import OPERATORS, Forms, Lowering, Operand, lower
+from exporters.tflite.lowering import OPERATORS, Forms, Lowering, Operand
 from exporters.tflite.tracing import Program, UntraceableError, export, trace
+from exporters.tflite.translation import lower
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
