@@ -96,7 +96,7 @@ def build(job: Job, scheme: Scheme, staged: Path, model: Model | None = None) ->
     with running(job.path, target):
         agreement = agreement_with(reference, target, staged, scheme.precision)
         if job.any_batch:
-            check_batch(reference, target, staged)
+            check_batch(reference, target, staged, scheme.precision)
     artifact = finished(artifact, target.files(staged), agreement=agreement)
 
     def worst() -> list[str]:

@@ -307,7 +307,7 @@ def test_doctor_picks_the_cause_out(run: CommandLine, monkeypatch: pytest.Monkey
 def test_what_nobody_expected_is_a_fault_and_a_document(
     run: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgekit.models.source.open_model", raising(RAISED["panic"]))
+    monkeypatch.setattr("edgekit.models.taking.open_model", raising(RAISED["panic"]))
     for more in ((), ("--json",)):
         result = run("describe", "mobilenetv1@0.25", *more)
         assert result.code == 1
