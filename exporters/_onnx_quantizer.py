@@ -313,7 +313,10 @@ def quantize(
     return found
 
 
-_MOVING = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")
+_MOVING = (
+    "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Tile",
+    "Transpose", "Unsqueeze",
+)  # fmt: skip
 
 
 def joined_ends(proto: ModelProto) -> list[str]:

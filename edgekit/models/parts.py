@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ _MOVING = (
     "aten::view", "aten::_unsafe_view", "aten::reshape", "aten::_reshape_alias", "aten::permute",
     "aten::transpose", "aten::t", "aten::squeeze", "aten::unsqueeze", "aten::clone",
     "aten::contiguous", "aten::alias", "aten::detach", "aten::flatten", "aten::unflatten",
+    "aten::select", "aten::slice", "aten::narrow", "aten::index_select", "aten::index",
+    "aten::split", "aten::split_with_sizes", "aten::chunk", "aten::unbind", "aten::expand",
+    "aten::repeat", "aten::flip", "aten::roll", "aten::as_strided", "aten::_to_copy",
 )  # fmt: skip
 
 _known: weakref.WeakKeyDictionary[nn.Module, Parts] = weakref.WeakKeyDictionary()
@@ -48,38 +52,47 @@ def parts_of(module: nn.Module, tensors: Sequence[Tensor]) -> Parts:
 class _Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Keeps in mind how tensors were put together, and moved behind that."""
 
+    supports_higher_order_operators = True
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         # Tensors are kept, too, so that no other one gets the same number.
-        self._made: dict[int, tuple[Tensor, Callable[[], Tensor | None]]] = {}
+        self._made: dict[int, tuple[Tensor, Callable[[], Tensor]]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         found = func(*args, **kwargs)
-        name = func._schema.name
-        if isinstance(found, Tensor) and name in _JOINING and len(args[0]) > 1:
-            self._made[id(found)] = found, lambda: _numbered(func, args, kwargs)
-        elif isinstance(found, Tensor) and name in _MOVING and id(args[0]) in self._made:
+        name = getattr(getattr(func, "_schema", None), "name", "")
+        if name in _JOINING and len(args[0]) > 1:
+            self._keep(found, lambda: _numbered(func, args, kwargs))
+        elif name in _MOVING and id(args[0]) in self._made:
             before = self._made[id(args[0])][1]
-            self._made[id(found)] = found, lambda: _moved(func, before(), args, kwargs)
+            if isinstance(found, Tensor):
+                self._keep(found, lambda: func(before(), *args[1:], **kwargs))
+            else:
+                for i, one in enumerate(found):
+                    self._keep(one, partial(_numbered_piece, before, func, args, kwargs, i))
         return found
+
+    def _keep(self, tensor: Tensor, numbers: Callable[[], Tensor]) -> None:
+        self._made[id(tensor)] = tensor, numbers
 
     def parts(self, output: Tensor) -> NDArray[np.intp] | None:
         """The number of the part for each number of an output."""
         if id(output) not in self._made:
             return None
-        numbers = self._made[id(output)][1]()
-        return None if numbers is None else numbers.reshape(-1).numpy().astype(np.intp)
+        numbers = self._made[id(output)][1]().reshape(-1).numpy().astype(np.intp)
+        return numbers if len(np.unique(numbers)) > 1 else None
 
 
-def _numbered(func: Any, args: Any, kwargs: Any) -> Tensor | None:
-    numbers = [torch.full(one.shape, i, dtype=torch.int64) for i, one in enumerate(args[0])]
-    result: Tensor = func(numbers, *args[1:], **kwargs)
+def _numbered_piece(
+    before: Callable[[], Tensor], func: Any, args: Any, kwargs: Any, index: int
+) -> Tensor:
+    result: Tensor = func(before(), *args[1:], **kwargs)[index]
     return result
 
 
-def _moved(func: Any, numbers: Tensor | None, args: Any, kwargs: Any) -> Tensor | None:
-    if numbers is None:
-        return None
+def _numbered(func: Any, args: Any, kwargs: Any) -> Tensor:
+    numbers = [torch.full(one.shape, i, dtype=torch.int64) for i, one in enumerate(args[0])]
     result: Tensor = func(numbers, *args[1:], **kwargs)
     return result

@@ -7,6 +7,7 @@ samples, and a reference without spread is refused.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -99,10 +100,12 @@ def compare(
     found = np.nan_to_num(outputs.astype(np.float64), nan=worst, posinf=worst, neginf=-worst)
     noise = found - expected
     signal = _spread(expected) if relative_to is None else relative_to
-    power = float((noise**2).mean())
-    sqnr = 10 * np.log10((signal**2).mean() / power) if power > 0 else IDENTICAL_DB
+    power, strength = float((noise**2).mean()), float((signal**2).mean())
+    sqnr = IDENTICAL_DB
+    if power > 0:
+        sqnr = 10 * math.log10(strength / power) if strength > 0 else -IDENTICAL_DB
     values: dict[str, Any] = {
-        "sqnr_db": min(float(sqnr), IDENTICAL_DB),
+        "sqnr_db": min(max(sqnr, -IDENTICAL_DB), IDENTICAL_DB),
         "max_abs": float(np.abs(noise).max()),
         "max_rel": float(np.abs(noise).max() / max(signal.std(), np.finfo(np.float64).tiny)),
         "cosine": _mean_cosine(expected, found)
@@ -158,9 +161,9 @@ def pieces(
         if numbers is None or not is_float(spec):
             yield spec, "", places
             continue
-        count = int(numbers.max()) + 1
-        for i in range(count):
-            yield spec, f"{i + 1} of {count}", places[numbers == i]
+        there = np.unique(numbers)  # some may be empty, or cut away
+        for i, number in enumerate(there, 1):
+            yield spec, f"{i} of {len(there)}", places[numbers == number]
 
 
 def compare_outputs(

@@ -305,7 +305,9 @@ def check_batch(
     for columns in model.interface.columns.values():
         off = together[:, columns] - one_by_one[:, columns]
         noise = float(np.square(off, dtype=np.float64).mean())
-        if noise > 0:
+        if not math.isfinite(noise):
+            worst = -math.inf
+        elif noise > 0:
             power = float(np.square(signal_of(reference.scores[:, columns])).mean())
             worst = min(worst, 10 * math.log10(max(power, 1e-300) / noise))
     least = LEAST_ALIKE_DB.get(precision, LEAST_ALIKE_OF_INTEGERS)

@@ -37,6 +37,9 @@ _STATISTICS["mse"] = _STATISTICS["minmax"]  # of activations; see `_add_static`
 RANGES = tuple(_STATISTICS)
 """Ways to find the range of a tensor."""
 
+NARROWEST = 1 << 18
+"""How much narrower than the widest number of a network the range of a tensor may be, at most."""
+
 _FLOAT_TENSORS = rf"{FLOAT}(#\d+)?(;|$)"
 
 _BITS = {"int8": 8, "int16": 16}
@@ -83,7 +86,11 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Sequence[Array]]) 
         ranges = worker.calibrate({SIGNATURE: [first]})
         if not ranges:
             raise nothing
-        for name, low, high in _found(content, images, scheme.calibration):
+        found = _found(content, images, scheme.calibration)
+        least = max((abs(v) for _, *ends in found for v in ends), default=0.0) / NARROWEST
+        for name, low, high in found:
+            if high - low < least:  # LiteRT ends the process on outputs of too small a scale
+                high = low + least
             if name in ranges:  # else it stays in float
                 if not np.isfinite([low, high]).all():  # LiteRT crashes on such a scale
                     raise ModelError(
@@ -112,7 +119,10 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Sequence[Array]]) 
     return pack(flat)
 
 
-_SHAPES = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE", "TRANSPOSE")
+_SHAPES = (
+    "BROADCAST_TO", "EXPAND_DIMS", "GATHER", "RESHAPE", "REVERSE_V2", "SLICE", "SPLIT", "SPLIT_V",
+    "SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE", "UNPACK",
+)  # fmt: skip
 
 
 def joined_ends(flat: Any) -> list[str]:
@@ -127,9 +137,11 @@ def joined_ends(flat: Any) -> list[str]:
     for index in map(int, graph.outputs):
         names, operator = [index], maker.get(index)
         while operator is not None and operator_kind(flat, operator) in _SHAPES:
-            names.append(int(operator.inputs[0]))
-            operator = maker.get(names[-1])
-        if operator is not None and operator_kind(flat, operator) == "CONCATENATION":
+            # Of a split the first input is the axis.
+            given = [int(i) for i in operator.inputs if int(i) in maker]
+            names += given[-1:]
+            operator = maker[given[-1]] if given else None
+        if operator is not None and operator_kind(flat, operator) in ("CONCATENATION", "PACK"):
             found += [graph.tensors[i].name.decode() for i in names]
     return found
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -29,6 +32,45 @@ def test_each_number_has_its_part() -> None:
     assert computed is None  # its parts have been computed with since
     assert stacked is not None
     assert stacked.tolist() == [0] * 8 + [1] * 8
+
+
+class Tail(nn.Module):
+    """Two tensors in one, and something behind that."""
+
+    def __init__(self, tail: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.tail = tail
+
+    def forward(self, x: Tensor) -> Any:
+        return self.tail(torch.cat([x[:, :0], x * 100, x.sigmoid()], 1))
+
+
+@pytest.mark.parametrize(
+    ("tail", "expected"),
+    [
+        (lambda y: y[0], [[1, 1, 2, 2]]),
+        (lambda y: y[:, 1:], [[1, 2, 2]]),
+        (lambda y: y[:, [3, 0]], [[2, 1]]),
+        (lambda y: y.split([3, 1], 1), [[1, 1, 2], None]),
+        (lambda y: y.chunk(2, 1), [None, None]),
+        (lambda y: y.unbind(0), [[1, 1, 2, 2]]),
+        (lambda y: y.flip(1).expand(2, 4), [[2, 2, 1, 1] * 2]),
+        (lambda y: torch.cond(y.sum() > 0, torch.neg, torch.abs, (y,)), [None]),
+    ],
+)
+def test_parts_are_followed_to_the_end(
+    tail: Callable[[Tensor], Any], expected: list[list[int] | None]
+) -> None:
+    found = parts_of(Tail(tail), (torch.ones(1, 2),))
+    assert [None if one is None else one.tolist() for one in found] == expected
+
+
+def test_an_output_of_zeros_has_a_figure() -> None:
+    expected, found = np.zeros((5, 4), np.float32), np.full((5, 4), 0.1, np.float32)
+    interface = Interface((), (TensorSpec("y", (1, 4), "float32", ""),))
+    agreement = compare_outputs(expected, found, interface, "int8")
+    assert (agreement.passed, agreement.sqnr_db) == (False, -200.0)
+    assert compare_outputs(expected, expected, interface, "int8").sqnr_db == 200.0
 
 
 def test_what_is_lost_of_a_part_is_seen() -> None:
