@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgekit.api.pages import Page, report
     from edgekit.api.searching import search
     from edgekit.api.training import train
-    from edgekit.api.using import evaluate, predict, verify
+    from edgekit.api.using import evaluate, open_model, predict, verify
     from edgekit.core import (
         Agreement,
         Artifact,
@@ -58,7 +58,6 @@ if TYPE_CHECKING:
     from edgekit.measure.profiling import Profile
     from edgekit.models import build
     from edgekit.models.model import Model
-    from edgekit.models.source import open_model
     from edgekit.search.records import SearchResult, Step
     from edgekit.stated import Stated
     from edgekit.tasks import Prediction
@@ -118,7 +117,7 @@ _HOMES = {
     "evaluate": "edgekit.api.using",
     "export": "edgekit.api.exports",
     "open_classifier": "edgekit.inference",
-    "open_model": "edgekit.models.source",
+    "open_model": "edgekit.api.using",
     "predict": "edgekit.api.using",
     "profile": "edgekit.api.measuring",
     "report": "edgekit.api.pages",

@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core import CLASSIFY, Artifact, ImageSource, Preprocessing, Side
+from edgekit.core import CLASSIFY, TENSORS, Artifact, ImageSource, Preprocessing, Side
 from edgekit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -102,6 +102,10 @@ def as_stated(model: Model, stated: Stated, data: str | ImageSource | None = Non
             cannot be used.
     """
     if stated.labels is not None:
+        if model.signature is not None and model.task == TENSORS:
+            raise UsageError(
+                f"--labels goes with scores of classes: '{model.words}' is of the task {model.task}"
+            )
         _check_count(stated.labels, model.classes, f"'{model.words}'")
         model = dataclasses.replace(model, labels=stated.labels)
     if not stated.of_images:

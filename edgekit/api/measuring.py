@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgekit.measure.profiling import Failure, Profile
     from edgekit.measure.session import Effort, Hold, Progress
     from edgekit.measure.subjects import Subject
-    from edgekit.models.taking import Network
+    from edgekit.models.taking import Network, Size
 
 LONGEST_S = 86400
 """A day."""
@@ -45,6 +45,7 @@ class MeasuringWords(TypedDict, total=False):
     processor: str
     weights: Words | None
     resolution: Side | None
+    size: Size | None
     example: Any
     outputs: str | Sequence[str]
     task: str | None
@@ -174,6 +175,10 @@ def measuring_options(words: Mapping[str, object], goal: float = 2.0) -> Measuri
     """
     refuse_unknown(words, [*MeasuringWords.__annotations__])
     given = {name: value for name, value in words.items() if value is not None}
+    if "size" in given:
+        if "resolution" in given:
+            raise UsageError("size and resolution: they are the same; give one of them")
+        given["resolution"] = given.pop("size")
     if "threads" in given:
         given["threads"] = thread_counts(given["threads"])
     if "torch" in given:

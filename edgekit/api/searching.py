@@ -14,6 +14,7 @@ from edgekit.errors import UsageError
 from edgekit.stated import NOTHING, Stated
 
 if TYPE_CHECKING:
+    from edgekit.core import Side
     from edgekit.models.taking import Network, Size
     from edgekit.search.records import SearchOptions, SearchResult
 
@@ -46,7 +47,7 @@ def search(
     precision: str = "fp32",
     data: Words | None = None,
     weights: Words | None = None,
-    resolution: int | None = None,
+    resolution: Side | None = None,
     size: Size | None = None,
     example: Any = None,
     outputs: str | Sequence[str] = (),
@@ -80,7 +81,7 @@ def search(
         precision: of them.
         data: SRC of the images; those of its training by default.
         weights: checkpoint or state dict, for a network that is named, or a module.
-        resolution: side of its image in pixels.
+        resolution: side of its image in pixels, or height and width.
         size: of its image, where it is no square: (height, width).
         example: inputs of one inference, of a network that takes anything else than one image.
         outputs: names of those to keep.

@@ -1,9 +1,9 @@
-"""``edgekit.evaluate``, ``predict`` and ``verify``: networks and files at work."""
+"""``edgekit.open_model``, ``evaluate``, ``predict`` and ``verify``: networks and files at work."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from edgekit.api.checking import typed
@@ -15,9 +15,52 @@ if TYPE_CHECKING:
     from edgekit.core import ImageSource, Side
     from edgekit.data.decode import Picture
     from edgekit.inference import Classifier, Evaluation
+    from edgekit.models.model import Model
     from edgekit.models.taking import Network, Size
     from edgekit.tasks import Prediction
     from edgekit.verification.artifact import Verification
+
+
+@typed
+def open_model(
+    model: Network,
+    *,
+    weights: Words | None = None,
+    resolution: Side | None = None,
+    size: Size | None = None,
+    example: Any = None,
+    outputs: str | Sequence[str] = (),
+    task: str | None = None,
+    name: str | None = None,
+) -> Model:
+    """Opens a network once, for several of the other functions.
+
+    Args:
+        model: a module, a function that makes one, MODEL as people write it, or a path.
+        weights: checkpoint or state dict, for a network that is named, or a module.
+        resolution: side of its image in pixels, or height and width.
+        size: of its image, where it is no square: (height, width).
+        example: inputs of one inference, of a network that takes anything else than one image.
+        outputs: names of those to keep.
+        task: what they are for.
+        name: of the files of a module.
+
+    Raises:
+        UsageError: arguments that cannot be, or do not go together.
+        InputError: the network or its weights cannot be used.
+    """
+    from edgekit.models.taking import model_of
+
+    return model_of(
+        model,
+        weights=words_of(weights, "weights"),
+        resolution=resolution,
+        size=size,
+        example=example,
+        outputs=outputs,
+        task=task,
+        name=name,
+    )
 
 
 @typed
@@ -60,11 +103,10 @@ def evaluate(
     from edgekit import inference
     from edgekit.data import open_source
 
-    opened = _opened(source)
+    given = (weights, resolution, size, threads, embedded, scores, stated_of(said, stated))
+    opened = _opened(source, given)
     if data is None:
-        classifier = opened or _classifier(
-            source, weights, resolution, size, threads, embedded, scores, stated_of(said, stated)
-        )
+        classifier = opened or _classifier(source, *given)
         data = next((words for words in classifier.seen if words is not None), None)
         if data is None:
             raise DataError(
@@ -76,10 +118,7 @@ def evaluate(
         images = open_source(os.fspath(images), skip_corrupt=skip_corrupt)
     elif not hasattr(images, "splits"):
         raise UsageError(f"data={data!r}: expected a name or a path")
-    classifier = opened or _classifier(
-        source, weights, resolution, size, threads, embedded, scores, stated_of(said, stated),
-        images,
-    )  # fmt: skip
+    classifier = opened or _classifier(source, *given, images)
     return inference.evaluate(classifier, images, split=split, done=done)
 
 
@@ -151,9 +190,8 @@ def predict(
 
     if top < 1:
         raise UsageError(f"top={top}: expected 1 or more")
-    classifier = _opened(source) or _classifier(
-        source, weights, resolution, size, threads, embedded, scores, stated_of(said, stated)
-    )
+    given = (weights, resolution, size, threads, embedded, scores, stated_of(said, stated))
+    classifier = _opened(source, given) or _classifier(source, *given)
     if isinstance(images, str | os.PathLike | Image.Image | np.ndarray):
         return next(inference.predict(classifier, [images], top))
     if not isinstance(images, Iterable):
@@ -214,12 +252,29 @@ def verify(
     )
 
 
-def _opened(source: object) -> Classifier | None:
-    """What is open already."""
+_OF_OPENING = ("weights", "resolution", "size", "threads", "embedded", "scores", "stated")
+
+
+def _opened(source: object, given: tuple[object, ...]) -> Classifier | None:
+    """What is open already.
+
+    Args:
+        given: the arguments of `_OF_OPENING`.
+
+    Raises:
+        UsageError: one that would have no effect.
+    """
     from edgekit import inference
 
-    kinds = inference.ArtifactClassifier | inference.ModelClassifier
-    return source if isinstance(source, kinds) else None
+    if not isinstance(source, inference.ArtifactClassifier | inference.ModelClassifier):
+        return None
+    for name, value in zip(_OF_OPENING, given, strict=True):
+        if value not in (None, False, NOTHING):
+            raise UsageError(
+                f"{name}={value!r}: '{source.words}' is open already; give that to "
+                f"open_classifier()"
+            )
+    return source
 
 
 def _classifier(

@@ -12,8 +12,8 @@ from edgekit.cli import console
 from edgekit.cli.options import (
     Number,
     example_option,
-    resolution_option,
     scores_option,
+    size_option,
     weights_option,
 )
 from edgekit.cli.stating import stated_options
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--target", "-t", default=tables.DEFAULT_TARGET, show_default=True, metavar="T")
 @click.option("--precision", "-p", default="fp32", show_default=True, metavar="P")
 @weights_option
-@resolution_option
+@size_option
 @click.option(
     "--data", metavar="SRC",
     help="Images, with labels for a classifier; or a folder of .npz files. [default: those of its "

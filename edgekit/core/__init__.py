@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekit.core.forms import PROCESSORS, Choice
-from edgekit.core.interface import CLASSIFY, Example, Interface, classifier, of_image
+from edgekit.core.interface import CLASSIFY, TENSORS, Example, Interface, classifier, of_image
 from edgekit.core.measurements import (
     Block,
     DeviceProfile,
@@ -84,6 +84,7 @@ __all__ = [
     "PROCESSORS",
     "SCORES",
     "SILENCE",
+    "TENSORS",
     "Agreement",
     "Artifact",
     "Block",

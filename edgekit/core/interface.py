@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 CLASSIFY = "classify"
 """Name of the task of networks that give scores of classes for an image."""
 
+TENSORS = "tensors"
+"""Name of the task of networks of which nobody has said more."""
+
 IMAGE, SCORES_OUTPUT = "image", "scores"
 """Names of input and output of classifiers, in all files."""
 

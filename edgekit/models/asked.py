@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit import tables
-from edgekit.core import CLASSIFY, Call, Side
+from edgekit.core import CLASSIFY, TENSORS, Call, Side
 from edgekit.core.preprocessing import pair
 from edgekit.errors import ModelError, UsageError
 from edgekit.models import MAX_RESOLUTION, with_resolution
@@ -21,9 +21,6 @@ from edgekit.models.callables import NoImageError, NoScoresError, try_forward
 from edgekit.models.examples import as_tensors, open_example
 from edgekit.models.interface import shaped
 from edgekit.models.model import Model
-
-_TENSORS = "tensors"
-"""Name of the task of networks of which nobody has said more."""
 
 _CHANNELS = (1, 3, 4)
 
@@ -183,7 +180,7 @@ class Asked:
             labels=None,
             scores=None,
             spec=spec,
-            task=self.task or _TENSORS,
+            task=self.task or TENSORS,
             signature=found.interface,
             example=found.tensors,
             image=None,
@@ -215,7 +212,7 @@ def asked_for(
     if task == CLASSIFY and asked.for_tensors:
         option = "--outputs" if outputs else "--example"
         raise UsageError(
-            f"{option} goes with --task {_TENSORS}: a classifier takes one image, and gives scores"
+            f"{option} goes with --task {TENSORS}: a classifier takes one image, and gives scores"
         )
     if size is not None and not isinstance(resolution, int):
         check_resolution(words, min(size))

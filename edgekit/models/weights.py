@@ -119,7 +119,9 @@ def _check_call(header: _Header) -> None:
     if (header.task == CLASSIFY) != (call is None or not call.outputs):
         raise ValueError(f"a network of the task '{shown(header.task)}' has other outputs")
     if header.task == CLASSIFY and header.preprocessing is None:
-        raise ValueError("it does not say how images are prepared")
+        raise ValueError(
+            "_Header.preprocessing: expected an object, which says how images are prepared"
+        )
 
 
 def is_checkpoint(path: Path) -> bool:

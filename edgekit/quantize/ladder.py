@@ -30,7 +30,7 @@ from edgekit.models.model import Model
 from edgekit.quantize.calibration import Calibration
 from edgekit.verification.artifact import rows_of_file
 from edgekit.verification.reference import Reference
-from edgekit.verification.samples import image_rows, reference_scores, tensor_samples
+from edgekit.verification.samples import image_rows, most_samples, reference_scores, tensor_samples
 
 FLOAT_LAYERS = (2, 4, 8)
 """How many of the worst layers are kept in float, one rung after the other."""
@@ -198,14 +198,17 @@ def followed(
             f"'{model.words}' has no inputs that its files could be judged on: give some, labels "
             f"are not needed, with --data SRC"
         )
+    taken_most = 0 if calibration is None else len(calibration.images)
     if array_files(words):
-        samples = tensor_samples(model, words, skip_corrupt, noise=False)
+        least = LEAST_JUDGES + taken_most
+        samples = tensor_samples(model, words, skip_corrupt, noise=False, least=least)
     else:
         samples = image_rows(model, words, skip_corrupt, split="validation")
     rows = samples.images
     if calibration is not None:
         taken = {row.tobytes() for row in calibration.images.reshape(len(calibration.images), -1)}
         rows = rows[[row.tobytes() not in taken for row in rows]]
+    rows = rows[: max(LEAST_JUDGES, most_samples(model))]
     if len(rows) < LEAST_JUDGES:
         raise DataError(
             f"'{words}' has {len(rows)} inputs that files could be judged on, besides those that "

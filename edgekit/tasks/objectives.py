@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from edgekit.core import Interface
 from edgekit.errors import ModelError
-from edgekit.tasks.agreement import LEAST_RELATIVE_SPREAD, is_float
+from edgekit.tasks.agreement import LEAST_RELATIVE_SPREAD, is_float, pieces
 from edgekit.tasks.losses import LOGITS, Kinds, class_logits, divergence, label_loss
 
 LABEL_SMOOTHING = 0.1
@@ -148,12 +149,32 @@ class OfTensors:
     """Any outputs: those of a network that is followed are what is right.
 
     Attributes:
-        powers: mean squares of each output of floats about its mean over samples, by name; of one
-            that hardly differs between samples, about zero. `relative_to` finds them.
+        powers: mean squares of each output of floats, or of each part of one, about its mean over
+            samples, by name; of one that hardly differs between samples, about zero. `relative_to`
+            finds them.
+        parts: see `edgekit.tasks.agreement.pieces`.
     """
 
     interface: Interface
     powers: tuple[tuple[str, float], ...] = ()
+    parts: Sequence[NDArray[np.intp] | None] = field(default=(), compare=False)
+
+    @property
+    def columns(self) -> dict[str, slice | NDArray[np.intp]]:
+        """Where what is judged by itself stands in a row, by name."""
+        whole = self.interface.columns
+        return {
+            f"{spec.name} {part}".strip(): places if part else whole[spec.name]
+            for spec, part, places in pieces(self.interface, self.parts)
+        }
+
+    @property
+    def floats(self) -> dict[str, bool]:
+        """By the same names, whether it holds floats."""
+        return {
+            f"{spec.name} {part}".strip(): is_float(spec)
+            for spec, part, _ in pieces(self.interface, self.parts)
+        }
 
     @property
     def labelled(self) -> bool:
@@ -176,7 +197,7 @@ class OfTensors:
         return self._relative(outputs)
 
     def _relative(self, values: Tensor) -> Tensor:
-        columns = self.interface.columns
+        columns = self.columns
         shares = [values[:, columns[name]].square().mean() / power for name, power in self.powers]
         return torch.stack(shares).mean()
 
@@ -187,18 +208,21 @@ class OfTensors:
     def relative_to(self, reference: NDArray[Any], what: str) -> OfTensors:
         """See `Objective`."""
         powers = []
-        for spec in filter(is_float, self.interface.outputs):
-            own = reference[:, self.interface.columns[spec.name]].astype(np.float64)
+        floats = self.floats
+        for name, columns in self.columns.items():
+            if not floats[name]:
+                continue
+            own = reference[:, columns].astype(np.float64)
             power = float(np.square(own - _centre(own)).mean())
             if power > 0:  # one that is zero always has nothing to learn
-                powers.append((spec.name, power))
+                powers.append((name, power))
         if not powers:
             listed = ", ".join(f"'{spec.name}'" for spec in self.interface.outputs)
             raise ModelError(
                 f"{what} gives no floats that differ from zero ({listed}): there is nothing that "
                 f"another network could learn; of classes give the scores that they come from"
             )
-        return OfTensors(self.interface, tuple(powers))
+        return OfTensors(self.interface, tuple(powers), self.parts)
 
 
 def _centre(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -210,7 +234,7 @@ def _centre(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class _Followed:
-    """How closely outputs follow those of another network: the worst output counts.
+    """How closely outputs follow those of another network: the worst output, or part, counts.
 
     Of floats it is the share of the variance over samples that is explained, 1 less the squares of
     the differences over those of the spread: the coefficient of determination. Of an output that
@@ -219,10 +243,9 @@ class _Followed:
     """
 
     def __init__(self, objective: OfTensors) -> None:
-        self._objective = objective
-        specs = objective.interface.outputs
+        self._columns = objective.columns
         self._sums: dict[str, _Squares | _Alike] = {
-            spec.name: _Squares() if is_float(spec) else _Alike() for spec in specs
+            name: _Squares() if floats else _Alike() for name, floats in objective.floats.items()
         }
 
     def update(self, outputs: Tensor, labels: Tensor, wanted: Tensor | None) -> None:
@@ -230,7 +253,7 @@ class _Followed:
         found, right = (
             one.detach().numpy().astype(np.float64, copy=False) for one in (outputs, wanted)
         )
-        for name, columns in self._objective.interface.columns.items():
+        for name, columns in self._columns.items():
             self._sums[name].update(found[:, columns], right[:, columns])
 
     @property

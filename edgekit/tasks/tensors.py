@@ -66,7 +66,7 @@ class Tensors:
                 f"'{model.words}' gives {listed}: only floats can be learned; let it give the "
                 f"scores that these come from, too"
             )
-        return OfTensors(self._interface)
+        return OfTensors(self._interface, parts=tuple(self._parts()))
 
     def check_reference(self, rows: NDArray[Any], what: str, zeros: Sequence[str] = ()) -> None:
         """Refuses outputs of which none differs between samples: zeros would pass."""

@@ -104,8 +104,20 @@ def real_images(
     return normalize(np.stack(pixels), preprocessing)
 
 
+def most_samples(model: Model) -> int:
+    """How many samples of a network fit into memory with their outputs, or `LEAST_COUNT`."""
+    interface = model.interface
+    numbers = sum(prod(spec.shape) for spec in (*interface.inputs, *interface.outputs))
+    return max(LEAST_COUNT, LARGEST_NUMBERS // max(1, numbers))
+
+
 def tensor_samples(
-    model: Model, data: str | None, skip_corrupt: bool = False, *, noise: bool = True
+    model: Model,
+    data: str | None,
+    skip_corrupt: bool = False,
+    *,
+    noise: bool = True,
+    least: int = LEAST_COUNT,
 ) -> Samples:
     """Rows of inputs of a network that takes anything else than one image for its class.
 
@@ -113,13 +125,13 @@ def tensor_samples(
         data: a folder of ``.npz`` files, or a source of images for a network whose only input is
             one; noise if ``None``.
         noise: whether some follows where they are too few.
+        least: samples to read, where there are as many.
 
     Raises:
         DataError: they are not what the network takes.
     """
     interface = model.interface
-    numbers = sum(prod(spec.shape) for spec in (*interface.inputs, *interface.outputs))
-    most = max(LEAST_COUNT, LARGEST_NUMBERS // max(1, numbers))
+    most = max(least, most_samples(model))
     if data is None:
         return Samples(model.noise_rows(min(NOISE_COUNT, most)), "noise")
     files = array_files(data)
