@@ -189,6 +189,7 @@ def open_classifier(
     scores: str | None = None,
     stated: Stated = NOTHING,
     data: ImageSource | None = None,
+    task: str | None = None,
 ) -> Classifier:
     """Opens an artifact or a network.
 
@@ -203,6 +204,7 @@ def open_classifier(
         stated: how images are prepared and what classes are called, before what a network itself
             says; nothing else than a contract.
         data: images whose size says how they are prepared, where nobody does.
+        task: of a network, what its outputs are for; scores of classes if ``None``.
 
     Raises:
         InputError: what was named cannot be used.
@@ -214,6 +216,8 @@ def open_classifier(
             raise UsageError(
                 f"'{words}' is an artifact: --weights and --resolution go with networks only"
             )
+        if task is not None:
+            raise UsageError(f"'{words}' is an artifact, which says its task: leave --task out")
         opened = contract.open_artifact(Path(words), threads=threads, embedded=embedded)
         task_of_file(opened.contract, words).check_meaning()
         if scores not in (None, opened.contract.scores):
@@ -235,7 +239,8 @@ def open_classifier(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    task = None if isinstance(source, Model) else CLASSIFY
+    if task is None and not isinstance(source, Model):
+        task = CLASSIFY
     model = model_of(source, weights=weights, resolution=resolution, size=size, task=task)
     task_of(model).check_meaning()
     missing = unsaid(model, stated)

@@ -102,7 +102,7 @@ class _Formats(Table[Entry]):
 
 
 OF_TASKS = (
-    "name", "headline", "title", "check_meaning", "metric", "decode", "shown", "draw",
+    "name", "headline", "title", "labelled", "check_meaning", "metric", "decode", "shown", "draw",
     "check_reference", "agreement", "decided_alike", "sqnr_db", "followed", "objective", "roles",
 )  # fmt: skip
 """Members of `edgekit.tasks.Task`."""

@@ -332,6 +332,12 @@ def test_its_task_is_evaluated_and_predicts_on_its_folders(
         found = run("evaluate", file, "--data", folder, "--json").json
         assert (found["task"], found["exact"], found["n"]) == ("count", 0.95, 20)
         assert found["headline"]["value"] == 0.95
+    network = ("counting:Counter", "--resolution", "32", "--task", "count", *unscaled)
+    found = run("evaluate", *network, "--data", folder, "--json").json
+    assert (found["task"], found["exact"], found["target"]) == ("count", 0.95, "pytorch")
+    assert run("predict", *network, folder / "1.png").out.strip().endswith(lines[1][-2])
+    refused = run("evaluate", file, "--data", folder, "--task", "count")
+    assert (refused.code, "leave --task out" in refused.message) == (2, True)
     shown = run("predict", file, folder / "1.png", folder / "2.png")
     counts = [line.rpartition(",")[2].strip() for line in lines]
     assert [line.rpartition(": ")[2] for line in shown.out.splitlines()] == counts[1:3]

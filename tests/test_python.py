@@ -339,3 +339,24 @@ def test_a_script_is_typed(tmp_path: Path) -> None:
     assert "script.py" not in done.stdout, done.stdout
     assert "wrong.py:2" in done.stdout
     assert "wrong.py:3" in done.stdout
+
+
+def test_a_network_that_is_opened_once_takes_what_the_functions_take(tmp_path: Path) -> None:
+    opened = edgekit.open_model(detector(), size=SIDE, outputs="output_1,output_0", name="found")
+    assert [one.name for one in opened.interface.outputs] == ["output_1", "output_0"]
+    (file,) = edgekit.export(opened, "tflite", out=tmp_path)
+    assert file.path.name == "found-fp32.tflite"
+    with pytest.raises(UsageError, match="weights=3: expected a name or a path"):
+        edgekit.open_model("mobilenetv1@0.25", weights=3)  # type: ignore[arg-type]
+    fast = edgekit.profile("mobilenetv1@0.25", size=(32, 48), seconds=0.2, energy="off")
+    assert fast.measurements[0].input == "1x3x32x48"
+
+
+def test_arguments_beside_what_is_open_are_refused(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    (file,) = edgekit.export(network, "tflite", out=tmp_path, resolution=SIDE)
+    opened, image = edgekit.open_classifier(file.path), np.zeros((40, 40, 3), np.uint8)
+    assert edgekit.predict(opened, image).image == "image 0"
+    for words in ({"weights": "nope.pt"}, {"mean": 9.0}, {"threads": 1}, {"task": "tensors"}):
+        with pytest.raises(UsageError, match="is open already; give that to open_classifier"):
+            edgekit.predict(opened, image, **words)  # type: ignore[call-overload]

@@ -76,6 +76,7 @@ def evaluate(
     threads: int | None = None,
     embedded: bool = False,
     scores: str | None = None,
+    task: str | None = None,
     stated: Stated = NOTHING,
     done: Callable[[int, int], None] | None = None,
     **said: Unpack[Said],
@@ -93,6 +94,7 @@ def evaluate(
         threads: of the runtime.
         embedded: trust the contract inside a file.
         scores: what the outputs of a network are.
+        task: what they are for; scores of classes by default.
         stated: what is said of images and classes in one record; ``said`` counts more.
         done: told how many of how many images are done.
 
@@ -103,7 +105,7 @@ def evaluate(
     from edgekit import inference
     from edgekit.data import open_source
 
-    given = (weights, resolution, size, threads, embedded, scores, stated_of(said, stated))
+    given = (weights, resolution, size, threads, embedded, scores, task, stated_of(said, stated))
     opened = _opened(source, given)
     if data is None:
         classifier = opened or _classifier(source, *given)
@@ -134,6 +136,7 @@ def predict(
     threads: int | None = None,
     embedded: bool = False,
     scores: str | None = None,
+    task: str | None = None,
     stated: Stated = NOTHING,
     **said: Unpack[Said],
 ) -> Prediction: ...
@@ -149,6 +152,7 @@ def predict(
     threads: int | None = None,
     embedded: bool = False,
     scores: str | None = None,
+    task: str | None = None,
     stated: Stated = NOTHING,
     **said: Unpack[Said],
 ) -> list[Prediction]: ...
@@ -164,6 +168,7 @@ def predict(
     threads: int | None = None,
     embedded: bool = False,
     scores: str | None = None,
+    task: str | None = None,
     stated: Stated = NOTHING,
     **said: Unpack[Said],
 ) -> Any:
@@ -190,7 +195,7 @@ def predict(
 
     if top < 1:
         raise UsageError(f"top={top}: expected 1 or more")
-    given = (weights, resolution, size, threads, embedded, scores, stated_of(said, stated))
+    given = (weights, resolution, size, threads, embedded, scores, task, stated_of(said, stated))
     classifier = _opened(source, given) or _classifier(source, *given)
     if isinstance(images, str | os.PathLike | Image.Image | np.ndarray):
         return next(inference.predict(classifier, [images], top))
@@ -252,7 +257,7 @@ def verify(
     )
 
 
-_OF_OPENING = ("weights", "resolution", "size", "threads", "embedded", "scores", "stated")
+_OF_OPENING = ("weights", "resolution", "size", "threads", "embedded", "scores", "task", "stated")
 
 
 def _opened(source: object, given: tuple[object, ...]) -> Classifier | None:
@@ -285,6 +290,7 @@ def _classifier(
     threads: int | None,
     embedded: bool,
     scores: str | None,
+    task: str | None,
     stated: Stated,
     data: ImageSource | None = None,
 ) -> Classifier:
@@ -298,6 +304,7 @@ def _classifier(
         threads=threads,
         embedded=embedded,
         scores=scores,
+        task=task,
         stated=stated,
         data=data,
     )

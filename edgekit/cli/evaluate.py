@@ -13,6 +13,7 @@ from edgekit.cli.options import (
     embedded_option,
     scores_option,
     size_option,
+    task_option,
     threads_option,
     weights_option,
 )
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @threads_option
 @embedded_option
 @scores_option
+@task_option
 @stated_options
 @console.common_options
 def command(
@@ -45,6 +47,7 @@ def command(
     threads: int | None,
     embedded: bool,
     scores: str | None,
+    task: str | None,
     stated: Stated,
 ) -> None:
     """Measure how often a network is right on labelled images.
@@ -56,7 +59,7 @@ def command(
     from edgekit.core import to_json
 
     with console.progress() as display:
-        task = display.add_task("loading", total=None)
+        bar = display.add_task("loading", total=None)
         from edgekit.api.using import evaluate
 
         result = evaluate(
@@ -70,8 +73,9 @@ def command(
             embedded=embedded,
             scores=scores,
             stated=stated,
+            task=task,
             done=lambda n, total: display.update(
-                task, description="evaluating", completed=n, total=total
+                bar, description="evaluating", completed=n, total=total
             ),
         )
     for text in result.warnings:

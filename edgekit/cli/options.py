@@ -74,18 +74,22 @@ def scores_option(command: Command) -> Command:
     )(command)
 
 
+def task_option(command: Command) -> Command:
+    """``--task``: what the outputs of a network are for."""
+    return click.option(
+        "--task",
+        metavar="NAME",
+        help="What outputs are for: classify (scores of an image) or tensors (anything else); by "
+        "default as the network gives.",
+    )(command)
+
+
 def network_options(command: Command) -> Command:
     """``--example``, ``--outputs`` and ``--task``: what a network takes and gives."""
     outputs = click.option(
         "--outputs", metavar="NAME[,NAME]", help="Outputs to keep, in that order; all by default."
     )
-    task = click.option(
-        "--task",
-        metavar="NAME",
-        help="What outputs are for: classify (scores of an image) or tensors (anything else); by "
-        "default as the network gives.",
-    )
-    return example_option(outputs(task(command)))
+    return example_option(outputs(task_option(command)))
 
 
 def example_option(command: Command) -> Command:

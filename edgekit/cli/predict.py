@@ -14,6 +14,7 @@ from edgekit.cli.options import (
     embedded_option,
     scores_option,
     size_option,
+    task_option,
     threads_option,
     weights_option,
 )
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 @threads_option
 @embedded_option
 @scores_option
+@task_option
 @stated_options
 @console.common_options
 def command(
@@ -58,6 +60,7 @@ def command(
     threads: int | None,
     embedded: bool,
     scores: str | None,
+    task: str | None,
     stated: Stated,
 ) -> None:
     """Say what images show; the preprocessing comes from the contract."""
@@ -77,6 +80,7 @@ def command(
             embedded=embedded,
             scores=scores,
             stated=stated,
+            task=task,
         )
     for text in warnings_of(classifier):
         console.warn(text)

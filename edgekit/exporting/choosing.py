@@ -72,7 +72,7 @@ def retraining(
 ) -> Callable[[Scheme], Model] | None:
     """Trains a network for integers, once for all files whose weights have as many bits."""
     words = model.data or integers.data
-    if model.task != CLASSIFY:  # without labels there is nothing to choose the best epoch by
+    if model.task != CLASSIFY:  # its loss is that of scores of classes
         return None
     if words is None or calibration is None or not integers.epochs or not model.trained:
         return None

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from edgekit.core import Array
     from edgekit.models.model import Model
 
-INTERFACES = ("float", "int8")
-
 
 @dataclass(frozen=True, slots=True)
 class Integers:

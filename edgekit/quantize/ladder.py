@@ -15,7 +15,7 @@ from typing import ClassVar, Protocol
 
 from edgekit.arrays import array_files
 from edgekit.contract import OpenArtifact
-from edgekit.core import CLASSIFY, Artifact, ImageSource, Quantizing, Rung, Scheme, Target
+from edgekit.core import Artifact, ImageSource, Quantizing, Rung, Scheme, Target
 from edgekit.core.forms import CORRECTION, SMALL_WEIGHTS, WEIGHTS
 from edgekit.data import open_source
 from edgekit.data.finite import check_finite
@@ -28,6 +28,7 @@ from edgekit.measure.statistics import summary
 from edgekit.measure.subjects import Subject
 from edgekit.models.model import Model
 from edgekit.quantize.calibration import Calibration
+from edgekit.tasks import task_of
 from edgekit.verification.artifact import rows_of_file
 from edgekit.verification.reference import Reference
 from edgekit.verification.samples import image_rows, most_samples, reference_scores, tensor_samples
@@ -68,13 +69,11 @@ Build = Callable[[str, Scheme, Model | None], Built]
 
 
 class Judge(Protocol):
-    """What files are judged by, on samples that shaped none of them.
+    """What files are judged by, on samples that shaped none of them."""
 
-    Attributes:
-        title: of the figure, as people write it.
-    """
-
-    title: ClassVar[str]
+    @property
+    def title(self) -> str:
+        """Of the figure, as people write it."""
 
     @property
     def headline(self) -> float:
@@ -98,19 +97,16 @@ class HeldOut:
     """Labelled images that neither training nor calibration saw.
 
     Attributes:
-        top1: of the float network, a fraction.
+        headline: of the float network, the figure that its task is judged by.
+        figure: name of that figure.
+        title: the same as people write it.
     """
-
-    title: ClassVar[str] = "top-1"
 
     source: ImageSource
     split: str
-    top1: float
-
-    @property
-    def headline(self) -> float:
-        """Top-1."""
-        return self.top1
+    headline: float
+    figure: str = "top1"
+    title: str = "top-1"
 
     @property
     def where(self) -> str:
@@ -118,7 +114,7 @@ class HeldOut:
         return f"'{self.source.name}', {self.split}"
 
     def score(self, built: Built, target: Target) -> float:
-        """Top-1 of a file."""
+        """The same figure of a file."""
         told = f"{built.path.name} cannot be run by {target.runtime}: "
         with explained(told.__add__):
             runner = target.open(built.path)
@@ -175,7 +171,7 @@ def judge_of(
     Raises:
         DataError: there are none, or nothing is kept apart in them.
     """
-    find = held_out if model.task == CLASSIFY else followed
+    find = held_out if task_of(model).labelled else followed
     return find(model, data, calibration=calibration, skip_corrupt=skip_corrupt)
 
 
@@ -250,7 +246,8 @@ def held_out(
     if calibration is not None:
         calibration.check_apart(source, split)
     found = evaluate(ModelClassifier(model), source, split=split)
-    return HeldOut(source, split, found.headline.value)
+    task = task_of(model)
+    return HeldOut(source, split, found.headline.value, task.headline, task.title)
 
 
 def climb(
@@ -288,7 +285,7 @@ def climb(
         agreement = built.artifact.agreement
         passed = drop <= max_drop + 1e-9 and agreement is not None and agreement.passed
         size, latency = built.artifact.size_bytes, _latency_ms(built.path)
-        top1 = score if isinstance(judge, HeldOut) else None
+        top1 = score if isinstance(judge, HeldOut) and judge.figure == "top1" else None
         rung = Rung(name, top1, drop, size, latency, passed, headline=score)
         climbing.rungs.append(rung)
         if passed:

@@ -122,7 +122,7 @@ class Learner:
         """
         if not self._run.batched:
             return
-        norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+        norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()

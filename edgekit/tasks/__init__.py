@@ -91,11 +91,13 @@ class Task(Protocol):
         headline: name of the figure that speaks for a network, of `metric`; higher is better, and
             1 is the most there is.
         title: the same as people write it.
+        labelled: whether labels say what is right, so that `metric` can measure it.
     """
 
     name: str
     headline: str
     title: str
+    labelled: bool
 
     def roles(self) -> tuple[str, ...]:
         """What each output means, in a word for contracts; empty where nobody knows."""

@@ -87,7 +87,7 @@ class Classify:
     """
 
     name = "classify"
-    headline, title = "top1", "top-1"
+    headline, title, labelled = "top1", "top-1", True
 
     def __init__(self, described: Described) -> None:
         self._kind = described.scores or "logits"

@@ -22,7 +22,7 @@ class Tensors:
     """Outputs of any number, shape and type; each has to agree by itself."""
 
     name = "tensors"
-    headline, title = "agreement", "agreement"
+    headline, title, labelled = "agreement", "agreement", False
 
     def __init__(self, described: Described) -> None:
         self._interface, self._words = described.interface, described.words

@@ -29,7 +29,9 @@ def test_a_ladder_whose_last_rung_breaks_ends_with_a_rejected_file(
     from edgekit.quantize import ladder
 
     # No rung is as good as a float network that is always right and still better.
-    monkeypatch.setattr(ladder, "held_out", lambda *_, **__: ladder.HeldOut(*_judge(), top1=1.5))
+    monkeypatch.setattr(
+        ladder, "held_out", lambda *_, **__: ladder.HeldOut(*_judge(), headline=1.5)
+    )
     monkeypatch.setattr(ladder, "LATENCY_SECONDS", 0.3)
     words = ("export", short_network, "-t", "tflite", "-p", "int8", "--max-drop", 0.5, "-o", "out")
     result = run(*words, "--qat-epochs", 1, "--calibration-images", 32, "--json")

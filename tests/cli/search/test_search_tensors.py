@@ -214,9 +214,11 @@ def test_bad_inputs_are_refused_in_a_sentence(run: CommandLine, singles: Path) -
 
 @pytest.mark.usefixtures("inline")
 def test_what_needs_labels_is_refused(run: CommandLine, singles: Path, trained: Path) -> None:
+    Path("names.txt").write_text("a\nb\n")
     for more, told in (
         (("--no-distill",), "nothing to learn from but the start network"),
         (("--scores", "logits"), "--scores goes with scores of classes"),
+        (("--labels", "names.txt"), "--labels goes with scores of classes"),
         (("--method", "compound"), "method compound needs rows"),
     ):
         result = run(*words("unet"), "--data", singles, "--budget", "macs=0.7x", *QUICK, *more)
