@@ -349,7 +349,7 @@ def test_a_network_that_is_opened_once_takes_what_the_functions_take(tmp_path: P
     with pytest.raises(UsageError, match="weights=3: expected a name or a path"):
         edgekit.open_model("mobilenetv1@0.25", weights=3)  # type: ignore[arg-type]
     fast = edgekit.profile("mobilenetv1@0.25", size=(32, 48), seconds=1, energy="off")
-    assert fast.measurements[0].input == "1x3x32x48"
+    assert fast.measurements[0].input == "1x3x32x48 float32"
 
 
 def test_arguments_beside_what_is_open_are_refused(tmp_path: Path) -> None:
