@@ -79,8 +79,8 @@ def task_option(command: Command) -> Command:
     return click.option(
         "--task",
         metavar="NAME",
-        help="What outputs are for: classify (scores of an image) or tensors (anything else); by "
-        "default as the network gives.",
+        help="What the outputs of a network are for: classify (scores of an image), tensors "
+        "(anything else) or another of 'edgekit list tasks'.",
     )(command)
 
 

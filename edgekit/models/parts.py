@@ -31,7 +31,9 @@ _MOVING = (
     "aten::repeat", "aten::flip", "aten::roll", "aten::as_strided", "aten::_to_copy",
 )  # fmt: skip
 
-_known: weakref.WeakKeyDictionary[nn.Module, Parts] = weakref.WeakKeyDictionary()
+Shapes = tuple[tuple[int, ...], ...]
+
+_known: weakref.WeakKeyDictionary[nn.Module, dict[Shapes, Parts]] = weakref.WeakKeyDictionary()
 
 
 def parts_of(module: nn.Module, tensors: Sequence[Tensor]) -> Parts:
@@ -41,12 +43,14 @@ def parts_of(module: nn.Module, tensors: Sequence[Tensor]) -> Parts:
         module: gives a tensor or several.
         tensors: inputs of one inference.
     """
-    if module not in _known:
+    known = _known.setdefault(module, {})
+    shapes = tuple(tuple(one.shape) for one in tensors)
+    if shapes not in known:
         with torch.no_grad(), _Tracing() as trace:
             found = module(*tensors)
         outputs = found if isinstance(found, tuple | list) else (found,)
-        _known[module] = tuple(trace.parts(one) for one in outputs)
-    return _known[module]
+        known[shapes] = tuple(trace.parts(one) for one in outputs)
+    return known[shapes]
 
 
 class _Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]

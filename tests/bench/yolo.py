@@ -4,7 +4,8 @@
 built from its configuration, without published weights, and trained for a minute on scenes that
 this script draws: a network of random weights multiplies what rounding does to its inputs, and no
 file of integers can be held against that. ``files`` prints how closely each output of each file
-follows PyTorch, ``speed`` times files of one format in turns. ``--network`` names some networks.
+follows PyTorch, ``scores`` the same of boxes and scores that lie in one output, ``speed`` times
+files of one format in turns. ``--network`` names some networks.
 """
 
 from __future__ import annotations
@@ -158,6 +159,31 @@ def files(names: list[str], work: Path) -> None:
             )
 
 
+def scores(names: list[str], work: Path) -> None:
+    """Of int8 files the signal to noise of boxes and of scores in one output, in dB."""
+    from edgekit import registry
+    from edgekit.arrays import turned
+
+    print("| network | target | boxes dB | scores dB |\n|---|---|---|---|")
+    for name in names:
+        network, rng = trained(name, work), np.random.default_rng(5)
+        images = [scene(rng)[0][None] for _ in range(12)]
+        with torch.no_grad():
+            wanted = np.concatenate([network(torch.from_numpy(x))[0].numpy() for x in images])
+        for result in exported(name, network, work, alone=True):
+            if result.artifact.scheme.precision != "int8":
+                continue
+            target = registry.target(result.artifact.target)
+            runner = target.open(result.path, 1)
+            given = [np.ascontiguousarray(turned(x, "NCHW", target.layout)) for x in images]
+            found = np.concatenate([runner.run([x])[0] for x in given])
+            figures = [
+                10 * np.log10(np.square(a - a.mean(0)).mean() / np.square(a - b).mean())
+                for a, b in ((wanted[:, :4], found[:, :4]), (wanted[:, 4:], found[:, 4:]))
+            ]
+            print(f"| {name} | {target.name} | {figures[0]:.1f} | {figures[1]:.1f} |", flush=True)
+
+
 def speed(names: list[str], work: Path) -> None:
     """edgekit's files against ultralytics' float file of the same format."""
     from edgekit.measure.comparing import compare
@@ -185,14 +211,16 @@ def speed(names: list[str], work: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", default=["files", "speed"])
+    parser.add_argument("parts", nargs="*", default=["files", "scores", "speed"])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--network", action="append")
     options = parser.parse_args()
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     for part in options.parts:
-        {"files": files, "speed": speed}[part](options.network or list(NETWORKS), work)
+        {"files": files, "scores": scores, "speed": speed}[part](
+            options.network or list(NETWORKS), work
+        )
 
 
 if __name__ == "__main__":

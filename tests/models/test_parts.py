@@ -34,6 +34,12 @@ def test_each_number_has_its_part() -> None:
     assert stacked.tolist() == [0] * 8 + [1] * 8
 
 
+def test_parts_are_those_of_the_size() -> None:
+    network = Detector()
+    sizes = [len(parts_of(network, (torch.randn(1, 2, 2, n),))[0]) for n in (2, 4, 2)]
+    assert sizes == [12, 24, 12]
+
+
 class Tail(nn.Module):
     """Two tensors in one, and something behind that."""
 
