@@ -22,9 +22,7 @@ from edgekit.report.markup import (
     small,
     table,
 )
-from edgekit.report.text import figures, percent
-
-UNKNOWN = "-"
+from edgekit.report.text import UNKNOWN, figures, percent
 
 
 def headline(entries: Sequence[Entry]) -> Section:

@@ -8,9 +8,9 @@ from edgekit.core import Energy, printable
 from edgekit.core.text import shortened
 from edgekit.report import plots, svg
 from edgekit.report.entries import Entry
-from edgekit.report.latency import UNKNOWN, mebibytes, size_mib
+from edgekit.report.latency import mebibytes, size_mib
 from edgekit.report.markup import Cell, Section, figure, gallery, paragraph, table
-from edgekit.report.text import figures, percent
+from edgekit.report.text import UNKNOWN, figures, percent
 
 _SHOWN_OPERATORS = 20
 _OPERATOR_WIDTH = 46

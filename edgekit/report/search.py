@@ -23,7 +23,6 @@ from edgekit.report.page import assembled
 from edgekit.report.search_details import (
     LABEL_WIDTH,
     UNITS,
-    UNKNOWN,
     amount,
     between,
     conditions,
@@ -33,7 +32,7 @@ from edgekit.report.search_details import (
     widths,
 )
 from edgekit.report.search_document import read_search
-from edgekit.report.text import counted_words, figures, percent
+from edgekit.report.text import UNKNOWN, counted_words, figures, percent
 from edgekit.search.document import TOP1, Network, SearchDocument, Series
 
 _METHODS = {

@@ -19,10 +19,9 @@ from edgekit.report.markup import (
     small,
     table,
 )
-from edgekit.report.text import counted_words, figures, percent
+from edgekit.report.text import UNKNOWN, counted_words, figures, percent
 from edgekit.search.document import TOP1, Network, SearchDocument
 
-UNKNOWN = "-"
 LABEL_WIDTH = 24  # characters that fit into half a legend
 _TALLEST = 10  # bars, before a second column is better than a longer one
 

@@ -10,6 +10,9 @@ import html
 
 from edgekit.core import printable
 
+UNKNOWN = "-"
+"""In place of a figure that nobody knows."""
+
 
 def escaped(value: object) -> str:
     """Text as HTML, for elements and attributes."""

@@ -9,11 +9,9 @@ from edgekit.report.entries import Entry
 from edgekit.report.inputs import Accuracy
 from edgekit.report.markup import Cell, Section, badge, figure, gallery, items, paragraph, table
 from edgekit.report.pareto import front
-from edgekit.report.text import counted_words, figures, percent
+from edgekit.report.text import UNKNOWN, counted_words, figures, percent
 
 Rated = tuple[Entry, Accuracy]
-
-UNKNOWN = "-"
 
 
 def accuracy(entries: Sequence[Entry], unmatched: Sequence[Accuracy]) -> Section:
