@@ -73,9 +73,9 @@ def turned(array: NDArray[Any], layout: str, other: str) -> NDArray[Any]:
     return array if axes is None else array.transpose(axes)
 
 
-def array_files(words: str) -> list[Path]:
+def array_files(data: str) -> list[Path]:
     """The ``.npz`` files that a path means, sorted: itself, or those in a folder; else none."""
-    path = Path(words)
+    path = Path(data)
     if path.suffix == SUFFIX:
         return [path]
     return sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else []

@@ -88,17 +88,17 @@ def target_by_suffix(path: Path) -> Target | None:
     return registry.target_by_suffix(path.suffix)
 
 
-def is_artifact(words: str) -> bool:
-    """Whether words on the command line mean an exported file, a rejected one included.
+def is_artifact(source: str) -> bool:
+    """Whether MODEL or ARTIFACT, as it was given, means an exported file, a rejected one included.
 
     Raises:
         UnavailableError: a file is there that may be one of a target that cannot be loaded.
     """
-    path = Path(words)
+    path = Path(source)
     if target_by_suffix(path) is not None or path.suffix == REJECTED:
         return True
     flaws = tables.TARGETS.load_all()[1].values() if path.suffix else ()
-    if flaws and os.path.isfile(words):  # noqa: PTH113 - which takes names that are too long
+    if flaws and os.path.isfile(source):  # noqa: PTH113 - which takes names that are too long
         from edgekit.models.source import FILE_SUFFIXES
 
         if path.suffix not in FILE_SUFFIXES:

@@ -46,7 +46,7 @@ class Classifier(Protocol):
     """Anything that turns prepared images into outputs that mean something.
 
     Attributes:
-        words: how it was named.
+        source: how it was named.
         target: its format; ``pytorch`` for networks.
         classes: number of classes; two for one output.
         labels: class names; ``None`` when unknown.
@@ -60,7 +60,7 @@ class Classifier(Protocol):
         artifact: what the contract of a file says; ``None`` for networks.
     """
 
-    words: str
+    source: str
     target: str
     preprocessing: Preprocessing
     classes: int
@@ -96,11 +96,11 @@ class ArtifactClassifier:
     def __init__(self, opened: contract.OpenArtifact) -> None:
         facts = opened.contract
         assert facts.preprocessing is not None
-        self.words = str(opened.path)
+        self.source = str(opened.path)
         self.artifact: Artifact | None = facts
         self.target = facts.target
         self.preprocessing = facts.preprocessing
-        self.task = task_of_file(facts, self.words)
+        self.task = task_of_file(facts, self.source)
         columns = facts.outputs[0].shape[-1]
         self.classes, self.labels = class_count(columns), class_names(facts.labels, columns)
         self.meaning = facts.scores
@@ -142,7 +142,7 @@ class ModelClassifier:
 
         model = as_function(model)
         self.notes = model.notes or ()
-        self.words = model.words
+        self.source = model.source
         self.assumed = model.preprocessing is None
         self.unsaid = unsaid(model, NOTHING)
         self.preprocessing = model.preprocessing or assumed(model, None)
@@ -210,27 +210,29 @@ def open_classifier(
         InputError: what was named cannot be used.
         UsageError: options that do not go with what was named.
     """
-    words = str(os.fspath(source)) if isinstance(source, str | os.PathLike) else ""
-    if words and contract.is_artifact(words):
+    name_or_path = str(os.fspath(source)) if isinstance(source, str | os.PathLike) else ""
+    if name_or_path and contract.is_artifact(name_or_path):
         if any(one is not None for one in (weights, resolution, size)):
             raise UsageError(
-                f"'{words}' is an artifact: --weights and --resolution go with networks only"
+                f"'{name_or_path}' is an artifact: --weights and --resolution go with networks only"
             )
         if task is not None:
-            raise UsageError(f"'{words}' is an artifact, which says its task: leave --task out")
-        opened = contract.open_artifact(Path(words), threads=threads, embedded=embedded)
-        task_of_file(opened.contract, words).check_meaning()
+            raise UsageError(
+                f"'{name_or_path}' is an artifact, which says its task: leave --task out"
+            )
+        opened = contract.open_artifact(Path(name_or_path), threads=threads, embedded=embedded)
+        task_of_file(opened.contract, name_or_path).check_meaning()
         if scores not in (None, opened.contract.scores):
             raise UsageError(
-                f"--scores {scores}: the contract of {words} says that its outputs are "
+                f"--scores {scores}: the contract of {name_or_path} says that its outputs are "
                 f"{opened.contract.scores}; export it again with --scores {scores} to change that"
             )
-        facts = check_contract(opened.contract, stated, words)
+        facts = check_contract(opened.contract, stated, name_or_path)
         return ArtifactClassifier(replace(opened, contract=facts))
     if embedded:
         raise UsageError(
-            f"'{words or type(source).__name__}' is no artifact: --embedded goes with artifacts "
-            f"only"
+            f"'{name_or_path or type(source).__name__}' is no artifact: --embedded goes with "
+            f"artifacts only"
         )
     import torch
 
@@ -246,7 +248,7 @@ def open_classifier(
     missing = unsaid(model, stated)
     model = as_stated(model, stated, data)
     if scores is not None:
-        check_kind(scores, model.classes, model.words)
+        check_kind(scores, model.classes, model.source)
         model = replace(model, scores=scores)
     classifier = ModelClassifier(model)
     classifier.unsaid = missing
@@ -257,11 +259,11 @@ def open_classifier(
 
 def warnings_of(classifier: Classifier) -> tuple[str, ...]:
     """What has to be known of its answers, one sentence each."""
-    words = classifier.words
-    found = [f"'{words}': {note}" for note in classifier.notes]
+    source = classifier.source
+    found = [f"'{source}': {note}" for note in classifier.notes]
     if not classifier.trained:
-        return f"'{words}' is untrained: its weights are random, and so are its answers", *found
-    assumed = assumption(words, classifier.preprocessing, classifier.unsaid)
+        return f"'{source}' is untrained: its weights are random, and so are its answers", *found
+    assumed = assumption(source, classifier.preprocessing, classifier.unsaid)
     return tuple(found if assumed is None else [*found, assumed])
 
 
@@ -322,7 +324,7 @@ def _only(name: str, _: int) -> str:
 def _rows(classifier: Classifier, images: NDArray[np.float32], name: Callable[[int], str]) -> Rows:
     """Outputs that are numbers."""
     rows = classifier.rows(images)
-    check_finite(rows, f"'{classifier.words}'", name)
+    check_finite(rows, f"'{classifier.source}'", name)
     return rows
 
 
@@ -354,7 +356,7 @@ class Evaluation:
         task: whose figures they are.
         figures: by name, the headline among them; ``None`` for one that the images do not tell.
         n: images.
-        source: the words that named the file or network, as in a measurement.
+        source: of the file or network, as it was given; as in a measurement.
         target: format of the file; ``pytorch`` for networks.
         precision: of the file; ``fp32`` for networks.
         sha256: of the file; ``None`` for networks.
@@ -447,7 +449,7 @@ def evaluate(
         size,
         source.name,
         split,
-        source=classifier.words,
+        source=classifier.source,
         target=classifier.target,
         precision="fp32" if file is None else file.scheme.precision,
         sha256=None if file is None else file.sha256,
@@ -464,5 +466,5 @@ def default_split(source: ImageSource, *seen: str | None) -> str:
         seen: sources that weights or ranges come from.
     """
     own = Path(source.name).resolve()
-    same = any(words is not None and own == Path(words).resolve() for words in seen)
+    same = any(path is not None and own == Path(path).resolve() for path in seen)
     return "test" if source.keeps_test or same else "all"

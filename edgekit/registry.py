@@ -54,11 +54,11 @@ def model_names() -> tuple[str, ...]:
     return tuple(sorted(name for entry in FAMILIES.values() for name in entry.variants))
 
 
-def find_model(words: str) -> tuple[str, str, float]:
+def find_model(text: str) -> tuple[str, str, float]:
     """Resolves a zoo name.
 
     Args:
-        words: such as ``MobileNetV3-Large``, ``mobilenetv3`` or ``mobilenetv2@0.75``. A prefix
+        text: such as ``MobileNetV3-Large``, ``mobilenetv3`` or ``mobilenetv2@0.75``. A prefix
             ``tf-`` is passed over; see `is_tensorflow`.
 
     Returns:
@@ -68,7 +68,7 @@ def find_model(words: str) -> tuple[str, str, float]:
         UnknownNameError: no network has that name.
         UsageError: the multiplier is not a positive number.
     """
-    name, at, multiplier = words.partition("@")
+    name, at, multiplier = text.partition("@")
     try:
         # As precise as names show it, so that one name means one network.
         width = float(f"{float(multiplier):g}") if at else 1.0
@@ -76,32 +76,32 @@ def find_model(words: str) -> tuple[str, str, float]:
         width = 0.0
     if not 0.05 <= width <= 20:
         raise UsageError(
-            f"width multiplier '{multiplier}' of '{words}': expected a number from 0.05 to 20, "
+            f"width multiplier '{multiplier}' of '{text}': expected a number from 0.05 to 20, "
             f"as in {name}@0.75"
         )
     wanted = _TENSORFLOW.sub("", name)
     family = FAMILIES.key(wanted)
     if family is None:
         known = {*model_names(), *FAMILIES}
-        raise UnknownNameError("model", words, known, "see 'edgekit list models'")
+        raise UnknownNameError("model", text, known, "see 'edgekit list models'")
     variants = FAMILIES[family].variants
     named = [variant for variant in variants if normalize(variant) == normalize(wanted)]
     return family, (named or variants)[0], width
 
 
-def is_tensorflow(words: str) -> bool:
+def is_tensorflow(text: str) -> bool:
     """Whether a zoo name asks for TensorFlow's padding and epsilon, as in ``tf-efficientnet-b0``.
 
     Published weights are of one kind or the other and do not say which; timm marks the former
     with the same prefix.
     """
-    return _TENSORFLOW.match(words) is not None
+    return _TENSORFLOW.match(text) is not None
 
 
-def canonical_name(words: str) -> str:
+def canonical_name(text: str) -> str:
     """A zoo name as edgekit writes it: ``tf-efficientnet-b0``, ``mobilenetv2@0.75``."""
-    _, name, width = find_model(words)
-    prefix = "tf-" if is_tensorflow(words) else ""
+    _, name, width = find_model(text)
+    prefix = "tf-" if is_tensorflow(text) else ""
     return prefix + name + ("" if width == 1 else f"@{width:g}")
 
 
@@ -199,10 +199,10 @@ def chosen(
         UnknownNameError: one that there is not.
         UsageError: no names, a precision that a target does not have, or a converter that none has.
     """
-    words = names_of(targets, "targets")
-    if any(word.lower() == "all" for word in words):
-        words = sorted(TARGETS)  # one that cannot be had is an error here, too
-    found = list({t.name: t for t in map(target, words)}.values())
+    typed = names_of(targets, "targets")
+    if any(word.lower() == "all" for word in typed):
+        typed = sorted(TARGETS)  # one that cannot be had is an error here, too
+    found = list({t.name: t for t in map(target, typed)}.values())
     if converter is not None:
         found = by_converter(found, converter)
     names = list(dict.fromkeys(map(precision, names_of(precisions, "precisions"))))
@@ -216,22 +216,22 @@ def chosen(
     return found, names
 
 
-def meter(words: str) -> MeterKind:
+def meter(wanted: str) -> MeterKind:
     """The kind of meter that is meant by ``rapl`` or ``csv:FILE``; see `edgekit.tables.METERS`.
 
     Raises:
         UnknownNameError: no meter has that name.
         UsageError: it takes no argument, or none is behind the colon.
     """
-    name, colon, argument = words.partition(":")
+    name, colon, argument = wanted.partition(":")
     _, entry = METERS.find(name)
     known = entry.argument if isinstance(entry, MeterEntry) else None
     if entry.package and hasattr(METERS.load(name), "of"):
         known = "ARGUMENT"
     if colon and known is None:
-        raise UsageError(f"meter '{words}': '{name}' takes nothing behind a colon")
+        raise UsageError(f"meter '{wanted}': '{name}' takes nothing behind a colon")
     if colon and not argument:
-        raise UsageError(f"meter '{words}': expected {name}:{known}")
+        raise UsageError(f"meter '{wanted}': expected {name}:{known}")
     loaded: Any = METERS.load(name)
     kind: MeterKind = loaded.of(argument) if colon else loaded
     return kind

@@ -70,7 +70,7 @@ def unsaid(model: Model, stated: Stated) -> tuple[str, ...]:
     return size if stated.mean is not None else (*size, "values")
 
 
-def assumption(words: str, prepared: Preprocessing, missing: tuple[str, ...]) -> str | None:
+def assumption(source: str, prepared: Preprocessing, missing: tuple[str, ...]) -> str | None:
     """What was assumed of how a network's images are prepared; ``None`` where all was said.
 
     Args:
@@ -85,7 +85,7 @@ def assumption(words: str, prepared: Preprocessing, missing: tuple[str, ...]) ->
     if not missing:
         return None
     return (
-        f"nobody said how images are prepared for '{words}'; assumed: "
+        f"nobody said how images are prepared for '{source}'; assumed: "
         f"{'; '.join(parts[part] for part in missing)}"
     )
 
@@ -104,9 +104,10 @@ def as_stated(model: Model, stated: Stated, data: str | ImageSource | None = Non
     if stated.labels is not None:
         if model.signature is not None and model.task == TENSORS:
             raise UsageError(
-                f"--labels goes with scores of classes: '{model.words}' is of the task {model.task}"
+                f"--labels goes with scores of classes: '{model.source}' is of the task "
+                f"{model.task}"
             )
-        _check_count(stated.labels, model.classes, f"'{model.words}'")
+        _check_count(stated.labels, model.classes, f"'{model.source}'")
         model = dataclasses.replace(model, labels=stated.labels)
     if not stated.of_images:
         return model
@@ -115,7 +116,7 @@ def as_stated(model: Model, stated: Stated, data: str | ImageSource | None = Non
         if (stated.mean is None) != (stated.std is None):
             given, missing = ("mean", "std") if stated.std is None else ("std", "mean")
             raise UsageError(
-                f"--{given} without --{missing}: nobody says the other one of '{model.words}'; "
+                f"--{given} without --{missing}: nobody says the other one of '{model.source}'; "
                 f"give both"
             )
         from edgekit.data import open_source
@@ -141,7 +142,7 @@ def assumed(model: Model, source: ImageSource | None) -> Preprocessing:
     if len(specs) != 1 or specs[0].layout != "NCHW":
         listed = " and ".join(f"'{spec.name}' {spec.shape}" for spec in specs)
         raise UsageError(
-            f"'{model.words}' takes {listed}: how images are prepared can be said of networks "
+            f"'{model.source}' takes {listed}: how images are prepared can be said of networks "
             f"whose only input is one"
         )
     _, channels, *size = specs[0].shape
@@ -188,7 +189,7 @@ def prepared_as(base: Preprocessing, stated: Stated) -> Preprocessing:
     return found
 
 
-def check_contract(artifact: Artifact, stated: Stated, words: str) -> Artifact:
+def check_contract(artifact: Artifact, stated: Stated, source: str) -> Artifact:
     """An artifact with what was said, where its contract does not say it.
 
     Raises:
@@ -198,21 +199,21 @@ def check_contract(artifact: Artifact, stated: Stated, words: str) -> Artifact:
     facts = artifact.preprocessing
     if stated.labels is not None and artifact.task != CLASSIFY:
         raise UsageError(
-            f"--labels goes with scores of classes: {words} is of the task {artifact.task}"
+            f"--labels goes with scores of classes: {source} is of the task {artifact.task}"
         )
     if facts is None and stated.of_images:
         raise UsageError(
-            f"the contract of {words} says that it takes no images: leave out {_given(stated)}"
+            f"the contract of {source} says that it takes no images: leave out {_given(stated)}"
         )
     if facts is None:
         return artifact
     other = prepared_as(facts, stated) if stated.of_images else facts
     for name in stated.of_images:
         if getattr(other, name) != getattr(facts, name):
-            _refuse(name, getattr(other, name), getattr(facts, name), words)
+            _refuse(name, getattr(other, name), getattr(facts, name), source)
     if stated.labels is None or stated.labels == artifact.labels:
         return artifact
-    _check_count(stated.labels, artifact.outputs[0].shape[-1], words)
+    _check_count(stated.labels, artifact.outputs[0].shape[-1], source)
     if artifact.labels is not None:
         first = next(
             (
@@ -222,7 +223,7 @@ def check_contract(artifact: Artifact, stated: Stated, words: str) -> Artifact:
             ),
             (f"{len(stated.labels)} names", f"{len(artifact.labels)} names"),
         )
-        _refuse("labels", *first, words)
+        _refuse("labels", *first, source)
     return dataclasses.replace(artifact, labels=stated.labels)
 
 
@@ -230,9 +231,9 @@ def _given(stated: Stated) -> str:
     return ", ".join(OPTIONS[name] for name in stated.of_images)
 
 
-def _refuse(name: str, said: object, own: object, words: str) -> None:
+def _refuse(name: str, said: object, own: object, source: str) -> None:
     raise UsageError(
-        f"{OPTIONS[name]} {_shown(said)}: the contract of {words} says {_shown(own)}; leave the "
+        f"{OPTIONS[name]} {_shown(said)}: the contract of {source} says {_shown(own)}; leave the "
         f"option out, or export the network again with it"
     )
 
@@ -261,11 +262,11 @@ def _check_units(base: Preprocessing, stated: Stated) -> None:
         )
 
 
-def _check_count(labels: tuple[str, ...], columns: int, words: str) -> None:
+def _check_count(labels: tuple[str, ...], columns: int, source: str) -> None:
     if len(labels) not in ((1, 2) if columns == 1 else (columns,)):
         expected = "1 or 2 names" if columns == 1 else f"{columns} names"
         raise DataError(
-            f"--labels: {len(labels)} names for {words}, which gives {columns} scores: expected "
+            f"--labels: {len(labels)} names for {source}, which gives {columns} scores: expected "
             f"{expected}"
         )
 

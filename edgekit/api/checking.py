@@ -35,7 +35,7 @@ _KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "float": ("a number", _number),
     "bool": ("True or False", lambda value: isinstance(value, bool)),
     "str": ("a name", lambda value: isinstance(value, str)),
-    "Words": ("a name or a path", lambda value: isinstance(value, str | os.PathLike)),
+    "StrPath": ("a name or a path", lambda value: isinstance(value, str | os.PathLike)),
 }
 """By annotation: what is expected, and whether a value is that."""
 

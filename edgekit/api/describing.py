@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.api.checking import typed
-from edgekit.api.words import Words
+from edgekit.api.keywords import StrPath
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ class Description:
     """What a network is made of and what it costs.
 
     Attributes:
-        words: how it was named.
+        source: how it was named.
         model: ``None`` where a file does not tell its network; so are ``totals`` then.
         layers: in the order of the first call; empty where the network is not known.
         artifact: what the contract says, of an exported file.
     """
 
-    words: str
+    source: str
     model: Model | None
     layers: tuple[Layer, ...]
     totals: Totals | None
@@ -40,7 +40,7 @@ class Description:
     @property
     def name(self) -> str:
         """Of the network; of the file where the network is not known."""
-        return self.model.name if self.model else self.words
+        return self.model.name if self.model else self.source
 
     @property
     def heading(self) -> str:
@@ -67,7 +67,7 @@ class Description:
 def describe(
     source: Network,
     *,
-    weights: Words | None = None,
+    weights: StrPath | None = None,
     resolution: Side | None = None,
     size: Size | None = None,
     example: Any = None,
@@ -99,29 +99,29 @@ def describe(
         "weights": weights, "resolution": resolution, "size": size, "example": example,
         "outputs": outputs, "task": task,
     }  # fmt: skip
-    words = os.fspath(source) if isinstance(source, str | os.PathLike) else None
+    name_or_path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     artifact: Artifact | None = None
-    if words is not None and contract.is_artifact(words):
-        _refuse(words, given)
-        artifact = contract.load(Path(words), embedded=embedded)
+    if name_or_path is not None and contract.is_artifact(name_or_path):
+        _refuse(name_or_path, given)
+        artifact = contract.load(Path(name_or_path), embedded=embedded)
         model = _network(artifact)
     else:
         if embedded:
-            what = words or type(source).__name__
+            what = name_or_path or type(source).__name__
             raise UsageError(f"'{what}' is no artifact: --embedded goes with artifacts only")
         model = model_of(source, **given)
     if model is None:
-        return Description(words or "", None, (), None, artifact)
+        return Description(name_or_path or "", None, (), None, artifact)
     layers, totals = analyze(model.module, *model.tensors)
-    return Description(words or model.words, model, tuple(layers), totals, artifact)
+    return Description(name_or_path or model.source, model, tuple(layers), totals, artifact)
 
 
-def _refuse(words: str, given: Mapping[str, Any]) -> None:
+def _refuse(source: str, given: Mapping[str, Any]) -> None:
     """Refuses what is said of a network whose file says it already."""
     said = next((name for name, value in given.items() if not _is_nothing(value)), None)
     if said is not None:
         raise UsageError(
-            f"'{words}' is an artifact, whose network and input are fixed: leave out --{said}"
+            f"'{source}' is an artifact, whose network and input are fixed: leave out --{said}"
         )
 
 

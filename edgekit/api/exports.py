@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from edgekit import registry, tables
 from edgekit.api.checking import typed
-from edgekit.api.words import (
-    ExportWords,
-    IntegerWords,
-    Words,
+from edgekit.api.keywords import (
+    ExportKeywords,
+    IntegerKeywords,
+    StrPath,
     integers_of,
     refuse_unknown,
     split,
     stated_of,
-    words_of,
+    text_of,
 )
 from edgekit.stated import NOTHING, Stated
 
@@ -31,8 +31,8 @@ def export(
     targets: str | Sequence[str] = tables.DEFAULT_TARGET,
     precisions: str | Sequence[str] = "fp32",
     *,
-    out: Words = ".",
-    weights: Words | None = None,
+    out: StrPath = ".",
+    weights: StrPath | None = None,
     resolution: Side | None = None,
     size: Size | None = None,
     example: Any = None,
@@ -40,7 +40,7 @@ def export(
     task: str | None = None,
     name: str | None = None,
     converter: str | None = None,
-    data: Words | None = None,
+    data: StrPath | None = None,
     skip_corrupt: bool = False,
     scores: str | None = None,
     stated: Stated = NOTHING,
@@ -49,7 +49,7 @@ def export(
     strict: bool = True,
     notify: Callable[[str], None] = lambda stage: None,
     say: Callable[[str], None] = lambda warning: None,
-    **words: Unpack[ExportWords],
+    **keywords: Unpack[ExportKeywords],
 ) -> ExportReport:
     """Exports a network to every target in every precision, and verifies each file.
 
@@ -70,14 +70,14 @@ def export(
         data: SRC of the images for the verification; noise by default.
         skip_corrupt: leave out images that cannot be decoded.
         scores: what the outputs of a classifier are.
-        stated: what is said of images and classes in one record; ``words`` count more.
+        stated: what is said of images and classes in one record; ``keywords`` count more.
         dynamic: ``batch`` for files that take any batch, of formats that have that.
         overwrite: replace files of the same name.
         strict: raise where a file failed; else only the report tells.
         notify: told what is being done.
         say: told each warning as soon as it is known.
-        words: of images and classes (``labels``, ``mean``, ``std``, ...), and of precisions of
-            integers (``calibration``, ``max_drop``, ...); see `edgekit.api.words`.
+        keywords: of images and classes (``labels``, ``mean``, ``std``, ...), and of precisions of
+            integers (``calibration``, ``max_drop``, ...); see `edgekit.api.keywords`.
 
     Returns:
         A sequence of the verified files, with what became of the others beside.
@@ -91,14 +91,14 @@ def export(
     registry.chosen(targets, precisions, converter)  # wrong names fail before torch is imported
     from edgekit import exporting
 
-    refuse_unknown(words, [*ExportWords.__annotations__])
-    of_integers, said = split(words, IntegerWords)
+    refuse_unknown(keywords, [*ExportKeywords.__annotations__])
+    of_integers, said = split(keywords, IntegerKeywords)
     return exporting.export(
         model,
         targets,
         precisions,
-        out=words_of(out, "out") or ".",
-        weights=words_of(weights, "weights"),
+        out=text_of(out, "out") or ".",
+        weights=text_of(weights, "weights"),
         resolution=resolution,
         size=size,
         example=example,
@@ -106,7 +106,7 @@ def export(
         task=task,
         name=name,
         converter=converter,
-        data=words_of(data, "data"),
+        data=text_of(data, "data"),
         skip_corrupt=skip_corrupt,
         integers=integers_of(of_integers),
         scores=scores,

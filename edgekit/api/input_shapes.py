@@ -41,7 +41,7 @@ def _joined(sizes: object) -> str:
 
 
 def shapes_of(
-    texts: Sequence[str], words: str, files: Sequence[str]
+    texts: Sequence[str], source: str, files: Sequence[str]
 ) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Shapes that are for the inputs of a file, by name; an empty one where none is said.
 
@@ -50,7 +50,7 @@ def shapes_of(
 
     Args:
         texts: as they were typed, ``[FILE:][NAME=]N,N,...``.
-        words: the file.
+        source: the file.
         files: all that were named.
 
     Raises:
@@ -65,7 +65,7 @@ def shapes_of(
             what = f"'{name}' twice" if name in known else "an input without its name beside others"
             raise UsageError(f"--input-shape {text} gives {what}: expected one shape for each")
         known[name] = shape
-    own = found.get(words) or found.get(Path(words).name) or {}
+    own = found.get(source) or found.get(Path(source).name) or {}
     general = found.get("", {})
     if own and "" in {**general, **own}:
         return tuple(own.items())
@@ -81,14 +81,14 @@ def _split(text: str, files: Sequence[str]) -> tuple[str, str]:
 
 def _parsed(text: str, rest: str) -> tuple[str, tuple[int, ...]]:
     name, told, sizes = rest.rpartition("=")
-    words = [word.strip() for word in sizes.split(",")]
-    if bool(told) != bool(name) or not all(re.fullmatch("[0-9]{1,10}", w) for w in words):
+    sides = [word.strip() for word in sizes.split(",")]
+    if bool(told) != bool(name) or not all(re.fullmatch("[0-9]{1,10}", w) for w in sides):
         raise UsageError(
             f"--input-shape {text}: expected whole numbers between commas, as in 1,3,224,224, "
             f"behind the name of an input and '=' where a file has several, and behind FILE: "
             f"where it is for one of several files"
         )
-    shape = tuple(map(int, words))
+    shape = tuple(map(int, sides))
     if not all(shape):
         raise UsageError(f"--input-shape {text}: expected sizes from 1 on")
     if math.prod(shape) > LARGEST_INPUT:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from edgekit.api.checking import typed
 from edgekit.api.input_shapes import shapes_of, stated_shapes
-from edgekit.api.words import Words, record_of, refuse_unknown, words_of
+from edgekit.api.keywords import StrPath, record_of, refuse_unknown, text_of
 from edgekit.core import Side
 from edgekit.errors import UnavailableError, UsageError
 from edgekit.registry import names_of
@@ -32,7 +32,7 @@ LONGEST_S = 86400
 """A day."""
 
 
-class MeasuringWords(TypedDict, total=False):
+class MeasuringKeywords(TypedDict, total=False):
     """What is run, where and for how long; see `MeasuringOptions`."""
 
     seconds: float
@@ -43,7 +43,7 @@ class MeasuringWords(TypedDict, total=False):
     input_shape: Sequence[int] | Mapping[str, Sequence[int]] | Sequence[str] | None
     torch: str | Sequence[str]
     processor: str
-    weights: Words | None
+    weights: StrPath | None
     resolution: Side | None
     size: Size | None
     example: Any
@@ -98,7 +98,7 @@ class MeasuringOptions:
         """
         from edgekit.contract import is_artifact
 
-        files = [words for words in sources if is_artifact(words)]
+        files = [one for one in sources if is_artifact(one)]
         if not files and self.input_shape:
             raise UsageError(
                 f"--input-shape goes with exported files only, and '{sources[0]}' is a network: "
@@ -114,29 +114,34 @@ class MeasuringOptions:
                     f"which has its own: leave it out{other if name == 'resolution' else ''}"
                 )
 
-    def subject(self, words: str, threads: int, mode: str, sources: Sequence[str]) -> Subject:
+    def subject(self, source: str, threads: int, mode: str, sources: Sequence[str]) -> Subject:
         """A subject; ``mode`` and the like go with networks only.
 
         Args:
-            sources: all that are measured, ``words`` among them.
+            sources: all that are measured, ``source`` among them.
         """
         from edgekit.contract import is_artifact
         from edgekit.measure.subjects import Subject, batch_of
 
-        if is_artifact(words):
-            files = [source for source in sources if is_artifact(source)]
-            shapes = shapes_of(self.input_shape, words, files)
+        if is_artifact(source):
+            files = [one for one in sources if is_artifact(one)]
+            shapes = shapes_of(self.input_shape, source, files)
             batch = batch_of(shapes) if shapes and "batch" not in self.given else self.batch
             return Subject(
-                words, threads, batch, processor=self.processor, shapes=shapes, example=self.example
+                source,
+                threads,
+                batch,
+                processor=self.processor,
+                shapes=shapes,
+                example=self.example,
             )
         weights = self.weights
         if weights == PRETRAINED:
             from edgekit.models.taking import fetched
 
-            weights = str(fetched(words, self.resolution))
+            weights = str(fetched(source, self.resolution))
         return Subject(
-            words,
+            source,
             threads,
             self.batch,
             weights,
@@ -163,18 +168,18 @@ _RANGES = (
 )
 
 
-def measuring_options(words: Mapping[str, object], goal: float = 2.0) -> MeasuringOptions:
+def measuring_options(keywords: Mapping[str, object], goal: float = 2.0) -> MeasuringOptions:
     """Options of a measurement, each checked.
 
     Args:
-        words: of `MeasuringWords`.
+        keywords: of `MeasuringKeywords`.
         goal: in place of the usual one.
 
     Raises:
         UsageError: one that cannot be.
     """
-    refuse_unknown(words, [*MeasuringWords.__annotations__])
-    given = {name: value for name, value in words.items() if value is not None}
+    refuse_unknown(keywords, [*MeasuringKeywords.__annotations__])
+    given = {name: value for name, value in keywords.items() if value is not None}
     if "size" in given:
         if "resolution" in given:
             raise UsageError("size and resolution: they are the same; give one of them")
@@ -189,7 +194,7 @@ def measuring_options(words: Mapping[str, object], goal: float = 2.0) -> Measuri
         given["outputs"] = names_of(given["outputs"], "outputs") if given["outputs"] else ()
     for name in ("weights", "example"):
         if isinstance(given.get(name), os.PathLike):
-            given[name] = words_of(given[name], name)
+            given[name] = text_of(given[name], name)
     base = MeasuringOptions(precision_goal=goal)
     found = record_of(MeasuringOptions, given, base, ignored=("given",))
     for name, low, high in _RANGES:
@@ -261,7 +266,7 @@ def local_device(name: str) -> DeviceProfile:
 
 
 def chosen_meter(
-    words: str, device: DeviceProfile, processor: str, say: Callable[[str], None]
+    chosen: str, device: DeviceProfile, processor: str, say: Callable[[str], None]
 ) -> str:
     """What ``energy`` means on a device: ``auto`` begins with the meter that it declares.
 
@@ -270,8 +275,8 @@ def chosen_meter(
     """
     from edgekit.measure.metering import AUTO, open_meter
 
-    if words != AUTO or device.meter is None:
-        return words
+    if chosen != AUTO or device.meter is None:
+        return chosen
     try:
         meter = open_meter(device.meter, Path("/"))
         scope = meter.scope
@@ -286,7 +291,7 @@ def chosen_meter(
         f"device '{device.name}' declares the meter '{device.meter}', which is not used: {reason}; "
         f"looking for another one"
     )
-    return words
+    return chosen
 
 
 def duration_s(value: object) -> float:
@@ -310,13 +315,13 @@ def profile(
     energy: str = "auto",
     sustain: Any = None,
     store: bool = False,
-    out: Words | None = None,
+    out: StrPath | None = None,
     overwrite: bool = False,
     command: str | None = None,
     progress: Progress | None = None,
     hold: Hold | None = None,
     say: Callable[[str], None] = lambda warning: None,
-    **words: Unpack[MeasuringWords],
+    **keywords: Unpack[MeasuringKeywords],
 ) -> Profile:
     """Measures files and networks, several of them in turns.
 
@@ -333,7 +338,7 @@ def profile(
         progress: told how far it is.
         hold: see `edgekit.measure.session.Hold`.
         say: told each warning as soon as it is known.
-        words: ``seconds``, ``threads``, ``batch``, ``torch``, ...; see `MeasuringOptions`.
+        keywords: ``seconds``, ``threads``, ``batch``, ``torch``, ...; see `MeasuringOptions`.
 
     Raises:
         UsageError: arguments that cannot be, or do not go together.
@@ -341,7 +346,7 @@ def profile(
     """
     from edgekit.measure import profiling
 
-    options = measuring_options(words)
+    options = measuring_options(keywords)
     device = local_device(options.device)
     many = list(sources) if isinstance(sources, list | tuple) else [sources]
     if not many:
@@ -378,12 +383,12 @@ def compare(
     b: Network,
     *,
     store: bool = False,
-    out: Words | None = None,
+    out: StrPath | None = None,
     overwrite: bool = False,
     command: str | None = None,
     progress: Progress | None = None,
     hold: Hold | None = None,
-    **words: Unpack[MeasuringWords],
+    **keywords: Unpack[MeasuringKeywords],
 ) -> Comparison:
     """Measures two files or networks in turns until the interval of their ratio is narrow enough.
 
@@ -396,7 +401,7 @@ def compare(
         command: what repeats it, for the record.
         progress: told how far it is.
         hold: see `edgekit.measure.session.Hold`.
-        words: as of `profile`; ``threads`` and ``torch`` take one value for both, or two.
+        keywords: as of `profile`; ``threads`` and ``torch`` take one value for both, or two.
 
     Raises:
         UsageError: arguments that cannot be, or do not go together.
@@ -405,7 +410,7 @@ def compare(
     from edgekit.measure import comparing
     from edgekit.measure.session import Effort
 
-    options = measuring_options(words, goal=100 * comparing.GOAL)
+    options = measuring_options(keywords, goal=100 * comparing.GOAL)
     device = local_device(options.device)
     _check_out(out, overwrite)
     with _named([a, b], options) as named:
@@ -429,23 +434,23 @@ def compare(
 
 
 Names = Mapping[str, str]
-"""What is measured as words that a process can open, with what each is called: others, where they
-are the file of a module."""
+"""The sources of what is measured, which a process can open, with what each is called:
+others, where they are the file of a module."""
 
 
 def _subjects(named: Names, options: MeasuringOptions, device: DeviceProfile) -> list[Subject]:
     made = [
-        _said_of(words, named, options).subject(words, count, mode, [*named])
-        for words in named
+        _said_of(source, named, options).subject(source, count, mode, [*named])
+        for source in named
         for mode in options.torch
         for count in options.counts(device)
     ]
     return list(dict.fromkeys(made))  # the modes of PyTorch are one for files
 
 
-def _said_of(words: str, named: Names, options: MeasuringOptions) -> MeasuringOptions:
+def _said_of(source: str, named: Names, options: MeasuringOptions) -> MeasuringOptions:
     """The options for one of them; what is said of a network is in the file of a module."""
-    if named[words] == words:
+    if named[source] == source:
         return options
     return dataclasses.replace(
         options, weights=None, resolution=None, example=None, outputs=(), task=None
@@ -461,10 +466,10 @@ def _pair(
     for option, count in (("--threads", len(threads)), ("--torch", len(modes))):
         if count > 2:
             raise UsageError(f"{option}: expected one value for both, or two, found {count}")
-    for words in (a, b):
-        if len(modes) > 1 and is_artifact(words):
+    for source in (a, b):
+        if len(modes) > 1 and is_artifact(source):
             raise UsageError(
-                f"--torch {','.join(modes)}: '{words}' is an exported file, and --torch goes with "
+                f"--torch {','.join(modes)}: '{source}' is an exported file, and --torch goes with "
                 f"networks only: expected one value, for the other one"
             )
     return (
@@ -495,19 +500,19 @@ def _check_operators(subjects: Sequence[Subject], say: Callable[[str], None]) ->
     Raises:
         UsageError: of none.
     """
-    networks = list(dict.fromkeys(s.words for s in subjects if s.target == "pytorch"))
+    networks = list(dict.fromkeys(s.source for s in subjects if s.target == "pytorch"))
     if all(s.target == "pytorch" for s in subjects):
         raise UsageError(
             f"--per-op takes exported files, and '{networks[0]}' runs in PyTorch: export it first, "
             f"or leave --per-op out"
         )
-    for words in networks:
-        say(f"'{words}' runs in PyTorch: --per-op leaves it out")
+    for source in networks:
+        say(f"'{source}' runs in PyTorch: --per-op leaves it out")
 
 
 @contextmanager
 def _named(sources: Sequence[Any], options: MeasuringOptions) -> Iterator[Names]:
-    """Sources as words that a measuring process opens, with what each is called.
+    """Sources as text that a measuring process opens, with what each is called.
 
     Modules become files, which are there for the block.
 
@@ -534,7 +539,7 @@ def _named(sources: Sequence[Any], options: MeasuringOptions) -> Iterator[Names]
             path = Path(folder, str(i), f"{model.name}.pt2")
             path.parent.mkdir()
             _save_program(model, path)
-            found[str(path)] = model.words
+            found[str(path)] = model.source
         yield found
 
 
@@ -545,7 +550,7 @@ def _save_program(model: Any, path: Path) -> None:
     from edgekit.foreign import explained
     from edgekit.models.copying import own_copy
 
-    told = f"'{model.words}' cannot be measured by itself: torch.export: "
+    told = f"'{model.source}' cannot be measured by itself: torch.export: "
     with explained(lambda reason: f"{told}{reason}; export it, and measure the file"):
         program = torch.export.export(own_copy(model.module).eval(), model.tensors)
         torch.export.save(program, path)
@@ -557,18 +562,18 @@ def _renamed(measurement: Measurement, names: Names) -> Measurement:
 
 
 def _blamed(failure: Failure, names: Names) -> Failure:
-    words = failure.subject.words
-    name = names.get(words, words)
-    if name == words:
+    source = failure.subject.source
+    name = names.get(source, source)
+    if name == source:
         return failure
-    error = type(failure.error).of_parts([str(failure.error).replace(words, name)])
+    error = type(failure.error).of_parts([str(failure.error).replace(source, name)])
     error.__cause__ = failure.error
     return dataclasses.replace(
-        failure, subject=dataclasses.replace(failure.subject, words=name), error=error
+        failure, subject=dataclasses.replace(failure.subject, source=name), error=error
     )
 
 
-def _check_out(out: Words | None, overwrite: bool) -> None:
+def _check_out(out: StrPath | None, overwrite: bool) -> None:
     from edgekit import staging
 
     if out is not None:
@@ -576,7 +581,7 @@ def _check_out(out: Words | None, overwrite: bool) -> None:
 
 
 def _keep(
-    measurements: Sequence[Measurement], store: bool, out: Words | None, overwrite: bool
+    measurements: Sequence[Measurement], store: bool, out: StrPath | None, overwrite: bool
 ) -> None:
     from edgekit.measure.store import Store, save
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.api.checking import typed
-from edgekit.api.words import Words
+from edgekit.api.keywords import StrPath
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgekit.measure.profiling import Profile
     from edgekit.search.records import SearchResult
 
-    Reportable = Words | Measurement | Profile | Comparison | Evaluation | SearchResult
+    Reportable = StrPath | Measurement | Profile | Comparison | Evaluation | SearchResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Page:
 
 @typed
 def report(
-    things: Reportable | Sequence[Reportable], out: Words, *, overwrite: bool = False
+    things: Reportable | Sequence[Reportable], out: StrPath, *, overwrite: bool = False
 ) -> Page:
     """Makes one self-contained HTML page of measurements and accuracies, or of a search.
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from edgekit import registry, tables
 from edgekit.api.checking import typed
+from edgekit.api.keywords import Said, StrPath, record_of, split, stated_of, text_of
 from edgekit.api.measuring import local_device, thread_counts
-from edgekit.api.words import Said, Words, record_of, split, stated_of, words_of
 from edgekit.errors import UsageError
 from edgekit.stated import NOTHING, Stated
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgekit.search.records import SearchOptions, SearchResult
 
 
-class SearchWords(Said, total=False):
+class SearchKeywords(Said, total=False):
     """What decides what a search finds; see `edgekit.search.records.SearchOptions`."""
 
     method: str
@@ -42,11 +42,11 @@ def search(
     model: Network,
     budget: str,
     *,
-    out: Words,
+    out: StrPath,
     target: str = tables.DEFAULT_TARGET,
     precision: str = "fp32",
-    data: Words | None = None,
-    weights: Words | None = None,
+    data: StrPath | None = None,
+    weights: StrPath | None = None,
     resolution: Side | None = None,
     size: Size | None = None,
     example: Any = None,
@@ -66,7 +66,7 @@ def search(
     command: str | None = None,
     notify: Callable[[str], None] = lambda text: None,
     say: Callable[[str], None] = lambda text: None,
-    **words: Unpack[SearchWords],
+    **keywords: Unpack[SearchKeywords],
 ) -> SearchResult:
     """Adapts a trained network to a budget.
 
@@ -87,7 +87,7 @@ def search(
         outputs: names of those to keep.
         task: what they are for.
         scores: what the outputs of a classifier are.
-        stated: what is said of images and classes in one record; ``words`` count more.
+        stated: what is said of images and classes in one record; ``keywords`` count more.
         baselines: other methods, for comparison: ``uniform``, ``random``, ``compound``.
         device: that is measured on.
         threads: of the runtime whose latency counts.
@@ -100,7 +100,7 @@ def search(
         command: what repeats it, for messages and records.
         notify: told what is being done.
         say: told what has to be known.
-        words: ``method``, ``rule``, ``finish_epochs``, ``seed``, ...; see
+        keywords: ``method``, ``rule``, ``finish_epochs``, ``seed``, ...; see
             `edgekit.search.records.SearchOptions`; and of images and classes.
 
     Raises:
@@ -117,7 +117,7 @@ def search(
     if threads is not None:
         (count,) = thread_counts(threads)
     limits = parse_budget(budget)
-    said, rest = split(words, Said)
+    said, rest = split(keywords, Said)
     options = search_options(rest)
     methods = _methods(baselines)
     for name, value, low, high in (
@@ -131,10 +131,10 @@ def search(
     from edgekit.stated import as_stated
 
     opened = model_of(
-        model, weights=words_of(weights, "weights"), resolution=resolution, size=size,
+        model, weights=text_of(weights, "weights"), resolution=resolution, size=size,
         example=example, outputs=outputs, task=task,
     )  # fmt: skip
-    source = words_of(data, "data")
+    source = text_of(data, "data")
     return run.search(
         as_stated(opened, stated_of(said, stated), source or opened.data),
         limits,
@@ -162,11 +162,11 @@ def search(
     )
 
 
-def search_options(words: Mapping[str, object]) -> SearchOptions:
+def search_options(keywords: Mapping[str, object]) -> SearchOptions:
     """Options of a search, each checked.
 
     Args:
-        words: of `SearchWords`.
+        keywords: of `SearchKeywords`.
 
     Raises:
         UsageError: one that cannot be.
@@ -174,7 +174,7 @@ def search_options(words: Mapping[str, object]) -> SearchOptions:
     from edgekit.search.groups import CRITERIA
     from edgekit.search.records import METHODS, RULES, SearchOptions
 
-    found = record_of(SearchOptions, words, SearchOptions(), ignored=("decay",))
+    found = record_of(SearchOptions, keywords, SearchOptions(), ignored=("decay",))
     for name, known in (("method", METHODS), ("rule", RULES), ("criterion", tuple(CRITERIA))):
         if getattr(found, name) not in known:
             raise UsageError(f"{name}={getattr(found, name)!r}: expected {', '.join(known)}")

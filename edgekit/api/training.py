@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from edgekit.api.checking import typed
-from edgekit.api.words import Words, record_of, words_of
+from edgekit.api.keywords import StrPath, record_of, text_of
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ DATA = "digits"
 """SRC where neither a call nor a recipe names one."""
 
 
-class TrainingWords(TypedDict, total=False):
+class TrainingKeywords(TypedDict, total=False):
     """How a network is trained; see `edgekit.training.options.TrainingOptions`."""
 
     epochs: int
@@ -42,7 +42,7 @@ class TrainingWords(TypedDict, total=False):
     cutmix: float
     drop_path: float | None
     dropout: float | None
-    teacher: Words | None
+    teacher: StrPath | None
     teacher_weight: float
     teacher_temperature: float
     seed: int
@@ -50,24 +50,24 @@ class TrainingWords(TypedDict, total=False):
     device: str
     amp: str
     threads: int | None
-    init: Words | None
+    init: StrPath | None
     scores: str | None
 
 
 @typed
 def train(
     model: Network | None = None,
-    data: Words | None = None,
+    data: StrPath | None = None,
     *,
-    out: Words | None = None,
-    recipe: Words | None = None,
+    out: StrPath | None = None,
+    recipe: StrPath | None = None,
     pretrained: bool = False,
     options: TrainingOptions | None = None,
     resume: bool = False,
     overwrite: bool = False,
     skip_corrupt: bool = False,
     progress: Progress | None = None,
-    **words: Unpack[TrainingWords],
+    **keywords: Unpack[TrainingKeywords],
 ) -> TrainingResult:
     """Trains a network on labelled images.
 
@@ -85,7 +85,7 @@ def train(
         overwrite: replace the run in ``out``.
         skip_corrupt: leave out images that cannot be decoded.
         progress: is told how far the training is.
-        words: single options, which count more: ``epochs``, ``lr``, ``teacher``, ...
+        keywords: single options, which count more: ``epochs``, ``lr``, ``teacher``, ...
 
     Returns:
         What came of it; it stands for its run folder wherever a network is taken.
@@ -99,10 +99,10 @@ def train(
 
     if recipe is not None and options is not None:
         raise UsageError("recipe and options both say how to train: give one of them")
-    network, source, base = from_recipe(model, words_of(data, "data"), recipe)
-    chosen = training_options(words, options or base)
+    network, source, base = from_recipe(model, text_of(data, "data"), recipe)
+    chosen = training_options(keywords, options or base)
     if pretrained:
-        if "init" in words:
+        if "init" in keywords:
             raise UsageError("--init and --pretrained exclude each other: give one of them")
         chosen = dataclasses.replace(chosen, init=str(published(network, chosen)))
     return loop.train(
@@ -118,7 +118,7 @@ def train(
 
 
 def from_recipe(
-    model: Any, data: str | None, recipe: Words | None
+    model: Any, data: str | None, recipe: StrPath | None
 ) -> tuple[Any, str, TrainingOptions | None]:
     """Network, images and options of a training: what was given, else what a recipe says.
 
@@ -167,22 +167,22 @@ def published(
 
 
 def training_options(
-    words: Mapping[str, object], base: TrainingOptions | None = None
+    keywords: Mapping[str, object], base: TrainingOptions | None = None
 ) -> TrainingOptions:
     """Options of a training, as one record.
 
     Args:
-        words: of `TrainingWords`.
+        keywords: of `TrainingKeywords`.
 
     Raises:
         UsageError: a value of another type.
     """
     from edgekit.training.options import TrainingOptions
 
-    given = dict(words)
+    given = dict(keywords)
     for name in ("teacher", "init"):
         if isinstance(given.get(name), os.PathLike):
-            given[name] = words_of(given[name], name)
+            given[name] = text_of(given[name], name)
     return record_of(TrainingOptions, given, base or TrainingOptions())
 
 
@@ -207,9 +207,9 @@ def _name(model: Any) -> str:
     if not isinstance(model, str | os.PathLike):
         own = getattr(model, "name", None) or getattr(model, "__name__", type(model).__name__)
         return str(own).lower()
-    words = os.fspath(model)
-    if Path(words).exists():  # the training itself says why a path is no name
-        return Path(words).stem
-    if ":" in words:
-        return words.rpartition(":")[2]
-    return registry.canonical_name(words)
+    source = os.fspath(model)
+    if Path(source).exists():  # the training itself says why a path is no name
+        return Path(source).stem
+    if ":" in source:
+        return source.rpartition(":")[2]
+    return registry.canonical_name(source)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from edgekit.api.checking import typed
-from edgekit.api.words import Said, Words, stated_of, words_of
+from edgekit.api.keywords import Said, StrPath, stated_of, text_of
 from edgekit.errors import DataError, UsageError
 from edgekit.stated import NOTHING, Stated
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def open_model(
     model: Network,
     *,
-    weights: Words | None = None,
+    weights: StrPath | None = None,
     resolution: Side | None = None,
     size: Size | None = None,
     example: Any = None,
@@ -53,7 +53,7 @@ def open_model(
 
     return model_of(
         model,
-        weights=words_of(weights, "weights"),
+        weights=text_of(weights, "weights"),
         resolution=resolution,
         size=size,
         example=example,
@@ -66,11 +66,11 @@ def open_model(
 @typed
 def evaluate(
     source: Network | Classifier,
-    data: Words | ImageSource | None = None,
+    data: StrPath | ImageSource | None = None,
     *,
     split: str | None = None,
     skip_corrupt: bool = False,
-    weights: Words | None = None,
+    weights: StrPath | None = None,
     resolution: Side | None = None,
     size: Size | None = None,
     threads: int | None = None,
@@ -109,11 +109,11 @@ def evaluate(
     opened = _opened(source, given)
     if data is None:
         classifier = opened or _classifier(source, *given)
-        data = next((words for words in classifier.seen if words is not None), None)
+        data = next((one for one in classifier.seen if one is not None), None)
         if data is None:
             raise DataError(
-                f"'{classifier.words}' does not say what it was trained on: give data, a folder of "
-                f"class folders or a built-in source"
+                f"'{classifier.source}' does not say what it was trained on: give data, a folder "
+                f"of class folders or a built-in source"
             )
     images = data
     if isinstance(images, str | os.PathLike):
@@ -130,7 +130,7 @@ def predict(
     images: Picture,
     top: int = 5,
     *,
-    weights: Words | None = None,
+    weights: StrPath | None = None,
     resolution: Side | None = None,
     size: Size | None = None,
     threads: int | None = None,
@@ -146,7 +146,7 @@ def predict(
     images: list[Any] | tuple[Any, ...],
     top: int = 5,
     *,
-    weights: Words | None = None,
+    weights: StrPath | None = None,
     resolution: Side | None = None,
     size: Size | None = None,
     threads: int | None = None,
@@ -162,7 +162,7 @@ def predict(
     images: Any,
     top: int = 5,
     *,
-    weights: Words | None = None,
+    weights: StrPath | None = None,
     resolution: Side | None = None,
     size: Size | None = None,
     threads: int | None = None,
@@ -209,11 +209,11 @@ def predict(
 
 @typed
 def verify(
-    artifact: Words,
+    artifact: StrPath,
     against: Network,
     *,
-    data: Words | None = None,
-    weights: Words | None = None,
+    data: StrPath | None = None,
+    weights: StrPath | None = None,
     example: Any = None,
     embedded: bool = False,
     skip_corrupt: bool = False,
@@ -247,8 +247,8 @@ def verify(
     return verification.verify(
         artifact,
         against,
-        data=words_of(data, "data"),
-        weights=words_of(weights, "weights"),
+        data=text_of(data, "data"),
+        weights=text_of(weights, "weights"),
         embedded=embedded,
         skip_corrupt=skip_corrupt,
         per_layer=per_layer,
@@ -276,7 +276,7 @@ def _opened(source: object, given: tuple[object, ...]) -> Classifier | None:
     for name, value in zip(_OF_OPENING, given, strict=True):
         if value not in (None, False, NOTHING):
             raise UsageError(
-                f"{name}={value!r}: '{source.words}' is open already; give that to "
+                f"{name}={value!r}: '{source.source}' is open already; give that to "
                 f"open_classifier()"
             )
     return source
@@ -284,7 +284,7 @@ def _opened(source: object, given: tuple[object, ...]) -> Classifier | None:
 
 def _classifier(
     source: Any,
-    weights: Words | None,
+    weights: StrPath | None,
     resolution: Side | None,
     size: Size | None,
     threads: int | None,
@@ -298,7 +298,7 @@ def _classifier(
 
     return inference.open_classifier(
         source,
-        weights=words_of(weights, "weights"),
+        weights=text_of(weights, "weights"),
         resolution=resolution,
         size=size,
         threads=threads,

@@ -46,7 +46,7 @@ def command(a: str, b: str, fail_if_slower: float | None, **options: Any) -> Non
     """
     from edgekit.api.measuring import compare
 
-    words, kept = measuring.asked(options)
+    keywords, kept = measuring.asked(options)
     keeping.check_places([] if kept.out is None else [kept.out], kept.overwrite)
     with held_interrupts() as interrupts:
         with measuring.measuring_progress() as progress:
@@ -56,7 +56,7 @@ def command(a: str, b: str, fail_if_slower: float | None, **options: Any) -> Non
                 command=console.command_line(),
                 progress=progress,
                 hold=interrupts.hold,
-                **words,
+                **keywords,
             )
             interrupts.hold()
         try:

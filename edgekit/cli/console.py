@@ -158,10 +158,10 @@ def _log(text: str) -> None:
         click.echo(printable(text), err=True)
 
 
-def warn_notes(words: str, notes: Iterable[str] | None) -> None:
+def warn_notes(source: str, notes: Iterable[str] | None) -> None:
     """A warning for each way in which a network is run otherwise than it was built."""
     for note in notes or ():
-        warn(f"'{words}': {note}")
+        warn(f"'{source}': {note}")
 
 
 def say_scores(kind: str | None) -> None:

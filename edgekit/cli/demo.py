@@ -95,10 +95,10 @@ def _refuse_earlier(out: Path, overwrite: bool) -> None:
         )
 
 
-def _evaluate(words: str, source: Any) -> Evaluation:
+def _evaluate(path_or_model: str, source: Any) -> Evaluation:
     from edgekit.inference import evaluate, open_classifier
 
-    return evaluate(open_classifier(words), source)
+    return evaluate(open_classifier(path_or_model), source)
 
 
 def _table(run: str, exported: list[Exported], scores: dict[str, Evaluation]) -> None:

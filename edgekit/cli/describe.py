@@ -105,7 +105,7 @@ def _check_options(
 def _check_artifact(source: str, other: str | None) -> None:
     from edgekit import contract
 
-    if not any(contract.is_artifact(words) for words in (source, other) if words is not None):
+    if not any(contract.is_artifact(one) for one in (source, other) if one is not None):
         raise UsageError(f"'{source}' is no artifact: --embedded goes with artifacts only")
 
 
@@ -132,7 +132,7 @@ def _known(described: Description) -> Totals:
     """
     if described.totals is None:
         raise ModelError(
-            f"'{described.words}' does not tell its network, which is not one of edgekit's: "
+            f"'{described.source}' does not tell its network, which is not one of edgekit's: "
             f"describe the network it was made from"
         )
     return described.totals

@@ -46,12 +46,12 @@ def asked(options: dict[str, Any]) -> tuple[dict[str, Any], Kept]:
     the measurements go.
     """
     kept = Kept(options["out"], options["overwrite"], not options["no_store"])
-    words = {
+    keywords = {
         name: value
         for name, value in options.items()
         if name not in ("out", "overwrite", "no_store") and given(name)
     }
-    return words, kept
+    return keywords, kept
 
 
 def measuring_options(

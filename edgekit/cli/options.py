@@ -144,7 +144,7 @@ def _only_network(options: dict[str, Any]) -> str:
     named = [
         options[key] for key in ("model", "against", "source", "other", "a", "b") if key in options
     ]
-    named = [words for words in (*named, *options.get("sources", ())) if words is not None]
+    named = [source for source in (*named, *options.get("sources", ())) if source is not None]
     if len(named) != 1:
         raise UsageError(
             f"--pretrained belongs to one network, and {len(named)} are named: give one"
@@ -152,22 +152,22 @@ def _only_network(options: dict[str, Any]) -> str:
     return str(named[0])
 
 
-def fetched(words: str, resolution: Side | None) -> Path:
+def fetched(source: str, resolution: Side | None) -> Path:
     """The published weights of a zoo network; see `edgekit.models.taking.fetched`."""
     from edgekit.models import taking
 
-    with fetching(words) as report:
-        return taking.fetched(words, resolution, report=report)
+    with fetching(source) as report:
+        return taking.fetched(source, resolution, report=report)
 
 
 @contextmanager
-def fetching(words: str) -> Iterator[Callable[[int, int | None], None]]:
+def fetching(source: str) -> Iterator[Callable[[int, int | None], None]]:
     """A line that says how much of a network's weights has come; a function that changes it."""
-    with console.status(f"fetching weights of {words}") as notify:
+    with console.status(f"fetching weights of {source}") as notify:
 
         def report(done: int, total: int | None) -> None:
             of = "" if total is None else f" of {total / 2**20:.1f}"
-            notify(f"fetching weights of {words}: {done / 2**20:.1f}{of} MiB")
+            notify(f"fetching weights of {source}: {done / 2**20:.1f}{of} MiB")
 
         yield report
 

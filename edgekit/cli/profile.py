@@ -42,7 +42,7 @@ def command(
     """
     from edgekit.api.measuring import profile
 
-    words, kept = measuring.asked(options)
+    keywords, kept = measuring.asked(options)
     asked = Asked(kept, energy != "off", None if sustain is None else plot_path(kept.out))
     keeping.check_places(asked.places, kept.overwrite)
     with held_interrupts() as interrupts:
@@ -56,7 +56,7 @@ def command(
                 progress=progress,
                 hold=interrupts.hold,
                 say=console.warn,
-                **words,
+                **keywords,
             )
             interrupts.hold()
         errors = _show_and_keep(result, asked)
@@ -125,23 +125,23 @@ def show(result: Profile, asked: Asked) -> None:
     for failure in result.failures:
         console.warn(str(failure.error))
     untimed = {
-        (one.subject.words, str(one.error).removeprefix(f"{one.subject.words}: "))
+        (one.subject.source, str(one.error).removeprefix(f"{one.subject.source}: "))
         for one in result.untimed
     }
-    for words, reason in sorted(untimed):  # once, however many threads it was measured with
-        console.warn(f"operators of {words} cannot be timed one by one: {reason}")
+    for source, reason in sorted(untimed):  # once, however many threads it was measured with
+        console.warn(f"operators of {source} cannot be timed one by one: {reason}")
     if console.wants_json():
         console.emit_json(
             "edgekit.profile/1",
             {
                 "measurements": [figures.entry(m) for m in found],
                 "failed": [
-                    {"artifact": f.subject.words, "error": console.error_entry(f.error)}
+                    {"artifact": f.subject.source, "error": console.error_entry(f.error)}
                     for f in result.failures
                 ],
                 "interrupted": result.interrupted,
                 "untimed": [
-                    {"artifact": f.subject.words, "error": console.error_entry(f.error)}
+                    {"artifact": f.subject.source, "error": console.error_entry(f.error)}
                     for f in result.untimed
                 ],
                 "sustained": lasting,

@@ -37,7 +37,7 @@ class Database(sqlite3.Connection):
 
     _most_steps = _FIRST_STEPS
 
-    def execute(self, words: str, values: Any = (), /) -> sqlite3.Cursor:
+    def execute(self, statement: str, values: Any = (), /) -> sqlite3.Cursor:
         """Runs a statement.
 
         Raises:
@@ -49,9 +49,9 @@ class Database(sqlite3.Connection):
         steps = iter((0,) * parts)
         self.set_progress_handler(steps.__next__, self._most_steps // parts)
         with self._bounded():
-            return super().execute(words, values)
+            return super().execute(statement, values)
 
-    def rows(self, words: str, values: Any = ()) -> list[Any]:
+    def rows(self, statement: str, values: Any = ()) -> list[Any]:
         """All rows that a statement gives.
 
         Raises:
@@ -59,7 +59,7 @@ class Database(sqlite3.Connection):
         """
         found, size = [], 0
         with self._bounded():
-            for row in self.execute(words, values):
+            for row in self.execute(statement, values):
                 size += _ROW_BYTES + sum(len(x) for x in row if isinstance(x, str | bytes))
                 if size > LARGEST_ANSWER:
                     raise sqlite3.DataError(f"it gives over {LARGEST_ANSWER:,} bytes at once")

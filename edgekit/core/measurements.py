@@ -80,7 +80,7 @@ class Measurement:
     """How fast an artifact ran on a device, as raw samples; statistics are derived from them.
 
     Attributes:
-        artifact: the words that named it.
+        artifact: its source, as it was given.
         sha256: digest of its files; ``None`` for networks in PyTorch.
         target: its format; ``pytorch`` for networks.
         device: name of the device profile.

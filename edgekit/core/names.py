@@ -60,13 +60,13 @@ def shown(name: str) -> str:
     return printable(name if len(name) <= 40 else f"{name[:40]}...")
 
 
-def inside(folder: Path, words: str) -> Path:
+def inside(folder: Path, path: str) -> Path:
     """A file in a folder, from a relative path that stands in a document.
 
     Raises:
         ValueError: it leads elsewhere, or a part of it cannot be the name of a file.
     """
-    parts = PurePosixPath(words).parts
+    parts = PurePosixPath(path).parts
     if not parts:
         raise ValueError("'' cannot be the name of a file: it is empty or only dots")
     for part in parts:  # with what was written around its name

@@ -359,7 +359,7 @@ class ImageSource(Protocol):
     """Labelled images with fixed splits.
 
     Attributes:
-        name: the words that open it again.
+        name: what opens it again.
         classes: class names by label.
         flippable: whether a mirrored image keeps its label.
         splits: names of the splits that it has.

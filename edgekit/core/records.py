@@ -362,7 +362,7 @@ class Artifact:
         preprocessing: how images become its input; ``None`` where its inputs are no images, or
             nobody said.
         spec: the network; ``None`` when it came from a callable.
-        model: the words that named the network on export.
+        model: the source of the network, as it was given on export.
         parent_sha256: digest of the checkpoint it was made from; ``None`` without one.
         labels: class names by output index; ``None`` when unknown.
         data: the image source the network was trained on; ``None`` when untrained or unknown.

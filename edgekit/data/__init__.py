@@ -1,6 +1,7 @@
 """Labelled image sources, and the preprocessing that every part of edgekit shares.
 
-`open_source` turns the words of ``--data`` into a source. Nothing here needs torch or a runtime.
+`open_source` turns what was given for ``--data`` into a source. Nothing here needs torch
+or a runtime.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ def _only_arrays(path: Path) -> bool:
     return not any(child.is_dir() for child in path.iterdir())
 
 
-def open_source(words: str, *, skip_corrupt: bool = False, labelled: bool = True) -> ImageSource:
+def open_source(data: str, *, skip_corrupt: bool = False, labelled: bool = True) -> ImageSource:
     """Opens a source of images.
 
     Args:
-        words: a name from the registry's source table (case, ``-``, ``_`` and ``.`` do not
+        data: a name from the registry's source table (case, ``-``, ``_`` and ``.`` do not
             matter), else the path of a folder in a format of the registry's table. A folder that
             is called like a built-in source is opened as ``./digits``.
         skip_corrupt: decodes every image of a folder once and leaves out those that cannot be
@@ -36,16 +37,16 @@ def open_source(words: str, *, skip_corrupt: bool = False, labelled: bool = True
         DataError: the folder is missing or cannot be used.
         UnavailableError: the source needs a package that is not installed.
     """
-    if tables.SOURCES.key(words) is not None:
-        source: ImageSource = tables.SOURCES.load(words)()
+    if tables.SOURCES.key(data) is not None:
+        source: ImageSource = tables.SOURCES.load(data)()
         return source
-    path = Path(words)
-    if words and os.path.lexists(path):
+    path = Path(data)
+    if data and os.path.lexists(path):
         from edgekit.data.folder import FolderSource
 
         if path.suffix == ".npz" or _only_arrays(path):
             raise DataError(
-                f"'{words}' holds arrays, which are data of networks of the task tensors: expected "
+                f"'{data}' holds arrays, which are data of networks of the task tensors: expected "
                 f"images, which is what a classifier takes"
             )
         made = _format_of(path)
@@ -54,10 +55,10 @@ def open_source(words: str, *, skip_corrupt: bool = False, labelled: bool = True
         return made(path, skip_corrupt=skip_corrupt)
     names = ", ".join(tables.SOURCES)
     hint = f"expected {names} or the path of a folder of class folders (DIR/class/image.jpg)"
-    unknown = UnknownNameError("data source", words, tables.SOURCES, hint)
-    if unknown.suggestions and os.sep not in words:
+    unknown = UnknownNameError("data source", data, tables.SOURCES, hint)
+    if unknown.suggestions and os.sep not in data:
         raise unknown
-    raise DataError(f"data folder '{words}' does not exist: {hint}")
+    raise DataError(f"data folder '{data}' does not exist: {hint}")
 
 
 def _format_of(path: Path) -> FolderFormat:

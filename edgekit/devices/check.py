@@ -94,9 +94,9 @@ def _meter(declared: str | None, root: Path) -> Finding:
     return Finding("meter", "", ", ".join(working) or "none", None)
 
 
-def _open(words: str, root: Path) -> str:
+def _open(name: str, root: Path) -> str:
     """What an opened meter shows."""
-    meter = registry.meter(words).open(root)
+    meter = registry.meter(name).open(root)
     try:
         return f"{meter.scope}: {meter.detail}"
     finally:

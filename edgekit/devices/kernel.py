@@ -50,7 +50,7 @@ def _quota(root: Path) -> float | None:
     group = PurePosixPath(own.lstrip("/"))
     quotas = []
     for part in (group, *group.parents):  # each bounds those below
-        words = (text(root / "sys/fs/cgroup" / part / "cpu.max") or "").split()
-        if len(words) == 2 and all(word.isdecimal() for word in words) and int(words[1]) > 0:
-            quotas.append(int(words[0]) / int(words[1]))
+        fields = (text(root / "sys/fs/cgroup" / part / "cpu.max") or "").split()
+        if len(fields) == 2 and all(word.isdecimal() for word in fields) and int(fields[1]) > 0:
+            quotas.append(int(fields[0]) / int(fields[1]))
     return min(quotas, default=None)

@@ -43,12 +43,12 @@ class Others:
         names = {f"cpu{number}" for number in allowed}
         ticks = 0
         lines = [line.split() for line in (text(self._root / "proc/stat") or "").splitlines()]
-        lines = [words for words in lines if words and words[0] in names]
+        lines = [fields for fields in lines if fields and fields[0] in names]
         if not lines:
             return None
-        for words in lines:
+        for fields in lines:
             # proc_stat(5): user nice system idle iowait irq softirq steal
-            values = [int(word) for word in words[1:9]]
+            values = [int(word) for word in fields[1:9]]
             ticks += sum(values) - sum(values[3:5])
         used = os.times()
         own = used.user + used.system + used.children_user + used.children_system

@@ -223,7 +223,7 @@ def _described(
     """
     _check_options(model, wanted.integers, scores, stated)
     if scores is not None:
-        check_kind(scores, model.classes, model.words)
+        check_kind(scores, model.classes, model.source)
         model = dataclasses.replace(model, scores=scores)
     model = as_stated(model, stated, wanted.images(model, data))
     given = [one for one in (data, wanted.integers.data) if one is not None]
@@ -289,7 +289,7 @@ def _check_first_sizes(model: Model) -> None:
     for spec in (*model.interface.inputs, *model.interface.outputs):
         if spec.shape[:1] != (1,):
             raise ModelError(
-                f"--dynamic batch: '{spec.name}' of '{model.words}' has the shape {spec.shape}: "
+                f"--dynamic batch: '{spec.name}' of '{model.source}' has the shape {spec.shape}: "
                 f"expected a first size of 1, which is that of the batch"
             )
 
@@ -307,7 +307,7 @@ def _places(model: Model, wanted: Wanted, folder: Path) -> list[tuple[Target, st
             for p in wanted.precisions
         ]
     except ValueError as error:
-        raise ModelError(f"'{shown(model.words)}': {error}; rename the network") from error
+        raise ModelError(f"'{shown(model.source)}': {error}; rename the network") from error
 
 
 class _Warnings:
@@ -325,11 +325,11 @@ class _Warnings:
     def of_network(self, model: Model) -> None:
         """In which other way than it was built it is run, or what its weights are."""
         for note in model.notes or ():
-            self._add(f"'{model.words}': {note}")
+            self._add(f"'{model.source}': {note}")
         done = preparation(model)
         if done is not None:
             self._add(
-                f"'{model.words}' is untrained: {done}; the file is good for timing, and computes "
+                f"'{model.source}' is untrained: {done}; the file is good for timing, and computes "
                 f"something else than the network as it was built"
             )
 
@@ -339,7 +339,7 @@ class _Warnings:
         prepared = there[0].artifact.preprocessing if there else None
         # There are no images for random weights.
         if prepared is not None and (model.trained or not model.of_zoo):
-            self._add(assumption(model.words, prepared, missing))
+            self._add(assumption(model.source, prepared, missing))
         for one in there:
             self._add(one.warning if isinstance(one, Exported) else None)
 
@@ -358,7 +358,8 @@ def _check_options(model: Model, integers: Integers, scores: str | None, stated:
     ):  # fmt: skip
         if value is not None:
             raise UsageError(
-                f"{option} goes with scores of classes: '{model.words}' is of the task {model.task}"
+                f"{option} goes with scores of classes: '{model.source}' is of the task "
+                f"{model.task}"
             )
 
 

@@ -77,7 +77,7 @@ def build(job: Job, scheme: Scheme, staged: Path, model: Model | None = None) ->
     epochs = None if model is None else job.integers.epochs
     model = model or reference.model
     example = dataclasses.replace(_example(model, reference), any_batch=job.any_batch)
-    with _conversion(model.words, target), captured():
+    with _conversion(model.source, target), captured():
         lowered, lowerings = lower(own_copy(model.module), example.tensors, target, scheme)
         ranges = ranged_inputs(job.calibration, model, target) if scheme.calibration else None
         begin = time.perf_counter()
@@ -130,9 +130,9 @@ def _check_names(
 
 
 @contextmanager
-def _conversion(words: str, target: Target) -> Iterator[None]:
+def _conversion(source: str, target: Target) -> Iterator[None]:
     """Turns whatever a converter raises into one sentence."""
-    told = f"'{words}' cannot be converted to {target.name}: "
+    told = f"'{source}' cannot be converted to {target.name}: "
     with (
         explained(lambda reason: f"{told}{reason} (-v shows all)"),
         plugins.needed_packages(f"target {target.name}"),
@@ -196,7 +196,7 @@ def _contract(
         ),
         outputs=_described(outputs, model.interface.outputs, target.layout, task_of(model).roles()),
         preprocessing=prepared and dataclasses.replace(prepared, layout=target.layout),
-        model=model.words,
+        model=model.source,
         spec=model.spec if model.of_zoo else None,
         labels=model.labels,
         data=model.data,

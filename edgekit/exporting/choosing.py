@@ -36,7 +36,7 @@ def chosen_file(job: Job, folder: Path) -> tuple[Built, str | None]:
         worst = tuple(plain.worst()[:MIXED_LAYERS])
         if not worst:
             raise ModelError(
-                f"no layer of '{job.reference.model.words}' stands out as one to keep in float: "
+                f"no layer of '{job.reference.model.source}' stands out as one to keep in float: "
                 f"name some with --float-layers, or export with --precision int8"
             )
         scheme = dataclasses.replace(scheme, float_layers=worst)
@@ -71,20 +71,20 @@ def retraining(
     notify: Notify,
 ) -> Callable[[Scheme], Model] | None:
     """Trains a network for integers, once for all files whose weights have as many bits."""
-    words = model.data or integers.data
+    data = model.data or integers.data
     if model.task != CLASSIFY:  # its loss is that of scores of classes
         return None
-    if words is None or calibration is None or not integers.epochs or not model.trained:
+    if data is None or calibration is None or not integers.epochs or not model.trained:
         return None
 
     @functools.cache
     def trained(limit: int) -> Model:
         from edgekit.quantize.training import fine_tune
 
-        with explained(f"'{model.words}' cannot be trained for integers: ".__add__):
+        with explained(f"'{model.source}' cannot be trained for integers: ".__add__):
             return fine_tune(
                 model,
-                words,
+                data,
                 calibration,
                 epochs=integers.epochs,
                 limit=limit,

@@ -55,15 +55,15 @@ def allowed_for(files: Iterable[Path], batch: int = 1) -> Allowed:
 
 
 def _given(variable: str, usual: float) -> float:
-    words = os.environ.get(variable)
-    if not words:
+    text = os.environ.get(variable)
+    if not text:
         return usual
     try:
-        value = float(words)
+        value = float(text)
     except ValueError:
         value = 0.0
     if not 0 < value < 1e9:
-        raise UsageError(f"{variable} is '{words}': expected a positive number")
+        raise UsageError(f"{variable} is '{text}': expected a positive number")
     return value
 
 
@@ -173,7 +173,7 @@ def _lacks_memory(error: BaseException, path: Path) -> bool:
     text = text_of(error).replace(str(path), "").lower()
     if "resource temporarily unavailable" in text:  # no thread could be started
         return _left_bytes() < _CORE_MIB * 2**20
-    return any(words in text for words in _NO_MEMORY)
+    return any(sign in text for sign in _NO_MEMORY)
 
 
 def how_it_ended(code: int, runtime: str, allowed: Allowed) -> str:

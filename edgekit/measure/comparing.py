@@ -48,7 +48,7 @@ def compare(
     """Measures two subjects in turns until the interval of their ratio is narrow enough.
 
     Args:
-        a: words stand for `Subject` with its defaults.
+        a: a source stands for `Subject` with its defaults.
         b: as ``a``.
         command: what repeats it, for the record.
         hold: see `edgekit.measure.session.Hold`.
@@ -71,7 +71,9 @@ def compare(
         if not one.blocks or not other.blocks:
             if open_session.interrupted:
                 raise KeyboardInterrupt
-            raise UnavailableError(f"{a.words} and {b.words}: the time was too short for one round")
+            raise UnavailableError(
+                f"{a.source} and {b.source}: the time was too short for one round"
+            )
         found = [
             measurement(participant, open_session, started=started, device=device, command=command)
             for participant in (one, other)

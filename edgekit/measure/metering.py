@@ -37,8 +37,8 @@ class Metering:
         meter: that is read; ``None`` without one.
     """
 
-    def __init__(self, words: str, meter: Meter | None, reason: str) -> None:
-        self._words, self.meter, self._reason = words, meter, reason
+    def __init__(self, meter_name: str, meter: Meter | None, reason: str) -> None:
+        self._meter_name, self.meter, self._reason = meter_name, meter, reason
 
     def of(self, participant: Participant, progress: Progress) -> Energy:
         """Energy of one subject; the others wait meanwhile.
@@ -46,7 +46,7 @@ class Metering:
         What goes wrong with the meter is the reason of an ``unavailable`` energy: the latencies
         that were measured before are good all the same.
         """
-        if self._words == ESTIMATE:
+        if self._meter_name == ESTIMATE:
             try:
                 return estimate(participant.subject)
             except Exception as error:  # whatever PyTorch or an odd network raises
@@ -60,11 +60,11 @@ class Metering:
 
 
 @contextmanager
-def metering(words: str, *, gpu: bool = False, root: Path = Path("/")) -> Iterator[Metering]:
+def metering(meter_name: str, *, gpu: bool = False, root: Path = Path("/")) -> Iterator[Metering]:
     """Opens what ``--energy`` names.
 
     Args:
-        words: ``auto``, ``off``, ``estimate``, or a meter of the registry.
+        meter_name: ``auto``, ``off``, ``estimate``, or a meter of the registry.
         gpu: whether the subjects run on a GPU.
 
     Raises:
@@ -72,19 +72,19 @@ def metering(words: str, *, gpu: bool = False, root: Path = Path("/")) -> Iterat
         UnavailableError: the meter that was named cannot be read.
     """
     meter, reason = None, "not asked for"
-    if words == AUTO:
+    if meter_name == AUTO:
         meter, reasons = discover(root, gpu=gpu)
         reason = "no meter: " + "; ".join(reasons)
-    elif words not in (OFF, ESTIMATE):
-        meter = open_meter(words, root)
+    elif meter_name not in (OFF, ESTIMATE):
+        meter = open_meter(meter_name, root)
     try:
-        yield Metering(words, meter, reason)
+        yield Metering(meter_name, meter, reason)
     finally:
         if meter is not None:
             meter.close()
 
 
-def open_meter(words: str, root: Path) -> Meter:
+def open_meter(meter_name: str, root: Path) -> Meter:
     """Opens a meter of the registry.
 
     Raises:
@@ -92,13 +92,13 @@ def open_meter(words: str, root: Path) -> Meter:
         UnavailableError: the device has none, or it must not be read.
         MeterError: something else went wrong with it.
     """
-    kind = registry.meter(words)
+    kind = registry.meter(meter_name)
     try:
         return kind.open(root)
     except EdgekitError:
         raise
     except Exception as error:  # of a library, or of an odd device
-        raise MeterError(f"meter '{words}' cannot be opened: {error!r}; {REMEDY}") from error
+        raise MeterError(f"meter '{meter_name}' cannot be opened: {error!r}; {REMEDY}") from error
 
 
 def discover(root: Path, *, gpu: bool = False) -> tuple[Meter | None, tuple[str, ...]]:
@@ -135,17 +135,17 @@ def discover(root: Path, *, gpu: bool = False) -> tuple[Meter | None, tuple[str,
 
 
 def _measured(meter: Meter, participant: Participant, progress: Progress) -> Energy:
-    words, window_s = participant.subject.words, shortest_window_s(meter)
+    source, window_s = participant.subject.source, shortest_window_s(meter)
     windows: list[Window] = []
     total = energy.FEWEST_WINDOWS + 1
     with EnergyRecorder(meter) as recorder:
         recorder.reach(time.monotonic())
-        progress(f"energy of idling before {words}", 0, total)
+        progress(f"energy of idling before {source}", 0, total)
         idle_begin = time.monotonic()
         time.sleep(1.05 * window_s)
         idle = (idle_begin, time.monotonic())
         for i in range(energy.FEWEST_WINDOWS):
-            progress(f"energy of {words}", i + 1, total)
+            progress(f"energy of {source}", i + 1, total)
             found = participant.process.ask("burst", expected_s=window_s, seconds=1.05 * window_s)
             windows.append((found["begin_s"], found["end_s"], found["inferences"]))
         recorder.reach(windows[-1][1])
@@ -179,7 +179,7 @@ def estimate(subject: Subject) -> Energy:
     from edgekit.models.count import layers_of
     from edgekit.models.trace import trace
 
-    path = Path(subject.words)
+    path = Path(subject.source)
     if subject.target == "pytorch":
         model = network_of(subject)
         module, inputs, precision = model.module, model.tensors, "fp32"

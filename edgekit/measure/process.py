@@ -124,9 +124,9 @@ class Process:
     def _answer(self, do: str, limit_s: float) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self._line(do, limit_s))
         if "error" in answer:
-            message, words = answer["message"], self.subject.words
+            message, source = answer["message"], self.subject.source
             raise named_error(
-                answer["error"], message if words in message else f"{words}: {message}"
+                answer["error"], message if source in message else f"{source}: {message}"
             )
         self._loaded = answer.get("pid", self._loaded)
         return answer
@@ -149,7 +149,7 @@ class Process:
                 if not selector.select(deadline - time.monotonic()):
                     self.close()
                     raise UnavailableError(
-                        f"{self.subject.words}: no answer to '{do}' for {limit_s:.0f} s, so its "
+                        f"{self.subject.source}: no answer to '{do}' for {limit_s:.0f} s, so its "
                         f"process was ended; give it more with --time-limit"
                     )
                 received = os.read(stdout.fileno(), 1 << 20)
@@ -161,8 +161,8 @@ class Process:
 
     def _crash(self, do: str) -> EdgekitError:
         code = self._process.wait()
-        if is_artifact(self.subject.words) and crashed_on_its_file(code):
-            path = Path(self.subject.words)
+        if is_artifact(self.subject.source) and crashed_on_its_file(code):
+            path = Path(self.subject.source)
             target = target_by_suffix(path)
             assert target is not None
             allowed = allowed_for(target.files(path), self.subject.images)
@@ -177,5 +177,5 @@ class Process:
             )
         last = f": {lines[-1].strip()}" if lines else ""
         return UnavailableError(
-            f"{self.subject.words}: its runtime crashed at '{do}' ({why}){last}"
+            f"{self.subject.source}: its runtime crashed at '{do}' ({why}){last}"
         )

@@ -62,7 +62,7 @@ def profile(
     """Measures subjects in one session.
 
     Args:
-        subjects: words stand for `Subject` with its defaults.
+        subjects: a source stands for `Subject` with its defaults.
         effort: its seconds are those of the whole session.
         operators: whether to time operators as well, of exported files.
         energy: see `edgekit.measure.metering.metering`.
@@ -138,7 +138,7 @@ def measurement(
         reasons.append(f"the median is known to ±{precision:.1%} only, not ±{goal:.1%}")
     peak, idle = facts.get("peak_rss_mib"), facts.get("idle_rss_mib")
     return Measurement(
-        artifact=subject.words,
+        artifact=subject.source,
         target=subject.target,
         device=device,
         runtime=facts["runtime"],
@@ -193,7 +193,7 @@ def _further(
 
 
 def _operators(participant: Participant, session: Session) -> tuple[OperatorTime, ...]:
-    session.progress(f"operators of {participant.subject.words}", 0, 1)
+    session.progress(f"operators of {participant.subject.source}", 0, 1)
     answer = participant.process.ask(
         "operators",
         expected_s=_PROFILED_RUNS * _PROFILING_COST * participant.run_s + participant.load_s,

@@ -102,8 +102,8 @@ class Participant:
     @property
     def imports(self) -> tuple[str, ...]:
         """What its process has imported; processes that have the same can be exchanged."""
-        words = self.subject.words if self.subject.target == "pytorch" else ""
-        return (self.subject.target, self.subject.processor, words)
+        source = self.subject.source if self.subject.target == "pytorch" else ""
+        return (self.subject.target, self.subject.processor, source)
 
     def cores(self, loads: int) -> tuple[int, ...]:
         """Where it runs after so many loads."""
@@ -179,7 +179,7 @@ class Session:
             with self._failing(participant):
                 participant.process.ready()
         for i, participant in enumerate(self.active):
-            self.progress(f"loading {participant.subject.words}", i, len(self.active))
+            self.progress(f"loading {participant.subject.source}", i, len(self.active))
             with self._failing(participant):
                 facts = participant.facts = participant.process.open(participant.cores(0))
                 participant.load_s = (facts["load_ms"] + facts["first_ms"]) / 1e3
@@ -201,7 +201,7 @@ class Session:
         if strange and self.active:
             raise InputError(
                 f"--input-shape {shown(strange[0])}: no such input in "
-                f"{', '.join(dict.fromkeys(p.subject.words for p in self.active))}; expected one "
+                f"{', '.join(dict.fromkeys(p.subject.source for p in self.active))}; expected one "
                 f"of {', '.join(map(shown, known))}"
             )
 
@@ -343,7 +343,7 @@ class Session:
     def _check_state(self, participant: Participant, found: dict[str, Any]) -> None:
         if found["state"] != participant.facts["state"]:
             raise InputError(
-                f"{participant.subject.words} was changed while it was measured: measure it again"
+                f"{participant.subject.source} was changed while it was measured: measure it again"
             )
 
     def _block(self, participant: Participant, load: int) -> None:

@@ -149,7 +149,7 @@ class Store:
         One that is damaged is left out, and named in `skipped`.
 
         Args:
-            artifact: part of the words that named it, or the beginning of its SHA-256.
+            artifact: part of its source, or the beginning of its SHA-256.
             device: name of the profile.
             runtime: part of its name.
             since: with its time zone.

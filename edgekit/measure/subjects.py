@@ -43,7 +43,7 @@ class Subject:
     """What is measured, as plain data.
 
     Attributes:
-        words: ARTIFACT or MODEL.
+        source: ARTIFACT or MODEL.
         threads: of the runtime.
         batch: images of one inference.
         weights: checkpoint for a network's name.
@@ -57,7 +57,7 @@ class Subject:
         task: of a network.
     """
 
-    words: str
+    source: str
     threads: int = 1
     batch: int = 1
     weights: str | None = None
@@ -78,7 +78,7 @@ class Subject:
     @property
     def target(self) -> str:
         """Name of the file's format; ``pytorch`` for networks."""
-        target = target_by_suffix(Path(self.words))
+        target = target_by_suffix(Path(self.source))
         return "pytorch" if target is None else target.name
 
 
@@ -88,9 +88,9 @@ def batch_of(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> int:
     return first.pop() if len(first) == 1 else 1
 
 
-def as_subject(words: Subject | str | Path) -> Subject:
-    """A subject with its defaults, where words stand for one."""
-    return words if isinstance(words, Subject) else Subject(str(words))
+def as_subject(source: Subject | str | Path) -> Subject:
+    """A subject with its defaults, where its source stands for one."""
+    return source if isinstance(source, Subject) else Subject(str(source))
 
 
 class Loaded(Protocol):
@@ -127,15 +127,15 @@ def check(subject: Subject) -> None:
         UsageError: options that do not go with it, or more threads than cores: ONNX Runtime
             hangs with ten thousand of them, OpenVINO takes fewer and does not say so.
     """
-    words, cores = subject.words, os.cpu_count() or 1
+    source, cores = subject.source, os.cpu_count() or 1
     if not 1 <= subject.threads <= cores:
         raise UsageError(
             f"{subject.threads} threads: expected 1 to {cores}, as many as this machine has cores"
         )
-    if not is_artifact(words):
+    if not is_artifact(source):
         if subject.shapes:
             raise UsageError(
-                f"'{words}' is a network: --input-shape goes with exported files only, and "
+                f"'{source}' is a network: --input-shape goes with exported files only, and "
                 f"--resolution with networks"
             )
         return
@@ -146,17 +146,19 @@ def check(subject: Subject) -> None:
         )
     if subject.weights is not None or subject.resolution is not None:
         raise UsageError(
-            f"'{words}' is an artifact: --weights and --resolution go with networks only"
+            f"'{source}' is an artifact: --weights and --resolution go with networks only"
         )
     if subject.mode != "eager" or subject.processor != "cpu":
-        raise UsageError(f"'{words}' is an artifact: --torch and --processor go with networks only")
+        raise UsageError(
+            f"'{source}' is an artifact: --torch and --processor go with networks only"
+        )
     if subject.outputs or subject.task is not None:
-        raise UsageError(f"'{words}' is an artifact: --outputs and --task go with networks only")
-    path = Path(words)
+        raise UsageError(f"'{source}' is an artifact: --outputs and --task go with networks only")
+    path = Path(source)
     if subject.example is not None:
         if Path(subject.example).suffix != SUFFIX:
             raise UsageError(
-                f"--example {subject.example}: '{words}' is an exported file, which is timed "
+                f"--example {subject.example}: '{source}' is an exported file, which is timed "
                 f"without PyTorch: expected a {SUFFIX} file of its inputs"
             )
         read_arrays(Path(subject.example))
@@ -173,7 +175,7 @@ def check(subject: Subject) -> None:
 
 def open_subject(subject: Subject) -> Loaded:
     """Imports what the subject needs; loads nothing yet."""
-    if is_artifact(subject.words):
+    if is_artifact(subject.source):
         return _File(subject)
     return _Network(subject)
 
@@ -182,7 +184,7 @@ class _File:
     """An artifact, or any file of a format that edgekit knows."""
 
     def __init__(self, subject: Subject) -> None:
-        self._subject, self._path, self.input = subject, Path(subject.words), ""
+        self._subject, self._path, self.input = subject, Path(subject.source), ""
         self.inputs: tuple[str, ...] = ()
         # Through JSON, tuples are lists.
         self._shapes = {name: tuple(shape) for name, shape in subject.shapes}
@@ -299,7 +301,7 @@ class _Network:
             given = [one.to(device) for one in loaded.example]
             if s.batch != 1:
                 raise UsageError(
-                    f"'{s.words}' takes {len(given)} inputs of fixed sizes: leave out --batch"
+                    f"'{s.source}' takes {len(given)} inputs of fixed sizes: leave out --batch"
                 )
         self.input = " and ".join(
             f"{'x'.join(map(str, one.shape))} {str(one.dtype).removeprefix('torch.')}"
@@ -335,7 +337,7 @@ class _Network:
 
     def operators(self, runs: int) -> tuple[OperatorTime, ...]:
         raise UnavailableError(
-            f"'{self._subject.words}' runs in PyTorch: --per-op takes exported files only"
+            f"'{self._subject.source}' runs in PyTorch: --per-op takes exported files only"
         )
 
 
@@ -351,7 +353,7 @@ def network_of(subject: Subject) -> Model:
     side: Any = subject.resolution
     try:
         return open_model(
-            subject.words,
+            subject.source,
             weights=None if subject.weights is None else Path(subject.weights),
             # Through JSON, tuples are lists.
             resolution=tuple(side) if isinstance(side, list) else side,

@@ -220,11 +220,11 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         line = requests.readline()
         if not line:
             return
-        words = Subject(**json.loads(line)["subject"])
-        imported = _answering(answers, partial(open_subject, words))
+        subject = Subject(**json.loads(line)["subject"])
+        imported = _answering(answers, partial(open_subject, subject))
     _send(answers, {})
     line = requests.readline()
-    forks = FORKS and words.processor == "cpu"  # CUDA works in no fork
+    forks = FORKS and subject.processor == "cpu"  # CUDA works in no fork
     while line:
         if forks:
             line = _fork(line, requests, answers)

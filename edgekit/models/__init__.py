@@ -25,12 +25,12 @@ def family_of(spec: ModelSpec) -> Family:
 
 
 def find_spec(
-    words: str, *, classes: int | None = None, resolution: int | None = None
+    wanted: str, *, classes: int | None = None, resolution: int | None = None
 ) -> ModelSpec:
     """The spec of a zoo network.
 
     Args:
-        words: zoo name, as ``mobilenetv3``, ``MobileNetV3-Small`` or ``mobilenetv2@0.75``.
+        wanted: zoo name, as ``mobilenetv3``, ``MobileNetV3-Small`` or ``mobilenetv2@0.75``.
         classes: outputs; the published number by default.
         resolution: input side in pixels; the published one by default.
 
@@ -39,12 +39,12 @@ def find_spec(
         UsageError: fewer than two classes, a resolution below the network's stride, or more
             parameters than any machine should hold.
     """
-    family, name, width = registry.find_model(words)
+    family, name, width = registry.find_model(wanted)
     loaded: Family = registry.family(family)
     spec = loaded.variants[name](width)
-    if registry.is_tensorflow(words):
+    if registry.is_tensorflow(wanted):
         spec = dataclasses.replace(
-            spec, name=registry.canonical_name(words), padding="same", norm_eps=1e-3
+            spec, name=registry.canonical_name(wanted), padding="same", norm_eps=1e-3
         )
     spec = dataclasses.replace(
         spec,

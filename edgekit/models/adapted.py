@@ -1,6 +1,6 @@
 """Networks of libraries and of the user's own, with channels taken out of them.
 
-Such a spec has the words of the network in `source` and a row for every axis of a layer that a
+Such a spec has what the network was given as in `source` and a row for every axis of a layer that a
 group of channels lies on. The network is made by its own code, and its layers are cut to the
 numbers of channels in the rows: which channels went does not matter, as a checkpoint's tensors are
 loaded over them.
@@ -82,9 +82,9 @@ def is_adapted(spec: ModelSpec) -> bool:
     return spec.family == FAMILY_NAME
 
 
-def may_run(words: str) -> bool:
+def may_run(source: str) -> bool:
     """Whether what a file names may be made: a library's network, or what the user named, too."""
-    return words.partition(":")[0] in LIBRARIES or was_named(words)
+    return source.partition(":")[0] in LIBRARIES or was_named(source)
 
 
 Convolution = nn.modules.conv._ConvNd
@@ -127,37 +127,37 @@ def example_of(spec: ModelSpec) -> tuple[Tensor, ...]:
 
 
 @lru_cache(maxsize=2)
-def _whole(words: str, classes: int, side: int, call: Call | None) -> nn.Module:
+def _whole(source: str, classes: int, side: int, call: Call | None) -> nn.Module:
     """The network as its code makes it, made once: a search cuts it hundreds of times.
 
     One that changes its input gets copies, as networks of a search share their images.
     """
-    if not may_run(words):
+    if not may_run(source):
         raise ModelError(
-            f"it is of '{words}', which is code of your own: name it, too, as '{words}=FILE'"
+            f"it is of '{source}', which is code of your own: name it, too, as '{source}=FILE'"
         )
     # The same fresh weights and buffers every time.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        library = words.partition(":")[0] in LIBRARIES
+        library = source.partition(":")[0] in LIBRARIES
         if call is not None and call.outputs:
             classes = call.classes
-        made = open_library(words, classes or None).module if library else open_callable(words)
+        made = open_library(source, classes or None).module if library else open_callable(source)
     if call is not None and call.outputs:
-        return _of_tensors(made.eval(), call, words)
+        return _of_tensors(made.eval(), call, source)
     shape = (3, side, side) if call is None else call.inputs[0].shape[1:]
     images = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
-    return pure(made.eval(), images, words).module
+    return pure(made.eval(), images, source).module
 
 
-def _of_tensors(made: nn.Module, call: Call, words: str) -> nn.Module:
+def _of_tensors(made: nn.Module, call: Call, source: str) -> nn.Module:
     """A network as a function of tensors; that it is one was looked at when it was opened."""
-    module = called_as(made, call, words)
+    module = called_as(made, call, source)
     if any(map(is_lazy, (*module.parameters(), *module.buffers()))):
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(0)
             module(*example_in(call))
-    return on_copies(module, words) if call.copies else module
+    return on_copies(module, source) if call.copies else module
 
 
 def _check(spec: ModelSpec, row: ChannelSlice, layers: Mapping[str, nn.Module]) -> None:

@@ -66,7 +66,7 @@ class Asked:
             ((_, image),) = leaves((*given.args, given.kwargs))
             if image.shape[1] != 3:
                 raise UsageError(
-                    f"--example: '{model.words}' takes images of three channels, and this has "
+                    f"--example: '{model.source}' takes images of three channels, and this has "
                     f"{image.shape[1]}"
                 )
             return self._sized(model, (image.shape[2], image.shape[3]))
@@ -101,7 +101,7 @@ class Asked:
         if image is not None:
             model = dataclasses.replace(model, call=Call(model.interface.inputs))
         try:
-            scores = try_forward(model.module, images, model.words)
+            scores = try_forward(model.module, images, model.source)
         except NoScoresError:
             if self.task == CLASSIFY:
                 raise
@@ -123,8 +123,8 @@ class Asked:
         names = tuple(spec.name for spec in signature.outputs)
         if self.task not in (None, model.task) or self.outputs not in ((), names):
             raise UsageError(
-                f"'{model.words}' is of the task {model.task} and gives {', '.join(names)}, as its "
-                f"checkpoint says: leave out --task and --outputs"
+                f"'{model.source}' is of the task {model.task} and gives {', '.join(names)}, as "
+                f"its checkpoint says: leave out --task and --outputs"
             )
         if self.example is None:
             return model
@@ -134,7 +134,7 @@ class Asked:
         if forms != sorted((tuple(one.shape), one.dtype) for one in model.tensors):
             listed = " and ".join(f"'{spec.name}' {spec.shape}" for spec in signature.inputs)
             raise UsageError(
-                f"--example: '{model.words}' takes {listed}, as its checkpoint says: leave the "
+                f"--example: '{model.source}' takes {listed}, as its checkpoint says: leave the "
                 f"option out"
             )
         return model
@@ -154,7 +154,7 @@ class Asked:
             image=None if height == width else (3, height, width),
             preprocessing=None if facts is None else facts.at((height, width)),
         )
-        try_forward(model.module, torch.zeros(1, *model.shape), model.words)
+        try_forward(model.module, torch.zeros(1, *model.shape), model.source)
         return model
 
     def _tensors(self, model: Model) -> Model:
@@ -167,7 +167,7 @@ class Asked:
         example = self.example
         if example is None:
             example = torch.zeros(1, *model.shape)
-        found = shaped(model.module, example, model.words, self.outputs)
+        found = shaped(model.module, example, model.source, self.outputs)
         call, spec = found.call, None
         if call is not None and model.spec is not None and is_adapted(model.spec):
             spec = dataclasses.replace(
@@ -190,12 +190,12 @@ class Asked:
 
 
 def asked_for(
-    words: str, resolution: Side | None, example: Any, outputs: Sequence[str], task: str | None
+    source: str, resolution: Side | None, example: Any, outputs: Sequence[str], task: str | None
 ) -> Asked:
     """Checks what was asked for; see `edgekit.models.source.open_model`.
 
     Args:
-        words: names the network in messages.
+        source: names the network in messages.
 
     Raises:
         UsageError: it contradicts itself, or the shorter side is none.
@@ -215,11 +215,11 @@ def asked_for(
             f"{option} goes with --task {TENSORS}: a classifier takes one image, and gives scores"
         )
     if size is not None and not isinstance(resolution, int):
-        check_resolution(words, min(size))
+        check_resolution(source, min(size))
     return asked
 
 
-def check_resolution(words: str, resolution: int) -> None:
+def check_resolution(source: str, resolution: int) -> None:
     """Refuses a side that no image has.
 
     Raises:
@@ -227,7 +227,7 @@ def check_resolution(words: str, resolution: int) -> None:
     """
     if not 1 <= resolution <= MAX_RESOLUTION:
         raise UsageError(
-            f"resolution {resolution} for {words}: expected 1 to {MAX_RESOLUTION} pixels"
+            f"resolution {resolution} for {source}: expected 1 to {MAX_RESOLUTION} pixels"
         )
 
 

@@ -42,21 +42,21 @@ class NoScoresError(ModelError):
     """A network that takes an image and gives something other than scores of classes."""
 
 
-def was_named(words: str) -> bool:
-    """Whether `open_callable` has been asked for these words: only then may a file name them."""
-    return words in _named
+def was_named(source: str) -> bool:
+    """Whether `open_callable` has been asked for this: only then may a file name it."""
+    return source in _named
 
 
-def note_named(words: str) -> None:
-    """Tells a process that the user has named these words to the one that started it."""
-    _named.add(words)
+def note_named(source: str) -> None:
+    """Tells a process that the user has named this to the one that started it."""
+    _named.add(source)
 
 
-def open_callable(words: str) -> nn.Module:
+def open_callable(source: str) -> nn.Module:
     """Imports and calls what ``package.module:callable`` names.
 
     Args:
-        words: as the user gave them, never out of a file. A module, or a function or class that
+        source: as the user gave them, never out of a file. A module, or a function or class that
             gives one without arguments; found from the working folder too.
 
     Returns:
@@ -65,26 +65,26 @@ def open_callable(words: str) -> nn.Module:
     Raises:
         ModelError: it cannot be imported, raises, or gives something else.
     """
-    note_named(words)
-    found = named_object(words)
-    made = found if isinstance(found, nn.Module) else called(found, words, "a torch.nn.Module")
+    note_named(source)
+    found = named_object(source)
+    made = found if isinstance(found, nn.Module) else called(found, source, "a torch.nn.Module")
     if not isinstance(made, nn.Module):
         raise ModelError(
-            f"'{words}' gives a {type(made).__name__}: expected a torch.nn.Module, or a function "
+            f"'{source}' gives a {type(made).__name__}: expected a torch.nn.Module, or a function "
             f"without arguments that returns one"
         )
     return own_copy(made)
 
 
-def named_object(words: str) -> Any:
+def named_object(source: str) -> Any:
     """Imports what ``package.module:name`` names.
 
     Raises:
         ModelError: it cannot be imported, or raises.
     """
-    name, _, attribute = words.partition(":")
+    name, _, attribute = source.partition(":")
     if not name or not attribute:
-        raise ModelError(f"'{words}': expected package.module:callable, importable from here")
+        raise ModelError(f"'{source}': expected package.module:callable, importable from here")
     folder = os.getcwd()
     if folder not in sys.path:  # console scripts, unlike 'python -m', do not search it
         sys.path.insert(0, folder)
@@ -93,22 +93,22 @@ def named_object(words: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and not f"{name}.".startswith(f"{error.name}."):
             raise ModelError(
-                f"'{words}' imports '{error.name}', which is not installed: pip install "
+                f"'{source}' imports '{error.name}', which is not installed: pip install "
                 f"{error.name}"
             ) from error
         raise ModelError(
-            f"'{words}': no module named '{error.name}': expected package.module:callable, "
+            f"'{source}': no module named '{error.name}': expected package.module:callable, "
             f"importable from here"
         ) from error
     except AttributeError as error:
-        raise ModelError(f"'{words}': {reason(error)}") from error
+        raise ModelError(f"'{source}': {reason(error)}") from error
     except PASSING:
         raise
     except BaseException as error:  # the user's code may raise anything
-        raise ModelError(f"'{words}' raised {with_kind(error)}") from error
+        raise ModelError(f"'{source}' raised {with_kind(error)}") from error
 
 
-def called(found: Any, words: str, wanted: str) -> Any:
+def called(found: Any, source: str, wanted: str) -> Any:
     """What a function without arguments gives.
 
     Args:
@@ -119,13 +119,13 @@ def called(found: Any, words: str, wanted: str) -> Any:
     """
     if not callable(found):
         raise ModelError(
-            f"'{words}' is a {type(found).__name__}: expected {wanted}, or a function "
+            f"'{source}' is a {type(found).__name__}: expected {wanted}, or a function "
             f"without arguments that returns one"
         )
     needed = _arguments(found)
     if needed:
         raise ModelError(
-            f"'{words}' needs arguments ({', '.join(needed)}): expected a function without "
+            f"'{source}' needs arguments ({', '.join(needed)}): expected a function without "
             f"arguments; wrap it in one that gives them"
         )
     try:
@@ -133,7 +133,7 @@ def called(found: Any, words: str, wanted: str) -> Any:
     except PASSING:
         raise
     except BaseException as error:  # the user's code may raise anything
-        raise ModelError(f"'{words}' raised {with_kind(error)}") from error
+        raise ModelError(f"'{source}' raised {with_kind(error)}") from error
 
 
 def _arguments(found: Any) -> list[str]:
@@ -146,7 +146,7 @@ def _arguments(found: Any) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind not in optional]
 
 
-def try_forward(module: nn.Module, images: Tensor, words: str) -> Tensor:
+def try_forward(module: nn.Module, images: Tensor, source: str) -> Tensor:
     """Runs a copy of a network once, in its mode, and checks the form of its output.
 
     Lazy layers get their weights from the first input, the same ones every time: a network with
@@ -174,21 +174,21 @@ def try_forward(module: nn.Module, images: Tensor, words: str) -> Tensor:
     except BaseException as error:  # the user's code may raise anything
         size = tuple(images.shape)
         raise ModelError(
-            f"'{words}' cannot take an input of shape {size}{mode}: {reason_with_layer(error)}"
+            f"'{source}' cannot take an input of shape {size}{mode}: {reason_with_layer(error)}"
         ) from error
     if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[0] != len(images):
         found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise NoScoresError(
-            f"'{words}' gives {found}{mode}: expected one tensor of class scores, shape "
+            f"'{source}' gives {found}{mode}: expected one tensor of class scores, shape "
             f"(N, classes)"
         )
     if not scores.is_floating_point():
         kind = str(scores.dtype).removeprefix("torch.")
-        raise NoScoresError(f"'{words}' gives {kind} scores{mode}: expected floating point")
+        raise NoScoresError(f"'{source}' gives {kind} scores{mode}: expected floating point")
     return scores
 
 
-def try_training(module: nn.Module, side: int, classes: int, words: str) -> None:
+def try_training(module: nn.Module, side: int, classes: int, source: str) -> None:
     """Runs a copy of a network once as training does; the network stays as it is.
 
     Args:
@@ -205,19 +205,19 @@ def try_training(module: nn.Module, side: int, classes: int, words: str) -> None
         raise
     except BaseException as error:  # the user's code may raise anything
         raise ModelError(
-            f"'{words}' cannot be copied, which training needs: {with_kind(error)}"
+            f"'{source}' cannot be copied, which training needs: {with_kind(error)}"
         ) from error
     # Two images, since a batch norm of single values takes no single one.
     with torch.random.fork_rng(devices=[]):
-        scores = try_forward(trial, torch.zeros(2, 3, side, side), words)
+        scores = try_forward(trial, torch.zeros(2, 3, side, side), source)
     if scores.shape[1] != classes:
         raise ModelError(
-            f"'{words}' gives {scores.shape[1]} scores in training and {classes} else: expected "
+            f"'{source}' gives {scores.shape[1]} scores in training and {classes} else: expected "
             f"the same"
         )
     if not scores.requires_grad:
         raise ModelError(
-            f"'{words}' cannot be trained: no parameter that takes a gradient has a part in its "
+            f"'{source}' cannot be trained: no parameter that takes a gradient has a part in its "
             f"scores"
         )
 

@@ -52,7 +52,7 @@ def check_call(call: Call) -> None:
             raise ValueError("its arguments do not take its inputs")
 
 
-def called_as(module: nn.Module, call: Call, words: str) -> nn.Module:
+def called_as(module: nn.Module, call: Call, source: str) -> nn.Module:
     """A network as its code makes it, as a function of tensors.
 
     See `edgekit.models.interface.Shaped`.
@@ -61,7 +61,7 @@ def called_as(module: nn.Module, call: Call, words: str) -> nn.Module:
         ModelError: it cannot be copied.
         ValueError: the call is damaged.
     """
-    return flat(module, read(call.arguments), list(call.kept), words) if call.kept else module
+    return flat(module, read(call.arguments), list(call.kept), source) if call.kept else module
 
 
 def interface_of(call: Call) -> Interface:

@@ -30,12 +30,12 @@ OWN_CODE = "which is code of your own: name it, too, as"
 
 
 def checkpoint_model(
-    words: str, path: Path, checkpoint: Checkpoint, resolution: int | None
+    source: str, path: Path, checkpoint: Checkpoint, resolution: int | None
 ) -> Model:
     """A network of a checkpoint with a spec.
 
     Args:
-        words: names it in messages.
+        source: names it in messages.
         resolution: in pixels, instead of its own.
 
     Raises:
@@ -48,15 +48,15 @@ def checkpoint_model(
         raise CheckpointError(f"{path} is of '{named}', {OWN_CODE} '{named}={path}'")
     module = build_with(checkpoint.spec, checkpoint.state, str(path)).eval()
     if checkpoint.spec.call is not None:
-        return _called(words, path, checkpoint, checkpoint.spec.call, module, resolution)
+        return _called(source, path, checkpoint, checkpoint.spec.call, module, resolution)
     spec = with_resolution(checkpoint.spec, resolution)
     assert checkpoint.preprocessing is not None
     preprocessing = checkpoint.preprocessing.at(spec.resolution)
     if is_adapted(spec):
         side = spec.resolution
-        try_forward(module, torch.zeros(1, 3, side, side), words)
+        try_forward(module, torch.zeros(1, 3, side, side), source)
     return Model(
-        words,
+        source,
         spec.name,
         module,
         spec.resolution,
@@ -73,7 +73,7 @@ def checkpoint_model(
 
 
 def _called(
-    words: str,
+    source: str,
     path: Path,
     checkpoint: Checkpoint,
     call: Call,
@@ -90,7 +90,7 @@ def _called(
     if resolution is not None:
         raise UsageError(f"--resolution: {path} says the sizes of its inputs; leave it out")
     model = Model(
-        words,
+        source,
         spec.name,
         module,
         spec.resolution,
@@ -106,7 +106,7 @@ def _called(
     )
     if not call.outputs:
         _, channels, height, width = call.inputs[0].shape
-        try_forward(module, torch.zeros(1, channels, height, width), words)
+        try_forward(module, torch.zeros(1, channels, height, width), source)
         return dataclasses.replace(
             model,
             labels=checkpoint.labels,
@@ -114,7 +114,7 @@ def _called(
             image=(channels, height, width),
         )
     example = example_in(call)
-    found = shaped(module, example, words).interface
+    found = shaped(module, example, source).interface
     if [one.shape for one in found.outputs] != [one.shape for one in call.outputs]:
         raise CheckpointError(
             f"{path} does not fit '{spec.source}': its code gives other outputs than when the "
@@ -125,7 +125,7 @@ def _called(
     )
 
 
-def adapted_model(words: str, weights: Path | None, resolution: int | None) -> Model | None:
+def adapted_model(source: str, weights: Path | None, resolution: int | None) -> Model | None:
     """What a search has made of a network that was named; ``None`` for other weights.
 
     Raises:
@@ -138,12 +138,12 @@ def adapted_model(words: str, weights: Path | None, resolution: int | None) -> M
     spec = checkpoint.spec
     if spec is None or not is_adapted(spec):
         return None
-    if spec.source != words:
+    if spec.source != source:
         raise CheckpointError(
-            f"{weights} does not fit '{words}': it is a checkpoint of '{spec.source}', adapted"
+            f"{weights} does not fit '{source}': it is a checkpoint of '{spec.source}', adapted"
         )
     return dataclasses.replace(
-        checkpoint_model(str(weights), path, checkpoint, resolution), words=words
+        checkpoint_model(str(weights), path, checkpoint, resolution), source=source
     )
 
 

@@ -23,11 +23,11 @@ class Place:
     """Where two runs begin to differ.
 
     Attributes:
-        words: the layer, the file, the line and what it says.
+        location: the layer, the file, the line and what it says.
         drawn: whether random numbers are drawn there.
     """
 
-    words: str
+    location: str
     drawn: bool
 
 

@@ -15,11 +15,11 @@ from edgekit.models.arguments import Arguments, leaves
 from edgekit.models.callables import called, named_object
 
 
-def open_example(words: str) -> Any:
+def open_example(example: str) -> Any:
     """An example of a network's inputs.
 
     Args:
-        words: a ``.npz`` file, whose arrays bear the names of the network's arguments, or
+        example: a ``.npz`` file, whose arrays bear the names of the network's arguments, or
             ``arr_0`` and so on for those by position; or ``package.module:callable``, which gives
             a tensor, a tuple of them, or a mapping by names.
 
@@ -32,26 +32,28 @@ def open_example(words: str) -> Any:
         ModelError: the code cannot be run, or gives no tensors.
         UsageError: neither a file nor code.
     """
-    if Path(words).suffix == SUFFIX:
+    if Path(example).suffix == SUFFIX:
         arrays = {
-            name: _tensor(name, one, f"--example {words}")
-            for name, one in read_arrays(Path(words)).items()
+            name: _tensor(name, one, f"--example {example}")
+            for name, one in read_arrays(Path(example)).items()
         }
         places = [f"arr_{i}" for i in range(len(arrays))]
         if set(arrays) == set(places):  # numpy.savez's own names
             return tuple(arrays[name] for name in places)
         return arrays
-    if ":" not in words:
-        raise UsageError(f"--example {words}: expected a {SUFFIX} file, or package.module:callable")
-    found = called(named_object(words), words, "a function that gives inputs")
-    return as_tensors(found, f"--example {words}")
+    if ":" not in example:
+        raise UsageError(
+            f"--example {example}: expected a {SUFFIX} file, or package.module:callable"
+        )
+    found = called(named_object(example), example, "a function that gives inputs")
+    return as_tensors(found, f"--example {example}")
 
 
-def as_tensors(value: Any, words: str = "example") -> Any:
+def as_tensors(value: Any, text: str = "example") -> Any:
     """The same with tensors in place of NumPy's arrays.
 
     Args:
-        words: what it is, for messages.
+        text: what it is, for messages.
 
     Raises:
         ModelError: it holds something else than tensors and arrays.
@@ -59,26 +61,26 @@ def as_tensors(value: Any, words: str = "example") -> Any:
     if isinstance(value, Arguments):
         return value
     if isinstance(value, np.ndarray):
-        return _tensor("", value, words)
+        return _tensor("", value, text)
     if isinstance(value, Mapping):
-        return {str(name): as_tensors(one, words) for name, one in value.items()}
+        return {str(name): as_tensors(one, text) for name, one in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(as_tensors(one, words) for one in value))
+        return type(value)(*(as_tensors(one, text) for one in value))
     if type(value) in (tuple, list):
-        return type(value)(as_tensors(one, words) for one in value)
+        return type(value)(as_tensors(one, text) for one in value)
     for path, one in leaves(value):
         if not isinstance(one, torch.Tensor):
             where = f" as '{'.'.join(path)}'" if path else ""
             raise ModelError(
-                f"{words} gives a {type(one).__name__}{where}: expected tensors or arrays"
+                f"{text} gives a {type(one).__name__}{where}: expected tensors or arrays"
             )
     return value
 
 
-def _tensor(name: str, array: Any, words: str) -> torch.Tensor:
+def _tensor(name: str, array: Any, text: str) -> torch.Tensor:
     if array.dtype.kind not in "iubf":
         where = f"array '{name}' " if name else ""
-        raise ModelError(f"{words}: {where}holds {array.dtype}: expected numbers")
+        raise ModelError(f"{text}: {where}holds {array.dtype}: expected numbers")
     # NumPy makes float64 where nobody says otherwise, which hardly any network takes.
     kind = np.float32 if array.dtype == np.float64 else array.dtype
     return torch.from_numpy(np.array(array, kind, order="C"))

@@ -52,13 +52,13 @@ class Shaped:
     call: Call | None
 
 
-def shaped(module: nn.Module, example: object, words: str, wanted: Sequence[str] = ()) -> Shaped:
+def shaped(module: nn.Module, example: object, source: str, wanted: Sequence[str] = ()) -> Shaped:
     """Runs a copy of a network on an example, and finds out what it takes and gives.
 
     Args:
         module: in eval mode.
         example: see `edgekit.models.arguments.arguments`.
-        words: names the network in messages.
+        source: names the network in messages.
         wanted: names of the outputs to keep, in their order; all if empty.
 
     Raises:
@@ -73,39 +73,39 @@ def shaped(module: nn.Module, example: object, words: str, wanted: Sequence[str]
         # Lazy layers get their weights from the first input, the same ones every time.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            _run(module, given, words)
-    inputs = _named(_leaves_of_arguments(module, given, words), f"inputs of '{words}'")
+            _run(module, given, source)
+    inputs = _named(_leaves_of_arguments(module, given, source), f"inputs of '{source}'")
     for name, tensor in inputs.items():
-        _check_type(tensor, f"input '{name}' of '{words}'")
+        _check_type(tensor, f"input '{name}' of '{source}'")
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise ModelError(
-                f"the example of '{words}' has numbers in '{name}' that are not finite: expected "
+                f"the example of '{source}' has numbers in '{name}' that are not finite: expected "
                 f"inputs as the network gets them"
             )
-    running = copied(module, words)
+    running = copied(module, source)
     running.eval()
-    found = _run(running, given, words)
-    outputs = _outputs(found, words)
+    found = _run(running, given, source)
+    outputs = _outputs(found, source)
     names = list(wanted) or list(outputs)
     if len(set(names)) < len(names):
         raise UsageError(f"--outputs {','.join(map(shown, names))}: expected each name once")
     for name in names:
         if name not in outputs:
             raise UsageError(
-                f"--outputs {shown(name)}: '{words}' has no such output; it has "
+                f"--outputs {shown(name)}: '{source}' has no such output; it has "
                 f"{', '.join(outputs)}"
             )
     for name in names:
         if name in inputs:
             raise ModelError(
-                f"'{words}' has an input and an output that would both be called '{name}' in a "
+                f"'{source}' has an input and an output that would both be called '{name}' in a "
                 f"file: give the output another name"
             )
-    _check_shapes(running, given, outputs, words)
+    _check_shapes(running, given, outputs, source)
     for name in names:
         if not outputs[name].numel():
             raise ModelError(
-                f"output '{name}' of '{words}' is empty, {tuple(outputs[name].shape)}: name the "
+                f"output '{name}' of '{source}' is empty, {tuple(outputs[name].shape)}: name the "
                 f"others with --outputs"
             )
     interface = Interface(
@@ -125,7 +125,7 @@ def shaped(module: nn.Module, example: object, words: str, wanted: Sequence[str]
     call: Call | None = Call(drawn, interface.outputs)
     if not (plain and as_it_is and whole):
         kept = [list(outputs).index(name) for name in names]
-        module, text = flat(module, given, kept, words), written(given)
+        module, text = flat(module, given, kept, source), written(given)
         call = None
         if text is not None:
             call = Call(drawn, interface.outputs, text, tuple(kept))
@@ -153,7 +153,7 @@ def _parameters(module: nn.Module) -> list[str]:
     return [parameter.name for parameter in parameters if parameter.kind in kinds]
 
 
-def _run(module: nn.Module, given: Arguments, words: str) -> Any:
+def _run(module: nn.Module, given: Arguments, source: str) -> Any:
     try:
         with torch.no_grad():
             return module(*given.args, **given.kwargs)
@@ -163,7 +163,7 @@ def _run(module: nn.Module, given: Arguments, words: str) -> Any:
         tensors = [one for _, one in leaves((*given.args, given.kwargs))]
         forms = " and ".join(map(_form, tensors))
         raise ModelError(
-            f"'{words}' cannot take an input of {forms}: {reason_with_layer(error)}"
+            f"'{source}' cannot take an input of {forms}: {reason_with_layer(error)}"
         ) from error
 
 
@@ -172,7 +172,7 @@ def _form(tensor: Tensor) -> str:
 
 
 def _leaves_of_arguments(
-    module: nn.Module, given: Arguments, words: str
+    module: nn.Module, given: Arguments, source: str
 ) -> list[tuple[tuple[str, ...], Tensor]]:
     """Tensors of the arguments, under the names that the network's code has for them."""
     parameters = list(given.names) or _parameters(module)
@@ -182,28 +182,28 @@ def _leaves_of_arguments(
         for path, tensor in leaves(value, (name,)):
             if not isinstance(tensor, Tensor):
                 raise ModelError(
-                    f"the example of '{words}' has a {type(tensor).__name__} as "
+                    f"the example of '{source}' has a {type(tensor).__name__} as "
                     f"'{'.'.join(path)}': expected tensors"
                 )
             found.append((path, tensor))
     if not found:
-        raise ModelError(f"the example of '{words}' has no tensor: expected one at least")
+        raise ModelError(f"the example of '{source}' has no tensor: expected one at least")
     return found
 
 
-def _outputs(found: Any, words: str) -> dict[str, Tensor]:
+def _outputs(found: Any, source: str) -> dict[str, Tensor]:
     parts = list(leaves(found))
     for path, tensor in parts:
         if not isinstance(tensor, Tensor):
             where = f" as '{'.'.join(path)}'" if path else ""
             raise ModelError(
-                f"'{words}' gives a {type(tensor).__name__}{where}: expected tensors, or tuples, "
+                f"'{source}' gives a {type(tensor).__name__}{where}: expected tensors, or tuples, "
                 f"lists, dictionaries and dataclasses of them"
             )
-        _check_type(tensor, f"output '{'.'.join(path) or OUTPUT}' of '{words}'")
+        _check_type(tensor, f"output '{'.'.join(path) or OUTPUT}' of '{source}'")
     if not parts:
-        raise ModelError(f"'{words}' gives no tensor: expected one at least")
-    return _named(parts, f"outputs of '{words}'")
+        raise ModelError(f"'{source}' gives no tensor: expected one at least")
+    return _named(parts, f"outputs of '{source}'")
 
 
 def _check_type(tensor: Tensor, what: str) -> None:
@@ -238,25 +238,27 @@ def _named(parts: Sequence[tuple[tuple[str, ...], Tensor]], what: str) -> dict[s
 
 
 def _check_shapes(
-    module: nn.Module, given: Arguments, before: Mapping[str, Tensor], words: str
+    module: nn.Module, given: Arguments, before: Mapping[str, Tensor], source: str
 ) -> None:
     """Refuses outputs whose number or sizes depend on the values of inputs."""
     for way in (_in_other_order, _negated, _drawn):
-        _check_same_shapes(before, _outputs(_run(module, mapped(given, way), words), words), words)
+        _check_same_shapes(
+            before, _outputs(_run(module, mapped(given, way), source), source), source
+        )
 
 
 def _check_same_shapes(
-    before: Mapping[str, Tensor], after: Mapping[str, Tensor], words: str
+    before: Mapping[str, Tensor], after: Mapping[str, Tensor], source: str
 ) -> None:
     if list(after) != list(before):
         raise ModelError(
-            f"'{words}' gives {len(before)} outputs for one input and {len(after)} for another of "
+            f"'{source}' gives {len(before)} outputs for one input and {len(after)} for another of "
             f"the same shape: a file has a fixed number; give all of them each time"
         )
     for name, tensor in before.items():
         if after[name].shape != tensor.shape:
             raise ModelError(
-                f"output '{name}' of '{words}' has the shape {tuple(tensor.shape)} for one input "
+                f"output '{name}' of '{source}' has the shape {tuple(tensor.shape)} for one input "
                 f"and {tuple(after[name].shape)} for another of the same shape: a file has fixed "
                 f"sizes; leave out what depends on values (such as non-maximum suppression), or "
                 f"name the other outputs with --outputs"

@@ -28,7 +28,7 @@ class LibraryModel:
     preprocessing: Preprocessing | None
 
 
-def open_library(words: str, classes: int | None) -> LibraryModel:
+def open_library(source: str, classes: int | None) -> LibraryModel:
     """Builds ``library:name``.
 
     Raises:
@@ -36,8 +36,8 @@ def open_library(words: str, classes: int | None) -> LibraryModel:
         UnknownNameError: it has no such network.
         ModelError: it cannot build it.
     """
-    library, _, name = words.partition(":")
-    with needed_packages(f"'{words}'"):
+    library, _, name = source.partition(":")
+    with needed_packages(f"'{source}'"):
         return LIBRARIES[library](name, {} if classes is None else {"num_classes": classes})
 
 
@@ -119,8 +119,8 @@ def _imported(library: str) -> Any:
         ) from error
 
 
-def _built(words: str, make: Callable[[], nn.Module]) -> nn.Module:
+def _built(source: str, make: Callable[[], nn.Module]) -> nn.Module:
     try:
         return make()
     except Exception as error:  # whatever the library's constructors raise
-        raise ModelError(f"'{words}' cannot be built: {reason(error)}") from error
+        raise ModelError(f"'{source}' cannot be built: {reason(error)}") from error

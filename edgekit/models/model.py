@@ -20,7 +20,7 @@ class Model:
     """A network with what is known about it.
 
     Attributes:
-        words: how it was named.
+        source: how it was named.
         name: short name for files, without folders.
         module: in eval mode, (N, C, H, W) -> (N, classes).
         resolution: side of the square input in pixels; the longer one where it is no square.
@@ -51,7 +51,7 @@ class Model:
             and scores, or cannot be written down.
     """
 
-    words: str
+    source: str
     name: str
     module: nn.Module
     resolution: int
@@ -90,7 +90,7 @@ class Model:
         """The network as it takes samples: images, or rows of inputs; see `on_rows`."""
         if self.signature is None:
             return self.module
-        return on_rows(self.module, self.signature, self.words)
+        return on_rows(self.module, self.signature, self.source)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

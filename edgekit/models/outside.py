@@ -32,14 +32,14 @@ from edgekit.models.weights import (
 )
 
 
-def library_model(words: str, weights: Path | None, classes: int | None, asked: Asked) -> Model:
+def library_model(source: str, weights: Path | None, classes: int | None, asked: Asked) -> Model:
     """A network of a library, such as ``timm:NAME``.
 
     Args:
         weights: checkpoint or state dict.
         classes: instead of the library's number, or of that of ``weights``.
     """
-    adapted = adapted_model(words, weights, asked.side)
+    adapted = adapted_model(source, weights, asked.side)
     if adapted is not None:
         return asked.of(adapted)
     state = None if weights is None else load_state(weights)
@@ -48,25 +48,25 @@ def library_model(words: str, weights: Path | None, classes: int | None, asked: 
     # The same fresh weights every time, as for zoo networks.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = open_library(words, classes)
+        made = open_library(source, classes)
     if state is not None:
         load_into(made.module, state, str(weights))
     side = asked.side
     if side is None:
         side = side_of(weights) or made.resolution
-    check_resolution(words, side)
+    check_resolution(source, side)
     module = made.module.eval()
     facts = made.preprocessing
     model = Model(
-        words,
-        words.partition(":")[2],
+        source,
+        source.partition(":")[2],
         module,
         side,
         0,
         trained=state is not None,
         preprocessing=None if facts is None or asked.example is not None else facts.at(side),
         parent_sha256=None if weights is None else sha256(checkpoint_file(weights)),
-        code=words,
+        code=source,
     )
     model = asked.judged(model)
     if model.signature is not None and model.call is not None:
@@ -76,23 +76,23 @@ def library_model(words: str, weights: Path | None, classes: int | None, asked: 
     return with_training(model, weights)
 
 
-def callable_model(words: str, weights: Path | None, asked: Asked) -> Model:
+def callable_model(source: str, weights: Path | None, asked: Asked) -> Model:
     """What ``package.module:callable`` gives.
 
     Args:
         weights: checkpoint or state dict; as it is made if ``None``.
     """
     side = side_of(weights) or 224 if asked.side is None else asked.side
-    check_resolution(words, side)
+    check_resolution(source, side)
     # The same fresh weights every time, as for zoo networks.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module = open_callable(words).eval()
-    adapted = adapted_model(words, weights, asked.side)
+        module = open_callable(source).eval()
+    adapted = adapted_model(source, weights, asked.side)
     if adapted is not None:
         return asked.of(adapted)
-    name = words.rpartition(":")[2]
-    return _filled(Model(words, name, module, side, 0, code=words), weights, asked)
+    name = source.rpartition(":")[2]
+    return _filled(Model(source, name, module, side, 0, code=source), weights, asked)
 
 
 def from_module(
@@ -126,20 +126,20 @@ def from_module(
     return _filled(Model(name, name, own_copy(module).eval(), side, 0), weights, asked)
 
 
-def program_model(words: str, asked: Asked) -> Model:
+def program_model(source: str, asked: Asked) -> Model:
     """An exported program, of its path."""
-    path = Path(words)
+    path = Path(source)
     module, side, example = open_program(
         path, asked.size or asked.side, classify=asked.task == CLASSIFY
     )
     if example is not None:
         given = example if asked.example is None else refilled(example, asked.example)
         asked = dataclasses.replace(asked, example=given)
-    model = Model(words, path.stem, module, side, 0, trained=True, parent_sha256=sha256(path))
+    model = Model(source, path.stem, module, side, 0, trained=True, parent_sha256=sha256(path))
     return asked.judged(model)
 
 
-def own_model(words: str, path: Path, checkpoint: Checkpoint, resolution: int | None) -> Model:
+def own_model(source: str, path: Path, checkpoint: Checkpoint, resolution: int | None) -> Model:
     """A checkpoint of a network that is not of the zoo.
 
     A library's is built again by its name. A callable's is not: a checkpoint may come from
@@ -157,7 +157,7 @@ def own_model(words: str, path: Path, checkpoint: Checkpoint, resolution: int | 
     assert checkpoint.preprocessing is not None  # a training wrote it
     side = checkpoint.preprocessing.side if resolution is None else resolution
     opened = library_model(named, path, len(checkpoint.labels), Asked(side=side))
-    return dataclasses.replace(opened, words=words)
+    return dataclasses.replace(opened, source=source)
 
 
 def _filled(model: Model, weights: Path | None, asked: Asked) -> Model:

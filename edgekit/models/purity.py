@@ -67,61 +67,61 @@ def as_function(model: Model) -> Model:
     if model.signature is not None:
         return _as_steady(model)
     images = torch.randn(2, *model.shape, generator=torch.Generator().manual_seed(0))
-    found = pure(model.module, images, model.words)
+    found = pure(model.module, images, model.source)
     return dataclasses.replace(model, module=found.module, notes=found.notes)
 
 
 def _as_steady(model: Model) -> Model:
     """A network of any tensors: its inferences are run one by one, so that no batch mixes them."""
-    found = pure(model.on_rows, torch.from_numpy(model.noise_rows(2)), model.words)
+    found = pure(model.on_rows, torch.from_numpy(model.noise_rows(2)), model.source)
     module, call = model.module, model.call
     if found.notes:  # it changes its inputs
-        module = on_copies(module, model.words)
+        module = on_copies(module, model.source)
         call = call and dataclasses.replace(call, copies=True)
     return dataclasses.replace(model, module=module, notes=found.notes, call=call)
 
 
-def on_copies(module: nn.Module, words: str) -> nn.Module:
+def on_copies(module: nn.Module, source: str) -> nn.Module:
     """A copy of a network of any tensors that is given copies of them.
 
     Raises:
         ModelError: it cannot be copied.
     """
-    return in_way(_AllOnCopies, module, words)
+    return in_way(_AllOnCopies, module, source)
 
 
-def pure(module: nn.Module, images: Tensor, words: str) -> Pure:
+def pure(module: nn.Module, images: Tensor, source: str) -> Pure:
     """Makes sure that scores depend on nothing but the image that they are of.
 
     Args:
         module: in eval mode, as `edgekit.models.callables.try_forward` accepts it; it stays as it
             is: copies are run.
         images: two to run it on; rows of inputs, for what takes such.
-        words: names the network in messages.
+        source: names the network in messages.
 
     Raises:
         ModelError: they do, and neither copies nor one image at a time help; says where.
     """
     notes: list[str] = []
-    made, module = module, copied(module, words)
+    made, module = module, copied(module, source)
     with _generators_kept(), torch.no_grad():
         fill_zeros(module, images[:1])  # they would hide what the layers before them do
         before = drawn(module)
-        if _changes(module, images, words):
+        if _changes(module, images, source):
             notes.append("it changes its input, so it is given copies")
-            module, made = (in_way(_OnCopies, one, words) for one in (module, made))
-        together = _scores(module, images, words)
+            module, made = (in_way(_OnCopies, one, source) for one in (module, made))
+        together = _scores(module, images, source)
         draws = drawn(module) != before
-        _check_steady(module, images, together, words, RUNS_OF_DRAWS if draws else RUNS)
+        _check_steady(module, images, together, source, RUNS_OF_DRAWS if draws else RUNS)
         if draws:
-            _check_unused(module, images, together, words)
-        alone = torch.cat([_scores(module, image, words) for image in torch.split(images, 1)])
+            _check_unused(module, images, together, source)
+        alone = torch.cat([_scores(module, image, source) for image in torch.split(images, 1)])
         if not _same(together, alone):
             # A crop that is drawn from a few may have been the same so far.
-            _check_steady(module, images, together, words, MORE_RUNS)
-            if not _rounding(module, images, together, words):
-                notes.append(_mixing(module, images, together, alone, words))
-                made = in_way(_OneByOne, made, words)
+            _check_steady(module, images, together, source, MORE_RUNS)
+            if not _rounding(module, images, together, source):
+                notes.append(_mixing(module, images, together, alone, source))
+                made = in_way(_OneByOne, made, source)
     return Pure(made, tuple(notes))
 
 
@@ -137,36 +137,40 @@ def _generators_kept() -> Iterator[None]:
             np.random.set_state(of_numpy)
 
 
-def _check_steady(module: nn.Module, images: Tensor, before: Tensor, words: str, runs: int) -> None:
+def _check_steady(
+    module: nn.Module, images: Tensor, before: Tensor, source: str, runs: int
+) -> None:
     """Refuses other scores for the same images."""
-    if all(_same(before, _scores(module, images, words)) for _ in range(runs)):
+    if all(_same(before, _scores(module, images, source)) for _ in range(runs)):
         return
     for _ in range(max(runs, MORE_RUNS)):
-        place = _first_difference(module, images, images, words)
+        place = _first_difference(module, images, images, source)
         if place is not None:
             why = "it draws random numbers"
             if not place.drawn:
                 why += ", or keeps some from one run to the next"
             raise ModelError(
-                f"'{words}' gives other scores each time for the same images: {why}, in "
-                f"{place.words}; expected a network that computes the same each time in eval mode"
+                f"'{source}' gives other scores each time for the same images: {why}, in "
+                f"{place.location}; expected a network that computes the same each time in eval "
+                f"mode"
             )
 
 
-def _check_unused(module: nn.Module, images: Tensor, before: Tensor, words: str) -> None:
+def _check_unused(module: nn.Module, images: Tensor, before: Tensor, source: str) -> None:
     """Refuses scores that depend on what is drawn, however rarely that shows."""
     draws = Draws(module)
     with draws:
-        place = draws.place_of(_scores(module, images, words))
+        place = draws.place_of(_scores(module, images, source))
     if place is None and draws.taken is not None:
         for most in (False, True):
             with suppress(ModelError), Draws(module, most):  # such numbers may be refused
-                if not _same(before, _scores(module, images, words)):
+                if not _same(before, _scores(module, images, source)):
                     place = draws.taken
     if place is not None:
         raise ModelError(
-            f"'{words}' gives scores that depend on random numbers, drawn in {place}; expected a "
-            f"network that computes the same each time in eval mode"
+            f"'{source}' gives scores that depend on random numbers, drawn in {place}; expected a "
+            f"network that computes the same each time in eval "
+            f"mode"
         )
 
 
@@ -182,7 +186,7 @@ def _same_in_float64(module: nn.Module, images: Tensor) -> bool:
         return False
 
 
-def _rounding(module: nn.Module, images: Tensor, before: Tensor, words: str) -> bool:
+def _rounding(module: nn.Module, images: Tensor, before: Tensor, source: str) -> bool:
     """Whether it is by rounding alone that scores in batches of other sizes differ.
 
     Batches are computed in another order, which networks may make anything of; so they do of the
@@ -193,23 +197,25 @@ def _rounding(module: nn.Module, images: Tensor, before: Tensor, words: str) -> 
     generator = torch.Generator().manual_seed(0)
     for _ in range(_NUDGES):
         signs = torch.randint(2, images.shape, generator=generator) * 2 - 1
-        if not _same(before, _scores(module, images * (1 + _LAST_BIT * signs), words)):
+        if not _same(before, _scores(module, images * (1 + _LAST_BIT * signs), source)):
             return True
     return False
 
 
-def _first_difference(module: nn.Module, first: Tensor, second: Tensor, words: str) -> Place | None:
-    return first_difference(module, lambda images: _scores(module, images, words), first, second)
+def _first_difference(
+    module: nn.Module, first: Tensor, second: Tensor, source: str
+) -> Place | None:
+    return first_difference(module, lambda images: _scores(module, images, source), first, second)
 
 
-def _mixing(module: nn.Module, images: Tensor, together: Tensor, alone: Tensor, words: str) -> str:
+def _mixing(module: nn.Module, images: Tensor, together: Tensor, alone: Tensor, source: str) -> str:
     """Why images are given one at a time.
 
     Raises:
         ModelError: alone, they all get the same scores, or none.
     """
-    place = _first_difference(module, images, images[:1], words)
-    where = "" if place is None else f" ({place.words})"
+    place = _first_difference(module, images, images[:1], source)
+    where = "" if place is None else f" ({place.location})"
     told_apart = not torch.equal(together[0], together[1])
     if torch.isfinite(alone).all() and not (told_apart and torch.equal(alone[0], alone[1])):
         return (
@@ -217,7 +223,7 @@ def _mixing(module: nn.Module, images: Tensor, together: Tensor, alone: Tensor, 
             f"at a time"
         )
     raise ModelError(
-        f"'{words}' gives scores that depend on the other images of a batch{where}, and scores of "
+        f"'{source}' gives scores that depend on the other images of a batch{where}, and scores of "
         f"no use for an image alone: expected a network that takes images one by one, as a device "
         f"does"
     )
@@ -244,28 +250,28 @@ class _OneByOne(nn.Module):
         return torch.cat([whole(image) for image in torch.split(x, 1)])
 
 
-def _changes(module: nn.Module, images: Tensor, words: str) -> bool:
+def _changes(module: nn.Module, images: Tensor, source: str) -> bool:
     """Whether a network writes into its input, by whatever name."""
     given = images.clone()
     version = given._version
-    _scores(module, given, words)
+    _scores(module, given, source)
     return given._version != version or not torch.equal(given, images)
 
 
-def _scores(module: nn.Module, images: Tensor, words: str) -> Tensor:
+def _scores(module: nn.Module, images: Tensor, source: str) -> Tensor:
     try:
         scores = module(images)
     except PASSING:
         raise
     except BaseException as error:  # the user's code may raise anything
         raise ModelError(
-            f"'{words}' cannot take an input of shape {tuple(images.shape)}, which it took before: "
-            f"{with_kind(error)}"
+            f"'{source}' cannot take an input of shape {tuple(images.shape)}, which it took "
+            f"before: {with_kind(error)}"
         ) from error
     if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(images):
         found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise ModelError(
-            f"'{words}' gives {found} for {len(images)} images: expected class scores, shape "
+            f"'{source}' gives {found} for {len(images)} images: expected class scores, shape "
             f"(N, classes), for any number of them"
         )
     return scores.detach().clone()  # a network may hand out the same memory each time

@@ -22,7 +22,7 @@ Function = Callable[..., Any]
 """A network, or its way to run: takes tensors, gives one or a tuple of them."""
 
 
-def on_rows(module: nn.Module, interface: Interface, words: str) -> nn.Module:
+def on_rows(module: nn.Module, interface: Interface, source: str) -> nn.Module:
     """A copy of a network that takes and gives rows; see `edgekit.core.interface`.
 
     Args:
@@ -31,7 +31,7 @@ def on_rows(module: nn.Module, interface: Interface, words: str) -> nn.Module:
     Raises:
         ModelError: it cannot be copied.
     """
-    return in_way(_OnRows, module, words, interface=interface)
+    return in_way(_OnRows, module, source, interface=interface)
 
 
 class _OnRows(nn.Module):

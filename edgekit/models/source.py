@@ -43,7 +43,7 @@ FILE_SUFFIXES = (".pt", ".pth", SUFFIX, ".safetensors")
 
 
 def open_model(
-    words: str,
+    source: str,
     *,
     weights: Path | None = None,
     resolution: Side | None = None,
@@ -55,12 +55,12 @@ def open_model(
     """Finds, builds and fills a network.
 
     Args:
-        words: MODEL as people write it.
+        source: MODEL as people write it.
         weights: checkpoint or state dict for a zoo name or callable.
         resolution: input side in pixels, instead of the network's own, or height and width.
         classes: outputs of a zoo network, instead of the published number; by default those of
             ``weights`` where they say so.
-        example: inputs of one inference, where an image is none: words of
+        example: inputs of one inference, where an image is none: text for
             `edgekit.models.examples.open_example`, or tensors, as of
             `edgekit.models.arguments.arguments`.
         outputs: names of those to keep, of a network that gives anything but scores.
@@ -73,82 +73,82 @@ def open_model(
         ModelError: a callable that gives no usable network.
         UsageError: options that exclude each other, or sizes out of range.
     """
-    asked = asked_for(words, resolution, example, outputs, task)
-    code, _, file = words.partition("=")
-    if _CODE_WITH_FILE.fullmatch(words) and not is_path(words):
+    asked = asked_for(source, resolution, example, outputs, task)
+    code, _, file = source.partition("=")
+    if _CODE_WITH_FILE.fullmatch(source) and not is_path(source):
         if weights is not None:
-            raise UsageError(f"'{words}' names its weights: leave out --weights")
+            raise UsageError(f"'{source}' names its weights: leave out --weights")
         found = open_model(
             code, weights=Path(file), resolution=resolution, classes=classes, example=example,
             outputs=outputs, task=task,
         )  # fmt: skip
-        return dataclasses.replace(found, words=words)
-    if is_path(words):
+        return dataclasses.replace(found, source=source)
+    if is_path(source):
         if weights is not None:
             raise UsageError(
-                f"'{words}' has its own weights: give --weights with a network's name only"
+                f"'{source}' has its own weights: give --weights with a network's name only"
             )
-        if Path(words).suffix == SUFFIX:
-            return program_model(words, asked)
-        return asked.of(_open_checkpoint(words, asked.side))
-    if words.partition(":")[0] in LIBRARIES:
-        return library_model(words, weights, classes, asked)
-    if ":" in words:
-        return callable_model(words, weights, asked)
-    return asked.of(_open_zoo(words, weights, asked.side, classes))
+        if Path(source).suffix == SUFFIX:
+            return program_model(source, asked)
+        return asked.of(_open_checkpoint(source, asked.side))
+    if source.partition(":")[0] in LIBRARIES:
+        return library_model(source, weights, classes, asked)
+    if ":" in source:
+        return callable_model(source, weights, asked)
+    return asked.of(_open_zoo(source, weights, asked.side, classes))
 
 
-def is_path(words: str) -> bool:
+def is_path(source: str) -> bool:
     """Whether MODEL means a run folder or checkpoint rather than a name.
 
     Raises:
         UsageError: it could mean either.
     """
-    if not words:  # Path("") would mean the working folder
+    if not source:  # Path("") would mean the working folder
         return False
-    if _CODE_WITH_FILE.fullmatch(words) and not os.path.exists(words):  # noqa: PTH110 - see below
+    if _CODE_WITH_FILE.fullmatch(source) and not os.path.exists(source):  # noqa: PTH110 - see below
         return False
-    path = Path(words)
-    looks_like_path = os.sep in words or words in (".", "..") or path.suffix in FILE_SUFFIXES
+    path = Path(source)
+    looks_like_path = os.sep in source or source in (".", "..") or path.suffix in FILE_SUFFIXES
     if looks_like_path:
         return True
-    # Not of Path: its test raises where the words are too long for a name.
-    if not os.path.exists(words) or (  # noqa: PTH110
+    # Not of Path: its test raises where the text is too long for a name.
+    if not os.path.exists(source) or (  # noqa: PTH110
         path.is_dir() and not (path / FILE_NAME).exists()
     ):
         return False
     try:
-        registry.find_model(words)
+        registry.find_model(source)
     except EdgekitError:
         return True
-    raise UsageError(f"'{words}' is a zoo network and a path here: write ./{words} for the path")
+    raise UsageError(f"'{source}' is a zoo network and a path here: write ./{source} for the path")
 
 
 def _open_zoo(
-    words: str, weights: Path | None, resolution: int | None, classes: int | None
+    source: str, weights: Path | None, resolution: int | None, classes: int | None
 ) -> Model:
     try:
-        registry.find_model(words)
+        registry.find_model(source)
     except UnknownNameError as error:
-        if words and os.path.isdir(words):  # noqa: PTH112 - see `is_path`
-            checkpoint_file(Path(words))  # says what a run folder would have
+        if source and os.path.isdir(source):  # noqa: PTH112 - see `is_path`
+            checkpoint_file(Path(source))  # says what a run folder would have
         raise error
     if weights is None:
-        spec = find_spec(words, classes=classes, resolution=resolution)
+        spec = find_spec(source, classes=classes, resolution=resolution)
         # The same fresh weights every time, so that what was exported can be verified later.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             module = build(spec).eval()
-        return Model(words, spec.name, module, spec.resolution, spec.classes, spec)
+        return Model(source, spec.name, module, spec.resolution, spec.classes, spec)
     if is_checkpoint(weights):
-        return _open_named_checkpoint(words, weights, resolution, classes)
-    spec = find_spec(words, resolution=resolution)
+        return _open_named_checkpoint(source, weights, resolution, classes)
+    spec = find_spec(source, resolution=resolution)
     spec, module = fill(spec, load_state(weights), str(weights), classes)
     digest = sha256(checkpoint_file(weights))
     published = pretrained.known(digest)
     facts = None if published is None else published.preprocessing
     return Model(
-        words,
+        source,
         spec.name,
         module.eval(),
         spec.resolution,
@@ -161,7 +161,7 @@ def _open_zoo(
 
 
 def _open_named_checkpoint(
-    words: str, weights: Path, resolution: int | None, classes: int | None
+    source: str, weights: Path, resolution: int | None, classes: int | None
 ) -> Model:
     """A checkpoint beside the name of its network: all that it knows is kept.
 
@@ -170,7 +170,7 @@ def _open_named_checkpoint(
     """
     own = load_checkpoint(weights)
     columns = len(own.labels) if own.spec is None else own.spec.classes
-    spec = find_spec(words, classes=classes or columns, resolution=resolution)
+    spec = find_spec(source, classes=classes or columns, resolution=resolution)
     name = own.model if own.spec is None else own.spec.name
     try:
         build_with(spec, own.state, str(weights))
@@ -189,11 +189,11 @@ def _open_named_checkpoint(
             f"tensors and another padding; give that name"
         )
     opened = _open_checkpoint(str(weights), resolution)
-    return dataclasses.replace(opened, words=words)
+    return dataclasses.replace(opened, source=source)
 
 
-def _open_checkpoint(words: str, resolution: int | None) -> Model:
-    path = checkpoint_file(Path(words))
+def _open_checkpoint(source: str, resolution: int | None) -> Model:
+    path = checkpoint_file(Path(source))
     checkpoint = load_checkpoint(path)
     opened = own_model if checkpoint.spec is None else checkpoint_model
-    return opened(words, path, checkpoint, resolution)
+    return opened(source, path, checkpoint, resolution)

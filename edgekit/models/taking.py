@@ -38,8 +38,8 @@ def size_of(value: object) -> tuple[int, int]:
     if isinstance(value, int) and not isinstance(value, bool):
         sides = (value, value)
     elif isinstance(value, str):
-        words = value.lower().split("x")
-        sides = [int(w) if w.isascii() and w.isdigit() else w for w in words] * (3 - len(words))
+        parts = value.lower().split("x")
+        sides = [int(w) if w.isascii() and w.isdigit() else w for w in parts] * (3 - len(parts))
     elif isinstance(value, list | tuple):
         sides = value
     if len(sides) == 2 and all(type(side) is int for side in sides):
@@ -79,7 +79,7 @@ def model_of(
         size: the same in other forms, see `Size`.
         classes: see `edgekit.models.source.open_model`.
         example: inputs of one inference, where an image is none: tensors or arrays, as of
-            `edgekit.models.arguments.arguments`, or words of
+            `edgekit.models.arguments.arguments`, or text for
             `edgekit.models.examples.open_example`.
         outputs: names of those to keep; all if empty.
         task: what they are for; see `edgekit.models.source.open_model`.
@@ -132,7 +132,7 @@ def model_of(
 
 
 def fetched(
-    words: str,
+    source: str,
     resolution: Side | None = None,
     *,
     may_download: bool = True,
@@ -141,7 +141,7 @@ def fetched(
     """The published weights of a zoo network, from the cache or the network.
 
     Args:
-        words: its name.
+        source: its name.
         resolution: that the network is to have, pixels; a wrong one fails before the download.
         may_download: false where several processes would do it at once.
         report: see `edgekit.models.pretrained.fetch`.
@@ -151,20 +151,20 @@ def fetched(
         UnavailableError: it is not in the cache, and must not be downloaded.
         EdgekitError: see `edgekit.models.pretrained.fetch`.
     """
-    looks_otherwise = ":" in words or os.sep in words or Path(words).suffix in FILE_SUFFIXES
+    looks_otherwise = ":" in source or os.sep in source or Path(source).suffix in FILE_SUFFIXES
     try:
         if looks_otherwise:
-            raise UnknownNameError("model", words, (), "")
-        name = registry.canonical_name(words)
+            raise UnknownNameError("model", source, (), "")
+        name = registry.canonical_name(source)
     except UnknownNameError as error:
-        if not looks_otherwise and not Path(words).exists():
+        if not looks_otherwise and not Path(source).exists():
             raise
         raise UsageError(
-            f"--pretrained goes with a zoo name, and '{words}' is none: leave it out, or see "
+            f"--pretrained goes with a zoo name, and '{source}' is none: leave it out, or see "
             f"'edgekit list models'"
         ) from error
     file = pretrained.published(name).file
-    find_spec(words, resolution=None if resolution is None else min(pair(resolution)))
+    find_spec(source, resolution=None if resolution is None else min(pair(resolution)))
     if not may_download and not (pretrained.cache_folder() / file).exists():
         raise UnavailableError(
             f"the weights of {name} are not there yet, and several processes would download them "
@@ -188,14 +188,14 @@ def _module(network: object) -> tuple[nn.Module, str]:
     """A module and a name for its files."""
     if isinstance(network, nn.Module):
         return network, type(network).__name__.lower()
-    words = str(getattr(network, "__name__", type(network).__name__)).strip("<>")
-    made = called(network, words, "a torch.nn.Module")
+    given = str(getattr(network, "__name__", type(network).__name__)).strip("<>")
+    made = called(network, given, "a torch.nn.Module")
     if not isinstance(made, nn.Module):
         raise UsageError(
-            f"model={words}: it gives a {type(made).__name__}: expected a function without "
+            f"model={given}: it gives a {type(made).__name__}: expected a function without "
             f"arguments that returns a torch.nn.Module"
         )
-    return made, (type(network).__name__ if words == "lambda" else words).lower()
+    return made, (type(network).__name__ if given == "lambda" else given).lower()
 
 
 def _refuse(given: dict[str, Any], what: str) -> None:

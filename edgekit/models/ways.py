@@ -18,7 +18,7 @@ from edgekit.models.arguments import Arguments, leaves, mapped, rebuilt
 from edgekit.models.copying import own_copy
 
 
-def in_way(way: type[nn.Module], module: nn.Module, words: str, **attributes: Any) -> nn.Module:
+def in_way(way: type[nn.Module], module: nn.Module, source: str, **attributes: Any) -> nn.Module:
     """A copy of a network that is run in another way.
 
     Args:
@@ -28,7 +28,7 @@ def in_way(way: type[nn.Module], module: nn.Module, words: str, **attributes: An
     Raises:
         ModelError: it cannot be copied.
     """
-    found = copied(module, words)
+    found = copied(module, source)
     if isinstance(found, torch.fx.GraphModule | torch.jit.ScriptModule) or (
         "forward" in vars(found)  # which would win over that of any class
     ):
@@ -39,7 +39,7 @@ def in_way(way: type[nn.Module], module: nn.Module, words: str, **attributes: An
     return found
 
 
-def copied(module: nn.Module, words: str) -> nn.Module:
+def copied(module: nn.Module, source: str) -> nn.Module:
     """A copy of a network that is named in messages.
 
     Raises:
@@ -50,16 +50,16 @@ def copied(module: nn.Module, words: str) -> nn.Module:
     except PASSING:
         raise
     except BaseException as error:  # the user's code may raise anything
-        raise ModelError(f"'{words}' cannot be copied: {with_kind(error)}") from error
+        raise ModelError(f"'{source}' cannot be copied: {with_kind(error)}") from error
 
 
-def flat(module: nn.Module, given: Arguments, kept: list[int], words: str) -> nn.Module:
+def flat(module: nn.Module, given: Arguments, kept: list[int], source: str) -> nn.Module:
     """A copy of a network that takes tensors one an argument.
 
     Args:
         given: what it is called with; the tensors go into the places of those.
         kept: places of the outputs that it gives, a tensor or a tuple of several.
-        words: names it in messages.
+        source: names it in messages.
 
     Raises:
         ModelError: it cannot be copied.
@@ -67,7 +67,7 @@ def flat(module: nn.Module, given: Arguments, kept: list[int], words: str) -> nn
     count = sum(1 for _ in leaves((*given.args, given.kwargs)))
     ways = {1: _Flat1, 2: _Flat2, 3: _Flat3, 4: _Flat4}
     empty = mapped(given, lambda _: torch.zeros(0))  # only its structure is needed
-    return in_way(ways.get(count, _FlatAny), module, words, given=empty, kept=tuple(kept))
+    return in_way(ways.get(count, _FlatAny), module, source, given=empty, kept=tuple(kept))
 
 
 class _Whole(nn.Module):

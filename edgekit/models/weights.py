@@ -35,13 +35,13 @@ class Checkpoint:
     """A trained network as it lies on disk.
 
     Attributes:
-        model: the words that named the network when it was trained.
+        model: the source of the network, as it was given when it was trained.
         spec: ``None`` for networks that are not of the zoo: ``model`` has to be built to hold the
             tensors.
         state: tensors by name, on the CPU.
         labels: class names by output index; none of networks of other tasks.
         preprocessing: how images become inputs; ``None`` where inputs are no images.
-        data: the words that open the inputs that it was trained on.
+        data: what opens the inputs that it was trained on.
         results: figures of the training, such as ``top1`` and ``epochs``.
         scores: what its outputs are, of `edgekit.core.SCORES`, where somebody said so.
         task: what the outputs are for; key of the registry's task table.

@@ -76,7 +76,7 @@ class Calibration:
 
 
 def calibration_images(
-    words: str,
+    data: str,
     facts: Preprocessing,
     count: int = IMAGES,
     *,
@@ -87,7 +87,7 @@ def calibration_images(
     """Draws images from the part of a source that nothing is tested on.
 
     Args:
-        words: SRC.
+        data: SRC.
         facts: how images become inputs; the layout is NCHW.
         count: how many, at most.
         seed: of the draw. Classes take turns, so that each is there equally often.
@@ -99,7 +99,7 @@ def calibration_images(
     """
     if count < LEAST_IMAGES:
         raise UsageError(f"{count} images for calibration: expected at least {LEAST_IMAGES}")
-    opened = open_source(words, skip_corrupt=skip_corrupt, labelled=labelled)
+    opened = open_source(data, skip_corrupt=skip_corrupt, labelled=labelled)
     source = decoded_for(opened, facts)
     split = "train" if "train" in source.splits else "all"
     size = source.size(split)
@@ -130,12 +130,12 @@ def calibration_images(
 
 
 def calibration_rows(
-    words: str, model: Model, count: int = IMAGES, *, skip_corrupt: bool = False
+    data: str, model: Model, count: int = IMAGES, *, skip_corrupt: bool = False
 ) -> Calibration:
     """Inputs of a network that takes anything else than one image for its class.
 
     Args:
-        words: a folder of ``.npz`` files, or a source of images.
+        data: a folder of ``.npz`` files, or a source of images.
         count: how many, at most.
 
     Raises:
@@ -144,10 +144,10 @@ def calibration_rows(
     """
     if count < LEAST_IMAGES:
         raise UsageError(f"{count} inputs for calibration: expected at least {LEAST_IMAGES}")
-    files = array_files(words)
+    files = array_files(data)
     if not files:
-        facts = model.preprocessing or assumed(model, open_source(words, labelled=False))
-        found = calibration_images(words, facts, count, skip_corrupt=skip_corrupt, labelled=False)
+        facts = model.preprocessing or assumed(model, open_source(data, labelled=False))
+        found = calibration_images(data, facts, count, skip_corrupt=skip_corrupt, labelled=False)
         return dataclasses.replace(found, images=found.images.reshape(len(found.images), -1))
     if skip_corrupt:
         files, _ = readable_files(files)
@@ -157,10 +157,10 @@ def calibration_rows(
     rows, names = rows_of(files, model.interface), tuple(map(str, files))
     if len(rows) < LEAST_IMAGES:
         raise DataError(
-            f"'{words}' has {len(rows)} inputs: calibration needs {LEAST_IMAGES} at least, and "
+            f"'{data}' has {len(rows)} inputs: calibration needs {LEAST_IMAGES} at least, and "
             f"{IMAGES} are better"
         )
-    return Calibration(rows, f"{words}, all", names)
+    return Calibration(rows, f"{data}, all", names)
 
 
 def _digest(image: NDArray[Any]) -> str:

@@ -124,7 +124,7 @@ class Integers:
             if layer not in known:
                 near = difflib.get_close_matches(layer, known, 3) or known[:3]
                 raise ModelError(
-                    f"'{model.words}' has no layer '{layer}' that could stay in float: expected "
+                    f"'{model.source}' has no layer '{layer}' that could stay in float: expected "
                     f"names such as {', '.join(near)} ('edgekit describe' lists them)"
                 )
 
@@ -135,23 +135,23 @@ class Integers:
             DataError: there are none, or they cannot be used.
             ModelError: what the network gives for one of them is not finite.
         """
-        words = self.data or model.data
-        if words is None:
+        data = self.data or model.data
+        if data is None:
             raise DataError(
-                f"'{model.words}' has no images that the ranges of integers could come from: give "
+                f"'{model.source}' has no images that the ranges of integers could come from: give "
                 f"some like those that it will see, with --calibration SRC (a folder of class "
                 f"folders, digits, or synthetic for timing)"
             )
         if model.signature is not None:
-            found = calibration_rows(words, model, self.images, skip_corrupt=skip_corrupt)
+            found = calibration_rows(data, model, self.images, skip_corrupt=skip_corrupt)
         else:
             assert model.preprocessing is not None
             found = calibration_images(
-                words, model.preprocessing, self.images, skip_corrupt=skip_corrupt
+                data, model.preprocessing, self.images, skip_corrupt=skip_corrupt
             )
         module = own_copy(model.on_rows)
         scores = reference_scores(module, found.images, channels_last=model.of_zoo)
-        check_finite(scores, f"'{model.words}'", lambda i: found.names[i], model.told)
+        check_finite(scores, f"'{model.source}'", lambda i: found.names[i], model.told)
         return found
 
     def scheme(self, target: Target, precision: str, calibration: Calibration | None) -> Scheme:

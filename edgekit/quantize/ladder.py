@@ -188,18 +188,18 @@ def followed(
         DataError: too few of them did not calibrate.
         ModelError: the network gives (nearly) the same outputs for all of them.
     """
-    words = data or model.data
-    if words is None:
+    chosen = data or model.data
+    if chosen is None:
         raise DataError(
-            f"'{model.words}' has no inputs that its files could be judged on: give some, labels "
+            f"'{model.source}' has no inputs that its files could be judged on: give some, labels "
             f"are not needed, with --data SRC"
         )
     taken_most = 0 if calibration is None else len(calibration.images)
-    if array_files(words):
+    if array_files(chosen):
         least = LEAST_JUDGES + taken_most
-        samples = tensor_samples(model, words, skip_corrupt, noise=False, least=least)
+        samples = tensor_samples(model, chosen, skip_corrupt, noise=False, least=least)
     else:
-        samples = image_rows(model, words, skip_corrupt, split="validation")
+        samples = image_rows(model, chosen, skip_corrupt, split="validation")
     rows = samples.images
     if calibration is not None:
         taken = {row.tobytes() for row in calibration.images.reshape(len(calibration.images), -1)}
@@ -207,14 +207,14 @@ def followed(
     rows = rows[: max(LEAST_JUDGES, most_samples(model))]
     if len(rows) < LEAST_JUDGES:
         raise DataError(
-            f"'{words}' has {len(rows)} inputs that files could be judged on, besides those that "
+            f"'{chosen}' has {len(rows)} inputs that files could be judged on, besides those that "
             f"calibrate: expected {LEAST_JUDGES} at least; give others with --data, or let fewer "
             f"calibrate with --calibration-images"
         )
     outputs = reference_scores(model.on_rows, rows)
-    check_finite(outputs, f"'{model.words}'", lambda i: f"input {i} ({words})")
-    reference = Reference(model, rows, outputs, words, samples.skipped)
-    reference.task.check_reference(outputs, f"'{model.words}'")
+    check_finite(outputs, f"'{model.source}'", lambda i: f"input {i} ({chosen})")
+    reference = Reference(model, rows, outputs, chosen, samples.skipped)
+    reference.task.check_reference(outputs, f"'{model.source}'")
     return Followed(reference)
 
 
@@ -230,13 +230,13 @@ def held_out(
     Raises:
         DataError: there are none, or nothing is kept apart in them.
     """
-    words = data or model.data
-    if words is None:
+    chosen = data or model.data
+    if chosen is None:
         raise DataError(
-            f"'{model.words}' has no images that its accuracy could be judged on: give labelled "
+            f"'{model.source}' has no images that its accuracy could be judged on: give labelled "
             f"ones with --data SRC"
         )
-    source = open_source(words, skip_corrupt=skip_corrupt)
+    source = open_source(chosen, skip_corrupt=skip_corrupt)
     split = "validation"
     if split not in source.splits:
         raise DataError(

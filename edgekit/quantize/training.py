@@ -83,8 +83,8 @@ def fine_tune(
     teacher = own_copy(model.module).eval()
     fit_for_training(teacher)
     student = own_copy(teacher).requires_grad_(True)
-    with _running(model.words, "on the images of the calibration"):
-        student = _quantized(student, calibration, model.words, limit)
+    with _running(model.source, "on the images of the calibration"):
+        student = _quantized(student, calibration, model.source, limit)
     images = open_splits(source, ["train"], facts, lambda done, of: None)["train"]
     batches = Batches(len(images), min(BATCH, len(images)), seed)
     loader = Loader(images, batches, torch.device("cpu"))
@@ -103,26 +103,26 @@ def fine_tune(
             inputs = normalize(pixels, facts)
             when = f"at step {epoch * len(batches) + step + 1} of {steps}"
             kind = model.scores or "logits"
-            with _running(model.words, when):
+            with _running(model.source, when):
                 with torch.no_grad():
                     wanted = teacher(inputs)
                 loss = divergence(student(inputs), wanted, (kind, kind))
             if not torch.isfinite(loss):
                 name = partial(changed_image, batches.step(step))
-                check_finite(wanted.numpy(), f"'{model.words}'", name)
+                check_finite(wanted.numpy(), f"'{model.source}'", name)
                 raise ModelError(
                     f"the training for integers diverges {when}: the loss is {float(loss)}"
                 )
             optimizer.zero_grad()
-            with _running(model.words, when):
+            with _running(model.source, when):
                 torch.autograd.backward(loss)
             optimizer.step()
     return dataclasses.replace(model, module=_with_weights_of(student, model.module))
 
 
-def _running(words: str, when: str) -> AbstractContextManager[None]:
+def _running(source: str, when: str) -> AbstractContextManager[None]:
     """A block that runs the network, whose code may raise anything."""
-    return explained(lambda reason: f"'{words}' fails {when} while trained for integers: {reason}")
+    return explained(lambda reason: f"'{source}' fails {when} while trained for integers: {reason}")
 
 
 class _RoundedWeight(nn.Module):
@@ -160,7 +160,7 @@ class _RoundedInput:
 
 
 def _quantized(
-    module: nn.Module, calibration: Calibration, words: str, limit: int = 127
+    module: nn.Module, calibration: Calibration, source: str, limit: int = 127
 ) -> nn.Module:
     """Makes a network round as integers do. Its batch norms keep their statistics."""
     layers = [
@@ -168,7 +168,7 @@ def _quantized(
     ]
     if not layers:
         raise ModelError(
-            f"'{words}' cannot be trained for integers: expected torch.nn.Conv2d or "
+            f"'{source}' cannot be trained for integers: expected torch.nn.Conv2d or "
             f"torch.nn.Linear among its modules"
         )
     hooks = []

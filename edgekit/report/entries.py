@@ -70,7 +70,7 @@ def _machine(m: Measurement, measurements: Iterable[Measurement]) -> str:
 
 
 def belongs(accuracy: Accuracy, m: Measurement) -> bool:
-    """Whether an accuracy is that of what was measured: the same file, or the same words."""
+    """Whether an accuracy is that of what was measured: the same file, or the same source."""
     if accuracy.target != m.target:
         return False
     if accuracy.source == m.artifact:

@@ -43,7 +43,7 @@ class Accuracy:
     """How good an artifact or network is at its task.
 
     Attributes:
-        source: the words that named it.
+        source: as it was given.
         data: the images, with their split.
         value: the figure that speaks for it, from 0 to 1; more is better.
         n: how many images.

@@ -157,13 +157,13 @@ def _histograms(entries: Sequence[Entry]) -> str:
         for e in entries
     ]
     title = "Distribution of latencies"
-    words = "; ".join(
+    description = "; ".join(
         f"{e.label}: {e.latency.n} samples, minimum {figures(e.latency.min_ms)}, p50 "
         f"{figures(e.latency.p50_ms)}, p90 {figures(e.latency.p90_ms)}, p99 "
         f"{figures(e.latency.p99_ms)} ms"
         for e in entries
     )
-    drawn = plots.distributions(rows, ident="latency-plot", title=title, description=words)
+    drawn = plots.distributions(rows, ident="latency-plot", title=title, description=description)
     caption = (
         "All counted samples on one axis. The thick line is the median, the shorter ones are p90 "
         "and p99; the axis ends behind the largest p99."
@@ -174,7 +174,7 @@ def _histograms(entries: Sequence[Entry]) -> str:
 def _courses(entries: Sequence[Entry]) -> str:
     rows = [_course(e) for e in entries]
     title = "Latency over time"
-    words = "; ".join(
+    description = "; ".join(
         f"{row.label}: blocks from {row.relative.min():.2f} to {row.relative.max():.2f} times "
         f"their median"
         + (
@@ -184,7 +184,7 @@ def _courses(entries: Sequence[Entry]) -> str:
         )
         for row in rows
     )
-    drawn = plots.courses(rows, ident="drift-plot", title=title, description=words)
+    drawn = plots.courses(rows, ident="drift-plot", title=title, description=description)
     caption = (
         "Medians of blocks over the median of all blocks. The grey line is the reference network, "
         "run behind each block: where both rise together the machine slowed down, not the "

@@ -88,8 +88,8 @@ def _operators(e: Entry, colours: Mapping[str, str]) -> str:
 
 def _drawn(ident: str, title: str, rows: Sequence[plots.Bar], caption: str) -> tuple[str, str]:
     """A bar chart and its caption."""
-    words = "; ".join(f"{row.label}: {row.shown}" for row in rows)
-    return plots.bars(rows, ident=ident, title=title, description=words), caption
+    description = "; ".join(f"{row.label}: {row.shown}" for row in rows)
+    return plots.bars(rows, ident=ident, title=title, description=description), caption
 
 
 def _bars(ident: str, title: str, rows: Sequence[plots.Bar], caption: str) -> str:

@@ -251,13 +251,17 @@ def _predicted(s: SearchDocument) -> str | None:
     if not rows:
         return None
     title = f"Predicted and measured {name}"
-    words = "; ".join(
+    description = "; ".join(
         f"step {row.step}: predicted {figures(row.predicted)}, measured {figures(row.measured)} "
         f"{unit}"
         for row in rows
     )
     drawn = search_plots.predictions(
-        rows, cost_label=f"{name} in {unit}", ident="predictions", title=title, description=words
+        rows,
+        cost_label=f"{name} in {unit}",
+        ident="predictions",
+        title=title,
+        description=description,
     )
     caption = "Costs of parts predict, and only the whole network's measurement decides."
     if s.prediction_error is not None:

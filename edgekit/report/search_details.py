@@ -111,10 +111,10 @@ def widths(s: SearchDocument) -> Section | None:
     drawn = []
     for i, part in enumerate(parts, 1):
         title = "Channels" + (f", part {i} of {len(parts)}" if len(parts) > 1 else "")
-        words = "; ".join(f"{bar.label}: {bar.shown}" for bar in part)
+        description = "; ".join(f"{bar.label}: {bar.shown}" for bar in part)
         caption = "Light: before; full: after. In the order of the network, all on one scale."
         svg_text = plots.bars(
-            part, ident=f"widths-{i}", title=title, description=words, longest=longest
+            part, ident=f"widths-{i}", title=title, description=description, longest=longest
         )
         drawn.append(figure(title, (svg_text, caption)))
     note = paragraph(
@@ -139,8 +139,8 @@ def time(s: SearchDocument) -> Section:
             for name, seconds in parts
         ]
         title = f"Time spent: {_duration(whole)}"
-        words = "; ".join(f"{name}: {_duration(seconds)}" for name, seconds in parts)
-        svg_text = search_plots.stack(labelled, ident="time", title=title, description=words)
+        description = "; ".join(f"{name}: {_duration(seconds)}" for name, seconds in parts)
+        svg_text = search_plots.stack(labelled, ident="time", title=title, description=description)
         rate = "" if tried.per_hour is None else f", {figures(tried.per_hour)} an hour"
         caption = (
             f"{counted_words(tried.scored, 'candidate')} scored{rate}; {tried.trained:,} of them "

@@ -45,12 +45,14 @@ def _group(
     where = f"{data} on {device}" + (f", batch {batch}" if batch != 1 else "")
     title = f"{name[:1].upper()}{name[1:]} on {where}"
     order = sorted(range(len(rated)), key=lambda i: (rated[i][0].latency.p50_ms, i))
-    words = "; ".join(
+    description = "; ".join(
         f"{rated[i][0].label}: {figures(points[i].ms)} ms, {percent(points[i].value)}"
         + (", on the Pareto front" if points[i].on_front else "")
         for i in order
     )
-    drawn = plots.tradeoff(points, name, ident=f"accuracy-{index}", title=title, description=words)
+    drawn = plots.tradeoff(
+        points, name, ident=f"accuracy-{index}", title=title, description=description
+    )
     rows: list[Sequence[Cell]] = []
     for i in order:
         e, found = rated[i]

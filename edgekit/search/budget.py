@@ -26,27 +26,27 @@ class Limit:
     Attributes:
         resource: a key of `UNITS`.
         value: in ms, bytes, multiply-accumulates or mJ; a share of the start where ``relative``.
-        words: as it was written.
+        text: as it was written.
     """
 
     resource: str
     value: float
     relative: bool
-    words: str
+    text: str
 
     def absolute(self, start: float) -> float:
         """The bound, for what the start costs."""
         return self.value * start if self.relative else self.value
 
 
-def parse_budget(words: str) -> tuple[Limit, ...]:
+def parse_budget(text: str) -> tuple[Limit, ...]:
     """Reads a budget.
 
     Raises:
         UsageError: a resource or unit that there is not, or a number out of range.
     """
     found: dict[str, Limit] = {}
-    for part in words.split(","):
+    for part in text.split(","):
         match = _LIMIT.fullmatch(part.strip())
         if match is None or match[1] not in UNITS:
             raise UsageError(
@@ -68,7 +68,7 @@ def parse_budget(words: str) -> tuple[Limit, ...]:
                 + (" and below 1, a share of the start" if relative else "")
             )
         if resource in found:
-            raise UsageError(f"budget '{words}' has two bounds of {resource}")
+            raise UsageError(f"budget '{text}' has two bounds of {resource}")
         found[resource] = Limit(resource, value, relative, part.strip())
     return tuple(found.values())
 

@@ -308,10 +308,10 @@ class CostTable:
             (self.conditions, part.key, part.name, shape, latency_ms),
         )
 
-    def _execute(self, words: str, values: tuple[object, ...]) -> list[Any]:
+    def _execute(self, statement: str, values: tuple[object, ...]) -> list[Any]:
         """All rows that a statement gives."""
         try:
-            return self._connection.rows(words, values)
+            return self._connection.rows(statement, values)
         except sqlite3.Error as error:
             raise OutputError(
                 f"{self._path} cannot hold the times of parts ({error}): is the disk full? Name "

@@ -54,23 +54,23 @@ def discovered(model: Model) -> Model:
     """
     if model.code is None and model.signature is not None:
         raise ModelError(
-            f"'{model.words}' cannot be searched as a network of the task {model.task}: expected "
+            f"'{model.source}' cannot be searched as a network of the task {model.task}: expected "
             f"one of a library, or a module of your own; one of the zoo is searched by its labels"
         )
     if model.code is None:
         raise ModelError(
-            f"'{model.words}' cannot be adapted: expected a network of the zoo, of a library, or a "
-            f"module of your own, from which channels can be taken, by its name: processes make it "
-            f"again, package.module:callable for one"
+            f"'{model.source}' cannot be adapted: expected a network of the zoo, of a library, or "
+            f"a module of your own, from which channels can be taken, by its name: processes make "
+            f"it again, package.module:callable for one"
         )
     if model.signature is not None and model.call is None:
         raise ModelError(
-            f"'{model.words}' takes objects of classes of your own, which a checkpoint cannot "
+            f"'{model.source}' takes objects of classes of your own, which a checkpoint cannot "
             f"hold: give its inputs as tensors, in tuples, lists or dictionaries"
         )
     with needed_packages("a search of networks that are not of the zoo"):
         import torch_pruning
-    told = f"Torch-Pruning cannot find the groups of channels of '{model.words}'"
+    told = f"Torch-Pruning cannot find the groups of channels of '{model.source}'"
     with explained(lambda reason: f"{told} ({reason})"), captured():
         rows = _Slices(torch_pruning, model).found()
     spec = ModelSpec(
@@ -86,9 +86,9 @@ def discovered(model: Model) -> Model:
         call=model.call,
     )
     if not rows:
-        raise ModelError(f"Torch-Pruning finds no groups of channels in '{model.words}'")
+        raise ModelError(f"Torch-Pruning finds no groups of channels in '{model.source}'")
     module = build(spec)
-    load_into(module, model.module.state_dict(), f"'{model.words}'")
+    load_into(module, model.module.state_dict(), f"'{model.source}'")
     return dataclasses.replace(model, spec=spec, module=module.eval())
 
 

@@ -17,11 +17,11 @@ def identity_of(task: Task) -> dict[str, str]:
     return {
         "version of edgekit": edgekit.__version__,
         "network": f"{task.spec.name} ({_digest(task.model.module)})",
-        "data": task.words,
+        "data": task.data,
         "images": task.inputs.fingerprint(),
         "target": task.target.name,
         "precision": task.precision,
-        "budget": ",".join(limit.words for limit in task.limits),
+        "budget": ",".join(limit.text for limit in task.limits),
         "resolution": str(task.spec.resolution),
         "kind of scores": task.model.scores or "as they look",
         "preprocessing": canonical_json(to_json(task.preprocessing)),

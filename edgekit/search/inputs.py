@@ -202,18 +202,18 @@ class ArrayInputs:
     They are cut as folders of images are: by a hash of their names.
 
     Args:
-        words: a folder of them.
+        data: a folder of them.
 
     Raises:
         DataError: too few, or not what the network takes.
     """
 
-    def __init__(self, words: str, interface: Interface) -> None:
-        self.name, self._interface = words, interface
-        files = array_files(words)
+    def __init__(self, data: str, interface: Interface) -> None:
+        self.name, self._interface = data, interface
+        files = array_files(data)
         if len(files) < LEAST_FILES:
             raise DataError(
-                f"'{words}' has {len(files)} {SUFFIX} files, one an inference: a search needs "
+                f"'{data}' has {len(files)} {SUFFIX} files, one an inference: a search needs "
                 f"{LEAST_FILES} at least, as it trains on some, chooses by {LEAST_HELD_OUT} others "
                 f"and tests on {LEAST_HELD_OUT} more; some hundred are better"
             )
@@ -288,26 +288,26 @@ class ArrayInputs:
 
 
 def open_inputs(
-    words: str, preprocessing: Preprocessing | None, interface: Interface | None
+    data: str, preprocessing: Preprocessing | None, interface: Interface | None
 ) -> Inputs:
     """Samples of a search; nothing but their number is looked at yet.
 
     Args:
-        words: SRC, or a folder of files of arrays for networks of any tensors.
+        data: SRC, or a folder of files of arrays for networks of any tensors.
         preprocessing: how images become inputs; ``None`` where there are none.
         interface: of a network of any tensors; ``None`` of classifiers.
 
     Raises:
         DataError: they cannot be used, or are too few.
     """
-    if interface is not None and array_files(words):
-        return ArrayInputs(words, interface)
+    if interface is not None and array_files(data):
+        return ArrayInputs(data, interface)
     assert preprocessing is not None
-    source = open_source(words, labelled=interface is None)
+    source = open_source(data, labelled=interface is None)
     found = ImageInputs(source, preprocessing, as_rows=interface is not None)
     if interface is not None and found.size(SELECTION) < LEAST_UNLABELLED:
         raise DataError(
-            f"'{words}' has {found.size(SELECTION)} image to choose by (split '{SELECTION}'): "
+            f"'{data}' has {found.size(SELECTION)} image to choose by (split '{SELECTION}'): "
             f"expected {LEAST_UNLABELLED} at least, and some hundred are better"
         )
     return found

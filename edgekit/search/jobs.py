@@ -38,7 +38,7 @@ class WorkerSetup:
     """What all jobs of a search share.
 
     Attributes:
-        words: SRC of the inputs.
+        data: SRC of the inputs.
         code: what makes the network, where that is not edgekit's own: named by the user, see
             `edgekit.models.adapted`.
         teacher: checkpoint of the network to learn from, as the bytes of its file.
@@ -47,7 +47,7 @@ class WorkerSetup:
         run: how networks are run.
     """
 
-    words: str
+    data: str
     seed: int
     teacher: bytes
     selection_images: int
@@ -77,7 +77,7 @@ class Bench:
         if (preprocessing, follow) not in self._learners:
             self._learners.clear()  # memory for the images of one size is enough
             self._learners[preprocessing, follow] = Learner(
-                open_inputs(setup.words, preprocessing, setup.run.interface),
+                open_inputs(setup.data, preprocessing, setup.run.interface),
                 setup.objective,
                 setup.seed,
                 _built(self._teacher) if follow else None,

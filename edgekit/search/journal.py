@@ -172,19 +172,19 @@ class Journal:
 
     def knows(self, file: Path) -> bool:
         """Whether a file of the search's folder was noted."""
-        return self._sha256(self._words(file)) is not None
+        return self._sha256(self._relative(file)) is not None
 
-    def file(self, words: str) -> Path:
+    def file(self, name: str) -> Path:
         """A file that the search has written, and nobody has altered since.
 
         Args:
-            words: its path in the search's folder, from the journal.
+            name: its path in the search's folder, from the journal.
 
         Raises:
             InputError: it was altered, is gone, is none that the search has noted, or no file of
                 its folder.
         """
-        path, sha256 = self._noted(words)
+        path, sha256 = self._noted(name)
         with _named(path):
             check_file(path)
             found = digest([path])
@@ -196,28 +196,28 @@ class Journal:
         Raises:
             InputError: as `file` has it.
         """
-        path, sha256 = self._noted(self._words(file))
+        path, sha256 = self._noted(self._relative(file))
         with _named(path):
             content = read_bytes(path)
         _unaltered(path, hashlib.sha256(content).hexdigest(), sha256)
         return content
 
-    def _words(self, file: Path) -> str:
+    def _relative(self, file: Path) -> str:
         return file.relative_to(self._path.parent).as_posix()
 
-    def _sha256(self, words: str) -> str | None:
-        rows = self._execute("SELECT sha256 FROM files WHERE path = ?", (words,))
+    def _sha256(self, path: str) -> str | None:
+        rows = self._execute("SELECT sha256 FROM files WHERE path = ?", (path,))
         return rows[0][0] if rows else None
 
-    def _noted(self, words: str) -> tuple[Path, str]:
+    def _noted(self, name: str) -> tuple[Path, str]:
         try:
-            path = inside(self._path.parent, words)
+            path = inside(self._path.parent, name)
         except ValueError as error:
             raise InputError(f"{self._path} is damaged ({error}): {_ADVICE}") from error
-        sha256 = self._sha256(words)
+        sha256 = self._sha256(name)
         if sha256 is None:
             raise InputError(
-                f"{self._path} has no digest of '{shown(words)}', so nothing tells whether it is "
+                f"{self._path} has no digest of '{shown(name)}', so nothing tells whether it is "
                 f"what the search has written: {_ADVICE}"
             )
         return path, sha256
@@ -230,13 +230,13 @@ class Journal:
     def _note_files(self, files: Iterable[Path]) -> None:
         for file in files:
             self._execute(
-                "INSERT OR REPLACE INTO files VALUES (?, ?)", (self._words(file), digest([file]))
+                "INSERT OR REPLACE INTO files VALUES (?, ?)", (self._relative(file), digest([file]))
             )
 
     def forget_files(self, folder: Path) -> None:
         """Takes back what was noted of the files of a folder, which are about to go."""
-        words = f"{self._words(folder)}/"
-        self._execute("DELETE FROM files WHERE substr(path, 1, ?) = ?", (len(words), words))
+        path = f"{self._relative(folder)}/"
+        self._execute("DELETE FROM files WHERE substr(path, 1, ?) = ?", (len(path), path))
 
     @contextmanager
     def _as_a_whole(self) -> Iterator[None]:
@@ -370,10 +370,10 @@ class Journal:
         """Wall time by what it was spent on."""
         return dict(self._execute("SELECT what, value FROM seconds"))
 
-    def _execute(self, words: str, values: tuple[object, ...] = ()) -> list[Any]:
+    def _execute(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
         """All rows that a statement gives."""
         try:
-            return self._connection.rows(words, values)
+            return self._connection.rows(statement, values)
         except sqlite3.DataError as error:  # a field or an answer beyond its bound
             raise InputError(f"{self._path} is damaged ({error}): {_ADVICE}") from error
         except sqlite3.Error as error:

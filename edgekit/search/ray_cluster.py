@@ -1,6 +1,6 @@
 """Jobs of a search on a Ray cluster: the one that RAY_ADDRESS names, or one of this machine.
 
-Jobs carry all that they need but the images: those have to be found under the same words on every
+Jobs carry all that they need but the images: those have to be found under the same name on every
 machine of the cluster.
 """
 

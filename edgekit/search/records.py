@@ -161,8 +161,8 @@ def step_of(record: Mapping[str, Any]) -> Step:
     """
     try:
         step = from_json(Step, record)
-        for words in (step.series, step.checkpoint, step.artifact):
-            inside(Path(), words)
+        for path in (step.series, step.checkpoint, step.artifact):
+            inside(Path(), path)
     except ValueError as error:
         raise InputError(
             f"the search's journal is damaged ({error}): begin anew in another folder with -o"

@@ -90,7 +90,7 @@ def search(
         free = {group.name: group.channels for group in groups if group.frozen is None}
         if not free:
             raise ModelError(
-                f"no channels of '{model.words}' can be taken out: {groups[0].name}: "
+                f"no channels of '{model.source}' can be taken out: {groups[0].name}: "
                 f"{groups[0].frozen}"
             )
         workers = functools.partial(_executor, task.conduct, say)
@@ -176,8 +176,8 @@ def _check_budget(shop: Workshop) -> None:
         if start[limit.resource] <= bound
     ]
     for limit, _ in kept:
-        words = f"budget {limit.words}: the network keeps it already"
-        text = f"{words} ({amount(limit.resource, start[limit.resource])})"
+        already = f"budget {limit.text}: the network keeps it already"
+        text = f"{already} ({amount(limit.resource, start[limit.resource])})"
         if len(kept) == len(shop.task.limits):
             raise UsageError(text)
         if {"text": text} not in shop.journal.events("said"):
@@ -195,7 +195,7 @@ def _check_budget(shop: Workshop) -> None:
         if excess > 1:
             cost = least.costs[limit.resource]
             raise UsageError(
-                f"budget {limit.words} is out of reach: of the networks with "
+                f"budget {limit.text} is out of reach: of the networks with "
                 f"{', '.join(f'{share:g}' for share in _NARROW)} of the channels of all groups the "
                 f"least has {amount(limit.resource, cost)} "
                 f"({cost / start[limit.resource]:.2f}x{_half(least, limit)}); expected more than "
@@ -273,7 +273,7 @@ def _result(
 def _facts(task: Task) -> dict[str, str]:
     options = task.options
     return {
-        "words": task.model.words,
+        "words": task.model.source,
         "network": task.spec.name,
         "task": task.model.task,
         "headline": task.meaning.headline,
@@ -281,7 +281,7 @@ def _facts(task: Task) -> dict[str, str]:
         "target": task.target.name,
         "precision": task.precision,
         "device": task.device,
-        "budget": ",".join(limit.words for limit in task.limits),
+        "budget": ",".join(limit.text for limit in task.limits),
         "resource": task.resources[0],
         "method": options.method,
         "rule": options.rule,

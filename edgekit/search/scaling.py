@@ -165,13 +165,13 @@ def outlined(
     state: dict[str, torch.Tensor] = {}
     places = {old: new for new, old in enumerate(outline.rows)}
     for name, value in module.state_dict().items():
-        words = name.split(".")
-        if words[0] == "blocks":
-            place = places.get(int(words[1]))
+        steps = name.split(".")
+        if steps[0] == "blocks":
+            place = places.get(int(steps[1]))
             if place is None:
                 continue
-            words[1] = str(place)
-        state[".".join(words)] = value.detach().clone()
+            steps[1] = str(place)
+        state[".".join(steps)] = value.detach().clone()
     built = laid_out(smaller, family_of(smaller).build)
     built.load_state_dict(state, assign=True)
     return smaller, built.eval(), preprocessing.at(outline.resolution)

@@ -56,7 +56,7 @@ class Task:
         spec: of the model.
         labels: of its classes; none of other tasks.
         preprocessing: how its images are prepared; ``None`` where its inputs are no images.
-        words: SRC of the inputs.
+        data: SRC of the inputs.
         inputs: that it is trained on and chosen by.
         out: folder of the search.
         device: name of its profile, which the times of parts are kept under.
@@ -69,7 +69,7 @@ class Task:
     spec: ModelSpec
     labels: tuple[str, ...]
     preprocessing: Preprocessing | None
-    words: str
+    data: str
     inputs: Inputs
     limits: tuple[Limit, ...]
     target: Target
@@ -128,15 +128,15 @@ def task_of(
         UnavailableError: a budget of energy and no meter, or a network that is not of the zoo and
             no Torch-Pruning.
     """
-    words, classifies = data or model.data, model.task == CLASSIFY
-    if not classifies and model.trained and not words:
+    chosen, classifies = data or model.data, model.task == CLASSIFY
+    if not classifies and model.trained and not chosen:
         raise DataError(
-            f"'{model.words}' is of the task {model.task}: give inputs like those that it will see "
-            f"with --data, images or a folder of {SUFFIX} files; they need no labels"
+            f"'{model.source}' is of the task {model.task}: give inputs like those that it will "
+            f"see with --data, images or a folder of {SUFFIX} files; they need no labels"
         )
-    if not model.trained or not words:
+    if not model.trained or not chosen:
         raise ModelError(
-            f"'{model.words}' is untrained, or does not say what it was trained on: expected a "
+            f"'{model.source}' is untrained, or does not say what it was trained on: expected a "
             f"run folder or checkpoint of 'edgekit train', or --weights and --data"
         )
     found, precision = registry.target(target), registry.precision(precision)
@@ -149,19 +149,19 @@ def task_of(
         _check_options(model, options, scores)
     labels: tuple[str, ...] = ()
     if classifies:
-        source = open_source(words)
+        source = open_source(chosen)
         check_splits(source)
         labels = _labels(model, source)
-        check_said(scores, model.classes, model.words, of_zoo=model.of_zoo)
+        check_said(scores, model.classes, model.source, of_zoo=model.of_zoo)
         model = replace(model, scores=scores or model.scores)
     model = as_function(model)
     for note in model.notes or ():
-        notify(f"'{model.words}': {note}")
-    preprocessing = _preparation(model, words)
-    inputs = open_inputs(words, preprocessing, model.signature)
+        notify(f"'{model.source}': {note}")
+    preprocessing = _preparation(model, chosen)
+    inputs = open_inputs(chosen, preprocessing, model.signature)
     inputs.check()
     if model.signature is not None:
-        model = replace(model, preprocessing=preprocessing, data=words)
+        model = replace(model, preprocessing=preprocessing, data=chosen)
     run = Running(model.signature, batched=True)
     if model.signature is not None:
         run = Running(model.signature, batched=_batched(model, inputs))
@@ -180,7 +180,7 @@ def task_of(
         spec=model.spec,
         labels=labels,
         preprocessing=preprocessing,
-        words=words,
+        data=chosen,
         inputs=inputs,
         limits=tuple(limits),
         target=found,
@@ -201,7 +201,7 @@ def _check_options(model: Model, options: SearchOptions, scores: str | None) -> 
     Raises:
         UsageError: an option that does, for a network of which nobody says what is right.
     """
-    told = f"'{model.words}' is of the task {model.task}"
+    told = f"'{model.source}' is of the task {model.task}"
     if scores is not None:
         raise UsageError(f"--scores goes with scores of classes: {told}")
     if not options.distill:
@@ -211,21 +211,21 @@ def _check_options(model: Model, options: SearchOptions, scores: str | None) -> 
         )
 
 
-def _preparation(model: Model, words: str) -> Preprocessing | None:
+def _preparation(model: Model, data: str) -> Preprocessing | None:
     """How images become inputs; ``None`` where the inputs are arrays.
 
     Raises:
         DataError: images for a network that takes anything else than one.
     """
-    if model.signature is not None and array_files(words):
+    if model.signature is not None and array_files(data):
         return None
     if model.signature is not None:
-        check_takes_images(model, words)
+        check_takes_images(model, data)
     if model.preprocessing is not None:
         return model.preprocessing
     if model.signature is None and model.image is None:
-        return for_source(open_source(words), model.resolution)
-    return assumed(model, open_source(words, labelled=model.task == CLASSIFY))
+        return for_source(open_source(data), model.resolution)
+    return assumed(model, open_source(data, labelled=model.task == CLASSIFY))
 
 
 def _batched(model: Model, inputs: Inputs) -> bool:
@@ -239,13 +239,13 @@ def _labels(model: Model, source: ImageSource) -> tuple[str, ...]:
     labels = class_names(model.labels, model.classes) or source.classes
     if len(labels) != class_count(model.classes):
         raise ModelError(
-            f"'{model.words}' has {model.classes} outputs, and '{source.name}' has "
+            f"'{model.source}' has {model.classes} outputs, and '{source.name}' has "
             f"{len(labels)} classes: expected as many"
         )
     unknown = next((name for name in source.classes if name not in labels), None)
     if unknown is not None:
         raise DataError(
             f"class '{shown(unknown)}' of '{source.name}' is none of the {len(labels)} classes of "
-            f"'{model.words}' ({', '.join(map(shown, labels[:3]))}, ...)"
+            f"'{model.source}' ({', '.join(map(shown, labels[:3]))}, ...)"
         )
     return tuple(labels)

@@ -80,7 +80,7 @@ class Workshop:
             journal.wrote(file)
         self.first = journal.read(file)
         setup = WorkerSetup(
-            task.words, self.options.seed, self.first, self.options.selection_images,
+            task.data, self.options.seed, self.first, self.options.selection_images,
             task.model.code, task.objective, task.run,
         )  # fmt: skip
         self._closing = contextlib.ExitStack()
@@ -101,7 +101,7 @@ class Workshop:
             state=state,
             labels=self.task.labels,
             preprocessing=preprocessing,
-            data=self.task.words,
+            data=self.task.data,
             scores=model.scores,
             task=model.task,
         )
@@ -362,8 +362,8 @@ class Workshop:
                 [self.task.precision],
                 out=folder,
                 overwrite=True,
-                integers=Integers(self.task.words) if scheme.calibration is not None else None,
-                data=None if self.task.objective.labelled else self.task.words,
+                integers=Integers(self.task.data) if scheme.calibration is not None else None,
+                data=None if self.task.objective.labelled else self.task.data,
             )
         return file, spec, exported
 

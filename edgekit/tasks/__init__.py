@@ -26,7 +26,7 @@ class Described:
     """What is known of the outputs of a network, be it in PyTorch or in a file.
 
     Attributes:
-        words: how it was named.
+        source: how it was named.
         labels: class names; ``None`` when unknown.
         scores: what its outputs are, of `edgekit.core.SCORES`; ``None`` when unknown.
         parameters: what else the task has to know of it, by name.
@@ -34,7 +34,7 @@ class Described:
             `edgekit.models.parts`.
     """
 
-    words: str
+    source: str
     interface: Interface
     labels: tuple[str, ...] | None = None
     scores: str | None = None
@@ -192,18 +192,18 @@ def task_of(model: Model) -> Task:
 
         return parts_of(model.module, model.tensors) if model.tensors else ()
 
-    known = (model.words, model.interface, model.labels, model.scores, model.parameters)
+    known = (model.source, model.interface, model.labels, model.scores, model.parameters)
     return _made(model.task, Described(*known, parts))
 
 
-def task_of_file(contract: Artifact, words: str) -> Task:
+def task_of_file(contract: Artifact, source: str) -> Task:
     """The task of an exported file, as its contract says.
 
     Args:
-        words: how the file was named.
+        source: how the file was named.
     """
     interface = Interface(contract.inputs, contract.outputs)
-    known = (words, interface, contract.labels, contract.scores, contract.parameters)
+    known = (source, interface, contract.labels, contract.scores, contract.parameters)
     return _made(contract.task, Described(*known))
 
 

@@ -91,7 +91,7 @@ class Classify:
 
     def __init__(self, described: Described) -> None:
         self._kind = described.scores or "logits"
-        self._words = described.words
+        self._source = described.source
         columns = described.interface.outputs[0].shape[-1]
         self._classes = class_count(columns)
         self._labels = class_names(described.labels, columns)
@@ -115,7 +115,7 @@ class Classify:
         if self._labels is None:
             if len(source.classes) != self._classes:
                 raise DataError(
-                    f"'{self._words}' has {self._classes} outputs without names, '{source.name}' "
+                    f"'{self._source}' has {self._classes} outputs without names, '{source.name}' "
                     f"has {len(source.classes)} classes: expected the same number"
                 )
             return range(self._classes)
@@ -123,7 +123,7 @@ class Classify:
         if missing:
             raise DataError(
                 f"class '{missing[0]}' of '{source.name}' is none of the {len(self._labels)} "
-                f"classes of '{self._words}' ({', '.join(self._labels[:3])}, ...)"
+                f"classes of '{self._source}' ({', '.join(self._labels[:3])}, ...)"
             )
         return [self._labels.index(name) for name in source.classes]
 
@@ -157,7 +157,7 @@ class Classify:
 
         if model.of_zoo:
             return OF_LOGITS
-        return OfClasses(kinds_of(model.module, model.shape, model.words, model.scores))
+        return OfClasses(kinds_of(model.module, model.shape, model.source, model.scores))
 
     def check_reference(self, rows: NDArray[Any], what: str, zeros: Sequence[str] = ()) -> None:
         """See `edgekit.tasks.agreement.check_reference`."""

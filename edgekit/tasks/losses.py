@@ -52,33 +52,33 @@ Shape = tuple[int, int, int]
 """Channels, height and width of an image."""
 
 
-def kinds_of(module: nn.Module, side: int | Shape, words: str, said: str | None = None) -> Kinds:
+def kinds_of(module: nn.Module, side: int | Shape, source: str, said: str | None = None) -> Kinds:
     """What the outputs of a network are in either mode; it stays as it is.
 
     Args:
         side: of its images of three channels, pixels; or their shape.
-        words: names the network in messages.
+        source: names the network in messages.
         said: what somebody says that they are; in eval mode alone where the modes differ.
 
     Raises:
         ModelError: it cannot be run, or no loss fits both modes.
     """
     modes = [own_copy(module).train(training) for training in (True, False)]
-    found = Kinds(*(kind_of_network(network, side, words) for network in modes))
+    found = Kinds(*(kind_of_network(network, side, source) for network in modes))
     if said is not None:
         found = Kinds(said if found.training == found.evaluation else found.training, said)
-    columns = try_forward(modes[1], torch.zeros(1, *_shape(side)), words).shape[1]
+    columns = try_forward(modes[1], torch.zeros(1, *_shape(side)), source).shape[1]
     by_itself = [each_by_itself(kind, columns) for kind in (found.training, found.evaluation)]
     if by_itself[0] != by_itself[1]:
         raise ModelError(
-            f"'{words}' gives {found}: expected probabilities of each class by itself in both "
+            f"'{source}' gives {found}: expected probabilities of each class by itself in both "
             f"modes or in none, as they need a loss of their own; change its forward, or say "
             f"--scores"
         )
     return found
 
 
-def check_said(kind: str | None, columns: int, words: str, *, of_zoo: bool) -> None:
+def check_said(kind: str | None, columns: int, source: str, *, of_zoo: bool) -> None:
     """Refuses what somebody says of the outputs of a network that is to be trained.
 
     Raises:
@@ -86,10 +86,10 @@ def check_said(kind: str | None, columns: int, words: str, *, of_zoo: bool) -> N
     """
     if kind is None:
         return
-    check_kind(kind, columns, words)
+    check_kind(kind, columns, source)
     if of_zoo and kind != "logits":
         raise UsageError(
-            f"--scores {kind}: '{words}' is of the zoo, whose networks give logits: leave it out"
+            f"--scores {kind}: '{source}' is of the zoo, whose networks give logits: leave it out"
         )
 
 
@@ -97,12 +97,12 @@ def _shape(side: int | Shape) -> Shape:
     return (3, side, side) if isinstance(side, int) else side
 
 
-def kind_of_network(module: nn.Module, side: int | Shape, words: str) -> str:
+def kind_of_network(module: nn.Module, side: int | Shape, source: str) -> str:
     """What the outputs of a network are, by what it gives for noise in its mode."""
     images = torch.randn(_IMAGES, *_shape(side), generator=torch.Generator().manual_seed(0))
 
     def scores(network: nn.Module) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = try_forward(network, images, words).detach().numpy()
+        found: NDArray[np.float32] = try_forward(network, images, source).detach().numpy()
         return found
 
     with torch.random.fork_rng(devices=[]):

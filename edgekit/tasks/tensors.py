@@ -25,7 +25,7 @@ class Tensors:
     headline, title, labelled = "agreement", "agreement", False
 
     def __init__(self, described: Described) -> None:
-        self._interface, self._words = described.interface, described.words
+        self._interface, self._source = described.interface, described.source
         self._parts = described.parts
 
     def roles(self) -> tuple[str, ...]:
@@ -35,9 +35,9 @@ class Tensors:
     def check_meaning(self) -> NoReturn:
         """Nobody knows what they mean."""
         raise ModelError(
-            f"'{self._words}' is of the task {self.name}: what its outputs mean is known to nobody "
-            f"but its user, so that there is nothing to predict or evaluate; 'edgekit verify' says "
-            f"how closely a file follows its network, 'edgekit profile' how fast it is"
+            f"'{self._source}' is of the task {self.name}: what its outputs mean is known to "
+            f"nobody but its user, so that there is nothing to predict or evaluate; 'edgekit "
+            f"verify' says how closely a file follows its network, 'edgekit profile' how fast it is"
         )
 
     def metric(self, source: ImageSource) -> Metric:
@@ -63,7 +63,7 @@ class Tensors:
         if not any(map(agreement.is_float, self._interface.outputs)):
             listed = ", ".join(f"'{spec.name}' {spec.dtype}" for spec in self._interface.outputs)
             raise ModelError(
-                f"'{model.words}' gives {listed}: only floats can be learned; let it give the "
+                f"'{model.source}' gives {listed}: only floats can be learned; let it give the "
                 f"scores that these come from, too"
             )
         return OfTensors(self._interface, parts=tuple(self._parts()))

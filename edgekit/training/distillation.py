@@ -35,14 +35,14 @@ class Teacher:
     def __init__(self, model: Model, preprocessing: Preprocessing, temperature: float) -> None:
         self.module: nn.Module = model.module.eval().requires_grad_(False)
         self.preprocessing = model.preprocessing or preprocessing
-        self.temperature, self._words = temperature, model.words
+        self.temperature, self._source = temperature, model.source
         side = self.preprocessing.side
         known = "logits" if model.of_zoo else model.scores
-        self._kind = known or kind_of_network(self.module, side, model.words)
+        self._kind = known or kind_of_network(self.module, side, model.source)
 
     def scores(self, pixels: Tensor) -> Tensor:
         """Class scores (N, classes) of 8-bit images (N, side, side, 3)."""
-        told = f"teacher '{self._words}' fails on an image: "
+        told = f"teacher '{self._source}' fails on an image: "
         with explained(told.__add__), torch.no_grad():
             scores: Tensor = self.module(normalize(pixels, self.preprocessing))
         return scores
@@ -57,7 +57,7 @@ class Teacher:
         Raises:
             ModelError: as said.
         """
-        check_finite(self.scores(pixels).cpu().numpy(), f"teacher '{self._words}'", name)
+        check_finite(self.scores(pixels).cpu().numpy(), f"teacher '{self._source}'", name)
 
     def loss(self, scores: Tensor, pixels: Tensor, kind: str = "logits") -> Tensor:
         """Divergence of the softened probabilities from the teacher's, times temperature squared.
@@ -75,22 +75,22 @@ class Teacher:
         return away * self.temperature**2
 
 
-def _check_file(words: str) -> None:
+def _check_file(source: str) -> None:
     """Refuses files that do not say their network: nothing beside them does.
 
     Raises:
         CheckpointError: a state dict, or a checkpoint of code that it would not run.
     """
-    if not is_path(words) or Path(words).suffix == SUFFIX:
+    if not is_path(source) or Path(source).suffix == SUFFIX:
         return
-    path = Path(words)
+    path = Path(source)
     known = (
         "expected a run folder or checkpoint of one of edgekit's networks, or "
         "package.module:callable, a function that loads these weights"
     )
     if not is_checkpoint(path):
         raise CheckpointError(
-            f"teacher '{words}' is a state dict, which does not say its network: {known}"
+            f"teacher '{source}' is a state dict, which does not say its network: {known}"
         )
     checkpoint = load_checkpoint(path)
     spec = checkpoint.spec
@@ -99,13 +99,13 @@ def _check_file(words: str) -> None:
     code = checkpoint.model if spec is None else spec.source
     if code.partition(":")[0] not in LIBRARIES:
         raise CheckpointError(
-            f"teacher '{words}' is of '{code}', code of your own that a checkpoint "
+            f"teacher '{source}' is of '{code}', code of your own that a checkpoint "
             f"cannot name: {known}"
         )
 
 
 def open_teacher(
-    words: str,
+    source: str,
     labels: tuple[str, ...],
     preprocessing: Preprocessing,
     temperature: float,
@@ -114,7 +114,7 @@ def open_teacher(
     """Opens the network of ``--teacher``.
 
     Args:
-        words: a run folder or checkpoint, or another trained MODEL.
+        source: a run folder or checkpoint, or another trained MODEL.
         labels: the classes that are to be learned.
         preprocessing: of the network that learns; the teacher sees the same images.
         note: is told in which other way than it was built it has to be run.
@@ -124,16 +124,16 @@ def open_teacher(
         UsageError: it is not trained.
         CheckpointError: a file that cannot be used.
     """
-    _check_file(words)
-    model = open_model(words, resolution=preprocessing.side, task=CLASSIFY)
+    _check_file(source)
+    model = open_model(source, resolution=preprocessing.side, task=CLASSIFY)
     if not model.trained:
         raise UsageError(
-            f"teacher '{words}' is untrained: expected a run folder or checkpoint, as 'edgekit "
+            f"teacher '{source}' is untrained: expected a run folder or checkpoint, as 'edgekit "
             f"train' writes"
         )
     if class_count(model.classes) != len(labels):
         raise ModelError(
-            f"teacher '{words}' has {model.classes} classes and the data have {len(labels)}: "
+            f"teacher '{source}' has {model.classes} classes and the data have {len(labels)}: "
             f"expected a teacher that was trained on the same classes"
         )
     if model.labels is not None and model.labels != labels:
@@ -141,10 +141,10 @@ def open_teacher(
             pair for pair in zip(model.labels, labels, strict=True) if len(set(pair)) > 1
         )
         raise ModelError(
-            f"teacher '{words}' has other classes than the data: '{theirs}' in place of '{ours}'; "
+            f"teacher '{source}' has other classes than the data: '{theirs}' in place of '{ours}'; "
             f"expected a teacher that was trained on the same classes"
         )
     model = as_function(model)
     for text in model.notes or ():
-        note(f"teacher '{words}': {text}")
+        note(f"teacher '{source}': {text}")
     return Teacher(model, preprocessing, temperature)

@@ -60,24 +60,24 @@ def open_own(network: Network, options: TrainingOptions, classes: int) -> Model:
         UsageError: dropout or stochastic depth, which only specs of the zoo have.
         UnavailableError: a library that is not installed.
     """
-    words = network if isinstance(network, str) else "the module"
+    source = network if isinstance(network, str) else "the module"
     for option, value in (("drop-path", options.drop_path), ("dropout", options.dropout)):
         if value is not None:
             raise UsageError(
-                f"--{option} {value:g}: '{words}' is not of the zoo, and has what it was built "
+                f"--{option} {value:g}: '{source}' is not of the zoo, and has what it was built "
                 f"with; leave the option out"
             )
     if isinstance(network, Model):
         model = network
         if model.task != CLASSIFY:
-            raise ModelError(f"'{model.words}' is of the task {model.task}: expected a classifier")
+            raise ModelError(f"'{model.source}' is of the task {model.task}: expected a classifier")
     else:
         model = model_of(network, resolution=options.resolution, classes=classes, task=CLASSIFY)
     if class_count(model.classes) != classes:
         one = f"one score, which tells two classes apart, and the data have {classes}: expected"
         several = f"{model.classes} scores and the data have {classes} classes: expected"
         raise ModelError(
-            f"'{model.words}' gives {one if model.classes == 1 else several} a score for each"
+            f"'{model.source}' gives {one if model.classes == 1 else several} a score for each"
         )
     return model
 

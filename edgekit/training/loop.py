@@ -104,7 +104,7 @@ def train(
     Args:
         model: zoo name, ``timm:NAME``, ``torchvision:NAME`` or ``package.module:callable``; or a
             module, which in the end has the trained weights, or a function that makes one.
-        data: words of an image source; see `edgekit.data.open_source`.
+        data: an image source; see `edgekit.data.open_source`.
         out: folder of the run; made if need be.
         resume: go on with the run in ``out``; a finished one just gives its result.
         overwrite: replace the run in ``out``.
@@ -301,9 +301,9 @@ def _plan(
     splits, classes = _splits(source), len(source.classes)
     if not isinstance(network, str) or ":" in network:
         own = open_own(network, options, classes)
-        check_said(options.scores, own.classes, own.words, of_zoo=False)
+        check_said(options.scores, own.classes, own.source, of_zoo=False)
         options = training_options.resolve(options, source, own.resolution, OWN_STRIDE)
-        spec, name, module = None, own.words, own.module
+        spec, name, module = None, own.source, own.module
         assert options.resolution is not None
         preprocessing = own_preprocessing(own, for_source(source, options.resolution))
     else:

@@ -64,8 +64,8 @@ class Recipe:
 
     Attributes:
         origin: its name or path, as it was given.
-        model: words of the network; ``None``: to be given beside it.
-        data: words of the image source; ``None``: to be given beside it.
+        model: source of the network; ``None``: to be given beside it.
+        data: the image source; ``None``: to be given beside it.
         options: fields of `TrainingOptions` that it sets; the others keep their defaults.
     """
 
@@ -85,11 +85,11 @@ def recipe_names() -> tuple[str, ...]:
     return tuple(sorted(f.name.removesuffix(SUFFIX) for f in files if f.name.endswith(SUFFIX)))
 
 
-def load_recipe(words: str) -> Recipe:
+def load_recipe(name_or_path: str) -> Recipe:
     """Reads a recipe.
 
     Args:
-        words: name of a recipe that edgekit brings (case, ``-``, ``_`` and ``.`` do not
+        name_or_path: name of a recipe that edgekit brings (case, ``-``, ``_`` and ``.`` do not
             matter), or the path of a TOML file.
 
     Raises:
@@ -97,22 +97,24 @@ def load_recipe(words: str) -> Recipe:
         InputError: a file that cannot be read, is no TOML, or has an unknown key or a value that
             the option cannot have; names the file, the line and the nearest key.
     """
-    if not (os.sep in words or words.endswith(SUFFIX) or Path(words).is_file()):
+    if not (
+        os.sep in name_or_path or name_or_path.endswith(SUFFIX) or Path(name_or_path).is_file()
+    ):
         for name in recipe_names():
-            if normalize(name) == normalize(words):
+            if normalize(name) == normalize(name_or_path):
                 folder = resources.files("edgekit.training").joinpath("recipes")
                 return parse_recipe(folder.joinpath(name + SUFFIX).read_bytes(), name)
         known = recipe_names()
         hint = f"expected {', '.join(known)} or the path of a TOML file"
-        raise UnknownNameError("recipe", words, known, hint)
+        raise UnknownNameError("recipe", name_or_path, known, hint)
     try:
-        with open_file(words) as file:
+        with open_file(name_or_path) as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise InputError(
-            f"recipe {words} cannot be read: {error.strerror}; expected a TOML file"
+            f"recipe {name_or_path} cannot be read: {error.strerror}; expected a TOML file"
         ) from error
-    return parse_recipe(content, words)
+    return parse_recipe(content, name_or_path)
 
 
 def parse_recipe(content: bytes, origin: str) -> Recipe:
@@ -170,8 +172,8 @@ def _checked(name: str, value: Any) -> tuple[Any, str | None]:
         return None, f"{name.replace('_', '-')}: expected a number that a float can hold"
     except ValueError as error:
         problem = str(error).removeprefix("TrainingOptions.").replace(name, name.replace("_", "-"))
-        for kind, words in _KINDS.items():
-            problem = problem.replace(f"expected {kind},", f"expected {words},")
+        for kind, said in _KINDS.items():
+            problem = problem.replace(f"expected {kind},", f"expected {said},")
         return None, problem
     return getattr(options, name), None
 

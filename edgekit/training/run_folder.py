@@ -35,7 +35,7 @@ class Plan:
     """All that a run depends on; a run is resumed only under an equal plan.
 
     Attributes:
-        model: canonical name of the network; its words where it is not of the zoo.
+        model: canonical name of the network; its source where it is not of the zoo.
         data: name of the image source.
         options: resolved.
         spec: ``None`` where the network is not of the zoo.

@@ -77,7 +77,7 @@ class Trainer:
     ) -> None:
         options = self.options = plan.options
         assert options.batch_size is not None
-        self.words, self.preprocessing = plan.model, plan.preprocessing
+        self.source, self.preprocessing = plan.model, plan.preprocessing
         self.classes = len(plan.labels)
         device, amp = machine(options)
         # Accelerate keeps device and precision for the whole process; this run has its own.
@@ -281,7 +281,7 @@ class Trainer:
 
     def _running(self, when: str) -> AbstractContextManager[None]:
         """A block that runs the network, whose code may raise anything."""
-        return explained(lambda reason: f"'{self.words}' fails {when}: {reason}")
+        return explained(lambda reason: f"'{self.source}' fails {when}: {reason}")
 
     def _check_steps(self, losses: Sequence[Tensor], last: int) -> None:
         """Names the first of the steps up to ``last`` whose loss is not finite, or its teacher."""

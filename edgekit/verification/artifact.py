@@ -113,8 +113,8 @@ def _network(
         found = tuple(spec.shape for spec in model.interface.outputs)
         if found != shapes:
             raise ModelError(
-                f"'{model.words}' gives {_listed(found)}, {path} gives {_listed(shapes)}: give the "
-                f"network that it was exported from"
+                f"'{model.source}' gives {_listed(found)}, {path} gives {_listed(shapes)}: give "
+                f"the network that it was exported from"
             )
         if facts.preprocessing is not None:
             own_facts = dataclasses.replace(facts.preprocessing, layout="NCHW")
@@ -143,7 +143,7 @@ def _network(
     outputs = shapes[0][-1]
     if model.classes != outputs:
         raise ModelError(
-            f"'{model.words}' has {model.classes} classes, {path} has {outputs}: give the network "
+            f"'{model.source}' has {model.classes} classes, {path} has {outputs}: give the network "
             f"that it was exported from"
         )
     return dataclasses.replace(model, preprocessing=prepared, scores=facts.scores)
@@ -345,7 +345,7 @@ def held_against(reference: Reference, outputs: NDArray[np.float32], precision: 
         if len(steady) < max(2, LEAST_STEADY * n):
             _refuse_unsteady(reference, left_out, "are too few for a verdict")
         try:
-            task.check_reference(steady, f"'{reference.model.words}'")
+            task.check_reference(steady, f"'{reference.model.source}'")
         except ModelError:
             _refuse_unsteady(reference, left_out, "get (nearly) the same scores")
         agreement = task.agreement(steady, outputs[kept], precision)
@@ -360,7 +360,7 @@ def _refuse_unsteady(reference: Reference, left_out: int, others: str) -> NoRetu
     rest = "" if left_out == n else f"; the other {n - left_out} {others}"
     cure = "train it first, or give" if not model.trained else "give"
     raise ModelError(
-        f"PyTorch itself computes '{model.words}' in float32 otherwise than in {other} on "
+        f"PyTorch itself computes '{model.source}' in float32 otherwise than in {other} on "
         f"{left_out} of {n} images ({reference.data}; {median:.0f} dB, "
         f"expected {STEADY_DB:g}), and no file can be held against that{rest}: {cure} images like "
         f"those that it is for, with --data SRC"

@@ -133,8 +133,8 @@ def make_reference(
     samples = _samples(data, model.data, facts, skip_corrupt)
     channels_last = model.of_zoo  # networks of the zoo take both
     scores = reference_scores(own_copy(model.module), samples.images, channels_last=channels_last)
-    check_finite(scores, f"'{model.words}'", lambda i: f"image {i} ({samples.about})")
-    task_of(model).check_reference(scores, f"'{model.words}'", all_zeros(model.module))
+    check_finite(scores, f"'{model.source}'", lambda i: f"image {i} ({samples.about})")
+    task_of(model).check_reference(scores, f"'{model.source}'", all_zeros(model.module))
     strained = functools.partial(strained_scores, model.module, samples.images)
     model = dataclasses.replace(model, scores=model.scores or kind_of(scores, strained))
     return Reference(model, samples.images, scores, samples.about, samples.skipped)
@@ -150,8 +150,8 @@ def _of_tensors(model: Model, data: str | None, skip_corrupt: bool) -> Reference
         )
     samples = tensor_samples(model, data, skip_corrupt)
     rows = reference_scores(model.on_rows, samples.images)
-    check_finite(rows, f"'{model.words}'", lambda i: f"input {i} ({samples.about})", model.told)
-    task_of(model).check_reference(rows, f"'{model.words}'", all_zeros(model.module))
+    check_finite(rows, f"'{model.source}'", lambda i: f"input {i} ({samples.about})", model.told)
+    task_of(model).check_reference(rows, f"'{model.source}'", all_zeros(model.module))
     return Reference(model, samples.images, rows, samples.about, samples.skipped)
 
 
@@ -173,15 +173,15 @@ def _with_statistics(model: Model) -> torch.nn.Module:
 def _samples(
     data: str | None, trained_on: str | None, facts: Preprocessing, skip_corrupt: bool
 ) -> Samples:
-    words = data or trained_on
-    if words is None:
+    chosen = data or trained_on
+    if chosen is None:
         return Samples(noise(facts), "noise")
     try:
-        source = open_source(words, skip_corrupt=skip_corrupt)
+        source = open_source(chosen, skip_corrupt=skip_corrupt)
     except (DataError, UnknownNameError):
         if data is not None:
             raise
-        about = f"noise ('{words}', the training's images, cannot be opened here)"
+        about = f"noise ('{chosen}', the training's images, cannot be opened here)"
         return Samples(noise(facts), about)
     return real_samples(source, facts)
 
@@ -224,7 +224,7 @@ def inputs_of(model: Model, row: Images, layout: str, given: Sequence[TensorSpec
     arrays = arrays_of(model.interface, row, layout)
     if [array.shape for array in arrays] != [spec.shape for spec in given]:
         raise ModelError(
-            f"'{model.words}' takes {_forms(arrays)}, the file {_forms(given)}: give the network "
+            f"'{model.source}' takes {_forms(arrays)}, the file {_forms(given)}: give the network "
             f"that it was exported from"
         )
     return [stored_values(array, spec) for array, spec in zip(arrays, given, strict=True)]
@@ -247,7 +247,7 @@ def outputs_of(model: Model, found: Sequence[Array], specs: Sequence[TensorSpec]
     wanted = model.interface.outputs
     if [value.size for value in values] != [math.prod(spec.shape) for spec in wanted]:
         raise ModelError(
-            f"'{model.words}' gives {_forms(wanted)}, the file {_forms(values)}: give the network "
+            f"'{model.source}' gives {_forms(wanted)}, the file {_forms(values)}: give the network "
             f"that it was exported from"
         )
     return row_of(values)

@@ -186,7 +186,7 @@ def check_takes_images(model: Model, data: str) -> None:
     if len(specs) != 1 or specs[0].layout != "NCHW" or specs[0].shape[0] != 1:
         listed = " and ".join(f"'{spec.name}' {spec.shape}" for spec in specs)
         raise DataError(
-            f"'{model.words}' takes {listed}, which images of '{data}' do not give: expected a "
+            f"'{model.source}' takes {listed}, which images of '{data}' do not give: expected a "
             f"folder of {SUFFIX} files, one an inference, with an array for each input"
         )
 

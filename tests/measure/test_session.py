@@ -117,8 +117,8 @@ def test_interrupting_before_the_first_round_leaves_nothing(artifacts: Artifacts
 def test_one_that_cannot_be_loaded_leaves_the_others(artifacts: Artifacts) -> None:
     good = Subject(str(artifacts["tflite", "fp32"]))
     done = profile([Subject("odd_networks:missing"), good], Effort(1.0, 0.5))
-    assert [m.artifact for m in done.measurements] == [good.words]
-    assert [failure.subject.words for failure in done.failures] == ["odd_networks:missing"]
+    assert [m.artifact for m in done.measurements] == [good.source]
+    assert [failure.subject.source for failure in done.failures] == ["odd_networks:missing"]
 
 
 def test_a_file_that_is_missing_is_refused_before_anything_starts() -> None:

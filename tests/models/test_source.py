@@ -102,7 +102,7 @@ def run(folder: Path) -> Path:
 
 def test_a_zoo_name_gives_the_published_network_untrained() -> None:
     model = open_model("MobileNet_V3_Small")
-    assert (model.words, model.name) == ("MobileNet_V3_Small", "mobilenetv3-small")
+    assert (model.source, model.name) == ("MobileNet_V3_Small", "mobilenetv3-small")
     assert (model.resolution, model.classes, model.trained) == (224, 1000, False)
     assert model.spec == find_spec("mobilenetv3-small")
     assert model.labels is model.preprocessing is model.data is model.parent_sha256 is None
@@ -130,7 +130,7 @@ def test_resolution_and_classes_can_be_given() -> None:
 @pytest.mark.parametrize("form", ["run", "./run", "run/", "run/model.pt"])
 def test_runs_and_checkpoints_bring_everything_along(run: Path, form: str) -> None:
     model = open_model(form)
-    assert (model.words, model.name, model.trained) == (form, "mobilenetv1@0.25", True)
+    assert (model.source, model.name, model.trained) == (form, "mobilenetv1@0.25", True)
     assert (model.spec, model.labels, model.data) == (SPEC, ("a", "b", "c", "d"), "synthetic")
     assert model.preprocessing == Preprocessing(resize=36, crop=32)
     assert model.parent_sha256 == sha256(run / "model.pt")

@@ -31,7 +31,7 @@ def calibration(model: Model) -> Calibration:
 
 
 def cost_of_rounding(network: Model, teacher: nn.Module, calibration: Calibration) -> float:
-    rounded = _quantized(copy.deepcopy(network.module), calibration, network.words)
+    rounded = _quantized(copy.deepcopy(network.module), calibration, network.source)
     with torch.no_grad():
         images = torch.from_numpy(calibration.images)
         return float(divergence(rounded(images), teacher(images), ("logits", "logits")))
@@ -63,7 +63,7 @@ def test_the_network_learns_to_be_rounded(model: Model, calibration: Calibration
 
 @pytest.mark.parametrize("limit", [127, 63])
 def test_rounding_is_that_of_integers(model: Model, calibration: Calibration, limit: int) -> None:
-    rounded = _quantized(copy.deepcopy(model.module), calibration, model.words, limit)
+    rounded = _quantized(copy.deepcopy(model.module), calibration, model.source, limit)
     layer = next(m for m in rounded.modules() if isinstance(m, nn.Conv2d))
     weight = layer.weight.detach()
     for channel in weight:
@@ -82,7 +82,7 @@ def test_what_cannot_be_trained_is_refused(model: Model, calibration: Calibratio
 
 
 def test_a_network_that_gives_no_numbers_is_named(model: Model, calibration: Calibration) -> None:
-    dark = dataclasses.replace(model, module=Dark(), words="mine:dark")
+    dark = dataclasses.replace(model, module=Dark(), source="mine:dark")
     black = dataclasses.replace(calibration, images=calibration.images * 0)
     with pytest.raises(ModelError, match="'mine:dark' gives nan for image") as told:
         fine_tune(dark, "digits", black, epochs=1)

@@ -49,7 +49,7 @@ def test_an_energy_budget_is_kept_by_what_the_meter_shows(
 
 def _profile(subjects: Sequence[Subject], *_: object, **__: object) -> SimpleNamespace:
     (subject,) = subjects
-    mj = Path(subject.words).stat().st_size / 1e6
+    mj = Path(subject.source).stat().st_size / 1e6
     energy = Energy("measured", meter="m", mj_per_inference=mj, ci95=(0.99 * mj, 1.01 * mj))
     return SimpleNamespace(interrupted=False, measurements=[SimpleNamespace(energy=energy)])
 
@@ -84,7 +84,7 @@ class Device:
             self.gone -= 1
             raise UnavailableError("the device is gone")
         found = self.found = self.found or self.real(a, b, effort)
-        share = _size_bytes(Path(a.words)) / _size_bytes(Path(b.words))
+        share = _size_bytes(Path(a.source)) / _size_bytes(Path(b.source))
         ratio = share**self.power if share > self.smallest else 1.0
         half = self.half_width * ratio
         changed = dataclasses.replace(found.ratio, ratio=ratio, ci95=(ratio - half, ratio + half))

@@ -20,7 +20,7 @@ from edgekit.stated import NO_RESIZE, NOTHING, Stated
 
 Record = TypeVar("Record")
 
-Words = str | os.PathLike[str]
+StrPath = str | os.PathLike[str]
 """Text, or a path."""
 
 Numbers = float | Sequence[float]
@@ -45,7 +45,7 @@ class Said(TypedDict, total=False):
     channel_order: str
 
 
-class IntegerWords(TypedDict, total=False):
+class IntegerKeywords(TypedDict, total=False):
     """How files of integers are made; see `edgekit.quantize.integers.Integers`.
 
     Attributes:
@@ -58,7 +58,7 @@ class IntegerWords(TypedDict, total=False):
         qat_epochs: of quantization-aware training, the last way of ``max_drop``.
     """
 
-    calibration: Words
+    calibration: StrPath
     calibration_images: int
     ranges: str
     io: str
@@ -69,7 +69,7 @@ class IntegerWords(TypedDict, total=False):
     qat_epochs: int
 
 
-class ExportWords(Said, IntegerWords, total=False):
+class ExportKeywords(Said, IntegerKeywords, total=False):
     """All of an export."""
 
 
@@ -83,7 +83,7 @@ _OF_INTEGERS = {
 """Arguments that are called otherwise than the field of `Integers` that they fill."""
 
 
-def words_of(value: object, what: str) -> str | None:
+def text_of(value: object, what: str) -> str | None:
     """Text, or a path as text; ``None`` stays.
 
     Args:
@@ -122,8 +122,8 @@ def record_of(
             checked = from_json(kind, {**found, name: to_json(_plain(value))})
         except ValueError as error:
             expected = re.sub(r", found .*", "", str(error)).partition(": ")[2]
-            for type_, words in _KINDS.items():
-                expected = expected.replace(f"expected {type_}", f"expected {words}")
+            for type_, said in _KINDS.items():
+                expected = expected.replace(f"expected {type_}", f"expected {said}")
             raise UsageError(f"{name}={value!r}: {expected}") from error
         found[name] = to_json(getattr(checked, name))
     made: Record = from_json(kind, found)
@@ -206,20 +206,20 @@ def _side(value: object) -> object:
     return value
 
 
-def integers_of(words: Mapping[str, object]) -> Any:
+def integers_of(keywords: Mapping[str, object]) -> Any:
     """How files of integers are made, as `edgekit.quantize.integers.Integers`.
 
     Args:
-        words: of `IntegerWords`.
+        keywords: of `IntegerKeywords`.
 
     Raises:
         UsageError: a value of another type.
     """
     from edgekit.quantize.integers import Integers
 
-    given = {name: value for name, value in words.items() if value is not None}
+    given = {name: value for name, value in keywords.items() if value is not None}
     if "calibration" in given:
-        given["calibration"] = words_of(given["calibration"], "calibration")
+        given["calibration"] = text_of(given["calibration"], "calibration")
     if given.get("float_layers"):
         given["float_layers"] = names_of(given["float_layers"], "float_layers")
     found = Integers()
