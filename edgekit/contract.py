@@ -252,12 +252,12 @@ def _check_classifier(path: Path, artifact: Artifact) -> None:
     Raises:
         ContractError: as said.
     """
-    facts = artifact.preprocessing
-    if facts is None:
+    preprocessing = artifact.preprocessing
+    if preprocessing is None:
         raise ContractError(
             f"{path}: the contract of a classifier has no preprocessing: export it again"
         )
-    shape = facts.shape()
+    shape = preprocessing.shape()
     if [tensor.shape for tensor in artifact.inputs] != [shape]:
         raise ContractError(
             f"{path}: its preprocessing gives images {shape}, its input takes "
@@ -411,8 +411,8 @@ def _forms(tensors: Iterable[Any]) -> str:
     return " and ".join(f"{t.dtype} {t.shape}" for t in tensors)
 
 
-def finished(artifact: Artifact, files: Iterable[Path], **facts: Any) -> Artifact:
+def finished(artifact: Artifact, files: Iterable[Path], **fields: Any) -> Artifact:
     """The record with what the written files determine."""
     listed = list(files)
     size = sum(file.stat().st_size for file in listed)
-    return dataclasses.replace(artifact, sha256=digest(listed), size_bytes=size, **facts)
+    return dataclasses.replace(artifact, sha256=digest(listed), size_bytes=size, **fields)

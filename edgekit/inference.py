@@ -94,24 +94,24 @@ class ArtifactClassifier:
     notes: tuple[str, ...] = ()
 
     def __init__(self, opened: contract.OpenArtifact) -> None:
-        facts = opened.contract
-        assert facts.preprocessing is not None
+        artifact = opened.contract
+        assert artifact.preprocessing is not None
         self.source = str(opened.path)
-        self.artifact: Artifact | None = facts
-        self.target = facts.target
-        self.preprocessing = facts.preprocessing
-        self.task = task_of_file(facts, self.source)
-        columns = facts.outputs[0].shape[-1]
-        self.classes, self.labels = class_count(columns), class_names(facts.labels, columns)
-        self.meaning = facts.scores
-        calibration = facts.scheme.calibration_data
+        self.artifact: Artifact | None = artifact
+        self.target = artifact.target
+        self.preprocessing = artifact.preprocessing
+        self.task = task_of_file(artifact, self.source)
+        columns = artifact.outputs[0].shape[-1]
+        self.classes, self.labels = class_count(columns), class_names(artifact.labels, columns)
+        self.meaning = artifact.scores
+        calibration = artifact.scheme.calibration_data
         self.seen: tuple[str | None, ...] = (
-            facts.data,
+            artifact.data,
             calibration and calibration.rpartition(", ")[0],
         )
-        self.trained = facts.trained
+        self.trained = artifact.trained
         self._runner = opened.runner
-        self._image, self._outputs = facts.inputs[0], facts.outputs
+        self._image, self._outputs = artifact.inputs[0], artifact.outputs
 
     def rows(self, images: NDArray[np.float32]) -> Rows:
         """One run per image: exported files have batch 1."""
@@ -227,8 +227,8 @@ def open_classifier(
                 f"--scores {scores}: the contract of {name_or_path} says that its outputs are "
                 f"{opened.contract.scores}; export it again with --scores {scores} to change that"
             )
-        facts = check_contract(opened.contract, stated, name_or_path)
-        return ArtifactClassifier(replace(opened, contract=facts))
+        artifact = check_contract(opened.contract, stated, name_or_path)
+        return ArtifactClassifier(replace(opened, contract=artifact))
     if embedded:
         raise UsageError(
             f"'{name_or_path or type(source).__name__}' is no artifact: --embedded goes with "
@@ -283,13 +283,13 @@ def predict(
         DataError: a file is no image, or cannot be prepared as the network needs it.
         ModelError: an output is not a finite number.
     """
-    task, facts = classifier.task, classifier.preprocessing
+    task, preprocessing = classifier.task, classifier.preprocessing
     for i, picture in enumerate(images):
         name = str(picture) if isinstance(picture, str | os.PathLike) else f"image {i}"
-        pixels = pixels_of(picture, name, facts.exif, facts.alpha)
-        image = _prepared(pixels, name, facts)
+        pixels = pixels_of(picture, name, preprocessing.exif, preprocessing.alpha)
+        image = _prepared(pixels, name, preprocessing)
         rows = _rows(classifier, image[None], partial(_only, name))
-        frame = Frame((pixels.shape[0], pixels.shape[1]), facts)
+        frame = Frame((pixels.shape[0], pixels.shape[1]), preprocessing)
         yield task.decode(rows, name, frame, top)
 
 
@@ -311,8 +311,8 @@ def draw(
     """
     from PIL import Image
 
-    facts = classifier.preprocessing
-    pixels = pixels_of(picture, prediction.image, facts.exif, facts.alpha)
+    preprocessing = classifier.preprocessing
+    pixels = pixels_of(picture, prediction.image, preprocessing.exif, preprocessing.alpha)
     drawn = Image.fromarray(classifier.task.draw(pixels, prediction))
     write_file(path, partial(drawn.save, format="PNG"), overwrite=overwrite)
 
@@ -415,11 +415,11 @@ def evaluate(
     split = split_for(source, split or default_split(source, *classifier.seen))
     task = classifier.task
     metric = task.metric(source)
-    facts = classifier.preprocessing
+    preprocessing = classifier.preprocessing
     if classifier.assumed:
-        suited = preprocess.for_source(source, facts.crop)
-        facts = preprocess.of_channels(suited, facts.channels)
-    source = decoded_for(source, facts)
+        suited = preprocess.for_source(source, preprocessing.crop)
+        preprocessing = preprocess.of_channels(suited, preprocessing.channels)
+    source = decoded_for(source, preprocessing)
     size = source.size(split)
     for start in range(0, size, classifier.batch):
         indices = range(start, min(size, start + classifier.batch))
@@ -428,7 +428,7 @@ def evaluate(
                 _prepared(
                     source.image(split, i),
                     namer(source, split)(i),
-                    facts,
+                    preprocessing,
                 )
                 for i in indices
             ]

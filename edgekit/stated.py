@@ -196,21 +196,21 @@ def check_contract(artifact: Artifact, stated: Stated, source: str) -> Artifact:
         UsageError: the contract says something else.
         DataError: names of classes that are not as many as the network tells apart.
     """
-    facts = artifact.preprocessing
+    preprocessing = artifact.preprocessing
     if stated.labels is not None and artifact.task != CLASSIFY:
         raise UsageError(
             f"--labels goes with scores of classes: {source} is of the task {artifact.task}"
         )
-    if facts is None and stated.of_images:
+    if preprocessing is None and stated.of_images:
         raise UsageError(
             f"the contract of {source} says that it takes no images: leave out {_given(stated)}"
         )
-    if facts is None:
+    if preprocessing is None:
         return artifact
-    other = prepared_as(facts, stated) if stated.of_images else facts
+    other = prepared_as(preprocessing, stated) if stated.of_images else preprocessing
     for name in stated.of_images:
-        if getattr(other, name) != getattr(facts, name):
-            _refuse(name, getattr(other, name), getattr(facts, name), source)
+        if getattr(other, name) != getattr(preprocessing, name):
+            _refuse(name, getattr(other, name), getattr(preprocessing, name), source)
     if stated.labels is None or stated.labels == artifact.labels:
         return artifact
     _check_count(stated.labels, artifact.outputs[0].shape[-1], source)

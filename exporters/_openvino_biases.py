@@ -137,11 +137,11 @@ def _constants(ports: Sequence[Any]) -> list[Array]:
 def _alike(op: Any, value: Any, weights: Any) -> Any:
     """The same operator on something else."""
     ops = silent_import("openvino.opset13")
-    facts = op.get_attributes()
+    attributes = op.get_attributes()
     if op.get_type_name() == "MatMul":
-        return ops.matmul(value, weights, facts["transpose_a"], facts["transpose_b"])
+        return ops.matmul(value, weights, attributes["transpose_a"], attributes["transpose_b"])
     make = ops.convolution if op.get_type_name() == "Convolution" else ops.group_convolution
     return make(
-        value, weights, facts["strides"], facts["pads_begin"], facts["pads_end"],
-        facts["dilations"], facts["auto_pad"],
+        value, weights, attributes["strides"], attributes["pads_begin"], attributes["pads_end"],
+        attributes["dilations"], attributes["auto_pad"],
     )  # fmt: skip

@@ -150,22 +150,22 @@ def _write_padding_apart(graph: Any) -> None:
         kind = op.get_type_name()
         if kind not in ("Convolution", "GroupConvolution"):
             continue
-        facts, spatial = op.get_attributes(), len(op.get_output_shape(0)) - 2
+        attributes, spatial = op.get_attributes(), len(op.get_output_shape(0)) - 2
         weights = list(op.input_value(1).get_shape())
-        padded = any((*facts["pads_begin"], *facts["pads_end"]))
-        if weights[-spatial:] == [1] * spatial and padded and max(facts["strides"]) > 1:
-            _take_pixels(op, kind, facts, spatial)
+        padded = any((*attributes["pads_begin"], *attributes["pads_end"]))
+        if weights[-spatial:] == [1] * spatial and padded and max(attributes["strides"]) > 1:
+            _take_pixels(op, kind, attributes, spatial)
     graph.validate_nodes_and_infer_types()
 
 
-def _take_pixels(op: Any, kind: str, facts: Any, spatial: int) -> None:
+def _take_pixels(op: Any, kind: str, attributes: Any, spatial: int) -> None:
     """Replaces a convolution of one pixel by one without stride, of the pixels that it sees."""
     ops = silent_import("openvino.opset13")
 
     sizes, made = list(op.input_value(0).get_shape())[2:], list(op.get_output_shape(0))[2:]
     firsts, stops, before, after = [], [], [], []
     for size, count, step, pad in zip(
-        sizes, made, facts["strides"], facts["pads_begin"], strict=True
+        sizes, made, attributes["strides"], attributes["pads_begin"], strict=True
     ):
         lead = -(-pad // step)  # outputs that see padding only, before the image
         first = lead * step - pad
@@ -177,7 +177,7 @@ def _take_pixels(op: Any, kind: str, facts: Any, spatial: int) -> None:
     if min(count - b - a for count, b, a in zip(made, before, after, strict=True)) < 1:
         return  # no output sees the image at all
     axes = list(range(2, 2 + spatial))
-    pixels = ops.slice(op.input_value(0), firsts, stops, list(facts["strides"]), axes)
+    pixels = ops.slice(op.input_value(0), firsts, stops, list(attributes["strides"]), axes)
     make = ops.convolution if kind == "Convolution" else ops.group_convolution
     ones = [1] * spatial
     written = make(pixels, op.input_value(1), ones, before, after, ones)

@@ -133,8 +133,10 @@ def _averages_padding(op: Any) -> bool:
     """
     if op.get_type_name() != "AvgPool":
         return False
-    facts = op.get_attributes()
-    return bool(not facts["exclude-pad"] and any((*facts["pads_begin"], *facts["pads_end"])))
+    attributes = op.get_attributes()
+    return bool(
+        not attributes["exclude-pad"] and any((*attributes["pads_begin"], *attributes["pads_end"]))
+    )
 
 
 def _divides(op: Any) -> bool:

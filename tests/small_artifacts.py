@@ -80,12 +80,12 @@ def short_network(folder: Path) -> Path:
         if mine:
             spec = short_spec(MODEL, classes=10, resolution=RESOLUTION)
             digits = open_source(DATA)
-            facts, labels = for_source(digits, RESOLUTION), tuple(digits.classes)
+            preprocessing, labels = for_source(digits, RESOLUTION), tuple(digits.classes)
             torch.manual_seed(0)
             module = build(spec)
-            Learner(ImageInputs(digits, facts), OF_LOGITS, 0, None).tune(module, 120, 3e-3)
+            Learner(ImageInputs(digits, preprocessing), OF_LOGITS, 0, None).tune(module, 120, 3e-3)
             state = module.state_dict()
-            save_checkpoint(path, Checkpoint(spec.name, spec, state, labels, facts, DATA))
+            save_checkpoint(path, Checkpoint(spec.name, spec, state, labels, preprocessing, DATA))
     return path
 
 

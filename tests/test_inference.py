@@ -35,7 +35,7 @@ def test_the_size_of_the_images_decides_whether_they_are_cropped(
     monkeypatch.setattr(
         inference.preprocess,
         "prepare",
-        lambda image, facts: seen.append(facts) or prepare(image, facts),
+        lambda image, preprocessing: seen.append(preprocessing) or prepare(image, preprocessing),
     )
     assert evaluate(classifier, str(tmp_path / "images")).n == 2
-    assert {(facts.resize, facts.crop) for facts in seen} == {(resize, 32)}
+    assert {(preprocessing.resize, preprocessing.crop) for preprocessing in seen} == {(resize, 32)}

@@ -115,6 +115,6 @@ def test_the_installed_package_finds_its_targets(installed: Path, tmp_path: Path
 
 def test_the_installed_package_builds_networks(installed: Path, tmp_path: Path) -> None:
     out = run(installed, tmp_path, "-m", "edgekit", "describe", "mobilenetv3-small", "--json")
-    facts = json.loads(out)
-    assert (facts["name"], facts["params"]) == ("mobilenetv3-small", 2542856)
+    document = json.loads(out)
+    assert (document["name"], document["params"]) == ("mobilenetv3-small", 2542856)
     assert list(tmp_path.iterdir()) == []

@@ -80,7 +80,7 @@ def command(
         unit = "image" if image else "inference"
         describe_tables.show_totals(described.heading, described.totals, unit)
     if console.wants_json():
-        console.emit_json("edgekit.describe/1", _facts(described))
+        console.emit_json("edgekit.describe/1", _document(described))
 
 
 def _check_options(
@@ -138,12 +138,12 @@ def _known(described: Description) -> Totals:
     return described.totals
 
 
-def _facts(described: Description) -> dict[str, Any]:
+def _document(described: Description) -> dict[str, Any]:
     """The keys of the JSON document."""
     from edgekit.core import to_json
 
     totals = described.totals
-    facts = {
+    document = {
         "name": described.name,
         "params": totals.params if totals else None,
         "macs": totals.macs if totals else None,
@@ -151,20 +151,20 @@ def _facts(described: Description) -> dict[str, Any]:
     }
     if described.model:
         image = described.model.signature is None
-        facts["resolution"] = described.model.resolution if image else None
-        facts["interface"] = to_json(described.model.interface)
-        facts["totals"] = to_json(totals)
+        document["resolution"] = described.model.resolution if image else None
+        document["interface"] = to_json(described.model.interface)
+        document["totals"] = to_json(totals)
     if described.artifact:
-        facts["artifact"] = to_json(described.artifact)
-    return facts
+        document["artifact"] = to_json(described.artifact)
+    return document
 
 
 def _show_comparison(a: Description, b: Description, as_csv: bool) -> None:
     one, two = _known(a), _known(b)
     if console.wants_json():
         ratio = describe_tables.ratios(one, two)
-        facts = {**_facts(a), "other": _facts(b), "ratio": ratio}
-        console.emit_json("edgekit.describe/1", facts)
+        document = {**_document(a), "other": _document(b), "ratio": ratio}
+        console.emit_json("edgekit.describe/1", document)
         return
     show = describe_tables.comparison_csv if as_csv else describe_tables.show_comparison
     show((a.heading, b.heading), one, two)
@@ -200,10 +200,10 @@ def _show_contract(artifact: Artifact) -> None:
     console.table(["contract", ""], rows)
 
 
-def _prepared(facts: Preprocessing | None) -> list[tuple[str, str]]:
-    if facts is None:
+def _prepared(preprocessing: Preprocessing | None) -> list[tuple[str, str]]:
+    if preprocessing is None:
         return []
     return [
-        ("image", f"{facts.describe()}, {facts.channel_order}"),
-        ("values", f"(v x {facts.scale:.6g} - {facts.mean}) / {facts.std}"),
+        ("image", f"{preprocessing.describe()}, {preprocessing.channel_order}"),
+        ("values", f"(v x {preprocessing.scale:.6g} - {preprocessing.mean}) / {preprocessing.std}"),
     ]

@@ -91,7 +91,7 @@ def _list() -> None:
         ],
     )
     if console.wants_json():
-        document: dict[str, Any] = {"devices": [_facts(p) for p in placed]}
+        document: dict[str, Any] = {"devices": [_document(p) for p in placed]}
         if broken:
             document["errors"] = [console.error_entry(error) for error in broken]
         console.emit_json("edgekit.devices/1", document)
@@ -130,7 +130,7 @@ def _show(name: str, _: Mapping[str, Any]) -> None:
         for part in line.wrap(printable(text)):
             console.say(part)
     if console.wants_json():
-        console.emit_json("edgekit.devices/1", {"devices": [_facts(placed, profile)]})
+        console.emit_json("edgekit.devices/1", {"devices": [_document(placed, profile)]})
 
 
 def _absent(declared: DeviceProfile, key: str) -> bool:
@@ -145,12 +145,12 @@ def _text(key: str, value: Any) -> str:
     return f"{value:g}" if key == "max_mhz" else f"{value} MiB" if key == "ram_mib" else str(value)
 
 
-def _facts(placed: PlacedProfile, profile: DeviceProfile | None = None) -> dict[str, Any]:
+def _document(placed: PlacedProfile, profile: DeviceProfile | None = None) -> dict[str, Any]:
     from edgekit.core import to_json
 
-    facts: dict[str, Any] = to_json(profile or placed.profile)
+    document: dict[str, Any] = to_json(profile or placed.profile)
     origin = {"origin": placed.origin, "path": str(placed.path)}
-    return {**facts, **origin, "shadows": to_json(placed.shadows)}
+    return {**document, **origin, "shadows": to_json(placed.shadows)}
 
 
 def _add(name: str, options: Mapping[str, Any]) -> None:
@@ -179,7 +179,7 @@ def _add(name: str, options: Mapping[str, Any]) -> None:
     for shadowed in placed.shadows if placed.path == path else ():
         console.say(f"it stands before {shadowed}, which is not used now")
     if console.wants_json():
-        console.emit_json("edgekit.devices/1", {"devices": [_facts(placed)]})
+        console.emit_json("edgekit.devices/1", {"devices": [_document(placed)]})
 
 
 def _remove(name: str, _: Mapping[str, Any]) -> None:
@@ -192,8 +192,8 @@ def _remove(name: str, _: Mapping[str, Any]) -> None:
     if left is not None:
         console.say(f"'{name}' is now {left}")
     if console.wants_json():
-        facts = {"removed": str(path), "now": None if left is None else str(left)}
-        console.emit_json("edgekit.devices/1", facts)
+        document = {"removed": str(path), "now": None if left is None else str(left)}
+        console.emit_json("edgekit.devices/1", document)
 
 
 def _check(name: str, _: Mapping[str, Any]) -> None:
@@ -209,8 +209,8 @@ def _check(name: str, _: Mapping[str, Any]) -> None:
         [(marks[f.agrees], f.what, f.declared or "-", f.found or "unknown") for f in findings],
     )
     if console.wants_json():
-        facts = {"device": profile.name, "checks": to_json(findings)}
-        console.emit_json("edgekit.devices/1", facts)
+        document = {"device": profile.name, "checks": to_json(findings)}
+        console.emit_json("edgekit.devices/1", document)
     wrong = [f.what for f in findings if f.agrees is False]
     if wrong:
         raise UnavailableError(

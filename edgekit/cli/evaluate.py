@@ -91,7 +91,7 @@ def command(
     )
     console.say_scores(result.scores)
     if console.wants_json():
-        facts = {
+        document = {
             "task": result.task,
             "headline": to_json(result.headline),
             **result.figures,
@@ -103,7 +103,7 @@ def command(
             "split": result.split,
             "skipped": list(result.skipped),
         }
-        console.emit_json("edgekit.evaluate/1", facts)
+        console.emit_json("edgekit.evaluate/1", document)
 
 
 def _title(name: str) -> str:

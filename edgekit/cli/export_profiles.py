@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli import console
-from edgekit.cli.history import filter_options, measurement_facts, moment
+from edgekit.cli.history import filter_options, measurement_entry, moment
 from edgekit.cli.options import overwrite_option
 from edgekit.core import write_csv
 from edgekit.errors import InputError, UsageError
@@ -117,25 +117,25 @@ def command(
         console.warn(reason)
     console.say(f"{output}: {count:,} rows of {len(numbers):,} measurements")
     if console.wants_json():
-        facts = {"path": str(output), "rows": count, "measurements": len(numbers)}
-        console.emit_json("edgekit.export-profiles/1", facts)
+        document = {"path": str(output), "rows": count, "measurements": len(numbers)}
+        console.emit_json("edgekit.export-profiles/1", document)
 
 
 def _summary(number: int, measurement: Measurement) -> Rows:
-    facts = measurement_facts(measurement)
-    latency: dict[str, Any] = facts["latency_ms"] or {}
-    row = {key: facts.get(key) for key in COLUMNS}
+    entry = measurement_entry(measurement)
+    latency: dict[str, Any] = entry["latency_ms"] or {}
+    row = {key: entry.get(key) for key in COLUMNS}
     row |= {"id": number, "n": latency.get("n")}
     row |= {f"{key}_ms": latency.get(key) for key in ("min", "p50", "p90", "p99", "mean")}
     row["ci95_low_ms"], row["ci95_high_ms"] = latency.get("ci95") or (None, None)
-    energy = facts["energy"]
+    energy = entry["energy"]
     for key in ("kind", "meter", "scope", "mj_per_inference", "gross_mj_per_inference", "idle_mw"):
         row[f"energy_{key}"] = energy[key]
     row["energy_ci95_low_mj"], row["energy_ci95_high_mj"] = energy["ci95"] or (None, None)
     row["input"] = measurement.input
     row["reasons"] = "; ".join(measurement.reasons)
     for key in ("environment", "tools"):
-        row[key] = json.dumps(facts[key], sort_keys=True)
+        row[key] = json.dumps(entry[key], sort_keys=True)
     yield row
 
 

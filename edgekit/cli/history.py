@@ -87,10 +87,10 @@ def command(
         since=moment(since, datetime.now(UTC)),
         limit=limit or 20,
     )
-    facts, lines = [], []
+    entries, lines = [], []
     for number, one in found:
         if console.wants_json():
-            facts.append({"id": number, **measurement_facts(one)})
+            entries.append({"id": number, **measurement_entry(one)})
         else:
             lines.append(_line(number, one))
     for reason in store.skipped:
@@ -98,7 +98,7 @@ def command(
     if console.wants_json():
         console.emit_json(
             "edgekit.history/1",
-            {"store": str(store.path), "measurements": facts, "skipped": store.skipped},
+            {"store": str(store.path), "measurements": entries, "skipped": store.skipped},
         )
         return
     if not lines:
@@ -177,12 +177,12 @@ def _short(name: str) -> str:
     return text if len(text) <= _NAME_WIDTH else "~" + text[1 - _NAME_WIDTH :]
 
 
-def measurement_facts(measurement: Measurement) -> dict[str, Any]:
+def measurement_entry(measurement: Measurement) -> dict[str, Any]:
     """A measurement as documents show it; without samples, ``latency_ms`` is ``None``."""
     from edgekit.cli.figures import entry
     from edgekit.core import to_json
 
     if _has_samples(measurement):
         return entry(measurement)
-    facts = {key: value for key, value in to_json(measurement).items() if key != "blocks"}
-    return {**facts, "latency_ms": None}
+    document = {key: value for key, value in to_json(measurement).items() if key != "blocks"}
+    return {**document, "latency_ms": None}

@@ -44,11 +44,11 @@ def command(paths: tuple[Path, ...], output: Path, overwrite: bool) -> None:
         about = f"the search in {page.search.parent}"
     console.say(f"{output}: {about}")
     if console.wants_json():
-        facts: dict[str, Any] = {
+        document: dict[str, Any] = {
             "measurements": page.measurements,
             "accuracies": page.accuracies,
             "notes": list(page.notes),
         }
         if page.search is not None:
-            facts["search"] = str(page.search)
-        console.emit_json("edgekit.report/1", {"path": str(output), **facts})
+            document["search"] = str(page.search)
+        console.emit_json("edgekit.report/1", {"path": str(output), **document})

@@ -374,23 +374,23 @@ def for_source(source: ImageSource, size: Side) -> Preprocessing:
     return Preprocessing(resize=size, crop=size)
 
 
-def of_channels(facts: Preprocessing, channels: int) -> Preprocessing:
+def of_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
     """The same for images of 1 (grey), 3 or 4 channels (with transparency as the last one).
 
     Grey has the mean of the statistics of colours; transparency stays between 0 and 1.
     """
     if channels == 1:
-        grey_mean, grey_std = (sum(facts.mean) / 3,), (sum(facts.std) / 3,)
-        return dataclasses.replace(facts, channel_order="L", mean=grey_mean, std=grey_std)
+        grey_mean, grey_std = (sum(preprocessing.mean) / 3,), (sum(preprocessing.std) / 3,)
+        return dataclasses.replace(preprocessing, channel_order="L", mean=grey_mean, std=grey_std)
     if channels == 4:
         return dataclasses.replace(
-            facts,
+            preprocessing,
             channel_order="RGBA",
             alpha="keep",
-            mean=(*facts.mean, 0.0),
-            std=(*facts.std, 1.0),
+            mean=(*preprocessing.mean, 0.0),
+            std=(*preprocessing.std, 1.0),
         )
-    return facts
+    return preprocessing
 
 
 def _photo_side(side: int) -> int:

@@ -168,9 +168,9 @@ def _problem(profile: DeviceProfile) -> str | None:
             return f"{key}: expected a positive number, found {value}"
     if profile.meter is not None and profile.meter.partition(":")[0] not in METERS:
         return f"meter: expected one of {', '.join(METERS)}, found '{profile.meter}'"
-    facts = {field.name for field in fields(DeviceProfile)} - {"name", "description", "sources"}
+    declared = {field.name for field in fields(DeviceProfile)} - {"name", "description", "sources"}
     for key in profile.sources:
-        if key not in facts:
+        if key not in declared:
             return f"sources.{key}: expected the name of another field, such as 'cores'"
     return None
 

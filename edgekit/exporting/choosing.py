@@ -46,13 +46,13 @@ def chosen_file(job: Job, folder: Path) -> tuple[Built, str | None]:
         scheme = tuned.built.scheme
     if integers.max_drop is None or job.judge is None or scheme.weights != "int8":
         built = made(scheme.precision, scheme) if tuned is None else tuned.built
-        return _with_facts(built, tuned=tuned), None
+        return _with_tried(built, tuned=tuned), None
     best, rungs = climb(
         job.target, scheme, made, job.judge, integers.max_drop, job.retrain, job.notify
     )
     if best is None:
         raise ModelError(f"none of {len(rungs)} ways could be built: {rungs[0].error}")
-    best = _with_facts(best, rungs, tuned)
+    best = _with_tried(best, rungs, tuned)
     if rungs[-1].passed:
         return best, None
     least = min(rung.drop_points for rung in rungs if rung.drop_points is not None)
@@ -125,7 +125,7 @@ def _unfit(job: Job, built: Built) -> str | None:
     return f"loses {drop:.2f} points of {job.judge.title}" if drop > bound + 1e-9 else None
 
 
-def _with_facts(built: Built, rungs: tuple[Rung, ...] = (), tuned: Tuned | None = None) -> Built:
+def _with_tried(built: Built, rungs: tuple[Rung, ...] = (), tuned: Tuned | None = None) -> Built:
     """The same file with what was tried for it in the contract beside it."""
     candidates = () if tuned is None else tuned.candidates
     artifact = dataclasses.replace(built.artifact, ladder=rungs, tuning=candidates)

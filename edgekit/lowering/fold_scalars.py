@@ -184,7 +184,7 @@ def _into_the_layer_before(
     layer = layers.get(affine.x)
     if layer is None or not (is_layer(layer) or is_norm(layer)):
         return False
-    if len(affine.x.users) > 1 or _facts(node) != _facts(affine.x):
+    if len(affine.x.users) > 1 or _form(node) != _form(affine.x):
         return False
     if isinstance(layer, _BatchNorm):
         layer = with_affine(layer)
@@ -209,7 +209,7 @@ def _into_the_layer_behind(
     layer = None if reader is None else layers.get(reader)
     if reader is None or layer is None or reader.args != (node,) or not is_layer(layer):
         return False
-    if node.target in _IN_PLACE or _facts(node) != _facts(affine.x):
+    if node.target in _IN_PLACE or _form(node) != _form(affine.x):
         return False
     assert isinstance(layer, FOLDABLE)
     groups = 1 if isinstance(layer, nn.Linear) else layer.groups
@@ -250,7 +250,7 @@ def _channel_axis(layer: nn.Module, node: fx.Node) -> int:
     return rank - (layer.weight.ndim - 1)
 
 
-def _facts(node: fx.Node) -> tuple[Any, ...] | None:
+def _form(node: fx.Node) -> tuple[Any, ...] | None:
     """Shape and type; a constant may change both."""
     found = node.meta.get("tensor_meta")
     return None if found is None else (found.shape, found.dtype)

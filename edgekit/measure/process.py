@@ -77,7 +77,7 @@ class Process:
         """Loads the subject, once the process is ready.
 
         Returns:
-            The facts of `edgekit.measure.worker.Worker.open`.
+            What opening it told; see `edgekit.measure.worker.Worker.open`.
         """
         return self.ask("open", subject=asdict(self.subject), cores=cores)
 

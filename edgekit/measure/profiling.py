@@ -125,7 +125,7 @@ def measurement(
     Args:
         goal: half the width that the interval of its median should have, as a share.
     """
-    subject, facts = participant.subject, participant.facts
+    subject, opened = participant.subject, participant.opened
     reasons = list(session.watch.reasons())
     if participant.cut_short:
         reasons.append(f"ended early: {participant.error}")
@@ -136,24 +136,24 @@ def measurement(
     precision = statistics.summary(participant.blocks).precision
     if goal and precision > goal:
         reasons.append(f"the median is known to ±{precision:.1%} only, not ±{goal:.1%}")
-    peak, idle = facts.get("peak_rss_mib"), facts.get("idle_rss_mib")
+    peak, idle = opened.get("peak_rss_mib"), opened.get("idle_rss_mib")
     return Measurement(
         artifact=subject.source,
         target=subject.target,
         device=device,
-        runtime=facts["runtime"],
+        runtime=opened["runtime"],
         threads=subject.threads,
         batch=subject.batch,
         started=started,
         blocks=tuple(participant.blocks),
         energy=unavailable("not asked for"),
-        sha256=facts["sha256"],
-        load_ms=facts["load_ms"],
-        first_ms=facts["first_ms"],
+        sha256=opened["sha256"],
+        load_ms=opened["load_ms"],
+        first_ms=opened["first_ms"],
         peak_rss_mib=None if peak is None or idle is None else max(0.0, peak - idle),
-        size_bytes=facts["size_bytes"],
+        size_bytes=opened["size_bytes"],
         environment=session.environment(participant),
-        tools=facts["tools"],
+        tools=opened["tools"],
         command=command,
         stable=not reasons,
         reasons=tuple(reasons),

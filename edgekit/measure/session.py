@@ -76,7 +76,7 @@ class Participant:
     """A subject in a session.
 
     Attributes:
-        facts: what opening it told.
+        opened: what opening it told.
         blocks: one per round in which it took part.
         error: what ended its part; the blocks before that count.
         cut_short: whether that was before all rounds were done.
@@ -85,7 +85,7 @@ class Participant:
     subject: Subject
     process: Process
     places: list[tuple[int, ...]] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
+    opened: dict[str, Any] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)
     runs: int = _FEWEST_RUNS
     run_s: float = 0.0
@@ -181,10 +181,10 @@ class Session:
         for i, participant in enumerate(self.active):
             self.progress(f"loading {participant.subject.source}", i, len(self.active))
             with self._failing(participant):
-                facts = participant.facts = participant.process.open(participant.cores(0))
-                participant.load_s = (facts["load_ms"] + facts["first_ms"]) / 1e3
+                opened = participant.opened = participant.process.open(participant.cores(0))
+                participant.load_s = (opened["load_ms"] + opened["first_ms"]) / 1e3
                 self._warm_up(participant)
-                facts |= participant.process.ask("memory")
+                opened |= participant.process.ask("memory")
                 if participant.load_s < _LONG_LOAD_S:  # the first load tells too much of it
                     participant.load_s = self._load_one_anew(participant, 0)
         self._check_names()
@@ -196,7 +196,7 @@ class Session:
             InputError: names it, and those that there are.
         """
         given = {name for p in self.participants for name, _ in p.subject.shapes if name}
-        known = dict.fromkeys(name for p in self.active for name in p.facts["inputs"])
+        known = dict.fromkeys(name for p in self.active for name in p.opened["inputs"])
         strange = sorted(given - known.keys())
         if strange and self.active:
             raise InputError(
@@ -250,13 +250,13 @@ class Session:
 
     def environment(self, participant: Participant) -> dict[str, Scalar]:
         """What could explain a participant's numbers; see `edgekit.measure.environment`."""
-        facts = participant.facts
+        opened = participant.opened
         own = ("input", "denormals_flushed", "timer_overhead_ns", "peak_gpu_mib")
-        names = {name for name, _ in participant.subject.shapes} & {"", *facts["inputs"]}
+        names = {name for name, _ in participant.subject.shapes} & {"", *opened["inputs"]}
         return {
-            **self.watch.facts,
+            **self.watch.conditions,
             **({"input_chosen": True} if names else {}),
-            **{key: facts.get(key) for key in own},
+            **{key: opened.get(key) for key in own},
             "involuntary_switches": participant.switches,
         }
 
@@ -341,7 +341,7 @@ class Session:
         return time.monotonic() - begin_s
 
     def _check_state(self, participant: Participant, found: dict[str, Any]) -> None:
-        if found["state"] != participant.facts["state"]:
+        if found["state"] != participant.opened["state"]:
             raise InputError(
                 f"{participant.subject.source} was changed while it was measured: measure it again"
             )

@@ -30,7 +30,7 @@ class Watch:
         own: gives the processes whose work is the measurement's.
 
     Attributes:
-        facts: what was seen, by keys with units; all there after `stop`.
+        conditions: what was seen, by keys with units; all there after `stop`.
     """
 
     def __init__(self, presence: Presence, own: Callable[[], list[int]]) -> None:
@@ -38,7 +38,7 @@ class Watch:
         self._before: tuple[Usage | None, float] = (None, 0.0)
         self._looked_s = 0.0
         self._mhz: list[float] = []
-        self.facts: dict[str, Scalar] = {}
+        self.conditions: dict[str, Scalar] = {}
 
     def start(self) -> None:
         """Notes how the machine is at the beginning."""
@@ -69,17 +69,19 @@ class Watch:
         self.look(now=True)
         usage, own_s = self._before
         now, own_now_s = environment.usage(), environment.own_seconds(self._own())
-        self.facts = {**environment.machine(), **environment.moment()}
+        self.conditions = {**environment.machine(), **environment.moment()}
         if usage is not None and now is not None:
             seconds = max(now.clock_s - usage.clock_s, 1e-9)
             others_s = now.busy_s - usage.busy_s - (own_now_s - own_s)
-            self.facts["other_cores_busy"] = round(max(0.0, others_s / seconds), 3)
-            self.facts["steal_cores"] = round((now.steal_s - usage.steal_s) / seconds, 4)
+            self.conditions["other_cores_busy"] = round(max(0.0, others_s / seconds), 3)
+            self.conditions["steal_cores"] = round((now.steal_s - usage.steal_s) / seconds, 4)
         if self._mhz:
             third = max(1, len(self._mhz) // 3)
-            self.facts["start_mhz"] = float(np.median(self._mhz[:third]))
-            self.facts["end_mhz"] = float(np.median(self._mhz[-third:]))
-        self.facts["reference_drift"], self.facts["reference_spread"] = reference_changes(blocks)
+            self.conditions["start_mhz"] = float(np.median(self._mhz[:third]))
+            self.conditions["end_mhz"] = float(np.median(self._mhz[-third:]))
+        self.conditions["reference_drift"], self.conditions["reference_spread"] = reference_changes(
+            blocks
+        )
 
     def reasons(self) -> Iterator[str]:
         """What disturbed the machine, in words."""
@@ -98,7 +100,7 @@ class Watch:
             yield f"the frequency went from {start:.0f} to {end:.0f} MHz"
 
     def _number(self, key: str) -> float:
-        value = self.facts.get(key)
+        value = self.conditions.get(key)
         return float(value) if isinstance(value, int | float) else 0.0
 
 

@@ -94,10 +94,12 @@ class Asked:
         channels, height, width = (int(n) for n in images.shape[1:])
         square = channels == 3 and height == width
         side, image = max(height, width), None if square else (channels, height, width)
-        facts = model.preprocessing
-        if facts is not None and image is not None:
-            facts = facts.at((height, width))
-        model = dataclasses.replace(model, resolution=side, image=image, preprocessing=facts)
+        preprocessing = model.preprocessing
+        if preprocessing is not None and image is not None:
+            preprocessing = preprocessing.at((height, width))
+        model = dataclasses.replace(
+            model, resolution=side, image=image, preprocessing=preprocessing
+        )
         if image is not None:
             model = dataclasses.replace(model, call=Call(model.interface.inputs))
         try:
@@ -146,13 +148,13 @@ class Asked:
         if spec is not None:
             with_resolution(spec, min(size))  # for its least side
             spec = with_resolution(spec, max(size))
-        facts = model.preprocessing
+        preprocessing = model.preprocessing
         model = dataclasses.replace(
             model,
             spec=spec,
             resolution=max(size),
             image=None if height == width else (3, height, width),
-            preprocessing=None if facts is None else facts.at((height, width)),
+            preprocessing=None if preprocessing is None else preprocessing.at((height, width)),
         )
         try_forward(model.module, torch.zeros(1, *model.shape), model.source)
         return model

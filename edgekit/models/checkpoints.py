@@ -167,8 +167,8 @@ def side_of(weights: Path | None) -> int | None:
     """Side of the images that a checkpoint is for; ``None`` where it does not say."""
     if weights is None or not is_checkpoint(weights):
         return None
-    facts = load_checkpoint(weights).preprocessing
-    return None if facts is None else max(facts.size)
+    preprocessing = load_checkpoint(weights).preprocessing
+    return None if preprocessing is None else max(preprocessing.size)
 
 
 def _scores(checkpoint: Checkpoint, columns: int, path: Path) -> str | None:

@@ -46,15 +46,15 @@ def _timm(name: str, options: dict[str, Any]) -> LibraryModel:
     if not timm.is_model(name):
         raise UnknownNameError("timm model", name, timm.list_models(), "see timm.list_models()")
     module = _built(f"timm:{name}", lambda: timm.create_model(name, pretrained=False, **options))
-    facts = timm.data.resolve_data_config({}, model=module)
-    return LibraryModel(module, int(facts["input_size"][-1]), of_timm(facts))
+    config = timm.data.resolve_data_config({}, model=module)
+    return LibraryModel(module, int(config["input_size"][-1]), of_timm(config))
 
 
-def of_timm(facts: Mapping[str, Any]) -> Preprocessing | None:
+def of_timm(config: Mapping[str, Any]) -> Preprocessing | None:
     """What timm says of a network's images; ``None`` for what edgekit cannot repeat."""
-    height, width = map(int, facts["input_size"][-2:])
-    mean, std = (tuple(map(float, facts[name])) for name in ("mean", "std"))
-    share, mode = float(facts["crop_pct"]), facts.get("crop_mode") or "center"
+    height, width = map(int, config["input_size"][-2:])
+    mean, std = (tuple(map(float, config[name])) for name in ("mean", "std"))
+    share, mode = float(config["crop_pct"]), config.get("crop_mode") or "center"
     larger = (max(height, int(height / share)), max(width, int(width / share)))
     pad = round(255 * mean[0])  # timm's border has the colour that becomes 0
     ways: dict[str, dict[str, Any]] = {
@@ -65,10 +65,10 @@ def of_timm(facts: Mapping[str, Any]) -> Preprocessing | None:
     way = ways.get(mode)
     if mode == "border" and (share != 1 or len(set(mean)) > 1):
         way = None
-    if way is None or facts["interpolation"] not in INTERPOLATIONS:
+    if way is None or config["interpolation"] not in INTERPOLATIONS:
         return None
     return Preprocessing(
-        crop=(height, width), mean=mean, std=std, interpolation=facts["interpolation"], **way
+        crop=(height, width), mean=mean, std=std, interpolation=config["interpolation"], **way
     )
 
 
@@ -81,20 +81,20 @@ def _torchvision(name: str, options: dict[str, Any]) -> LibraryModel:
     weights = models.get_model_weights(name)
     if not len(weights):
         return LibraryModel(module, 224, None)
-    facts = weights.DEFAULT.transforms()
-    return LibraryModel(module, int(facts.crop_size[0]), of_torchvision(facts))
+    transforms = weights.DEFAULT.transforms()
+    return LibraryModel(module, int(transforms.crop_size[0]), of_torchvision(transforms))
 
 
-def of_torchvision(facts: Any) -> Preprocessing | None:
+def of_torchvision(transforms: Any) -> Preprocessing | None:
     """What a transform of torchvision does with images; ``None`` as of `of_timm`."""
-    if facts.interpolation.value not in INTERPOLATIONS:
+    if transforms.interpolation.value not in INTERPOLATIONS:
         return None
     return Preprocessing(
-        resize=int(facts.resize_size[0]),
-        crop=int(facts.crop_size[0]),
-        mean=tuple(map(float, facts.mean)),
-        std=tuple(map(float, facts.std)),
-        interpolation=facts.interpolation.value,
+        resize=int(transforms.resize_size[0]),
+        crop=int(transforms.crop_size[0]),
+        mean=tuple(map(float, transforms.mean)),
+        std=tuple(map(float, transforms.std)),
+        interpolation=transforms.interpolation.value,
     )
 
 

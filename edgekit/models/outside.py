@@ -56,7 +56,7 @@ def library_model(source: str, weights: Path | None, classes: int | None, asked:
         side = side_of(weights) or made.resolution
     check_resolution(source, side)
     module = made.module.eval()
-    facts = made.preprocessing
+    preprocessing = made.preprocessing
     model = Model(
         source,
         source.partition(":")[2],
@@ -64,7 +64,9 @@ def library_model(source: str, weights: Path | None, classes: int | None, asked:
         side,
         0,
         trained=state is not None,
-        preprocessing=None if facts is None or asked.example is not None else facts.at(side),
+        preprocessing=None
+        if preprocessing is None or asked.example is not None
+        else preprocessing.at(side),
         parent_sha256=None if weights is None else sha256(checkpoint_file(weights)),
         code=source,
     )

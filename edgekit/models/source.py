@@ -146,7 +146,7 @@ def _open_zoo(
     spec, module = fill(spec, load_state(weights), str(weights), classes)
     digest = sha256(checkpoint_file(weights))
     published = pretrained.known(digest)
-    facts = None if published is None else published.preprocessing
+    preprocessing = None if published is None else published.preprocessing
     return Model(
         source,
         spec.name,
@@ -155,7 +155,7 @@ def _open_zoo(
         spec.classes,
         spec,
         trained=True,
-        preprocessing=None if facts is None else facts.at(spec.resolution),
+        preprocessing=None if preprocessing is None else preprocessing.at(spec.resolution),
         parent_sha256=digest,
     )
 

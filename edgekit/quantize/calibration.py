@@ -40,7 +40,7 @@ class Calibration:
         names: of the images, for messages.
         folder: of the source; ``None`` for a built-in one.
         pixels: digests of the images as they were decoded.
-        facts: how that was.
+        preprocessing: how that was.
     """
 
     images: NDArray[np.float32]
@@ -48,7 +48,7 @@ class Calibration:
     names: tuple[str, ...]
     folder: Path | None = None
     pixels: frozenset[str] = frozenset()
-    facts: Preprocessing | None = None
+    preprocessing: Preprocessing | None = None
 
     def check_apart(self, source: ImageSource, split: str) -> None:
         """Refuses images that are to judge what these have shaped.
@@ -63,8 +63,8 @@ class Calibration:
             return  # of one source, splits do not overlap
         if not (self.folder.is_relative_to(other) or other.is_relative_to(self.folder)):
             return
-        if self.facts is not None:
-            source = decoded_for(source, self.facts)
+        if self.preprocessing is not None:
+            source = decoded_for(source, self.preprocessing)
         images = (source.image(split, i) for i in range(source.size(split)))
         both = sum(_digest(image) in self.pixels for image in images)
         if both:
@@ -77,7 +77,7 @@ class Calibration:
 
 def calibration_images(
     data: str,
-    facts: Preprocessing,
+    preprocessing: Preprocessing,
     count: int = IMAGES,
     *,
     seed: int = SEED,
@@ -88,7 +88,7 @@ def calibration_images(
 
     Args:
         data: SRC.
-        facts: how images become inputs; the layout is NCHW.
+        preprocessing: how images become inputs; the layout is NCHW.
         count: how many, at most.
         seed: of the draw. Classes take turns, so that each is there equally often.
         labelled: whether a folder has to have class folders.
@@ -100,7 +100,7 @@ def calibration_images(
     if count < LEAST_IMAGES:
         raise UsageError(f"{count} images for calibration: expected at least {LEAST_IMAGES}")
     opened = open_source(data, skip_corrupt=skip_corrupt, labelled=labelled)
-    source = decoded_for(opened, facts)
+    source = decoded_for(opened, preprocessing)
     split = "train" if "train" in source.splits else "all"
     size = source.size(split)
     where = f"'{source.name}'" + ("" if split == "all" else f" (split '{split}')")
@@ -114,7 +114,7 @@ def calibration_images(
     for index in indices:
         name = f"'{source.name}', image {index} of split '{split}'"
         image = source.image(split, index)
-        images.append(_prepared(image, name, facts))
+        images.append(_prepared(image, name, preprocessing))
         names.append(name)
         pixels.add(_digest(image))
     folder = Path(source.name).resolve() if Path(source.name).is_dir() else None
@@ -126,7 +126,9 @@ def calibration_images(
             f"the network will see"
         )
     about = f"{source.name}, {split}"
-    return Calibration(np.stack(images), about, tuple(names), folder, frozenset(pixels), facts)
+    return Calibration(
+        np.stack(images), about, tuple(names), folder, frozenset(pixels), preprocessing
+    )
 
 
 def calibration_rows(
@@ -146,8 +148,10 @@ def calibration_rows(
         raise UsageError(f"{count} inputs for calibration: expected at least {LEAST_IMAGES}")
     files = array_files(data)
     if not files:
-        facts = model.preprocessing or assumed(model, open_source(data, labelled=False))
-        found = calibration_images(data, facts, count, skip_corrupt=skip_corrupt, labelled=False)
+        preprocessing = model.preprocessing or assumed(model, open_source(data, labelled=False))
+        found = calibration_images(
+            data, preprocessing, count, skip_corrupt=skip_corrupt, labelled=False
+        )
         return dataclasses.replace(found, images=found.images.reshape(len(found.images), -1))
     if skip_corrupt:
         files, _ = readable_files(files)
@@ -187,9 +191,9 @@ def _balanced(source: ImageSource, split: str, count: int, seed: int) -> Iterato
                 yield int(rest.pop())
 
 
-def _prepared(pixels: NDArray[Any], name: str, facts: Preprocessing) -> NDArray[np.float32]:
+def _prepared(pixels: NDArray[Any], name: str, preprocessing: Preprocessing) -> NDArray[np.float32]:
     try:
-        return prepare(pixels, facts)
+        return prepare(pixels, preprocessing)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
 

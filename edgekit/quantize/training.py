@@ -78,14 +78,14 @@ def fine_tune(
     source = open_source(data, skip_corrupt=skip_corrupt)
     if "train" not in source.splits:
         raise DataError(f"'{source.name}' has no split 'train' to train for integers on")
-    facts = model.preprocessing
-    assert facts is not None
+    preprocessing = model.preprocessing
+    assert preprocessing is not None
     teacher = own_copy(model.module).eval()
     fit_for_training(teacher)
     student = own_copy(teacher).requires_grad_(True)
     with _running(model.source, "on the images of the calibration"):
         student = _quantized(student, calibration, model.source, limit)
-    images = open_splits(source, ["train"], facts, lambda done, of: None)["train"]
+    images = open_splits(source, ["train"], preprocessing, lambda done, of: None)["train"]
     batches = Batches(len(images), min(BATCH, len(images)), seed)
     loader = Loader(images, batches, torch.device("cpu"))
     weights = [p for p in student.parameters() if p.requires_grad]
@@ -100,7 +100,7 @@ def fine_tune(
                 threads.fit()
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * done)) / 2
             pixels = augment(pixels, (seed, epoch, step), flip=source.flippable, crop=True)
-            inputs = normalize(pixels, facts)
+            inputs = normalize(pixels, preprocessing)
             when = f"at step {epoch * len(batches) + step + 1} of {steps}"
             kind = model.scores or "logits"
             with _running(model.source, when):

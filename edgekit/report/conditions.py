@@ -10,7 +10,7 @@ from edgekit.report.entries import Entry
 from edgekit.report.markup import Cell, Section, command, paragraph, table
 from edgekit.report.text import escaped
 
-# Facts that stay for a while; those that change from second to second differ always.
+# Conditions that stay for a while; those that change from second to second differ always.
 _LASTING = ("system", "cpu", "cores", "governor", "input", "denormals_flushed")
 
 
@@ -30,7 +30,7 @@ def differing(entries: Sequence[Entry]) -> Iterator[tuple[str, dict[str, list[in
     """Conditions that are not the same for all: their name, and which numbers have which value."""
     lines: dict[str, dict[str, list[int]]] = {}
     for e in entries:
-        for name, value in _facts(e):
+        for name, value in _conditions(e):
             lines.setdefault(name, {}).setdefault(value, []).append(e.number)
     for name, values in lines.items():
         # A tool that only some runtimes need is no difference.
@@ -39,7 +39,7 @@ def differing(entries: Sequence[Entry]) -> Iterator[tuple[str, dict[str, list[in
             yield name, values
 
 
-def _facts(e: Entry) -> Iterator[tuple[str, str]]:
+def _conditions(e: Entry) -> Iterator[tuple[str, str]]:
     m = e.measurement
     for name in ("device", "runtime", "threads", "batch"):
         yield name, str(getattr(m, name))

@@ -200,10 +200,10 @@ def _coefficients(found: Energy) -> str:
     return ", ".join(f"{k} = {v:g}" for k, v in sorted((found.coefficients or {}).items()))
 
 
-def _shared(facts: Iterable[tuple[Entry, str]]) -> str:
+def _shared(conditions: Iterable[tuple[Entry, str]]) -> str:
     """What is true of all entries; where they differ, of which ones each thing is true."""
     whose: dict[str, list[str]] = {}
-    for entry, fact in facts:
+    for entry, fact in conditions:
         whose.setdefault(fact, []).append(str(entry.number))
     if len(whose) < 2:
         return "".join(whose)

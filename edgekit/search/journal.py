@@ -118,7 +118,7 @@ class Journal:
 
     Args:
         path: of the file; made where missing.
-        facts: what a search that goes on must have in common with the one that was begun.
+        identity: what a search that goes on must have in common with the one that was begun.
 
     Raises:
         UsageError: it is of another search.
@@ -127,7 +127,7 @@ class Journal:
             altered.
     """
 
-    def __init__(self, path: Path, facts: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, identity: Mapping[str, str]) -> None:
         self._path = path
         self._settled, self._spent = time.perf_counter(), 0.0
         new = not path.exists()
@@ -137,7 +137,7 @@ class Journal:
             self._connection = connect_database(str(path))
             self._connection.check_tables(_TABLES)
             self._connection.executescript(_TABLES)
-            self._compare(path, facts)
+            self._compare(path, identity)
             self._check_files()
         except sqlite3.Error as error:
             self.close()
@@ -250,7 +250,7 @@ class Journal:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def _compare(self, path: Path, facts: Mapping[str, str]) -> None:
+    def _compare(self, path: Path, identity: Mapping[str, str]) -> None:
         known = dict(self._connection.rows("SELECT name, value FROM facts"))
         if not known:
             left = files_of_search(path.parent)
@@ -259,10 +259,10 @@ class Journal:
                     f"{path} is empty, and there is {left[0]} of the search: {_ADVICE}"
                 )
             self._connection.execute("BEGIN")
-            self._connection.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
+            self._connection.executemany("INSERT INTO facts VALUES (?, ?)", identity.items())
             self._connection.execute("COMMIT")
             return
-        for name, value in facts.items():
+        for name, value in identity.items():
             if known.get(name) != value:
                 raise UsageError(
                     f"{path} is of another search: its {name} is {known.get(name)}, now it is "

@@ -66,13 +66,13 @@ def whole_of(spec: ModelSpec) -> Part:
     module = laid_out(spec, family_of(spec).build).eval()
     inputs = example_of(spec)
     shape: Shape = (3, spec.resolution, spec.resolution)
-    facts: dict[str, object] = {"whole": _text(module), "source": spec.source}
+    content: dict[str, object] = {"whole": _text(module), "source": spec.source}
     if spec.call is None:
-        facts["shape"] = list(shape)
+        content["shape"] = list(shape)
     else:
         shape = _shape_of(inputs[0])
-        facts["call"] = to_json(spec.call)
-    return Part(WHOLE, shape, _digest(facts), begins=True, ends=True)
+        content["call"] = to_json(spec.call)
+    return Part(WHOLE, shape, _digest(content), begins=True, ends=True)
 
 
 def _shape_of(x: Tensor) -> Shape:
@@ -236,8 +236,8 @@ def _key(part: nn.Module, shape: Shape, begins: bool, ends: bool) -> str:
     return _digest({"part": _text(part), "shape": list(shape), "begins": begins, "ends": ends})
 
 
-def _digest(facts: dict[str, object]) -> str:
-    return hashlib.sha256(canonical_json(facts).encode()).hexdigest()
+def _digest(content: dict[str, object]) -> str:
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
 
 def module_of(spec: ModelSpec, name: str) -> nn.Module:

@@ -197,17 +197,17 @@ class SearchResult:
     failures: tuple[Failure, ...]
     notes: tuple[str, ...]
     model: Path | None
-    facts: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
         """What the headline figure of its networks is called."""
-        return self.facts["title"]
+        return self.settings["title"]
 
     @property
     def prediction_error(self) -> float | None:
         """Mean of absolute differences between predicted and measured costs, relative to these."""
-        resource = self.facts.get("resource", "latency")
+        resource = self.settings.get("resource", "latency")
         off = [
             abs(step.predicted / step.costs[resource] - 1)
             for step in self.steps

@@ -266,11 +266,11 @@ def _result(
         ),
         notes=tuple(record["text"] for record in shop.journal.events("said")),
         model=model,
-        facts=_facts(shop.task),
+        settings=_settings(shop.task),
     )
 
 
-def _facts(task: Task) -> dict[str, str]:
+def _settings(task: Task) -> dict[str, str]:
     options = task.options
     return {
         "words": task.model.source,

@@ -34,7 +34,7 @@ def pareto(result: SearchResult) -> list[Step]:
     """The steps that no other one beats in accuracy and the budget's first resource at once."""
 
     def cost(step: Step) -> float:
-        return step.costs[result.facts["resource"]]
+        return step.costs[result.settings["resource"]]
 
     return [
         step
@@ -54,30 +54,30 @@ def document(out: Path, result: SearchResult) -> SearchDocument:
     Args:
         out: folder of the search.
     """
-    facts, first, last = result.facts, result.steps[0], result.steps[-1]
-    entry = functools.partial(_network, out, facts)
-    series = functools.partial(_series, out, facts)
+    settings, first, last = result.settings, result.steps[0], result.steps[-1]
+    entry = functools.partial(_network, out, settings)
+    series = functools.partial(_series, out, settings)
     tested = None
     if first.test_figure is not None and last.test_figure is not None:
         tested = Tested(before=first.test_figure, after=last.test_figure)
     hours = result.candidate_hours
     return SearchDocument(
-        **{name: facts[name] for name in _FACTS},
-        seed=int(facts["seed"]),
-        options=json.loads(facts["options"]),
+        **{name: settings[name] for name in _SETTINGS},
+        seed=int(settings["seed"]),
+        options=json.loads(settings["options"]),
         date=datetime.now(UTC).date().isoformat(),
         finished=result.model is not None,
-        headline=Titled(name=facts["headline"], value=last.figure, title=facts["title"]),
+        headline=Titled(name=settings["headline"], value=last.figure, title=settings["title"]),
         baseline=entry(first),
         final=entry(last),
         steps=tuple(map(entry, result.steps)),
         pareto=tuple(map(entry, pareto(result))),
         series=(
-            series(facts["method"], result.steps[1:]),
+            series(settings["method"], result.steps[1:]),
             *(series(name, steps) for name, steps in result.baselines.items()),
         ),
-        test_top1=tested if _is_top1(facts) else None,
-        test_headline=tested and dataclasses.replace(tested, name=facts["headline"]),
+        test_top1=tested if _is_top1(settings) else None,
+        test_headline=tested and dataclasses.replace(tested, name=settings["headline"]),
         groups=tuple(Width(name, before, after) for name, (before, after) in result.groups.items()),
         frozen={g.name: g.frozen for g in result.frozen if g.frozen is not None},
         seconds=result.seconds,
@@ -93,29 +93,29 @@ def document(out: Path, result: SearchResult) -> SearchDocument:
     )
 
 
-_FACTS = (
+_SETTINGS = (
     "words", "network", "target", "precision", "device", "budget", "method", "rule", "command",
     "task",
 )  # fmt: skip
 
 
-def _is_top1(facts: Mapping[str, str]) -> bool:
-    return facts["headline"] == TOP1
+def _is_top1(settings: Mapping[str, str]) -> bool:
+    return settings["headline"] == TOP1
 
 
-def _series(out: Path, facts: Mapping[str, str], method: str, steps: tuple[Step, ...]) -> Series:
+def _series(out: Path, settings: Mapping[str, str], method: str, steps: tuple[Step, ...]) -> Series:
     tested = [step.test_figure for step in steps if step.test_figure is not None]
     mean = sum(tested) / len(tested) if tested else None
     return Series(
         method=method,
-        steps=tuple(_network(out, facts, step) for step in steps),
-        test_top1=mean if _is_top1(facts) else None,
-        test_headline=None if mean is None else Headline(facts["headline"], mean),
+        steps=tuple(_network(out, settings, step) for step in steps),
+        test_top1=mean if _is_top1(settings) else None,
+        test_headline=None if mean is None else Headline(settings["headline"], mean),
     )
 
 
-def _network(out: Path, facts: Mapping[str, str], step: Step) -> Network:
-    tested, of_classes, name = step.test_figure, _is_top1(facts), facts["headline"]
+def _network(out: Path, settings: Mapping[str, str], step: Step) -> Network:
+    tested, of_classes, name = step.test_figure, _is_top1(settings), settings["headline"]
     return Network(
         spec=step.spec,
         step=step.step,
@@ -176,7 +176,7 @@ class Documents:
 
 
 def _table(result: SearchResult) -> str:
-    best, figure = pareto(result), result.facts["headline"]
+    best, figure = pareto(result), result.settings["headline"]
     text = io.StringIO()
     rows: list[list[object]] = [
         ["method", "step", "kind", "changed", "width", figure, f"test_{figure}", "latency_ms",
@@ -184,7 +184,7 @@ def _table(result: SearchResult) -> str:
          "artifact"]
     ]  # fmt: skip
     networks: Mapping[str, tuple[Step, ...]] = {
-        result.facts["method"]: result.steps, **result.baselines,
+        result.settings["method"]: result.steps, **result.baselines,
     }  # fmt: skip
     for method, steps in networks.items():
         for step in steps:

@@ -82,12 +82,12 @@ def open_own(network: Network, options: TrainingOptions, classes: int) -> Model:
     return model
 
 
-def own_preprocessing(model: Model, facts: Preprocessing) -> Preprocessing:
+def own_preprocessing(model: Model, preprocessing: Preprocessing) -> Preprocessing:
     """The source's preprocessing, normalized as the library's own weights want it."""
     if model.preprocessing is None:
-        return facts
+        return preprocessing
     own = model.preprocessing
-    return dataclasses.replace(facts, mean=own.mean, std=own.std)
+    return dataclasses.replace(preprocessing, mean=own.mean, std=own.std)
 
 
 def initial(plan: Plan, own: nn.Module | None, note: Callable[[str], None]) -> nn.Module:

@@ -85,7 +85,7 @@ class Verification:
 
 def _network(
     path: Path,
-    facts: Artifact,
+    contract: Artifact,
     against: Network,
     weights: Path | str | None,
     example: Any,
@@ -96,19 +96,19 @@ def _network(
     Raises:
         ModelError: it has other inputs or outputs.
     """
-    shapes = tuple(spec.shape for spec in facts.outputs)
+    shapes = tuple(spec.shape for spec in contract.outputs)
     known = isinstance(against, Model)
-    if facts.task != CLASSIFY:
-        names = tuple(spec.name for spec in facts.outputs)
+    if contract.task != CLASSIFY:
+        names = tuple(spec.name for spec in contract.outputs)
         program = isinstance(against, str | os.PathLike) and os.fspath(against).endswith(".pt2")
         given = example
         if example is None and not known:
-            given = _inputs(path, facts, data, by_position=program)
+            given = _inputs(path, contract, data, by_position=program)
         if known:
             model = model_of(against, weights=weights, example=given)
         else:
             model = model_of(
-                against, weights=weights, example=given, outputs=names, task=facts.task
+                against, weights=weights, example=given, outputs=names, task=contract.task
             )
         found = tuple(spec.shape for spec in model.interface.outputs)
         if found != shapes:
@@ -116,16 +116,16 @@ def _network(
                 f"'{model.source}' gives {_listed(found)}, {path} gives {_listed(shapes)}: give "
                 f"the network that it was exported from"
             )
-        if facts.preprocessing is not None:
-            own_facts = dataclasses.replace(facts.preprocessing, layout="NCHW")
-            model = dataclasses.replace(model, preprocessing=own_facts)
-        draws = tuple(spec.draw for spec in facts.inputs if spec.draw is not None)
+        if contract.preprocessing is not None:
+            own = dataclasses.replace(contract.preprocessing, layout="NCHW")
+            model = dataclasses.replace(model, preprocessing=own)
+        draws = tuple(spec.draw for spec in contract.inputs if spec.draw is not None)
         if len(draws) == len(model.interface.inputs):
             # The same noise as on export: statistics of untrained networks are set from it.
             model = dataclasses.replace(model, draws=draws)
         return model
-    assert facts.preprocessing is not None
-    prepared = dataclasses.replace(facts.preprocessing, layout="NCHW")
+    assert contract.preprocessing is not None
+    prepared = dataclasses.replace(contract.preprocessing, layout="NCHW")
     height, width = prepared.size
     square = prepared.channels == 3 and height == width
     model = (
@@ -136,7 +136,7 @@ def _network(
             weights=weights,
             resolution=height if square else None,
             example=None if square else torch.zeros(prepared.shape()),
-            classes=None if facts.spec is None or weights is not None else facts.spec.classes,
+            classes=None if contract.spec is None or weights is not None else contract.spec.classes,
             task=CLASSIFY,
         )
     )
@@ -146,11 +146,11 @@ def _network(
             f"'{model.source}' has {model.classes} classes, {path} has {outputs}: give the network "
             f"that it was exported from"
         )
-    return dataclasses.replace(model, preprocessing=prepared, scores=facts.scores)
+    return dataclasses.replace(model, preprocessing=prepared, scores=contract.scores)
 
 
 def _inputs(
-    path: Path, facts: Artifact, data: str | None, *, by_position: bool
+    path: Path, contract: Artifact, data: str | None, *, by_position: bool
 ) -> dict[str, torch.Tensor] | tuple[torch.Tensor, ...]:
     """Inputs of the file's sizes, by name: those of the first file of ``data``, or zeros.
 
@@ -160,7 +160,7 @@ def _inputs(
     Raises:
         UsageError: the file does not tell enough of them.
     """
-    names = [spec.name for spec in facts.inputs]
+    names = [spec.name for spec in contract.inputs]
     if not by_position and not all(name.isidentifier() for name in names):
         raise UsageError(
             f"{path} takes {', '.join(names)}, which are no arguments of a network by themselves: "
@@ -173,12 +173,12 @@ def _inputs(
             arrays = {names[0]: next(iter(arrays.values()))}
         there = {
             spec.name: torch.from_numpy(_as_in(spec, arrays[spec.name]))
-            for spec in facts.inputs
+            for spec in contract.inputs
             if spec.name in arrays
         }
         return tuple(there.values()) if by_position else there
     found = {}
-    for spec in facts.inputs:
+    for spec in contract.inputs:
         kind = np.dtype("float32" if spec.scale is not None else spec.dtype)
         values = () if spec.draw is None else spec.draw.values
         if kind.kind in "iu" and not values:
@@ -399,21 +399,21 @@ def verify(
         ModelError: the network has another number of classes.
     """
     path = Path(artifact)
-    facts = check_contract(load(path, embedded=embedded), stated, str(path))
-    model = _network(path, facts, against, weights, example, data)
+    contract = check_contract(load(path, embedded=embedded), stated, str(path))
+    model = _network(path, contract, against, weights, example, data)
     reference = make_reference(model, data, skip_corrupt=skip_corrupt)
-    format_, precision = target(facts.target), facts.scheme.precision
+    format_, precision = target(contract.target), contract.scheme.precision
     with running(path, format_):
         agreement = agreement_with(reference, format_, path, precision, isolated=True)
-        if facts.dynamic_batch:
-            check_batch(reference, format_, path, facts.scheme.precision, isolated=True)
+        if contract.dynamic_batch:
+            check_batch(reference, format_, path, contract.scheme.precision, isolated=True)
     divergence, undiagnosed = (
         (None, None)
         if agreement.passed
         else diagnose(reference, format_, path, precision, isolated=True)
     )
     layers: Sequence[LayerAgreement] = ()
-    noisy = facts.scheme.weights == "int8" and not agreement.passed
+    noisy = contract.scheme.weights == "int8" and not agreement.passed
     if per_layer or noisy:
         try:
             layers = layers_of(reference, format_, path, isolated=True)
@@ -427,10 +427,12 @@ def verify(
             undiagnosed = reason(error)
         if noisy and divergence is None:
             divergence = most_noise(layers)
-    from_files = facts.parent_sha256 is not None or model.parent_sha256 is not None
-    unchanged = facts.parent_sha256 == model.parent_sha256 and facts.scheme.trained_epochs is None
+    from_files = contract.parent_sha256 is not None or model.parent_sha256 is not None
+    unchanged = (
+        contract.parent_sha256 == model.parent_sha256 and contract.scheme.trained_epochs is None
+    )
     return Verification(
-        facts,
+        contract,
         agreement,
         divergence,
         undiagnosed,

@@ -122,15 +122,15 @@ def make_reference(
         ModelError: the scores are constant or not finite, so that nothing could be verified.
     """
     model = as_function(model)
-    facts = model.preprocessing
+    preprocessing = model.preprocessing
     if model.signature is not None:
         return _of_tensors(model, data, skip_corrupt)
-    if facts is None:  # weights from elsewhere do not say: the images that were given do
-        facts = assumed(model, None if data is None else open_source(data))
+    if preprocessing is None:  # weights from elsewhere do not say: the images that were given do
+        preprocessing = assumed(model, None if data is None else open_source(data))
     if not model.trained:
-        model = dataclasses.replace(model, module=_made_comparable(model, facts))
-    model = dataclasses.replace(model, preprocessing=facts)
-    samples = _samples(data, model.data, facts, skip_corrupt)
+        model = dataclasses.replace(model, module=_made_comparable(model, preprocessing))
+    model = dataclasses.replace(model, preprocessing=preprocessing)
+    samples = _samples(data, model.data, preprocessing, skip_corrupt)
     channels_last = model.of_zoo  # networks of the zoo take both
     scores = reference_scores(own_copy(model.module), samples.images, channels_last=channels_last)
     check_finite(scores, f"'{model.source}'", lambda i: f"image {i} ({samples.about})")
@@ -171,22 +171,22 @@ def _with_statistics(model: Model) -> torch.nn.Module:
 
 
 def _samples(
-    data: str | None, trained_on: str | None, facts: Preprocessing, skip_corrupt: bool
+    data: str | None, trained_on: str | None, preprocessing: Preprocessing, skip_corrupt: bool
 ) -> Samples:
     chosen = data or trained_on
     if chosen is None:
-        return Samples(noise(facts), "noise")
+        return Samples(noise(preprocessing), "noise")
     try:
         source = open_source(chosen, skip_corrupt=skip_corrupt)
     except (DataError, UnknownNameError):
         if data is not None:
             raise
         about = f"noise ('{chosen}', the training's images, cannot be opened here)"
-        return Samples(noise(facts), about)
-    return real_samples(source, facts)
+        return Samples(noise(preprocessing), about)
+    return real_samples(source, preprocessing)
 
 
-def _made_comparable(model: Model, facts: Preprocessing) -> torch.nn.Module:
+def _made_comparable(model: Model, preprocessing: Preprocessing) -> torch.nn.Module:
     """A copy of an untrained network whose batch norms have seen a few batches of noise.
 
     With the statistics that networks are born with, their outputs shrink to nothing; with layers
@@ -199,7 +199,7 @@ def _made_comparable(model: Model, facts: Preprocessing) -> torch.nn.Module:
     layout = torch.channels_last if model.of_zoo else torch.contiguous_format
     batches = [
         torch.from_numpy(batch).contiguous(memory_format=layout)
-        for batch in statistics_noise(facts)
+        for batch in statistics_noise(preprocessing)
     ]
     told = "the network cannot run in training mode to set its batch-norm statistics: "
     cure = "; give trained weights with --weights"

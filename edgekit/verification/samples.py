@@ -163,11 +163,13 @@ def image_rows(
     """
     check_takes_images(model, data)
     source = open_source(data, skip_corrupt=skip_corrupt, labelled=False)
-    facts = model.preprocessing or assumed(model, source)
+    preprocessing = model.preprocessing or assumed(model, source)
     if split is None:
-        found = real_samples(source, facts)
+        found = real_samples(source, preprocessing)
     elif split in source.splits:
-        found = Samples(real_images(decoded_for(source, facts), facts, split), source.name)
+        found = Samples(
+            real_images(decoded_for(source, preprocessing), preprocessing, split), source.name
+        )
     else:
         raise DataError(f"'{source.name}' keeps no images apart: expected a split '{split}'")
     return replace(found, images=found.images.reshape(len(found.images), -1))

@@ -190,14 +190,14 @@ def untrained_float16() -> None:
         cells = []
         for shifted in (False, True):
             model, _ = network(words, side)
-            facts = preprocess.default(side)
+            preprocessing = preprocess.default(side)
             if shifted:
                 stabilize(model)
-            update_bn([torch.from_numpy(batch) for batch in statistics_noise(facts)], model)
+            update_bn([torch.from_numpy(batch) for batch in statistics_noise(preprocessing)], model)
             rounded = copy.deepcopy(model)
             for weight in rounded.parameters():
                 weight.data = weight.data.half().float()
-            images = noise(facts)
+            images = noise(preprocessing)
             scores = [reference_scores(m.eval(), images) for m in (model, rounded)]
             cells.append(f"{compare(*scores, {}).sqnr_db:.1f} dB")
         print(f"| {words} | {' | '.join(cells)} |", flush=True)

@@ -488,8 +488,10 @@ def judged(module: nn.Module, photos: Path, folder: Path) -> dict[str, Any]:
     if not np.isfinite(exact).all() or (exact - exact.mean(0)).std() < 1e-3:
         entry["skipped"] = "its scores have no spread"
         return entry
-    facts = Preprocessing(resize=SIDE, crop=SIDE, mean=(0.45,) * 3, std=(0.225,) * 3)
-    model = Model("random", "random", module, SIDE, CLASSES, trained=True, preprocessing=facts)
+    preprocessing = Preprocessing(resize=SIDE, crop=SIDE, mean=(0.45,) * 3, std=(0.225,) * 3)
+    model = Model(
+        "random", "random", module, SIDE, CLASSES, trained=True, preprocessing=preprocessing
+    )
     results, raw = _exported(model, photos, folder)
     unlike: set[str] = set()  # targets whose float file computes something else
     entry["found"].extend({"kind": "raw", **found} for found in raw)

@@ -67,9 +67,9 @@ def checkpoint_of(tmp_path: Path) -> Callable[..., Path]:
 
         model = make_reference(open_model(SMALL, resolution=32, classes=len(labels))).model
         assert model.spec is not None
-        state, facts = model.module.state_dict(), Preprocessing(resize=32, crop=32)
+        state, preprocessing = model.module.state_dict(), Preprocessing(resize=32, crop=32)
         path = tmp_path / name
-        save_checkpoint(path, Checkpoint(SMALL, model.spec, state, labels, facts, data))
+        save_checkpoint(path, Checkpoint(SMALL, model.spec, state, labels, preprocessing, data))
         return path
 
     return write

@@ -22,9 +22,9 @@ Copied = Callable[[Path], Path]
 Png = Callable[..., Path]
 
 
-def _sign(path: Path, **facts: Any) -> None:
+def _sign(path: Path, **fields: Any) -> None:
     """Gives an artifact a contract that says something else and is in itself in order."""
-    contract_path(path).write_text(contract_text(dataclasses.replace(load(path), **facts)))
+    contract_path(path).write_text(contract_text(dataclasses.replace(load(path), **fields)))
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate", "verify", "describe"])
@@ -257,8 +257,8 @@ def test_a_contract_of_other_inputs_is_refused(
     path = copied(artifacts["onnx", "fp32"])
     (image,) = load(path).inputs
     larger = dataclasses.replace(image, shape=(1, 3, 64, 64))
-    facts = Preprocessing(resize=64, crop=64)
-    _sign(path, inputs=(larger,), preprocessing=facts)
+    preprocessing = Preprocessing(resize=64, crop=64)
+    _sign(path, inputs=(larger,), preprocessing=preprocessing)
     result = run("predict", path, png())
     assert result.code == 3
     assert "float32 (1, 3, 64, 64)" in result.message
@@ -285,10 +285,10 @@ def test_a_contract_may_ask_for_a_letterbox_over_white(
 ) -> None:
     """Whatever its shape, a transparent image is then one of the colour of the padding."""
     path = copied(artifacts["onnx", "fp32"])
-    facts = dataclasses.replace(
+    preprocessing = dataclasses.replace(
         load(path).preprocessing, fit="letterbox", resize=None, pad=255, alpha="white"
     )
-    _sign(path, preprocessing=facts)
+    _sign(path, preprocessing=preprocessing)
     Image.new("RGBA", (9, 50), (10, 20, 30, 0)).save(tmp_path / "clear.png")
     Image.new("RGB", (32, 32), (255, 255, 255)).save(tmp_path / "white.png")
     clear, white = run(

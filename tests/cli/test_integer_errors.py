@@ -67,8 +67,10 @@ def test_images_that_are_no_numbers_once_prepared_are_refused(
 ) -> None:
     checkpoint = load_checkpoint(short_network)
     assert checkpoint.preprocessing is not None
-    facts = dataclasses.replace(checkpoint.preprocessing, std=(1e-39, 1.0, 1.0))
-    save_checkpoint(tmp_path / "odd.pt", dataclasses.replace(checkpoint, preprocessing=facts))
+    preprocessing = dataclasses.replace(checkpoint.preprocessing, std=(1e-39, 1.0, 1.0))
+    save_checkpoint(
+        tmp_path / "odd.pt", dataclasses.replace(checkpoint, preprocessing=preprocessing)
+    )
     result = run("export", "odd.pt", "-t", "tflite", "-p", "int8", "--data", "synthetic", "-o", "o")
     assert (result.code, result.out) == (3, "")
     assert "'std' is (1e-39, 1.0, 1.0): expected numbers that leave pixels finite" in result.message

@@ -62,8 +62,8 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     store = Store(busy_s=0.05)
-    facts: dict[str, Any] = {"device": NAME, "reasons": (NAME,), "stable": False}
-    store.add([measurement(artifact=NAME, runtime=NAME, **facts)])
+    fields: dict[str, Any] = {"device": NAME, "reasons": (NAME,), "stable": False}
+    store.add([measurement(artifact=NAME, runtime=NAME, **fields)])
     return store
 
 

@@ -58,9 +58,9 @@ def test_evaluate_says_it_in_words_as_well(artifacts: Artifacts, run: CommandLin
     path = artifacts["onnx", "fp32"]
     text = run("evaluate", path, "--data", "digits", "--split", "validation")
     assert text.code == 0
-    facts = run("evaluate", path, "--data", "digits", "--split", "validation", "--json").json
-    assert f"top-1 {100 * facts['top1']:.2f} %" in text.out
-    assert f"{facts['n']} images (digits, validation)" in text.out
+    document = run("evaluate", path, "--data", "digits", "--split", "validation", "--json").json
+    assert f"top-1 {100 * document['top1']:.2f} %" in text.out
+    assert f"{document['n']} images (digits, validation)" in text.out
     assert text.err == ""
 
 

@@ -64,8 +64,8 @@ def test_a_trained_network_keeps_its_preprocessing(run: CommandLine, trained_run
         found = run("evaluate", path, *line)
         assert found.code == 0, found.err
         assert found.json["top1"] == pytest.approx(wide.json["top1"], abs=0.01)
-        facts = run("describe", path, "--json").json["artifact"]["preprocessing"]
-        assert facts["crop"] == [32, 40]
+        preprocessing = run("describe", path, "--json").json["artifact"]["preprocessing"]
+        assert preprocessing["crop"] == [32, 40]
 
 
 def test_a_network_in_pytorch_is_measured_and_predicts_at_a_size(run: CommandLine) -> None:
@@ -88,8 +88,8 @@ def test_networks_of_ones_own_take_a_size(name: str, run: CommandLine) -> None:
     for path in exported(run, f"any_networks:{name}", *SIZE).values():
         checked = run("verify", path, "--against", f"any_networks:{name}", "--json")
         assert checked.code == 0, checked.err
-        facts = run("describe", path, "--json").json["artifact"]
-        assert sorted(facts["inputs"][0]["shape"])[-2:] == [40, 64]
+        artifact = run("describe", path, "--json").json["artifact"]
+        assert sorted(artifact["inputs"][0]["shape"])[-2:] == [40, 64]
 
 
 def test_a_network_of_a_library_takes_a_size(run: CommandLine) -> None:
@@ -98,8 +98,8 @@ def test_a_network_of_a_library_takes_a_size(run: CommandLine) -> None:
     (path, *_) = exported(run, network, *SIZE).values()
     checked = run("verify", path, "--against", network, "--json")
     assert checked.code == 0, checked.err
-    facts = run("describe", path, "--json").json["artifact"]["preprocessing"]
-    assert facts["crop"] == [40, 64]
+    preprocessing = run("describe", path, "--json").json["artifact"]["preprocessing"]
+    assert preprocessing["crop"] == [40, 64]
 
 
 def test_a_program_takes_the_sizes_that_it_leaves_open(run: CommandLine) -> None:

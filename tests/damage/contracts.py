@@ -70,24 +70,24 @@ def values(path: Path, rng: random.Random) -> None:
 def preprocessing(path: Path, rng: random.Random) -> None:
     """Numbers that take memory or time, and fit each other."""
     data = json.loads(contract_path(path).read_text())
-    facts = data["preprocessing"]
+    preprocessing = data["preprocessing"]
     side = rng.choice((10**5, 10**9, 16384, 0, -1, 10**30))
     what = rng.randrange(6)
     if what == 0:
-        facts["resize"] = rng.choice((side, [side, 32], [32, side, 32], []))
+        preprocessing["resize"] = rng.choice((side, [side, 32], [32, side, 32], []))
     elif what == 1:
-        facts["crop"] = side
-        facts["resize"] = rng.choice((None, side))
+        preprocessing["crop"] = side
+        preprocessing["resize"] = rng.choice((None, side))
         for tensor in data["inputs"]:
             tensor["shape"] = [side if n == 32 else n for n in tensor["shape"]]
     elif what == 4:
-        facts["crop"] = rng.choice(([side, 32], [32, side], [32] * 1000, [[32]], []))
+        preprocessing["crop"] = rng.choice(([side, 32], [32, side], [32] * 1000, [[32]], []))
     elif what == 5:
-        facts.update(fit="letterbox", resize=rng.choice((None, side)), pad=side)
+        preprocessing.update(fit="letterbox", resize=rng.choice((None, side)), pad=side)
     elif what == 2:
-        facts["std"] = rng.choice(([0, 0, 0], [1e-300] * 3, [1] * 1000))
+        preprocessing["std"] = rng.choice(([0, 0, 0], [1e-300] * 3, [1] * 1000))
     else:
-        facts["mean"] = rng.choice(([1e308] * 3, [], [0] * 1000))
+        preprocessing["mean"] = rng.choice(([1e308] * 3, [], [0] * 1000))
     sign(path, data)
 
 

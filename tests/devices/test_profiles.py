@@ -61,12 +61,12 @@ def test_the_shipped_devices_are_there() -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_declared_fact_has_a_source(name: str) -> None:
     profile = find_profile(name).profile
-    facts = {
+    declared = {
         field.name
         for field in dataclasses.fields(profile)
         if getattr(profile, field.name) not in (None, (), {})
     }
-    needed = facts - {"name", "description", "sources"}
+    needed = declared - {"name", "description", "sources"}
     assert set(profile.sources) == (needed if name != "host" else set())
 
 

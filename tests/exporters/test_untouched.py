@@ -76,9 +76,11 @@ def test_scoring_counting_and_retraining_leave_it_as_it_was(net: nn.Module) -> N
     model = own(net)
     evaluate(ModelClassifier(model), "digits", split="validation")
     layers(net, SIDE)
-    facts = export(model, data="digits")[0].artifact.preprocessing
-    trained = dataclasses.replace(model, preprocessing=dataclasses.replace(facts, layout="NCHW"))
-    images = calibration_images("digits", facts, 16)
+    preprocessing = export(model, data="digits")[0].artifact.preprocessing
+    trained = dataclasses.replace(
+        model, preprocessing=dataclasses.replace(preprocessing, layout="NCHW")
+    )
+    images = calibration_images("digits", preprocessing, 16)
     fine_tune(trained, "digits", images, epochs=1)
     assert untouched.everything(net) == before
 

@@ -71,8 +71,8 @@ def _plain(value: Any) -> Any:
     """The object itself, and what is in it as values."""
     if isinstance(value, Tensor):
         values = value.detach().clone()
-        facts = (value.requires_grad, value.stride(), value.is_inference(), type(value).__name__)
-        return id(value), facts, values.dtype, values.flatten().tolist(), value.grad is None
+        held = (value.requires_grad, value.stride(), value.is_inference(), type(value).__name__)
+        return id(value), held, values.dtype, values.flatten().tolist(), value.grad is None
     if isinstance(value, dict):
         return id(value), type(value), [(key, _plain(one)) for key, one in value.items()]
     if isinstance(value, list | tuple | set):

@@ -102,13 +102,13 @@ def test_what_edgekit_cannot_repeat_is_left_unsaid(changes: dict[str, Any]) -> N
 
 
 def test_what_torchvision_says_of_images_is_read() -> None:
-    facts = SimpleNamespace(
+    transforms = SimpleNamespace(
         crop_size=[240], resize_size=[255], mean=HALVES, std=(0.25,) * 3,
         interpolation=SimpleNamespace(value="bilinear"),
     )  # fmt: skip
-    assert of_torchvision(facts) == Preprocessing(255, 240, mean=HALVES, std=(0.25,) * 3)
-    facts.interpolation.value = "lanczos"
-    assert of_torchvision(facts) is None
+    assert of_torchvision(transforms) == Preprocessing(255, 240, mean=HALVES, std=(0.25,) * 3)
+    transforms.interpolation.value = "lanczos"
+    assert of_torchvision(transforms) is None
 
 
 @pytest.mark.parametrize(
@@ -129,13 +129,13 @@ def test_images_are_prepared_as_the_library_does(words: str, transform: str) -> 
     if transform == "timm":
         import timm
 
-        facts = timm.data.resolve_data_config({}, model=found.module)
-        theirs = timm.data.create_transform(**facts, is_training=False, normalize=False)
+        config = timm.data.resolve_data_config({}, model=found.module)
+        theirs = timm.data.create_transform(**config, is_training=False, normalize=False)
     else:
         from torchvision import models
 
-        facts = models.get_model_weights(name).DEFAULT.transforms()
-        theirs = _without_values(facts)
+        transforms = models.get_model_weights(name).DEFAULT.transforms()
+        theirs = _without_values(transforms)
     rng = np.random.default_rng(0)
     compared = 0
     while compared < 5:
@@ -156,12 +156,14 @@ def test_images_are_prepared_as_the_library_does(words: str, transform: str) -> 
         assert np.abs(own - expected).mean() < 0.05
 
 
-def _without_values(facts: Any) -> Any:
+def _without_values(transforms: Any) -> Any:
     """The transform's integer half."""
     from torchvision.transforms import functional
 
     def prepared(image: Image.Image) -> Any:
-        resized = functional.resize(image, facts.resize_size, facts.interpolation, antialias=True)
-        return functional.pil_to_tensor(functional.center_crop(resized, facts.crop_size))
+        resized = functional.resize(
+            image, transforms.resize_size, transforms.interpolation, antialias=True
+        )
+        return functional.pil_to_tensor(functional.center_crop(resized, transforms.crop_size))
 
     return prepared

@@ -174,9 +174,9 @@ def test_weights_of_another_network_are_refused_with_both_shapes(run: Path) -> N
 def saved(words: str) -> Path:
     """A checkpoint of a zoo network, as training writes it."""
     spec = find_spec(words, classes=4, resolution=32)
-    facts = Preprocessing(resize=None, crop=32)
+    preprocessing = Preprocessing(resize=None, crop=32)
     checkpoint = Checkpoint(
-        words, spec, build(spec).state_dict(), tuple("abcd"), facts, "synthetic"
+        words, spec, build(spec).state_dict(), tuple("abcd"), preprocessing, "synthetic"
     )
     save_checkpoint(Path("own.pt"), checkpoint)
     return Path("own.pt")
@@ -198,9 +198,9 @@ def test_a_checkpoint_of_the_same_tensors_but_another_padding_is_refused(folder:
 def test_a_checkpoint_of_other_rows_under_the_same_name_opens_by_itself(folder: Path) -> None:
     spec = dataclasses.replace(SPEC, stem=16)
     state = build(spec).state_dict()
-    facts = Preprocessing(resize=None, crop=32)
+    preprocessing = Preprocessing(resize=None, crop=32)
     save_checkpoint(
-        Path("own.pt"), Checkpoint(MODEL, spec, state, tuple("abcd"), facts, "synthetic")
+        Path("own.pt"), Checkpoint(MODEL, spec, state, tuple("abcd"), preprocessing, "synthetic")
     )
     with pytest.raises(CheckpointError, match=r"give own\.pt itself as the network"):
         open_model(MODEL, weights=Path("own.pt"))

@@ -21,7 +21,7 @@ from edgekit.quantize.integers import Integers
 from edgekit.registry import target
 from edgekit.tables import TARGETS
 
-FACTS = Preprocessing(resize=16, crop=16)
+PREPROCESSING = Preprocessing(resize=16, crop=16)
 
 
 def test_classes_take_turns_and_nothing_is_drawn_from_the_test_split(
@@ -37,7 +37,7 @@ def test_classes_take_turns_and_nothing_is_drawn_from_the_test_split(
 
     monkeypatch.setattr(source, "image", image)
     monkeypatch.setattr(calibration, "open_source", lambda *_, **__: source)
-    found = calibration_images("digits", FACTS, 40)
+    found = calibration_images("digits", PREPROCESSING, 40)
     assert found.images.shape == (40, 3, 16, 16)
     assert found.about == "digits, train"
     assert {split for split, _ in drawn} == {"train"}
@@ -46,20 +46,22 @@ def test_classes_take_turns_and_nothing_is_drawn_from_the_test_split(
 
 
 def test_a_draw_is_told_by_its_seed() -> None:
-    one, same, other = (calibration_images("digits", FACTS, 32, seed=s).images for s in (0, 0, 1))
+    one, same, other = (
+        calibration_images("digits", PREPROCESSING, 32, seed=s).images for s in (0, 0, 1)
+    )
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
 
 
 def test_what_is_not_finite_is_refused() -> None:
-    facts = dataclasses.replace(FACTS, std=(1e-40, 1.0, 1.0))
+    preprocessing = dataclasses.replace(PREPROCESSING, std=(1e-40, 1.0, 1.0))
     with pytest.raises(ContractError, match="expected numbers that leave pixels finite"):
-        calibration_images("digits", facts, 32)
+        calibration_images("digits", preprocessing, 32)
 
 
 def test_few_images_are_refused() -> None:
     with pytest.raises(UsageError, match="expected at least 16"):
-        calibration_images("digits", FACTS, 15)
+        calibration_images("digits", PREPROCESSING, 15)
 
 
 @pytest.mark.parametrize(("dtype", "zero"), [("int8", -14), ("uint8", 128), ("int16", 0)])
@@ -161,11 +163,11 @@ def pictures(folder: Path, count: int) -> Path:
 def test_folders_in_one_another_are_compared_image_by_image(tmp_path: Path) -> None:
     pictures(tmp_path / "data" / "train", 200)
     pictures(tmp_path / "data" / "test", 20)
-    found = calibration_images(str(tmp_path / "data" / "train"), FACTS, 128)
+    found = calibration_images(str(tmp_path / "data" / "train"), PREPROCESSING, 128)
     source = open_source(str(tmp_path / "data"))
     with pytest.raises(DataError, match=r"images of '.*data' \(split 'validation'\) are among the"):
         found.check_apart(source, "validation")
-    calibration_images(str(tmp_path / "data"), FACTS, 128).check_apart(source, "validation")
+    calibration_images(str(tmp_path / "data"), PREPROCESSING, 128).check_apart(source, "validation")
     other = open_source(str(pictures(tmp_path / "other", 100)))
     found.check_apart(other, "validation")
 

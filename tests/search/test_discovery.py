@@ -258,10 +258,11 @@ def test_without_the_extra_the_line_that_installs_it_is_told(
     shutil.copy(NETWORKS, tmp_path / "own.py")
     model = opened("Concat")
     file = tmp_path / "model.pt"
-    facts = default(32)
+    preprocessing = default(32)
     labels = tuple("0123456789")
     save_checkpoint(
-        file, Checkpoint("own:Concat", None, model.module.state_dict(), labels, facts, "digits")
+        file,
+        Checkpoint("own:Concat", None, model.module.state_dict(), labels, preprocessing, "digits"),
     )
     (tmp_path / "torch_pruning.py").write_text(
         "raise ModuleNotFoundError('gone', name='torch_pruning')"

@@ -110,8 +110,8 @@ def test_what_mixes_inferences_is_run_one_by_one(tmp_path: Path) -> None:
 def test_images_that_are_no_squares_are_learned_without_labels() -> None:
     source = open_source("digits")
     model = from_module(settled(UNet, IMAGE), "unet", example=torch.zeros(1, *IMAGE))
-    facts = for_source(source, IMAGE[1:])
-    inputs = ImageInputs(source, facts, as_rows=True)
+    preprocessing = for_source(source, IMAGE[1:])
+    inputs = ImageInputs(source, preprocessing, as_rows=True)
     samples, _ = inputs.fetch("train", range(5))
     assert samples.shape == (5, *IMAGE[1:], 3)
     changed = inputs.changed(samples, (0, 1))

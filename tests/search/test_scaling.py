@@ -14,7 +14,7 @@ from edgekit.models.count import layers
 from edgekit.search.groups import groups_of, resized
 from edgekit.search.scaling import SIZES, Outline, least, on_grid, outlined, scaled
 
-FACTS = Preprocessing(resize=64, crop=64)
+PREPROCESSING = Preprocessing(resize=64, crop=64)
 
 
 def free(name: str) -> dict[str, int]:
@@ -93,9 +93,9 @@ def test_what_is_left_out_was_only_added_to_the_rest() -> None:
             for parameter in module.blocks[i].parameters():  # type: ignore[union-attr,index]
                 parameter.zero_()
     outline = dataclasses.replace(plan.outline, resolution=64)
-    smaller, cut, facts = outlined(spec, module, FACTS, outline)
+    smaller, cut, preprocessing = outlined(spec, module, PREPROCESSING, outline)
     assert len(smaller.rows) == len(outline.rows)
-    assert facts == FACTS
+    assert preprocessing == PREPROCESSING
     x = torch.randn(2, 3, 64, 64)
     torch.testing.assert_close(cut(x), module(x))
 
@@ -103,7 +103,7 @@ def test_what_is_left_out_was_only_added_to_the_rest() -> None:
 def test_images_shrink_with_the_network() -> None:
     spec = find_spec("mobilenetv1@0.25", classes=5, resolution=64)
     rows = tuple(range(len(spec.rows)))
-    smaller, module, facts = outlined(spec, build(spec), FACTS, Outline(rows, 48))
-    assert (smaller.resolution, facts.crop, facts.resize) == (48, 48, 48)
+    smaller, module, preprocessing = outlined(spec, build(spec), PREPROCESSING, Outline(rows, 48))
+    assert (smaller.resolution, preprocessing.crop, preprocessing.resize) == (48, 48, 48)
     assert module(torch.randn(1, 3, 48, 48)).shape == (1, 5)
     assert resized(smaller, {}) == smaller

@@ -249,10 +249,10 @@ def test_searches_train_score_and_rank_as_with_logits(kind: str) -> None:
     found = []
     for end in (nn.Identity(), ENDS[kind]):
         columns = _columns(kind)
-        net, facts = Net(end, end, columns), for_source(source, 16)
+        net, preprocessing = Net(end, end, columns), for_source(source, 16)
         objective = OfClasses(kinds_of(net, 16, "net"))
         teacher = Net(end, end, columns).eval()
-        learner = Learner(ImageInputs(source, facts), objective, 0, teacher, 64)
+        learner = Learner(ImageInputs(source, preprocessing), objective, 0, teacher, 64)
         ranks = importances(net, "taylor", learner.effect)
         learner.tune(net, 4, 1e-3)
         found.append((learner.score(net), ranks, net.state_dict()))
@@ -265,9 +265,9 @@ def test_searches_train_score_and_rank_as_with_logits(kind: str) -> None:
 
 
 def test_a_teacher_that_gives_probabilities_teaches_them() -> None:
-    facts = for_source(open_source("digits"), 16)
+    preprocessing = for_source(open_source("digits"), 16)
     teachers = [
-        Teacher(Model("m", "m", Net(end, end), 16, 4), facts, temperature=2.0)
+        Teacher(Model("m", "m", Net(end, end), 16, 4), preprocessing, temperature=2.0)
         for end in (nn.Identity(), nn.Softmax(1))
     ]
     pixels = torch.randint(0, 256, (5, 16, 16, 3), dtype=torch.uint8)

@@ -12,7 +12,7 @@ from edgekit.data.folder import FolderSource
 from edgekit.errors import DataError
 from edgekit.verification.samples import NOISE_COUNT, REAL_COUNT, noise, real_images, real_samples
 
-FACTS = Preprocessing(resize=8, crop=8)
+PREPROCESSING = Preprocessing(resize=8, crop=8)
 
 
 def folder(root: Path, count: int) -> Path:
@@ -26,15 +26,15 @@ def folder(root: Path, count: int) -> Path:
 
 def test_few_images_are_topped_up_with_noise_and_the_text_says_so(tmp_path: Path) -> None:
     source = FolderSource(folder(tmp_path, 2))  # too few to be cut into splits
-    samples = real_samples(source, FACTS)
+    samples = real_samples(source, PREPROCESSING)
     assert samples.images.shape == (NOISE_COUNT, 3, 8, 8)
     assert samples.about == f"4 images of {tmp_path} and {NOISE_COUNT - 4} of noise"
-    np.testing.assert_array_equal(samples.images[:4], real_images(source, FACTS, "all"))
-    np.testing.assert_array_equal(samples.images[4:], noise(FACTS, NOISE_COUNT - 4))
+    np.testing.assert_array_equal(samples.images[:4], real_images(source, PREPROCESSING, "all"))
+    np.testing.assert_array_equal(samples.images[4:], noise(PREPROCESSING, NOISE_COUNT - 4))
 
 
 def test_enough_images_stay_among_themselves() -> None:
-    samples = real_samples(open_source("digits"), FACTS)
+    samples = real_samples(open_source("digits"), PREPROCESSING)
     assert (len(samples.images), samples.about, samples.skipped) == (REAL_COUNT, "digits", ())
 
 
@@ -43,8 +43,8 @@ def test_a_corrupt_image_is_named_and_one_that_was_skipped_is_not_counted(tmp_pa
     broken = root / "dog" / "001.png"
     broken.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"dog/001\.png.*--skip-corrupt"):
-        real_samples(FolderSource(root), FACTS)
-    samples = real_samples(FolderSource(root, skip_corrupt=True), FACTS)
+        real_samples(FolderSource(root), PREPROCESSING)
+    samples = real_samples(FolderSource(root, skip_corrupt=True), PREPROCESSING)
     assert samples.skipped == (str(broken),)
     assert samples.about.startswith(f"3 images of {root} and ")
     assert len(samples.images) == NOISE_COUNT
@@ -59,9 +59,9 @@ def test_an_image_that_cannot_be_prepared_is_named(tmp_path: Path) -> None:
 def test_other_real_images_come_before_noise(tmp_path: Path) -> None:
     source = FolderSource(folder(tmp_path, 48))
     assert set(source.splits) == {"train", "validation", "test", "all"}
-    samples = real_samples(source, FACTS)
+    samples = real_samples(source, PREPROCESSING)
     assert samples.about == f"96 images of {tmp_path} and {NOISE_COUNT - 96} of noise"
-    test = real_images(source, FACTS, "test")
+    test = real_images(source, PREPROCESSING, "test")
     np.testing.assert_array_equal(samples.images[: len(test)], test)
-    everything = real_images(source, FACTS, "all")
+    everything = real_images(source, PREPROCESSING, "all")
     assert sorted(samples.images[:96, 0, 0, 0]) == sorted(everything[:, 0, 0, 0])

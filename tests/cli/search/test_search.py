@@ -117,11 +117,11 @@ def test_the_last_training_has_a_rate_of_its_own(monkeypatch: pytest.MonkeyPatch
 def test_groups_that_are_left_alone_are_named(run: CommandLine, tmp_path: Path) -> None:
     spec = find_spec("shufflenetv2@0.5", classes=10, resolution=32)
     digits = open_source("digits")
-    facts, labels = for_source(digits, 32), tuple(digits.classes)
+    preprocessing, labels = for_source(digits, 32), tuple(digits.classes)
     torch.manual_seed(0)
     state = build(spec).state_dict()
     save_checkpoint(
-        tmp_path / "net.pt", Checkpoint(spec.name, spec, state, labels, facts, "digits")
+        tmp_path / "net.pt", Checkpoint(spec.name, spec, state, labels, preprocessing, "digits")
     )
     words = ("--budget", "macs=0.9x", "--method", "uniform", *QUICK, "-o", "s")
     result = run("search", "net.pt", *words)
