@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgekit.api.searching import search
     from edgekit.api.training import train
     from edgekit.api.using import evaluate, open_model, predict, verify
+    from edgekit.conversion.results import Exported, ExportReport, Failed, Rejected
     from edgekit.core import (
         Agreement,
         Artifact,
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
         UnknownNameError,
         UsageError,
     )
-    from edgekit.exporting.results import Exported, ExportReport, Failed, Rejected
     from edgekit.inference import Classifier, Evaluation, open_classifier
     from edgekit.measure.comparing import Comparison
     from edgekit.measure.profiling import Profile
@@ -81,9 +81,9 @@ _HOMES = {
     "EdgekitError": "edgekit.errors",
     "Energy": "edgekit.core",
     "Evaluation": "edgekit.inference",
-    "ExportReport": "edgekit.exporting.results",
-    "Exported": "edgekit.exporting.results",
-    "Failed": "edgekit.exporting.results",
+    "ExportReport": "edgekit.conversion.results",
+    "Exported": "edgekit.conversion.results",
+    "Failed": "edgekit.conversion.results",
     "GateError": "edgekit.errors",
     "InputError": "edgekit.errors",
     "Label": "edgekit.tasks.classify",
@@ -98,7 +98,7 @@ _HOMES = {
     "Prediction": "edgekit.tasks",
     "Preprocessing": "edgekit.core",
     "Profile": "edgekit.measure.profiling",
-    "Rejected": "edgekit.exporting.results",
+    "Rejected": "edgekit.conversion.results",
     "Scheme": "edgekit.core",
     "SearchResult": "edgekit.search.records",
     "Stated": "edgekit.stated",

@@ -115,7 +115,7 @@ class Artifacts(Mapping[tuple[str, str], Path]):
         return len(tables.TARGETS) * len(PRECISIONS)
 
     def _export(self, name: str, folder: Path) -> None:
-        from edgekit.exporting import export
+        from edgekit.conversion import export
 
         staged = folder.with_name(f"{name}.part")
         export(str(self._run), [name], PRECISIONS, out=staged, overwrite=True)

@@ -33,7 +33,7 @@ LEVELS = (
     ("training", "lowering", "verification", "measure"),
     ("inference",),
     ("quantize",),
-    ("exporting",),
+    ("conversion",),
     ("search",),
     ("report",),
     ("api",),

@@ -20,8 +20,8 @@ from small_artifacts import once, shared_folder
 
 from edgekit import registry, tables
 from edgekit.contract import is_artifact, load, target_by_suffix
+from edgekit.conversion import export
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
-from edgekit.exporting import export
 from edgekit.models.source import open_model
 from edgekit.stated import Stated
 

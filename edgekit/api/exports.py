@@ -20,8 +20,8 @@ from edgekit.api.keywords import (
 from edgekit.stated import NOTHING, Stated
 
 if TYPE_CHECKING:
+    from edgekit.conversion import ExportReport
     from edgekit.core import Side
-    from edgekit.exporting import ExportReport
     from edgekit.models.taking import Network, Size
 
 
@@ -89,11 +89,11 @@ def export(
         UnavailableError: a converter or runtime is not installed.
     """
     registry.chosen(targets, precisions, converter)  # wrong names fail before torch is imported
-    from edgekit import exporting
+    from edgekit import conversion
 
     refuse_unknown(keywords, [*ExportKeywords.__annotations__])
     of_integers, said = split(keywords, IntegerKeywords)
-    return exporting.export(
+    return conversion.export(
         model,
         targets,
         precisions,

@@ -16,7 +16,7 @@ from edgekit.errors import OutputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.exporting import Exported
+    from edgekit.conversion import Exported
     from edgekit.inference import Evaluation
 
 MODEL, DATA, RESOLUTION, EPOCHS = "mobilenetv3-small", "digits", 32, 15
@@ -57,7 +57,7 @@ def _demonstrate(out: Path, epochs: int, overwrite: bool) -> None:
     targets = sorted(tables.TARGETS.built_in)
     console.note("exporting to " + ", ".join(targets))
     with console.status("exporting") as notify:
-        from edgekit.exporting import export
+        from edgekit.conversion import export
 
         exported = list(
             export(result, targets, PRECISIONS, out=out, overwrite=overwrite, notify=notify)

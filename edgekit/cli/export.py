@@ -22,8 +22,8 @@ from edgekit.cli.stating import stated_options
 from edgekit.errors import EdgekitError, UsageError
 
 if TYPE_CHECKING:
+    from edgekit.conversion import Exported, ExportReport, Failed, Rejected
     from edgekit.core import Side
-    from edgekit.exporting import Exported, ExportReport, Failed, Rejected
     from edgekit.stated import Stated
 
 
@@ -175,7 +175,7 @@ def command(
 
 def show(report: ExportReport) -> None:
     """A table of the files that there are, one line each."""
-    from edgekit.exporting import Exported
+    from edgekit.conversion import Exported
 
     there = report.written
     if not there:
@@ -297,8 +297,8 @@ def _failed(result: Failed) -> dict[str, Any]:
 
 def _entry(result: Exported | Rejected) -> dict[str, Any]:
     from edgekit.contract import contract_path
+    from edgekit.conversion import Exported
     from edgekit.core import to_json
-    from edgekit.exporting import Exported
 
     artifact = result.artifact
     entry = {

@@ -19,7 +19,7 @@ _DIFFERENT, _JUMP, _ROUNDING = 1e-3, 30.0, 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Difference:
     """Where two runs begin to differ.
 
     Attributes:
@@ -33,7 +33,7 @@ class Place:
 
 def first_difference(
     module: nn.Module, run: Callable[[Tensor], object], first: Tensor, second: Tensor
-) -> Place | None:
+) -> Difference | None:
     """Where runs on a batch and on the same or fewer images of it part; ``None``: at rounding.
 
     Args:
@@ -45,7 +45,7 @@ def first_difference(
     comparer = _Comparer(recorder.calls, module, alike=len(first) == len(second))
     with comparer:
         run(second.clone())
-    return comparer.place
+    return comparer.difference
 
 
 Call = tuple[str, str, tuple[Tensor, ...]]
@@ -75,12 +75,12 @@ class _Comparer(TorchDispatchMode):
         alike: whether both are on the same images, so that arguments have to be equal, too.
 
     Attributes:
-        place: where they part.
+        difference: where they part.
     """
 
     def __init__(self, calls: Sequence[Call], module: nn.Module, *, alike: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.place: Place | None = None
+        self.difference: Difference | None = None
         self._calls: Iterator[Call] | None = iter(calls)
         self._paths = paths_of(module)
         self._alike, self._most = alike, _ROUNDING
@@ -96,8 +96,8 @@ class _Comparer(TorchDispatchMode):
         call = _call(func, args, kwargs or {}, found)
         if self._calls is not None and self._parts(call, drawn):
             # What draws explains more than a memory that was passed on the way to it.
-            if self.place is None or drawn:
-                self.place = Place(where(sys._getframe(1), self._paths), drawn)
+            if self.difference is None or drawn:
+                self.difference = Difference(where(sys._getframe(1), self._paths), drawn)
             if drawn or not self._alike:
                 self._calls = None
         return found

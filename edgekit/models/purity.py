@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from edgekit.core import with_kind
 from edgekit.core.reasons import PASSING
 from edgekit.errors import ModelError
-from edgekit.models.differences import Place, first_difference
+from edgekit.models.differences import Difference, first_difference
 from edgekit.models.draws import Draws, drawn
 from edgekit.models.precise import Precise
 from edgekit.models.ways import copied, in_way
@@ -144,15 +144,15 @@ def _check_steady(
     if all(_same(before, _scores(module, images, source)) for _ in range(runs)):
         return
     for _ in range(max(runs, MORE_RUNS)):
-        place = _first_difference(module, images, images, source)
-        if place is not None:
+        difference = _first_difference(module, images, images, source)
+        if difference is not None:
             why = "it draws random numbers"
-            if not place.drawn:
+            if not difference.drawn:
                 why += ", or keeps some from one run to the next"
             raise ModelError(
                 f"'{source}' gives other scores each time for the same images: {why}, in "
-                f"{place.location}; expected a network that computes the same each time in eval "
-                f"mode"
+                f"{difference.location}; expected a network that computes the same each time in "
+                f"eval mode"
             )
 
 
@@ -169,8 +169,7 @@ def _check_unused(module: nn.Module, images: Tensor, before: Tensor, source: str
     if place is not None:
         raise ModelError(
             f"'{source}' gives scores that depend on random numbers, drawn in {place}; expected a "
-            f"network that computes the same each time in eval "
-            f"mode"
+            f"network that computes the same each time in eval mode"
         )
 
 
@@ -204,7 +203,7 @@ def _rounding(module: nn.Module, images: Tensor, before: Tensor, source: str) ->
 
 def _first_difference(
     module: nn.Module, first: Tensor, second: Tensor, source: str
-) -> Place | None:
+) -> Difference | None:
     return first_difference(module, lambda images: _scores(module, images, source), first, second)
 
 
@@ -214,8 +213,8 @@ def _mixing(module: nn.Module, images: Tensor, together: Tensor, alone: Tensor, 
     Raises:
         ModelError: alone, they all get the same scores, or none.
     """
-    place = _first_difference(module, images, images[:1], source)
-    where = "" if place is None else f" ({place.location})"
+    difference = _first_difference(module, images, images[:1], source)
+    where = "" if difference is None else f" ({difference.location})"
     told_apart = not torch.equal(together[0], together[1])
     if torch.isfinite(alone).all() and not (told_apart and torch.equal(alone[0], alone[1])):
         return (

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from edgekit.conversion import Exported, export
 from edgekit.core import ModelSpec, Preprocessing, canonical_json, from_json, to_json
 from edgekit.core.names import file_name
 from edgekit.errors import InputError, ModelError
-from edgekit.exporting import Exported, export
 from edgekit.foreign import explained
 from edgekit.inference import evaluate, open_classifier
 from edgekit.models import family_of

@@ -78,7 +78,7 @@ def import_seconds(target: str) -> float:
     }
     code = (
         "import sys, time; sys.modules['openvino_telemetry'] = None; begin = time.perf_counter(); "
-        f"import edgekit.exporting, {packages[target]}; print(time.perf_counter() - begin)"
+        f"import edgekit.conversion, {packages[target]}; print(time.perf_counter() - begin)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1])

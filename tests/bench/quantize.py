@@ -20,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgekit.conversion import Exported, export
 from edgekit.errors import EdgekitError
-from edgekit.exporting import Exported, export
 from edgekit.inference import evaluate, open_classifier
 from edgekit.measure.comparing import compare
 from edgekit.measure.session import Effort

@@ -476,8 +476,8 @@ def sqnr(expected: Any, found: Any) -> float:
 def judged(module: nn.Module, photos: Path, folder: Path) -> dict[str, Any]:
     """Exports a network everywhere; what was found, and how long it took."""
     from edgekit import registry
+    from edgekit.conversion import Exported, Failed
     from edgekit.core import Preprocessing
-    from edgekit.exporting import Exported, Failed
     from edgekit.models.model import Model
 
     images = smooth_images(JUDGING_IMAGES, 7)
@@ -525,8 +525,8 @@ def judged(module: nn.Module, photos: Path, folder: Path) -> dict[str, Any]:
 def _exported(model: Any, photos: Path, folder: Path) -> tuple[list[Any], list[dict[str, str]]]:
     """What becomes of all files of a network; and exceptions that are none of edgekit's."""
     from edgekit import tables
+    from edgekit.conversion import export
     from edgekit.errors import EdgekitError
-    from edgekit.exporting import export
     from edgekit.quantize.integers import Integers
 
     results: list[Any] = []

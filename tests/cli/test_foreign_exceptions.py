@@ -22,7 +22,7 @@ TARGETS = ("onnx", "openvino", "tflite")
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     """The network in the format of each target."""
-    from edgekit.exporting import export
+    from edgekit.conversion import export
 
     folder = tmp_path_factory.mktemp("files")
     text = "import torch\nfrom torch import nn\nfrom torch.nn import functional as F\n" + network()

@@ -21,7 +21,7 @@ TARGETS = {"onnx": ".onnx", "openvino": ".xml", "tflite": ".tflite"}
 @pytest.fixture(scope="session")
 def int8_files(short_network: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """int8 files of the trained network for all targets, float and int8 interface. Read-only."""
-    from edgekit.exporting import export
+    from edgekit.conversion import export
     from edgekit.quantize.integers import Integers
 
     folder = shared_folder(tmp_path_factory) / "int8"
@@ -142,7 +142,7 @@ def test_what_stays_in_float_is_named(run: CommandLine, module: Module) -> None:
 def float_weights(run: CommandLine, words: str, target: str, layer: str) -> set[str]:
     """Layers whose weights are of 32 bits in a file of integers with one chosen layer in float."""
     from edgekit import registry
-    from edgekit.exporting import export
+    from edgekit.conversion import export
     from edgekit.quantize.integers import Integers
 
     (found,) = export(

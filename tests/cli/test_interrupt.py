@@ -135,7 +135,7 @@ def test_at_the_start(moment: str, cli: CommandLine, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "moment",
     # torch looks for ONNX Runtime in the middle of imports of its own.
-    ["edgekit.exporting", "numpy", "torch", "onnxruntime"],
+    ["edgekit.conversion", "numpy", "torch", "onnxruntime"],
 )
 def test_during_an_export(moment: str, cli: CommandLine, tmp_path: Path) -> None:
     result = _interrupted(

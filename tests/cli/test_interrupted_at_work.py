@@ -108,7 +108,7 @@ def test_the_labels_of_earlier_images_stay(
 def test_files_that_were_finished_stay(
     by: signal.Signals, at: At, run: CommandLine, module: Callable[[str], str], tmp_path: Path
 ) -> None:
-    from edgekit.exporting import building
+    from edgekit.conversion import building
 
     at(building, "agreement_with", 2)  # the second file is written then, under a hidden name
     words = f"{module(network())}:Net"

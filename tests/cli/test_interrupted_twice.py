@@ -20,7 +20,7 @@ from small_networks import network
 import edgekit
 from edgekit import signals, staging
 from edgekit.cli import console
-from edgekit.exporting import building
+from edgekit.conversion import building
 from edgekit.locks import in_turn, one_writer
 from edgekit.measure.store import save
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from edgekit import registry, tables
+from edgekit.conversion import export
 from edgekit.core import of_image
 from edgekit.errors import InputError
-from edgekit.exporting import export
 from edgekit.native_output import captured
 
 BATCH = 4

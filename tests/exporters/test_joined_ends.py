@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit import registry
-from edgekit.exporting import export
+from edgekit.conversion import export
 from edgekit.quantize.integers import Integers
 from edgekit.tables import TARGETS
 

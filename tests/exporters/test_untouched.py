@@ -13,7 +13,7 @@ from command_line import CommandLine
 from torch import nn
 
 from edgekit import registry, tables
-from edgekit.exporting import export
+from edgekit.conversion import export
 from edgekit.inference import ModelClassifier, evaluate
 from edgekit.lowering import lower
 from edgekit.models.copying import own_copy

@@ -8,8 +8,8 @@ import pytest
 
 from edgekit import registry, tables
 from edgekit.contract import contract_path, load
+from edgekit.conversion import Exported, export
 from edgekit.core import FLOAT_SCHEMES
-from edgekit.exporting import Exported, export
 from edgekit.models import find_spec
 from edgekit.tasks.agreement import TOLERANCES
 

@@ -12,8 +12,8 @@ from unfoldable import UNFOLDABLE, ActivationInTheNorm, OwnConv, Scores
 from zoo_networks import KINDS, certain
 
 from edgekit import registry
+from edgekit.conversion import Exported, export
 from edgekit.core import FLOAT_SCHEMES
-from edgekit.exporting import Exported, export
 from edgekit.lowering import lower
 from edgekit.lowering.fold_batchnorm import LOWERING, foldable_pairs
 from edgekit.models import build, find_spec

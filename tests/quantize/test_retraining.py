@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edgekit import registry
-from edgekit.exporting.choosing import retraining
+from edgekit.conversion.choosing import retraining
 from edgekit.models.model import Model
 from edgekit.models.source import open_model
 from edgekit.quantize import training

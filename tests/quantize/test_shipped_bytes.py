@@ -9,7 +9,7 @@ import pytest
 
 from edgekit import registry, tables
 from edgekit.contract import contract_path, digest, load
-from edgekit.exporting import export
+from edgekit.conversion import export
 from edgekit.quantize import ladder, tuning
 from edgekit.quantize.integers import Integers
 from edgekit.verification import artifact as verification
@@ -41,7 +41,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
         found["timed"] += [digest((one.path,)), digest((other.path,))]
         return 1.0, 0.99, 1.01
 
-    monkeypatch.setattr("edgekit.exporting.building.agreement_with", compare)
+    monkeypatch.setattr("edgekit.conversion.building.agreement_with", compare)
     monkeypatch.setattr(ladder.HeldOut, "score", judge)
     monkeypatch.setattr(tuning, "_measured", timed)  # each would take seconds
     monkeypatch.setattr(ladder, "_latency_ms", lambda path: 1.0)

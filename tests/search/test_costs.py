@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from edgekit import registry
+from edgekit.conversion import export
 from edgekit.core import ModelSpec
 from edgekit.errors import InputError, ModelError, OutputError, UnavailableError
-from edgekit.exporting import export
 from edgekit.models import build, find_spec
 from edgekit.models.count import layers
 from edgekit.quantize.integers import Integers

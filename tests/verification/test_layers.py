@@ -13,8 +13,8 @@ from command_line import CommandLine
 from torch import Tensor, nn
 
 from edgekit import registry, tables
+from edgekit.conversion import export
 from edgekit.core import FLOAT_SCHEMES, of_image
-from edgekit.exporting import export
 from edgekit.models.model import Model
 from edgekit.models.source import open_model
 from edgekit.native_output import captured

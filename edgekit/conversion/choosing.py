@@ -7,11 +7,11 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
+from edgekit.conversion.building import Job, Notify, build
 from edgekit.core import CLASSIFY, Rung, Scheme
 from edgekit.core.forms import SMALL_WEIGHTS, WEIGHTS
 from edgekit.devices import host
 from edgekit.errors import EdgekitError, ModelError
-from edgekit.exporting.building import Job, Notify, build
 from edgekit.foreign import explained
 from edgekit.models.model import Model
 from edgekit.quantize.calibration import Calibration

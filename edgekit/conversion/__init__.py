@@ -13,16 +13,16 @@ from typing import Any
 from edgekit import registry, tables
 from edgekit.arrays import array_files
 from edgekit.contract import contract_path, contract_text
+from edgekit.conversion.building import Job, Notify, build
+from edgekit.conversion.choosing import chosen_file, retraining
+from edgekit.conversion.floats import PRECISION, FloatForms
+from edgekit.conversion.rejecting import rejected, rejected_files
+from edgekit.conversion.results import Exported, ExportReport, Failed, Rejected, Result
 from edgekit.core import CLASSIFY, Scheme, Side, Target
 from edgekit.core.names import file_name, shown
 from edgekit.data import open_source
 from edgekit.data.scores import check_kind
 from edgekit.errors import EdgekitError, ModelError, UsageError
-from edgekit.exporting.building import Job, Notify, build
-from edgekit.exporting.choosing import chosen_file, retraining
-from edgekit.exporting.floats import PRECISION, FloatForms
-from edgekit.exporting.rejecting import rejected, rejected_files
-from edgekit.exporting.results import Exported, ExportReport, Failed, Rejected, Result
 from edgekit.models.model import Model
 from edgekit.models.purity import as_function
 from edgekit.models.taking import Network, Size, model_of

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit.contract import contract_path, rejected_path
+from edgekit.conversion.floats import Flaw
+from edgekit.conversion.results import Rejected
 from edgekit.core import Artifact, Target, reason, to_json
 from edgekit.core.reasons import PASSING
-from edgekit.exporting.floats import Flaw
-from edgekit.exporting.results import Rejected
 from edgekit.staging import publish
 from edgekit.tasks import agreement as agreements
 from edgekit.verification.diagnosis import diagnose, layers_of

@@ -10,8 +10,8 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.conversion.building import Job, build
 from edgekit.core import Agreement
-from edgekit.exporting.building import Job, build
 from edgekit.staging import hidden_folder
 from edgekit.tasks.agreement import TOLERANCES
 from edgekit.verification.diagnosis import diagnose
