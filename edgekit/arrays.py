@@ -107,7 +107,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     Raises:
         DataError: it is missing or damaged, or holds objects or too much.
     """
-    found = {}
+    arrays = {}
     try:
         with open_file(path) as file:
             loaded: Any = np.load(file, allow_pickle=False)
@@ -115,7 +115,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
                 raise DataError(f"{path} holds one array: expected a file of numpy.savez")
             _check_sizes(path, loaded.zip)
             for name in loaded.files:
-                found[name] = loaded[name]
+                arrays[name] = loaded[name]
     except DataError:
         raise
     except FileNotFoundError as error:
@@ -127,9 +127,9 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             f"{path} is no file of arrays, or is damaged: expected what numpy.savez writes, "
             f"numbers without Python objects"
         ) from error
-    if not found:
+    if not arrays:
         raise DataError(f"{path} holds no arrays: expected one for each input")
-    return found
+    return arrays
 
 
 def _check_sizes(path: Path, archive: Any) -> None:
@@ -187,11 +187,11 @@ def _checked(
     whole = np.dtype(spec.dtype).kind in "iub"
     if array.dtype.kind not in ("iub" if whole else "iubf"):
         raise DataError(f"{path}: array '{spec.name}' holds {array.dtype}: expected {spec.dtype}")
-    found = array.astype(np.float32)
-    if whole and not np.array_equal(found.astype(np.float64), array.astype(np.float64)):
+    values = array.astype(np.float32)
+    if whole and not np.array_equal(values.astype(np.float64), array.astype(np.float64)):
         raise DataError(
             f"{path}: array '{spec.name}' has integers beyond 16,777,216: expected smaller ones"
         )
-    if not np.isfinite(found).all():
+    if not np.isfinite(values).all():
         raise DataError(f"{path}: array '{spec.name}' has numbers that are not finite")
-    return found
+    return values

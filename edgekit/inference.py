@@ -260,11 +260,11 @@ def open_classifier(
 def warnings_of(classifier: Classifier) -> tuple[str, ...]:
     """What has to be known of its answers, one sentence each."""
     source = classifier.source
-    found = [f"'{source}': {note}" for note in classifier.notes]
+    warnings = [f"'{source}': {note}" for note in classifier.notes]
     if not classifier.trained:
-        return f"'{source}' is untrained: its weights are random, and so are its answers", *found
+        return f"'{source}' is untrained: its weights are random, and so are its answers", *warnings
     assumed = assumption(source, classifier.preprocessing, classifier.unsaid)
-    return tuple(found if assumed is None else [*found, assumed])
+    return tuple(warnings if assumed is None else [*warnings, assumed])
 
 
 def predict(

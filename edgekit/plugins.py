@@ -108,9 +108,9 @@ class Table(Mapping[str, E], Generic[E]):
             found.setdefault(normalize(name), (name, entry))
         return dict(found.values())
 
-    def _added(self, found: Sequence[Point]) -> list[tuple[str, Any]]:
+    def _added(self, points: Sequence[Point]) -> list[tuple[str, Any]]:
         """Lines of the table for entry points of packages."""
-        return [(p.name, Entry(p.where, p.about, p.package)) for p in found]
+        return [(p.name, Entry(p.where, p.about, p.package)) for p in points]
 
     def _flaw(self, name: str, entry: E, loaded: Any) -> str | None:
         """What is wrong with the object of a package's line; ``None`` where nothing is."""

@@ -175,13 +175,13 @@ def names_of(value: object, what: str) -> list[str]:
         UsageError: something else.
     """
     if isinstance(value, str):
-        found = [word.strip() for word in value.split(",") if word.strip()]
-        if found:
-            return found
+        names = [word.strip() for word in value.split(",") if word.strip()]
+        if names:
+            return names
     elif isinstance(value, Iterable) and not isinstance(value, bytes):
-        found = list(value)
-        if found and all(isinstance(one, str) for one in found):
-            return found
+        names = list(value)
+        if names and all(isinstance(one, str) for one in names):
+            return names
     raise UsageError(f"{what}={value!r}: expected a name, or several of them in a list")
 
 

@@ -45,9 +45,9 @@ class _Families(Table[FamilyEntry]):
     own do; the first one by name stands for it.
     """
 
-    def _added(self, found: Sequence[Point]) -> list[tuple[str, Any]]:
+    def _added(self, points: Sequence[Point]) -> list[tuple[str, Any]]:
         networks: dict[tuple[str, str, str], list[str]] = {}
-        for p in found:
+        for p in points:
             networks.setdefault((p.where, p.about, p.package), []).append(p.name)
         return [
             (place[0].partition(":")[0].rpartition(".")[2], FamilyEntry(*place, tuple(names)))

@@ -62,8 +62,8 @@ def external_files(path: Path) -> tuple[Path, ...]:
             of that name ends before the weights do.
     """
     try:
-        found = path.stat()
-        identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        status = path.stat()
+        identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         names = _names(path, identity)
     except OSError:
         return ()

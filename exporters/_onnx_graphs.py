@@ -204,20 +204,20 @@ def _with_tensors(graph: ModelProto, model: nn.Module, example: Tensor) -> Model
     for tensor, _ in rows:
         tensor.CopyFrom(numpy_helper.from_array(np.array([1, -1]), tensor.name))
     try:
-        found = shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
+        inferred = shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
     except shape_inference.InferenceError:
         return None
     lengths = {
         value.name: value.type.tensor_type.shape.dim[-1].dim_value
-        for value in (*found.graph.value_info, *found.graph.output)
+        for value in (*inferred.graph.value_info, *inferred.graph.output)
         if value.type.tensor_type.shape.dim
     }
-    for tensor, outputs in _rows(found):
+    for tensor, outputs in _rows(inferred):
         own = {lengths.get(name) for name in outputs}
         if len(own) > 1 or None in own:
             return None
         tensor.CopyFrom(numpy_helper.from_array(np.array([1, *own]), tensor.name))
-    return found
+    return inferred
 
 
 def _rows(proto: ModelProto) -> list[tuple[TensorProto, list[str]]]:

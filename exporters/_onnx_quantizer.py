@@ -301,16 +301,16 @@ def quantize(
                 },
                 **common,
             )
-        found = onnx.load(str(path))
-    if len(found.graph.node) == before:
+        quantized = onnx.load(str(path))
+    if len(quantized.graph.node) == before:
         kinds = sorted({str(node.op_type) for node in proto.graph.node})
         raise ModelError(
             f"the network has no layer that ONNX Runtime's quantizer knows: it has "
             f"{', '.join(kinds)}"
         )
-    _merge_sixths(found)
-    leave_out_zeros(found, dense)
-    return found
+    _merge_sixths(quantized)
+    leave_out_zeros(quantized, dense)
+    return quantized
 
 
 _MOVING = (

@@ -48,7 +48,7 @@ def quantize(graph: Any, scheme: Scheme, images: Sequence[Sequence[Array]]) -> A
     ignored = nncf.IgnoredScope(names=kept) if kept else None
     fast = scheme.forms.get("bias", "fast") == "fast"
     narrow = scheme.forms.get("weights") == "7bit"
-    found = nncf.quantize(
+    quantized = nncf.quantize(
         graph,
         nncf.Dataset(feeds),
         subset_size=len(images),
@@ -62,23 +62,23 @@ def quantize(graph: Any, scheme: Scheme, images: Sequence[Sequence[Array]]) -> A
         ),
     )
     if fast:
-        correct_biases(graph, found, images)
+        correct_biases(graph, quantized, images)
     # What NNCF leaves in float for the sake of accuracy, squeeze-excite most of all, need not be
     # stored in 32 bits.
-    found = nncf.compress_weights(
-        found, mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=ignored
+    quantized = nncf.compress_weights(
+        quantized, mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=ignored
     )
-    if not any(op.get_type_name() == "FakeQuantize" for op in found.get_ordered_ops()):
+    if not any(op.get_type_name() == "FakeQuantize" for op in quantized.get_ordered_ops()):
         ends = ("Constant", "Parameter", "Result")
         kinds = sorted({op.get_type_name() for op in graph.get_ordered_ops()}.difference(ends))
         raise ModelError(
             f"the network has no layer that NNCF knows how to quantize: it has {', '.join(kinds)}"
         )
-    _share_ranges(found)
-    for i, op in enumerate(found.get_ordered_ops()):
+    _share_ranges(quantized)
+    for i, op in enumerate(quantized.get_ordered_ops()):
         if op.get_type_name() == "Constant" and "/fq_" in op.get_friendly_name():
             op.set_friendly_name(f"c{i}")  # else names take more bytes than some layers' weights
-    return found
+    return quantized
 
 
 def _share_ranges(graph: Any) -> None:

@@ -56,17 +56,17 @@ def shapes_of(
     Raises:
         UsageError: one is no list of sizes, or an input has two.
     """
-    found: dict[str, Shapes] = {}
+    shapes: dict[str, Shapes] = {}
     for text in texts:
         file, rest = _split(text, files)
         name, shape = _parsed(text, rest)
-        known = found.setdefault(file, {})
+        known = shapes.setdefault(file, {})
         if name in known or (known and "" in (name, *known)):
             what = f"'{name}' twice" if name in known else "an input without its name beside others"
             raise UsageError(f"--input-shape {text} gives {what}: expected one shape for each")
         known[name] = shape
-    own = found.get(source) or found.get(Path(source).name) or {}
-    general = found.get("", {})
+    own = shapes.get(source) or shapes.get(Path(source).name) or {}
+    general = shapes.get("", {})
     if own and "" in {**general, **own}:
         return tuple(own.items())
     return tuple({**general, **own}.items())

@@ -116,17 +116,17 @@ def record_of(
     assert dataclasses.is_dataclass(kind)
     known = [field.name for field in dataclasses.fields(kind) if field.name not in ignored]
     refuse_unknown(values, known)
-    found = {name: value for name, value in to_json(base).items() if name in known}
+    fields = {name: value for name, value in to_json(base).items() if name in known}
     for name, value in values.items():
         try:
-            checked = from_json(kind, {**found, name: to_json(_plain(value))})
+            checked = from_json(kind, {**fields, name: to_json(_plain(value))})
         except ValueError as error:
             expected = re.sub(r", found .*", "", str(error)).partition(": ")[2]
             for type_, said in _KINDS.items():
                 expected = expected.replace(f"expected {type_}", f"expected {said}")
             raise UsageError(f"{name}={value!r}: {expected}") from error
-        found[name] = to_json(getattr(checked, name))
-    made: Record = from_json(kind, found)
+        fields[name] = to_json(getattr(checked, name))
+    made: Record = from_json(kind, fields)
     return made
 
 
@@ -222,14 +222,14 @@ def integers_of(keywords: Mapping[str, object]) -> Any:
         given["calibration"] = text_of(given["calibration"], "calibration")
     if given.get("float_layers"):
         given["float_layers"] = names_of(given["float_layers"], "float_layers")
-    found = Integers()
+    integers = Integers()
     for name, value in given.items():
         field = _OF_INTEGERS.get(name, name)
         try:
-            found = record_of(Integers, {field: value}, found)
+            integers = record_of(Integers, {field: value}, integers)
         except UsageError as error:
             raise UsageError(str(error).replace(f"{field}=", f"{name}=", 1)) from error
-    return found
+    return integers
 
 
 def _plain(value: object) -> object:

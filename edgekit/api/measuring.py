@@ -300,8 +300,8 @@ def duration_s(value: object) -> float:
     Raises:
         UsageError: it is no time from ten seconds to a day.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value).strip())
-    seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value).strip())
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
     if not 10 <= seconds <= LONGEST_S:
         raise UsageError(f"--sustain {value}: expected a time from 10s to 24h, as in 30m")
     return seconds
@@ -527,10 +527,10 @@ def _named(sources: Sequence[Any], options: MeasuringOptions) -> Iterator[Names]
     if options.batch != 1:
         raise UsageError("batch goes with exported files and networks that have a name")
     with tempfile.TemporaryDirectory() as folder:
-        found = {}
+        names = {}
         for i, one in enumerate(sources):
             if isinstance(one, str | os.PathLike):
-                found[os.fspath(one)] = os.fspath(one)
+                names[os.fspath(one)] = os.fspath(one)
                 continue
             model = model_of(
                 one, weights=options.weights, resolution=options.resolution,
@@ -539,8 +539,8 @@ def _named(sources: Sequence[Any], options: MeasuringOptions) -> Iterator[Names]
             path = Path(folder, str(i), f"{model.name}.pt2")
             path.parent.mkdir()
             _save_program(model, path)
-            found[str(path)] = model.source
-        yield found
+            names[str(path)] = model.source
+        yield names
 
 
 def _save_program(model: Any, path: Path) -> None:

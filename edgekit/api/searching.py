@@ -174,19 +174,19 @@ def search_options(keywords: Mapping[str, object]) -> SearchOptions:
     from edgekit.search.groups import CRITERIA
     from edgekit.search.records import METHODS, RULES, SearchOptions
 
-    found = record_of(SearchOptions, keywords, SearchOptions(), ignored=("decay",))
+    options = record_of(SearchOptions, keywords, SearchOptions(), ignored=("decay",))
     for name, known in (("method", METHODS), ("rule", RULES), ("criterion", tuple(CRITERIA))):
-        if getattr(found, name) not in known:
-            raise UsageError(f"{name}={getattr(found, name)!r}: expected {', '.join(known)}")
+        if getattr(options, name) not in known:
+            raise UsageError(f"{name}={getattr(options, name)!r}: expected {', '.join(known)}")
     for name, low, high in (
         ("reduction", 1e-9, 0.5), ("tune_steps", 0, 1e9), ("tune_rate", 1e-12, 1),
         ("finish_epochs", 0, 1e9), ("finish_rate", 1e-12, 1), ("selection_images", 1, 1e9),
         ("seed", 0, 2**63 - 1),
     ):  # fmt: skip
-        value = getattr(found, name)
+        value = getattr(options, name)
         if not low <= value <= high:
             raise UsageError(f"{name}={value:g}: expected {low:g} to {high:g}")
-    return found
+    return options
 
 
 def _methods(value: str | Sequence[str]) -> tuple[str, ...]:

@@ -127,19 +127,19 @@ def from_recipe(
     """
     from edgekit.training.recipe import load_recipe
 
-    found = None if recipe is None else load_recipe(os.fspath(recipe))
-    if model is None and found is not None:
-        model = found.model
+    chosen = None if recipe is None else load_recipe(os.fspath(recipe))
+    if model is None and chosen is not None:
+        model = chosen.model
     if model is None:
         raise UsageError("no MODEL was given: name one, or a --recipe that does")
-    if found is None:
+    if chosen is None:
         return model, data or DATA, None
-    source = data or found.data
+    source = data or chosen.data
     if source is None:
         raise UsageError(
-            f"recipe '{found.origin}' names no images: give them with --data, digits or a folder"
+            f"recipe '{chosen.origin}' names no images: give them with --data, digits or a folder"
         )
-    return model, source, found.training_options()
+    return model, source, chosen.training_options()
 
 
 def published(

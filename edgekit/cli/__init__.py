@@ -216,14 +216,14 @@ def _noticed_interrupts(leaving: bool) -> Iterator[Interrupts]:
     Args:
         leaving: signals do nothing any more behind it, or end the process where none has done so.
     """
-    found = Interrupts()
+    interrupts = Interrupts()
     if threading.current_thread() is not threading.main_thread():  # signals are its matter alone
-        yield found
+        yield interrupts
         return
 
     def noticed(number: int, frame: FrameType | None) -> None:
-        if not (found.over or obeyed()):
-            found.seen.append(number)
+        if not (interrupts.over or obeyed()):
+            interrupts.seen.append(number)
             interrupt(number, frame)
 
     def unraisable(args: sys.UnraisableHookArgs) -> None:
@@ -240,11 +240,11 @@ def _noticed_interrupts(leaving: bool) -> Iterator[Interrupts]:
         signal.signal(number, noticed)
     sys.unraisablehook = unraisable
     try:
-        yield found
+        yield interrupts
     finally:
-        found.over = True
+        interrupts.over = True
         sys.unraisablehook = sys.__unraisablehook__
-        last = signal.SIG_IGN if found.seen else signal.SIG_DFL
+        last = signal.SIG_IGN if interrupts.seen else signal.SIG_DFL
         for number, handler in previous.items():
             signal.signal(number, last if leaving else handler)
 

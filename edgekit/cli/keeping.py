@@ -93,8 +93,8 @@ def _save_beside(measurements: Sequence[Measurement]) -> Path:
 
 def finish(errors: Iterable[EdgekitError | None]) -> None:
     """Raises the first of what went wrong; the others become warnings."""
-    found = [error for error in errors if error is not None]
-    for other in found[1:]:
+    raised = [error for error in errors if error is not None]
+    for other in raised[1:]:
         console.warn(str(other))
-    if found:
-        raise found[0]
+    if raised:
+        raise raised[0]

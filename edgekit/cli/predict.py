@@ -112,15 +112,15 @@ def _drawn(folder: Path, images: Sequence[str], overwrite: bool) -> list[Path]:
     """
     from edgekit.staging import refuse_existing
 
-    found: dict[Path, None] = {}
+    paths: dict[Path, None] = {}
     for image in images:
         path, number = folder / f"{Path(image).stem}.png", 1
-        while path in found:
+        while path in paths:
             number += 1
             path = folder / f"{Path(image).stem}-{number}.png"
-        found[path] = None
-    refuse_existing(list(found), overwrite)
-    return list(found)
+        paths[path] = None
+    refuse_existing(list(paths), overwrite)
+    return list(paths)
 
 
 def show(classifier: Classifier, prediction: Prediction) -> None:

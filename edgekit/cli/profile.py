@@ -112,16 +112,16 @@ def _show_and_keep(result: Profile, asked: Asked) -> list[OutputError]:
 
 def show(result: Profile, asked: Asked) -> None:
     """Prints what was measured."""
-    found = result.measurements
-    figures.latency_table(found)
-    figures.cost_table(found)
-    for m in found:
+    measurements = result.measurements
+    figures.latency_table(measurements)
+    figures.cost_table(measurements)
+    for m in measurements:
         if m.operators is not None:
             figures.operator_table(m)
     if asked.energy:
-        figures.energy_lines(found)
-    figures.conditions(found)
-    lasting = None if asked.plot is None else _sustained(found[0])
+        figures.energy_lines(measurements)
+    figures.conditions(measurements)
+    lasting = None if asked.plot is None else _sustained(measurements[0])
     for failure in result.failures:
         console.warn(str(failure.error))
     untimed = {
@@ -134,7 +134,7 @@ def show(result: Profile, asked: Asked) -> None:
         console.emit_json(
             "edgekit.profile/1",
             {
-                "measurements": [figures.entry(m) for m in found],
+                "measurements": [figures.entry(m) for m in measurements],
                 "failed": [
                     {"artifact": f.subject.source, "error": console.error_entry(f.error)}
                     for f in result.failures
@@ -154,9 +154,9 @@ def _sustained(m: Measurement) -> dict[str, float]:
     from edgekit.core import to_json
     from edgekit.measure.sustained import sustained
 
-    found = sustained(m.blocks)
+    drift = sustained(m.blocks)
     figures.say_wrapped(
-        f"first {found.first_s:.0f} s: p50 {found.first_ms:.3f} ms; last {found.last_s:.0f} s: "
-        f"{found.last_ms:.3f} ms ({found.change:+.1%})"
+        f"first {drift.first_s:.0f} s: p50 {drift.first_ms:.3f} ms; last {drift.last_s:.0f} s: "
+        f"{drift.last_ms:.3f} ms ({drift.change:+.1%})"
     )
-    return {**to_json(found), "change": found.change}
+    return {**to_json(drift), "change": drift.change}

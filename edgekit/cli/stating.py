@@ -21,14 +21,14 @@ def _numbers(context: click.Context, option: click.Parameter, text: str | None) 
         return None
     most = 1 if option.name == "scale" else 4
     try:
-        found = tuple(_number(word) for word in text.split(","))
+        numbers = tuple(_number(word) for word in text.split(","))
     except (ValueError, ZeroDivisionError):
-        found = (math.nan,)
-    if not all(map(math.isfinite, found)) or len(found) > most:
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)) or len(numbers) > most:
         several = f"1 to {most} finite numbers, with commas"
         expected = "a finite number, such as 1/255" if most == 1 else several
         raise click.BadParameter(f"{text}: expected {expected}", context, option)
-    return found[0] if most == 1 else found
+    return numbers[0] if most == 1 else numbers
 
 
 def _number(word: str) -> float:

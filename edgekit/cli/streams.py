@@ -33,11 +33,11 @@ def discard(stream: TextIO) -> None:
 
 def finished(code: int) -> int:
     """Writes what is left of the output; gives the exit code, of which an error's own stays."""
-    found = _failure(sys.stdout)
-    if found is not None:
+    failure = _failure(sys.stdout)
+    if failure is not None:
         discard(sys.stdout)
-        if code == 0 and found.errno != errno.EPIPE:
-            text = f"cannot write to standard output: {found.strerror or found}"
+        if code == 0 and failure.errno != errno.EPIPE:
+            text = f"cannot write to standard output: {failure.strerror or failure}"
             code = console.fail(text, OutputError.__name__, OutputError.exit_code)
     if _failure(sys.stderr) is not None:
         discard(sys.stderr)

@@ -182,13 +182,13 @@ def _wanted(
     chosen, names = registry.chosen(targets, precisions, converter)
     if dynamic not in (None, "batch"):
         raise UsageError(f"--dynamic {dynamic}: expected batch")
-    found = Wanted(tuple(chosen), tuple(names), integers, dynamic is not None)
+    wanted = Wanted(tuple(chosen), tuple(names), integers, dynamic is not None)
     if dynamic is not None:
-        _check_dynamic(found)
+        _check_dynamic(wanted)
     for target, precision in ((t, p) for t in chosen for p in names):
         integers.check(target, precision)
-    integers.check_used(found.schemes)
-    return found
+    integers.check_used(wanted.schemes)
+    return wanted
 
 
 def _check_dynamic(wanted: Wanted) -> None:

@@ -121,10 +121,10 @@ def _check_names(
     Raises:
         ModelError: as said.
     """
-    found = [spec.name for spec in inputs], [spec.name for spec in outputs]
-    if found != example.names:
+    names = [spec.name for spec in inputs], [spec.name for spec in outputs]
+    if names != example.names:
         raise ModelError(
-            f"the file has the inputs {', '.join(found[0])} and the outputs {', '.join(found[1])}: "
+            f"the file has the inputs {', '.join(names[0])} and the outputs {', '.join(names[1])}: "
             f"expected {', '.join(example.names[0])} and {', '.join(example.names[1])}"
         )
 
@@ -141,7 +141,7 @@ def _conversion(source: str, target: Target) -> Iterator[None]:
 
 
 def _described(
-    found: tuple[TensorSpec, ...],
+    specs: tuple[TensorSpec, ...],
     own: tuple[TensorSpec, ...],
     layout: str,
     roles: Sequence[str],
@@ -160,7 +160,7 @@ def _described(
             role=role,
             draw=draw,
         )
-        for one, spec, role, draw in zip(found, own, roles, draws or [None] * len(own), strict=True)
+        for one, spec, role, draw in zip(specs, own, roles, draws or [None] * len(own), strict=True)
     )
 
 

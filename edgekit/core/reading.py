@@ -54,19 +54,19 @@ def check_file(path: str | Path, most_bytes: int = LARGEST_FILE) -> int:
     return _check(path, os.stat(path), most_bytes)  # noqa: PTH116 - takes words, too
 
 
-def _check(path: str | Path, found: os.stat_result, most_bytes: int) -> int:
-    if stat.S_ISDIR(found.st_mode):
+def _check(path: str | Path, status: os.stat_result, most_bytes: int) -> int:
+    if stat.S_ISDIR(status.st_mode):
         raise UnfitFile(path, "is a folder: expected a file", errno.EISDIR)
-    if not stat.S_ISREG(found.st_mode):
-        kind = "a pipe" if stat.S_ISFIFO(found.st_mode) else "a device or socket"
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a pipe" if stat.S_ISFIFO(status.st_mode) else "a device or socket"
         raise UnfitFile(path, f"is {kind}: expected a regular file")
-    if found.st_size > most_bytes:
+    if status.st_size > most_bytes:
         raise UnfitFile(
             path,
-            f"has {found.st_size:,} bytes: expected at most {most_bytes:,}",
+            f"has {status.st_size:,} bytes: expected at most {most_bytes:,}",
             errno.EFBIG,
         )
-    return found.st_size
+    return status.st_size
 
 
 _BLOCK = 1 << 20

@@ -133,25 +133,25 @@ def failed_layer(error: BaseException) -> str | None:
     Those are the layer's own where a network runs, and where a converter goes through its graph,
     those that hold one of the graph's nodes.
     """
-    found = None
+    layer = None
     for each in chain(error):
-        found = _layer(each.__traceback__) or found
-    return found
+        layer = _layer(each.__traceback__) or layer
+    return layer
 
 
 def _layer(traceback: TracebackType | None) -> str | None:
     root: Any = None
-    found = None
+    layer = None
     while traceback is not None:
         values = traceback.tb_frame.f_locals
         module = values.get("self")
         if _is_network(module):
             root = module if root is None else root
-            found = _place(root, module) or found
+            layer = _place(root, module) or layer
         for value in (values.get("node"), values.get("n")):
-            found = _noted(value) or found
+            layer = _noted(value) or layer
         traceback = traceback.tb_next
-    return found
+    return layer
 
 
 def _is_network(value: Any) -> bool:

@@ -229,18 +229,18 @@ def _orientation(image: Image.Image) -> int:
 def _pixels(image: Image.Image, alpha: str) -> NDArray[np.uint8]:
     """The pixels in RGB or RGBA, some rows after the other."""
     width, height = image.size
-    found = np.empty((height, width, 4 if alpha == "keep" else 3), np.uint8)
+    pixels = np.empty((height, width, 4 if alpha == "keep" else 3), np.uint8)
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):
         bottom = min(height, top + rows)
         strip = image.crop((0, top, width, bottom))
         if alpha == "keep":
-            found[top:bottom] = _rgba(strip)
+            pixels[top:bottom] = _rgba(strip)
         elif strip.has_transparency_data:
-            found[top:bottom] = without_alpha(_rgba(strip), alpha)
+            pixels[top:bottom] = without_alpha(_rgba(strip), alpha)
         else:
-            found[top:bottom] = _rgb(strip)
-    return found
+            pixels[top:bottom] = _rgb(strip)
+    return pixels
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:

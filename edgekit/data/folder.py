@@ -75,13 +75,13 @@ class FolderSource:
         self.skipped: tuple[str, ...] = ()
         self._root = root
         self._exif, self._alpha = "upright", "black"
-        found = _find_images(root, labelled)
-        self.classes = _common_classes(root, found)
-        parts = _cut(found)
+        members = _find_images(root, labelled)
+        self.classes = _common_classes(root, members)
+        parts = _cut(members)
         if skip_corrupt:  # after the cut, so that no image changes its split
             parts = self._without_corrupt(parts)
         parts["all"] = sorted(member for part in parts.values() for member in part)
-        self.keeps_test = "test" in found
+        self.keeps_test = "test" in members
         self._parts = {split: part for split, part in parts.items() if part}
         self.splits = tuple(self._parts)
         self._labels = {name: label for label, name in enumerate(self.classes)}
@@ -113,9 +113,9 @@ class FolderSource:
 
     def decoded(self, exif: str, alpha: str) -> FolderSource:
         """The same images, decoded otherwise; see `edgekit.data.decode.load_image`."""
-        found = copy.copy(self)
-        found._exif, found._alpha = exif, alpha
-        return found
+        source = copy.copy(self)
+        source._exif, source._alpha = exif, alpha
+        return source
 
     def paths(self, split: str) -> tuple[Path, ...]:
         """The files of a split, in the order of its indices."""
@@ -158,17 +158,19 @@ def _find_images(root: Path, labelled: bool) -> dict[str, list[_Member]]:
         if folders and all(folder.name in _SPLIT_FOLDERS for folder in folders):
             raise DataError(f"split folder '{folders[0]}' has no class folders: {_EXPECTED}")
         return {"": list(_class_images(root, root, labelled))}
-    found: dict[str, list[_Member]] = {}
+    by_split: dict[str, list[_Member]] = {}
     for folder in splits:
         split = _SPLIT_FOLDERS[folder.name]
-        if split in found:
+        if split in by_split:
             raise DataError(f"data folder '{root}' has both 'val' and 'validation': remove one")
-        found[split] = list(_class_images(root, folder, labelled))
-    if "train" not in found:
+        by_split[split] = list(_class_images(root, folder, labelled))
+    if "train" not in by_split:
         raise DataError(
             f"data folder '{root}' has '{splits[0].name}' but no 'train' folder of class folders"
         )
-    return {split: found[split] for split in ("train", "validation", "test") if split in found}
+    return {
+        split: by_split[split] for split in ("train", "validation", "test") if split in by_split
+    }
 
 
 def _holds_classes(folder: Path) -> bool:
@@ -233,13 +235,13 @@ def _common_classes(root: Path, found: Mapping[str, Iterable[_Member]]) -> tuple
     return tuple(sorted(by_split[reference]))
 
 
-def _cut(found: Mapping[str, list[_Member]]) -> dict[str, list[_Member]]:
+def _cut(by_split: Mapping[str, list[_Member]]) -> dict[str, list[_Member]]:
     """Train, validation and test, each sorted by path; empty where there is none."""
-    if "" in found:
-        validation, test, train = _hold_out(found[""], parts=2)
+    if "" in by_split:
+        validation, test, train = _hold_out(by_split[""], parts=2)
     else:
-        train, test = found["train"], found.get("test", [])
-        validation = found.get("validation", [])
+        train, test = by_split["train"], by_split.get("test", [])
+        validation = by_split.get("validation", [])
         if not validation:
             validation, train = _hold_out(train, parts=1)
     return {"train": sorted(train), "validation": sorted(validation), "test": sorted(test)}

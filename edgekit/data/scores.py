@@ -33,19 +33,19 @@ def kind_of(scores: NDArray[Any], strained: Callable[[], NDArray[Any]] | None = 
         strained: gives those of `edgekit.models.strain.strained`. Logits, above all a single
             column of them, may lie between 0 and 1 by chance, and do not stay there.
     """
-    found, several = _by_looks(scores), scores.shape[1] > 1
-    if found == "logits":
-        return found
+    kind, several = _by_looks(scores), scores.shape[1] > 1
+    if kind == "logits":
+        return kind
     other = scores if strained is None else strained()
     moved = not np.array_equal(other, scores[: len(other)])
     other = other[np.isfinite(other).all(axis=1)]  # exponentials of such numbers may overflow
-    looks = found if len(other) == 0 else _by_looks(other)
+    looks = kind if len(other) == 0 else _by_looks(other)
     if looks == "logits":
         return looks
-    if several and "sigmoid" in (found, looks):
+    if several and "sigmoid" in (kind, looks):
         # Numbers without a common sum are known for probabilities by their bounds alone.
         return "sigmoid" if moved and len(other) else "logits"
-    return found
+    return kind
 
 
 def _by_looks(scores: NDArray[Any]) -> str:

@@ -45,35 +45,35 @@ def check_device(profile: DeviceProfile, root: Path = Path("/")) -> list[Finding
             f"transport '{scheme}': there is {', '.join(f'{t}:' for t in TRANSPORTS)}, this "
             f"machine itself; install edgekit on the device and run it there"
         )
-    found = detect(root)
+    detected = detect(root)
     return [
-        _finding("processor", profile.soc, found.soc, compare=False),
-        _names("instructions", profile.isa, found.isa),
-        _finding("cores", profile.cores, found.cores),
-        _finding("max MHz", profile.max_mhz, found.max_mhz),
-        _memory(profile.ram_mib, found.ram_mib),
-        _names("runtimes", profile.runtimes, found.runtimes),
+        _finding("processor", profile.soc, detected.soc, compare=False),
+        _names("instructions", profile.isa, detected.isa),
+        _finding("cores", profile.cores, detected.cores),
+        _finding("max MHz", profile.max_mhz, detected.max_mhz),
+        _memory(profile.ram_mib, detected.ram_mib),
+        _names("runtimes", profile.runtimes, detected.runtimes),
         _meter(profile.meter, root),
     ]
 
 
-def _finding(what: str, declared: object, found: object, compare: bool = True) -> Finding:
-    known = compare and declared is not None and found is not None
-    texts = ["" if value is None else f"{value}" for value in (declared, found)]
-    return Finding(what, texts[0], texts[1], declared == found if known else None)
+def _finding(what: str, declared: object, detected: object, compare: bool = True) -> Finding:
+    known = compare and declared is not None and detected is not None
+    texts = ["" if value is None else f"{value}" for value in (declared, detected)]
+    return Finding(what, texts[0], texts[1], declared == detected if known else None)
 
 
-def _names(what: str, declared: tuple[str, ...], found: tuple[str, ...]) -> Finding:
+def _names(what: str, declared: tuple[str, ...], detected: tuple[str, ...]) -> Finding:
     """More may be found than is declared."""
-    agrees = set(declared) <= set(found) if declared else None
-    return Finding(what, ", ".join(declared), ", ".join(found), agrees)
+    agrees = set(declared) <= set(detected) if declared else None
+    return Finding(what, ", ".join(declared), ", ".join(detected), agrees)
 
 
-def _memory(declared: int | None, found: int | None) -> Finding:
+def _memory(declared: int | None, detected: int | None) -> Finding:
     agrees = None
-    if declared is not None and found is not None:
-        agrees = declared * (1 - _RESERVED_SHARE) <= found <= declared
-    texts = ["" if value is None else f"{value} MiB" for value in (declared, found)]
+    if declared is not None and detected is not None:
+        agrees = declared * (1 - _RESERVED_SHARE) <= detected <= declared
+    texts = ["" if value is None else f"{value} MiB" for value in (declared, detected)]
     return Finding("memory", texts[0], texts[1], agrees)
 
 

@@ -132,23 +132,23 @@ def _fold(program: fx.GraphModule, constants: Mapping[fx.Node, Tensor]) -> int:
 
 def _constants(model: nn.Module, graph: fx.Graph) -> dict[fx.Node, Tensor]:
     """What does not depend on the image."""
-    found: dict[fx.Node, Tensor] = {}
+    values: dict[fx.Node, Tensor] = {}
     for node in graph.nodes:
         if node.op == "get_attr":
             value: Any = model
             for part in str(node.target).split("."):
                 value = getattr(value, part)
             if isinstance(value, Tensor):
-                found[node] = value.detach()
+                values[node] = value.detach()
         elif node.op in ("call_function", "call_method") and node.target in _OF_CONSTANTS:
             inputs = node.all_input_nodes
-            if inputs and all(one in found for one in inputs):
-                args, kwargs = fx.map_arg((node.args, node.kwargs), found.__getitem__)
+            if inputs and all(one in values for one in inputs):
+                args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
                 if node.op == "call_function":
-                    found[node] = node.target(*args, **kwargs)
+                    values[node] = node.target(*args, **kwargs)
                 else:
-                    found[node] = getattr(args[0], str(node.target))(*args[1:], **kwargs)
-    return found
+                    values[node] = getattr(args[0], str(node.target))(*args[1:], **kwargs)
+    return values
 
 
 def _affine(node: fx.Node, constants: Mapping[fx.Node, Tensor]) -> _Affine | None:

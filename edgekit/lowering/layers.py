@@ -117,15 +117,15 @@ def module_calls(graph: fx.Graph) -> dict[fx.Node, str]:
     return {node: path for node, path in called.items() if path not in read}
 
 
-def is_same(expected: Any, found: Any) -> bool:
+def is_same(expected: Any, outputs: Any) -> bool:
     """Whether two outputs differ by rounding only; of several, in the same order, each."""
-    if isinstance(expected, tuple | list) and isinstance(found, tuple | list):
-        return len(expected) == len(found) and all(map(is_same, expected, found))
-    if not isinstance(expected, Tensor) or not isinstance(found, Tensor):
+    if isinstance(expected, tuple | list) and isinstance(outputs, tuple | list):
+        return len(expected) == len(outputs) and all(map(is_same, expected, outputs))
+    if not isinstance(expected, Tensor) or not isinstance(outputs, Tensor):
         return False
-    if expected.shape != found.shape or expected.dtype != found.dtype:
+    if expected.shape != outputs.shape or expected.dtype != outputs.dtype:
         return False
     if not expected.is_floating_point() or not expected.numel():
-        return torch.equal(expected, found)
+        return torch.equal(expected, outputs)
     bound = 1e-3 * float(expected.abs().max())
-    return bool((expected - found).abs().max() <= bound)
+    return bool((expected - outputs).abs().max() <= bound)

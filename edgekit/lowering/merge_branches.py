@@ -113,26 +113,26 @@ def _merge(model: nn.Module, graph: fx.Graph) -> int:
             graph.erase_node(node)
     linear: dict[fx.Node, _Linear] = {}
     for node in graph.nodes:
-        found = _linear(node, modules, linear)
-        if found is not None:
-            linear[node] = found
+        branch = _linear(node, modules, linear)
+        if branch is not None:
+            linear[node] = branch
     count, done = 0, set[fx.Node]()
     for node in reversed(list(graph.nodes)):
-        found = linear.get(node)
-        if found is None:
+        branch = linear.get(node)
+        if branch is None:
             continue
         (reader,) = node.users if len(node.users) == 1 else (None,)
-        if reader in done and linear[reader].source is found.source:
+        if reader in done and linear[reader].source is branch.source:
             done.add(node)
             continue
-        if found.branches < 2 or not found.convs or found.weight.numel() > found.cost:
+        if branch.branches < 2 or not branch.convs or branch.weight.numel() > branch.cost:
             continue
         done.add(node)
-        kept: dict[str, Any] = {path: model.get_submodule(path) for path in found.convs}
+        kept: dict[str, Any] = {path: model.get_submodule(path) for path in branch.convs}
         path = max(kept, key=lambda path: kept[path].weight.numel())
-        model.set_submodule(path, _module(found, kept[path]))
+        model.set_submodule(path, _module(branch, kept[path]))
         with graph.inserting_before(node):
-            new = graph.call_module(path, (found.source,))
+            new = graph.call_module(path, (branch.source,))
         node.replace_all_uses_with(new)
         count += 1
     return count

@@ -32,16 +32,20 @@ class SplitNorms:
 
     def rewrite(self, model: nn.Module, example: tuple[Tensor, ...]) -> nn.Module:
         """A copy; where other code reads the parameters of a norm, the network as it is."""
-        found = own_copy(model)
-        parts = {path: m for path, m in found.named_modules() if path and _may_be_split(m)}
+        rewritten = own_copy(model)
+        parts = {path: m for path, m in rewritten.named_modules() if path and _may_be_split(m)}
         split = {path: _split(module) for path, module in parts.items()}
         if not any(split.values()):
             return model
         for path, sequence in split.items():
             if sequence is not None:
-                found.set_submodule(path, sequence)
+                rewritten.set_submodule(path, sequence)
         try:
-            return found if is_same(run_copy(model, example), run_copy(found, example)) else model
+            return (
+                rewritten
+                if is_same(run_copy(model, example), run_copy(rewritten, example))
+                else model
+            )
         except PASSING:
             raise
         except BaseException:  # the network's own code may miss what a norm has

@@ -74,12 +74,14 @@ def compare(
             raise UnavailableError(
                 f"{a.source} and {b.source}: the time was too short for one round"
             )
-        found = [
+        measured = [
             measurement(participant, open_session, started=started, device=device, command=command)
             for participant in (one, other)
         ]
         ratio = statistics.ratio(one.blocks, other.blocks)
-        return Comparison(found[0], found[1], ratio, differences(*found), open_session.interrupted)
+        return Comparison(
+            measured[0], measured[1], ratio, differences(*measured), open_session.interrupted
+        )
 
 
 def differences(a: Measurement, b: Measurement) -> tuple[str, ...]:

@@ -109,13 +109,13 @@ class Presence:
 
     def others(self) -> int:
         """How many other measurements are running; remembers that there were some."""
-        found = 0
+        running = 0
         with contextlib.suppress(OSError):  # the folder was deleted meanwhile
             for name in os.listdir(self._folder) if self._folder is not None else ():
                 if name.endswith(".lock") and name != self._name:
-                    found += self._runs(name)
-        self.met |= found > 0
-        return found
+                    running += self._runs(name)
+        self.met |= running > 0
+        return running
 
     def close(self) -> None:
         """Ends the presence."""
@@ -173,12 +173,12 @@ def _own_folder(folder: Path) -> int:
         raise OSError(errno.ENOSYS, "this system has no locks that end with their process")
     with contextlib.suppress(FileExistsError):
         folder.mkdir(0o700)
-    found = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    status = os.fstat(found)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    status = os.fstat(descriptor)
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o022:
-        os.close(found)
+        os.close(descriptor)
         raise OSError(errno.EPERM, "others may write to this folder")
-    return found
+    return descriptor
 
 
 def _lock(file: int) -> None:

@@ -116,18 +116,18 @@ def discover(root: Path, *, gpu: bool = False) -> tuple[Meter | None, tuple[str,
     reasons = []
     for name in tables.METERS:
         try:
-            found = open_meter(name, root)
+            meter = open_meter(name, root)
         except UnavailableError as error:
             reasons.append(f"{name}: {error}")
             continue
-        if found.scope not in scopes:
-            loser: Meter | None = found
-            reason = f"it meters the {found.scope}, where the network does not run"
-        elif best is None or scopes.index(found.scope) < scopes.index(best.scope):
-            loser, best = best, found
-            reason = f"{found.name} is preferred"
+        if meter.scope not in scopes:
+            loser: Meter | None = meter
+            reason = f"it meters the {meter.scope}, where the network does not run"
+        elif best is None or scopes.index(meter.scope) < scopes.index(best.scope):
+            loser, best = best, meter
+            reason = f"{meter.name} is preferred"
         else:
-            loser, reason = found, f"{best.name} is preferred"
+            loser, reason = meter, f"{best.name} is preferred"
         if loser is not None:
             loser.close()
             reasons.append(f"{loser.name}: {reason}")
@@ -146,8 +146,8 @@ def _measured(meter: Meter, participant: Participant, progress: Progress) -> Ene
         idle = (idle_begin, time.monotonic())
         for i in range(energy.FEWEST_WINDOWS):
             progress(f"energy of {source}", i + 1, total)
-            found = participant.process.ask("burst", expected_s=window_s, seconds=1.05 * window_s)
-            windows.append((found["begin_s"], found["end_s"], found["inferences"]))
+            burst = participant.process.ask("burst", expected_s=window_s, seconds=1.05 * window_s)
+            windows.append((burst["begin_s"], burst["end_s"], burst["inferences"]))
         recorder.reach(windows[-1][1])
         return energy.measured(recorder.curve(), idle, windows, meter)
 

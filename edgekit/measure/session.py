@@ -340,8 +340,8 @@ class Session:
         process.ask("block", expected_s=participant.block_s, runs=runs, reference=1)
         return time.monotonic() - begin_s
 
-    def _check_state(self, participant: Participant, found: dict[str, Any]) -> None:
-        if found["state"] != participant.opened["state"]:
+    def _check_state(self, participant: Participant, answer: dict[str, Any]) -> None:
+        if answer["state"] != participant.opened["state"]:
             raise InputError(
                 f"{participant.subject.source} was changed while it was measured: measure it again"
             )

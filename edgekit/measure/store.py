@@ -180,9 +180,9 @@ class Store:
                     return
                 try:
                     row = connection.execute(query, [number, *values]).fetchone()
-                    found = None if row is None else decode(*row)
-                    if found is not None:
-                        check_numbers(found)
+                    measurement = None if row is None else decode(*row)
+                    if measurement is not None:
+                        check_numbers(measurement)
                 except (ValueError, sqlite3.DatabaseError) as error:
                     if isinstance(error, sqlite3.DatabaseError) and not _of_one_row(error):
                         raise
@@ -191,9 +191,9 @@ class Store:
                         f"was left out ({error})"
                     )
                     continue
-                if found is not None:
+                if measurement is not None:
                     left = None if left is None else left - 1
-                    yield number, found
+                    yield number, measurement
 
     def _connect(self, mode: str) -> Database:
         uri = f"{self.path.absolute().as_uri()}?mode={mode}"

@@ -70,15 +70,15 @@ def analyze(module: nn.Module, *inputs: Tensor) -> tuple[list[Layer], Totals]:
         module: takes the inputs, one an argument; left as it is.
     """
     run = trace(module, *inputs)
-    found = layers_of(module, run)
-    macs, params = sum(layer.macs for layer in found), sum(layer.params for layer in found)
-    moved = sum(layer.moved_bytes for layer in found)
-    return found, Totals(
+    layers = layers_of(module, run)
+    macs, params = sum(layer.macs for layer in layers), sum(layer.params for layer in layers)
+    moved = sum(layer.moved_bytes for layer in layers)
+    return layers, Totals(
         params,
         macs,
-        len(found),
-        _shares((layer.kind, layer.macs) for layer in found),
-        _shares((layer.kind, layer.params) for layer in found),
+        len(layers),
+        _shares((layer.kind, layer.macs) for layer in layers),
+        _shares((layer.kind, layer.params) for layer in layers),
         receptive_field(run),
         4 * params,
         peak_activation(run),

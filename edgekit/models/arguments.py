@@ -83,9 +83,9 @@ def refilled(own: Arguments, example: object) -> Arguments:
             are of another number, it stays as it is.
     """
     given = arguments(example)
-    found = dict(given.kwargs)
-    if found and not given.args and set(found) == set(own.names):
-        given = Arguments(tuple(found[name] for name in own.names))
+    keywords = dict(given.kwargs)
+    if keywords and not given.args and set(keywords) == set(own.names):
+        given = Arguments(tuple(keywords[name] for name in own.names))
     tensors = [one for _, one in leaves((*given.args, given.kwargs))]
     if len(tensors) != sum(1 for _ in leaves((*own.args, own.kwargs))):
         return arguments(example)
@@ -161,9 +161,9 @@ def read(text: str) -> Arguments:
 
     try:
         args, kwargs, names = parse_json(text)
-        found = Arguments(value(args), value(kwargs), tuple(map(str, names)))
-        if not isinstance(found.args, tuple) or not isinstance(found.kwargs, dict):
+        arguments = Arguments(value(args), value(kwargs), tuple(map(str, names)))
+        if not isinstance(arguments.args, tuple) or not isinstance(arguments.kwargs, dict):
             raise TypeError
     except (TypeError, KeyError, RecursionError) as error:
         raise ValueError("its arguments are not what edgekit writes") from error
-    return found
+    return arguments

@@ -169,25 +169,25 @@ class Asked:
         example = self.example
         if example is None:
             example = torch.zeros(1, *model.shape)
-        found = shaped(model.module, example, model.source, self.outputs)
-        call, spec = found.call, None
+        shaped_model = shaped(model.module, example, model.source, self.outputs)
+        call, spec = shaped_model.call, None
         if call is not None and model.spec is not None and is_adapted(model.spec):
             spec = dataclasses.replace(
                 model.spec, classes=0, call=dataclasses.replace(call, classes=model.classes)
             )
         return dataclasses.replace(
             model,
-            module=found.module,
+            module=shaped_model.module,
             classes=0,
             labels=None,
             scores=None,
             spec=spec,
             task=self.task or TENSORS,
-            signature=found.interface,
-            example=found.tensors,
+            signature=shaped_model.interface,
+            example=shaped_model.tensors,
             image=None,
             preprocessing=model.preprocessing if self.example is None else None,
-            call=found.call,
+            call=shaped_model.call,
         )
 
 

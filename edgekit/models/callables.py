@@ -66,8 +66,8 @@ def open_callable(source: str) -> nn.Module:
         ModelError: it cannot be imported, raises, or gives something else.
     """
     note_named(source)
-    found = named_object(source)
-    made = found if isinstance(found, nn.Module) else called(found, source, "a torch.nn.Module")
+    target = named_object(source)
+    made = target if isinstance(target, nn.Module) else called(target, source, "a torch.nn.Module")
     if not isinstance(made, nn.Module):
         raise ModelError(
             f"'{source}' gives a {type(made).__name__}: expected a torch.nn.Module, or a function "
@@ -108,7 +108,7 @@ def named_object(source: str) -> Any:
         raise ModelError(f"'{source}' raised {with_kind(error)}") from error
 
 
-def called(found: Any, source: str, wanted: str) -> Any:
+def called(target: Any, source: str, wanted: str) -> Any:
     """What a function without arguments gives.
 
     Args:
@@ -117,29 +117,29 @@ def called(found: Any, source: str, wanted: str) -> Any:
     Raises:
         ModelError: it is none, or raises.
     """
-    if not callable(found):
+    if not callable(target):
         raise ModelError(
-            f"'{source}' is a {type(found).__name__}: expected {wanted}, or a function "
+            f"'{source}' is a {type(target).__name__}: expected {wanted}, or a function "
             f"without arguments that returns one"
         )
-    needed = _arguments(found)
+    needed = _arguments(target)
     if needed:
         raise ModelError(
             f"'{source}' needs arguments ({', '.join(needed)}): expected a function without "
             f"arguments; wrap it in one that gives them"
         )
     try:
-        return found()
+        return target()
     except PASSING:
         raise
     except BaseException as error:  # the user's code may raise anything
         raise ModelError(f"'{source}' raised {with_kind(error)}") from error
 
 
-def _arguments(found: Any) -> list[str]:
+def _arguments(target: Any) -> list[str]:
     """Names of the arguments that a callable cannot be called without."""
     try:
-        parameters = inspect.signature(found).parameters.values()
+        parameters = inspect.signature(target).parameters.values()
     except (TypeError, ValueError):  # one written in C, which need not say
         return []
     optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -119,14 +119,14 @@ class _Comparer(TorchDispatchMode):
         return parts
 
 
-def _call(func: Any, args: Any, kwargs: Any, found: Any) -> Call:
+def _call(func: Any, args: Any, kwargs: Any, output: Any) -> Call:
     name = str(func)
     plain = [arg for arg in (*args, *kwargs.values()) if not isinstance(arg, Tensor | list | tuple)]
     lists = [arg for arg in args if isinstance(arg, list | tuple)]
     plain += [one for some in lists for one in some if not isinstance(one, Tensor)]
     if "empty" in name:  # whatever was there before
         return name, repr(plain), ()
-    outputs = found if isinstance(found, list | tuple) else [found]
+    outputs = output if isinstance(output, list | tuple) else [output]
     return name, repr(plain), tuple(one.clone() for one in outputs if isinstance(one, Tensor))
 
 

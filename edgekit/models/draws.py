@@ -27,19 +27,19 @@ def drawn(module: nn.Module) -> list[str]:
 
     Those are Python's, NumPy's and PyTorch's, and any that a network has of its own.
     """
-    found = [repr(random.getstate()), repr(_of_numpy(np.random.get_state(legacy=False)))]
-    found.append(_of_torch(torch.random.get_rng_state()))
+    states = [repr(random.getstate()), repr(_of_numpy(np.random.get_state(legacy=False)))]
+    states.append(_of_torch(torch.random.get_rng_state()))
     for part in module.modules():
         for value in vars(part).values():
             if isinstance(value, torch.Generator):
-                found.append(_of_torch(value.get_state()))
+                states.append(_of_torch(value.get_state()))
             elif isinstance(value, random.Random):
-                found.append(repr(value.getstate()))
+                states.append(repr(value.getstate()))
             elif isinstance(value, np.random.Generator):
-                found.append(repr(value.bit_generator.state))
+                states.append(repr(value.bit_generator.state))
             elif isinstance(value, np.random.RandomState):
-                found.append(repr(_of_numpy(value.get_state(legacy=False))))
-    return found
+                states.append(repr(_of_numpy(value.get_state(legacy=False))))
+    return states
 
 
 def _of_torch(state: Tensor) -> str:
@@ -110,10 +110,10 @@ class Draws(TorchDispatchMode):
             return None  # such is noise of strength 0
         return next((place for place in places if place is not None), None)
 
-    def _number(self, found: Any) -> Any:
-        if self._forced is None or not isinstance(found, bool | float):
-            return found
-        if isinstance(found, bool):
+    def _number(self, drawn: Any) -> Any:
+        if self._forced is None or not isinstance(drawn, bool | float):
+            return drawn
+        if isinstance(drawn, bool):
             return self._forced
         return _MOST if self._forced else _LEAST
 

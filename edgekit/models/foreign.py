@@ -109,21 +109,21 @@ def translated(state: Mapping[str, Tensor], spec: ModelSpec, layout: Layout) -> 
     missing.
     """
     ours = {theirs: name for name, theirs in layout.names(spec)}
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for name, value in state.items():
         layer, _, kind = name.rpartition(".")
         # timm writes the layers behind the pool as 1x1 convolutions.
         linear = ours[layer].startswith("classifier.") and value.ndim == 4
-        found[f"{ours[layer]}.{kind}"] = value.flatten(1) if linear else value
+        tensors[f"{ours[layer]}.{kind}"] = value.flatten(1) if linear else value
         if kind == "running_var":
-            found.setdefault(f"{ours[layer]}.{COUNTER}", torch.zeros((), dtype=torch.int64))
-    found.update(
+            tensors.setdefault(f"{ours[layer]}.{COUNTER}", torch.zeros((), dtype=torch.int64))
+    tensors.update(
         (f"{ours[layer]}.{COUNTER}", value)
         for name, value in state.items()
         for layer, _, kind in [name.rpartition(".")]
         if kind == COUNTER
     )
-    return found
+    return tensors
 
 
 def parts(row: BottleneckRow) -> list[str]:

@@ -177,7 +177,7 @@ def _leaves_of_arguments(
     """Tensors of the arguments, under the names that the network's code has for them."""
     parameters = list(given.names) or _parameters(module)
     names = [*parameters, *(f"input_{i}" for i in range(len(parameters), len(given.args)))]
-    found = []
+    tensors = []
     for name, value in [*zip(names, given.args, strict=False), *given.kwargs.items()]:
         for path, tensor in leaves(value, (name,)):
             if not isinstance(tensor, Tensor):
@@ -185,14 +185,14 @@ def _leaves_of_arguments(
                     f"the example of '{source}' has a {type(tensor).__name__} as "
                     f"'{'.'.join(path)}': expected tensors"
                 )
-            found.append((path, tensor))
-    if not found:
+            tensors.append((path, tensor))
+    if not tensors:
         raise ModelError(f"the example of '{source}' has no tensor: expected one at least")
-    return found
+    return tensors
 
 
-def _outputs(found: Any, source: str) -> dict[str, Tensor]:
-    parts = list(leaves(found))
+def _outputs(outputs: Any, source: str) -> dict[str, Tensor]:
+    parts = list(leaves(outputs))
     for path, tensor in parts:
         if not isinstance(tensor, Tensor):
             where = f" as '{'.'.join(path)}'" if path else ""
@@ -221,20 +221,20 @@ def _named(parts: Sequence[tuple[tuple[str, ...], Tensor]], what: str) -> dict[s
     Raises:
         ModelError: two names are alike.
     """
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     origins: dict[str, str] = {}
     for path, tensor in parts:
         own = ".".join(path) if path else OUTPUT
         if own.isdecimal():
             own = f"{OUTPUT}_{own}"
         name = _UNFIT.sub("_", own)
-        if name in found:
+        if name in tensors:
             raise ModelError(
                 f"two {what} would be called '{name}' in a file: '{shown(origins[name])}' and "
                 f"'{shown(own)}'; give them names that differ in letters, digits, '_', '.' or '-'"
             )
-        found[name], origins[name] = tensor, own
-    return found
+        tensors[name], origins[name] = tensor, own
+    return tensors
 
 
 def _check_shapes(

@@ -47,8 +47,8 @@ def parts_of(module: nn.Module, tensors: Sequence[Tensor]) -> Parts:
     shapes = tuple(tuple(one.shape) for one in tensors)
     if shapes not in known:
         with torch.no_grad(), _Tracing() as trace:
-            found = module(*tensors)
-        outputs = found if isinstance(found, tuple | list) else (found,)
+            result = module(*tensors)
+        outputs = result if isinstance(result, tuple | list) else (result,)
         known[shapes] = tuple(trace.parts(one) for one in outputs)
     return known[shapes]
 
@@ -65,18 +65,18 @@ class _Tracing(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        found = func(*args, **kwargs)
+        result = func(*args, **kwargs)
         name = getattr(getattr(func, "_schema", None), "name", "")
         if name in _JOINING and len(args[0]) > 1:
-            self._keep(found, lambda: _numbered(func, args, kwargs))
+            self._keep(result, lambda: _numbered(func, args, kwargs))
         elif name in _MOVING and id(args[0]) in self._made:
             before = self._made[id(args[0])][1]
-            if isinstance(found, Tensor):
-                self._keep(found, lambda: func(before(), *args[1:], **kwargs))
+            if isinstance(result, Tensor):
+                self._keep(result, lambda: func(before(), *args[1:], **kwargs))
             else:
-                for i, one in enumerate(found):
+                for i, one in enumerate(result):
                     self._keep(one, partial(_numbered_piece, before, func, args, kwargs, i))
-        return found
+        return result
 
     def _keep(self, tensor: Tensor, numbers: Callable[[], Tensor]) -> None:
         self._made[id(tensor)] = tensor, numbers

@@ -284,10 +284,10 @@ def _bounds(program: torch.export.ExportedProgram, size: Any) -> tuple[int, int 
     """Least and largest value of an axis; ``None`` where it has no upper bound."""
     if isinstance(size, int):
         return size, size
-    found = program.range_constraints.get(size.node.expr)
-    if found is None:
+    bounds = program.range_constraints.get(size.node.expr)
+    if bounds is None:
         return 1, None
-    low, high = int(found.lower), found.upper
+    low, high = int(bounds.lower), bounds.upper
     # An axis without a stated bound has infinity, or something near the largest integer.
     unbounded = not high.is_Integer or int(high) >= 1 << 31
     # 0 and 1 are special to the tracer, which states 2 where nothing was said.

@@ -61,8 +61,8 @@ def one_by_one(network: Function, x: Tensor, interface: Interface) -> Tensor:
     """
     rows = []
     for row in torch.split(x, 1):
-        found = network(*tensors_of(row, interface))
-        parts = found if isinstance(found, tuple) else (found,)
+        outputs = network(*tensors_of(row, interface))
+        parts = outputs if isinstance(outputs, tuple) else (outputs,)
         rows.append(torch.cat([_as_numbers(one, x) for one in parts], 1))
     return torch.cat(rows)
 
@@ -78,8 +78,8 @@ def together(network: Function, x: Tensor, interface: Interface) -> Tensor:
         _typed(part.reshape(len(x), *spec.shape[1:]), spec)
         for part, spec in zip(columns, interface.inputs, strict=True)
     ]
-    found = network(*tensors)
-    parts = found if isinstance(found, tuple) else (found,)
+    outputs = network(*tensors)
+    parts = outputs if isinstance(outputs, tuple) else (outputs,)
     return torch.cat([one.reshape(len(x), -1).to(x.dtype) for one in parts], 1)
 
 
@@ -116,18 +116,18 @@ def draws_of(example: Sequence[Tensor]) -> tuple[Draw, ...]:
     Floats are drawn with the mean and spread of those of the example, and from the usual normal
     distribution where these are all alike; integers are values that it has.
     """
-    found = []
+    draws = []
     for tensor in example:
         values = tensor.reshape(-1).numpy()
         if not tensor.is_floating_point():
             there = np.unique(values)
             places = np.linspace(0, len(there) - 1, min(len(there), MOST_VALUES)).round()
-            found.append(Draw(0.0, 1.0, tuple(int(there[int(i)]) for i in places)))
+            draws.append(Draw(0.0, 1.0, tuple(int(there[int(i)]) for i in places)))
         elif (spread := float(values.std(dtype=np.float64)) if values.size else 0.0) > 0:
-            found.append(Draw(float(values.mean(dtype=np.float64)), spread))
+            draws.append(Draw(float(values.mean(dtype=np.float64)), spread))
         else:
-            found.append(Draw(0.0, 1.0))
-    return tuple(found)
+            draws.append(Draw(0.0, 1.0))
+    return tuple(draws)
 
 
 def noise_rows(

@@ -120,15 +120,15 @@ def trace(module: nn.Module, *inputs: Tensor) -> Trace:
     recorder = _Recorder(copied, inputs)
     with torch.no_grad(), _plain_attention(), _followed(copied, recorder), recorder:
         scores = copied(*inputs)
-    found = recorder.trace
-    found.events = [
+    trace = recorder.trace
+    trace.events = [
         replace(event, layer=module.get_submodule(event.path)) if isinstance(event, Call) else event
-        for event in found.events
+        for event in trace.events
     ]
-    found.results = {
+    trace.results = {
         recorder.buffers[key] for key in map(_key, _tensors(scores)) if key in recorder.buffers
     }
-    return found
+    return trace
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]

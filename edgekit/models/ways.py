@@ -28,15 +28,15 @@ def in_way(way: type[nn.Module], module: nn.Module, source: str, **attributes: A
     Raises:
         ModelError: it cannot be copied.
     """
-    found = copied(module, source)
-    if isinstance(found, torch.fx.GraphModule | torch.jit.ScriptModule) or (
-        "forward" in vars(found)  # which would win over that of any class
+    copy = copied(module, source)
+    if isinstance(copy, torch.fx.GraphModule | torch.jit.ScriptModule) or (
+        "forward" in vars(copy)  # which would win over that of any class
     ):
-        found = _Whole(found).train(found.training)
-    kind = type(found)
+        copy = _Whole(copy).train(copy.training)
+    kind = type(copy)
     space = {"__module__": kind.__module__, **attributes}
-    found.__class__ = type(kind.__name__, (way, kind), space)
-    return found
+    copy.__class__ = type(kind.__name__, (way, kind), space)
+    return copy
 
 
 def copied(module: nn.Module, source: str) -> nn.Module:

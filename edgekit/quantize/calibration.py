@@ -149,10 +149,12 @@ def calibration_rows(
     files = array_files(data)
     if not files:
         preprocessing = model.preprocessing or assumed(model, open_source(data, labelled=False))
-        found = calibration_images(
+        calibration = calibration_images(
             data, preprocessing, count, skip_corrupt=skip_corrupt, labelled=False
         )
-        return dataclasses.replace(found, images=found.images.reshape(len(found.images), -1))
+        return dataclasses.replace(
+            calibration, images=calibration.images.reshape(len(calibration.images), -1)
+        )
     if skip_corrupt:
         files, _ = readable_files(files)
     # Evenly spaced, as neighbours of a recording are alike.

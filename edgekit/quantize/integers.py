@@ -143,16 +143,16 @@ class Integers:
                 f"folders, digits, or synthetic for timing)"
             )
         if model.signature is not None:
-            found = calibration_rows(data, model, self.images, skip_corrupt=skip_corrupt)
+            calibration = calibration_rows(data, model, self.images, skip_corrupt=skip_corrupt)
         else:
             assert model.preprocessing is not None
-            found = calibration_images(
+            calibration = calibration_images(
                 data, model.preprocessing, self.images, skip_corrupt=skip_corrupt
             )
         module = own_copy(model.on_rows)
-        scores = reference_scores(module, found.images, channels_last=model.of_zoo)
-        check_finite(scores, f"'{model.source}'", lambda i: found.names[i], model.told)
-        return found
+        scores = reference_scores(module, calibration.images, channels_last=model.of_zoo)
+        check_finite(scores, f"'{model.source}'", lambda i: calibration.names[i], model.told)
+        return calibration
 
     def scheme(self, target: Target, precision: str, calibration: Calibration | None) -> Scheme:
         """The scheme of a target with all of this in it."""

@@ -192,10 +192,10 @@ class _Trial:
 
 
 def _measured(one: Built, other: Built) -> tuple[float, float, float]:
-    found = compare(str(one.path), str(other.path), Effort(SECONDS, GOAL))
-    if found.interrupted:
+    comparison = compare(str(one.path), str(other.path), Effort(SECONDS, GOAL))
+    if comparison.interrupted:
         raise KeyboardInterrupt
-    return (found.ratio.ratio, *found.ratio.ci95)
+    return (comparison.ratio.ratio, *comparison.ratio.ci95)
 
 
 def _verdict(low: float, high: float) -> str:

@@ -93,19 +93,19 @@ def unmatched(material: Material) -> tuple[Accuracy, ...]:
 
 def names(measurements: Sequence[Measurement]) -> list[str]:
     """Short names; what tells measurements of the same file name apart is added to them."""
-    found = [
+    named = [
         printable((Path(m.artifact).name or m.artifact) + f" {m.input_sizes}" * m.input_chosen)
         for m in measurements
     ]
     for telling in _TELLING:
         groups: dict[str, set[str]] = {}
-        for name, m in zip(found, measurements, strict=True):
+        for name, m in zip(named, measurements, strict=True):
             groups.setdefault(name, set()).add(telling(m))
-        found = [
+        named = [
             f"{name}, {printable(telling(m))}" if len(groups[name]) > 1 else name
-            for name, m in zip(found, measurements, strict=True)
+            for name, m in zip(named, measurements, strict=True)
         ]
-    return [shortened(name, _NAME_WIDTH) for name in found]
+    return [shortened(name, _NAME_WIDTH) for name in named]
 
 
 def _folder(m: Measurement) -> str:

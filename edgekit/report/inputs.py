@@ -157,30 +157,30 @@ class _Gathered:
             advice = "; its samples are in the file of -o" if schema == "edgekit.profile/1" else ""
             raise InputError(f"{path} is of the unknown schema {schema!r}: {EXPECTED}{advice}")
 
-    def add(self, path: Path | str, found: Iterable[Measurement]) -> None:
+    def add(self, path: Path | str, measurements: Iterable[Measurement]) -> None:
         """Adds measurements of a file, or what else ``path`` names."""
         # Two of one file may look alike, as in a comparison of a file with itself; the same
         # measurement from two files is one.
         known = [_identity(m) for m in self.measurements]
-        for m in found:
+        for m in measurements:
             if not m.blocks:
                 self.notes.append(f"{path}: {m.artifact} has no samples, and was left out")
             elif _identity(m) not in known:
                 self.measurements.append(m)
 
-    def add_accuracy(self, path: Path | str, found: Accuracy) -> None:
+    def add_accuracy(self, path: Path | str, accuracy: Accuracy) -> None:
         """As well.
 
         Raises:
             InputError: another one contradicts it.
         """
-        key = (found.source, found.target, found.data)
-        other = self.accuracies.setdefault(key, found)
-        if other != found:
+        key = (accuracy.source, accuracy.target, accuracy.data)
+        other = self.accuracies.setdefault(key, accuracy)
+        if other != accuracy:
             raise InputError(
-                f"{path} contradicts another file: {found.source} has a {found.figure} of "
-                f"{found.value:.4f} ({found.n} images) or a {other.figure} of {other.value:.4f} "
-                f"({other.n} images) on {found.data}; give one of them"
+                f"{path} contradicts another file: {accuracy.source} has a {accuracy.figure} of "
+                f"{accuracy.value:.4f} ({accuracy.n} images) or a {other.figure} of "
+                f"{other.value:.4f} ({other.n} images) on {accuracy.data}; give one of them"
             )
 
     def _stored(self, path: Path) -> list[Measurement]:

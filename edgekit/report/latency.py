@@ -125,15 +125,15 @@ def _against(e: Entry, fastest: Entry) -> list[Cell]:
     name: list[Cell] = [str(e.number), e.name]
     if e is fastest:
         return [*name, "lowest median of its session", UNKNOWN, "1", UNKNOWN]
-    found = ratio(e.measurement.blocks, fastest.measurement.blocks)
+    compared = ratio(e.measurement.blocks, fastest.measurement.blocks)
     verdict = {
         "a_faster": f"faster than {fastest.number}, in spite of its median",
         "b_faster": f"slower than {fastest.number}",
         "indistinguishable": f"cannot be told from {fastest.number}",
-    }[found.verdict]
-    low, high = found.ci95
+    }[compared.verdict]
+    low, high = compared.ci95
     between = f"{low:.3f} to {high:.3f}"
-    return [*name, verdict, f"{e.number} over {fastest.number}", f"{found.ratio:.3f}", between]
+    return [*name, verdict, f"{e.number} over {fastest.number}", f"{compared.ratio:.3f}", between]
 
 
 def distribution(entries: Sequence[Entry]) -> Section:

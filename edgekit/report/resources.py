@@ -54,8 +54,8 @@ def _colours(entries: Sequence[Entry]) -> dict[str, str]:
 
 
 def _operators(e: Entry, colours: Mapping[str, str]) -> str:
-    found, kinds = e.measurement.operators or (), _by_kind(e)
-    total = sum(operator.ms for operator in found)
+    timed, kinds = e.measurement.operators or (), _by_kind(e)
+    total = sum(operator.ms for operator in timed)
 
     def bar(label: str, ms: float, kind: str) -> plots.Bar:
         share = percent(ms / total) if total else "0 %"
@@ -65,13 +65,13 @@ def _operators(e: Entry, colours: Mapping[str, str]) -> str:
         bar(f"{shortened(printable(kind), 30)} ({len(times)})", sum(times), kind)
         for kind, times in sorted(kinds.items(), key=lambda item: (-sum(item[1]), item[0]))
     ]
-    ranked = sorted(found, key=lambda operator: -operator.ms)
+    ranked = sorted(timed, key=lambda operator: -operator.ms)
     each = [
         bar(shortened(printable(operator.name), _OPERATOR_WIDTH), operator.ms, operator.kind)
         for operator in ranked[:_SHOWN_OPERATORS]
     ]
     whole = (
-        f"By kind, with the number of each. All {len(found)} operators take {figures(total)} ms, "
+        f"By kind, with the number of each. All {len(timed)} operators take {figures(total)} ms, "
         f"{percent(total / e.latency.p50_ms, 0)} of the median {figures(e.latency.p50_ms)} ms."
     )
     rest = ranked[_SHOWN_OPERATORS:]
@@ -141,10 +141,10 @@ def energy(entries: Sequence[Entry]) -> Section:
     """Energies, each kind and scope on axes of its own: they cannot be compared."""
     groups: dict[tuple[str, str, str, int], list[Entry]] = {}
     for e in entries:
-        found, m = e.measurement.energy, e.measurement
-        if found.mj_per_inference is not None:
-            about = found.model if found.kind != "measured" else found.scope
-            key = (found.kind, about or "unknown scope", e.machine, m.batch)
+        energy, m = e.measurement.energy, e.measurement
+        if energy.mj_per_inference is not None:
+            about = energy.model if energy.kind != "measured" else energy.scope
+            key = (energy.kind, about or "unknown scope", e.machine, m.batch)
             groups.setdefault(key, []).append(e)
     drawn = []
     for index, ((kind, about, device, batch), group) in enumerate(sorted(groups.items()), 1):
@@ -166,13 +166,13 @@ def energy(entries: Sequence[Entry]) -> Section:
 
 
 def _energy_bar(e: Entry, measured: bool) -> plots.Bar:
-    found = e.measurement.energy
-    assert found.mj_per_inference is not None
-    between = found.ci95 if found.ci95 is not None and len(found.ci95) == 2 else None
+    energy = e.measurement.energy
+    assert energy.mj_per_inference is not None
+    between = energy.ci95 if energy.ci95 is not None and len(energy.ci95) == 2 else None
     return plots.Bar(
         e.label,
-        found.mj_per_inference,
-        f"{'' if measured else '≈ '}{figures(found.mj_per_inference)} mJ",
+        energy.mj_per_inference,
+        f"{'' if measured else '≈ '}{figures(energy.mj_per_inference)} mJ",
         None if between is None else (between[0], between[1]),
         svg.ACCENT if measured else svg.SECOND,
         dashed=not measured,
@@ -196,8 +196,8 @@ def _energy_caption(kind: str, about: str, group: Sequence[Entry]) -> str:
     )
 
 
-def _coefficients(found: Energy) -> str:
-    return ", ".join(f"{k} = {v:g}" for k, v in sorted((found.coefficients or {}).items()))
+def _coefficients(energy: Energy) -> str:
+    return ", ".join(f"{k} = {v:g}" for k, v in sorted((energy.coefficients or {}).items()))
 
 
 def _shared(conditions: Iterable[tuple[Entry, str]]) -> str:

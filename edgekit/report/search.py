@@ -53,19 +53,19 @@ def render(document: Any, named: str = "the document") -> str:
     Raises:
         InputError: it is another document, or damaged; the message names the key.
     """
-    found = read_search(document, named)
+    search = read_search(document, named)
     sections = (
-        _result(found),
-        _comparison(found),
-        steps(found),
-        widths(found),
-        time(found),
-        failures(found),
-        conditions(found),
+        _result(search),
+        _comparison(search),
+        steps(search),
+        widths(search),
+        time(search),
+        failures(search),
+        conditions(search),
     )
-    title = f"Search: {printable(found.network)} on {printable(found.device)}"
+    title = f"Search: {printable(search.network)} on {printable(search.device)}"
     present = [section for section in sections if section is not None]
-    return assembled(title, _verdict(found), present)
+    return assembled(title, _verdict(search), present)
 
 
 def plot(document: Any, named: str = "the document") -> str:

@@ -51,18 +51,18 @@ def read_search(document: Any, named: str = "the document") -> SearchDocument:
 _MOST, _LEAST = 1e15, 1e-9
 
 
-def _networks(found: SearchDocument) -> Iterator[tuple[str, Network]]:
-    yield "baseline", found.baseline
-    yield "final", found.final
-    for name, networks in (("steps", found.steps), ("pareto", found.pareto)):
+def _networks(document: SearchDocument) -> Iterator[tuple[str, Network]]:
+    yield "baseline", document.baseline
+    yield "final", document.final
+    for name, networks in (("steps", document.steps), ("pareto", document.pareto)):
         yield from ((f"{name}[{i}]", network) for i, network in enumerate(networks))
-    for i, series in enumerate(found.series):
+    for i, series in enumerate(document.series):
         yield from ((f"series[{i}].steps[{j}]", one) for j, one in enumerate(series.steps))
 
 
-def _ranges(found: SearchDocument) -> Iterator[tuple[str, float, float, float]]:
+def _ranges(document: SearchDocument) -> Iterator[tuple[str, float, float, float]]:
     """Every number with its name and range."""
-    for where, one in _networks(found):
+    for where, one in _networks(document):
         yield f"{where}.step", one.step, 0, 1e6
         if one.top1 is not None:
             yield f"{where}.top1", one.top1, 0, 1
@@ -78,24 +78,24 @@ def _ranges(found: SearchDocument) -> Iterator[tuple[str, float, float, float]]:
             yield f"{where}.ci95", end, 0, _MOST
         if one.width is not None:
             yield f"{where}.width", one.width, 0, 1e9
-    for i, series in enumerate(found.series):
+    for i, series in enumerate(document.series):
         if series.test_top1 is not None:
             yield f"series[{i}].test_top1", series.test_top1, 0, 1
         if series.test_headline is not None:
             yield f"series[{i}].test_headline.value", series.test_headline.value, 0, 1
-    if found.test_top1 is not None:
-        yield "test_top1.before", found.test_top1.before, 0, 1
-        yield "test_top1.after", found.test_top1.after, 0, 1
-    if found.test_headline is not None:
-        yield "test_headline.before", found.test_headline.before, 0, 1
-        yield "test_headline.after", found.test_headline.after, 0, 1
-    for i, group in enumerate(found.groups):
+    if document.test_top1 is not None:
+        yield "test_top1.before", document.test_top1.before, 0, 1
+        yield "test_top1.after", document.test_top1.after, 0, 1
+    if document.test_headline is not None:
+        yield "test_headline.before", document.test_headline.before, 0, 1
+        yield "test_headline.after", document.test_headline.after, 0, 1
+    for i, group in enumerate(document.groups):
         yield f"groups[{i}].before", group.before, 1, 1e9
         yield f"groups[{i}].after", group.after, 0, 1e9
-    for name, seconds in found.seconds.items():
+    for name, seconds in document.seconds.items():
         yield f"seconds.{name}", seconds, 0, _MOST
-    tried = found.candidates
+    tried = document.candidates
     yield "candidates.scored", tried.scored, 0, _MOST
     yield "candidates.trained", tried.trained, 0, _MOST
     yield "candidates.per_hour", tried.per_hour or 0, 0, _MOST
-    yield "prediction_error", found.prediction_error or 0, 0, _MOST
+    yield "prediction_error", document.prediction_error or 0, 0, _MOST

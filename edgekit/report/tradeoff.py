@@ -30,17 +30,17 @@ def accuracy(entries: Sequence[Entry], unmatched: Sequence[Accuracy]) -> Section
 def _group(
     index: int, name: str, data: str, device: str, batch: int, rated: Sequence[Rated]
 ) -> str:
-    best = set(front([(e.latency.p50_ms, found.value) for e, found in rated]))
+    best = set(front([(e.latency.p50_ms, accuracy.value) for e, accuracy in rated]))
     points = [
         plots.Point(
             str(e.number),
             e.latency.p50_ms,
             e.latency.ci95_ms,
-            found.value,
-            found.interval,
+            accuracy.value,
+            accuracy.interval,
             place in best,
         )
-        for place, (e, found) in enumerate(rated)
+        for place, (e, accuracy) in enumerate(rated)
     ]
     where = f"{data} on {device}" + (f", batch {batch}" if batch != 1 else "")
     title = f"{name[:1].upper()}{name[1:]} on {where}"
@@ -55,13 +55,15 @@ def _group(
     )
     rows: list[Sequence[Cell]] = []
     for i in order:
-        e, found = rated[i]
+        e, accuracy = rated[i]
         mark: Cell = badge("Pareto front", "good") if points[i].on_front else "beaten"
-        between = " to ".join(percent(bound) for bound in found.ci95) if found.ci95 else UNKNOWN
-        value = percent(found.value, 2)
+        between = (
+            " to ".join(percent(bound) for bound in accuracy.ci95) if accuracy.ci95 else UNKNOWN
+        )
+        value = percent(accuracy.value, 2)
         rows.append([str(e.number), e.name, mark, figures(points[i].ms), value, between])
     columns = ["#", "network", "choice", "p50 ms", name, "95 % interval"]
-    sizes = sorted({found.n for _, found in rated})
+    sizes = sorted({accuracy.n for _, accuracy in rated})
     images = " and ".join(counted_words(n, "image") for n in sizes)
     caption = (
         f"Of {images}. Lines are 95 % intervals. The dotted line joins the Pareto front: no other "
@@ -86,9 +88,9 @@ def _gaps(entries: Sequence[Entry], unmatched: Sequence[Accuracy]) -> str:
     if unmatched:
         html += paragraph("Accuracies of what was not measured, or under another name:")
         html += items(
-            f"{found.source} ({found.target}): {found.figure} {percent(found.value, 2)} on "
-            f"{found.data}, {counted_words(found.n, 'image')}"
-            for found in unmatched
+            f"{accuracy.source} ({accuracy.target}): {accuracy.figure} "
+            f"{percent(accuracy.value, 2)} on {accuracy.data}, {counted_words(accuracy.n, 'image')}"
+            for accuracy in unmatched
         )
     return html
 

@@ -131,9 +131,9 @@ def plans_of(shop: Workshop, iteration: Iteration) -> list[Scaled]:
     """
     seed = (shop.options.seed, iteration.step)
     every = 8 if iteration.series == "compound" else 1  # one of them takes a tenth of a second
-    found: list[Scaled] = []
+    plans: list[Scaled] = []
     for size in (*range(0, SIZES - 1, every), SIZES - 1):
         plan = scaled(iteration.series, shop.task.spec, shop.free, size, seed)
-        if not found or plan.spec != found[-1].spec:
-            found.append(plan)
-    return found
+        if not plans or plan.spec != plans[-1].spec:
+            plans.append(plan)
+    return plans

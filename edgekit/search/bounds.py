@@ -124,30 +124,30 @@ class Bounds:
         self._visited = visited
         self._rates.clear()
 
-    def excess(self, found: Step | Appraisal) -> list[float]:
+    def excess(self, network: Step | Appraisal) -> list[float]:
         """By limit: what a network costs over its bound; the upper end of an interval counts."""
         shares = []
         for limit, bound in zip(self.limits, self.values, strict=True):
-            cost = found.costs[limit.resource]
-            if limit.resource == "latency" and found.ci95:
-                cost = found.ci95[1] * self._start.costs["latency"]
-            elif limit.resource == "energy" and found.energy_ci95:
-                cost = found.energy_ci95[1]
+            cost = network.costs[limit.resource]
+            if limit.resource == "latency" and network.ci95:
+                cost = network.ci95[1] * self._start.costs["latency"]
+            elif limit.resource == "energy" and network.energy_ci95:
+                cost = network.energy_ci95[1]
             shares.append(cost / bound)
         return shares
 
-    def worst(self, found: Step) -> int:
+    def worst(self, network: Step) -> int:
         """Number of the limit that a network keeps least."""
-        excess = self.excess(found)
+        excess = self.excess(network)
         return excess.index(max(excess))
 
-    def fits(self, found: Step | Appraisal) -> bool:
+    def fits(self, network: Step | Appraisal) -> bool:
         """Whether a network keeps all bounds when measured."""
-        return max(self.excess(found)) <= 1 + 1e-9
+        return max(self.excess(network)) <= 1 + 1e-9
 
-    def told(self, found: Step | Appraisal) -> str:
+    def told(self, network: Step | Appraisal) -> str:
         """What a network costs, in words."""
         return ", ".join(
-            f"{limit.resource} {amount(limit.resource, found.costs[limit.resource])}"
+            f"{limit.resource} {amount(limit.resource, network.costs[limit.resource])}"
             for limit in self.limits
         )

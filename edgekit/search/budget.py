@@ -45,7 +45,7 @@ def parse_budget(text: str) -> tuple[Limit, ...]:
     Raises:
         UsageError: a resource or unit that there is not, or a number out of range.
     """
-    found: dict[str, Limit] = {}
+    limits: dict[str, Limit] = {}
     for part in text.split(","):
         match = _LIMIT.fullmatch(part.strip())
         if match is None or match[1] not in UNITS:
@@ -67,10 +67,10 @@ def parse_budget(text: str) -> tuple[Limit, ...]:
                 f"budget '{part.strip()}': expected a number above 0"
                 + (" and below 1, a share of the start" if relative else "")
             )
-        if resource in found:
+        if resource in limits:
             raise UsageError(f"budget '{text}' has two bounds of {resource}")
-        found[resource] = Limit(resource, value, relative, part.strip())
-    return tuple(found.values())
+        limits[resource] = Limit(resource, value, relative, part.strip())
+    return tuple(limits.values())
 
 
 def amount(resource: str, value: float) -> str:

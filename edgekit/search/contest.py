@@ -133,7 +133,7 @@ def _rivals(shop: Workshop, iteration: Iteration, last: Step) -> dict[str, Scale
     uniform = plans_of(shop, Iteration("uniform", 0))
     own = widths_of(last.spec)
     halfway = [uniform[0], *(_between(shop, own, plan) for plan in uniform)]
-    found: dict[str, Scaled] = {}
+    rivals: dict[str, Scaled] = {}
     for name, plans in ((UNIFORM, uniform), (HALFWAY, halfway)):
         try:
             plan = largest_fitting(shop, iteration, plans, NEAR, TRIALS)
@@ -142,9 +142,9 @@ def _rivals(shop: Workshop, iteration: Iteration, last: Step) -> dict[str, Scale
             if {"text": text} not in shop.journal.events("said"):
                 shop.say(iteration, text)
             continue
-        if plan.spec not in (last.spec, *(other.spec for other in found.values())):
-            found[name] = plan
-    return found
+        if plan.spec not in (last.spec, *(other.spec for other in rivals.values())):
+            rivals[name] = plan
+    return rivals
 
 
 def _between(shop: Workshop, own: Mapping[str, int], plan: Scaled) -> Scaled:

@@ -295,10 +295,10 @@ class CostTable:
         )
         if not rows:
             return None
-        ((found,),) = rows
-        if not isinstance(found, float) or not 0 <= found < math.inf:
-            raise InputError(f"{self._path} is damaged: a part takes {found!r} ms; remove the file")
-        return found
+        ((ms,),) = rows
+        if not isinstance(ms, float) or not 0 <= ms < math.inf:
+            raise InputError(f"{self._path} is damaged: a part takes {ms!r} ms; remove the file")
+        return ms
 
     def put(self, part: Part, latency_ms: float) -> None:
         """Keeps a time; the first one stays."""

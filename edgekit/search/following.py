@@ -41,7 +41,7 @@ def followed(path: Path, task: Task, split: str) -> float:
             with torch.no_grad():
                 wanted = alone(model.module, rows)
             samples = rows.numpy()
-            found = np.concatenate(
+            outputs = np.concatenate(
                 [
                     outputs_of(
                         model,
@@ -52,6 +52,6 @@ def followed(path: Path, task: Task, split: str) -> float:
                 ]
             )
             names = [inputs.named(split, i) for i in part]
-            check_finite(found, str(path), names.__getitem__, model.told)
-            tally.update(torch.from_numpy(found), torch.zeros(len(found)), wanted)
+            check_finite(outputs, str(path), names.__getitem__, model.told)
+            tally.update(torch.from_numpy(outputs), torch.zeros(len(outputs)), wanted)
     return max(0.0, tally.figure)

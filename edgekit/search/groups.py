@@ -77,19 +77,19 @@ def groups_of(spec: ModelSpec, module: nn.Module) -> tuple[Group, ...]:
         # Something follows another width: whose change changes more than itself stays as it is.
         alone = {name: widths_of(resized(spec, {name: n})) for name, n in free.items()}
         others = {
-            name: found[name]
-            for name, found in alone.items()
-            if sum(found.get(other) != n for other, n in sizes.items()) == 1
+            name: widths[name]
+            for name, widths in alone.items()
+            if sum(widths.get(other) != n for other, n in sizes.items()) == 1
         }
-    found = []
+    groups = []
     for name, n in sizes.items():
         why = None
         if name in bound:
             why = "a channel shuffle or a grouped convolution mixes its channels by position"
         elif others.get(name) != 2 * n:
             why = f"family {spec.family} has no place for another number of them alone"
-        found.append(Group(name, n, tuple(layers[name]), why))
-    return tuple(found)
+        groups.append(Group(name, n, tuple(layers[name]), why))
+    return tuple(groups)
 
 
 def _discovered(spec: ModelSpec) -> tuple[Group, ...]:
@@ -252,18 +252,18 @@ def checked(
     return tuple(found)
 
 
-def _by_output(run: Running, found: Tensor, expected: Tensor) -> list[tuple[Tensor, Tensor]]:
+def _by_output(run: Running, outputs: Tensor, expected: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Outputs of floats, each by itself: one of small numbers would not show beside others."""
     if run.interface is None:
-        return [(found, expected)]
+        return [(outputs, expected)]
     columns = run.interface.columns
     names = [spec.name for spec in run.interface.outputs if is_float(spec)]
-    return [(found[:, columns[name]], expected[:, columns[name]]) for name in names]
+    return [(outputs[:, columns[name]], expected[:, columns[name]]) for name in names]
 
 
-def _off(found: Tensor, expected: Tensor) -> float:
+def _off(outputs: Tensor, expected: Tensor) -> float:
     """Their difference, relative."""
-    return float((found - expected).norm() / expected.norm().clamp(min=1e-30))
+    return float((outputs - expected).norm() / expected.norm().clamp(min=1e-30))
 
 
 def _precise(module: nn.Module, images: Tensor, run: Running) -> tuple[nn.Module, Tensor]:
@@ -305,7 +305,7 @@ def importances(
 
 
 def _added(module: nn.Module, criterion: str, *, lone: bool = False) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
+    importances: dict[str, Tensor] = {}
     for layer in module.modules():
         axes, weight = (axes_of(layer) or {}).get("weight"), layer._parameters.get("weight")
         if axes is None or weight is None or (widths := axes[out_axis(layer, weight)]) is None:
@@ -323,8 +323,10 @@ def _added(module: nn.Module, criterion: str, *, lone: bool = False) -> dict[str
             if width.name not in FIXED:
                 own = part.view(width.n, width.repeat).sum(1)
                 share = own / own.mean().clamp(min=1e-30)
-                found[width.name] = found.get(width.name, torch.zeros_like(share)) + share
-    return found
+                importances[width.name] = (
+                    importances.get(width.name, torch.zeros_like(share)) + share
+                )
+    return importances
 
 
 def _of_norm(norm: nn.BatchNorm2d, criterion: str) -> Tensor | None:

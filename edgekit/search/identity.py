@@ -39,8 +39,8 @@ def identity_of(task: Task) -> dict[str, str]:
 
 
 def _digest(module: nn.Module) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, value in module.state_dict().items():
-        found.update(name.encode())
-        found.update(value.cpu().numpy().tobytes())
-    return found.hexdigest()[:12]
+        digest.update(name.encode())
+        digest.update(value.cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]

@@ -185,15 +185,15 @@ class ImageInputs:
 
     def fingerprint(self) -> str:
         """Numbers of images, labels, and pixels of some of them."""
-        source, found, sizes = self.source, hashlib.sha256(), []
+        source, digest, sizes = self.source, hashlib.sha256(), []
         for split in ("train", SELECTION):
             size = source.size(split)
             sizes.append(f"{size} in {split}")
-            found.update(bytes(str([source.label(split, i) for i in range(size)]), "ascii"))
+            digest.update(bytes(str([source.label(split, i) for i in range(size)]), "ascii"))
             for i in range(0, size, max(1, size // SAMPLED)):
                 with contextlib.suppress(DataError):  # one that cannot be decoded is told of later
-                    found.update(source.image(split, i).tobytes())
-        return f"{', '.join(sizes)} ({found.hexdigest()[:12]})"
+                    digest.update(source.image(split, i).tobytes())
+        return f"{', '.join(sizes)} ({digest.hexdigest()[:12]})"
 
 
 class ArrayInputs:
@@ -277,14 +277,14 @@ class ArrayInputs:
 
     def fingerprint(self) -> str:
         """Numbers of files, their names, and the arrays of some of them."""
-        found, sizes = hashlib.sha256(), []
+        digest, sizes = hashlib.sha256(), []
         for split in ("train", SELECTION):
             files = self._files[split]
             sizes.append(f"{len(files)} in {split}")
-            found.update(str([file.name for file in files]).encode(errors="replace"))
+            digest.update(str([file.name for file in files]).encode(errors="replace"))
             some = files[:: max(1, len(files) // SAMPLED)]
-            found.update(rows_of(some, self._interface).tobytes())
-        return f"{', '.join(sizes)} ({found.hexdigest()[:12]})"
+            digest.update(rows_of(some, self._interface).tobytes())
+        return f"{', '.join(sizes)} ({digest.hexdigest()[:12]})"
 
 
 def open_inputs(
@@ -304,13 +304,13 @@ def open_inputs(
         return ArrayInputs(data, interface)
     assert preprocessing is not None
     source = open_source(data, labelled=interface is None)
-    found = ImageInputs(source, preprocessing, as_rows=interface is not None)
-    if interface is not None and found.size(SELECTION) < LEAST_UNLABELLED:
+    inputs = ImageInputs(source, preprocessing, as_rows=interface is not None)
+    if interface is not None and inputs.size(SELECTION) < LEAST_UNLABELLED:
         raise DataError(
-            f"'{data}' has {found.size(SELECTION)} image to choose by (split '{SELECTION}'): "
+            f"'{data}' has {inputs.size(SELECTION)} image to choose by (split '{SELECTION}'): "
             f"expected {LEAST_UNLABELLED} at least, and some hundred are better"
         )
-    return found
+    return inputs
 
 
 @dataclass(frozen=True, slots=True)

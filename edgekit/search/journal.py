@@ -103,8 +103,8 @@ def _named(path: Path) -> Iterator[None]:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _unaltered(path: Path, found: str, sha256: str) -> Path:
-    if found != sha256:
+def _unaltered(path: Path, digested: str, sha256: str) -> Path:
+    if digested != sha256:
         raise InputError(f"{path} was altered since the search has written it: {_ADVICE}")
     return path
 
@@ -278,15 +278,15 @@ class Journal:
         )
         return Scored(*rows[0]) if rows else None
 
-    def add(self, iteration: Iteration, found: Scored, *files: Path) -> None:
+    def add(self, iteration: Iteration, scored: Scored, *files: Path) -> None:
         """Notes a candidate, and the files that it has left; see `wrote`."""
         with self._as_a_whole():
             self._note_files(files)
             self._execute(
                 "INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    iteration.series, iteration.step, iteration.round, found.channels, found.width,
-                    found.figure, found.loss, found.seconds, found.error,
+                    iteration.series, iteration.step, iteration.round, scored.channels,
+                    scored.width, scored.figure, scored.loss, scored.seconds, scored.error,
                 ),
             )  # fmt: skip
 

@@ -129,15 +129,15 @@ def sides_of(spec: ModelSpec) -> dict[str, tuple[int, int]]:
 
 
 def note_sides(
-    found: dict[str, tuple[int, int]], path: str, layer: nn.Module, _: object, output: object
+    by_path: dict[str, tuple[int, int]], path: str, layer: nn.Module, _: object, output: object
 ) -> None:
     """Notes the height and width of a layer's first output; a hook."""
-    if not isinstance(output, Tensor) or path in found:
+    if not isinstance(output, Tensor) or path in by_path:
         return
     # (N, C, H, W), or with the channels at the end: (N, H, W, C), (N, tokens, C), (N, C).
     last = isinstance(layer, nn.Linear) or output.ndim != 4
     sides = output.shape[1:-1] if last else output.shape[2:]
-    found[path] = (*sides, 1, 1)[:2]
+    by_path[path] = (*sides, 1, 1)[:2]
 
 
 def _walk(module: ConvNet, resolution: int) -> Iterator[tuple[Part, nn.Module]]:
@@ -199,7 +199,7 @@ def _run(key: str, part: nn.Module, shape: Shape) -> None:
 
 
 def _layers(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Part, ...]:
-    found: list[Part] = []
+    parts: list[Part] = []
     last: list[nn.Module] = []
     paths = {layer: path for path, layer in module.named_modules()}
 
@@ -212,10 +212,10 @@ def _layers(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Part, ...]:
             shape = (int(x.shape[-1]), int(x[0, ..., 0].numel()), 1)
         else:
             shape = (int(x.shape[1]), int(x.shape[2]), int(x.shape[3]))
-        begins = all(part.begins for part in found) and (not found or is_narrow(last[0]))
+        begins = all(part.begins for part in parts) and (not parts or is_narrow(last[0]))
         last[:] = [layer]
         key = _key(layer, shape, begins, ends=False)
-        found.append(Part(paths[layer], shape, key, begins))
+        parts.append(Part(paths[layer], shape, key, begins))
 
     hooks = [
         layer.register_forward_pre_hook(note)
@@ -226,10 +226,10 @@ def _layers(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Part, ...]:
         module.eval()(*inputs)
     for hook in hooks:
         hook.remove()
-    if found:
-        key = _key(last[0], found[-1].shape, found[-1].begins, ends=True)
-        found[-1] = dataclasses.replace(found[-1], key=key, ends=True)
-    return tuple(found)
+    if parts:
+        key = _key(last[0], parts[-1].shape, parts[-1].begins, ends=True)
+        parts[-1] = dataclasses.replace(parts[-1], key=key, ends=True)
+    return tuple(parts)
 
 
 def _key(part: nn.Module, shape: Shape, begins: bool, ends: bool) -> str:

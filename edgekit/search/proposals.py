@@ -184,13 +184,13 @@ def together(now: Mapping[str, int], free: Mapping[str, int]) -> dict[int, Sizes
     The share is one of `SHARES`, of the channels at the start: rounded anew at every step, narrow
     groups would lose nothing and wide ones all. What changes one group only is not among them.
     """
-    found: dict[int, Sizes] = {}
+    by_share: dict[int, Sizes] = {}
     for i in range(1, SHARES):
         sizes = {name: on_grid(n, i / SHARES) for name, n in free.items()}
         sizes = {name: n for name, n in sizes.items() if n < now[name]}
-        if len(sizes) > 1 and sizes not in found.values():
-            found[i] = sizes
-    return found
+        if len(sizes) > 1 and sizes not in by_share.values():
+            by_share[i] = sizes
+    return by_share
 
 
 Asking = Generator[list[ModelSpec], None, int | None]
@@ -204,7 +204,7 @@ def _largest(
         name: largest({n: resized(spec, sizes) for n, sizes in ladder.items()}, costs, wanted)
         for name, ladder in choices.items()
     }
-    found: dict[str, Sizes] = {}
+    chosen: dict[str, Sizes] = {}
     while asking:
         # All ask at once, so that parts of networks are written in parallel.
         needed = []
@@ -214,9 +214,9 @@ def _largest(
             except StopIteration as stop:
                 del asking[name]
                 if stop.value is not None:
-                    found[name] = choices[name][stop.value]
+                    chosen[name] = choices[name][stop.value]
         costs.prepare(needed)
-    return {name: found[name] for name in choices if name in found}
+    return {name: chosen[name] for name in choices if name in chosen}
 
 
 def largest(ladder: Mapping[int, ModelSpec], costs: Costs, wanted: float) -> Asking:

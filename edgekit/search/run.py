@@ -208,10 +208,10 @@ _NARROW = (LEAST_SHARE, 0.25, 0.5)
 not always the fastest one: kernels of integers may need a number of channels to be worth it."""
 
 
-def _half(found: Appraisal, limit: Limit) -> str:
-    if limit.resource != "latency" or not found.ci95:
+def _half(appraisal: Appraisal, limit: Limit) -> str:
+    if limit.resource != "latency" or not appraisal.ci95:
         return ""
-    return f" +-{(found.ci95[1] - found.ci95[0]) / 2:.2f}"
+    return f" +-{(appraisal.ci95[1] - appraisal.ci95[0]) / 2:.2f}"
 
 
 def _check_kept(shop: Workshop, last: Step) -> None:

@@ -139,11 +139,11 @@ def task_of(
             f"'{model.source}' is untrained, or does not say what it was trained on: expected a "
             f"run folder or checkpoint of 'edgekit train', or --weights and --data"
         )
-    found, precision = registry.target(target), registry.precision(precision)
-    if precision not in found.schemes:
+    format_, precision = registry.target(target), registry.precision(precision)
+    if precision not in format_.schemes:
         raise UsageError(
-            f"target {found.name} has no precision {precision}: expected one of "
-            f"{', '.join(found.schemes)}"
+            f"target {format_.name} has no precision {precision}: expected one of "
+            f"{', '.join(format_.schemes)}"
         )
     if not classifies:
         _check_options(model, options, scores)
@@ -183,7 +183,7 @@ def task_of(
         data=chosen,
         inputs=inputs,
         limits=tuple(limits),
-        target=found,
+        target=format_,
         precision=precision,
         out=out,
         options=options,

@@ -149,14 +149,14 @@ def _ratio(
     slow = once_s[0] > SLOW_S
     if slow:
         runs[0] = 1
-    found: tuple[list[float], list[float]] = ([], [])
+    blocks: tuple[list[float], list[float]] = ([], [])
     for i in range(FEW_ROUNDS if slow else ROUNDS):
         pair = ((0, own), (1, reference)) if i % 2 else ((1, reference), (0, own))
         for which, call in pair:
             # The reference tells the speed of the machine, and stays in the caches for that.
-            found[which].append(_block(call, runs[which], others if which == 0 else others[:0]))
-    ratios = [one / other for one, other in zip(*found, strict=True)]
-    reference_ms = statistics.median(found[1])
+            blocks[which].append(_block(call, runs[which], others if which == 0 else others[:0]))
+    ratios = [one / other for one, other in zip(*blocks, strict=True)]
+    reference_ms = statistics.median(blocks[1])
     return statistics.median(ratios) * reference_ms, reference_ms
 
 

@@ -243,7 +243,7 @@ class Workshop:
             GateError: the exported file does not agree with the network.
         """
         file, spec, exported = self._filed(iteration, network)
-        found = self._appraised(
+        appraisal = self._appraised(
             iteration, spec, exported.path, exported.artifact.size_bytes or 0, expected_change
         )
         self.notify(f"{iteration.series} {iteration.step}: evaluating")
@@ -258,11 +258,11 @@ class Workshop:
             spec=spec,
             changed=None if changed is None else changed[0],
             width=None if changed is None else changed[1],
-            costs=found.costs,
-            ratio=found.ratio,
-            ci95=found.ci95,
-            latency_ci95=found.latency_ci95,
-            energy_ci95=found.energy_ci95,
+            costs=appraisal.costs,
+            ratio=appraisal.ratio,
+            ci95=appraisal.ci95,
+            latency_ci95=appraisal.latency_ci95,
+            energy_ci95=appraisal.energy_ci95,
             predicted=predicted,
             figure=figure,
             network_figure=scored,
@@ -282,13 +282,13 @@ class Workshop:
             ModelError: the training fails.
         """
         at = dataclasses.replace(iteration, round=FINISHING)
-        (found,) = self.candidates(at, {"finished": job}, {"finished": None})
-        if found.error is not None:
+        (scored,) = self.candidates(at, {"finished": job}, {"finished": None})
+        if scored.error is not None:
             self.journal.forget_failures(at)
-            raise ModelError(f"{job.name} failed: {found.error}")
+            raise ModelError(f"{job.name} failed: {scored.error}")
         network = self.kept(at, "finished")
         step = self.measured(
-            iteration, "finished", network, scored=found.figure, trained_steps=trained_steps
+            iteration, "finished", network, scored=scored.figure, trained_steps=trained_steps
         )
         self.remove_candidates(iteration)
         return step
@@ -398,8 +398,8 @@ class Workshop:
                 self.notify(f"{iteration.series} {iteration.step}: measuring against the start")
                 start, ms = self.artifact(self.start), self.start.costs["latency"]
                 bound = self.bounds.values[asked.index("latency")] / ms if decided else math.inf
-                found = self._measurer.latency(iteration, path, start, ms, expected, bound)
-                ratio, ci95, costs["latency"] = found.ratio, found.ci95, found.ms
+                timing = self._measurer.latency(iteration, path, start, ms, expected, bound)
+                ratio, ci95, costs["latency"] = timing.ratio, timing.ci95, timing.ms
                 latency_ci95 = (ci95[0] * ms, ci95[1] * ms)
             if "energy" in asked:
                 self.notify(f"{iteration.series} {iteration.step}: measuring energy")
@@ -421,12 +421,12 @@ class Workshop:
             return self._figure(self.artifact(step), "test")
 
     def _network_figure(self, network: bytes) -> float:
-        found: list[Outcome] = []
+        outcomes: list[Outcome] = []
         job = Candidate("scoring", network, recalibrate=False)
-        self._executor.run([job], lambda _, outcome: found.append(outcome))
-        if found[0].error is not None:
-            raise ModelError(f"the network cannot be scored: {found[0].error}")
-        return float(found[0].value.figure)
+        self._executor.run([job], lambda _, outcome: outcomes.append(outcome))
+        if outcomes[0].error is not None:
+            raise ModelError(f"the network cannot be scored: {outcomes[0].error}")
+        return float(outcomes[0].value.figure)
 
     # On the way
 

@@ -196,9 +196,9 @@ def compare_outputs(
         other = worst.get(spec.name)
         if other is None or one.sqnr_db < (other.sqnr_db or 0.0):
             worst[spec.name] = OutputAgreement(spec.name, one.sqnr_db, None, one.passed, part)
-    found = list(worst.values())
+    agreements = list(worst.values())
     tolerance = {"sqnr_db": least_db} if figures else {}
-    if any(one.match is not None for one in found):
+    if any(one.match is not None for one in agreements):
         tolerance["match"] = least_match
     return Agreement(
         n=len(reference),
@@ -207,9 +207,9 @@ def compare_outputs(
         max_rel=max((one.max_rel for one in figures), default=0.0),
         cosine=min((one.cosine for one in figures), default=1.0),
         top1_match=None,
-        passed=all(one.passed for one in found),
+        passed=all(one.passed for one in agreements),
         tolerance=tolerance,
-        outputs=tuple(found),
+        outputs=tuple(agreements),
     )
 
 
@@ -244,7 +244,7 @@ def followed(
     return min(figures)
 
 
-def share_alike(expected: Scores, found: Scores) -> float:
+def share_alike(expected: Scores, outputs: Scores) -> float:
     """Share of integers that are equal, of those that are not the commonest one in both.
 
     Of a mask most places are background: a file that gives nothing else would be right there.
@@ -253,8 +253,8 @@ def share_alike(expected: Scores, found: Scores) -> float:
     common = values[counts.argmax()] if len(values) > 1 else None
     told = np.ones(expected.shape, bool)
     if common is not None:
-        told = (expected != common) | (found != common)
-    return float((expected == found)[told].mean()) if told.any() else 1.0
+        told = (expected != common) | (outputs != common)
+    return float((expected == outputs)[told].mean()) if told.any() else 1.0
 
 
 def is_float(spec: TensorSpec) -> bool:

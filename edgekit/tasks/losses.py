@@ -64,18 +64,18 @@ def kinds_of(module: nn.Module, side: int | Shape, source: str, said: str | None
         ModelError: it cannot be run, or no loss fits both modes.
     """
     modes = [own_copy(module).train(training) for training in (True, False)]
-    found = Kinds(*(kind_of_network(network, side, source) for network in modes))
+    kinds = Kinds(*(kind_of_network(network, side, source) for network in modes))
     if said is not None:
-        found = Kinds(said if found.training == found.evaluation else found.training, said)
+        kinds = Kinds(said if kinds.training == kinds.evaluation else kinds.training, said)
     columns = try_forward(modes[1], torch.zeros(1, *_shape(side)), source).shape[1]
-    by_itself = [each_by_itself(kind, columns) for kind in (found.training, found.evaluation)]
+    by_itself = [each_by_itself(kind, columns) for kind in (kinds.training, kinds.evaluation)]
     if by_itself[0] != by_itself[1]:
         raise ModelError(
-            f"'{source}' gives {found}: expected probabilities of each class by itself in both "
+            f"'{source}' gives {kinds}: expected probabilities of each class by itself in both "
             f"modes or in none, as they need a loss of their own; change its forward, or say "
             f"--scores"
         )
-    return found
+    return kinds
 
 
 def check_said(kind: str | None, columns: int, source: str, *, of_zoo: bool) -> None:
@@ -152,12 +152,12 @@ def label_loss(
 
 
 def divergence(
-    found: Tensor, wanted: Tensor, kinds: tuple[str, str], temperature: float = 1.0
+    outputs: Tensor, wanted: Tensor, kinds: tuple[str, str], temperature: float = 1.0
 ) -> Tensor:
     """How far the probabilities of one network are from those of another, a mean over images.
 
     Args:
-        found: outputs of the network that learns.
+        outputs: outputs of the network that learns.
         wanted: of the one that it learns from.
         kinds: what the outputs of both are.
         temperature: divides the logits of both.
@@ -165,10 +165,10 @@ def divergence(
     Raises:
         ModelError: those of one are of each class by itself, and those of the other are not.
     """
-    columns = found.shape[1]
+    columns = outputs.shape[1]
     by_itself = [
         each_by_itself(kind, scores.shape[1])
-        for kind, scores in zip(kinds, (found, wanted), strict=True)
+        for kind, scores in zip(kinds, (outputs, wanted), strict=True)
     ]
     if by_itself[0] != by_itself[1]:
         raise ModelError(
@@ -177,10 +177,10 @@ def divergence(
             f"--scores, or choose another teacher"
         )
     if all(by_itself):  # each class is a question of its own, whose answer is one column
-        found, wanted = found.reshape(-1, 1), wanted.reshape(-1, 1)
-        return columns * divergence(found, wanted, kinds, temperature)
+        outputs, wanted = outputs.reshape(-1, 1), wanted.reshape(-1, 1)
+        return columns * divergence(outputs, wanted, kinds, temperature)
     own, taught = (
         F.log_softmax(class_logits(scores, kind) / temperature, dim=1)
-        for scores, kind in zip((found, wanted), kinds, strict=True)
+        for scores, kind in zip((outputs, wanted), kinds, strict=True)
     )
     return F.kl_div(own, taught, reduction="batchmean", log_target=True)

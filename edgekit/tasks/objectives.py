@@ -275,8 +275,8 @@ class _Squares:
         self._off, self._whole, self._most, self._count = 0.0, 0.0, 0.0, 0
         self._sum: Any = 0.0
 
-    def update(self, found: NDArray[np.float64], right: NDArray[np.float64]) -> None:
-        self._off += float(np.square(found - right).sum())
+    def update(self, values: NDArray[np.float64], right: NDArray[np.float64]) -> None:
+        self._off += float(np.square(values - right).sum())
         self._whole += float(np.square(right).sum())
         self._most = max(self._most, float(np.abs(right).max(initial=0.0)))
         self._sum = self._sum + right.sum(axis=0)
@@ -302,10 +302,10 @@ class _Alike:
         self._found: dict[float, int] = {}
         self._count = 0
 
-    def update(self, found: NDArray[np.float64], right: NDArray[np.float64]) -> None:
+    def update(self, scores: NDArray[np.float64], right: NDArray[np.float64]) -> None:
         self._count += right.size
         for counts, values in (
-            (self._equal, right[found == right]), (self._right, right), (self._found, found)
+            (self._equal, right[scores == right]), (self._right, right), (self._found, scores)
         ):  # fmt: skip
             for value, count in zip(*np.unique(values, return_counts=True), strict=True):
                 counts[float(value)] = counts.get(float(value), 0) + int(count)

@@ -109,11 +109,11 @@ class Tensors:
         self, reference: NDArray[Any], outputs: NDArray[Any], indices: Sequence[int]
     ) -> NDArray[Any]:
         """That of the worst output of floats, or part of one."""
-        found = np.full(len(outputs), agreement.IDENTICAL_DB)
+        ratios = np.full(len(outputs), agreement.IDENTICAL_DB)
         for spec, _, columns in agreement.pieces(self._interface, self._parts()):
             if agreement.is_float(spec):
                 own = agreement.image_sqnr_db(
                     reference[:, columns], outputs[:, columns], indices, centred=False
                 )
-                found = np.minimum(found, own)
-        return found
+                ratios = np.minimum(ratios, own)
+        return ratios

@@ -163,10 +163,10 @@ class Loader:
         Raises:
             DataError: an image that cannot be decoded.
         """
-        for found in self._loader:
-            if isinstance(found, EdgekitError):
-                raise found
-            pixels, labels = found
+        for batch in self._loader:
+            if isinstance(batch, EdgekitError):
+                raise batch
+            pixels, labels = batch
             yield (
                 pixels.to(self.device, non_blocking=True),
                 labels.to(self.device, non_blocking=True),

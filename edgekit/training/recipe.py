@@ -137,7 +137,7 @@ def parse_recipe(content: bytes, origin: str) -> Recipe:
             )
     try:
         text = content.decode("utf-8-sig")
-        found = tomllib.loads(text + "\n")
+        table = tomllib.loads(text + "\n")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"{origin}, line {line}: no text in UTF-8; expected TOML") from error
@@ -147,7 +147,7 @@ def parse_recipe(content: bytes, origin: str) -> Recipe:
         raise InputError(f"{origin} is no TOML: {reason}") from error
     fields = {f.name.replace("_", "-"): f.name for f in dataclasses.fields(TrainingOptions)}
     options = {}
-    for key, value in found.items():
+    for key, value in table.items():
         if key in _WORDS:
             problem = None if isinstance(value, str) and value else f"{key}: expected text"
         elif key not in fields:
@@ -158,7 +158,7 @@ def parse_recipe(content: bytes, origin: str) -> Recipe:
             begin = _line_of(key, text)
             place = origin if begin is None else f"{origin}, line {begin}"
             raise InputError(f"{place}: {problem}")
-    return Recipe(origin, found.get("model"), found.get("data"), options)
+    return Recipe(origin, table.get("model"), table.get("data"), options)
 
 
 def _checked(name: str, value: Any) -> tuple[Any, str | None]:

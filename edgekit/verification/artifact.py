@@ -177,7 +177,7 @@ def _inputs(
             if spec.name in arrays
         }
         return tuple(there.values()) if by_position else there
-    found = {}
+    tensors = {}
     for spec in contract.inputs:
         kind = np.dtype("float32" if spec.scale is not None else spec.dtype)
         values = () if spec.draw is None else spec.draw.values
@@ -187,10 +187,10 @@ def _inputs(
                 f"numbers there may be: give some with --example or --data"
             )
         array = turned(np.full(spec.shape, [*values, 0][0], kind), spec.layout, "NCHW")
-        found[spec.name] = torch.from_numpy(np.array(array, order="C"))
+        tensors[spec.name] = torch.from_numpy(np.array(array, order="C"))
     if by_position or names == [f"input_{i}" for i in range(len(names))]:
-        return tuple(found.values())
-    return found
+        return tuple(tensors.values())
+    return tensors
 
 
 def _as_in(spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:

@@ -88,15 +88,15 @@ def _steady_images(reference: Reference, count: int) -> list[Images]:
 
     On others a right file is far from every layer. Where there are none, the first of all.
     """
-    n, found = len(reference.images), []
+    n, steady = len(reference.images), []
     for start in range(0, n, count):
         some = range(start, min(start + count, n))
-        found += [
+        steady += [
             i for i, is_so in zip(some, reference.exactness.steady(some), strict=True) if is_so
         ]
-        if len(found) >= count:
+        if len(steady) >= count:
             break
-    return [reference.images[i : i + 1] for i in (found or range(n))[:count]]
+    return [reference.images[i : i + 1] for i in (steady or range(n))[:count]]
 
 
 def _tensors(

@@ -369,10 +369,10 @@ def _arrangements(tensor: NDArray[Any], shape: tuple[int, ...]) -> Iterable[NDAr
         yield tensor.reshape(shape)
 
 
-def _sqnr_db(reference: NDArray[Any], found: NDArray[Any]) -> float:
+def _sqnr_db(reference: NDArray[Any], outputs: NDArray[Any]) -> float:
     reference = reference.astype(np.float64)
     signal = float((reference**2).mean())
-    noise = float(((reference - found) ** 2).mean())
+    noise = float(((reference - outputs) ** 2).mean())
     if noise == 0 or signal == 0:
         return 200.0 if noise == 0 else -np.inf
     return 10 * float(np.log10(signal / noise))

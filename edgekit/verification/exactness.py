@@ -66,12 +66,12 @@ class Exactness:
         asked = [i for i in indices if i not in self._found]
         for start in range(0, len(asked), BATCH):
             some = asked[start : start + BATCH]
-            found = np.full(len(some), np.inf)
+            ratios = np.full(len(some), np.inf)
             for other in self._others(self._images[some]):
                 same = self._task.decided_alike(self._scores[some], other)
                 own = self._task.sqnr_db(self._scores, other, some)
-                found = np.minimum(found, np.where(same, own, 0.0))
-            self._found |= zip(some, found.tolist(), strict=True)
+                ratios = np.minimum(ratios, np.where(same, own, 0.0))
+            self._found |= zip(some, ratios.tolist(), strict=True)
         return [self._found[i] for i in indices]
 
     @cached_property

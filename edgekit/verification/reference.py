@@ -157,7 +157,7 @@ def _of_tensors(model: Model, data: str | None, skip_corrupt: bool) -> Reference
 
 def _with_statistics(model: Model) -> torch.nn.Module:
     """A copy of an untrained network; see `_made_comparable`."""
-    found, running = own_copy(model.module), model.on_rows
+    copied, running = own_copy(model.module), model.on_rows
     fill_zeros(running, model.row)
     rows = torch.from_numpy(model.noise_rows(STATISTICS_COUNT, STATISTICS_SEED))
     told = "the network cannot run in training mode to set its batch-norm statistics: "
@@ -166,8 +166,8 @@ def _with_statistics(model: Model) -> torch.nn.Module:
         torch.manual_seed(0)
         update_bn(list(torch.split(rows, BATCH)), running)
     state = running.eval().state_dict().values()  # the way to run it is no part of it
-    found.load_state_dict(dict(zip(found.state_dict(), state, strict=True)))
-    return found
+    copied.load_state_dict(dict(zip(copied.state_dict(), state, strict=True)))
+    return copied
 
 
 def _samples(
@@ -234,7 +234,7 @@ def _forms(tensors: Sequence[TensorSpec] | Sequence[Array]) -> str:
     return " and ".join(str(tuple(one.shape)) for one in tensors)
 
 
-def outputs_of(model: Model, found: Sequence[Array], specs: Sequence[TensorSpec]) -> Scores:
+def outputs_of(model: Model, outputs: Sequence[Array], specs: Sequence[TensorSpec]) -> Scores:
     """Outputs of one inference of a file as a row, (1, numbers).
 
     Args:
@@ -243,7 +243,7 @@ def outputs_of(model: Model, found: Sequence[Array], specs: Sequence[TensorSpec]
     Raises:
         ModelError: they are others than those of the network.
     """
-    values = [real_values(one, spec) for one, spec in zip(found, specs, strict=True)]
+    values = [real_values(one, spec) for one, spec in zip(outputs, specs, strict=True)]
     wanted = model.interface.outputs
     if [value.size for value in values] != [math.prod(spec.shape) for spec in wanted]:
         raise ModelError(

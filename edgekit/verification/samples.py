@@ -165,14 +165,14 @@ def image_rows(
     source = open_source(data, skip_corrupt=skip_corrupt, labelled=False)
     preprocessing = model.preprocessing or assumed(model, source)
     if split is None:
-        found = real_samples(source, preprocessing)
+        samples = real_samples(source, preprocessing)
     elif split in source.splits:
-        found = Samples(
+        samples = Samples(
             real_images(decoded_for(source, preprocessing), preprocessing, split), source.name
         )
     else:
         raise DataError(f"'{source.name}' keeps no images apart: expected a split '{split}'")
-    return replace(found, images=found.images.reshape(len(found.images), -1))
+    return replace(samples, images=samples.images.reshape(len(samples.images), -1))
 
 
 def check_takes_images(model: Model, data: str) -> None:

@@ -116,9 +116,9 @@ def assemble(program: Program, example: Example, forms: Forms, *, half: bool = F
     return write(graph, inputs, outputs, SIGNATURE, half=half)
 
 
-def _output(lowering: Lowering, found: Operand, name: str) -> int:
+def _output(lowering: Lowering, operand: Operand, name: str) -> int:
     """The tensor of an output, whose axes are those of the network."""
-    value = whole(lowering, found) if isinstance(found, Channels) else found
+    value = whole(lowering, operand) if isinstance(operand, Channels) else operand
     if not isinstance(value, Value):
         raise ModelError(
             f"output '{name}' is the same for all inputs: a file of a network that computes it "

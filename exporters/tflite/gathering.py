@@ -102,15 +102,15 @@ def _place_of(low: Lowering, kind: str, x: Value, dim: int | None, keepdim: bool
 
 def _places(indices: Sequence[Array | None]) -> list[Array | None]:
     """Integers for each dimension; a mask becomes one array for each of its own."""
-    found: list[Array | None] = []
+    places: list[Array | None] = []
     for one in indices:
         if one is None:
-            found.append(None)
+            places.append(None)
         elif one.dtype == bool:
-            found.extend(np.nonzero(one))
+            places.extend(np.nonzero(one))
         else:
-            found.append(one.astype(np.int32))
-    return found
+            places.append(one.astype(np.int32))
+    return places
 
 
 @operator("unfold.default")
@@ -120,16 +120,18 @@ def unfold(low: Lowering, x: Value, dimension: int, size: int, step: int) -> Val
     dimension %= rank
     count = low.shape[dimension]
     where = np.arange(count)[:, None] * step + np.arange(size)
-    found = x
+    gathered = x
     if not np.array_equal(where.reshape(-1), np.arange(x.shape[dimension])):
-        found = _gathered(low, x, dimension, where.reshape(-1).astype(np.int32))
-    torn = found.layout.reshaped((*x.shape[:dimension], count, size, *x.shape[dimension + 1 :]))
+        gathered = _gathered(low, x, dimension, where.reshape(-1).astype(np.int32))
+    torn = gathered.layout.reshaped((*x.shape[:dimension], count, size, *x.shape[dimension + 1 :]))
     if torn is None:
-        found = Value(low.stored(found), plain(found.shape, canonical(rank)))
-        torn = found.layout.reshaped((*x.shape[:dimension], count, size, *x.shape[dimension + 1 :]))
+        gathered = Value(low.stored(gathered), plain(gathered.shape, canonical(rank)))
+        torn = gathered.layout.reshaped(
+            (*x.shape[:dimension], count, size, *x.shape[dimension + 1 :])
+        )
     assert torn is not None
     order = [i for i in range(rank + 1) if i != dimension + 1]
-    return Value(found.tensor, torn.permuted((*order, dimension + 1)))
+    return Value(gathered.tensor, torn.permuted((*order, dimension + 1)))
 
 
 @operator("im2col.default")
@@ -154,11 +156,11 @@ def im2col(
         for i, p, k, d, s in zip(x.shape[2:], around, kernel, wide, step, strict=True)
     ]
     with low.giving((batch, channels * size, *sides)):
-        found = conv2d(low, x, ones, None, step, around, wide, channels)
-    assert isinstance(found, Value)
-    flat = found.layout.reshaped(low.shape)
+        outputs = conv2d(low, x, ones, None, step, around, wide, channels)
+    assert isinstance(outputs, Value)
+    flat = outputs.layout.reshaped(low.shape)
     assert flat is not None
-    return Value(found.tensor, flat)
+    return Value(outputs.tensor, flat)
 
 
 @operator("col2im.default")

@@ -326,12 +326,12 @@ class _Packer:
         return tensor
 
     def _unique(self, name: str) -> str:
-        found, number = name, 1
-        while found in self._names:
+        unique, number = name, 1
+        while unique in self._names:
             number += 1
-            found = f"{name}#{number}"
-        self._names.add(found)
-        return found
+            unique = f"{name}#{number}"
+        self._names.add(unique)
+        return unique
 
 
 def _camel(kind: str) -> str:

@@ -78,10 +78,10 @@ def layer_norm(
     order = canonical(rank)
     places = sorted(order.index(i) for i in axes)
     tensor = _standardised(low, low.stored(x), places, eps)
-    found: Operand = Value(tensor, plain(x.shape, order))
+    normed: Operand = Value(tensor, plain(x.shape, order))
     if weight is not None:
-        found = binary(low, "MUL", found, weight)
-    return found if bias is None else binary(low, "ADD", found, bias)
+        normed = binary(low, "MUL", normed, weight)
+    return normed if bias is None else binary(low, "ADD", normed, bias)
 
 
 def _standardised(low: Lowering, tensor: int, axes: Sequence[int], eps: float) -> int:
@@ -139,11 +139,11 @@ def group_norm(
     tensor = _standardised(low, low.stored(Value(x.tensor, layout), order), (1, 3), eps)
     shaped = plain(pieces, order).reshaped(x.shape)
     assert shaped is not None
-    found: Operand = Value(tensor, shaped)
+    normed: Operand = Value(tensor, shaped)
     ones = [1] * len(sides)
     if weight is not None:
-        found = binary(low, "MUL", found, weight.reshape(-1, *ones))
-    return found if bias is None else binary(low, "ADD", found, bias.reshape(-1, *ones))
+        normed = binary(low, "MUL", normed, weight.reshape(-1, *ones))
+    return normed if bias is None else binary(low, "ADD", normed, bias.reshape(-1, *ones))
 
 
 @operator("native_group_norm.default")
@@ -211,20 +211,20 @@ def variance(
     centred, kept, places = _centred(low, low.stored(x), sorted(order.index(d) for d in dims))
     with low.in_float_only():  # squares have twice the digits
         squares = low.emit("MUL", [centred, centred], low.graph.tensors[centred].shape)
-        found = low.emit("MEAN", [squares, places], kept, keepDims=True)
+        spread = low.emit("MEAN", [squares, places], kept, keepDims=True)
         rest = count - (1 if correction is None else correction)
         if rest != count:
             with np.errstate(divide="ignore"):
                 factor = np.float32(count) / np.float32(max(0, rest))
-            found = low.emit("MUL", [found, low.constant(np.asarray(factor))], kept)
+            spread = low.emit("MUL", [spread, low.constant(np.asarray(factor))], kept)
         if str(low.node.target).removeprefix("aten.").startswith("std"):
-            found = low.emit("SQRT", [found], kept)
+            spread = low.emit("SQRT", [spread], kept)
     sizes = [1 if i in dims else size for i, size in enumerate(x.shape)]
     layout = plain(sizes, order)
     if not keepdim:
         left = tuple(d for i, d in enumerate(layout.dimensions) if i not in dims)
         layout = Layout(left, layout.memory)
-    return Value(found, layout)
+    return Value(spread, layout)
 
 
 @operator("var_mean.correction", "std_mean.correction")

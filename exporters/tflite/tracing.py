@@ -147,11 +147,11 @@ class _Tape:
             for handle in handles:
                 handle.remove()
 
-    def record(self, func: Any, args: Any, kwargs: Any, found: Any) -> None:
+    def record(self, func: Any, args: Any, kwargs: Any, output: Any) -> None:
         """An operator that was called."""
         import torch
 
-        tensors = [one for one in _each(found) if isinstance(one, torch.Tensor)]
+        tensors = [one for one in _each(output) if isinstance(one, torch.Tensor)]
         if not tensors:
             if func is torch.ops.prim.device.default:
                 return
@@ -159,17 +159,17 @@ class _Tape:
         node = self.graph.call_function(func, self._given(args), self._given(kwargs))
         path = self._modules[-1] if self._modules else ""
         node.meta.update(nn_module_stack={"": (path, "")}, stack_trace=_place())
-        if isinstance(found, torch.Tensor):
-            self._is(found, node)
+        if isinstance(output, torch.Tensor):
+            self._is(output, node)
             return
-        for i, one in enumerate(found):
+        for i, one in enumerate(output):
             if isinstance(one, torch.Tensor):
                 part = self.graph.call_function(operator.getitem, (node, i))
                 part.meta.update(node.meta)
                 self._is(one, part)
         node.meta["val"] = tuple(
             torch.empty_like(one, device="meta") if isinstance(one, torch.Tensor) else one
-            for one in found
+            for one in output
         )
 
     def output(self, scores: Any) -> None:
@@ -205,8 +205,8 @@ class _Tape:
         return node
 
 
-def _each(found: Any) -> list[Any]:
-    return list(found) if isinstance(found, list | tuple) else [found]
+def _each(results: Any) -> list[Any]:
+    return list(results) if isinstance(results, list | tuple) else [results]
 
 
 def _place() -> str:

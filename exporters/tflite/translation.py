@@ -47,18 +47,18 @@ def lower(
     Raises:
         ModelError: an operator is not in the table, or not in that use.
     """
-    found: dict[fx.Node, Operand] = {}
+    operands: dict[fx.Node, Operand] = {}
     for node in _needed(nodes):
         if node.op == "placeholder":
-            found[node] = known[node.name]
+            operands[node] = known[node.name]
         elif node.op == "output":
-            return [_resolved(found, argument) for argument in node.args[0]]  # type: ignore[union-attr]
+            return [_resolved(operands, argument) for argument in node.args[0]]  # type: ignore[union-attr]
         elif node.op == "get_attr":
-            found[node] = known[str(node.target)]
+            operands[node] = known[str(node.target)]
         else:
             lowering.node = node
             lowering.name = module_path(node) or node.name
-            found[node] = _lowered(lowering, node, found)
+            operands[node] = _lowered(lowering, node, operands)
     raise AssertionError("a graph ends with its output")
 
 
@@ -71,8 +71,8 @@ def _needed(nodes: Sequence[fx.Node]) -> list[fx.Node]:
     return [node for node in nodes if node in needed]
 
 
-def _lowered(lowering: Lowering, node: fx.Node, found: Mapping[fx.Node, Operand]) -> Operand:
-    arguments = [_resolved(found, argument) for argument in node.args]
+def _lowered(lowering: Lowering, node: fx.Node, operands: Mapping[fx.Node, Operand]) -> Operand:
+    arguments = [_resolved(operands, argument) for argument in node.args]
     if node.target is python_operators.getitem:
         part = arguments[0][arguments[1]]
         if part is None:
@@ -81,7 +81,7 @@ def _lowered(lowering: Lowering, node: fx.Node, found: Mapping[fx.Node, Operand]
         return part
     schema = getattr(node.target, "_schema", None)
     if schema is not None and not any(map(_computed, (arguments, list(node.kwargs.values())))):
-        return _folded(node, arguments, {k: _resolved(found, v) for k, v in node.kwargs.items()})
+        return _folded(node, arguments, {k: _resolved(operands, v) for k, v in node.kwargs.items()})
     name = str(node.target).removeprefix("aten.")
     shown = name.removesuffix(".default")
     function = OPERATORS.get(name)
@@ -91,7 +91,7 @@ def _lowered(lowering: Lowering, node: fx.Node, found: Mapping[fx.Node, Operand]
         arguments = _put_together(lowering, arguments)
     named = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
     named |= dict(zip((a.name for a in schema.arguments), arguments, strict=False))
-    named |= {key: _resolved(found, value) for key, value in node.kwargs.items()}
+    named |= {key: _resolved(operands, value) for key, value in node.kwargs.items()}
     _check(lowering, node, shown, named)
     if name in _AS_ITS_INPUT and lowering.all_in_float(arguments):
         lowering.name += FLOAT
@@ -187,7 +187,7 @@ def _folded(node: fx.Node, arguments: Any, options: Any) -> Operand:
 _WORDS = {"self": "x", "input": "x", "min": "lowest", "max": "highest", "ord": "p"}
 
 
-def _resolved(found: Mapping[fx.Node, Operand], argument: Any) -> Operand:
+def _resolved(operands: Mapping[fx.Node, Operand], argument: Any) -> Operand:
     if isinstance(argument, list | tuple):
-        return [_resolved(found, entry) for entry in argument]
-    return found[argument] if hasattr(argument, "all_input_nodes") else argument
+        return [_resolved(operands, entry) for entry in argument]
+    return operands[argument] if hasattr(argument, "all_input_nodes") else argument
