@@ -207,6 +207,12 @@ def words() -> nn.Module:
     return Words().eval()
 
 
+def of_digits() -> nn.Module:
+    """A classifier of the ten digits."""
+    torch.manual_seed(0)
+    return nn.Sequential(*Body(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+
+
 def numbers_of_words() -> Tensor:
     return torch.tensor([[3, 19, 0, 7, 7, 12]])
 

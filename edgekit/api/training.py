@@ -13,6 +13,7 @@ from edgekit.api.keywords import StrPath, record_of, text_of
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgekit.core import Side
     from edgekit.models.taking import Network
     from edgekit.training.loop import TrainingResult
     from edgekit.training.options import TrainingOptions
@@ -46,7 +47,7 @@ class TrainingKeywords(TypedDict, total=False):
     teacher_weight: float
     teacher_temperature: float
     seed: int
-    resolution: int | None
+    resolution: Side | None
     device: str
     amp: str
     threads: int | None

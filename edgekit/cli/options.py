@@ -204,18 +204,6 @@ def size_option(command: Command) -> Command:
     )(command)
 
 
-def resolution_option(command: Command) -> Command:
-    """``--resolution N``, of commands that take square images alone."""
-    return click.option(
-        "--resolution",
-        "--size",
-        "resolution",
-        type=int,
-        metavar="PIXELS",
-        help="Side of the input image, a square.",
-    )(command)
-
-
 def embedded_option(command: Command) -> Command:
     """``--embedded``."""
     return click.option(

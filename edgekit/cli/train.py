@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from edgekit.cli import console
-from edgekit.cli.options import Number, fetching, overwrite_option, resolution_option, scores_option
+from edgekit.cli.options import Number, fetching, overwrite_option, scores_option, size_option
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 @click.option("--teacher", metavar="MODEL", help="Learn from a trained network's scores.")
 @click.option("--teacher-weight", type=Number(0, 1, above=True), default=0.9, show_default=True)
 @click.option("--teacher-temperature", type=Number(0, above=True), default=4.0, show_default=True)
-@resolution_option
+@size_option
 @scores_option
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--init", metavar="FILE", help="Checkpoint or state dict to start from.")

@@ -112,11 +112,17 @@ def _decode_union(kinds: Sequence[Any], data: Any, where: str, more: bool) -> An
     if data is None and types.NoneType in kinds:
         return None
     choices = [kind for kind in kinds if kind is not types.NoneType]
+    lists = [kind for kind in choices if typing.get_origin(kind) is tuple]
     exact = [kind for kind in choices if type(data) is kind]
+    if isinstance(data, list):
+        exact = lists
     problems = []
     for kind in exact or choices:
         try:
             return _decode(kind, data, where, more)
         except ValueError as error:
             problems.append(str(error))
+    if lists and not exact and len(choices) > len(lists):
+        first = next(kind for kind in choices if kind not in lists)
+        problems[:0] = [f"{where}: expected {first.__name__} or a list, found {data!r}"]
     raise ValueError(problems[0] if problems else f"{where}: expected null, found {data!r}")

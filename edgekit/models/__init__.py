@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from edgekit import registry, tables
-from edgekit.core import ModelSpec
+from edgekit.core import ModelSpec, Side
+from edgekit.core.preprocessing import pair
 from edgekit.errors import UsageError
 from edgekit.models.family import Family
 from edgekit.models.size import check_size
@@ -56,12 +57,20 @@ def find_spec(
     return spec
 
 
-def with_resolution(spec: ModelSpec, resolution: int | None) -> ModelSpec:
-    """The same network at another input size; ``None`` keeps it."""
-    if resolution is None:
+def with_resolution(spec: ModelSpec, size: Side | None) -> ModelSpec:
+    """The same network at another input size; ``None`` keeps it.
+
+    Args:
+        size: side in pixels, or height and width, of which the spec keeps the longer one.
+
+    Raises:
+        UsageError: a side that the network cannot have.
+    """
+    if size is None:
         return spec
-    spec = dataclasses.replace(spec, resolution=resolution)
-    check(spec, family_of(spec))
+    for side in sorted(pair(size)):
+        spec = dataclasses.replace(spec, resolution=side)
+        check(spec, family_of(spec))
     return spec
 
 

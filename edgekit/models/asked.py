@@ -20,7 +20,7 @@ from edgekit.models.arguments import arguments, leaves
 from edgekit.models.callables import NoImageError, NoScoresError, try_forward
 from edgekit.models.examples import as_tensors, open_example
 from edgekit.models.interface import shaped
-from edgekit.models.model import Model
+from edgekit.models.model import Model, image_of
 
 _CHANNELS = (1, 3, 4)
 
@@ -47,6 +47,14 @@ class Asked:
         """Whether the network is to be taken for one of any inputs and outputs."""
         no_image = self.example is not None and not _is_image(self.example)
         return self.task not in (None, CLASSIFY) or no_image or bool(self.outputs)
+
+    def at(self, size: Side | None) -> Asked:
+        """The same with a size of the image, where neither one nor an example was asked for."""
+        if size is None or self.side is not None or self.example is not None:
+            return self
+        height, width = pair(size)
+        own = None if height == width else (height, width)
+        return dataclasses.replace(self, size=own, side=max(height, width))
 
     def of(self, model: Model) -> Model:
         """The network, as it was asked for.
@@ -143,18 +151,16 @@ class Asked:
 
     def _sized(self, model: Model, size: tuple[int, int]) -> Model:
         """A network that takes squares, at another size."""
-        height, width = size
         spec = model.spec
         if spec is not None:
-            with_resolution(spec, min(size))  # for its least side
-            spec = with_resolution(spec, max(size))
+            spec = with_resolution(spec, size)
         preprocessing = model.preprocessing
         model = dataclasses.replace(
             model,
             spec=spec,
             resolution=max(size),
-            image=None if height == width else (3, height, width),
-            preprocessing=None if preprocessing is None else preprocessing.at((height, width)),
+            image=image_of(size),
+            preprocessing=None if preprocessing is None else preprocessing.at(size),
         )
         try_forward(model.module, torch.zeros(1, *model.shape), model.source)
         return model

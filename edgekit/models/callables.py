@@ -188,11 +188,11 @@ def try_forward(module: nn.Module, images: Tensor, source: str) -> Tensor:
     return scores
 
 
-def try_training(module: nn.Module, side: int, classes: int, source: str) -> None:
+def try_training(module: nn.Module, image: tuple[int, int, int], classes: int, source: str) -> None:
     """Runs a copy of a network once as training does; the network stays as it is.
 
     Args:
-        side: of the images, pixels.
+        image: channels, height and width.
         classes: scores that it gives in eval mode.
 
     Raises:
@@ -209,7 +209,7 @@ def try_training(module: nn.Module, side: int, classes: int, source: str) -> Non
         ) from error
     # Two images, since a batch norm of single values takes no single one.
     with torch.random.fork_rng(devices=[]):
-        scores = try_forward(trial, torch.zeros(2, 3, side, side), source)
+        scores = try_forward(trial, torch.zeros(2, *image), source)
     if scores.shape[1] != classes:
         raise ModelError(
             f"'{source}' gives {scores.shape[1]} scores in training and {classes} else: expected "

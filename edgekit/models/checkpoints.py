@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from edgekit.core import CLASSIFY, Call, scores_fit
+from edgekit.core import CLASSIFY, Call, Side, scores_fit
 from edgekit.core.names import shown
 from edgekit.errors import CheckpointError, UsageError
 from edgekit.models import with_resolution
@@ -16,7 +16,7 @@ from edgekit.models.adapted import is_adapted, may_run
 from edgekit.models.callables import try_forward
 from edgekit.models.calls import draws_in, example_in, interface_of
 from edgekit.models.interface import shaped
-from edgekit.models.model import Model
+from edgekit.models.model import Model, image_of
 from edgekit.models.tensor_files import sha256
 from edgekit.models.weights import (
     Checkpoint,
@@ -29,14 +29,12 @@ from edgekit.models.weights import (
 OWN_CODE = "which is code of your own: name it, too, as"
 
 
-def checkpoint_model(
-    source: str, path: Path, checkpoint: Checkpoint, resolution: int | None
-) -> Model:
+def checkpoint_model(source: str, path: Path, checkpoint: Checkpoint, size: Side | None) -> Model:
     """A network of a checkpoint with a spec.
 
     Args:
         source: names it in messages.
-        resolution: in pixels, instead of its own.
+        size: side in pixels, or height and width, instead of its own.
 
     Raises:
         CheckpointError: it does not fit its spec, or names code that must not be run.
@@ -48,14 +46,13 @@ def checkpoint_model(
         raise CheckpointError(f"{path} is of '{named}', {OWN_CODE} '{named}={path}'")
     module = build_with(checkpoint.spec, checkpoint.state, str(path)).eval()
     if checkpoint.spec.call is not None:
-        return _called(source, path, checkpoint, checkpoint.spec.call, module, resolution)
-    spec = with_resolution(checkpoint.spec, resolution)
+        return _called(source, path, checkpoint, checkpoint.spec.call, module, size)
+    spec = with_resolution(checkpoint.spec, size)
     assert checkpoint.preprocessing is not None
-    preprocessing = checkpoint.preprocessing.at(spec.resolution)
-    if is_adapted(spec):
-        side = spec.resolution
-        try_forward(module, torch.zeros(1, 3, side, side), source)
-    return Model(
+    own = checkpoint.preprocessing.size
+    if size is None:
+        size = own if max(own) == spec.resolution else spec.resolution
+    model = Model(
         source,
         spec.name,
         module,
@@ -64,12 +61,16 @@ def checkpoint_model(
         spec,
         trained=True,
         labels=checkpoint.labels,
-        preprocessing=preprocessing,
+        preprocessing=checkpoint.preprocessing.at(size),
         data=checkpoint.data,
         parent_sha256=sha256(path),
         code=spec.source if is_adapted(spec) else None,
         scores=_scores(checkpoint, spec.classes, path),
+        image=image_of(size),
     )
+    if is_adapted(spec):
+        try_forward(module, torch.zeros(1, *model.shape), source)
+    return model
 
 
 def _called(
@@ -78,7 +79,7 @@ def _called(
     checkpoint: Checkpoint,
     call: Call,
     module: nn.Module,
-    resolution: int | None,
+    size: Side | None,
 ) -> Model:
     """A checkpoint of a network that takes or gives anything else than a square image and scores.
 
@@ -87,7 +88,7 @@ def _called(
     """
     spec = checkpoint.spec
     assert spec is not None
-    if resolution is not None:
+    if size is not None:
         raise UsageError(f"--resolution: {path} says the sizes of its inputs; leave it out")
     model = Model(
         source,
@@ -125,7 +126,7 @@ def _called(
     )
 
 
-def adapted_model(source: str, weights: Path | None, resolution: int | None) -> Model | None:
+def adapted_model(source: str, weights: Path | None, size: Side | None) -> Model | None:
     """What a search has made of a network that was named; ``None`` for other weights.
 
     Raises:
@@ -143,7 +144,7 @@ def adapted_model(source: str, weights: Path | None, resolution: int | None) -> 
             f"{weights} does not fit '{source}': it is a checkpoint of '{spec.source}', adapted"
         )
     return dataclasses.replace(
-        checkpoint_model(str(weights), path, checkpoint, resolution), source=source
+        checkpoint_model(str(weights), path, checkpoint, size), source=source
     )
 
 
@@ -163,12 +164,12 @@ def with_training(model: Model, weights: Path | None) -> Model:
     )
 
 
-def side_of(weights: Path | None) -> int | None:
-    """Side of the images that a checkpoint is for; ``None`` where it does not say."""
+def size_of(weights: Path | None) -> Side | None:
+    """Size of the images that a checkpoint is for; ``None`` where it does not say."""
     if weights is None or not is_checkpoint(weights):
         return None
     preprocessing = load_checkpoint(weights).preprocessing
-    return None if preprocessing is None else max(preprocessing.size)
+    return None if preprocessing is None else preprocessing.crop
 
 
 def _scores(checkpoint: Checkpoint, columns: int, path: Path) -> str | None:

@@ -10,9 +10,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgekit.core import Call, Draw, Interface, ModelSpec, Parameter, Preprocessing, classifier
+from edgekit.core import (
+    Call,
+    Draw,
+    Interface,
+    ModelSpec,
+    Parameter,
+    Preprocessing,
+    Side,
+    classifier,
+)
+from edgekit.core.preprocessing import pair
 from edgekit.models.adapted import is_adapted
 from edgekit.models.rows import draws_of, noise_rows, on_rows
+
+
+def image_of(size: Side) -> tuple[int, int, int] | None:
+    """`Model.image` of three channels."""
+    height, width = pair(size)
+    return None if height == width else (3, height, width)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from edgekit.errors import CheckpointError
 from edgekit.models.arguments import refilled
 from edgekit.models.asked import Asked, asked_for, check_resolution
 from edgekit.models.callables import is_fresh, open_callable
-from edgekit.models.checkpoints import OWN_CODE, adapted_model, side_of, with_training
+from edgekit.models.checkpoints import OWN_CODE, adapted_model, size_of, with_training
 from edgekit.models.copying import own_copy
 from edgekit.models.libraries import LIBRARIES, open_library
 from edgekit.models.model import Model
@@ -31,6 +31,8 @@ from edgekit.models.weights import (
     load_state,
 )
 
+_SIDE = 224  # pixels, of networks that nobody says a size of
+
 
 def library_model(source: str, weights: Path | None, classes: int | None, asked: Asked) -> Model:
     """A network of a library, such as ``timm:NAME``.
@@ -39,9 +41,10 @@ def library_model(source: str, weights: Path | None, classes: int | None, asked:
         weights: checkpoint or state dict.
         classes: instead of the library's number, or of that of ``weights``.
     """
-    adapted = adapted_model(source, weights, asked.side)
+    adapted = adapted_model(source, weights, asked.size or asked.side)
     if adapted is not None:
         return asked.of(adapted)
+    asked = asked.at(size_of(weights))
     state = None if weights is None else load_state(weights)
     if classes is None and weights is not None and is_checkpoint(weights):
         classes = len(load_checkpoint(weights).labels)
@@ -51,9 +54,7 @@ def library_model(source: str, weights: Path | None, classes: int | None, asked:
         made = open_library(source, classes)
     if state is not None:
         load_into(made.module, state, str(weights))
-    side = asked.side
-    if side is None:
-        side = side_of(weights) or made.resolution
+    side = made.resolution if asked.side is None else asked.side
     check_resolution(source, side)
     module = made.module.eval()
     preprocessing = made.preprocessing
@@ -84,17 +85,18 @@ def callable_model(source: str, weights: Path | None, asked: Asked) -> Model:
     Args:
         weights: checkpoint or state dict; as it is made if ``None``.
     """
-    side = side_of(weights) or 224 if asked.side is None else asked.side
+    own = asked.at(size_of(weights))
+    side = _SIDE if own.side is None else own.side
     check_resolution(source, side)
     # The same fresh weights every time, as for zoo networks.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = open_callable(source).eval()
-    adapted = adapted_model(source, weights, asked.side)
+    adapted = adapted_model(source, weights, asked.size or asked.side)
     if adapted is not None:
         return asked.of(adapted)
     name = source.rpartition(":")[2]
-    return _filled(Model(source, name, module, side, 0, code=source), weights, asked)
+    return _filled(Model(source, name, module, side, 0, code=source), weights, own)
 
 
 def from_module(
@@ -122,8 +124,8 @@ def from_module(
     Raises:
         ModelError: it gives nothing that can be used.
     """
-    asked = asked_for(name, resolution, example, outputs, task)
-    side = side_of(weights) or 224 if asked.side is None else asked.side
+    asked = asked_for(name, resolution, example, outputs, task).at(size_of(weights))
+    side = _SIDE if asked.side is None else asked.side
     check_resolution(name, side)
     return _filled(Model(name, name, own_copy(module).eval(), side, 0), weights, asked)
 
@@ -141,7 +143,7 @@ def program_model(source: str, asked: Asked) -> Model:
     return asked.judged(model)
 
 
-def own_model(source: str, path: Path, checkpoint: Checkpoint, resolution: int | None) -> Model:
+def own_model(source: str, path: Path, checkpoint: Checkpoint, size: Side | None) -> Model:
     """A checkpoint of a network that is not of the zoo.
 
     A library's is built again by its name. A callable's is not: a checkpoint may come from
@@ -156,9 +158,7 @@ def own_model(source: str, path: Path, checkpoint: Checkpoint, resolution: int |
         )
     if named.partition(":")[0] not in LIBRARIES:
         raise CheckpointError(f"{path} is of '{named}', {OWN_CODE} '{named}={path}'")
-    assert checkpoint.preprocessing is not None  # a training wrote it
-    side = checkpoint.preprocessing.side if resolution is None else resolution
-    opened = library_model(named, path, len(checkpoint.labels), Asked(side=side))
+    opened = library_model(named, path, len(checkpoint.labels), Asked().at(size))
     return dataclasses.replace(opened, source=source)
 
 

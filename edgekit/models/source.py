@@ -19,7 +19,7 @@ import torch
 from edgekit import registry
 from edgekit.core import Side
 from edgekit.errors import CheckpointError, EdgekitError, UnknownNameError, UsageError
-from edgekit.models import build, find_spec, pretrained
+from edgekit.models import build, find_spec, pretrained, with_resolution
 from edgekit.models.asked import asked_for
 from edgekit.models.checkpoints import checkpoint_model
 from edgekit.models.fitting import fill
@@ -90,12 +90,12 @@ def open_model(
             )
         if Path(source).suffix == SUFFIX:
             return program_model(source, asked)
-        return asked.of(_open_checkpoint(source, asked.side))
+        return asked.of(_open_checkpoint(source, asked.size or asked.side))
     if source.partition(":")[0] in LIBRARIES:
         return library_model(source, weights, classes, asked)
     if ":" in source:
         return callable_model(source, weights, asked)
-    return asked.of(_open_zoo(source, weights, asked.side, classes))
+    return asked.of(_open_zoo(source, weights, asked.size or asked.side, classes))
 
 
 def is_path(source: str) -> bool:
@@ -124,9 +124,7 @@ def is_path(source: str) -> bool:
     raise UsageError(f"'{source}' is a zoo network and a path here: write ./{source} for the path")
 
 
-def _open_zoo(
-    source: str, weights: Path | None, resolution: int | None, classes: int | None
-) -> Model:
+def _open_zoo(source: str, weights: Path | None, size: Side | None, classes: int | None) -> Model:
     try:
         registry.find_model(source)
     except UnknownNameError as error:
@@ -134,15 +132,15 @@ def _open_zoo(
             checkpoint_file(Path(source))  # says what a run folder would have
         raise error
     if weights is None:
-        spec = find_spec(source, classes=classes, resolution=resolution)
+        spec = with_resolution(find_spec(source, classes=classes), size)
         # The same fresh weights every time, so that what was exported can be verified later.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             module = build(spec).eval()
         return Model(source, spec.name, module, spec.resolution, spec.classes, spec)
     if is_checkpoint(weights):
-        return _open_named_checkpoint(source, weights, resolution, classes)
-    spec = find_spec(source, resolution=resolution)
+        return _open_named_checkpoint(source, weights, size, classes)
+    spec = with_resolution(find_spec(source), size)
     spec, module = fill(spec, load_state(weights), str(weights), classes)
     digest = sha256(checkpoint_file(weights))
     published = pretrained.known(digest)
@@ -161,7 +159,7 @@ def _open_zoo(
 
 
 def _open_named_checkpoint(
-    source: str, weights: Path, resolution: int | None, classes: int | None
+    source: str, weights: Path, size: Side | None, classes: int | None
 ) -> Model:
     """A checkpoint beside the name of its network: all that it knows is kept.
 
@@ -170,7 +168,7 @@ def _open_named_checkpoint(
     """
     own = load_checkpoint(weights)
     columns = len(own.labels) if own.spec is None else own.spec.classes
-    spec = find_spec(source, classes=classes or columns, resolution=resolution)
+    spec = with_resolution(find_spec(source, classes=classes or columns), size)
     name = own.model if own.spec is None else own.spec.name
     try:
         build_with(spec, own.state, str(weights))
@@ -188,12 +186,12 @@ def _open_named_checkpoint(
             f"{weights} does not fit {spec.name}: it is a checkpoint of {name}, which has the same "
             f"tensors and another padding; give that name"
         )
-    opened = _open_checkpoint(str(weights), resolution)
+    opened = _open_checkpoint(str(weights), size)
     return dataclasses.replace(opened, source=source)
 
 
-def _open_checkpoint(source: str, resolution: int | None) -> Model:
+def _open_checkpoint(source: str, size: Side | None) -> Model:
     path = checkpoint_file(Path(source))
     checkpoint = load_checkpoint(path)
     opened = own_model if checkpoint.spec is None else checkpoint_model
-    return opened(source, path, checkpoint, resolution)
+    return opened(source, path, checkpoint, size)

@@ -36,12 +36,12 @@ class Teacher:
         self.module: nn.Module = model.module.eval().requires_grad_(False)
         self.preprocessing = model.preprocessing or preprocessing
         self.temperature, self._source = temperature, model.source
-        side = self.preprocessing.side
+        image = (self.preprocessing.channels, *self.preprocessing.size)
         known = "logits" if model.of_zoo else model.scores
-        self._kind = known or kind_of_network(self.module, side, model.source)
+        self._kind = known or kind_of_network(self.module, image, model.source)
 
     def scores(self, pixels: Tensor) -> Tensor:
-        """Class scores (N, classes) of 8-bit images (N, side, side, 3)."""
+        """Class scores (N, classes) of 8-bit images (N, height, width, 3)."""
         told = f"teacher '{self._source}' fails on an image: "
         with explained(told.__add__), torch.no_grad():
             scores: Tensor = self.module(normalize(pixels, self.preprocessing))
@@ -67,7 +67,7 @@ class Teacher:
 
         Args:
             scores: of the network that learns, (N, classes).
-            pixels: what they are of, 8-bit, (N, side, side, 3).
+            pixels: what they are of, 8-bit, (N, height, width, 3).
             kind: what the scores are, of `edgekit.core.SCORES`.
         """
         kinds = (kind, self._kind)
@@ -125,7 +125,7 @@ def open_teacher(
         CheckpointError: a file that cannot be used.
     """
     _check_file(source)
-    model = open_model(source, resolution=preprocessing.side, task=CLASSIFY)
+    model = open_model(source, resolution=preprocessing.crop, task=CLASSIFY)
     if not model.trained:
         raise UsageError(
             f"teacher '{source}' is untrained: expected a run folder or checkpoint, as 'edgekit "

@@ -107,10 +107,9 @@ def initial(plan: Plan, own: nn.Module | None, note: Callable[[str], None]) -> n
     torch.manual_seed(torch_seed(plan.options.seed))
     if plan.spec is None:
         assert own is not None
-        side = plan.preprocessing.side
-        scores = try_forward(own, torch.zeros(1, 3, side, side), plan.model)
-        try_training(own, side, scores.shape[1], plan.model)
-        images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+        scores = try_forward(own, torch.zeros(1, *plan.image), plan.model)
+        try_training(own, plan.image, scores.shape[1], plan.model)
+        images = torch.randn(2, *plan.image, generator=torch.Generator().manual_seed(0))
         found = pure(own, images, plan.model)
         network = found.module
         for text in found.notes:

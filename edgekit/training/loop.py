@@ -314,7 +314,8 @@ def _plan(
         spec = with_resolution(find_spec(network, classes=classes), options.resolution)
         spec = with_epsilon(with_regularization(spec, options), options)
         name = spec.name
-        preprocessing = for_source(source, spec.resolution)
+        assert options.resolution is not None
+        preprocessing = for_source(source, options.resolution)
     plan = Plan(
         model=name,
         data=source.name,

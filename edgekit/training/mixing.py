@@ -25,7 +25,7 @@ def mix(
     random.
 
     Args:
-        pixels: 8-bit RGB, (N, side, side, 3).
+        pixels: 8-bit RGB, (N, height, width, 3).
         labels: int64 (N).
         seed: everything that the choices depend on, such as seed, epoch and step.
         mixup: concentration a of arXiv:1710.09412; 0: never.
@@ -50,12 +50,12 @@ def mix(
 def _cut(
     pixels: Tensor, neighbours: Tensor, share: float, rng: np.random.Generator
 ) -> tuple[Tensor, float]:
-    """Puts a square of the neighbours in; gives the share that is left of the images."""
-    side = pixels.shape[1]
-    half = side * (1 - share) ** 0.5 / 2
-    middle = rng.uniform(0, side, 2)
-    top, left = np.rint(np.clip(middle - half, 0, side)).astype(int).tolist()
-    bottom, right = np.rint(np.clip(middle + half, 0, side)).astype(int).tolist()
+    """Puts a rectangle of the neighbours in; gives the share that is left of the images."""
+    sides = np.array(pixels.shape[1:3])
+    half = sides * (1 - share) ** 0.5 / 2
+    middle = rng.uniform(0, sides)
+    top, left = np.rint(np.clip(middle - half, 0, sides)).astype(int).tolist()
+    bottom, right = np.rint(np.clip(middle + half, 0, sides)).astype(int).tolist()
     mixed = pixels.clone()
     mixed[:, top:bottom, left:right] = neighbours[:, top:bottom, left:right]
-    return mixed, 1 - (bottom - top) * (right - left) / side**2
+    return mixed, 1 - (bottom - top) * (right - left) / int(sides.prod())

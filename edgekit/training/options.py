@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.core import SCORES, ImageSource, from_json, to_json
+from edgekit.core import SCORES, ImageSource, Side, from_json, to_json
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
 from edgekit.training import processes
 
@@ -78,10 +78,10 @@ class TrainingOptions:
         teacher_temperature: divides the scores of both before they are compared.
         seed: of initial weights, order and augmentation. The same seed gives bit-identical
             weights on the CPU with the same number of threads; CUDA kernels do not promise that.
-        resolution: input side in pixels; ``None``: twice the side of the images, rounded up to
-            the network's stride and at most its published resolution. That is 32 for digits
-            (8 px), 64 for CIFAR-10 (32 px) and the published size for photographs: enlarging
-            further costs time and shows nothing more.
+        resolution: input side in pixels, or height and width; ``None``: twice the side of the
+            images, rounded up to the network's stride and at most its published resolution. That
+            is 32 for digits (8 px), 64 for CIFAR-10 (32 px) and the published size for
+            photographs: enlarging further costs time and shows nothing more.
         device: ``auto`` takes CUDA where there is one.
         amp: mixed precision. ``auto`` is bf16 on CUDA and off on the CPU, where bf16 was slower
             (MobileNetV3-Small, 2 AVX-512 cores, 64 px: 202 images/s against 522 in fp32).
@@ -115,7 +115,7 @@ class TrainingOptions:
     teacher_weight: float = 0.9
     teacher_temperature: float = 4.0
     seed: int = 0
-    resolution: int | None = None
+    resolution: Side | None = None
     device: str = "auto"
     amp: str = "auto"
     threads: int | None = None

@@ -46,7 +46,7 @@ def randaugment(pixels: Tensor, seed: Sequence[int], operations: int, strength: 
     """Applies random operations to each image.
 
     Args:
-        pixels: 8-bit RGB, (N, side, side, 3).
+        pixels: 8-bit RGB, (N, height, width, 3).
         seed: everything that the choices depend on, such as seed, epoch and step.
         operations: per image, one after the other.
         strength: of all of them, 0 to `MAX_STRENGTH`.
@@ -83,16 +83,16 @@ def _autocontrast(pixels: Tensor, _: Draw) -> Tensor:
 
 def _equalize(pixels: Tensor, _: Draw) -> Tensor:
     """Evens out the histogram of each channel, as ``ImageOps.equalize``."""
-    n, side, _side, channels = pixels.shape
-    flat = pixels.permute(0, 3, 1, 2).reshape(n * channels, side * side).long()
+    n, height, width, channels = pixels.shape
+    flat = pixels.permute(0, 3, 1, 2).reshape(n * channels, height * width).long()
     counts = torch.zeros(len(flat), 256, dtype=torch.int64, device=pixels.device)
     counts.scatter_add_(1, flat, torch.ones_like(flat))
     brightest = counts.gather(1, flat.amax(1, keepdim=True))
-    step = (side * side - brightest) // 255
+    step = (height * width - brightest) // 255
     before = counts.cumsum(1) - counts
     table = ((before + step // 2) // step.clamp(min=1)).clamp(max=255)
     even = torch.where(step > 0, table.gather(1, flat), flat)
-    return even.view(n, channels, side, side).permute(0, 2, 3, 1).to(torch.uint8)
+    return even.view(n, channels, height, width).permute(0, 2, 3, 1).to(torch.uint8)
 
 
 def _posterize(pixels: Tensor, draw: Draw) -> Tensor:
@@ -178,9 +178,14 @@ def _warped(pixels: Tensor, *rows: Tensor) -> Tensor:
     """Looks each pixel up at a place that depends on its own.
 
     Args:
-        rows: the 2x3 matrices from places in the result to places in the image, row by row.
+        rows: the 2x3 matrices from places in the result to places in the image, row by row, as
+            for a square.
     """
     matrices = torch.stack(rows, dim=1).view(-1, 2, 3)
+    height, width = pixels.shape[1:3]
+    # Either axis goes from -1 to 1, however long it is: without this, a turn would shear.
+    matrices[:, 0, 1] *= height / width
+    matrices[:, 1, 0] *= width / height
     values = pixels.float().permute(0, 3, 1, 2)
     grid = F.affine_grid(matrices, list(values.shape), align_corners=False)
     found = F.grid_sample(values, grid, padding_mode="border", align_corners=False)
@@ -203,4 +208,4 @@ OPERATIONS: dict[str, Callable[[Tensor, Draw], Tensor]] = {
     "translate-x": _translate_x,
     "translate-y": _translate_y,
 }
-"""From 8-bit images (N, side, side, 3) to such images; the paper's section 3, in its order."""
+"""From 8-bit images (N, height, width, 3) to such images; the paper's section 3, in its order."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -173,7 +174,7 @@ def _checked(name: str, value: Any) -> tuple[Any, str | None]:
     except ValueError as error:
         problem = str(error).removeprefix("TrainingOptions.").replace(name, name.replace("_", "-"))
         for kind, said in _KINDS.items():
-            problem = problem.replace(f"expected {kind},", f"expected {said},")
+            problem = re.sub(rf"\bexpected {kind}\b", f"expected {said}", problem)
         return None, problem
     return getattr(options, name), None
 

@@ -50,6 +50,11 @@ class Plan:
     labels: tuple[str, ...]
     images: Mapping[str, int]
 
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images."""
+        return (self.preprocessing.channels, *self.preprocessing.size)
+
 
 @dataclass(frozen=True, slots=True)
 class TestRecord:

@@ -95,9 +95,10 @@ class Trainer:
         self.images = train
         self.loader = Loader(train, self.batches, self.device)
         steps = self.steps = options.epochs * len(self.batches)
-        side = plan.preprocessing.side
         self.kinds = (
-            Kinds() if plan.spec is not None else kinds_of(model, side, plan.model, options.scores)
+            Kinds()
+            if plan.spec is not None
+            else kinds_of(model, plan.image, plan.model, options.scores)
         )
         fit_for_training(model.to(self.device))
         self.teacher = teacher

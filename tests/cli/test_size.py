@@ -11,7 +11,9 @@ from any_networks import unet
 from command_line import CommandLine
 from PIL import Image
 
+import edgekit
 from edgekit import tables
+from edgekit.errors import UsageError
 
 TARGETS = sorted(tables.TARGETS)
 SMALL = "mobilenetv1@0.25"
@@ -66,6 +68,45 @@ def test_a_trained_network_keeps_its_preprocessing(run: CommandLine, trained_run
         assert found.json["top1"] == pytest.approx(wide.json["top1"], abs=0.01)
         preprocessing = run("describe", path, "--json").json["artifact"]["preprocessing"]
         assert preprocessing["crop"] == [32, 40]
+
+
+WIDE = ("--data", "digits", "--size", "32x64", "--epochs", 1, "--batch-size", 64, "--threads", 1)
+
+
+@pytest.mark.parametrize("network", [SMALL, "any_networks:of_digits"])
+def test_a_network_is_trained_on_images_that_are_no_squares(network: str, run: CommandLine) -> None:
+    mixed = ("--randaugment", "2,9", "--cutmix", 1, "--mixup", 1)
+    trained = run("train", network, *WIDE, *mixed, "-o", "run", "--json")
+    assert trained.code == 0, trained.err
+    # Code of one's own is named beside its weights.
+    named = ("run",) if network == SMALL else (network, "--weights", "run")
+    described = run("describe", *named, "--json").json
+    assert described["interface"]["inputs"][0]["shape"] == [1, 3, 32, 64]
+    found = run("evaluate", *named, "--data", "digits", "--json")
+    assert found.json["top1"] == pytest.approx(trained.json["top1"], abs=0.01)
+    path = exported(run, *named)["onnx"]
+    of_file = run("evaluate", path, "--data", "digits", "--json")
+    assert of_file.json["top1"] == pytest.approx(trained.json["top1"], abs=0.01)
+    assert run("describe", path, "--json").json["artifact"]["preprocessing"]["crop"] == [32, 64]
+    other = run("describe", *named, "--size", "64x32", "--json").json
+    assert other["interface"]["inputs"][0]["shape"] == [1, 3, 64, 32]
+    again = run("train", network, *WIDE, *mixed, "-o", "run", "--resume", "--json")
+    assert again.json["top1"] == trained.json["top1"]
+
+
+def test_a_teacher_sees_images_that_are_no_squares(run: CommandLine, trained_run: Path) -> None:
+    trained = run("train", SMALL, *WIDE, "--teacher", trained_run, "-o", "run")
+    assert trained.code == 0, trained.err
+
+
+def test_sizes_that_a_training_cannot_have(run: CommandLine) -> None:
+    line = ("train", SMALL, "--data", "digits", "-o", "run", "--size")
+    assert "resolution 16 for mobilenetv1@0.25: expected 32" in run(*line, "16x64").message
+    Path("own.toml").write_text(f'model = "{SMALL}"\ndata = "digits"\nresolution = "3x"\n')
+    refused = run("train", "--recipe", "own.toml", "-o", "run")
+    assert "line 3: resolution: expected a whole number or a list" in refused.message
+    with pytest.raises(UsageError, match="resolution=\\(32, 40, 5\\): expected 2 values"):
+        edgekit.train(SMALL, "digits", resolution=(32, 40, 5))  # type: ignore[arg-type]
 
 
 def test_a_network_in_pytorch_is_measured_and_predicts_at_a_size(run: CommandLine) -> None:
@@ -144,9 +185,3 @@ def test_sizes_that_a_network_cannot_have(command: str, run: CommandLine) -> Non
         refused = run(name, "any_networks:unet", *more, "--size", "25x40")  # it halves and doubles
         assert refused.code == 3
         assert "cannot take an input of shape (1, 3, 25, 40)" in refused.message
-
-
-def test_training_takes_squares(run: CommandLine) -> None:
-    refused = run("train", SMALL, "--data", "digits", *SIZE)
-    assert refused.code == 2
-    assert "--size" in refused.message

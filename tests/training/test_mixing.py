@@ -56,6 +56,15 @@ def test_mixup_blends_cutmix_cuts_and_both_take_turns() -> None:
     assert 60 < sum(_is_cut(seed, 100, 100) for seed in range(200)) < 140
 
 
+def test_shares_are_right_in_images_that_are_no_squares() -> None:
+    pixels, labels = _batch()
+    wide = pixels.repeat(1, 1, 2, 1)
+    for seed in range(20):
+        mixed, targets = mix(wide, labels, [seed], classes=CLASSES, mixup=0, cutmix=1)
+        own = targets[torch.arange(N), labels]
+        torch.testing.assert_close(own, _shares(wide, mixed), atol=1e-5, rtol=0)
+
+
 def test_what_is_cut_out_is_one_rectangle() -> None:
     pixels, labels = _batch()
     for seed in range(50):

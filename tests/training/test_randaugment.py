@@ -29,17 +29,18 @@ PILLOW: dict[str, Change] = {
 }
 
 
-def _photos(count: int, side: int = 32) -> NDArray[np.uint8]:
+def _photos(count: int, height: int = 32, width: int = 32) -> NDArray[np.uint8]:
     """Smooth images, of which the last has one value and the first not the whole range."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(30, 220, (count, 6, 6, 3), dtype=np.uint8)
-    images = [np.asarray(Image.fromarray(i).resize((side, side))) for i in coarse]
-    return np.stack([*images[:-1], np.full((side, side, 3), 7, np.uint8)])
+    images = [np.asarray(Image.fromarray(i).resize((width, height))) for i in coarse]
+    return np.stack([*images[:-1], np.full((height, width, 3), 7, np.uint8)])
 
 
+@pytest.mark.parametrize("size", [(32, 32), (24, 48)])
 @pytest.mark.parametrize("name", PILLOW)
-def test_operations_are_pillows(name: str) -> None:
-    images = _photos(6)
+def test_operations_are_pillows(name: str, size: tuple[int, int]) -> None:
+    images = _photos(6, *size)
     found = OPERATIONS[name](torch.from_numpy(images), Draw(0.5, torch.ones(6, 1, 1, 1))).numpy()
     expected = np.stack([np.asarray(PILLOW[name](Image.fromarray(image))) for image in images])
     if name == "rotate":  # Pillow fills with black what the turn uncovers
@@ -72,7 +73,7 @@ def test_translation_and_shear_move_pixels_along_their_axis(axis: str) -> None:
 def test_it_keeps_shape_and_type_and_depends_on_the_seed_alone(
     seed: int, operations: int, strength: int
 ) -> None:
-    pixels = torch.from_numpy(_photos(8, side=16))
+    pixels = torch.from_numpy(_photos(8, 16, 16))
     before = pixels.clone()
     found = randaugment(pixels, [seed, 1], operations, strength)
     assert (found.shape, found.dtype) == (pixels.shape, torch.uint8)
