@@ -164,7 +164,7 @@ def test_networks_that_differ_in_training_mode_are_refused_before_it_begins(
 def test_the_trial_leaves_the_network_as_it_is(module: str) -> None:
     network = open_model(f"{module}:network").module
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    try_training(network, 32, 4, "network")
+    try_training(network, (3, 32, 32), 4, "network")
     assert not network.training
     assert all(torch.equal(before[name], now) for name, now in network.state_dict().items())
 
