@@ -160,7 +160,7 @@ def test_tuples_become_lists_and_paths_strings() -> None:
 
 def test_a_pair_has_two_values() -> None:
     assert from_json(Preprocessing, {"resize": None, "crop": [96, 160]}).size == (96, 160)
-    with pytest.raises(ValueError, match=r"^Preprocessing\.crop: expected int, found \[96"):
+    with pytest.raises(ValueError, match=r"^Preprocessing\.crop: expected 2 values, found 3"):
         from_json(Preprocessing, {"resize": None, "crop": [96, 160, 3]})
 
 
