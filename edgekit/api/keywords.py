@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypedDict, TypeVar
 
-from edgekit.core import from_json, to_json
+from edgekit.core import FormError, from_json, to_json
 from edgekit.errors import UnknownNameError, UsageError
 from edgekit.registry import names_of
 from edgekit.stated import NO_RESIZE, NOTHING, Stated
@@ -102,12 +102,14 @@ def record_of(
     values: Mapping[str, object],
     base: Record,
     ignored: Sequence[str] = (),
+    renamed: Mapping[str, str] = MappingProxyType({}),
 ) -> Record:
     """A record with values in place of its own.
 
     Args:
         values: by the name of the argument, which is that of the field.
         ignored: fields that are no arguments.
+        renamed: fields of arguments that are called otherwise.
 
     Raises:
         UnknownNameError: there is no such argument.
@@ -115,17 +117,16 @@ def record_of(
     """
     assert dataclasses.is_dataclass(kind)
     known = [field.name for field in dataclasses.fields(kind) if field.name not in ignored]
-    refuse_unknown(values, known)
+    arguments = {field: name for name, field in renamed.items()}
+    refuse_unknown(values, [arguments.get(field, field) for field in known])
     fields = {name: value for name, value in to_json(base).items() if name in known}
     for name, value in values.items():
+        field = renamed.get(name, name)
         try:
-            checked = from_json(kind, {**fields, name: to_json(_plain(value))})
-        except ValueError as error:
-            expected = re.sub(r", found .*", "", str(error)).partition(": ")[2]
-            for type_, said in _KINDS.items():
-                expected = expected.replace(f"expected {type_}", f"expected {said}")
-            raise UsageError(f"{name}={value!r}: {expected}") from error
-        fields[name] = to_json(getattr(checked, name))
+            checked = from_json(kind, {**fields, field: to_json(_plain(value))})
+        except FormError as error:
+            raise UsageError(f"{name}={value!r}: expected {error.wanted(_KINDS)}") from error
+        fields[field] = to_json(getattr(checked, field))
     made: Record = from_json(kind, fields)
     return made
 
@@ -222,14 +223,7 @@ def integers_of(keywords: Mapping[str, object]) -> Any:
         given["calibration"] = text_of(given["calibration"], "calibration")
     if given.get("float_layers"):
         given["float_layers"] = names_of(given["float_layers"], "float_layers")
-    integers = Integers()
-    for name, value in given.items():
-        field = _OF_INTEGERS.get(name, name)
-        try:
-            integers = record_of(Integers, {field: value}, integers)
-        except UsageError as error:
-            raise UsageError(str(error).replace(f"{field}=", f"{name}=", 1)) from error
-    return integers
+    return record_of(Integers, given, Integers(), renamed=_OF_INTEGERS)
 
 
 def _plain(value: object) -> object:

@@ -25,7 +25,7 @@ from edgekit.core.measurements import (
     OperatorTime,
     Reading,
 )
-from edgekit.core.plain import canonical_json, from_json, to_json
+from edgekit.core.plain import FormError, canonical_json, from_json, to_json
 from edgekit.core.preprocessing import Preprocessing, Side
 from edgekit.core.protocols import (
     Convertible,
@@ -98,6 +98,7 @@ __all__ = [
     "Energy",
     "Example",
     "FolderFormat",
+    "FormError",
     "ImageSource",
     "Inspectable",
     "Interface",

@@ -13,6 +13,24 @@ from typing import Any, TypeVar, Union
 Record = TypeVar("Record")
 
 
+class FormError(ValueError):
+    """A value of another type than the field of a record has.
+
+    Attributes:
+        key: of the field, below the record: ``head[0]``.
+        expected: types that it may be of, as in ``int`` or ``a list``.
+        found: the value, or its type.
+    """
+
+    def __init__(self, where: str, expected: Sequence[str], found: str) -> None:
+        super().__init__(f"{where}: expected {' or '.join(expected)}, found {found}")
+        self.key, self.expected, self.found = where.partition(".")[2], expected, found
+
+    def wanted(self, terms: Mapping[str, str]) -> str:
+        """What was expected, with other terms for types."""
+        return " or ".join(terms.get(one, one) for one in self.expected)
+
+
 SPARSE: Mapping[str, bool] = {"sparse": True}
 """Metadata of fields that are left out of JSON data where they have their default: those that came
 later, so that data and digests of records without them are as they were."""
@@ -52,8 +70,8 @@ def from_json(kind: type[Record], data: Any, *, more: bool = False) -> Record:
         more: leave keys aside that the record does not have, as documents of later versions do.
 
     Raises:
-        ValueError: a key is missing, unknown, or holds a value of another type. The message
-            names the key by its path.
+        ValueError: a key is missing or unknown; the message names it by its path.
+        FormError: one holds a value of another type.
     """
     return typing.cast(Record, _decode(kind, data, kind.__name__, more))
 
@@ -71,26 +89,26 @@ def _decode(kind: Any, data: Any, where: str, more: bool) -> Any:
         return _decode_union(typing.get_args(kind), data, where, more)
     if origin is tuple:
         if not isinstance(data, list):
-            raise ValueError(f"{where}: expected a list, found {type(data).__name__}")
+            raise FormError(where, ("a list",), type(data).__name__)
         (item, *others) = typing.get_args(kind)
         if others != [...] and len(data) != 1 + len(others):
-            raise ValueError(f"{where}: expected {1 + len(others)} values, found {len(data)}")
+            raise FormError(where, (f"{1 + len(others)} values",), f"{len(data)}")
         return tuple(_decode(item, value, f"{where}[{i}]", more) for i, value in enumerate(data))
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(data, dict):
-            raise ValueError(f"{where}: expected an object, found {type(data).__name__}")
+            raise FormError(where, ("an object",), type(data).__name__)
         item = typing.get_args(kind)[1]
         return {key: _decode(item, value, f"{where}.{key}", more) for key, value in data.items()}
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
         return float(data)
     if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
-        raise ValueError(f"{where}: expected {kind.__name__}, found {data!r}")
+        raise FormError(where, (kind.__name__,), repr(data))
     return data
 
 
 def _decode_record(kind: Any, data: Any, where: str, more: bool) -> Any:
     if not isinstance(data, dict):
-        raise ValueError(f"{where}: expected an object, found {type(data).__name__}")
+        raise FormError(where, ("an object",), type(data).__name__)
     hints = typing.get_type_hints(kind)
     fields = {_key(f): f for f in dataclasses.fields(kind)}
     unknown = sorted(set(data) - set(fields))
@@ -121,8 +139,8 @@ def _decode_union(kinds: Sequence[Any], data: Any, where: str, more: bool) -> An
         try:
             return _decode(kind, data, where, more)
         except ValueError as error:
-            problems.append(str(error))
+            problems.append(error)
     if lists and not exact and len(choices) > len(lists):
         first = next(kind for kind in choices if kind not in lists)
-        problems[:0] = [f"{where}: expected {first.__name__} or a list, found {data!r}"]
-    raise ValueError(problems[0] if problems else f"{where}: expected null, found {data!r}")
+        raise FormError(where, (first.__name__, "a list"), repr(data))
+    raise problems[0] if problems else FormError(where, ("null",), repr(data))

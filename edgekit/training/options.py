@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.core import SCORES, ImageSource, Side, from_json, to_json
+from edgekit.core import SCORES, FormError, ImageSource, Side, from_json, to_json
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
 from edgekit.training import processes
 
@@ -166,8 +166,10 @@ def check(options: TrainingOptions) -> None:
     """
     try:
         from_json(TrainingOptions, to_json(options))
-    except ValueError as error:
-        raise UsageError(f"training option {error}".replace("TrainingOptions.", "")) from error
+    except FormError as error:
+        raise UsageError(
+            f"training option {error.key}: expected {error.wanted({})}, found {error.found}"
+        ) from error
     for field, label, expected, good in _RANGES:
         value = getattr(options, field)
         if value is not None and not good(value):

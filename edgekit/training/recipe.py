@@ -18,7 +18,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from edgekit.core import from_json
+from edgekit.core import FormError, from_json
 from edgekit.core.reading import open_file
 from edgekit.errors import InputError, UnknownNameError, UsageError
 from edgekit.plugins import normalize
@@ -171,11 +170,9 @@ def _checked(name: str, value: Any) -> tuple[Any, str | None]:
         return None, str(error)
     except OverflowError:
         return None, f"{name.replace('_', '-')}: expected a number that a float can hold"
-    except ValueError as error:
-        problem = str(error).removeprefix("TrainingOptions.").replace(name, name.replace("_", "-"))
-        for kind, said in _KINDS.items():
-            problem = re.sub(rf"\bexpected {kind}\b", f"expected {said}", problem)
-        return None, problem
+    except FormError as error:
+        expected = error.wanted(_KINDS)
+        return None, f"{error.key.replace('_', '-')}: expected {expected}, found {error.found}"
     return getattr(options, name), None
 
 
