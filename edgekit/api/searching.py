@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from edgekit import registry, tables
 from edgekit.api.checking import typed
 from edgekit.api.keywords import Said, StrPath, record_of, split, stated_of, text_of
-from edgekit.api.measuring import local_device, thread_counts
+from edgekit.api.measuring_options import local_device, thread_counts
 from edgekit.errors import UsageError
 from edgekit.stated import NOTHING, Stated
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from edgekit.api.measuring import LONGEST_S
+from edgekit.api.measuring_options import LONGEST_S
 from edgekit.cli import console
 from edgekit.cli.options import (
     Number,

@@ -125,7 +125,7 @@ def show(result: Profile, asked: Asked) -> None:
     for failure in result.failures:
         console.warn(str(failure.error))
     untimed = {
-        (one.subject.source, str(one.error).removeprefix(f"{one.subject.source}: "))
+        (one.subject.called, str(one.error).removeprefix(f"{one.subject.called}: "))
         for one in result.untimed
     }
     for source, reason in sorted(untimed):  # once, however many threads it was measured with
@@ -136,12 +136,12 @@ def show(result: Profile, asked: Asked) -> None:
             {
                 "measurements": [figures.entry(m) for m in measurements],
                 "failed": [
-                    {"artifact": f.subject.source, "error": console.error_entry(f.error)}
+                    {"artifact": f.subject.called, "error": console.error_entry(f.error)}
                     for f in result.failures
                 ],
                 "interrupted": result.interrupted,
                 "untimed": [
-                    {"artifact": f.subject.source, "error": console.error_entry(f.error)}
+                    {"artifact": f.subject.called, "error": console.error_entry(f.error)}
                     for f in result.untimed
                 ],
                 "sustained": lasting,

@@ -72,7 +72,7 @@ def compare(
             if open_session.interrupted:
                 raise KeyboardInterrupt
             raise UnavailableError(
-                f"{a.source} and {b.source}: the time was too short for one round"
+                f"{a.called} and {b.called}: the time was too short for one round"
             )
         measured = [
             measurement(participant, open_session, started=started, device=device, command=command)

@@ -135,17 +135,17 @@ def discover(root: Path, *, gpu: bool = False) -> tuple[Meter | None, tuple[str,
 
 
 def _measured(meter: Meter, participant: Participant, progress: Progress) -> Energy:
-    source, window_s = participant.subject.source, shortest_window_s(meter)
+    called, window_s = participant.subject.called, shortest_window_s(meter)
     windows: list[Window] = []
     total = energy.FEWEST_WINDOWS + 1
     with EnergyRecorder(meter) as recorder:
         recorder.reach(time.monotonic())
-        progress(f"energy of idling before {source}", 0, total)
+        progress(f"energy of idling before {called}", 0, total)
         idle_begin = time.monotonic()
         time.sleep(1.05 * window_s)
         idle = (idle_begin, time.monotonic())
         for i in range(energy.FEWEST_WINDOWS):
-            progress(f"energy of {source}", i + 1, total)
+            progress(f"energy of {called}", i + 1, total)
             burst = participant.process.ask("burst", expected_s=window_s, seconds=1.05 * window_s)
             windows.append((burst["begin_s"], burst["end_s"], burst["inferences"]))
         recorder.reach(windows[-1][1])

@@ -124,9 +124,9 @@ class Process:
     def _answer(self, do: str, limit_s: float) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self._line(do, limit_s))
         if "error" in answer:
-            message, source = answer["message"], self.subject.source
+            message, called = answer["message"], self.subject.called
             raise named_error(
-                answer["error"], message if source in message else f"{source}: {message}"
+                answer["error"], message if called in message else f"{called}: {message}"
             )
         self._loaded = answer.get("pid", self._loaded)
         return answer
@@ -149,7 +149,7 @@ class Process:
                 if not selector.select(deadline - time.monotonic()):
                     self.close()
                     raise UnavailableError(
-                        f"{self.subject.source}: no answer to '{do}' for {limit_s:.0f} s, so its "
+                        f"{self.subject.called}: no answer to '{do}' for {limit_s:.0f} s, so its "
                         f"process was ended; give it more with --time-limit"
                     )
                 received = os.read(stdout.fileno(), 1 << 20)
@@ -177,5 +177,5 @@ class Process:
             )
         last = f": {lines[-1].strip()}" if lines else ""
         return UnavailableError(
-            f"{self.subject.source}: its runtime crashed at '{do}' ({why}){last}"
+            f"{self.subject.called}: its runtime crashed at '{do}' ({why}){last}"
         )

@@ -138,7 +138,7 @@ def measurement(
         reasons.append(f"the median is known to ±{precision:.1%} only, not ±{goal:.1%}")
     peak, idle = opened.get("peak_rss_mib"), opened.get("idle_rss_mib")
     return Measurement(
-        artifact=subject.source,
+        artifact=subject.called,
         target=subject.target,
         device=device,
         runtime=opened["runtime"],
@@ -193,7 +193,7 @@ def _further(
 
 
 def _operators(participant: Participant, session: Session) -> tuple[OperatorTime, ...]:
-    session.progress(f"operators of {participant.subject.source}", 0, 1)
+    session.progress(f"operators of {participant.subject.called}", 0, 1)
     answer = participant.process.ask(
         "operators",
         expected_s=_PROFILED_RUNS * _PROFILING_COST * participant.run_s + participant.load_s,

@@ -179,7 +179,7 @@ class Session:
             with self._failing(participant):
                 participant.process.ready()
         for i, participant in enumerate(self.active):
-            self.progress(f"loading {participant.subject.source}", i, len(self.active))
+            self.progress(f"loading {participant.subject.called}", i, len(self.active))
             with self._failing(participant):
                 opened = participant.opened = participant.process.open(participant.cores(0))
                 participant.load_s = (opened["load_ms"] + opened["first_ms"]) / 1e3
@@ -201,7 +201,7 @@ class Session:
         if strange and self.active:
             raise InputError(
                 f"--input-shape {shown(strange[0])}: no such input in "
-                f"{', '.join(dict.fromkeys(p.subject.source for p in self.active))}; expected one "
+                f"{', '.join(dict.fromkeys(p.subject.called for p in self.active))}; expected one "
                 f"of {', '.join(map(shown, known))}"
             )
 
@@ -343,7 +343,7 @@ class Session:
     def _check_state(self, participant: Participant, answer: dict[str, Any]) -> None:
         if answer["state"] != participant.opened["state"]:
             raise InputError(
-                f"{participant.subject.source} was changed while it was measured: measure it again"
+                f"{participant.subject.called} was changed while it was measured: measure it again"
             )
 
     def _block(self, participant: Participant, load: int) -> None:

@@ -14,7 +14,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -55,6 +55,7 @@ class Subject:
             see `edgekit.models.source.open_model` for networks, as for the following.
         outputs: of a network, those that are computed; all if empty.
         task: of a network.
+        name: what messages and records call it, where its source is not how it was given.
     """
 
     source: str
@@ -68,6 +69,12 @@ class Subject:
     example: str | None = None
     outputs: tuple[str, ...] = ()
     task: str | None = None
+    name: str | None = None
+
+    @property
+    def called(self) -> str:
+        """What messages and records call it."""
+        return self.name or self.source
 
     @property
     def images(self) -> int:
@@ -135,8 +142,8 @@ def check(subject: Subject) -> None:
     if not is_artifact(source):
         if subject.shapes:
             raise UsageError(
-                f"'{source}' is a network: --input-shape goes with exported files only, and "
-                f"--resolution with networks"
+                f"'{subject.called}' is a network: --input-shape goes with exported files only, "
+                f"and --resolution with networks"
             )
         return
     if subject.shapes and subject.batch not in (1, batch_of(subject.shapes)):
@@ -337,7 +344,7 @@ class _Network:
 
     def operators(self, runs: int) -> tuple[OperatorTime, ...]:
         raise UnavailableError(
-            f"'{self._subject.source}' runs in PyTorch: --per-op takes exported files only"
+            f"'{self._subject.called}' runs in PyTorch: --per-op takes exported files only"
         )
 
 
@@ -352,7 +359,7 @@ def network_of(subject: Subject) -> Model:
 
     side: Any = subject.resolution
     try:
-        return open_model(
+        model = open_model(
             subject.source,
             weights=None if subject.weights is None else Path(subject.weights),
             # Through JSON, tuples are lists.
@@ -361,6 +368,7 @@ def network_of(subject: Subject) -> Model:
             outputs=subject.outputs,
             task=subject.task,
         )
+        return replace(model, source=subject.called)
     except NoImageError as error:  # between processes it would be any other error
         raise error.with_advice from error
 
