@@ -22,6 +22,7 @@ ALLOWED = {
     "tables.py": "the table",
     "cli/__init__.py": HELP,
     "cli/export.py": HELP,
+    "cli/integers.py": HELP,
     "core/reasons.py": MESSAGES,
     "core/runtimes.py": TELEMETRY,
 }

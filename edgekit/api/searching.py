@@ -16,7 +16,7 @@ from edgekit.stated import NOTHING, Stated
 if TYPE_CHECKING:
     from edgekit.core import Side
     from edgekit.models.taking import Network, Size
-    from edgekit.search.records import SearchOptions, SearchResult
+    from edgekit.search.records import Conduct, SearchOptions, SearchResult
 
 
 class SearchKeywords(Said, total=False):
@@ -112,22 +112,17 @@ def search(
     from edgekit.devices.kernel import usable_cores
     from edgekit.search.budget import parse_budget
 
-    profile = local_device(device)
-    count = min(profile.threads or 1, usable_cores())
-    if threads is not None:
-        (count,) = thread_counts(threads)
     limits = parse_budget(budget)
-    said, rest = split(keywords, Said)
-    options = search_options(rest)
-    methods = _methods(baselines)
-    for name, value, low, high in (
-        ("workers", workers, 1, 256), ("time_limit", time_limit, 1e-9, 1e6), ("wait", wait, 0, 1e6)
-    ):  # fmt: skip
-        if value is not None and not low <= value <= high:
-            raise UsageError(f"{name}={value:g}: expected {low:g} to {high:g}")
+    said, of_search = split(keywords, Said)
+    options = search_options(of_search)
+    profile = local_device(device)
+    if threads is None:
+        count = min(profile.threads or 1, usable_cores())
+    else:
+        (count,) = thread_counts(threads)
+    conduct = _conduct(baselines, workers, executor, time_limit, wait, meter, command)
     from edgekit.models.taking import model_of
     from edgekit.search import run
-    from edgekit.search.records import Conduct
     from edgekit.stated import as_stated
 
     opened = model_of(
@@ -136,29 +131,43 @@ def search(
     )  # fmt: skip
     source = text_of(data, "data")
     return run.search(
-        as_stated(opened, stated_of(said, stated), source or opened.data),
-        limits,
-        target,
-        precision,
-        data=source,
-        out=Path(out),
-        options=options,
-        conduct=Conduct(
-            baselines=methods,
-            workers=workers or min(usable_cores(), 4),
-            executor=executor,
-            time_limit_s=time_limit,
-            patience_s=wait,
-            meter=meter,
-            command=command or "edgekit.search(...)",
-        ),
-        device=profile.name,
-        threads=count,
-        scores=scores,
-        resume=resume,
-        draw=drawn,
-        notify=notify,
-        say=say,
+        as_stated(opened, stated_of(said, stated), source or opened.data), limits, target,
+        precision, data=source, out=Path(out), options=options, conduct=conduct,
+        device=profile.name, threads=count, scores=scores, resume=resume, draw=drawn,
+        notify=notify, say=say,
+    )  # fmt: skip
+
+
+def _conduct(
+    baselines: str | Sequence[str],
+    workers: int | None,
+    executor: str,
+    time_limit: float,
+    wait: float,
+    meter: str,
+    command: str | None,
+) -> Conduct:
+    """How a search is run; the arguments are those of `search`.
+
+    Raises:
+        UsageError: one that cannot be.
+    """
+    from edgekit.devices.kernel import usable_cores
+    from edgekit.search.records import Conduct
+
+    for name, value, low, high in (
+        ("workers", workers, 1, 256), ("time_limit", time_limit, 1e-9, 1e6), ("wait", wait, 0, 1e6)
+    ):  # fmt: skip
+        if value is not None and not low <= value <= high:
+            raise UsageError(f"{name}={value:g}: expected {low:g} to {high:g}")
+    return Conduct(
+        baselines=_methods(baselines),
+        workers=workers or min(usable_cores(), 4),
+        executor=executor,
+        time_limit_s=time_limit,
+        patience_s=wait,
+        meter=meter,
+        command=command or "edgekit.search(...)",
     )
 
 

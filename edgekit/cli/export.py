@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli import console
+from edgekit.cli.integers import integer_options
 from edgekit.cli.options import (
     model_argument,
     names,
@@ -23,8 +24,6 @@ from edgekit.errors import EdgekitError, UsageError
 
 if TYPE_CHECKING:
     from edgekit.conversion import Exported, ExportReport, Failed, Rejected
-    from edgekit.core import Side
-    from edgekit.stated import Stated
 
 
 @click.command("export")
@@ -46,56 +45,7 @@ if TYPE_CHECKING:
     "training, else noise.",
 )
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
-@click.option(
-    "--calibration",
-    metavar="SRC",
-    help="Images that the ranges of int8 come from; those of the training by default.",
-)
-@click.option(
-    "--calibration-images", type=int, default=128, show_default=True, metavar="N", help="How many."
-)
-@click.option(
-    "--ranges",
-    metavar="HOW",
-    help="How ranges come from them: minmax (the default), percentile, entropy (ONNX) or mse "
-    "(TFLite).",
-)
-@click.option(
-    "--io",
-    type=click.Choice(["float", "int8"]),
-    default="float",
-    show_default=True,
-    help="Inputs and outputs of int8 files.",
-)
-@click.option(
-    "--float-layers", metavar="NAME[,NAME]", help="Layers of int8 files that stay in float."
-)
-@click.option(
-    "--isa",
-    metavar="NAME",
-    help="Processor that int8 files are for: x86, x86-vnni (with dot products of integers) or "
-    "arm; this machine's by default.",
-)
-@click.option(
-    "--tune",
-    is_flag=True,
-    help="Measure which of several equal ways to write the network is fastest here (minutes).",
-)
-@click.option(
-    "--max-drop",
-    type=float,
-    metavar="POINTS",
-    help="Points of top-1, or of agreement where there are no labels, that int8 may lose on "
-    "held-out images: tries one way after the other until one holds.",
-)
-@click.option(
-    "--qat-epochs",
-    type=click.IntRange(0, 100),
-    default=3,
-    show_default=True,
-    metavar="N",
-    help="Epochs of quantization-aware training, the last way of --max-drop; 0 for none.",
-)
+@integer_options
 @scores_option
 @network_options
 @click.option(
@@ -109,25 +59,7 @@ if TYPE_CHECKING:
 @overwrite_option
 @stated_options
 @console.common_options
-def command(
-    model: str,
-    target: str,
-    precision: str,
-    converter: str | None,
-    weights: Path | None,
-    resolution: Side | None,
-    data: str | None,
-    skip_corrupt: bool,
-    scores: str | None,
-    stated: Stated,
-    example: str | None,
-    outputs: str | None,
-    task: str | None,
-    out: Path,
-    dynamic: str | None,
-    overwrite: bool,
-    **integers: Any,
-) -> None:
+def command(model: str, target: str, precision: str, **options: Any) -> None:
     """Export MODEL to one file and one contract per target and precision.
 
     \b
@@ -138,32 +70,14 @@ def command(
     Every file is run in its runtime and compared with PyTorch before it gets
     its name. What fails is kept as NAME.rejected, with exit code 4.
     """
+    options["outputs"] = options["outputs"] or ()
     if not names(target) or not names(precision):
         raise UsageError("--target and --precision need a name each; see 'edgekit list'")
     with console.status(f"loading {model}") as notify:
         from edgekit.api.exports import export
 
         report = export(
-            model,
-            target,
-            precision,
-            out=out,
-            weights=weights,
-            resolution=resolution,
-            example=example,
-            outputs=outputs or (),
-            task=task,
-            converter=converter,
-            data=data,
-            skip_corrupt=skip_corrupt,
-            scores=scores,
-            stated=stated,
-            dynamic=dynamic,
-            overwrite=overwrite,
-            strict=False,
-            notify=notify,
-            say=console.warn,
-            **integers,
+            model, target, precision, strict=False, notify=notify, say=console.warn, **options
         )
     failure = report.failure
     show(report)
