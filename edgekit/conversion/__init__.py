@@ -14,7 +14,7 @@ from edgekit import registry, tables
 from edgekit.arrays import array_files
 from edgekit.contract import contract_path, contract_text
 from edgekit.conversion.building import Job, Notify, build
-from edgekit.conversion.choosing import chosen_file, retraining
+from edgekit.conversion.choosing import chosen_file, how_to_go_on, retraining
 from edgekit.conversion.floats import PRECISION, FloatForms
 from edgekit.conversion.rejecting import rejected, rejected_files
 from edgekit.conversion.results import Exported, ExportReport, Failed, Rejected, Result
@@ -375,7 +375,7 @@ def _attempt(job: Job, floats: FloatForms) -> Result:
     try:
         return _export_one(job, floats)
     except EdgekitError as error:
-        message = without_staging(str(error))
+        message = without_staging(str(error)) + how_to_go_on(job)
         return Failed(job.path, job.target.name, job.scheme.precision, message, error)
 
 

@@ -11,7 +11,7 @@ from edgekit.conversion.building import Job, Notify, build
 from edgekit.core import CLASSIFY, Rung, Scheme
 from edgekit.core.forms import SMALL_WEIGHTS, WEIGHTS
 from edgekit.devices import host
-from edgekit.errors import EdgekitError, ModelError
+from edgekit.errors import ModelError
 from edgekit.foreign import explained
 from edgekit.models.model import Model
 from edgekit.quantize.calibration import Calibration
@@ -96,21 +96,19 @@ def retraining(
 
 
 def _tuned(job: Job, scheme: Scheme, made: Callable[[str, Scheme], Built]) -> Tuned:
-    """The fastest way to write the file.
-
-    Raises:
-        EdgekitError: it was ended early; the message says how to go on.
-    """
+    """The fastest way to write the file."""
     journal = TuningJournal(journal_path(job.path), host.conditions(job.target))
     floats = job.target.schemes["fp32"]
     other = (lambda: made("fp32", floats)) if scheme.weights == "int8" else None
-    try:
-        return tune(job.target, scheme, made, other, lambda b: _unfit(job, b), journal, job.notify)
-    except EdgekitError as error:
-        if journal.path.exists():
-            kept = f"what was measured is kept in {journal.path}: run the same command again to"
-            raise type(error).of_parts([f"{error}; {kept} go on"]) from error
-        raise
+    return tune(job.target, scheme, made, other, lambda b: _unfit(job, b), journal, job.notify)
+
+
+def how_to_go_on(job: Job) -> str:
+    """What a file that failed has left to go on with, as the end of a message; empty for none."""
+    journal = journal_path(job.path)
+    if not (job.integers.tune and journal.exists()):
+        return ""
+    return f"; what was measured is kept in {journal}: run the same command again to go on"
 
 
 def _unfit(job: Job, built: Built) -> str | None:

@@ -71,6 +71,7 @@ class Failed:
 
     Attributes:
         path: that it would have got.
+        message: why, and what there is to go on with.
     """
 
     path: Path
