@@ -26,7 +26,7 @@ from edgekit.errors import EdgekitError, ModelError, UsageError
 from edgekit.models.model import Model
 from edgekit.models.purity import as_function
 from edgekit.models.taking import Network, Size, model_of
-from edgekit.quantize.integers import EPOCHS, Integers
+from edgekit.quantize.integers import Integers
 from edgekit.quantize.ladder import judge_of
 from edgekit.quantize.tuning import journal_path
 from edgekit.staging import (
@@ -352,10 +352,7 @@ def _check_options(model: Model, integers: Integers, scores: str | None, stated:
     """
     if model.task == CLASSIFY:
         return
-    for option, value in (
-        ("--scores", scores), ("--labels", stated.labels),
-        ("--qat-epochs", None if integers.epochs in (0, EPOCHS) else integers.epochs),
-    ):  # fmt: skip
+    for option, value in (("--scores", scores), ("--labels", stated.labels)):
         if value is not None:
             raise UsageError(
                 f"{option} goes with scores of classes: '{model.source}' is of the task "

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgekit.conversion.building import Job, Notify, build
-from edgekit.core import CLASSIFY, Rung, Scheme
+from edgekit.core import Rung, Scheme
 from edgekit.core.forms import SMALL_WEIGHTS, WEIGHTS
 from edgekit.devices import host
 from edgekit.errors import ModelError
@@ -72,8 +72,6 @@ def retraining(
 ) -> Callable[[Scheme], Model] | None:
     """Trains a network for integers, once for all files whose weights have as many bits."""
     data = model.data or integers.data
-    if model.task != CLASSIFY:  # its loss is that of scores of classes
-        return None
     if data is None or calibration is None or not integers.epochs or not model.trained:
         return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from math import prod
 from typing import Any
 
@@ -13,10 +12,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgekit.core import Draw, Interface, TensorSpec
+from edgekit.core.reasons import PASSING
 from edgekit.models.ways import in_way
 
 MOST_VALUES = 64
 """Different integers of an example that noise is drawn from, at most."""
+
+NUMBERS_AT_ONCE = 1 << 24
+"""Inputs and outputs that are computed at once; what lies between them may be ten times as much. It
+is 55 images of 224 x 224 pixels with as much at the other end."""
+
+SAME_IN_BATCHES = 1e-3
+"""Largest difference of outputs that are computed at once from those computed one by one, over the
+largest number of the output; of integers, such as classes of pixels, the share that may differ.
+Rounding stays far below; what mixes inferences does not."""
 
 Function = Callable[..., Any]
 """A network, or its way to run: takes tensors, gives one or a tuple of them."""
@@ -42,10 +51,25 @@ class _OnRows(nn.Module):
 
         In training all at once, where that can be: norms need several of each number.
         """
-        if self.training and has_batch(self.interface):
-            with suppress(Exception):  # it takes one at a time
-                return together(super().forward, x, self.interface)
-        return one_by_one(super().forward, x, self.interface)
+        network = super().forward
+        if not self.training or not has_batch(self.interface):
+            return one_by_one(network, x, self.interface)
+        try:
+            return together(network, x, self.interface)
+        except (*PASSING, MemoryError, torch.OutOfMemoryError):
+            raise
+        except BaseException as error:  # its code may have the number 1 of inferences in it
+            return _alone(network, x, self.interface, error)
+
+
+def _alone(network: Function, x: Tensor, interface: Interface, why: BaseException) -> Tensor:
+    """Outputs one by one, or the error of all at once: that number is not the cause of both."""
+    try:
+        return one_by_one(network, x, interface)
+    except PASSING:
+        raise
+    except BaseException as error:
+        raise why from error
 
 
 def has_batch(interface: Interface) -> bool:
@@ -81,6 +105,43 @@ def together(network: Function, x: Tensor, interface: Interface) -> Tensor:
     outputs = network(*tensors)
     parts = outputs if isinstance(outputs, tuple) else (outputs,)
     return torch.cat([one.reshape(len(x), -1).to(x.dtype) for one in parts], 1)
+
+
+def at_once(most: int, interface: Interface) -> int:
+    """How many inferences are computed together: of large maps fewer, as memory has an end."""
+    numbers = sum(prod(spec.shape) for spec in (*interface.inputs, *interface.outputs))
+    return max(2, min(most, NUMBERS_AT_ONCE // numbers))
+
+
+@torch.no_grad()
+def runs_batched(module: nn.Module, rows: Tensor, interface: Interface) -> bool:
+    """Whether a network in eval mode gives the same for several inferences at once.
+
+    One may have the number 1 of inferences in its code, or take an input without that axis.
+
+    Args:
+        rows: of a few inferences.
+    """
+    if not has_batch(interface):
+        return False
+    try:
+        found = together(module, rows, interface)
+    except PASSING:
+        raise
+    except BaseException:  # the user's code may raise anything
+        return False
+    single = one_by_one(module, rows, interface).to(found.dtype)
+    if found.shape != single.shape:
+        return False
+    for spec in interface.outputs:
+        a, b = (one[:, interface.columns[spec.name]] for one in (found, single))
+        if spec.dtype.startswith("float"):
+            same = bool(((a - b).abs() <= SAME_IN_BATCHES * b.abs().max()).all())
+        else:
+            same = float((a != b).float().mean()) <= SAME_IN_BATCHES
+        if not same:
+            return False
+    return True
 
 
 def tensors_of(row: Tensor, interface: Interface) -> list[Tensor]:

@@ -15,11 +15,9 @@ from torch import Tensor, nn
 from edgekit.arrays import SUFFIX, array_files, rows_of
 from edgekit.core import ImageSource, Interface, Preprocessing
 from edgekit.core.names import shown
-from edgekit.core.reasons import PASSING
 from edgekit.data import open_source
 from edgekit.errors import DataError
-from edgekit.models.rows import has_batch, one_by_one, together
-from edgekit.tasks.agreement import is_float
+from edgekit.models.rows import at_once, one_by_one, together
 from edgekit.training.images import (
     CACHE_BYTES,
     Batches,
@@ -57,11 +55,6 @@ def check_splits(source: ImageSource) -> None:
                 f"'{source.name}' has no split '{split}': a search trains on one part and chooses "
                 f"by another"
             )
-
-
-NUMBERS_AT_ONCE = 1 << 24
-"""Inputs and outputs that are computed at once; what lies between them may be ten times as much. It
-is 55 images of 224 x 224 pixels with as much at the other end."""
 
 
 class Inputs(Protocol):
@@ -319,7 +312,8 @@ class Running:
 
     Attributes:
         interface: of a network of any tensors; ``None`` of classifiers, which take images.
-        batched: whether inferences of one may be computed at once; see `runs_batched`.
+        batched: whether inferences of one may be computed at once; see
+            `edgekit.models.rows.runs_batched`.
     """
 
     interface: Interface | None = None
@@ -337,8 +331,7 @@ class Running:
         """Samples that are computed at once: of large maps fewer, as memory has an end."""
         if self.interface is None:
             return most
-        specs = (*self.interface.inputs, *self.interface.outputs)
-        return max(2, min(most, NUMBERS_AT_ONCE // sum(prod(spec.shape) for spec in specs)))
+        return at_once(most, self.interface)
 
     def output(self, column: int) -> str:
         """An output in messages, by the place of one of its numbers."""
@@ -349,34 +342,3 @@ class Running:
 
 ON_IMAGES = Running()
 """How classifiers are run."""
-
-SAME_IN_BATCHES = 1e-3
-"""Largest difference of outputs that are computed at once from those computed one by one, over the
-largest number of the output. Rounding stays far below; what mixes inferences does not."""
-
-
-@torch.no_grad()
-def runs_batched(module: nn.Module, rows: Tensor, interface: Interface) -> bool:
-    """Whether a network in eval mode gives the same for several inferences at once.
-
-    One may have the number 1 of inferences in its code, or take an input without that axis.
-
-    Args:
-        rows: of a few inferences.
-    """
-    if not has_batch(interface):
-        return False
-    try:
-        at_once = together(module, rows, interface)
-    except PASSING:
-        raise
-    except BaseException:  # the user's code may raise anything
-        return False
-    single = one_by_one(module, rows, interface).to(at_once.dtype)
-    if at_once.shape != single.shape:
-        return False
-    for spec in filter(is_float, interface.outputs):
-        a, b = (one[:, interface.columns[spec.name]] for one in (at_once, single))
-        if not bool(((a - b).abs() <= SAME_IN_BATCHES * b.abs().max()).all()):
-            return False
-    return True

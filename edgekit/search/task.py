@@ -24,6 +24,7 @@ from edgekit.data.scores import class_names
 from edgekit.errors import DataError, ModelError, UsageError
 from edgekit.models.model import Model
 from edgekit.models.purity import as_function
+from edgekit.models.rows import runs_batched
 from edgekit.quantize.integers import Integers
 from edgekit.search.budget import Limit
 from edgekit.search.discovery import discovered
@@ -34,7 +35,6 @@ from edgekit.search.inputs import (
     Running,
     check_splits,
     open_inputs,
-    runs_batched,
 )
 from edgekit.search.measuring import Notify, check_meter
 from edgekit.search.records import Conduct, SearchOptions
@@ -229,7 +229,7 @@ def _preparation(model: Model, data: str) -> Preprocessing | None:
 
 
 def _batched(model: Model, inputs: Inputs) -> bool:
-    """See `edgekit.search.inputs.runs_batched`."""
+    """See `edgekit.models.rows.runs_batched`."""
     samples, _ = inputs.fetch(SELECTION, range(min(4, inputs.size(SELECTION))))
     return runs_batched(model.module, inputs.ready(samples), model.interface)
 

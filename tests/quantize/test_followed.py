@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from any_networks import SIDE
 from command_line import CommandLine
+from torch import nn
 
 from edgekit.core import Interface, TensorSpec
+from edgekit.models.model import Model
+from edgekit.models.rows import one_by_one
+from edgekit.models.source import open_model
 from edgekit.quantize import ladder
+from edgekit.quantize.calibration import calibration_rows
+from edgekit.quantize.training import _quantized, fine_tune
 from edgekit.tasks.agreement import followed
 
 SIAMESE = ("export", "any_networks:siamese", "--example", "any_networks:two_images", "-p", "int8")
@@ -112,3 +121,57 @@ def test_the_figure_is_that_of_the_worst_output() -> None:
     )  # 10 of some 80 that are not the commonest
     found[:, 10] = 1
     assert followed(right, found, interface) == 0.0
+
+
+@pytest.mark.parametrize("network", ["siamese", "unet", "words"])
+def test_the_last_way_trains_on_what_the_network_gives(
+    network: str, run: CommandLine, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def score(_: ladder.Followed, built: ladder.Built, target: object) -> float:
+        return 1.0 if built.artifact.scheme.trained_epochs else 0.0
+
+    monkeypatch.setattr(ladder.Followed, "score", score)
+    monkeypatch.setattr(ladder, "FLOAT_LAYERS", ())
+    about: tuple[object, ...] = ("--resolution", SIDE)
+    data: object = "digits"
+    if network == "siamese":
+        about, data = ("--example", "any_networks:two_images"), pairs
+    elif network == "words":
+        about, data = ("--example", "any_networks:numbers_of_words", "--outputs", "output_1"), "ids"
+        Path("ids").mkdir()
+        for i in range(40):
+            ids = np.random.default_rng(i).integers(0, 20, (1, 6))
+            np.savez(f"ids/{i:02}.npz", ids=ids)
+    line = ("export", f"any_networks:{network}", *about, "-p", "int8", "-t", "onnx", "-o", "out")
+    more = ("--calibration", data, "--calibration-images", "20", "--max-drop", "1")
+    result = run(*line, *more, "--qat-epochs", "1", "--json")
+    if network == "words":  # its classes are integers, which have no gradient
+        assert result.code == 4
+        last = result.json["rejected"][0]["ladder"][-1]
+        assert "only floats can be learned" in last["error"]
+        return
+    assert result.code == 0, result.err
+    (artifact,) = result.json["artifacts"]
+    assert artifact["ladder"][-1]["name"] == "quantization-aware training"
+    contract = json.loads(Path(artifact["contract"]).read_text())
+    assert contract["scheme"]["trained_epochs"] == 1
+
+
+def test_a_network_of_any_tensors_is_trained_for_integers(pairs: Path) -> None:
+    model = open_model("any_networks:siamese", example="any_networks:two_images")
+    calibration = calibration_rows(str(pairs), model, 20)
+    rows = torch.from_numpy(calibration.images)
+    right = one_by_one(model.module, rows, model.interface)
+
+    def noise(of: Model) -> float:
+        def run(module: nn.Module, row: torch.Tensor) -> torch.Tensor:
+            return one_by_one(module, row, model.interface)
+
+        rounded = _quantized(copy.deepcopy(of.module), calibration, "it", 7, run)  # of 4 bits
+        with torch.no_grad():
+            return float((run(rounded, rows) - right).square().mean())
+
+    before = copy.deepcopy(model.module.state_dict())
+    tuned = fine_tune(model, str(pairs), calibration, epochs=20, limit=7)
+    assert all(torch.equal(one, before[name]) for name, one in model.module.state_dict().items())
+    assert noise(tuned) < 0.7 * noise(model)

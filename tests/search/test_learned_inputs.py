@@ -17,14 +17,13 @@ from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
 from edgekit.errors import DataError
 from edgekit.models.outside import from_module
+from edgekit.models.rows import NUMBERS_AT_ONCE, on_rows, runs_batched
 from edgekit.search.inputs import (
-    NUMBERS_AT_ONCE,
     ON_IMAGES,
     SELECTION,
     ArrayInputs,
     ImageInputs,
     Running,
-    runs_batched,
 )
 from edgekit.search.learning import Learner
 from edgekit.tasks import task_of
@@ -121,6 +120,50 @@ def test_images_that_are_no_squares_are_learned_without_labels() -> None:
     run = Running(model.interface)
     outputs = run(model.module, inputs.ready(samples))
     assert outputs.shape == (5, 4 * IMAGE[1] * IMAGE[2])
+
+
+class Commonest(nn.Module):
+    """Scores, and classes that depend on all inferences of a batch."""
+
+    def __init__(self, *, mixes: bool) -> None:
+        super().__init__()
+        self.out, self.mixes = nn.Linear(3, 4), mixes
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        scores = self.out(x)
+        classes = scores.argmax(1)
+        return scores, classes.mode().values.expand(len(x)) if self.mixes else classes
+
+
+@pytest.mark.parametrize("mixes", [False, True])
+def test_integers_tell_of_mixing_too(mixes: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = Commonest(mixes=mixes)
+    model = from_module(network, "one", example=torch.zeros(1, 3), task="tensors")
+    rows = torch.randn(16, 3)
+    assert len(set(network(rows)[0].argmax(1).tolist())) > 1
+    assert runs_batched(model.module, rows, model.interface) != mixes
+
+
+class Broken(One):
+    """It cannot be trained, in whatever number."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            raise OSError(f"no file for {len(x)}") if len(x) > 1 else RuntimeError("one is too few")
+        return super().forward(x)
+
+
+class Full(One):
+    def forward(self, x: Tensor) -> Tensor:
+        raise MemoryError if len(x) > 1 else AssertionError("it must not be run again")
+
+
+def test_what_fails_in_training_says_why() -> None:
+    for kind, error in ((Broken, OSError), (Full, MemoryError)):
+        network = on_rows(kind(), ROW, "network").train()
+        with pytest.raises(error):
+            network(torch.zeros(4, 3))
 
 
 def test_of_large_maps_fewer_are_computed_at_once() -> None:
