@@ -13,7 +13,7 @@ from edgekit.api.keywords import StrPath
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgekit.core import Artifact, Side
+    from edgekit.core import Artifact, Interface, Side
     from edgekit.models.analysis import Totals
     from edgekit.models.count import Layer
     from edgekit.models.model import Model
@@ -41,6 +41,13 @@ class Description:
     def name(self) -> str:
         """Of the network; of the file where the network is not known."""
         return self.model.name if self.model else self.source
+
+    @property
+    def interface(self) -> Interface | None:
+        """Inputs and outputs with what each means; ``None`` where the network is not known."""
+        from edgekit.tasks import described_interface
+
+        return None if self.model is None else described_interface(self.model)
 
     @property
     def heading(self) -> str:

@@ -152,7 +152,7 @@ def _document(described: Description) -> dict[str, Any]:
     if described.model:
         image = described.model.signature is None
         document["resolution"] = described.model.resolution if image else None
-        document["interface"] = to_json(described.model.interface)
+        document["interface"] = to_json(described.interface)
         document["totals"] = to_json(totals)
     if described.artifact:
         document["artifact"] = to_json(described.artifact)

@@ -29,7 +29,7 @@ from edgekit.core import (
     TensorSpec,
     Written,
 )
-from edgekit.errors import ModelError
+from edgekit.errors import GateError, ModelError
 from edgekit.foreign import explained
 from edgekit.lowering import lower
 from edgekit.models.copying import own_copy
@@ -38,7 +38,7 @@ from edgekit.native_output import captured
 from edgekit.quantize.calibration import Calibration
 from edgekit.quantize.integers import Integers, ranged_inputs
 from edgekit.quantize.ladder import Built, Judge
-from edgekit.tasks import task_of
+from edgekit.tasks import described_interface
 from edgekit.verification.artifact import agreement_with, check_batch, running
 from edgekit.verification.diagnosis import layers_of
 from edgekit.verification.divergence import worst_layers
@@ -96,7 +96,10 @@ def build(job: Job, scheme: Scheme, staged: Path, model: Model | None = None) ->
     with running(job.path, target):
         agreement = agreement_with(reference, target, staged, scheme.precision)
         if job.any_batch:
-            check_batch(reference, target, staged, scheme.precision)
+            try:
+                check_batch(reference, target, staged, scheme.precision)
+            except GateError as error:  # of the network, as of all others that one cannot have
+                raise ModelError(f"{error}; export it without --dynamic batch") from error
     artifact = finished(artifact, target.files(staged), agreement=agreement)
 
     def worst() -> list[str]:
@@ -144,23 +147,22 @@ def _described(
     specs: tuple[TensorSpec, ...],
     own: tuple[TensorSpec, ...],
     layout: str,
-    roles: Sequence[str],
     draws: Sequence[Draw | None] = (),
 ) -> tuple[TensorSpec, ...]:
     """Tensors of a file with what the network's own say of their axes and their meaning.
 
     Args:
-        roles: what each means.
+        own: see `edgekit.tasks.described_interface`.
         draws: of inputs, what noise for them is like; none of other tensors.
     """
     return tuple(
         dataclasses.replace(
             one,
             layout=layout if spec.layout == "NCHW" else spec.layout,
-            role=role,
+            role=spec.role,
             draw=draw,
         )
-        for one, spec, role, draw in zip(specs, own, roles, draws or [None] * len(own), strict=True)
+        for one, spec, draw in zip(specs, own, draws or [None] * len(own), strict=True)
     )
 
 
@@ -186,15 +188,13 @@ def _contract(
     lowerings: tuple[str, ...],
 ) -> Artifact:
     prepared, of_image = model.preprocessing, model.signature is None
-    given = ["image" if spec.layout == "NCHW" else "" for spec in model.interface.inputs]
+    interface = described_interface(model)
     return Artifact(
         path=path.name,
         target=target.name,
         scheme=scheme,
-        inputs=_described(
-            inputs, model.interface.inputs, target.layout, given, () if of_image else model.noise
-        ),
-        outputs=_described(outputs, model.interface.outputs, target.layout, task_of(model).roles()),
+        inputs=_described(inputs, interface.inputs, target.layout, () if of_image else model.noise),
+        outputs=_described(outputs, interface.outputs, target.layout),
         preprocessing=prepared and dataclasses.replace(prepared, layout=target.layout),
         model=model.source,
         spec=model.spec if model.of_zoo else None,

@@ -212,7 +212,7 @@ def followed(
             f"calibrate with --calibration-images"
         )
     outputs = reference_scores(model.on_rows, rows)
-    check_finite(outputs, f"'{model.source}'", lambda i: f"input {i} ({chosen})")
+    check_finite(outputs, f"'{model.source}'", lambda i: f"input {i} ({chosen})", model.told)
     reference = Reference(model, rows, outputs, chosen, samples.skipped)
     reference.task.check_reference(outputs, f"'{model.source}'")
     return Followed(reference)

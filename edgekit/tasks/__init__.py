@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -194,6 +194,19 @@ def task_of(model: Model) -> Task:
 
     known = (model.source, model.interface, model.labels, model.scores, model.parameters)
     return _made(model.task, Described(*known, parts))
+
+
+def described_interface(model: Model) -> Interface:
+    """Inputs and outputs of a network with what each means, as contracts keep it."""
+    interface = model.interface
+    inputs = [
+        replace(spec, role="image" if spec.layout == "NCHW" else "") for spec in interface.inputs
+    ]
+    outputs = [
+        replace(spec, role=role)
+        for spec, role in zip(interface.outputs, task_of(model).roles(), strict=True)
+    ]
+    return Interface(tuple(inputs), tuple(outputs))
 
 
 def task_of_file(contract: Artifact, source: str) -> Task:

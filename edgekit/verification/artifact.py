@@ -21,7 +21,7 @@ from edgekit.core import CLASSIFY, Agreement, Artifact, Target, TensorSpec, reas
 from edgekit.core.reasons import PASSING
 from edgekit.data.finite import check_finite
 from edgekit.data.stored import real_values
-from edgekit.errors import EdgekitError, InputError, ModelError, UsageError
+from edgekit.errors import EdgekitError, GateError, InputError, ModelError, UsageError
 from edgekit.foreign import explained
 from edgekit.isolation import open_isolated
 from edgekit.models.model import Model
@@ -279,20 +279,19 @@ def check_batch(
         Signal to noise of the first against the second, in dB, of the worst output.
 
     Raises:
-        ModelError: it takes one sample only, or gives something else.
+        GateError: it takes one sample only, or gives something else.
     """
     rows, model = reference.images[:BATCH], reference.model
     one_by_one = rows_of_file(
         dataclasses.replace(reference, images=rows), target, path, isolated=isolated
     )
     told = f"{path} does not take {BATCH} samples at once: "
-    cure = "; export it without --dynamic batch"
-    with captured(), explained(lambda why: f"{told}{why}{cure}"):
+    with captured(), explained(lambda why: f"{told}{why}", GateError):
         # Not isolated: it has been run by now.
         try:
             runner = target.open(path, torch.get_num_threads(), batch=BATCH)
         except InputError as error:
-            raise ModelError(f"{told}the network's layers are fixed to one{cure}") from error
+            raise GateError(f"{told}the network's layers are fixed to one") from error
         given, got = runner.tensors()
         singles = [
             inputs_of(model, rows[i : i + 1], target.layout, [_single(spec) for spec in given])
@@ -312,9 +311,9 @@ def check_batch(
             worst = min(worst, 10 * math.log10(max(power, 1e-300) / noise))
     least = LEAST_ALIKE_DB.get(precision, LEAST_ALIKE_OF_INTEGERS)
     if not worst >= least:
-        raise ModelError(
+        raise GateError(
             f"{path} gives other outputs for {BATCH} samples at once than one by one ({worst:.1f} "
-            f"dB, expected {least:g}): its layers mix samples, or are fixed to one{cure}"
+            f"dB, expected {least:g}): its layers mix samples, or are fixed to one"
         )
     return worst
 

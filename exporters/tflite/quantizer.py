@@ -114,7 +114,8 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Sequence[Array]]) 
     fit_biases(flat, unpack(content))
     merge_factors(flat)
     if scheme.interface == "int8":
-        _check_ends(flat)
+        _scale_unread(flat, images)
+        _check_ends(flat, ends)
     _name_ends(flat, ends)
     return pack(flat)
 
@@ -191,16 +192,46 @@ def _add_static(recipe: Any, scheme: Scheme) -> None:
             recipe.add_static_config(".*", kind, *bits, algorithm_key=AlgorithmName.MSE)
 
 
-def _check_ends(flat: Any) -> None:
-    """Refuses a file whose input or output is no integer with a scale."""
+def _scale_unread(flat: Any, images: Sequence[Sequence[Array]]) -> None:
+    """Makes integers of inputs that nothing reads, and that no layer has made so.
+
+    Args:
+        images: inputs that the ranges come from.
+    """
     (graph,) = flat.subgraphs
-    ends = [("input", int(i)) for i in graph.inputs] + [("output", int(i)) for i in graph.outputs]
-    for what, index in ends:
+    read = {int(i) for operator in graph.operators for i in operator.inputs}
+    read.update(map(int, graph.outputs))
+    kinds = schema().TensorType
+    for place, index in enumerate(map(int, graph.inputs)):
+        tensor = graph.tensors[index]
+        if index in read or tensor.type != kinds.FLOAT32:
+            continue
+        low, high = (end([end(one[place]) for one in images]) for end in (np.min, np.max))
+        low, high = min(0.0, float(low)), max(0.0, float(high))
+        scale = (high - low) / 255 or 1.0
+        table = schema().QuantizationParametersT()
+        table.scale = np.asarray([scale], np.float32)
+        table.zeroPoint = np.asarray([round(-128 - low / scale)], np.int64)
+        tensor.type, tensor.quantization = kinds.INT8, table
+
+
+def _check_ends(flat: Any, ends: Mapping[str, Sequence[str]]) -> None:
+    """Refuses a file whose input or output is no integer with a scale.
+
+    Args:
+        ends: names of ``inputs`` and ``outputs``.
+    """
+    (graph,) = flat.subgraphs
+    for what, name, index in (
+        (end, name, int(index))
+        for end, names in ends.items()
+        for name, index in zip(names, getattr(graph, end), strict=True)
+    ):
         tensor = graph.tensors[index]
         if tensor.type == schema().TensorType.FLOAT32:
             raise ModelError(
-                f"the layer at the {what} stays in float, so that no integers can go in and out: "
-                f"take it out of --float-layers, or leave --io int8 out"
+                f"the layer at the {what[:-1]} '{name}' stays in float, so that no integers can "
+                f"go in and out: take it out of --float-layers, or leave --io int8 out"
             )
 
 

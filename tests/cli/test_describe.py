@@ -167,3 +167,18 @@ def test_a_missing_network_to_compare_with_is_bad_input(run: CommandLine) -> Non
     result = run("describe", A, "--compare", "runs/none", "--resolution", "32")
     assert result.code == 3
     assert "runs/none" in result.message
+
+
+def test_tensors_say_what_they_mean_where_somebody_said(run: CommandLine) -> None:
+    document = run("describe", "mobilenetv1@0.25", "--size", "32x64", "--json").json
+    assert document["resolution"] == 64
+    (image,), (scores,) = (document["interface"][end] for end in ("inputs", "outputs"))
+    assert (image["role"], scores["role"]) == ("image", "scores")
+    document = run("describe", "any_networks:larger", "--size", "32x64", "--json").json
+    assert document["resolution"] is None
+    (image,), (larger,) = (document["interface"][end] for end in ("inputs", "outputs"))
+    assert (image["role"], image["shape"]) == ("image", [1, 3, 32, 64])
+    assert (larger["role"], larger["shape"]) == ("", [1, 3, 64, 128])
+    line = ("describe", "any_networks:features", "--example", "any_networks:row", "--json")
+    row = run(*line).json["interface"]
+    assert [row[end][0]["role"] for end in ("inputs", "outputs")] == ["", ""]

@@ -11,6 +11,7 @@ from command_line import CommandLine
 from PIL import Image
 
 from edgekit import registry, tables
+from edgekit.conversion import building
 
 OPEN = sorted(name for name in tables.TARGETS if registry.target(name).dynamic_batch)
 FIXED = sorted(set(tables.TARGETS).difference(OPEN))
@@ -122,3 +123,17 @@ def test_networks_that_are_of_one_sample_are_refused(
         assert message in refused.message
         assert "--dynamic batch" in refused.message
     assert not list(Path().glob("out/*"))
+
+
+def test_a_file_that_mixes_samples_fails_the_gate(
+    run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "mixing.py").write_text(NETWORKS, encoding="utf-8")
+    with monkeypatch.context() as unchecked:
+        unchecked.setattr(building, "check_batch", lambda *_, **__: None)
+        files = exported(run, "mixing:Mixes", "--size", "8")
+    for path in files.values():
+        failed = run("verify", path, "--against", "mixing:Mixes")
+        assert failed.code == 4
+        assert "gives other outputs for 3 samples at once than one by one" in failed.message

@@ -143,3 +143,82 @@ def test_a_teacher_that_gives_none_is_named_with_the_image(
         )
         assert told, result.message
         assert open_source(str(folder)).label("train", int(told[1])) == 1
+
+
+OUTPUTS = """
+import torch
+from any_networks import IMAGE, Body, settled
+from torch import nn
+
+class Two(nn.Module):
+    at_least = 0.0
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.map, self.number = Body(), nn.Conv2d(16, 3, 1), nn.Linear(16, 1)
+
+    def forward(self, x):
+        y = self.body(x)
+        brightness = x.mean((1, 2, 3)) + self.at_least
+        return {"map": self.map(y), "number": self.number(y.mean((2, 3))) + brightness.sqrt()}
+
+class Always(Two):
+    at_least = 100.0
+
+def two():
+    return settled(Two, IMAGE)
+
+def always():
+    return settled(Always, IMAGE)
+"""
+
+
+@pytest.fixture
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A network whose second output of dark images is the root of a negative number.
+
+    Beside it are folders of inputs: of ``dark`` ones every fifth is so.
+    """
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "outputs_of.py").write_text(OUTPUTS, encoding="utf-8")
+    for folder in ("bright", "dark"):
+        Path(folder).mkdir()
+        for i in range(100):
+            image = np.random.default_rng(i).random((1, 3, 32, 32), np.float32) + 0.1
+            np.savez(f"{folder}/{i:03}.npz", x=-image if folder == "dark" and i % 5 == 3 else image)
+    return "outputs_of:two"
+
+
+NAN = r"gives -?nan for {where}, output 'number': expected finite numbers"
+
+
+def test_one_of_several_outputs_is_no_number(run: CommandLine, two: str) -> None:
+    line = ("export", two, "--resolution", 32, "-t", ",".join(tables.TARGETS), "-o", "out")
+    assert run(*line, "--data", "bright").code == 0
+    refused = run(*line, "--data", "dark", "--overwrite")
+    assert refused.code == 3
+    assert re.search(f"'{two}' " + NAN.format(where=r"input 3 \(dark\)"), refused.message)
+    for name in tables.TARGETS:
+        path = f"out/two-fp32{registry.target(name).suffix}"
+        for more in ((), ("--per-layer",)):
+            for against, culprit in ((two, f"'{two}'"), ("outputs_of:always", path)):
+                checked = run("verify", path, "--against", against, "--data", "dark", *more)
+                assert checked.code == 3
+                told = f"{culprit} " + NAN.format(where=r"input 3 \(dark\)")
+                assert re.search(told, checked.message), checked.message
+
+
+@pytest.mark.parametrize(
+    ("calibration", "data", "where"),
+    [("dark", "bright", r"dark/\d+[38]\.npz"), ("bright", "dark", r"input 3 \(dark\)")],
+)
+@pytest.mark.parametrize("more", [(), ("--max-drop", 5), ("--tune",)])
+def test_integers_of_such_a_network(
+    run: CommandLine, two: str, calibration: str, data: str, where: str, more: tuple[object, ...]
+) -> None:
+    line = ("export", two, "--resolution", 32, "-t", "onnx", "-p", "int8", "-o", "out", *more)
+    chosen = ("--calibration", calibration, "--data", data, "--calibration-images", 20)
+    refused = run(*line, *chosen)
+    assert refused.code == 3
+    assert re.search(f"'{two}' " + NAN.format(where=where), refused.message), refused.message
+    assert not list(Path("out").glob("two*"))

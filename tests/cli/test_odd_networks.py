@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from command_line import CommandLine
@@ -114,3 +115,47 @@ def test_counters_of_a_zoo_network_may_be_missing(run: CommandLine, tmp_path: Pa
     train = ("train", "mobilenetv1@0.25", "--data", "digits", "--resolution", "32")
     result = run(*train, "--epochs", "1", "--init", "zoo.pth", "-o", "run")
     assert result.code == 0, result.err
+
+
+UNREAD = """
+import torch
+from any_networks import IMAGE, Body, settled
+from torch import nn
+
+class Unread(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.out = Body(), nn.Linear(16, 3)
+
+    def forward(self, image, mask):
+        return self.out(self.body(image).mean((2, 3)))
+
+def unread():
+    return settled(Unread, IMAGE, (4,))
+
+def example():
+    return torch.randn(1, *IMAGE), torch.randn(1, 4)
+"""
+
+
+def test_inputs_that_nothing_reads_are_integers_as_others_are(
+    run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "unreading.py").write_text(UNREAD, encoding="utf-8")
+    Path("pairs").mkdir()
+    for i in range(20):
+        rng = np.random.default_rng(i)
+        image, mask = (rng.standard_normal(s).astype(np.float32) for s in ((1, 3, 32, 32), (1, 4)))
+        np.savez(f"pairs/{i:02}.npz", image=image, mask=mask)
+    line = ("export", "unreading:unread", "--example", "unreading:example", "-t", "all")
+    more = ("-p", "int8", "--io", "int8", "--calibration", "pairs", "-o", "out", "--json")
+    result = run(*line, *more)
+    assert result.code == 0, result.err
+    for one in result.json["artifacts"]:
+        contract = run("describe", one["path"], "--json").json["artifact"]
+        kinds = {spec["name"]: spec["dtype"] for spec in contract["inputs"]}
+        assert set(kinds) == {"image", "mask"}
+        assert set(kinds.values()) < {"int8", "uint8"}
+        scales = {spec["name"]: spec["scale"] for spec in contract["inputs"]}
+        assert 0.005 < scales["mask"] < 0.05
