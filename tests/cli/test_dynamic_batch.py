@@ -98,6 +98,10 @@ class Mixes(nn.Module):
     def forward(self, x):
         return x.mean((2, 3)) + x.flatten().softmax(0).square().sum()
 
+class Averages(nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3)) + x.mean(0, keepdim=True).mean((2, 3))
+
 class Whole(nn.Module):
     def forward(self, x):
         return x.mean((2, 3)), x.mean()
@@ -108,6 +112,7 @@ class Whole(nn.Module):
     ("network", "message"),
     [
         ("Mixes", "3 samples at once"),
+        ("Averages", "gives other outputs for 3 samples at once than one by one"),
         ("Whole", "has the shape (): expected a first size of 1, which is that of the batch"),
     ],
 )
@@ -132,8 +137,8 @@ def test_a_file_that_mixes_samples_fails_the_gate(
     (tmp_path / "mixing.py").write_text(NETWORKS, encoding="utf-8")
     with monkeypatch.context() as unchecked:
         unchecked.setattr(building, "check_batch", lambda *_, **__: None)
-        files = exported(run, "mixing:Mixes", "--size", "8")
+        files = exported(run, "mixing:Averages", "--size", "8")
     for path in files.values():
-        failed = run("verify", path, "--against", "mixing:Mixes")
+        failed = run("verify", path, "--against", "mixing:Averages")
         assert failed.code == 4
         assert "gives other outputs for 3 samples at once than one by one" in failed.message
