@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Mapping
+from typing import ParamSpec, TypeVar
 
 from edgekit.errors import UsageError
 
@@ -48,19 +48,30 @@ def typed(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         UsageError: names the argument, its value and what was expected.
     """
     signature = inspect.signature(function)
-    checks = {}
-    for name, parameter in signature.parameters.items():
-        kind, _, rest = str(parameter.annotation).partition(" | ")
-        if kind in _KINDS and rest in ("", "None"):
-            checks[name] = (*_KINDS[kind], rest == "None")
+    annotations = {name: str(one.annotation) for name, one in signature.parameters.items()}
 
     @functools.wraps(function)
     def checked(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        given: dict[str, Any] = signature.bind(*args, **kwargs).arguments
-        for name, (expected, fits, optional) in checks.items():
-            value = given.get(name)
-            if name in given and not (fits(value) or (optional and value is None)):
-                raise UsageError(f"{name}={value!r}: expected {expected}")
+        _check(signature.bind(*args, **kwargs).arguments, annotations)
         return function(*args, **kwargs)
 
     return checked
+
+
+def check_keywords(values: Mapping[str, object], kind: type) -> None:
+    """The same for keyword arguments of a `TypedDict`.
+
+    Raises:
+        UsageError: as that of `typed`.
+    """
+    _check(values, {name: one.__forward_arg__ for name, one in kind.__annotations__.items()})
+
+
+def _check(values: Mapping[str, object], annotations: Mapping[str, str]) -> None:
+    for name, value in values.items():
+        kind, _, rest = annotations[name].partition(" | ")
+        if kind not in _KINDS or rest not in ("", "None"):
+            continue
+        expected, fits = _KINDS[kind]
+        if not (fits(value) or (rest and value is None)):
+            raise UsageError(f"{name}={value!r}: expected {expected}")

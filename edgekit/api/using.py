@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
 
-from edgekit.api.checking import typed
-from edgekit.api.keywords import Said, StrPath, stated_of, text_of
+from edgekit.api.checking import check_keywords, typed
+from edgekit.api.keywords import Said, StrPath, split, stated_of, text_of
 from edgekit.errors import DataError, UsageError
 from edgekit.stated import NOTHING, Stated
 
@@ -19,6 +19,34 @@ if TYPE_CHECKING:
     from edgekit.models.taking import Network, Size
     from edgekit.tasks import Prediction
     from edgekit.verification.artifact import Verification
+
+
+class Opening(TypedDict, total=False):
+    """How a file or network is opened.
+
+    Attributes:
+        weights: checkpoint or state dict, for a network that is named, or a module.
+        resolution: side of a network's image in pixels, or height and width.
+        size: of its image, where it is no square: (height, width).
+        threads: of the runtime.
+        embedded: trust the contract inside a file.
+        scores: what the outputs of a network are.
+        task: what they are for; scores of classes by default.
+        stated: what is said of images and classes in one record; single arguments count more.
+    """
+
+    weights: StrPath | None
+    resolution: Side | None
+    size: Size | None
+    threads: int | None
+    embedded: bool
+    scores: str | None
+    task: str | None
+    stated: Stated
+
+
+class OpeningKeywords(Opening, Said, total=False):
+    """All of that, and what is said of images and classes."""
 
 
 @typed
@@ -70,16 +98,8 @@ def evaluate(
     *,
     split: str | None = None,
     skip_corrupt: bool = False,
-    weights: StrPath | None = None,
-    resolution: Side | None = None,
-    size: Size | None = None,
-    threads: int | None = None,
-    embedded: bool = False,
-    scores: str | None = None,
-    task: str | None = None,
-    stated: Stated = NOTHING,
     done: Callable[[int, int], None] | None = None,
-    **said: Unpack[Said],
+    **keywords: Unpack[OpeningKeywords],
 ) -> Evaluation:
     """Measures how often a file or network is right on labelled images.
 
@@ -88,15 +108,9 @@ def evaluate(
         data: SRC of the images; those of its training by default.
         split: the test split by default, where training left it alone; else all images.
         skip_corrupt: leave out images that cannot be decoded.
-        weights: checkpoint or state dict, for a network that is named, or a module.
-        resolution: side of a network's image in pixels, or height and width.
-        size: of its image, where it is no square: (height, width).
-        threads: of the runtime.
-        embedded: trust the contract inside a file.
-        scores: what the outputs of a network are.
-        task: what they are for; scores of classes by default.
-        stated: what is said of images and classes in one record; ``said`` counts more.
         done: told how many of how many images are done.
+        keywords: how it is opened (``weights``, ``threads``, ...; see `Opening`), and of images
+            and classes (``labels``, ``mean``, ...).
 
     Raises:
         UsageError: arguments that cannot be, or do not go together.
@@ -105,10 +119,10 @@ def evaluate(
     from edgekit import inference
     from edgekit.data import open_source
 
-    given = (weights, resolution, size, threads, embedded, scores, task, stated_of(said, stated))
+    given = _given(keywords)
     opened = _opened(source, given)
     if data is None:
-        classifier = opened or _classifier(source, *given)
+        classifier = opened or _classifier(source, given)
         data = next((one for one in classifier.seen if one is not None), None)
         if data is None:
             raise DataError(
@@ -120,7 +134,7 @@ def evaluate(
         images = open_source(os.fspath(images), skip_corrupt=skip_corrupt)
     elif not hasattr(images, "splits"):
         raise UsageError(f"data={data!r}: expected a name or a path")
-    classifier = opened or _classifier(source, *given, images)
+    classifier = opened or _classifier(source, given, images)
     return inference.evaluate(classifier, images, split=split, done=done)
 
 
@@ -129,53 +143,26 @@ def predict(
     source: Network | Classifier,
     images: Picture,
     top: int = 5,
-    *,
-    weights: StrPath | None = None,
-    resolution: Side | None = None,
-    size: Size | None = None,
-    threads: int | None = None,
-    embedded: bool = False,
-    scores: str | None = None,
-    task: str | None = None,
-    stated: Stated = NOTHING,
-    **said: Unpack[Said],
+    **keywords: Unpack[OpeningKeywords],
 ) -> Prediction: ...
 @overload
 def predict(
     source: Network | Classifier,
     images: list[Any] | tuple[Any, ...],
     top: int = 5,
-    *,
-    weights: StrPath | None = None,
-    resolution: Side | None = None,
-    size: Size | None = None,
-    threads: int | None = None,
-    embedded: bool = False,
-    scores: str | None = None,
-    task: str | None = None,
-    stated: Stated = NOTHING,
-    **said: Unpack[Said],
+    **keywords: Unpack[OpeningKeywords],
 ) -> list[Prediction]: ...
 @typed
 def predict(
     source: Network | Classifier,
     images: Any,
     top: int = 5,
-    *,
-    weights: StrPath | None = None,
-    resolution: Side | None = None,
-    size: Size | None = None,
-    threads: int | None = None,
-    embedded: bool = False,
-    scores: str | None = None,
-    task: str | None = None,
-    stated: Stated = NOTHING,
-    **said: Unpack[Said],
+    **keywords: Unpack[OpeningKeywords],
 ) -> Any:
     """What a file or network says of images.
 
     Args:
-        source: see `evaluate`, as for all that follows ``top``.
+        source: see `evaluate`, as for ``keywords``.
         images: a path, an image of Pillow's, or pixels (height x width x 3, uint8 RGB); or
             several of these.
         top: of what there are several, the likeliest so many.
@@ -195,8 +182,8 @@ def predict(
 
     if top < 1:
         raise UsageError(f"top={top}: expected 1 or more")
-    given = (weights, resolution, size, threads, embedded, scores, task, stated_of(said, stated))
-    classifier = _opened(source, given) or _classifier(source, *given)
+    given = _given(keywords)
+    classifier = _opened(source, given) or _classifier(source, given)
     if isinstance(images, str | os.PathLike | Image.Image | np.ndarray):
         return next(inference.predict(classifier, [images], top))
     if not isinstance(images, Iterable):
@@ -257,23 +244,30 @@ def verify(
     )
 
 
-_OF_OPENING = ("weights", "resolution", "size", "threads", "embedded", "scores", "task", "stated")
-
-
-def _opened(source: object, given: tuple[object, ...]) -> Classifier | None:
-    """What is open already.
-
-    Args:
-        given: the arguments of `_OF_OPENING`.
+def _given(keywords: Mapping[str, object]) -> Opening:
+    """Arguments of opening, with all that is said of images and classes in ``stated``.
 
     Raises:
-        UsageError: one that would have no effect.
+        UsageError: one that cannot be.
+    """
+    own, said = split(keywords, Opening)
+    check_keywords(own, Opening)
+    given = cast(Opening, own)
+    given["stated"] = stated_of(said, given.get("stated", NOTHING))
+    return given
+
+
+def _opened(source: object, given: Opening) -> Classifier | None:
+    """What is open already.
+
+    Raises:
+        UsageError: an argument that would have no effect.
     """
     from edgekit import inference
 
     if not isinstance(source, inference.ArtifactClassifier | inference.ModelClassifier):
         return None
-    for name, value in zip(_OF_OPENING, given, strict=True):
+    for name, value in given.items():
         if value not in (None, False, NOTHING):
             raise UsageError(
                 f"{name}={value!r}: '{source.source}' is open already; give that to "
@@ -282,29 +276,8 @@ def _opened(source: object, given: tuple[object, ...]) -> Classifier | None:
     return source
 
 
-def _classifier(
-    source: Any,
-    weights: StrPath | None,
-    resolution: Side | None,
-    size: Size | None,
-    threads: int | None,
-    embedded: bool,
-    scores: str | None,
-    task: str | None,
-    stated: Stated,
-    data: ImageSource | None = None,
-) -> Classifier:
+def _classifier(source: Any, given: Opening, data: ImageSource | None = None) -> Classifier:
     from edgekit import inference
 
-    return inference.open_classifier(
-        source,
-        weights=text_of(weights, "weights"),
-        resolution=resolution,
-        size=size,
-        threads=threads,
-        embedded=embedded,
-        scores=scores,
-        task=task,
-        stated=stated,
-        data=data,
-    )
+    arguments: dict[str, Any] = {**given, "weights": text_of(given.get("weights"), "weights")}
+    return inference.open_classifier(source, data=data, **arguments)
