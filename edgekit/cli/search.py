@@ -199,7 +199,7 @@ def show(result: SearchResult, out: Path) -> None:
     )  # fmt: skip
     for group in result.frozen:
         console.note(f"{group.name} was left alone: {group.frozen}")
-    first, last = result.steps[0], result.steps[-1]
+    first, last = result.steps[0], result.final
     if last.ratio is not None and last.ci95:
         low, high = last.ci95
         console.say(
@@ -208,6 +208,11 @@ def show(result: SearchResult, out: Path) -> None:
     if first.test_figure is not None and last.test_figure is not None:
         console.say(
             f"Test {result.title} {first.test_figure:.2%} before, {last.test_figure:.2%} after."
+        )
+    if result.within > 1:
+        console.say(
+            f"Of {result.within} networks that keep the budget step {last.step} has the highest "
+            f"{result.title} and is the result."
         )
     if result.prediction_error is not None:
         console.say(f"Predictions were {result.prediction_error:.1%} off on average.")

@@ -94,6 +94,11 @@ def _verdict(s: SearchDocument) -> str:
     parts.append(f"{which} {s.title} {percent(before, 2)} before, {percent(after, 2)} after.")
     over = badge("over the budget", "bad") if s.finished else badge("not there yet", "guess")
     marks = {True: badge("keeps the budget", "good"), False: over, None: None}
+    if s.choice is not None and s.choice.within > 1:
+        parts.append(
+            f" It is network {end.step}, which has the highest selection {s.title} of the "
+            f"{s.choice.within} that keep the budget."
+        )
     mark = marks[s.keeps(end)] or badge("budget not checked", "none")
     html = paragraph(*parts, mark, kind="verdict")
     html += paragraph(f"For {s.target}, {s.precision}, within {s.budget}; {s.date}, seed {s.seed}.")

@@ -143,6 +143,23 @@ class Titled:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """Which network of a finished search is its result: the best one that keeps the budget.
+
+    Attributes:
+        by: name of the figure that decided, on the inputs that a search chooses by, of the file.
+        within: how many networks of the search keep the budget.
+        step: of the one that was taken.
+        kind: of that step; another one than ``finished`` where the long training made it no better.
+    """
+
+    by: str
+    within: int
+    step: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Width:
     """Channels of a group."""
 
@@ -173,6 +190,8 @@ class SearchDocument:
         task: of the network.
         test_top1: of a classifier.
         test_headline: the same of any task.
+        final: the result, or the last network of a search that has not finished.
+        choice: how the result was chosen; ``None`` before there is one, and of earlier versions.
         series: that of the search itself first, then baselines.
         groups: in the order of the network.
         frozen: groups that were left alone, and why.
@@ -199,6 +218,7 @@ class SearchDocument:
     headline: Titled = Titled(name=TOP1, title="top-1")
     baseline: Network
     final: Network
+    choice: Choice | None = None
     steps: tuple[Network, ...]
     pareto: tuple[Network, ...]
     series: tuple[Series, ...]

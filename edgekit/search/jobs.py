@@ -7,6 +7,7 @@ machine, and once more after a crash: equal jobs give equal results.
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -114,7 +115,8 @@ class Candidate:
         sizes: channels that stay, by group.
         outline: layers that stay and the size of images, where they change, too.
         steps: batches of training; without any only the statistics of batch norms are new.
-        epochs: the same in epochs, in addition.
+        epochs: the same in epochs, in addition: a long training, which counts only where the
+            network is better than before it, on samples that it did not learn from.
         epoch: whose order of images comes first.
         scratch: forget the weights first.
         keep: whether the network is wanted.
@@ -164,11 +166,22 @@ class Candidate:
         if self.recalibrate:
             learner.recalibrate(module)
         steps = self.steps + self.epochs * learner.epoch_steps
+        before = (-math.inf, -math.inf)
+        if self.epochs and not self.scratch:
+            before = _score(learner, module, self)
+            untrained = {name: value.clone() for name, value in module.state_dict().items()}
         if steps:
             if threads is not None:
                 threads.fit()
-            learner.tune(module, steps, self.rate, self.epoch)
-        figure, loss = learner.score(module, thorough=self.thorough)
+            learner.tune(module, steps, self.rate, self.epoch, fresh=self.scratch)
+        after = _score(learner, module, self)
+        if before > after:
+            notes.append(
+                f"its figure was {before[0]:.4f} before {steps} batches of training and "
+                f"{after[0]:.4f} after them: the weights from before are kept"
+            )
+            module.load_state_dict(untrained)
+            after = before
         kept = None
         if self.keep:
             kept = _saved(
@@ -176,7 +189,7 @@ class Candidate:
                     start, spec=spec, state=module.state_dict(), preprocessing=preprocessing
                 )
             )
-        return Found(figure, loss, spec, kept, tuple(notes))
+        return Found(after[0], -after[1], spec, kept, tuple(notes))
 
     def _threads(self, bench: Bench) -> tuple[Threads | None, list[str]]:
         """Sets the number; gives what looks at it again, and what that says."""
@@ -225,6 +238,12 @@ class PartFile:
 
 
 Job = Candidate | PartFile
+
+
+def _score(learner: Learner, module: nn.Module, job: Candidate) -> tuple[float, float]:
+    """How good a network is, as one that can be compared: its figure, and its loss negated."""
+    figure, loss = learner.score(module, thorough=job.thorough)
+    return figure, -loss
 
 
 def _loaded(data: bytes) -> Checkpoint:

@@ -176,6 +176,8 @@ class SearchResult:
 
     Attributes:
         steps: the start, one network per step, and the finished one.
+        final: the last one so far; at the end the best of those that keep the budget.
+        within: how many keep it.
         baselines: networks of other methods, in the order in which they were asked for.
         groups: channels by name, before and after.
         frozen: groups that were left alone, with the reason.
@@ -187,6 +189,8 @@ class SearchResult:
     """
 
     steps: tuple[Step, ...]
+    final: Step
+    within: int
     baselines: Mapping[str, tuple[Step, ...]]
     groups: Mapping[str, tuple[int, int]]
     frozen: tuple[Group, ...]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,20 +123,20 @@ def _run(shop: Workshop, groups: Sequence[Group], draw: Draw) -> SearchResult:
     else:
         found = baseline(shop, shop.options.method)
         steps = [shop.start, *sorted(found, key=lambda step: (shop.bounds.fits(step), step.figure))]
+    final, within = _chosen(shop, steps)
+    place = steps.index(final)
     last = next(step for step in reversed(steps) if step.kind == "finished")
-    _check_kept(shop, last)
-    steps = [_tested(shop, step) if step in (shop.start, last) else step for step in steps]
-    checkpoint = load_checkpoint(shop.journal.file(last.checkpoint))
+    steps = [_tested(shop, step) if step in (shop.start, final) else step for step in steps]
+    final = steps[place]
+    checkpoint = load_checkpoint(shop.journal.file(final.checkpoint))
     name = f"{shop.task.spec.name}-adapted"
     assert checkpoint.spec is not None
     save_checkpoint(
-        whole,
-        dataclasses.replace(
-            checkpoint, model=name, spec=dataclasses.replace(checkpoint.spec, name=name)
-        ),
+        whole, replace(checkpoint, model=name, spec=replace(checkpoint.spec, name=name))
     )
+    ended = functools.partial(result, model=whole, final=final, within=within)
     others: dict[str, tuple[Step, ...]] = {}
-    finished = result(tuple(steps), others, whole)
+    finished = ended(tuple(steps), others)
     documents.keep(finished)
     for method in shop.task.conduct.baselines:
         if method == shop.options.method:
@@ -148,7 +148,7 @@ def _run(shop: Workshop, groups: Sequence[Group], draw: Draw) -> SearchResult:
             shop.say(Iteration(method, 0), f"baseline {method}: {error}")
         else:
             others[method] = tuple(_tested(shop, step) for step in scaled_ones)
-        finished = result(tuple(steps), others, whole)
+        finished = ended(tuple(steps), others)
         documents.keep(finished)
     return finished
 
@@ -214,22 +214,39 @@ def _half(appraisal: Appraisal, limit: Limit) -> str:
     return f" +-{(appraisal.ci95[1] - appraisal.ci95[0]) / 2:.2f}"
 
 
-def _check_kept(shop: Workshop, last: Step) -> None:
-    if not shop.bounds.fits(last):
+def _chosen(shop: Workshop, steps: Sequence[Step]) -> tuple[Step, int]:
+    """The best network that keeps the budget, of equal ones the last, and how many do.
+
+    Most often that is the one with the long training; where it is not, that is said.
+
+    Raises:
+        GateError: none does.
+    """
+    kept = [step for step in steps[1:] if shop.bounds.fits(step)]
+    if not kept:
+        last = next(step for step in reversed(steps) if step.kind == "finished")
         raise GateError(
             f"the network was adapted, but does not keep the budget when measured at last "
             f"({shop.bounds.told(last)}); it is kept in {shop.out}"
         )
+    best = max(reversed(kept), key=lambda step: step.figure)
+    if best.kind != "finished":
+        others = (step for step in reversed(kept) if step.kind == "finished")
+        after = ", ".join(f"{step.figure:.2%} after the long training" for step in others)
+        text = f"step {best.step} is the result, as it is better: {best.figure:.2%}, {after}"
+        if {"text": text} not in shop.journal.events("said"):
+            shop.say(Iteration(best.series, best.step), text)
+    return best, len(kept)
 
 
 def _tested(shop: Workshop, step: Step) -> Step:
     iteration = Iteration(step.series, step.step)
     for record in shop.journal.events("test"):
         if (record["series"], record["step"]) == (step.series, step.step):
-            return dataclasses.replace(step, test_figure=record["top1"])
+            return replace(step, test_figure=record["top1"])
     figure = shop.tested(step)
     shop.journal.note("test", iteration, {"series": step.series, "step": step.step, "top1": figure})
-    return dataclasses.replace(step, test_figure=figure)
+    return replace(step, test_figure=figure)
 
 
 def _result(
@@ -238,6 +255,8 @@ def _result(
     steps: tuple[Step, ...],
     baselines: Mapping[str, tuple[Step, ...]],
     model: Path | None = None,
+    final: Step | None = None,
+    within: int = 0,
 ) -> SearchResult:
     shop.journal.settle()
     everything = shop.journal.candidates()
@@ -247,9 +266,12 @@ def _result(
         if iteration.series == "netadapt" and iteration.round not in (CONTEST, FINISHING)
     ]
     worked_s = sum(one.seconds for _, one in candidates)
-    after = widths_of(steps[-1].spec)
+    final = final or steps[-1]
+    after = widths_of(final.spec)
     return SearchResult(
         steps=steps,
+        final=final,
+        within=within,
         baselines=baselines,
         groups={
             group.name: (group.channels, after.get(group.name, group.channels)) for group in groups

@@ -18,6 +18,7 @@ from edgekit.search.document import (
     SCHEMA,
     TOP1,
     Candidates,
+    Choice,
     Headline,
     Network,
     SearchDocument,
@@ -54,7 +55,7 @@ def document(out: Path, result: SearchResult) -> SearchDocument:
     Args:
         out: folder of the search.
     """
-    settings, first, last = result.settings, result.steps[0], result.steps[-1]
+    settings, first, last = result.settings, result.steps[0], result.final
     entry = functools.partial(_network, out, settings)
     series = functools.partial(_series, out, settings)
     tested = None
@@ -70,6 +71,9 @@ def document(out: Path, result: SearchResult) -> SearchDocument:
         headline=Titled(name=settings["headline"], value=last.figure, title=settings["title"]),
         baseline=entry(first),
         final=entry(last),
+        choice=None
+        if result.model is None
+        else Choice(settings["headline"], result.within, last.step, last.kind),
         steps=tuple(map(entry, result.steps)),
         pareto=tuple(map(entry, pareto(result))),
         series=(

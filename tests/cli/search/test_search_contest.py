@@ -173,6 +173,29 @@ def test_a_winner_that_misses_the_budget_gives_way(
     assert not list(Path("s").rglob("candidates"))
 
 
+def test_the_best_network_in_the_budget_is_the_result(
+    run: CommandLine, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Workshop.measured
+
+    def measured(shop: Workshop, iteration: Any, kind: str, *words: Any, **more: Any) -> Step:
+        step = real(shop, iteration, kind, *words, **more)
+        return replace(step, figure=0.0) if kind == "finished" else step
+
+    monkeypatch.setattr(Workshop, "measured", measured)
+    result = run("search", trained, *WORDS, "-o", "s", "--json")
+    assert result.code == 0, result.err
+    found, last = result.json, result.json["final"]
+    within = [one for one in found["steps"] if one["macs"] <= 0.7 * found["baseline"]["macs"]]
+    assert last["top1"] == max(one["top1"] for one in within) > 0
+    assert last["kind"] != "finished"
+    assert found["choice"]["kind"] == last["kind"]
+    assert f"step {last['step']} is the result, as it is better: " in result.err
+    assert found["test_top1"]["after"] == last["test_top1"]
+    described = run("describe", "s/model.pt", "--json").json
+    assert described["macs"] == last["macs"]
+
+
 def test_halfway_are_the_geometric_means_of_widths() -> None:
     spec = find_spec("mobilenetv1", classes=10, resolution=32)
     free = {"block3.out": 256, "block4.out": 256, "block5.out": 512}

@@ -147,6 +147,28 @@ def test_classifiers_of_other_images_go_by_their_labels(
 
 
 @pytest.mark.usefixtures("inline")
+@pytest.mark.parametrize(("name", "example"), [("unet", "image"), ("grey", "grey_image")])
+def test_a_training_that_spoils_the_network_does_not_count(
+    name: str, example: str, run: CommandLine, singles: Path
+) -> None:
+    data = "digits" if name == "grey" else singles
+    rates = ("--tune-steps", 12, "--tune-rate", 0.003, "--finish-rate", 0.9)
+    searched = (*words(name, example), "--data", data, "--budget", "macs=0.7x", *QUICK, *rates)
+    done = run(*searched, "--json")
+    assert done.code == 0, done.err
+    within = [s for s in done.json["steps"] if s["macs"] <= 0.7 * done.json["baseline"]["macs"]]
+    figures = [step["headline"]["value"] for step in within]
+    last = done.json["final"]
+    assert last["headline"]["value"] == max(figures) > 0.1
+    choice = done.json["choice"]
+    assert (choice["by"], choice["within"]) == (last["headline"]["name"], len(within))
+    assert (choice["step"], choice["kind"]) == (last["step"], last["kind"])
+    assert "the weights from before are kept" in done.err
+    page = Path("s/search.html").read_text(encoding="utf-8")
+    assert f"the {len(within)} that keep the budget" in page
+
+
+@pytest.mark.usefixtures("inline")
 def test_it_goes_on_after_an_interruption(
     run: CommandLine, singles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
