@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from edgekit.api.checking import typed
-from edgekit.api.keywords import StrPath
+from edgekit.api.keywords import NetworkKeywords, network_of
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgekit.core import Artifact, Interface, Side
+    from edgekit.core import Artifact, Interface
     from edgekit.models.analysis import Totals
     from edgekit.models.count import Layer
     from edgekit.models.model import Model
-    from edgekit.models.taking import Network, Size
+    from edgekit.models.taking import Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +74,15 @@ class Description:
 def describe(
     source: Network,
     *,
-    weights: StrPath | None = None,
-    resolution: Side | None = None,
-    size: Size | None = None,
-    example: Any = None,
-    outputs: str | Sequence[str] = (),
-    task: str | None = None,
     embedded: bool = False,
+    **keywords: Unpack[NetworkKeywords],
 ) -> Description:
     """Loads a network or an exported file, and counts what the network is made of.
 
     Args:
         source: a file, or a network in any form.
-        weights: checkpoint or state dict, for a network that is named, or a module.
-        resolution: side of its image in pixels, or height and width.
-        size: of its image, where it is no square: (height, width).
-        example: inputs of one inference, of a network that takes anything else than one image.
-        outputs: names of those that are computed.
-        task: what they are for.
         embedded: read the contract inside the file; its bytes are then not checked.
+        keywords: ``weights``, ``size``, ``example``, ...; see `edgekit.api.keywords`.
 
     Raises:
         UsageError: arguments that do not go with it.
@@ -102,10 +92,7 @@ def describe(
     from edgekit.models.analysis import analyze
     from edgekit.models.taking import model_of
 
-    given = {
-        "weights": weights, "resolution": resolution, "size": size, "example": example,
-        "outputs": outputs, "task": task,
-    }  # fmt: skip
+    given = network_of(keywords)
     name_or_path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     artifact: Artifact | None = None
     if name_or_path is not None and contract.is_artifact(name_or_path):

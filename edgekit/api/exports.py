@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from edgekit import registry, tables
 from edgekit.api.checking import typed
 from edgekit.api.keywords import (
     ExportKeywords,
     IntegerKeywords,
+    NetworkKeywords,
     StrPath,
     integers_of,
+    network_of,
     refuse_unknown,
     split,
     stated_of,
@@ -21,8 +23,7 @@ from edgekit.stated import NOTHING, Stated
 
 if TYPE_CHECKING:
     from edgekit.conversion import ExportReport
-    from edgekit.core import Side
-    from edgekit.models.taking import Network, Size
+    from edgekit.models.taking import Network
 
 
 @typed
@@ -32,12 +33,6 @@ def export(
     precisions: str | Sequence[str] = "fp32",
     *,
     out: StrPath = ".",
-    weights: StrPath | None = None,
-    resolution: Side | None = None,
-    size: Size | None = None,
-    example: Any = None,
-    outputs: str | Sequence[str] = (),
-    task: str | None = None,
     name: str | None = None,
     converter: str | None = None,
     data: StrPath | None = None,
@@ -59,12 +54,6 @@ def export(
         targets: one, or several in a list or with commas; ``all``.
         precisions: as well.
         out: folder of the files.
-        weights: checkpoint or state dict, for a network that is named, or a module.
-        resolution: side of its image in pixels, or height and width.
-        size: of its image, where it is no square: (height, width).
-        example: inputs of one inference, of a network that takes anything else than one image.
-        outputs: names of those to keep.
-        task: what they are for.
         name: of the files of a module.
         converter: of targets that have several.
         data: SRC of the images for the verification; noise by default.
@@ -76,8 +65,9 @@ def export(
         strict: raise where a file failed; else only the report tells.
         notify: told what is being done.
         say: told each warning as soon as it is known.
-        keywords: of images and classes (``labels``, ``mean``, ``std``, ...), and of precisions of
-            integers (``calibration``, ``max_drop``, ...); see `edgekit.api.keywords`.
+        keywords: of the network (``weights``, ``size``, ``example``, ...), of images and classes
+            (``labels``, ``mean``, ``std``, ...), and of precisions of integers (``calibration``,
+            ``max_drop``, ...); see `edgekit.api.keywords`.
 
     Returns:
         A sequence of the verified files, with what became of the others beside.
@@ -92,18 +82,13 @@ def export(
     from edgekit import conversion
 
     refuse_unknown(keywords, [*ExportKeywords.__annotations__])
-    of_integers, said = split(keywords, IntegerKeywords)
+    of_network, rest = split(keywords, NetworkKeywords)
+    of_integers, said = split(rest, IntegerKeywords)
     return conversion.export(
         model,
         targets,
         precisions,
         out=text_of(out, "out") or ".",
-        weights=text_of(weights, "weights"),
-        resolution=resolution,
-        size=size,
-        example=example,
-        outputs=outputs,
-        task=task,
         name=name,
         converter=converter,
         data=text_of(data, "data"),
@@ -116,4 +101,5 @@ def export(
         strict=strict,
         notify=notify,
         say=say,
+        **network_of(of_network),
     )

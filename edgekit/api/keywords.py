@@ -11,12 +11,17 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
+from edgekit.api.checking import check_keywords
 from edgekit.core import FormError, from_json, to_json
 from edgekit.errors import UnknownNameError, UsageError
 from edgekit.registry import names_of
 from edgekit.stated import NO_RESIZE, NOTHING, Stated
+
+if TYPE_CHECKING:
+    from edgekit.core import Side
+    from edgekit.models.taking import Size
 
 Record = TypeVar("Record")
 
@@ -69,7 +74,27 @@ class IntegerKeywords(TypedDict, total=False):
     qat_epochs: int
 
 
-class ExportKeywords(Said, IntegerKeywords, total=False):
+class NetworkKeywords(TypedDict, total=False):
+    """How a network is opened.
+
+    Attributes:
+        weights: checkpoint or state dict, for a network that is named, or a module.
+        resolution: side of its image in pixels, or height and width.
+        size: of its image, where it is no square: (height, width).
+        example: inputs of one inference, of a network that takes anything else than one image.
+        outputs: names of those to keep.
+        task: what they are for.
+    """
+
+    weights: StrPath | None
+    resolution: Side | None
+    size: Size | None
+    example: Any
+    outputs: str | Sequence[str]
+    task: str | None
+
+
+class ExportKeywords(NetworkKeywords, Said, IntegerKeywords, total=False):
     """All of an export."""
 
 
@@ -157,6 +182,21 @@ def split(values: Mapping[str, object], kind: type) -> tuple[dict[str, object], 
     """Arguments of a `TypedDict`, and the others."""
     own = {k: v for k, v in values.items() if k in kind.__annotations__}
     return own, {k: v for k, v in values.items() if k not in own}
+
+
+def network_of(keywords: Mapping[str, object]) -> dict[str, Any]:
+    """Arguments of `edgekit.models.taking.model_of`.
+
+    Args:
+        keywords: of `NetworkKeywords`.
+
+    Raises:
+        UnknownNameError: another one.
+        UsageError: a value of another type.
+    """
+    refuse_unknown(keywords, [*NetworkKeywords.__annotations__])
+    check_keywords(keywords, NetworkKeywords)
+    return {**keywords, "weights": text_of(keywords.get("weights"), "weights")}
 
 
 def stated_of(said: Mapping[str, object], base: Stated = NOTHING) -> Stated:

@@ -7,10 +7,10 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING
 
 from edgekit.api.input_shapes import shapes_of, stated_shapes
-from edgekit.api.keywords import StrPath, record_of, refuse_unknown, text_of
+from edgekit.api.keywords import NetworkKeywords, record_of, refuse_unknown, text_of
 from edgekit.core import Side
 from edgekit.errors import UnavailableError, UsageError
 from edgekit.registry import names_of
@@ -19,13 +19,12 @@ from edgekit.tables import PRETRAINED
 if TYPE_CHECKING:
     from edgekit.core import DeviceProfile
     from edgekit.measure.subjects import Subject
-    from edgekit.models.taking import Size
 
 LONGEST_S = 86400
 """A day."""
 
 
-class MeasuringKeywords(TypedDict, total=False):
+class MeasuringKeywords(NetworkKeywords, total=False):
     """What is run, where and for how long; see `MeasuringOptions`."""
 
     seconds: float
@@ -36,12 +35,6 @@ class MeasuringKeywords(TypedDict, total=False):
     input_shape: Sequence[int] | Mapping[str, Sequence[int]] | Sequence[str] | None
     torch: str | Sequence[str]
     processor: str
-    weights: StrPath | None
-    resolution: Side | None
-    size: Size | None
-    example: Any
-    outputs: str | Sequence[str]
-    task: str | None
     time_limit: float
 
 

@@ -8,18 +8,26 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from edgekit import registry, tables
 from edgekit.api.checking import typed
-from edgekit.api.keywords import Said, StrPath, record_of, split, stated_of, text_of
+from edgekit.api.keywords import (
+    NetworkKeywords,
+    Said,
+    StrPath,
+    network_of,
+    record_of,
+    split,
+    stated_of,
+    text_of,
+)
 from edgekit.api.measuring_options import local_device, thread_counts
 from edgekit.errors import UsageError
 from edgekit.stated import NOTHING, Stated
 
 if TYPE_CHECKING:
-    from edgekit.core import Side
-    from edgekit.models.taking import Network, Size
+    from edgekit.models.taking import Network
     from edgekit.search.records import Conduct, SearchOptions, SearchResult
 
 
-class SearchKeywords(Said, total=False):
+class SearchKeywords(NetworkKeywords, Said, total=False):
     """What decides what a search finds; see `edgekit.search.records.SearchOptions`."""
 
     method: str
@@ -46,12 +54,6 @@ def search(
     target: str = tables.DEFAULT_TARGET,
     precision: str = "fp32",
     data: StrPath | None = None,
-    weights: StrPath | None = None,
-    resolution: Side | None = None,
-    size: Size | None = None,
-    example: Any = None,
-    outputs: str | Sequence[str] = (),
-    task: str | None = None,
     scores: str | None = None,
     stated: Stated = NOTHING,
     baselines: str | Sequence[str] = (),
@@ -80,12 +82,6 @@ def search(
         target: format of the files that are measured.
         precision: of them.
         data: SRC of the images; those of its training by default.
-        weights: checkpoint or state dict, for a network that is named, or a module.
-        resolution: side of its image in pixels, or height and width.
-        size: of its image, where it is no square: (height, width).
-        example: inputs of one inference, of a network that takes anything else than one image.
-        outputs: names of those to keep.
-        task: what they are for.
         scores: what the outputs of a classifier are.
         stated: what is said of images and classes in one record; ``keywords`` count more.
         baselines: other methods, for comparison: ``uniform``, ``random``, ``compound``.
@@ -101,7 +97,8 @@ def search(
         notify: told what is being done.
         say: told what has to be known.
         keywords: ``method``, ``rule``, ``finish_epochs``, ``seed``, ...; see
-            `edgekit.search.records.SearchOptions`; and of images and classes.
+            `edgekit.search.records.SearchOptions`; of the network (``weights``, ``size``, ...);
+            and of images and classes.
 
     Raises:
         UsageError: arguments that cannot be, or a budget that is out of reach.
@@ -113,7 +110,8 @@ def search(
     from edgekit.search.budget import parse_budget
 
     limits = parse_budget(budget)
-    said, of_search = split(keywords, Said)
+    said, rest = split(keywords, Said)
+    of_network, of_search = split(rest, NetworkKeywords)
     options = search_options(of_search)
     profile = local_device(device)
     if threads is None:
@@ -125,10 +123,7 @@ def search(
     from edgekit.search import run
     from edgekit.stated import as_stated
 
-    opened = model_of(
-        model, weights=text_of(weights, "weights"), resolution=resolution, size=size,
-        example=example, outputs=outputs, task=task,
-    )  # fmt: skip
+    opened = model_of(model, **network_of(of_network))
     source = text_of(data, "data")
     return run.search(
         as_stated(opened, stated_of(said, stated), source or opened.data), limits, target,

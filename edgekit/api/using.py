@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
 
 from edgekit.api.checking import check_keywords, typed
-from edgekit.api.keywords import Said, StrPath, split, stated_of, text_of
+from edgekit.api.keywords import (
+    NetworkKeywords,
+    Said,
+    StrPath,
+    network_of,
+    split,
+    stated_of,
+    text_of,
+)
 from edgekit.errors import DataError, UsageError
 from edgekit.stated import NOTHING, Stated
 
@@ -53,25 +61,15 @@ class OpeningKeywords(Opening, Said, total=False):
 def open_model(
     model: Network,
     *,
-    weights: StrPath | None = None,
-    resolution: Side | None = None,
-    size: Size | None = None,
-    example: Any = None,
-    outputs: str | Sequence[str] = (),
-    task: str | None = None,
     name: str | None = None,
+    **keywords: Unpack[NetworkKeywords],
 ) -> Model:
     """Opens a network once, for several of the other functions.
 
     Args:
         model: a module, a function that makes one, MODEL as people write it, or a path.
-        weights: checkpoint or state dict, for a network that is named, or a module.
-        resolution: side of its image in pixels, or height and width.
-        size: of its image, where it is no square: (height, width).
-        example: inputs of one inference, of a network that takes anything else than one image.
-        outputs: names of those to keep.
-        task: what they are for.
         name: of the files of a module.
+        keywords: ``weights``, ``size``, ``example``, ...; see `edgekit.api.keywords`.
 
     Raises:
         UsageError: arguments that cannot be, or do not go together.
@@ -79,16 +77,7 @@ def open_model(
     """
     from edgekit.models.taking import model_of
 
-    return model_of(
-        model,
-        weights=text_of(weights, "weights"),
-        resolution=resolution,
-        size=size,
-        example=example,
-        outputs=outputs,
-        task=task,
-        name=name,
-    )
+    return model_of(model, name=name, **network_of(keywords))
 
 
 @typed
