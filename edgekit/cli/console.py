@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
@@ -245,12 +246,17 @@ def table(
     rows: Iterable[Sequence[str]],
     title: str = "",
     gap: int = 3,
+    folder: str | None = None,
 ) -> None:
     """A table on stdout; nothing with ``--json``.
 
+    Lines are broken between words: names and figures stay whole where the screen has room for them.
+
     Args:
-        columns: headers; a pair adds the alignment, ``left`` or ``right``.
-        gap: characters between columns, 1 to 3.
+        columns: headers; a pair adds the alignment, ``left`` or ``right``, which is for figures.
+        gap: characters between columns, 1 to 3; fewer where the screen is narrow.
+        folder: that the first cells are paths of files in. Where these are too long it is said
+            once, and the names stand alone.
     """
     if _settings.json:
         return
@@ -260,14 +266,58 @@ def table(
 
     if title:
         say(title)
+    heads = [(one, "left") if isinstance(one, str) else one for one in columns]
+    cells = [[printable(cell) for cell in row] for row in rows]
+    with _to_results() as stream:
+        room = _width(stream)
+    layout = _layout(heads, cells, room, range(gap, 0 if folder is None else 1, -1))
+    if layout is None and folder is not None:
+        say(f"in {folder}:")
+        cells = [[Path(first).name, *others] for first, *others in cells]
+        layout = _layout(heads, cells, room, range(gap, 0, -1))
+    gap, widths = layout or (gap, [None] * len(heads))
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False, padding=_PADDING[gap])
-    for column in columns:
-        header, justify = (column, "left") if isinstance(column, str) else column
-        drawn.add_column(Text(printable(header)), justify=justify, overflow="fold")  # type: ignore[arg-type]
-    for row in rows:
-        drawn.add_row(*(Text(printable(cell)) for cell in row))
+    for (header, justify), width in zip(heads, widths, strict=True):
+        drawn.add_column(Text(printable(header)), justify=justify, overflow="fold", width=width)  # type: ignore[arg-type]
+    for row in cells:
+        drawn.add_row(*map(Text, row))
     with _to_results() as stream:
         _rich(stream).print(drawn)
+
+
+def _layout(
+    heads: Sequence[tuple[str, str]], cells: Sequence[Sequence[str]], room: int, gaps: Iterable[int]
+) -> tuple[int, list[int | None]] | None:
+    """The first of the gaps, and widths of columns, with which no word is broken; none if none."""
+    from rich.cells import cell_len
+
+    def longest(texts: Iterable[str]) -> int:
+        return max(map(cell_len, texts), default=0)
+
+    whole, least = [], []
+    for i, (header, justify) in enumerate(heads):
+        column = [header, *(row[i] for row in cells)]
+        words = column if justify == "right" else [word for text in column for word in text.split()]
+        whole.append(longest(column))
+        least.append(longest(words))
+    for gap in gaps:
+        free = room - 2 - gap * (len(heads) - 1)
+        if sum(whole) <= free:
+            return gap, [None] * len(heads)
+    for gap in gaps:
+        free = room - 2 - gap * (len(heads) - 1)
+        if sum(least) <= free:
+            return gap, [*_shared(whole, least, free)]
+    return None
+
+
+def _shared(whole: Sequence[int], least: Sequence[int], free: int) -> list[int]:
+    """Widths between two bounds that fill a line; the widest column gives way first."""
+    widths = list(whole)
+    while sum(widths) > free:
+        narrower = [i for i, width in enumerate(widths) if width > least[i]]
+        widths[max(narrower, key=widths.__getitem__)] -= 1
+    return widths
 
 
 def _description() -> TextColumn:

@@ -185,6 +185,10 @@ def _show_contract(artifact: Artifact) -> None:
         ("lowerings", ", ".join(artifact.lowerings) or "none"),
         ("written by", ", ".join(f"{k} {v}" for k, v in artifact.tools.items())),
     ]
+    scheme = artifact.scheme
+    if scheme.calibration_images is not None:
+        source = f"{scheme.calibration_images} samples ({scheme.calibration_data})"
+        rows.insert(2, ("ranges", f"{scheme.calibration}, from {source}"))
     if artifact.size_bytes is not None:
         rows.insert(2, ("size", console.mebibytes(artifact.size_bytes)))
     if agreement is not None:

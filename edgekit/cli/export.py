@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +115,7 @@ def show(report: ExportReport) -> None:
     columns.append(("same top-1", right))
     if not any(same for *_, same, _ in rows):  # of outputs that are no scores
         columns, rows = columns[:-1], [(*row[:-2], row[-1]) for row in rows]
-    console.table([*columns, ("time", right)], rows)
+    console.table([*columns, ("time", right)], rows, folder=str(there[0].path.parent))
     for result in there:
         kinds = Counter(result.artifact.float_operators)
         if kinds:
@@ -125,6 +126,7 @@ def show(report: ExportReport) -> None:
     first = there[0]
     if first.artifact.scores is not None:
         console.say_scores(first.artifact.scores)
+    _say_ranges(there)
     assert first.artifact.agreement is not None
     agreements = [r.artifact.agreement for r in there if r.artifact.agreement is not None]
     console.warn_left_out(max(agreements, key=lambda agreement: agreement.left_out))
@@ -134,6 +136,20 @@ def show(report: ExportReport) -> None:
         f"{'Verified' if all_passed else 'Compared'} in their runtimes against PyTorch on "
         f"{first.artifact.agreement.n} {what} ({first.verified_on})."
     )
+
+
+def _say_ranges(results: Sequence[Exported | Rejected]) -> None:
+    """How many images the ranges of integers come from, which are the same for all files."""
+    from edgekit.quantize.calibration import IMAGES
+
+    for artifact in (result.artifact for result in results):
+        count, source = artifact.scheme.calibration_images, artifact.scheme.calibration_data
+        if count is not None:
+            agreement = artifact.agreement
+            what = "inputs" if agreement is not None and agreement.outputs else "images"
+            more = "" if count >= IMAGES else f"; {IMAGES} are better"
+            console.say(f"Ranges of integers from {count} {what} ({source}){more}.")
+            return
 
 
 def _show_tuning(result: Exported | Rejected) -> None:
