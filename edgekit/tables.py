@@ -104,6 +104,7 @@ class _Formats(Table[Entry]):
 OF_TASKS = (
     "name", "headline", "title", "labelled", "check_meaning", "metric", "decode", "shown", "draw",
     "check_reference", "agreement", "decided_alike", "sqnr_db", "followed", "objective", "roles",
+    "said", "labels_for",
 )  # fmt: skip
 """Members of `edgekit.tasks.Task`."""
 

@@ -127,6 +127,12 @@ def four() -> nn.Module:
     return settled(lambda: Plain(4), (4, HEIGHT, WIDTH))
 
 
+def number() -> nn.Module:
+    torch.manual_seed(0)
+    layers = (conv(3, 24, 2), conv(24, 32, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return settled(lambda: nn.Sequential(*layers, nn.Linear(32, 1)), IMAGE)
+
+
 def words() -> nn.Module:
     torch.manual_seed(0)
     return Words().eval()

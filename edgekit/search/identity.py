@@ -34,7 +34,7 @@ def identity_of(task: Task) -> dict[str, str]:
         "meter": task.conduct.meter if "energy" in task.resources else "none",
         "options": canonical_json(to_json(task.options)),
         # Not of classifiers, whose journals are as they always were.
-        **({} if task.objective.labelled else {"task": task.model.task}),
+        **({} if task.model.signature is None else {"task": task.model.task}),
     }
 
 

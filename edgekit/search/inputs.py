@@ -281,7 +281,11 @@ class ArrayInputs:
 
 
 def open_inputs(
-    data: str, preprocessing: Preprocessing | None, interface: Interface | None
+    data: str,
+    preprocessing: Preprocessing | None,
+    interface: Interface | None,
+    *,
+    labelled: bool,
 ) -> Inputs:
     """Samples of a search; nothing but their number is looked at yet.
 
@@ -289,6 +293,7 @@ def open_inputs(
         data: SRC, or a folder of files of arrays for networks of any tensors.
         preprocessing: how images become inputs; ``None`` where there are none.
         interface: of a network of any tensors; ``None`` of classifiers.
+        labelled: whether labels are needed.
 
     Raises:
         DataError: they cannot be used, or are too few.
@@ -296,9 +301,9 @@ def open_inputs(
     if interface is not None and array_files(data):
         return ArrayInputs(data, interface)
     assert preprocessing is not None
-    source = open_source(data, labelled=interface is None)
+    source = open_source(data, labelled=labelled)
     inputs = ImageInputs(source, preprocessing, as_rows=interface is not None)
-    if interface is not None and inputs.size(SELECTION) < LEAST_UNLABELLED:
+    if not labelled and inputs.size(SELECTION) < LEAST_UNLABELLED:
         raise DataError(
             f"'{data}' has {inputs.size(SELECTION)} image to choose by (split '{SELECTION}'): "
             f"expected {LEAST_UNLABELLED} at least, and some hundred are better"

@@ -9,18 +9,14 @@ from pathlib import Path
 from edgekit import registry
 from edgekit.arrays import SUFFIX, array_files
 from edgekit.core import (
-    CLASSIFY,
     ImageSource,
     ModelSpec,
     Preprocessing,
     Scheme,
     Target,
-    class_count,
 )
-from edgekit.core.names import shown
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
-from edgekit.data.scores import class_names
 from edgekit.errors import DataError, ModelError, UsageError
 from edgekit.models.model import Model
 from edgekit.models.purity import as_function
@@ -42,7 +38,6 @@ from edgekit.search.scaling import scaled
 from edgekit.stated import assumed
 from edgekit.tasks import Task as OutputsTask
 from edgekit.tasks import task_of as outputs_task
-from edgekit.tasks.losses import check_said
 from edgekit.tasks.objectives import Objective
 from edgekit.verification.samples import check_takes_images
 
@@ -54,7 +49,7 @@ class Task:
     Attributes:
         model: trained network of the start.
         spec: of the model.
-        labels: of its classes; none of other tasks.
+        labels: of its classes, where its outputs have such.
         preprocessing: how its images are prepared; ``None`` where its inputs are no images.
         data: SRC of the inputs.
         inputs: that it is trained on and chosen by.
@@ -89,7 +84,7 @@ class Task:
 
     @property
     def source(self) -> ImageSource:
-        """The labelled images of a classifier."""
+        """The images of a task that learns from labels."""
         assert isinstance(self.inputs, ImageInputs)
         return self.inputs.source
 
@@ -128,8 +123,8 @@ def task_of(
         UnavailableError: a budget of energy and no meter, or a network that is not of the zoo and
             no Torch-Pruning.
     """
-    chosen, classifies = data or model.data, model.task == CLASSIFY
-    if not classifies and model.trained and not chosen:
+    meaning, chosen = outputs_task(model), data or model.data
+    if not chosen and model.trained and not meaning.objective(as_function(model)).labelled:
         raise DataError(
             f"'{model.source}' is of the task {model.task}: give inputs like those that it will "
             f"see with --data, images or a folder of {SUFFIX} files; they need no labels"
@@ -145,27 +140,29 @@ def task_of(
             f"target {format_.name} has no precision {precision}: expected one of "
             f"{', '.join(format_.schemes)}"
         )
-    if not classifies:
-        _check_options(model, options, scores)
-    labels: tuple[str, ...] = ()
-    if classifies:
-        source = open_source(chosen)
-        check_splits(source)
-        labels = _labels(model, source)
-        check_said(scores, model.classes, model.source, of_zoo=model.of_zoo)
-        model = replace(model, scores=scores or model.scores)
-    model = as_function(model)
+    model = as_function(replace(model, scores=meaning.said(scores, model)))
     for note in model.notes or ():
         notify(f"'{model.source}': {note}")
-    preprocessing = _preparation(model, chosen)
-    inputs = open_inputs(chosen, preprocessing, model.signature)
+    objective = meaning.objective(model)
+    if not objective.labelled and not options.distill:
+        raise UsageError(
+            f"--no-distill: '{model.source}' is of the task {model.task}, whose networks have "
+            f"nothing to learn from but the start network; leave it out"
+        )
+    labels: tuple[str, ...] = ()
+    if objective.labelled:
+        _check_has_labels(model, chosen)
+        source = open_source(chosen)
+        check_splits(source)
+        labels = meaning.labels_for(source)
+    preprocessing = _preparation(model, chosen, labelled=objective.labelled)
+    inputs = open_inputs(chosen, preprocessing, model.signature, labelled=objective.labelled)
     inputs.check()
     if model.signature is not None:
         model = replace(model, preprocessing=preprocessing, data=chosen)
     run = Running(model.signature, batched=True)
     if model.signature is not None:
         run = Running(model.signature, batched=_batched(model, inputs))
-    objective = outputs_task(model).objective(model)
     if model.spec is None:
         notify("discovering groups of channels")
         model = discovered(model)
@@ -195,23 +192,20 @@ def task_of(
     )
 
 
-def _check_options(model: Model, options: SearchOptions, scores: str | None) -> None:
-    """Refuses what needs labels.
+def _check_has_labels(model: Model, data: str) -> None:
+    """Refuses arrays for networks that learn from labels.
 
     Raises:
-        UsageError: an option that does, for a network of which nobody says what is right.
+        DataError: as said.
     """
-    told = f"'{model.source}' is of the task {model.task}"
-    if scores is not None:
-        raise UsageError(f"--scores goes with scores of classes: {told}")
-    if not options.distill:
-        raise UsageError(
-            f"--no-distill: {told}, whose networks have nothing to learn from but the start "
-            f"network; leave it out"
+    if array_files(data):
+        raise DataError(
+            f"'{data}' holds {SUFFIX} files, which have no labels, and networks of the task "
+            f"{model.task} learn from them, as '{model.source}' does: give labelled images"
         )
 
 
-def _preparation(model: Model, data: str) -> Preprocessing | None:
+def _preparation(model: Model, data: str, *, labelled: bool) -> Preprocessing | None:
     """How images become inputs; ``None`` where the inputs are arrays.
 
     Raises:
@@ -225,27 +219,10 @@ def _preparation(model: Model, data: str) -> Preprocessing | None:
         return model.preprocessing
     if model.signature is None and model.image is None:
         return for_source(open_source(data), model.resolution)
-    return assumed(model, open_source(data, labelled=model.task == CLASSIFY))
+    return assumed(model, open_source(data, labelled=labelled))
 
 
 def _batched(model: Model, inputs: Inputs) -> bool:
     """See `edgekit.models.rows.runs_batched`."""
     samples, _ = inputs.fetch(SELECTION, range(min(4, inputs.size(SELECTION))))
     return runs_batched(model.module, inputs.ready(samples), model.interface)
-
-
-def _labels(model: Model, source: ImageSource) -> tuple[str, ...]:
-    """A network from a plain state dict has those of the images."""
-    labels = class_names(model.labels, model.classes) or source.classes
-    if len(labels) != class_count(model.classes):
-        raise ModelError(
-            f"'{model.source}' has {model.classes} outputs, and '{source.name}' has "
-            f"{len(labels)} classes: expected as many"
-        )
-    unknown = next((name for name in source.classes if name not in labels), None)
-    if unknown is not None:
-        raise DataError(
-            f"class '{shown(unknown)}' of '{source.name}' is none of the {len(labels)} classes of "
-            f"'{model.source}' ({', '.join(map(shown, labels[:3]))}, ...)"
-        )
-    return tuple(labels)

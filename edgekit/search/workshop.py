@@ -363,7 +363,7 @@ class Workshop:
                 out=folder,
                 overwrite=True,
                 integers=Integers(self.task.data) if scheme.calibration is not None else None,
-                data=None if self.task.objective.labelled else self.task.data,
+                data=None if self.task.model.signature is None else self.task.data,
             )
         return file, spec, exported
 

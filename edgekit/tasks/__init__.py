@@ -141,6 +141,27 @@ class Task(Protocol):
             ModelError: nothing could be learned.
         """
 
+    def said(self, scores: str | None, model: Model) -> str | None:
+        """What the outputs of a network are that is to be searched: as somebody says, or as known.
+
+        Args:
+            scores: what is said, of `edgekit.core.SCORES`; ``None`` where nobody says anything.
+
+        Raises:
+            UsageError: it cannot be, or outputs of this task are no scores.
+        """
+
+    def labels_for(self, source: ImageSource) -> tuple[str, ...]:
+        """Names of classes for the checkpoint of a network that learns from a source.
+
+        They are asked for where the `objective` is labelled; of outputs without classes there are
+        none.
+
+        Raises:
+            ModelError: the source has another number of them.
+            DataError: its classes are none of the network's.
+        """
+
     def check_reference(self, rows: Rows, what: str, zeros: Sequence[str] = ()) -> None:
         """Refuses outputs of a network that nothing could be compared with.
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core import Agreement, class_count
+from edgekit.core.names import shown
 from edgekit.data.scores import class_names, likeliest, probabilities
-from edgekit.errors import DataError
+from edgekit.errors import DataError, ModelError
 from edgekit.tasks import Described, Frame, Prediction, agreement, drawing
 from edgekit.tasks.shares import share_interval
 
@@ -92,7 +93,7 @@ class Classify:
     def __init__(self, described: Described) -> None:
         self._kind = described.scores or "logits"
         self._source = described.source
-        columns = described.interface.outputs[0].shape[-1]
+        columns = self._columns = described.interface.outputs[0].shape[-1]
         self._classes = class_count(columns)
         self._labels = class_names(described.labels, columns)
 
@@ -158,6 +159,29 @@ class Classify:
         if model.of_zoo:
             return OF_LOGITS
         return OfClasses(kinds_of(model.module, model.shape, model.source, model.scores))
+
+    def said(self, scores: str | None, model: Model) -> str | None:
+        """See `edgekit.tasks.losses.check_said`."""
+        from edgekit.tasks.losses import check_said
+
+        check_said(scores, model.classes, model.source, of_zoo=model.of_zoo)
+        return scores or model.scores
+
+    def labels_for(self, source: ImageSource) -> tuple[str, ...]:
+        """The network's, or those of the source where it has none, as from a plain state dict."""
+        labels = self._labels or tuple(source.classes)
+        if len(labels) != self._classes:
+            raise ModelError(
+                f"'{self._source}' has {self._columns} outputs, and '{source.name}' has "
+                f"{len(labels)} classes: expected as many"
+            )
+        unknown = next((name for name in source.classes if name not in labels), None)
+        if unknown is not None:
+            raise DataError(
+                f"class '{shown(unknown)}' of '{source.name}' is none of the {len(labels)} classes "
+                f"of '{self._source}' ({', '.join(map(shown, labels[:3]))}, ...)"
+            )
+        return labels
 
     def check_reference(self, rows: NDArray[Any], what: str, zeros: Sequence[str] = ()) -> None:
         """See `edgekit.tasks.agreement.check_reference`."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core import Agreement, TensorSpec
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, UsageError
 from edgekit.tasks import Described, Frame, Metric, Prediction, agreement
 
 if TYPE_CHECKING:
@@ -67,6 +67,21 @@ class Tensors:
                 f"scores that these come from, too"
             )
         return OfTensors(self._interface, parts=tuple(self._parts()))
+
+    def said(self, scores: str | None, model: Model) -> None:
+        """Nothing: they are no scores.
+
+        Raises:
+            UsageError: somebody says that they are.
+        """
+        if scores is not None:
+            raise UsageError(
+                f"--scores goes with scores of classes: '{self._source}' is of the task {self.name}"
+            )
+
+    def labels_for(self, source: ImageSource) -> tuple[str, ...]:
+        """Outputs have no classes."""
+        return ()
 
     def check_reference(self, rows: NDArray[Any], what: str, zeros: Sequence[str] = ()) -> None:
         """Refuses outputs of which none differs between samples: zeros would pass."""

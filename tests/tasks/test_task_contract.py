@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from edgekit import registry, tables
 from edgekit.core import Interface, Preprocessing, TensorSpec, from_json, to_json
-from edgekit.errors import DataError, ModelError, UnknownNameError
+from edgekit.errors import DataError, ModelError, UnknownNameError, UsageError
 from edgekit.models.model import Model
 from edgekit.tasks import Frame, Task, task_of
 from edgekit.tasks.agreement import TOLERANCES, failures
@@ -239,6 +239,23 @@ def test_what_is_right_has_the_highest_figure_and_the_least_loss(name: str) -> N
     assert scored(objective, *halves) == pytest.approx(whole, rel=1e-5)
     losses = [float(objective.loss(one, labels, right, training=False)) for one in (right, other)]
     assert losses[0] < losses[1]
+
+
+@every_task
+def test_a_search_asks_what_it_may_be_given(name: str) -> None:
+    model, _ = MADE[name]
+    task, network = task_of(model()), model()
+    assert task.said(None, network) == network.scores
+    if name in LABELLED:
+        source: Any = LABELLED[name][0]
+        assert task.labels_for(source) == source.classes
+    if name == "classify":
+        assert task.said("logits", network) == "logits"
+        with pytest.raises(ModelError, match="'net' has 6 outputs, and 'source' has 2 classes"):
+            task.labels_for(Source(("a", "b")))  # type: ignore[arg-type]
+    else:
+        with pytest.raises(UsageError, match="--scores goes with scores of classes: 'net' is"):
+            task.said("logits", network)
 
 
 @every_task

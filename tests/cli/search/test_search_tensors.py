@@ -11,6 +11,8 @@ from PIL import Image
 from small_searches import steps
 from wide_networks import IMAGE
 
+from edgekit import tables
+from edgekit.plugins import Entry
 from edgekit.search import journal
 
 pytest.importorskip("torch_pruning", reason="Torch-Pruning is not installed")
@@ -166,6 +168,31 @@ def test_a_training_that_spoils_the_network_does_not_count(
     assert "the weights from before are kept" in done.err
     page = Path("s/search.html").read_text(encoding="utf-8")
     assert f"the {len(within)} that keep the budget" in page
+
+
+@pytest.mark.usefixtures("inline")
+def test_a_task_of_another_package_is_searched_by_its_own_labels(
+    run: CommandLine, singles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tables.TASKS.built_in, "number", Entry("numbered:Number", "numbers"))
+    searched = (*words("number"), "--task", "number", "--budget", "macs=0.7x", *QUICK)
+    rates = ("--finish-rate", 0.02, "--finish-epochs", 2)
+    done = run(*searched, *rates, "--data", "digits", "--json")
+    assert done.code == 0, done.err
+    start, last = done.json["baseline"], done.json["final"]
+    assert (done.json["task"], done.json["headline"]["title"]) == ("number", "near numbers")
+    assert last["macs"] <= 0.7 * start["macs"]
+    assert last["headline"]["name"] == "near"
+    assert last["headline"]["value"] > start["headline"]["value"]  # which was never trained
+    network = "wide_networks:number=s/model.pt"
+    evaluated = run("evaluate", network, "--data", "digits", "--json", "--task", "number").json
+    assert evaluated["near"] == pytest.approx(done.json["test_headline"]["after"], abs=0.01)
+    refused = run(*searched, "--data", singles)
+    assert refused.code == 3
+    assert "which have no labels, and networks of the task number learn from" in refused.message
+    refused = run(*searched, "--data", "digits", "--scores", "logits")
+    assert refused.code == 2
+    assert "--scores goes with scores of classes" in refused.message
 
 
 @pytest.mark.usefixtures("inline")
