@@ -87,7 +87,7 @@ def readable_files(files: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
     Raises:
         DataError: none can; says why the first one cannot.
     """
-    found, left_out, first = [], [], None
+    readable, left_out, first = [], [], None
     for path in files:
         try:
             read_arrays(path)
@@ -95,10 +95,10 @@ def readable_files(files: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
             left_out.append(str(path))
             first = first or error
         else:
-            found.append(path)
-    if first is not None and not found:
+            readable.append(path)
+    if first is not None and not readable:
         raise first
-    return found, tuple(left_out)
+    return readable, tuple(left_out)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

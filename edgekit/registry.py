@@ -132,14 +132,14 @@ def target_by_suffix(suffix: str) -> Target | None:
     for name, entry in TARGETS.built_in.items():
         if load(entry).suffix == suffix:
             return target(name)
-    found = [t for t in TARGETS.load_all()[0].values() if t.suffix == suffix]
-    if len(found) > 1:
-        places = [f"target {t.name} of {TARGETS[t.name].package}" for t in found]
+    fitting = [t for t in TARGETS.load_all()[0].values() if t.suffix == suffix]
+    if len(fitting) > 1:
+        places = [f"target {t.name} of {TARGETS[t.name].package}" for t in fitting]
         raise UnavailableError(
             f"files ending in {suffix} are those of {' and of '.join(places)}: uninstall one of "
             f"the packages"
         )
-    return found[0] if found else None
+    return fitting[0] if fitting else None
 
 
 def family(name: str) -> Any:
@@ -202,18 +202,18 @@ def chosen(
     typed = names_of(targets, "targets")
     if any(word.lower() == "all" for word in typed):
         typed = sorted(TARGETS)  # one that cannot be had is an error here, too
-    found = list({t.name: t for t in map(target, typed)}.values())
+    formats = list({t.name: t for t in map(target, typed)}.values())
     if converter is not None:
-        found = by_converter(found, converter)
+        formats = by_converter(formats, converter)
     names = list(dict.fromkeys(map(precision, names_of(precisions, "precisions"))))
-    for one in found:
+    for one in formats:
         for name in names:
             if name not in one.schemes:
                 raise UsageError(
                     f"target {one.name} has no precision {name}: it has "
                     f"{', '.join(sorted(one.schemes))}"
                 )
-    return found, names
+    return formats, names
 
 
 def meter(wanted: str) -> MeterKind:

@@ -138,17 +138,17 @@ def _named_sizes(
     Raises:
         InputError: it was given two.
     """
-    found: dict[str, int] = {}
+    by_name: dict[str, int] = {}
     for name, sizes in inputs:
         for size, number in zip(sizes, given.get(name, ()), strict=False):
             if not isinstance(size, str) or not size.isidentifier():
                 continue
-            if found.setdefault(size, number) != number:
+            if by_name.setdefault(size, number) != number:
                 raise InputError(
-                    f"{path}: --input-shape gives the size '{shown(size)}' as {found[size]} and "
+                    f"{path}: --input-shape gives the size '{shown(size)}' as {by_name[size]} and "
                     f"as {number}: it is one size of the file, which takes one number"
                 )
-    return found
+    return by_name
 
 
 def _strangers(inputs: Inputs, shapes: Shapes) -> list[str]:

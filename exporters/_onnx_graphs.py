@@ -71,7 +71,7 @@ def _structure(model: nn.Module, example: Tensor) -> str | None:
     """All that a graph depends on, but for widths; ``None`` where that is not known."""
     import torch
 
-    found: list[object] = [tuple(example.shape[2:])]
+    structure: list[object] = [tuple(example.shape[2:])]
     inner, widths = set(vars(torch.nn.Module())), _widths()
     for path, module in model.named_modules(remove_duplicate=False):
         trains = module.training and not isinstance(module, torch.nn.Identity)
@@ -83,7 +83,7 @@ def _structure(model: nn.Module, example: Tensor) -> str | None:
         settings = _settings(module, own, widths)
         if not all(_is_plain(value) for _, value in settings):
             return None
-        found.append((path, type(module).__module__, type(module).__qualname__, settings))
+        structure.append((path, type(module).__module__, type(module).__qualname__, settings))
     state = model.state_dict(keep_vars=True)
     if any(value.dtype != torch.float32 for value in (*state.values(), example)):
         return None
@@ -93,8 +93,8 @@ def _structure(model: nn.Module, example: Tensor) -> str | None:
         values = value.detach().contiguous().numpy()
         small = values.size <= SMALL
         same: object = (values.shape, values.tobytes()) if small else value.data_ptr()
-        found.append((name, value.ndim, places.setdefault(same, len(places)), not values.any()))
-    return repr(found)
+        structure.append((name, value.ndim, places.setdefault(same, len(places)), not values.any()))
+    return repr(structure)
 
 
 def _is_ours(module: nn.Module) -> bool:

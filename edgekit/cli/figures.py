@@ -256,13 +256,13 @@ def operator_table(m: Measurement) -> None:
 
 def operators_reason(m: Measurement) -> str | None:
     """What makes the sum of the operators another than the whole; ``None`` where it hardly is."""
-    found = operator_sum(m)
+    total = operator_sum(m)
     low, high = _EXPLAINED
-    if found is None or low <= found[1] <= high:
+    if total is None or low <= total[1] <= high:
         return None
-    if found[0] == 0:
+    if total[0] == 0:
         return "the profiler of the runtime told no times"
-    if found[1] < low:
+    if total[1] < low:
         return (
             "the rest may lie between the operators: the call itself, conversions of layouts that "
             "the profiler does not name, threads that wait for one another"

@@ -73,10 +73,10 @@ def stated_options(command: Command) -> Command:
         labels = options.pop("labels")
         return command(*arguments, stated=_stated(said, labels), **options)
 
-    found: Any = with_stated
+    wrapped: Any = with_stated
     for option in reversed(_OPTIONS):
-        found = option(found)
-    return cast(Command, found)
+        wrapped = option(wrapped)
+    return cast(Command, wrapped)
 
 
 def _stated(said: dict[str, Any], labels: Path | None) -> Any:

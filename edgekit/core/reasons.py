@@ -86,11 +86,13 @@ def with_kind(error: BaseException) -> str:
 def chain(error: BaseException) -> Iterator[BaseException]:
     """An exception, and what it was raised from."""
     seen: set[int] = set()
-    found: BaseException | None = error
-    while found is not None and id(found) not in seen:
-        seen.add(id(found))
-        yield found
-        found = found.exceptions[0] if isinstance(found, BaseExceptionGroup) else found.__cause__
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = (
+            current.exceptions[0] if isinstance(current, BaseExceptionGroup) else current.__cause__
+        )
 
 
 def text_of(error: BaseException) -> str:
@@ -109,7 +111,7 @@ def _text(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
     for name in _NAMES:
-        text = name.sub(lambda found: f"{found[1]}{_shown(found[2])}{found[3]}", text)
+        text = name.sub(lambda match: f"{match[1]}{_shown(match[2])}{match[3]}", text)
     if _ONE_LINE.match(text):
         text = " ".join(text.split())
     lines = [line.strip() for line in _TERMINAL_CODES.sub("", text).splitlines()]
@@ -118,9 +120,9 @@ def _text(error: BaseException) -> str:
     telling = [line for line in cleaned if _TELLING.search(line)]
     speaking = [line for line in cleaned if line and not _HEADINGS.fullmatch(line)]
     checks = [f"'{m[1]}' does not hold" for line in reversed(lines) if (m := _CHECK.match(line))]
-    found = next(iter([*telling, *speaking, *checks, *filter(None, cleaned), *lines]), "")
-    found = _CONTROL.sub(" ", found)
-    return found if len(found) <= LONGEST else f"{found[: LONGEST - 3]}..."
+    said = next(iter([*telling, *speaking, *checks, *filter(None, cleaned), *lines]), "")
+    said = _CONTROL.sub(" ", said)
+    return said if len(said) <= LONGEST else f"{said[: LONGEST - 3]}..."
 
 
 def _shown(name: str) -> str:

@@ -214,13 +214,13 @@ def _into_the_layer_behind(
     assert isinstance(layer, FOLDABLE)
     groups = 1 if isinstance(layer, nn.Linear) else layer.groups
     width = layer.weight.shape[1] * groups
-    found = _by_channel(node, affine, _channel_axis(layer, node), width)
-    if found is None or (found[1].any() and _pads_zeros(layer)):
+    scales = _by_channel(node, affine, _channel_axis(layer, node), width)
+    if scales is None or (scales[1].any() and _pads_zeros(layer)):
         return False
     # Each group of rows has columns of its own.
     scale, shift = (
         values.reshape(groups, -1).repeat_interleave(len(layer.weight) // groups, 0)
-        for values in found
+        for values in scales
     )
     weight, tail = layer.weight.double(), [1] * (layer.weight.ndim - 2)
     added = (weight * shift.reshape(*shift.shape, *tail)).flatten(1).sum(1)
@@ -252,8 +252,8 @@ def _channel_axis(layer: nn.Module, node: fx.Node) -> int:
 
 def _form(node: fx.Node) -> tuple[Any, ...] | None:
     """Shape and type; a constant may change both."""
-    found = node.meta.get("tensor_meta")
-    return None if found is None else (found.shape, found.dtype)
+    meta = node.meta.get("tensor_meta")
+    return None if meta is None else (meta.shape, meta.dtype)
 
 
 def _by_channel(
@@ -261,7 +261,7 @@ def _by_channel(
 ) -> tuple[Tensor, Tensor] | None:
     """Scale and shift of each channel; ``None`` where pixels differ, or for infinite ones."""
     rank = len(node.meta["tensor_meta"].shape)
-    found = []
+    by_channel = []
     for values in (affine.scale, affine.shift):
         shape = [1] * (rank - values.ndim) + list(values.shape)
         others = [size for i, size in enumerate(shape) if i != axis]
@@ -269,8 +269,8 @@ def _by_channel(
             return None
         if shape[axis] not in (1, width) or not values.isfinite().all():
             return None
-        found.append(values.reshape(-1).expand(width))
-    return found[0], found[1]
+        by_channel.append(values.reshape(-1).expand(width))
+    return by_channel[0], by_channel[1]
 
 
 def _set(layer: Any, weight: Tensor, bias: Tensor) -> bool:

@@ -82,17 +82,17 @@ class Draws(TorchDispatchMode):
         del types
         kwargs = kwargs or {}
         place = self._place(func, args, kwargs)
-        found = func(*args, **kwargs)
+        result = func(*args, **kwargs)
         if place is None:
-            return found
+            return result
         if func is torch.ops.aten._local_scalar_dense.default:
             self.taken = self.taken or place
-            return self._number(found)
+            return self._number(result)
         changed = [value for value in _written(func, args, kwargs) if isinstance(value, Tensor)]
-        for tensor in (*tree_leaves(found), *changed):
+        for tensor in (*tree_leaves(result), *changed):
             if isinstance(tensor, Tensor):
                 self._places[memory(tensor)] = (tensor, place)
-        return found
+        return result
 
     def _place(self, func: Any, args: Any, kwargs: Any) -> str | None:
         """Where what an operator gives was drawn."""

@@ -84,8 +84,8 @@ def shaped(module: nn.Module, example: object, source: str, wanted: Sequence[str
             )
     running = copied(module, source)
     running.eval()
-    found = _run(running, given, source)
-    outputs = _outputs(found, source)
+    returned = _run(running, given, source)
+    outputs = _outputs(returned, source)
     names = list(wanted) or list(outputs)
     if len(set(names)) < len(names):
         raise UsageError(f"--outputs {','.join(map(shown, names))}: expected each name once")
@@ -113,10 +113,10 @@ def shaped(module: nn.Module, example: object, source: str, wanted: Sequence[str
         tuple(_spec(name, outputs[name]) for name in names),
     )
     plain = all(isinstance(one, Tensor) for one in given.args) and not given.kwargs
-    as_it_is = isinstance(found, Tensor) or (
-        type(found) is tuple and all(isinstance(one, Tensor) for one in found)
+    as_it_is = isinstance(returned, Tensor) or (
+        type(returned) is tuple and all(isinstance(one, Tensor) for one in returned)
     )
-    whole = list(outputs) == names and not (isinstance(found, tuple) and len(found) == 1)
+    whole = list(outputs) == names and not (isinstance(returned, tuple) and len(returned) == 1)
     tensors = tuple(tensor.detach() for tensor in inputs.values())
     drawn = tuple(
         dataclasses.replace(spec, draw=draw)

@@ -125,16 +125,16 @@ def runs_batched(module: nn.Module, rows: Tensor, interface: Interface) -> bool:
     if not has_batch(interface):
         return False
     try:
-        found = together(module, rows, interface)
+        outputs = together(module, rows, interface)
     except PASSING:
         raise
     except BaseException:  # the user's code may raise anything
         return False
-    single = one_by_one(module, rows, interface).to(found.dtype)
-    if found.shape != single.shape:
+    single = one_by_one(module, rows, interface).to(outputs.dtype)
+    if outputs.shape != single.shape:
         return False
     for spec in interface.outputs:
-        a, b = (one[:, interface.columns[spec.name]] for one in (found, single))
+        a, b = (one[:, interface.columns[spec.name]] for one in (outputs, single))
         if spec.dtype.startswith("float"):
             same = bool(((a - b).abs() <= SAME_IN_BATCHES * b.abs().max()).all())
         else:

@@ -73,22 +73,22 @@ class _Uses(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
-        found = func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
         given = [one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
         own = [self._of.get(memory(one)) for one in given]
         used = {id(one): one for _, some in filter(None, own) for one in some}
         if not used:
-            return found
+            return result
         alone = None not in own  # a view, a transposed one, the product of two
-        for one in tree_leaves(found):
+        for one in tree_leaves(result):
             if alone and isinstance(one, Tensor):
                 self._keep(one, list(used.values()))
         if alone:
-            return found
+            return result
         added = func.__name__.startswith(("add.", "add_.", "sub.", "sub_."))
         kept = self.last if added else []
         self.last = [one for one in kept if id(one) not in used] + list(used.values())
-        return found
+        return result
 
     def _keep(self, tensor: Tensor, parameters: list[Tensor]) -> None:
         self._of[memory(tensor)] = (tensor, parameters)

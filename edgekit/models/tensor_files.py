@@ -41,12 +41,12 @@ def load_plain(path: Path) -> Any:
         _check_container(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = torch.load(path, map_location="cpu", weights_only=True)
-        _check_volume(path, found)
-        return found
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        _check_volume(path, content)
+        return content
     except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        needs = f"import '{found.group(1)}'" if found else "run code"
+        match = re.search(r"GLOBAL ([\w.]+)", str(error))
+        needs = f"import '{match.group(1)}'" if match else "run code"
         raise CheckpointError(
             f"{path} was not loaded: unpickling it would {needs}. Expected only tensors and "
             f"plain data; have its author save the state dict alone"

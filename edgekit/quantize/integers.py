@@ -159,10 +159,10 @@ class Integers:
         scheme = target.schemes[precision]
         if not isinstance(target, Quantizing):
             return scheme
-        found = self.forms
-        if found is None:
-            found = chosen_forms(target, precision, self.processor or isa())
-        forms = {name: value for name, value in found.items() if name in target.forms}
+        chosen = self.forms
+        if chosen is None:
+            chosen = chosen_forms(target, precision, self.processor or isa())
+        forms = {name: value for name, value in chosen.items() if name in target.forms}
         if scheme.weights != "int8":
             return dataclasses.replace(scheme, forms=forms)
         forms = {name: values[0] for name, values in target.forms.items()} | forms

@@ -206,13 +206,13 @@ def _loss(model: Model, run: Run, teacher: nn.Module, calibration: Calibration) 
     """What is made smaller: how far outputs are from those of the float network."""
     if model.signature is None:
         kind = model.scores or "logits"
-        return lambda found, wanted: divergence(found, wanted, (kind, kind))
+        return lambda outputs, wanted: divergence(outputs, wanted, (kind, kind))
     some = torch.from_numpy(calibration.images[: at_once(BATCH, model.signature)])
     with _running(model.source, "on the inputs of the calibration"), torch.no_grad():
         reference = run(teacher, some).numpy()
     objective = task_of(model).objective(model).relative_to(reference, f"'{model.source}'")
-    return lambda found, wanted: objective.loss(
-        found, torch.zeros(len(found)), wanted, training=False
+    return lambda outputs, wanted: objective.loss(
+        outputs, torch.zeros(len(outputs)), wanted, training=False
     )
 
 

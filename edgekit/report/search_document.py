@@ -26,11 +26,11 @@ def read_search(document: Any, named: str = "the document") -> SearchDocument:
     if not isinstance(document, Mapping) or document.get("schema") != SCHEMA:
         raise InputError(f"{named} is no document of a search: expected schema {SCHEMA}")
     try:
-        found = from_json(SearchDocument, dict(document), more=True)
-        for where, value, low, high in _ranges(found):
+        search = from_json(SearchDocument, dict(document), more=True)
+        for where, value, low, high in _ranges(search):
             if not low <= value <= high:  # NaN lies in no range
                 raise ValueError(f"{where}: expected a number from {low:g} to {high:g}")
-        for where, network in _networks(found):
+        for where, network in _networks(search):
             if network.headline is None and network.top1 is None:
                 raise ValueError(f"{where}.headline: expected a name and a value")
             if len(network.ci95) not in (0, 2) or list(network.ci95) != sorted(network.ci95):
@@ -44,7 +44,7 @@ def read_search(document: Any, named: str = "the document") -> SearchDocument:
         raise InputError(
             f"{named} is damaged: {what}; expected what 'edgekit search' wrote"
         ) from error
-    return found
+    return search
 
 
 # Beyond what any network has and any search takes; matplotlib draws nothing sensible there.

@@ -100,11 +100,11 @@ def _discovered(spec: ModelSpec) -> tuple[Group, ...]:
     return tuple(
         Group(
             name,
-            found[0].channels,
-            tuple(dict.fromkeys(row.layer for row in found)),
-            found[0].frozen or None,
+            slices[0].channels,
+            tuple(dict.fromkeys(row.layer for row in slices)),
+            slices[0].frozen or None,
         )
-        for name, found in rows.items()
+        for name, slices in rows.items()
     )
 
 

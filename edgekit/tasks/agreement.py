@@ -97,8 +97,8 @@ def compare(
     expected = reference.astype(np.float64)
     # What is not finite counts as the largest difference there is, not as none.
     worst = float(np.finfo(np.float32).max)
-    found = np.nan_to_num(outputs.astype(np.float64), nan=worst, posinf=worst, neginf=-worst)
-    noise = found - expected
+    finite = np.nan_to_num(outputs.astype(np.float64), nan=worst, posinf=worst, neginf=-worst)
+    noise = finite - expected
     signal = _spread(expected) if relative_to is None else relative_to
     power, strength = float((noise**2).mean()), float((signal**2).mean())
     sqnr = IDENTICAL_DB
@@ -108,13 +108,13 @@ def compare(
         "sqnr_db": min(max(sqnr, -IDENTICAL_DB), IDENTICAL_DB),
         "max_abs": float(np.abs(noise).max()),
         "max_rel": float(np.abs(noise).max() / max(signal.std(), np.finfo(np.float64).tiny)),
-        "cosine": _mean_cosine(expected, found)
+        "cosine": _mean_cosine(expected, finite)
         if relative_to is None
-        else _cosine(expected, found),
+        else _cosine(expected, finite),
         "top1_match": None,
     }
     if relative_to is None and kind is not None:
-        same = likeliest(expected, kind) == likeliest(found, kind)
+        same = likeliest(expected, kind) == likeliest(finite, kind)
         values["top1_match"] = float(same.mean())
     passed = all(values[name] >= least for name, least in tolerance.items())
     return Agreement(n=len(expected), passed=passed, tolerance=dict(tolerance), **values)

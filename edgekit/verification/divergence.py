@@ -70,8 +70,8 @@ def first_divergence(
         ``None`` when the last layer agrees.
     """
     layers = layer_agreements(module, image, tensors, reorders=False)
-    found = [i for i, layer in enumerate(layers) if (layer.sqnr_db or -np.inf) >= least_db]
-    last = found[-1] if found else -1
+    right = [i for i, layer in enumerate(layers) if (layer.sqnr_db or -np.inf) >= least_db]
+    last = right[-1] if right else -1
     if last == len(layers) - 1:
         return None
     layer = layers[last + 1]
@@ -80,7 +80,7 @@ def first_divergence(
         layer.kind,
         layer.sqnr_db,
         layer.closest,
-        layers[last].layer if found else None,
+        layers[last].layer if right else None,
     )
 
 

@@ -148,8 +148,8 @@ def conv1d(
         padding = (0, padding[0])
     with low.giving((*low.shape[:2], 1, low.shape[2])):
         strides, dilations = (1, stride[0]), (1, dilation[0])
-        found = conv2d(low, image, weight[:, :, None], bias, strides, padding, dilations, groups)
-    return _shaped(whole(low, found) if isinstance(found, Channels) else found, low.shape)
+        outputs = conv2d(low, image, weight[:, :, None], bias, strides, padding, dilations, groups)
+    return _shaped(whole(low, outputs) if isinstance(outputs, Channels) else outputs, low.shape)
 
 
 @operator("conv3d.default", "conv3d.padding")

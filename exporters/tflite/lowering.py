@@ -113,8 +113,8 @@ class Lowering:
         if self._asked is not None:
             return self._asked
         assert self.node is not None
-        found = self.node.meta["val"]
-        return tuple((found[0] if isinstance(found, list | tuple) else found).shape)
+        value = self.node.meta["val"]
+        return tuple((value[0] if isinstance(value, list | tuple) else value).shape)
 
     @contextlib.contextmanager
     def giving(self, shape: Sequence[int]) -> Iterator[None]:

@@ -114,18 +114,18 @@ def _cells(
     zeros = low.constant(np.zeros(4 * width, np.float32))
     matrix = low.constant(of_state)
     state, memory = start
-    found = []
+    states = []
     for row in reversed(rows) if backwards else rows:
         if state is not None:
             recalled = low.emit("FULLY_CONNECTED", [state, matrix, zeros], (batch, 4 * width))
             row = low.emit("ADD", [row, recalled], (batch, 4 * width))
         state, memory = _step(low, row, memory, batch, width)
-        found.append(state)
+        states.append(state)
     assert state is not None
     assert memory is not None
-    found = found[::-1] if backwards else found
+    states = states[::-1] if backwards else states
     sizes = (batch, steps, width)
-    return low.emit("PACK", found, sizes, axis=1, valuesCount=steps), state, memory
+    return low.emit("PACK", states, sizes, axis=1, valuesCount=steps), state, memory
 
 
 def _step(low: Lowering, row: int, memory: int | None, batch: int, width: int) -> tuple[int, int]:

@@ -124,8 +124,8 @@ def _check(lowering: Lowering, node: fx.Node, name: str, arguments: Mapping[str,
     kinds = {lowering.graph.tensors[one.tensor].dtype for one in given} - {"float32"}
     if name not in _TAKE_PLACES and kinds:
         raise refusal(node, f"the operator {name} on {sorted(kinds)[0]}")
-    found = node.meta["val"]
-    dtype = (found[0] if isinstance(found, list | tuple) else found).dtype
+    value = node.meta["val"]
+    dtype = (value[0] if isinstance(value, list | tuple) else value).dtype
     if str(dtype) != "torch.float32" and name not in _GIVE_PLACES:
         asked = "dtype " if "dtype" in arguments else "results of "
         raise refusal(node, f"the operator {name} with {asked}{str(dtype).removeprefix('torch.')}")
@@ -174,9 +174,9 @@ def _folded(node: fx.Node, arguments: Any, options: Any) -> Operand:
     if torch.Tag.nondeterministic_seeded in target.tags and drops:
         raise refusal(node, f"the random operator {target}")
     with torch.no_grad():
-        found = target(*tensors(arguments), **{k: tensors(v) for k, v in options.items()})
-    several = isinstance(found, list | tuple)
-    results = found if several else [found]
+        result = target(*tensors(arguments), **{k: tensors(v) for k, v in options.items()})
+    several = isinstance(result, list | tuple)
+    results = result if several else [result]
     if any(one.is_meta for one in results):
         raise refusal(node, f"the constant {target}")
     arrays = [one.numpy() for one in results]
