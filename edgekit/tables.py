@@ -243,6 +243,10 @@ LOWERINGS = Table(
         "fold-batchnorm": Entry(
             "edgekit.lowering.fold_batchnorm:LOWERING", "batch norm folded into the convolution"
         ),
+        "norms-to-convolutions": Entry(
+            "edgekit.lowering.norms_to_convolutions:LOWERING",
+            "batch norms without a layer before them as depthwise convolutions, in integers",
+        ),
         "order-channels": Entry(
             "edgekit.lowering.order_channels:CHANNELS",
             "shuffles of channels taken into the weights behind them",

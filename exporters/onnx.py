@@ -105,7 +105,7 @@ class OnnxTarget:
     packages = ("onnx", "onnxscript", "onnxruntime", "torch")
     engines = ("onnxruntime",)
     variables = ()
-    lowerings = ("order-channels",)
+    lowerings = ("order-channels", "norms-to-convolutions")
     schemes: Mapping[str, Scheme] = {
         **FLOAT_SCHEMES,
         "int8": INT8,

@@ -105,7 +105,7 @@ class TfliteTarget:
     runtime = "LiteRT"
     engines = ("ai-edge-litert", "tflite-runtime")
     variables = ()
-    lowerings = ()  # the converter knows where channels lie
+    lowerings = ("norms-to-convolutions",)  # the converter knows where channels lie
     converters = tuple(CONVERTERS)
     schemes: Mapping[str, Scheme] = {
         **FLOAT_SCHEMES,
