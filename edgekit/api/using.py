@@ -106,6 +106,7 @@ def evaluate(
         InputError: the file, network or images cannot be used, or do not fit each other.
     """
     from edgekit import inference
+    from edgekit.arrays import array_files
     from edgekit.data import open_source
 
     given = _given(keywords)
@@ -120,7 +121,13 @@ def evaluate(
             )
     images = data
     if isinstance(images, str | os.PathLike):
-        images = open_source(os.fspath(images), skip_corrupt=skip_corrupt)
+        name = os.fspath(images)
+        try:
+            images = open_source(name, skip_corrupt=skip_corrupt)
+        except DataError:
+            if opened is None and array_files(name):
+                _classifier(source, given)  # what takes arrays has no figure, and says so
+            raise
     elif not hasattr(images, "splits"):
         raise UsageError(f"data={data!r}: expected a name or a path")
     classifier = opened or _classifier(source, given, images)

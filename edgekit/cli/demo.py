@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli import console, train
+from edgekit.cli import console, figures, train
 from edgekit.cli import predict as predict_command
 from edgekit.cli.options import overwrite_option
 from edgekit.errors import OutputError
@@ -73,10 +73,11 @@ def _demonstrate(out: Path, epochs: int, overwrite: bool) -> None:
     chosen = next(f for f in reversed(exported) if f.artifact.scheme.precision == PRECISIONS[0])
     _predict(chosen.path, image)
     console.say()
-    console.say(
-        f"Everything lies in {out}/: the run in run/ (see run/curves.png), the files, each with its"
+    figures.say_wrapped(
+        f"Everything lies in {out}/: the run in run/ (see run/curves.png), the files, each with "
+        f"its contract, and {image.name}. It took {time.perf_counter() - begin:.0f} s.",
+        behind="",
     )
-    console.say(f"contract, and {image.name}. It took {time.perf_counter() - begin:.0f} s.")
     if console.wants_json():
         console.emit_json("edgekit.demo/1", _document(result, exported, scores))
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from edgekit import tables
-from edgekit.cli import console
+from edgekit.cli import console, figures
 from edgekit.errors import UnknownNameError
 from edgekit.plugins import Entry, Table, points
 
@@ -103,6 +103,6 @@ def command(topic: str | None) -> None:
         width = max((len(row["name"]) for row in rows), default=0)
         for row in rows:
             rest = "  ".join(value for key, value in row.items() if key != "name")
-            console.say(f"  {row['name']:{width}}  {rest}")
+            figures.say_wrapped(f"{row['name']:{width}}  {rest}", "  ", " " * (width + 4))
     if console.wants_json():
         console.emit_json("edgekit.list/1", found)

@@ -115,6 +115,8 @@ def test_integers_and_all_that_follows_on_two_inputs(run: CommandLine, pairs: Pa
             refused = run(command, path, *more)
             assert refused.code == 3
             assert "is of the task tensors" in refused.message
+        refused = run("evaluate", path, "--data", pairs)
+        assert "is of the task tensors" in refused.message
         shown = run("describe", path)
         assert shown.code == 0, shown.err
         assert "left float32" in shown.out

@@ -39,6 +39,11 @@ def test_an_export_says_how_many_inputs_calibrate(run: CommandLine) -> None:
     assert "minmax, from 128 samples (digits, train)" in described
 
 
+def test_lists_fit_the_screen(run: CommandLine) -> None:
+    shown = run("list")
+    assert all(len(line) <= console.PLAIN_WIDTH for line in shown.out.splitlines())
+
+
 words = st.text("abc-/.", min_size=1, max_size=24)
 sentences = st.lists(words, max_size=8).map(" ".join)
 
