@@ -151,6 +151,10 @@ def image() -> Tensor:
     return torch.randn(1, *IMAGE, generator=torch.Generator().manual_seed(1))
 
 
+def large_image() -> Tensor:
+    return torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
 def two_images() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     return torch.randn(1, *IMAGE, generator=generator), torch.randn(1, *IMAGE, generator=generator)

@@ -72,11 +72,11 @@ def search(
 ) -> SearchResult:
     """Adapts a trained network to a budget.
 
-    Its processes make the network anew: a module has to be of a class that they can import, which
-    those of a notebook itself cannot be.
+    Its processes make the network anew by its name. A module has none: its candidates are trained
+    in this process, and its checkpoints are opened with the module beside them.
 
     Args:
-        model: a trained network; a name, a run folder, or what `train` gave.
+        model: a trained network; a name, a run folder, what `train` gave, or a module.
         budget: such as ``latency=0.6x,size=2MB``.
         out: folder of the search.
         target: format of the files that are measured.

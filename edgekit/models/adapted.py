@@ -18,7 +18,7 @@ from torch.nn.parameter import is_lazy
 
 from edgekit.core import Call, ModelSpec
 from edgekit.errors import ModelError
-from edgekit.models.callables import open_callable, was_named
+from edgekit.models.callables import GIVEN, note_given, open_callable, was_named
 from edgekit.models.calls import called_as, example_in
 from edgekit.models.copying import own_copy
 from edgekit.models.family import Family, typed_rows
@@ -87,6 +87,28 @@ def may_run(source: str) -> bool:
     return source.partition(":")[0] in LIBRARIES or was_named(source)
 
 
+def give(module: nn.Module, name: str) -> str:
+    """Lets specs of this process be of a module that has no name; gives what they call it.
+
+    Args:
+        name: of the module, or what specs of it have called it before.
+    """
+    source = name if ":" in name else f"{GIVEN}{name}"
+    note_given(source, own_copy(module))
+    _whole.cache_clear()  # another module may have had the name
+    return source
+
+
+def needed_code(source: str, file: str = "FILE") -> str:
+    """What has to be given besides a file of an adapted network, for messages."""
+    if source.startswith(GIVEN):
+        return (
+            f"of a module that was given in Python: give that module again with weights='{file}', "
+            f"or what makes it as package.module:callable={file}"
+        )
+    return f"of '{source}', which is code of your own: name it, too, as '{source}={file}'"
+
+
 Convolution = nn.modules.conv._ConvNd
 """Of one, two or three axes, transposed ones as well."""
 
@@ -133,9 +155,7 @@ def _whole(source: str, classes: int, side: int, call: Call | None) -> nn.Module
     One that changes its input gets copies, as networks of a search share their images.
     """
     if not may_run(source):
-        raise ModelError(
-            f"it is of '{source}', which is code of your own: name it, too, as '{source}=FILE'"
-        )
+        raise ModelError(f"it is {needed_code(source)}")
     # The same fresh weights and buffers every time.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -25,6 +25,11 @@ from edgekit.models.zeros import hiding_zeros
 
 _named: set[str] = set()
 
+GIVEN = "module:"
+"""What the names of modules begin with that were given in Python, and have none of their own."""
+
+_given: dict[str, nn.Module] = {}
+
 
 class NoImageError(ModelError):
     """A network that does not take the image that stands for an example of its inputs."""
@@ -52,6 +57,17 @@ def note_named(source: str) -> None:
     _named.add(source)
 
 
+def is_given(source: str) -> bool:
+    """Whether a name is that of a module that this process was given; no other can make it."""
+    return source in _given
+
+
+def note_given(source: str, module: nn.Module) -> None:
+    """Lets a name stand for a module in this process; it stays as it is."""
+    _given[source] = module
+    note_named(source)
+
+
 def open_callable(source: str) -> nn.Module:
     """Imports and calls what ``package.module:callable`` names.
 
@@ -66,6 +82,8 @@ def open_callable(source: str) -> nn.Module:
         ModelError: it cannot be imported, raises, or gives something else.
     """
     note_named(source)
+    if source in _given:
+        return own_copy(_given[source])
     target = named_object(source)
     made = target if isinstance(target, nn.Module) else called(target, source, "a torch.nn.Module")
     if not isinstance(made, nn.Module):

@@ -12,8 +12,8 @@ from edgekit.core import CLASSIFY, Call, Side, scores_fit
 from edgekit.core.names import shown
 from edgekit.errors import CheckpointError, UsageError
 from edgekit.models import with_resolution
-from edgekit.models.adapted import is_adapted, may_run
-from edgekit.models.callables import try_forward
+from edgekit.models.adapted import give, is_adapted, may_run, needed_code
+from edgekit.models.callables import GIVEN, try_forward
 from edgekit.models.calls import draws_in, example_in, interface_of
 from edgekit.models.interface import shaped
 from edgekit.models.model import Model, image_of
@@ -25,8 +25,6 @@ from edgekit.models.weights import (
     is_checkpoint,
     load_checkpoint,
 )
-
-OWN_CODE = "which is code of your own: name it, too, as"
 
 
 def checkpoint_model(source: str, path: Path, checkpoint: Checkpoint, size: Side | None) -> Model:
@@ -42,8 +40,7 @@ def checkpoint_model(source: str, path: Path, checkpoint: Checkpoint, size: Side
     """
     assert checkpoint.spec is not None
     if is_adapted(checkpoint.spec) and not may_run(checkpoint.spec.source):
-        named = checkpoint.spec.source
-        raise CheckpointError(f"{path} is of '{named}', {OWN_CODE} '{named}={path}'")
+        raise CheckpointError(f"{path} is {needed_code(checkpoint.spec.source, str(path))}")
     module = build_with(checkpoint.spec, checkpoint.state, str(path)).eval()
     if checkpoint.spec.call is not None:
         return _called(source, path, checkpoint, checkpoint.spec.call, module, size)
@@ -126,8 +123,13 @@ def _called(
     )
 
 
-def adapted_model(source: str, weights: Path | None, size: Side | None) -> Model | None:
+def adapted_model(
+    source: str, weights: Path | None, size: Side | None, module: nn.Module | None = None
+) -> Model | None:
     """What a search has made of a network that was named; ``None`` for other weights.
+
+    Args:
+        module: the network itself, where it is the user's own.
 
     Raises:
         CheckpointError: it is of another network.
@@ -139,7 +141,9 @@ def adapted_model(source: str, weights: Path | None, size: Side | None) -> Model
     spec = checkpoint.spec
     if spec is None or not is_adapted(spec):
         return None
-    if spec.source != source:
+    if module is not None and spec.source.startswith(GIVEN):
+        give(module, spec.source)
+    elif spec.source != source:
         raise CheckpointError(
             f"{weights} does not fit '{source}': it is a checkpoint of '{spec.source}', adapted"
         )

@@ -51,6 +51,7 @@ class Model:
         parent_sha256: digest of the file the weights came from.
         code: what makes a network that is not of the zoo: ``timm:NAME``, ``torchvision:NAME`` or
             ``package.module:callable``.
+        given: the network itself, where it was given in Python and has no name.
         notes: in which other way than it was built it has to be run, to be a function of one
             image; ``None`` until `edgekit.models.purity.as_function` has looked.
         scores: what its outputs are, of `edgekit.core.SCORES`; ``None`` until somebody says so or
@@ -79,6 +80,7 @@ class Model:
     data: str | None = None
     parent_sha256: str | None = None
     code: str | None = None
+    given: nn.Module | None = None
     notes: tuple[str, ...] | None = None
     scores: str | None = None
     task: str = "classify"

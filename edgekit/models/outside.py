@@ -13,10 +13,11 @@ from torch import nn
 from edgekit.core import CLASSIFY, Side
 from edgekit.core.names import shown
 from edgekit.errors import CheckpointError
+from edgekit.models.adapted import needed_code
 from edgekit.models.arguments import refilled
 from edgekit.models.asked import Asked, asked_for, check_resolution
 from edgekit.models.callables import is_fresh, open_callable
-from edgekit.models.checkpoints import OWN_CODE, adapted_model, size_of, with_training
+from edgekit.models.checkpoints import adapted_model, size_of, with_training
 from edgekit.models.copying import own_copy
 from edgekit.models.libraries import LIBRARIES, open_library
 from edgekit.models.model import Model
@@ -92,7 +93,7 @@ def callable_model(source: str, weights: Path | None, asked: Asked) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = open_callable(source).eval()
-    adapted = adapted_model(source, weights, asked.size or asked.side)
+    adapted = adapted_model(source, weights, asked.size or asked.side, module)
     if adapted is not None:
         return asked.of(adapted)
     name = source.rpartition(":")[2]
@@ -124,10 +125,16 @@ def from_module(
     Raises:
         ModelError: it gives nothing that can be used.
     """
-    asked = asked_for(name, resolution, example, outputs, task).at(size_of(weights))
+    own = asked_for(name, resolution, example, outputs, task)
+    asked = own.at(size_of(weights))
     side = _SIDE if asked.side is None else asked.side
     check_resolution(name, side)
-    return _filled(Model(name, name, own_copy(module).eval(), side, 0), weights, asked)
+    given = own_copy(module).eval()
+    adapted = adapted_model(name, weights, own.size or own.side, given)
+    if adapted is not None:
+        return own.of(adapted)
+    model = Model(name, name, own_copy(given), side, 0, given=given)
+    return _filled(model, weights, asked)
 
 
 def program_model(source: str, asked: Asked) -> Model:
@@ -157,7 +164,7 @@ def own_model(source: str, path: Path, checkpoint: Checkpoint, size: Side | None
             f"package.module:callable={path}"
         )
     if named.partition(":")[0] not in LIBRARIES:
-        raise CheckpointError(f"{path} is of '{named}', {OWN_CODE} '{named}={path}'")
+        raise CheckpointError(f"{path} is {needed_code(named, str(path))}")
     opened = library_model(named, path, len(checkpoint.labels), Asked().at(size))
     return dataclasses.replace(opened, source=source)
 

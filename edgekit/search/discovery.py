@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,10 +19,11 @@ from torch import nn
 from edgekit.core import ModelSpec, reason
 from edgekit.errors import ModelError
 from edgekit.foreign import explained
-from edgekit.models.adapted import FAMILY_NAME, ChannelSlice, Convolution, build, length
+from edgekit.models.adapted import FAMILY_NAME, ChannelSlice, Convolution, build, give, length
 from edgekit.models.copying import own_copy
 from edgekit.models.family import plain_rows
 from edgekit.models.model import Model
+from edgekit.models.program import SUFFIX as PROGRAM
 from edgekit.models.weights import load_into
 from edgekit.native_output import captured
 from edgekit.plugins import needed_packages
@@ -44,25 +46,42 @@ UNTOLD = "Torch-Pruning cannot tell what its channels go into"
 MIXED = "its channels are mixed by position"
 
 
+def makeable(model: Model) -> Model:
+    """A network of which there is a spec, or what a spec of it can be made of.
+
+    A module that was given in Python gets a name that this process knows.
+
+    Raises:
+        ModelError: channels cannot be taken out of it.
+    """
+    if model.spec is not None or model.code is not None:
+        return model
+    if model.given is not None:
+        return dataclasses.replace(model, code=give(model.given, model.name))
+    if Path(model.source).suffix == PROGRAM:
+        raise ModelError(
+            f"'{model.source}' cannot be searched: an exported program has operators instead of "
+            f"layers, and sizes of images written into them, so that no channels can be taken out; "
+            f"give the network that it was exported from, as package.module:callable with "
+            f"--weights, or as a module in Python"
+        )
+    raise ModelError(
+        f"'{model.source}' cannot be searched as a network of the task {model.task}: expected one "
+        f"of a library, or a module of your own; one of the zoo is searched by its labels"
+    )
+
+
 def discovered(model: Model) -> Model:
     """A network as a spec with its groups of channels, all of them there still.
 
+    Args:
+        model: as `makeable` gives it.
+
     Raises:
         UnavailableError: Torch-Pruning is not installed.
-        ModelError: the network cannot be traced, is no module that can be made again, or has no
-            groups.
+        ModelError: the network cannot be traced, or has no groups.
     """
-    if model.code is None and model.signature is not None:
-        raise ModelError(
-            f"'{model.source}' cannot be searched as a network of the task {model.task}: expected "
-            f"one of a library, or a module of your own; one of the zoo is searched by its labels"
-        )
-    if model.code is None:
-        raise ModelError(
-            f"'{model.source}' cannot be adapted: expected a network of the zoo, of a library, or "
-            f"a module of your own, from which channels can be taken, by its name: processes make "
-            f"it again, package.module:callable for one"
-        )
+    assert model.code is not None
     if model.signature is not None and model.call is None:
         raise ModelError(
             f"'{model.source}' takes objects of classes of your own, which a checkpoint cannot "

@@ -15,6 +15,7 @@ from edgekit import registry
 from edgekit.core import canonical_json, to_json
 from edgekit.errors import GateError, ModelError, UnavailableError, UsageError
 from edgekit.locks import one_writer
+from edgekit.models.callables import is_given
 from edgekit.models.model import Model
 from edgekit.models.weights import load_checkpoint, save_checkpoint
 from edgekit.search.baselines import baseline
@@ -22,6 +23,7 @@ from edgekit.search.bounds import Appraisal
 from edgekit.search.budget import Limit, amount
 from edgekit.search.groups import Group, checked, widths_of
 from edgekit.search.identity import identity_of
+from edgekit.search.inside import Inside
 from edgekit.search.jobs import Bench, WorkerSetup
 from edgekit.search.journal import Iteration, Journal, files_of_search
 from edgekit.search.measuring import Notify
@@ -328,6 +330,8 @@ def _open_journal(out: Path, identity: Mapping[str, str], *, resume: bool) -> Jo
 
 
 def _executor(conduct: Conduct, notify: Notify, setup: WorkerSetup) -> Executor:
+    if is_given(setup.code or ""):
+        return Inside(functools.partial(_work, setup))
     make: Callable[..., Executor] = registry.executor(conduct.executor)
     return make(functools.partial(_work, setup), conduct.workers, conduct.time_limit_s, notify)
 

@@ -18,12 +18,13 @@ from edgekit.core import (
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
 from edgekit.errors import DataError, ModelError, UsageError
+from edgekit.models.callables import is_given
 from edgekit.models.model import Model
 from edgekit.models.purity import as_function
 from edgekit.models.rows import runs_batched
 from edgekit.quantize.integers import Integers
 from edgekit.search.budget import Limit
-from edgekit.search.discovery import discovered
+from edgekit.search.discovery import discovered, makeable
 from edgekit.search.inputs import (
     SELECTION,
     ImageInputs,
@@ -123,6 +124,12 @@ def task_of(
         UnavailableError: a budget of energy and no meter, or a network that is not of the zoo and
             no Torch-Pruning.
     """
+    model = makeable(model)
+    if is_given(model.code or "") and conduct.executor != "processes":
+        raise UsageError(
+            f"executor={conduct.executor}: '{model.source}' is a module that was given in Python, "
+            f"which no other process can make: give it as package.module:callable"
+        )
     meaning, chosen = outputs_task(model), data or model.data
     if not chosen and model.trained and not meaning.objective(as_function(model)).labelled:
         raise DataError(
