@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edgekit.api.measuring import compare, profile
     from edgekit.api.pages import Page, report
     from edgekit.api.searching import search
+    from edgekit.api.simulating import estimate
     from edgekit.api.training import train
     from edgekit.api.using import evaluate, open_model, predict, verify
     from edgekit.conversion.results import Exported, ExportReport, Failed, Rejected
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         ModelSpec,
         Preprocessing,
         Scheme,
+        Simulation,
         TensorSpec,
         Written,
     )
@@ -101,6 +103,7 @@ _HOMES = {
     "Rejected": "edgekit.conversion.results",
     "Scheme": "edgekit.core",
     "SearchResult": "edgekit.search.records",
+    "Simulation": "edgekit.core",
     "Stated": "edgekit.stated",
     "Step": "edgekit.search.records",
     "TensorSpec": "edgekit.core",
@@ -114,6 +117,7 @@ _HOMES = {
     "build": "edgekit.models",
     "compare": "edgekit.api.measuring",
     "describe": "edgekit.api.describing",
+    "estimate": "edgekit.api.simulating",
     "evaluate": "edgekit.api.using",
     "export": "edgekit.api.exports",
     "open_classifier": "edgekit.inference",
@@ -159,6 +163,7 @@ __all__ = [
     "Rejected",
     "Scheme",
     "SearchResult",
+    "Simulation",
     "Stated",
     "Step",
     "TensorSpec",
@@ -172,6 +177,7 @@ __all__ = [
     "build",
     "compare",
     "describe",
+    "estimate",
     "evaluate",
     "export",
     "open_classifier",

@@ -36,6 +36,7 @@ from edgekit.core.names import problem_of, shown
 from edgekit.core.reading import check_file, open_file, parse_json, read_text
 from edgekit.core.reasons import PASSING
 from edgekit.data import preprocess
+from edgekit.devices.simulators import interpreter
 from edgekit.errors import ContractError, EdgekitError, InputError, UnavailableError
 from edgekit.isolation import open_isolated
 from edgekit.native_output import captured
@@ -180,9 +181,12 @@ def check_files(path: Path, target: Target) -> None:
 
 
 def open_artifact(
-    path: Path, *, threads: int | None = None, embedded: bool = False
+    path: Path, *, threads: int | None = None, embedded: bool = False, device: str | None = None
 ) -> OpenArtifact:
     """Checks an artifact against its contract and loads it into its runtime.
+
+    Args:
+        device: see `edgekit.devices.simulators.interpreter`.
 
     Raises:
         InputError: the runtime cannot load it.
@@ -191,6 +195,9 @@ def open_artifact(
     """
     contract = load(path, embedded=embedded)
     target = registry.target(contract.target)
+    simulator = interpreter(device, path)
+    if simulator is not None and simulator.runtime is not None:
+        target = simulator.runtime
     with plugins.needed_packages(f"target {target.name}"), captured():
         runner = open_isolated(target, path, threads)
     inputs, outputs = runner.tensors()

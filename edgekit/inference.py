@@ -20,6 +20,7 @@ from edgekit.data.decode import Picture, pixels_of
 from edgekit.data.finite import check_finite, namer
 from edgekit.data.scores import check_kind, class_names, kind_of
 from edgekit.data.stored import real_values, stored_values
+from edgekit.devices.simulators import refuse_networks
 from edgekit.errors import DataError, UsageError
 from edgekit.staging import write_file
 from edgekit.stated import (
@@ -190,6 +191,7 @@ def open_classifier(
     stated: Stated = NOTHING,
     data: ImageSource | None = None,
     task: str | None = None,
+    device: str | None = None,
 ) -> Classifier:
     """Opens an artifact or a network.
 
@@ -205,6 +207,7 @@ def open_classifier(
             says; nothing else than a contract.
         data: images whose size says how they are prepared, where nobody does.
         task: of a network, what its outputs are for; scores of classes if ``None``.
+        device: that an artifact is run on; see `edgekit.devices.simulators.interpreter`.
 
     Raises:
         InputError: what was named cannot be used.
@@ -220,7 +223,9 @@ def open_classifier(
             raise UsageError(
                 f"'{name_or_path}' is an artifact, which says its task: leave --task out"
             )
-        opened = contract.open_artifact(Path(name_or_path), threads=threads, embedded=embedded)
+        opened = contract.open_artifact(
+            Path(name_or_path), threads=threads, embedded=embedded, device=device
+        )
         task_of_file(opened.contract, name_or_path).check_meaning()
         if scores not in (None, opened.contract.scores):
             raise UsageError(
@@ -234,6 +239,8 @@ def open_classifier(
             f"'{name_or_path or type(source).__name__}' is no artifact: --embedded goes with "
             f"artifacts only"
         )
+    if device is not None:
+        refuse_networks(device, name_or_path or type(source).__name__)
     import torch
 
     from edgekit.models.model import Model

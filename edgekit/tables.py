@@ -308,6 +308,30 @@ METERS = Table[Entry](
         ),
     },
 )
+SIMULATORS = Table(
+    "device",
+    "edgekit.simulators",
+    "see 'edgekit devices list'",
+    {
+        **{
+            f"ethos-{series.lower()}-{macs}": Entry(
+                f"exporters.tflite.ethos_u:{series}_{macs}",
+                f"Arm Ethos-{series}, {macs} MACs a cycle: Vela's estimate",
+            )
+            for series, sizes in (
+                ("U55", (128, 256, 32, 64)),
+                ("U65", (256, 512)),
+                ("U85", (1024, 128, 2048, 256, 512)),
+            )
+            for macs in sizes
+        },
+        "tflm": Entry(
+            "exporters.tflite.micro:SIMULATOR", "TensorFlow Lite Micro's interpreter, run here"
+        ),
+    },
+)
+"""Microcontrollers, by what stands for them on this machine; `edgekit.core.Simulator`."""
+
 EXECUTORS = Table(
     "executor",
     "edgekit.executors",
@@ -322,6 +346,7 @@ EXECUTORS = Table(
 APPS = Table[Entry]("app", "edgekit.apps", "see 'edgekit list apps'", {})
 
 TABLES: tuple[Table[Any], ...] = (
-    FAMILIES, TASKS, TARGETS, LOWERINGS, SOURCES, FORMATS, METERS, EXECUTORS, APPS,
+    FAMILIES, TASKS, TARGETS, LOWERINGS, SOURCES, FORMATS, METERS, SIMULATORS, EXECUTORS,
+    APPS,
 )  # fmt: skip
 """All that other packages can add to."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from edgekit.api.input_shapes import shapes_of, stated_shapes
 from edgekit.api.keywords import NetworkKeywords, record_of, refuse_unknown, text_of
 from edgekit.core import Side
-from edgekit.errors import UnavailableError, UsageError
+from edgekit.errors import UsageError
 from edgekit.registry import names_of
 from edgekit.tables import PRETRAINED
 
@@ -245,15 +245,9 @@ def local_device(name: str) -> DeviceProfile:
         UsageError: there is no such device.
         UnavailableError: it is not this machine.
     """
-    from edgekit.devices.profiles import find_profile
+    from edgekit.devices.profiles import local_profile
 
-    profile = find_profile(name).profile
-    if not profile.transport.startswith("local:"):
-        raise UnavailableError(
-            f"device '{profile.name}' is reached by {profile.transport}: only this machine can be "
-            f"measured so far; run edgekit there, or use --device host"
-        )
-    return profile
+    return local_profile(name)
 
 
 def duration_s(value: object) -> float:

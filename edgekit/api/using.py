@@ -41,6 +41,7 @@ class Opening(TypedDict, total=False):
         scores: what the outputs of a network are.
         task: what they are for; scores of classes by default.
         stated: what is said of images and classes in one record; single arguments count more.
+        device: that a file is run on: this machine, or a microcontroller's interpreter.
     """
 
     weights: StrPath | None
@@ -51,6 +52,7 @@ class Opening(TypedDict, total=False):
     scores: str | None
     task: str | None
     stated: Stated
+    device: str | None
 
 
 class OpeningKeywords(Opening, Said, total=False):
@@ -202,6 +204,7 @@ def verify(
     skip_corrupt: bool = False,
     per_layer: bool = False,
     stated: Stated = NOTHING,
+    device: str | None = None,
     **said: Unpack[Said],
 ) -> Verification:
     """Compares an exported file with the network that it was made from.
@@ -216,6 +219,7 @@ def verify(
         skip_corrupt: leave out images that cannot be decoded.
         per_layer: look at each layer, too.
         stated: what the contract is to say of images and classes; ``said`` counts more.
+        device: that the file is run on: this machine, or a microcontroller's interpreter.
 
     Returns:
         The comparison; ``passed`` says whether every bound holds.
@@ -237,6 +241,7 @@ def verify(
         per_layer=per_layer,
         stated=stated_of(said, stated),
         example=example,
+        device=device,
     )
 
 

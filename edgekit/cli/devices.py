@@ -12,6 +12,7 @@ import click
 from edgekit.cli import console
 from edgekit.core import printable
 from edgekit.errors import EdgekitError, UnavailableError, UnknownNameError, UsageError
+from edgekit.tables import SIMULATORS
 
 if TYPE_CHECKING:
     from edgekit.core import DeviceProfile
@@ -54,7 +55,9 @@ def command(action: str, name: str | None, **options: Any) -> None:
     edgekit devices remove NAME       only what was added
 
     Devices of yours are files in ~/.config/edgekit/profiles, or in a folder
-    'profiles' where you are; they stand before those of edgekit.
+    'profiles' where you are; they stand before those of edgekit. For
+    microcontrollers something on this machine stands: an interpreter, which
+    runs files, or an estimate.
     """
     if action not in ACTIONS:
         raise UnknownNameError(
@@ -63,6 +66,9 @@ def command(action: str, name: str | None, **options: Any) -> None:
     given = [f"--{key}" for key, value in options.items() if value not in (None, False)]
     if given and action != "add":
         raise UsageError(f"{given[0]} belongs to 'edgekit devices add', not to '{action}'")
+    if name is not None and SIMULATORS.key(name) is not None and action != "add":
+        _simulator(action, name)
+        return
     if action == "list":
         if name is not None:
             raise UsageError(f"unexpected '{name}': 'edgekit devices show {name}' shows one device")
@@ -90,8 +96,18 @@ def _list() -> None:
             for p in placed
         ],
     )
+    from edgekit.devices.simulators import about
+
+    simulators = [about(name) for name in SIMULATORS]
+    console.table(
+        ["microcontroller", "what stands for it here"],
+        [(str(one["name"]), str(one["description"])) for one in simulators],
+    )
     if console.wants_json():
-        document: dict[str, Any] = {"devices": [_document(p) for p in placed]}
+        document: dict[str, Any] = {
+            "devices": [_document(p) for p in placed],
+            "simulators": simulators,
+        }
         if broken:
             document["errors"] = [console.error_entry(error) for error in broken]
         console.emit_json("edgekit.devices/1", document)
@@ -131,6 +147,31 @@ def _show(name: str, _: Mapping[str, Any]) -> None:
             console.say(part)
     if console.wants_json():
         console.emit_json("edgekit.devices/1", {"devices": [_document(placed, profile)]})
+
+
+def _simulator(action: str, name: str) -> None:
+    """Shows or checks a microcontroller, which has no profile."""
+    from edgekit.devices.simulators import about, ready
+
+    if action not in ("show", "check"):
+        raise UsageError(
+            f"device '{name}' comes with edgekit: 'edgekit devices show {name}' shows it"
+        )
+    known = about(name)
+    console.say(f"{known['name']}: {known['description']}")
+    packages = known["packages"]
+    assert isinstance(packages, dict)
+    rows = [
+        ("files", f"{known['files']}, of integers at both ends (--io int8)"),
+        ("runs files", "yes: verify, evaluate, predict" if known["runs"] else "no"),
+        ("tells", "memory" if known["runs"] else "memory and cycles, as an estimate"),
+        *((package, version or "not installed") for package, version in packages.items()),
+    ]
+    console.table(["", "value"], rows)
+    if console.wants_json():
+        console.emit_json("edgekit.devices/1", {"simulators": [known]})
+    if action == "check":
+        ready(name)
 
 
 def _absent(declared: DeviceProfile, key: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -49,6 +49,7 @@ def command() -> None:
     steps: list[Callable[[], Check]] = [_python, _processor, _torch, _accelerator, _writable]
     steps += [lambda name=name: _target(name) for name in tables.TARGETS]  # type: ignore[misc]
     steps += [lambda one=one: _converter(*one) for one in _other_converters()]  # type: ignore[misc]
+    steps += [lambda names=names: _simulators(*names) for names in _simulator_packages()]  # type: ignore[misc]
     steps += [lambda one=one: _plugin(*one) for one in _plugins()]  # type: ignore[misc]
     checks = []
     with console.status("checking") as notify:
@@ -171,6 +172,33 @@ def _converter(name: str, converter: str) -> Check:
         found = f"not installed: pip install {to_install(converter)}"
         return Check(title, False, found, needed=False)
     return Check(title, True, f"{converter} {version}", needed=False)
+
+
+def _simulator_packages() -> list[tuple[str, tuple[str, ...]]]:
+    """Distributions that microcontrollers need, with the devices that need them."""
+    found: dict[str, list[str]] = {}
+    for name, entry in tables.SIMULATORS.items():
+        if not entry.package:
+            for package in tables.SIMULATORS.load(name).packages:
+                found.setdefault(package, []).append(name)
+    return [(package, tuple(names)) for package, names in found.items()]
+
+
+def _simulators(package: str, names: Sequence[str]) -> Check:
+    """Whether what stands for microcontrollers can be started."""
+    from edgekit.devices.simulators import ready
+
+    title = f"device {names[0]}" + (" and others" if names[1:] else "")
+    try:
+        ready(names[0])
+    except UnavailableError:
+        extra = tables.SIMULATORS.load(names[0]).extra
+        return Check(title, False, f"not installed: pip install '{extra}'", needed=False)
+    except PASSING:
+        raise
+    except BaseException as error:  # as of targets
+        return Check(title, False, reason(error), needed=False)
+    return Check(title, True, f"{package} {metadata.version(package)}", needed=False)
 
 
 def _target(name: str) -> Check:

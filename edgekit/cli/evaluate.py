@@ -10,6 +10,7 @@ import click
 from edgekit.cli import console
 from edgekit.cli.options import (
     artifact_or_model,
+    device_option,
     embedded_option,
     scores_option,
     size_option,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @size_option
 @threads_option
 @embedded_option
+@device_option
 @scores_option
 @task_option
 @stated_options
@@ -46,6 +48,7 @@ def command(
     resolution: Side | None,
     threads: int | None,
     embedded: bool,
+    device: str | None,
     scores: str | None,
     task: str | None,
     stated: Stated,
@@ -71,6 +74,7 @@ def command(
             resolution=resolution,
             threads=threads,
             embedded=embedded,
+            device=device,
             scores=scores,
             stated=stated,
             task=task,
@@ -86,8 +90,9 @@ def command(
         for name, value in result.figures.items()
         if value is not None
     )
+    where = result.target if device is None else f"{result.target}, {device}"
     console.say(
-        f"{source} ({result.target}): {said} on {result.n:,} images ({result.data}, {result.split})"
+        f"{source} ({where}): {said} on {result.n:,} images ({result.data}, {result.split})"
     )
     console.say_scores(result.scores)
     if console.wants_json():
@@ -98,6 +103,7 @@ def command(
             "n": result.n,
             "source": source,
             "target": result.target,
+            "device": device,
             "scores": result.scores,
             "data": result.data,
             "split": result.split,

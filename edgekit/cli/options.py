@@ -213,6 +213,15 @@ def embedded_option(command: Command) -> Command:
     )(command)
 
 
+def device_option(command: Command) -> Command:
+    """``--device D``: what runs a file."""
+    return click.option(
+        "--device",
+        metavar="D",
+        help="What runs a file: this machine, or tflm, the interpreter of microcontrollers.",
+    )(command)
+
+
 def threads_option(command: Command) -> Command:
     """``--threads N``."""
     return click.option(

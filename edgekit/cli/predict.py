@@ -11,6 +11,7 @@ import click
 from edgekit.cli import console
 from edgekit.cli.options import (
     artifact_or_model,
+    device_option,
     embedded_option,
     scores_option,
     size_option,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 @size_option
 @threads_option
 @embedded_option
+@device_option
 @scores_option
 @task_option
 @stated_options
@@ -59,6 +61,7 @@ def command(
     resolution: Side | None,
     threads: int | None,
     embedded: bool,
+    device: str | None,
     scores: str | None,
     task: str | None,
     stated: Stated,
@@ -78,6 +81,7 @@ def command(
             resolution=resolution,
             threads=threads,
             embedded=embedded,
+            device=device,
             scores=scores,
             stated=stated,
             task=task,

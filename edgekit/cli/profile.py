@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli import console, figures, keeping, measuring
+from edgekit.cli import console, figures, keeping, measuring, simulating
 from edgekit.cli.interrupts import held_interrupts
 from edgekit.errors import OutputError
+from edgekit.tables import SIMULATORS
 
 if TYPE_CHECKING:
     from edgekit.core import Measurement
@@ -38,8 +39,15 @@ def command(
 
     Several are measured in turns, in one session; --threads 1,2 and --torch
     eager,compiled measure each in every way. Every number comes with its
-    interval, and with what disturbed the machine.
+    interval, and with what disturbed the machine. With a microcontroller as
+    --device (tflm, ethos-u55-128, ...) files are not timed: it shows the memory
+    that they take there, or an estimate.
     """
+    if SIMULATORS.key(options["device"]) is not None:
+        others = [name for name in options if name != "device"]
+        simulating.refuse_options(options["device"], ["per_op", "energy", "sustain", *others])
+        simulating.command(sources, options["device"])
+        return
     from edgekit.api.measuring import profile
 
     keywords, kept = measuring.asked(options)

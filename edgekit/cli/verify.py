@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli import console
-from edgekit.cli.options import embedded_option, example_option, weights_option
+from edgekit.cli.options import device_option, embedded_option, example_option, weights_option
 from edgekit.cli.stating import stated_options
 from edgekit.errors import GateError
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @weights_option
 @example_option
 @embedded_option
+@device_option
 @stated_options
 @console.common_options
 def command(
@@ -39,6 +40,7 @@ def command(
     weights: Path | None,
     example: str | None,
     embedded: bool,
+    device: str | None,
     stated: Stated,
 ) -> None:
     """Run ARTIFACT and MODEL on the same images and compare their outputs.
@@ -58,6 +60,7 @@ def command(
             per_layer=per_layer,
             stated=stated,
             example=example,
+            device=device,
         )
     _warn(artifact, against, result)
     _show(artifact, against, result)
@@ -96,11 +99,15 @@ def _show(artifact: str, against: str, result: Verification) -> None:
     if agreement.top1_match is not None:
         same = f"{agreement.top1_match:.2%}"
         rows.insert(1, ("same top-1", same, _least(agreement, "top1_match")))
+    if result.kernels is not None:
+        steps = f"at most {result.kernels.most_steps:g}, {result.kernels.equal:.2%} equal"
+        rows.append((f"steps from {result.kernels.runtime}", steps, ""))
     what = "inputs" if agreement.outputs else "images"
+    place = "" if result.device is None else f" on {result.device}"
     console.table(
         ["measure", ("value", "right"), ("at least", "right")],
         rows,
-        title=f"{artifact} against {against}, {agreement.n} {what} ({result.data})",
+        title=f"{artifact}{place} against {against}, {agreement.n} {what} ({result.data})",
     )
     if agreement.outputs:
         console.table(
@@ -150,6 +157,8 @@ def _document(artifact: str, against: str, result: Verification) -> dict[str, An
         "agreement": to_json(result.agreement),
         "divergence": to_json(result.divergence),
         "undiagnosed": result.undiagnosed,
+        "device": result.device,
+        "kernels": to_json(result.kernels),
         "data": result.data,
         "skipped": list(result.skipped),
         "preparation": result.preparation,

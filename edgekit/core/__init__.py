@@ -24,6 +24,7 @@ from edgekit.core.measurements import (
     Measurement,
     OperatorTime,
     Reading,
+    Simulation,
 )
 from edgekit.core.plain import FormError, canonical_json, from_json, to_json
 from edgekit.core.preprocessing import Preprocessing, Side
@@ -39,6 +40,7 @@ from edgekit.core.protocols import (
     Quantizing,
     Runner,
     Shapes,
+    Simulator,
     Target,
 )
 from edgekit.core.reasons import reason, reason_with_layer, with_kind
@@ -121,6 +123,8 @@ __all__ = [
     "Scheme",
     "Shapes",
     "Side",
+    "Simulation",
+    "Simulator",
     "Target",
     "TensorSpec",
     "Written",

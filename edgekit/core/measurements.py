@@ -176,3 +176,45 @@ class DeviceProfile:
     runtimes: tuple[str, ...] = ()
     threads: int | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What is known of a file on a microcontroller that nobody has asked.
+
+    Attributes:
+        device: name of the simulator.
+        kind: ``interpreter`` where the device's own interpreter has run the file on this machine,
+            ``estimate`` where a model of the device says so. Neither is a measurement.
+        simulator: what says so, with its version.
+        size_bytes: of the file.
+        arena_bytes: memory that the interpreter takes from its arena.
+        arena: that by what it is for.
+        sram_bytes: memory for activations, and for weights while they are used.
+        memory_bytes: what is used of other memories.
+        cycles: of one inference.
+        clock_mhz: that these are counted at.
+        estimated_ms: both together.
+        traffic_bytes: of one inference, by memory.
+        npu_share: of the operators that the accelerator takes.
+        cpu_operators: those that it leaves to the processor, by name.
+        macs: of one inference.
+        settings: what the estimate is for.
+    """
+
+    device: str
+    kind: str
+    size_bytes: int
+    simulator: str = ""
+    arena_bytes: int | None = None
+    arena: Mapping[str, int] | None = None
+    sram_bytes: int | None = None
+    memory_bytes: Mapping[str, int] | None = None
+    cycles: int | None = None
+    clock_mhz: float | None = None
+    estimated_ms: float | None = None
+    traffic_bytes: Mapping[str, int] | None = None
+    npu_share: float | None = None
+    cpu_operators: tuple[str, ...] = ()
+    macs: int | None = None
+    settings: Mapping[str, str] | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edgekit.core.forms import Choice
 from edgekit.core.interface import Example
-from edgekit.core.measurements import OperatorTime, Reading
+from edgekit.core.measurements import OperatorTime, Reading, Simulation
 from edgekit.core.records import Decided, Scheme, TensorSpec
 
 if TYPE_CHECKING:
@@ -319,6 +319,54 @@ class MeterKind(Protocol):
         Raises:
             UnavailableError: the device has none, or it must not be read; the message says what
                 was looked for and what would help.
+        """
+
+
+class Simulator(Protocol):
+    """A microcontroller, by what stands for it on this machine: its interpreter, or a model of it.
+
+    It has no clock, and is no device that can be measured on.
+
+    Attributes:
+        name: key of the registry's table of simulators.
+        target: key of the table of targets: whose files it takes.
+        exported: options of ``edgekit export`` that such files are written with.
+        packages: distributions that it needs.
+        extra: of edgekit, which installs them; or what else ``pip install`` is to be given.
+        kind: see `Simulation`.
+        runtime: target of the same files that runs them as the device would; ``None`` where
+            nothing can be run.
+        reference: the same with the kernels that those of the device are to compute alike.
+    """
+
+    name: str
+    target: str
+    exported: str
+    packages: tuple[str, ...]
+    extra: str
+    kind: str
+    runtime: Target | None
+    reference: Target | None
+
+    def start(self) -> None:
+        """Imports what it needs, or looks for it.
+
+        Raises:
+            ModuleNotFoundError: a package is not installed.
+        """
+
+    def check(self, path: Path) -> None:
+        """Refuses a file that the device could not take.
+
+        Raises:
+            InputError: says how one is exported that it could.
+        """
+
+    def look(self, path: Path) -> Simulation:
+        """What a file takes on the device.
+
+        Raises:
+            InputError: it cannot be used there; names all operators that the device lacks.
         """
 
 

@@ -18,10 +18,17 @@ import edgekit
 from edgekit.core import DeviceProfile, from_json, to_json
 from edgekit.core.names import problem_of
 from edgekit.core.reading import read_text
-from edgekit.errors import EdgekitError, InputError, OutputError, UnknownNameError, UsageError
+from edgekit.errors import (
+    EdgekitError,
+    InputError,
+    OutputError,
+    UnavailableError,
+    UnknownNameError,
+    UsageError,
+)
 from edgekit.plugins import normalize
 from edgekit.staging import write_file
-from edgekit.tables import METERS
+from edgekit.tables import METERS, SIMULATORS
 
 FILE_NAME = "device.toml"
 
@@ -93,13 +100,36 @@ def find_profile(name: str) -> PlacedProfile:
 
     Raises:
         UnknownNameError: there is none.
+        UsageError: it is a simulator, which has no profile.
         InputError: its file is not what `DeviceProfile` describes.
     """
+    if SIMULATORS.key(name) is not None:
+        raise UsageError(
+            f"device '{name}' has no clock, as nothing of it is here: 'edgekit profile FILE "
+            f"--device {name}' tells what a file takes there, in memory and as an estimate; other "
+            f"commands that measure take --device host"
+        )
     files = profile_files()
     if normalize(name) not in files:
-        known = [found[0][1].parent.name for found in files.values()]
+        known = [*(found[0][1].parent.name for found in files.values()), *SIMULATORS]
         raise UnknownNameError("device", name, known, _HINT)
     return read_placed(files[normalize(name)])
+
+
+def local_profile(name: str) -> DeviceProfile:
+    """The profile of a device that is this machine.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+        UnavailableError: it is another machine.
+    """
+    profile = find_profile(name).profile
+    if not profile.transport.startswith("local:"):
+        raise UnavailableError(
+            f"device '{profile.name}' is reached by {profile.transport}: only this machine can be "
+            f"measured so far; run edgekit there, or use --device host"
+        )
+    return profile
 
 
 Files = list[tuple[str, Path]]
@@ -158,6 +188,10 @@ def _problem(profile: DeviceProfile) -> str | None:
     """What is wrong with the values of a profile, beginning with the key."""
     if _NAME.fullmatch(profile.name) is None:
         return f"name: expected small letters, digits, '-', '_', '.', found '{profile.name}'"
+    if SIMULATORS.key(profile.name) is not None:
+        return (
+            f"name: '{profile.name}' is a microcontroller that edgekit knows: expected another name"
+        )
     if (reason := problem_of(profile.name)) is not None:
         return f"name: '{profile.name}' cannot be the name of a folder: {reason}"
     if _TRANSPORT.fullmatch(profile.transport) is None:

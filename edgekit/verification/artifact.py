@@ -21,6 +21,7 @@ from edgekit.core import CLASSIFY, Agreement, Artifact, Target, TensorSpec, reas
 from edgekit.core.reasons import PASSING
 from edgekit.data.finite import check_finite
 from edgekit.data.stored import real_values
+from edgekit.devices.simulators import interpreter
 from edgekit.errors import EdgekitError, GateError, InputError, ModelError, UsageError
 from edgekit.foreign import explained
 from edgekit.isolation import open_isolated
@@ -49,6 +50,21 @@ ones), and a file that is right there may be wrong wherever the network is used.
 
 
 @dataclass(frozen=True, slots=True)
+class KernelAgreement:
+    """A file in two runtimes that compute on the same integers.
+
+    Attributes:
+        runtime: the one that is compared with.
+        most_steps: of an output's scale, by which they differ at most.
+        equal: share of the numbers that are.
+    """
+
+    runtime: str
+    most_steps: int
+    equal: float
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """The result of `verify`.
 
@@ -64,6 +80,8 @@ class Verification:
             ``None`` where neither comes from a file.
         layers: each layer by itself, where that was asked for, or a file of integers failed.
         notes: of the network; see `edgekit.models.model.Model`.
+        device: the microcontroller whose interpreter ran the file; ``None`` for this machine.
+        kernels: how that compares with what its kernels were made from.
     """
 
     artifact: Artifact
@@ -76,6 +94,8 @@ class Verification:
     same_weights: bool | None
     layers: tuple[LayerAgreement, ...] = ()
     notes: tuple[str, ...] = ()
+    device: str | None = None
+    kernels: KernelAgreement | None = None
 
     @property
     def passed(self) -> bool:
@@ -377,6 +397,7 @@ def verify(
     per_layer: bool = False,
     stated: Stated = NOTHING,
     example: Any = None,
+    device: str | None = None,
 ) -> Verification:
     """Compares an artifact with the network it was exported from.
 
@@ -390,6 +411,7 @@ def verify(
         per_layer: look at each layer, too.
         stated: what the contract is to say of images and classes.
         example: inputs of the network, as for `edgekit.models.taking.model_of`.
+        device: that the file is run on; see `edgekit.devices.simulators.interpreter`.
 
     Raises:
         ContractError: artifact and contract do not belong together.
@@ -399,11 +421,18 @@ def verify(
     """
     path = Path(artifact)
     contract = check_contract(load(path, embedded=embedded), stated, str(path))
+    simulator = interpreter(device, path)
     model = _network(path, contract, against, weights, example, data)
     reference = make_reference(model, data, skip_corrupt=skip_corrupt)
     format_, precision = target(contract.target), contract.scheme.precision
+    kernels: KernelAgreement | None = None
+    if simulator is not None and simulator.runtime is not None:
+        format_ = simulator.runtime
     with running(path, format_):
-        agreement = agreement_with(reference, format_, path, precision, isolated=True)
+        rows = rows_of_file(reference, format_, path, isolated=True)
+        agreement = held_against(reference, rows, precision)
+        if simulator is not None and simulator.reference is not None:
+            kernels = _kernels(reference, rows, simulator.reference, path, contract.outputs)
         if contract.dynamic_batch:
             check_batch(reference, format_, path, contract.scheme.precision, isolated=True)
     divergence, undiagnosed = (
@@ -441,4 +470,26 @@ def verify(
         unchanged if from_files else None,
         tuple(layers),
         reference.model.notes or (),
+        None if simulator is None else simulator.name,
+        kernels,
     )
+
+
+def _kernels(
+    reference: Reference,
+    rows: NDArray[np.float32],
+    target: Target,
+    path: Path,
+    outputs: Sequence[TensorSpec],
+) -> KernelAgreement:
+    """Compares what a runtime gives with what another one does, in steps of the outputs' scales."""
+    others = rows_of_file(reference, target, path, isolated=True)
+    columns = reference.model.interface.columns.values()
+    steps = np.concatenate(
+        [
+            np.rint((rows[:, where] - others[:, where]) / (spec.scale or 1.0))
+            for where, spec in zip(columns, outputs, strict=True)
+        ],
+        axis=1,
+    )
+    return KernelAgreement(target.runtime, int(np.abs(steps).max()), float(np.mean(steps == 0)))

@@ -103,7 +103,7 @@ class TfliteTarget:
     suffix = ".tflite"
     layout = "NHWC"
     runtime = "LiteRT"
-    engines = ("ai-edge-litert", "tflite-runtime")
+    engines: tuple[str, ...] = ("ai-edge-litert", "tflite-runtime")
     variables = ()
     lowerings = ("norms-to-convolutions",)  # the converter knows where channels lie
     converters = tuple(CONVERTERS)
