@@ -36,9 +36,9 @@ from edgekit.core.names import problem_of, shown
 from edgekit.core.reading import check_file, open_file, parse_json, read_text
 from edgekit.core.reasons import PASSING
 from edgekit.data import preprocess
+from edgekit.devices.runner import open_file as run_file
 from edgekit.devices.simulators import interpreter
 from edgekit.errors import ContractError, EdgekitError, InputError, UnavailableError
-from edgekit.isolation import open_isolated
 from edgekit.native_output import captured
 
 if TYPE_CHECKING:
@@ -198,8 +198,8 @@ def open_artifact(
     simulator = interpreter(device, path)
     if simulator is not None and simulator.runtime is not None:
         target = simulator.runtime
-    with plugins.needed_packages(f"target {target.name}"), captured():
-        runner = open_isolated(target, path, threads)
+    with captured():
+        runner = run_file(target, path, threads)
     inputs, outputs = runner.tensors()
     for said, found in ((contract.inputs, inputs), (contract.outputs, outputs)):
         if [(t.shape, t.dtype) for t in said] != [(t.shape, t.dtype) for t in found]:

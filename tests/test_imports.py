@@ -26,6 +26,7 @@ LEVELS = (
     ("arrays", "native_output", "plugins", "staging"),
     ("tables",),
     ("registry",),
+    ("agent",),
     ("foreign",),
     ("isolation",),
     ("models", "data", "devices"),

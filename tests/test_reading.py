@@ -20,9 +20,9 @@ ROOT = Path(edgekit.__file__).parents[1]
 # What these read is the kernel's, this process's own, of installed packages, or part of edgekit.
 OWN = {
     "edgekit/cli/console.py", "edgekit/cli/doctor.py", "edgekit/cli/list.py",
-    "edgekit/core/reading.py", "edgekit/devices/kernel.py", "edgekit/isolation/bounds.py",
-    "edgekit/measure/environment.py", "edgekit/measure/meters/_sysfs.py",
-    "edgekit/measure/placing.py", "edgekit/measure/worker.py", "edgekit/native_output.py",
+    "edgekit/core/reading.py", "edgekit/agent/kernel.py", "edgekit/agent/bounds.py",
+    "edgekit/agent/presence.py", "edgekit/measure/meters/_sysfs.py",
+    "edgekit/agent/placing.py", "edgekit/agent/worker.py", "edgekit/native_output.py",
     "edgekit/plugins.py",
     "exporters/openvino.py", "exporters/tflite/litert.py",
 }  # fmt: skip

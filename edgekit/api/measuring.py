@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -226,14 +227,15 @@ def _chosen_meter(
     Args:
         say: told why that is not used.
     """
-    from edgekit.measure.metering import AUTO, open_meter
+    from edgekit.devices.device import HOST
+    from edgekit.measure.metering import AUTO, metering
 
     if chosen != AUTO or device.meter is None:
         return chosen
     try:
-        meter = open_meter(device.meter, Path("/"))
-        scope = meter.scope
-        meter.close()
+        with contextlib.closing(HOST.open()) as agent, metering(agent, device.meter) as opened:
+            assert opened.meter is not None
+            scope = opened.meter.scope
     except (UnavailableError, UsageError) as error:
         reason = str(error)
     else:

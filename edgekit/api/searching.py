@@ -106,7 +106,7 @@ def search(
         GateError: no network of the search keeps the budget.
         UnavailableError: the device is gone; what was done is kept.
     """
-    from edgekit.devices.kernel import usable_cores
+    from edgekit.agent.kernel import usable_cores
     from edgekit.search.budget import parse_budget
 
     limits = parse_budget(budget)

@@ -22,6 +22,7 @@ from edgekit.core.measurements import (
     DeviceProfile,
     Energy,
     Measurement,
+    MeterRecord,
     OperatorTime,
     Reading,
     Simulation,
@@ -42,6 +43,7 @@ from edgekit.core.protocols import (
     Shapes,
     Simulator,
     Target,
+    Transport,
 )
 from edgekit.core.reasons import reason, reason_with_layer, with_kind
 from edgekit.core.records import (
@@ -108,6 +110,7 @@ __all__ = [
     "Measurement",
     "Meter",
     "MeterKind",
+    "MeterRecord",
     "ModelSpec",
     "OperatorTime",
     "OutputAgreement",
@@ -127,6 +130,7 @@ __all__ = [
     "Simulator",
     "Target",
     "TensorSpec",
+    "Transport",
     "Written",
     "canonical_json",
     "class_count",

@@ -138,6 +138,18 @@ class Measurement:
         return self.environment.get("input_chosen") is True
 
 
+@dataclass(frozen=True)
+class MeterRecord:
+    """What is known of a meter on a device; see `edgekit.core.Meter` for its attributes."""
+
+    name: str
+    scope: str
+    detail: str
+    quantity: str
+    range_mj: float | None
+    period_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a meter showed.

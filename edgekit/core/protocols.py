@@ -13,9 +13,14 @@ from edgekit.core.measurements import OperatorTime, Reading, Simulation
 from edgekit.core.records import Decided, Scheme, TensorSpec
 
 if TYPE_CHECKING:
+    from subprocess import Popen
+    from typing import IO
+
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor, nn
+
+    from edgekit.errors import EdgekitError
 
     Array = NDArray[np.generic]
     Pixels = NDArray[np.uint8]
@@ -90,6 +95,9 @@ class Target(Protocol):
         lowerings: rewrites of the registry's table that only some targets gain from, and this one
             does.
         dynamic_batch: whether its files can leave the batch open; see `Example.any_batch`.
+        opener: ``module:attribute`` of what opens its files on a device, with `start`, `open`, and
+            where there is one, `operators`: it needs NumPy and the runtime only. Empty where the
+            target itself does.
     """
 
     name: str
@@ -102,6 +110,7 @@ class Target(Protocol):
     variables: tuple[str, ...] = ()
     lowerings: tuple[str, ...] = ()
     dynamic_batch: bool = False
+    opener: str = ""
 
     def environment(self) -> Mapping[str, str]:
         """Variables that the runtime should find when it is imported; see `silent_import`."""
@@ -367,6 +376,34 @@ class Simulator(Protocol):
 
         Raises:
             InputError: it cannot be used there; names all operators that the device lacks.
+        """
+
+
+class Transport(Protocol):
+    """A way to a device: it starts agents there (`edgekit.agent`).
+
+    Attributes:
+        where: the device, for people.
+    """
+
+    where: str
+
+    def start(self, stderr: IO[bytes]) -> Popen[bytes]:
+        """Starts a process whose standard input and output are those of an agent.
+
+        Args:
+            stderr: file for what it prints.
+
+        Raises:
+            UnavailableError: a program that it needs is not there.
+        """
+
+    def explain(self, code: int, told: str) -> EdgekitError:
+        """What to say where such a process has ended.
+
+        Args:
+            code: exit code, negative for a signal.
+            told: the end of what it printed.
         """
 
 

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from edgekit.devices.kernel import text, usable_cores
+from edgekit.agent.kernel import text, usable_cores
 
 LEAST_S = 0.25
 """Shortest time to look at: the kernel counts in steps of 0.01 s."""

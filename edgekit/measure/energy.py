@@ -1,6 +1,6 @@
 """From what meters show to the energy of an inference, with an interval.
 
-The readings of a meter (`edgekit.measure.energy_recorder`) become a curve of cumulative energy
+The readings of a meter (`edgekit.agent.recorder`) become a curve of cumulative energy
 (`edgekit.measure.energy_curve`), on which windows of inferences and of idling are evaluated
 (`measured`). What a meter cannot have shown rightly is refused on the way: better no energy than a
 wrong one. Without a meter there is `estimated`, which nobody can take for a measurement.
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.core import Energy, Meter
+from edgekit.agent.recorder import PERIODS_PER_WINDOW, REMEDY, shortest_window_s
+from edgekit.core import Energy, Meter, MeterRecord
 from edgekit.errors import MeterError, UnavailableError
-from edgekit.measure.energy_curve import REMEDY, EnergyCurve
-from edgekit.measure.energy_recorder import PERIODS_PER_WINDOW, shortest_window_s
+from edgekit.measure.energy_curve import EnergyCurve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,7 +58,7 @@ _DRAM_PJ = {
 
 
 def measured(
-    curve: EnergyCurve, idle_window: Span, windows: Sequence[Window], meter: Meter
+    curve: EnergyCurve, idle_window: Span, windows: Sequence[Window], meter: Meter | MeterRecord
 ) -> Energy:
     """The energy of an inference: mean over windows, with a 95 % interval by Student's t.
 
@@ -109,7 +109,7 @@ def measured(
     )
 
 
-def _check_moves(powers_mw: NDArray[np.float64], meter: Meter) -> None:
+def _check_moves(powers_mw: NDArray[np.float64], meter: Meter | MeterRecord) -> None:
     """Refuses a power that is the same to the last digit, idle or not: it was not measured.
 
     Args:
@@ -127,7 +127,7 @@ def _check_moves(powers_mw: NDArray[np.float64], meter: Meter) -> None:
         )
 
 
-def _check_spans(idle_window: Span, windows: Sequence[Window], meter: Meter) -> None:
+def _check_spans(idle_window: Span, windows: Sequence[Window], meter: Meter | MeterRecord) -> None:
     if len(windows) < FEWEST_WINDOWS:
         raise MeterError(
             f"{len(windows)} windows are too few for an interval (expected {FEWEST_WINDOWS}); "

@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.core import Meter, Reading
+from edgekit.agent.recorder import LONGEST_GAP_PERIODS, REMEDY
+from edgekit.core import Meter, MeterRecord, Reading
 from edgekit.errors import MeterError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-REMEDY = "choose another meter, or leave it out with --energy off"
-
-LONGEST_GAP_PERIODS = 10
-"""Without news for longer, the curve in between is a guess."""
 
 _LONGEST_GAP_S = 0.5  # a busy machine may keep a fast meter's reader waiting for so long
 
@@ -67,7 +63,7 @@ class EnergyCurve:
         return float(end_mj - begin_mj)
 
 
-def energy_curve(readings: Sequence[Reading], meter: Meter) -> EnergyCurve:
+def energy_curve(readings: Sequence[Reading], meter: Meter | MeterRecord) -> EnergyCurve:
     """Adds up what a meter showed: a counter's steps, or the trapezoids under its power.
 
     Raises:
@@ -100,7 +96,7 @@ def energy_curve(readings: Sequence[Reading], meter: Meter) -> EnergyCurve:
 
 
 def _counter_steps(
-    times_s: NDArray[np.float64], values: NDArray[np.float64], meter: Meter
+    times_s: NDArray[np.float64], values: NDArray[np.float64], meter: Meter | MeterRecord
 ) -> NDArray[np.float64]:
     """Differences in mJ, with the counter's range added where it began again at 0."""
     steps = np.diff(values)

@@ -1,10 +1,10 @@
-"""What exported files are timed with: noise, or one inference out of a file of arrays."""
+"""What exported files are timed with: one inference out of a file of arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,27 +12,7 @@ from numpy.typing import NDArray
 from edgekit.arrays import array_of, read_arrays, turned
 from edgekit.core import TensorSpec
 from edgekit.data.stored import stored_values
-from edgekit.errors import DataError, InputError
-
-if TYPE_CHECKING:
-    from edgekit.core import Array
-
-
-def noise_of(tensor: TensorSpec) -> Array:
-    """A fixed input; what it shows makes no difference to the time."""
-    rng = np.random.default_rng(0)
-    kind = np.dtype(tensor.dtype)
-    if kind.kind == "f":
-        return rng.standard_normal(tensor.shape, np.float32).astype(kind)
-    if kind.kind == "b":
-        return rng.integers(0, 2, tensor.shape).astype(kind)
-    if kind.kind not in "iu":
-        raise InputError(f"input '{tensor.name}' is {tensor.dtype}: expected numbers")
-    info = np.iinfo(kind)
-    if info.bits > 16:  # numbers of words or of places: the first two are there in any case
-        return rng.integers(0, 2, tensor.shape).astype(kind)
-    low, high = max(info.min, -128), min(info.max, 255)
-    return rng.integers(low, high, tensor.shape, dtype=kind, endpoint=True)
+from edgekit.errors import DataError
 
 
 def example_arrays(

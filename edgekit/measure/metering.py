@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit import registry, tables
-from edgekit.core import Artifact, Energy, Meter, reason_with_layer
+from edgekit.agent.recorder import shortest_window_s
+from edgekit.core import Artifact, Energy, MeterRecord, Reading, from_json, reason_with_layer
+from edgekit.devices.agents import Agent, EndedError
 from edgekit.errors import EdgekitError, MeterError, UnavailableError
 from edgekit.measure import energy
 from edgekit.measure.energy import Window
-from edgekit.measure.energy_curve import REMEDY
-from edgekit.measure.energy_recorder import EnergyRecorder, shortest_window_s
+from edgekit.measure.energy_curve import energy_curve
+from edgekit.measure.networks import network_of
 from edgekit.measure.session import Participant, Progress
-from edgekit.measure.subjects import Subject, network_of
+from edgekit.measure.subjects import Subject
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 AUTO, OFF, ESTIMATE = "auto", "off", "estimate"
 
-# What sees the processor, best first: the whole board, then what is nearest to the processor and
-# quickest. A battery sees the screen too, and is slow.
-_CPU_SCOPES = ("board", "rail", "package", "wall", "device")
-_GPU_SCOPES = ("gpu", "board", "rail", "wall", "device")
+_WAIT_S = 60.0
 
 
 class Metering:
     """How the energy of a session's subjects is found out.
 
     Attributes:
-        meter: that is read; ``None`` without one.
+        meter: that is read, on the device; ``None`` without one.
     """
 
-    def __init__(self, meter_name: str, meter: Meter | None, reason: str) -> None:
-        self._meter_name, self.meter, self._reason = meter_name, meter, reason
+    def __init__(
+        self, meter_name: str, agent: Agent, slot: int, meter: MeterRecord | None, reason: str
+    ) -> None:
+        self._meter_name, self._agent, self._slot = meter_name, agent, slot
+        self.meter, self._reason = meter, reason
 
     def of(self, participant: Participant, progress: Progress) -> Energy:
         """Energy of one subject; the others wait meanwhile.
@@ -54,102 +55,71 @@ class Metering:
         if self.meter is None:
             return energy.unavailable(self._reason)
         try:
-            return _measured(self.meter, participant, progress)
-        except MeterError as error:
+            return self._measured(self.meter, participant, progress)
+        except (MeterError, EndedError) as error:
             return energy.unavailable(str(error))
+
+    def _measured(self, meter: MeterRecord, participant: Participant, progress: Progress) -> Energy:
+        called, window_s = participant.subject.called, shortest_window_s(meter)
+        windows: list[Window] = []
+        total = energy.FEWEST_WINDOWS + 1
+        self._ask("begin")
+        progress(f"energy of idling before {called}", 0, total)
+        rest = self._ask("idle", expected_s=1.05 * window_s, seconds=1.05 * window_s)
+        for i in range(energy.FEWEST_WINDOWS):
+            progress(f"energy of {called}", i + 1, total)
+            burst = participant.process.ask("burst", expected_s=window_s, seconds=1.05 * window_s)
+            windows.append((burst["begin_s"], burst["end_s"], burst["inferences"]))
+        answer = self._ask("end", expected_s=window_s, reach_s=windows[-1][1])
+        readings = [from_json(Reading, entry) for entry in answer["readings"]]
+        curve = energy_curve(readings, meter)
+        return energy.measured(curve, (rest["begin_s"], rest["end_s"]), windows, meter)
+
+    def _ask(self, do: str, expected_s: float = 0.0, **arguments: Any) -> dict[str, Any]:
+        limit_s = _WAIT_S + 3 * expected_s
+        answer, _ = self._agent.ask(
+            do, limit_s=limit_s, slot=self._slot, within_s=limit_s, **arguments
+        )
+        return answer
 
 
 @contextmanager
-def metering(meter_name: str, *, gpu: bool = False, root: Path = Path("/")) -> Iterator[Metering]:
-    """Opens what ``--energy`` names.
+def metering(
+    agent: Agent, meter_name: str, *, gpu: bool = False, root: Path = Path("/")
+) -> Iterator[Metering]:
+    """Opens what ``--energy`` names, on the device of an agent.
 
     Args:
         meter_name: ``auto``, ``off``, ``estimate``, or a meter of the registry.
         gpu: whether the subjects run on a GPU.
+        root: of the device's file system.
 
     Raises:
         UsageError: there is no such meter.
         UnavailableError: the meter that was named cannot be read.
     """
-    meter, reason = None, "not asked for"
-    if meter_name == AUTO:
-        meter, reasons = discover(root, gpu=gpu)
-        reason = "no meter: " + "; ".join(reasons)
-    elif meter_name not in (OFF, ESTIMATE):
-        meter = open_meter(meter_name, root)
+    if meter_name in (OFF, ESTIMATE):
+        yield Metering(meter_name, agent, 0, None, "not asked for")
+        return
+    if meter_name != AUTO:
+        registry.meter(meter_name)  # refuses names that there are not
+    made, _ = agent.ask("slot", serves="meter")
+    found = Metering(meter_name, agent, made["slot"], None, "")
     try:
-        yield Metering(meter_name, meter, reason)
-    finally:
-        if meter is not None:
-            meter.close()
-
-
-def open_meter(meter_name: str, root: Path) -> Meter:
-    """Opens a meter of the registry.
-
-    Raises:
-        UsageError: there is no such meter, or what stands behind its colon is wrong.
-        UnavailableError: the device has none, or it must not be read.
-        MeterError: something else went wrong with it.
-    """
-    kind = registry.meter(meter_name)
-    try:
-        return kind.open(root)
-    except EdgekitError:
-        raise
-    except Exception as error:  # of a library, or of an odd device
-        raise MeterError(f"meter '{meter_name}' cannot be opened: {error!r}; {REMEDY}") from error
-
-
-def discover(root: Path, *, gpu: bool = False) -> tuple[Meter | None, tuple[str, ...]]:
-    """Opens the meter that sees a network best, for ``--energy auto``.
-
-    Args:
-        root: of the file system.
-        gpu: whether the network runs on a GPU; without, a GPU's meter does not see it.
-
-    Returns:
-        The meter, or ``None``; and for every other one why not, its name first.
-    """
-    scopes = _GPU_SCOPES if gpu else _CPU_SCOPES
-    best: Meter | None = None
-    reasons = []
-    for name in tables.METERS:
-        try:
-            meter = open_meter(name, root)
-        except UnavailableError as error:
-            reasons.append(f"{name}: {error}")
-            continue
-        if meter.scope not in scopes:
-            loser: Meter | None = meter
-            reason = f"it meters the {meter.scope}, where the network does not run"
-        elif best is None or scopes.index(meter.scope) < scopes.index(best.scope):
-            loser, best = best, meter
-            reason = f"{meter.name} is preferred"
+        if meter_name == AUTO:
+            kinds = {name: entry.where for name, entry in tables.METERS.items()}
+            answer = found._ask("discover", kinds=kinds, root=str(root), gpu=gpu)
+            found._reason = "no meter: " + "; ".join(answer["reasons"])
         else:
-            loser, reason = meter, f"{best.name} is preferred"
-        if loser is not None:
-            loser.close()
-            reasons.append(f"{loser.name}: {reason}")
-    return best, tuple(reasons)
-
-
-def _measured(meter: Meter, participant: Participant, progress: Progress) -> Energy:
-    called, window_s = participant.subject.called, shortest_window_s(meter)
-    windows: list[Window] = []
-    total = energy.FEWEST_WINDOWS + 1
-    with EnergyRecorder(meter) as recorder:
-        recorder.reach(time.monotonic())
-        progress(f"energy of idling before {called}", 0, total)
-        idle_begin = time.monotonic()
-        time.sleep(1.05 * window_s)
-        idle = (idle_begin, time.monotonic())
-        for i in range(energy.FEWEST_WINDOWS):
-            progress(f"energy of {called}", i + 1, total)
-            burst = participant.process.ask("burst", expected_s=window_s, seconds=1.05 * window_s)
-            windows.append((burst["begin_s"], burst["end_s"], burst["inferences"]))
-        recorder.reach(windows[-1][1])
-        return energy.measured(recorder.curve(), idle, windows, meter)
+            _, entry = tables.METERS.find(meter_name.partition(":")[0])
+            answer = found._ask("open", words=meter_name, where=entry.where, root=str(root))
+        if answer["meter"] is not None:
+            found.meter = from_json(MeterRecord, answer["meter"])
+        yield found
+    finally:
+        if agent.usable:
+            with suppress(UnavailableError):  # the device is gone, and the meter with it
+                agent.ask("end", of=made["slot"])
 
 
 def _reason(error: Exception) -> str:

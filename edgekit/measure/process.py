@@ -1,69 +1,71 @@
-"""A measuring process, seen from the one that asks."""
+"""A subject in a slot of an agent, seen from the one that asks."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import selectors
 import signal
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgekit.agent.bounds import allowed_for, crashed_on_its_file, how_it_ended
 from edgekit.contract import is_artifact, target_by_suffix
+from edgekit.devices.agents import LIMIT_S, Agent, EndedError
 from edgekit.errors import EdgekitError, InputError, UnavailableError
-from edgekit.isolation.bounds import allowed_for, crashed_on_its_file, how_it_ended
-from edgekit.isolation.frames import named_error
-from edgekit.measure.subjects import Subject
+from edgekit.measure.subjects import Subject, request
 
-# Longest silence of a process that was asked something, beside the time that it should take.
-TIME_LIMIT_S = 300.0
-# A process that was killed ends within this, unless it hangs in the kernel.
-_ENDING_S = 10.0
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A subject on a device.
+
+    Attributes:
+        files: where its files lie there, the main one first; where they are here if ``None``.
+        inputs: where the inputs lie that it is timed with; ``None`` for noise.
+    """
+
+    subject: Subject
+    files: tuple[str, ...] | None = None
+    inputs: str | None = None
+
+    def request(self) -> dict[str, Any]:
+        """As an agent takes it."""
+        return request(self.subject, self.files, self.inputs)
 
 
 class Process:
-    """Starts a worker for a subject, and asks it.
+    """Loads a subject in a slot, and asks it.
 
-    Crashes, hangs and errors in the process become errors that name the subject.
+    Crashes, hangs and errors there become errors that name the subject.
+
+    Args:
+        agent: that makes the slot.
     """
 
-    def __init__(self, subject: Subject, time_limit_s: float = TIME_LIMIT_S) -> None:
-        self.subject, self._limit = subject, time_limit_s
-        # For the reference network; the runtimes have thread pools of their own.
-        single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        self._process = subprocess.Popen(  # noqa: S603 - our own module, in words of its own
-            [sys.executable, "-P", "-m", "edgekit.measure.worker", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env={**os.environ, **single, "PYTHONPATH": path},
-            start_new_session=True,  # Ctrl-C is for the process that decides what is kept
-        )
-        self._pending = b""
+    def __init__(self, agent: Agent, placed: Placed, time_limit_s: float = LIMIT_S) -> None:
+        self._agent, self._placed, self._limit_s = agent, placed, time_limit_s
+        answer, _ = agent.ask("slot", serves="worker")
+        self.slot: int = answer["slot"]
+        self._pid: int = answer["pid"]
         self._loaded: int | None = None
+        self._ended = False
 
     @property
-    def pid(self) -> int:
-        """Number of the process."""
-        return self._process.pid
+    def subject(self) -> Subject:
+        """What it has loaded, or is about to."""
+        return self._placed.subject
 
     @property
     def pids(self) -> list[int]:
-        """Numbers of the process and of the one that has the subject loaded."""
-        return [self.pid] if self._loaded in (None, self.pid) else [self.pid, self._loaded]
+        """Numbers, on the device, of the slot's process and of the one that has the subject."""
+        loaded = self._loaded
+        return [self._pid] if loaded is None or loaded == self._pid else [self._pid, loaded]
 
     def begin(self) -> None:
-        """Makes the process import what the subject needs, and does not wait for it."""
-        self._send("import", subject=asdict(self.subject))
+        """Makes the slot import what the subject needs, and does not wait for it."""
+        asked = {"do": "import", "subject": self._placed.request()}
+        self._agent.ask("tell", of=self.slot, request=asked)
 
     def ready(self) -> None:
         """Waits for what `begin` began.
@@ -71,22 +73,39 @@ class Process:
         Raises:
             EdgekitError: as `ask`.
         """
-        self._answer("import", self._limit)
+        with self.ending():
+            self._agent.ask(
+                "heard",
+                limit_s=self._limit_s,
+                about=self.subject.called,
+                of=self.slot,
+                asked="import",
+                within_s=self._limit_s,
+            )
 
     def open(self, cores: Sequence[int] = ()) -> dict[str, Any]:
-        """Loads the subject, once the process is ready.
+        """Loads the subject, once the slot is ready.
 
         Returns:
-            What opening it told; see `edgekit.measure.worker.Worker.open`.
+            What `edgekit.agent.worker.Worker.open` tells.
         """
-        return self.ask("open", subject=asdict(self.subject), cores=cores)
+        return self._load("open", 0.0, cores)
 
     def reload(
-        self, subject: Subject, cores: Sequence[int] = (), expected_s: float = 0.0
+        self, placed: Placed, cores: Sequence[int] = (), expected_s: float = 0.0
     ) -> dict[str, Any]:
         """Loads a subject anew, or another one that needs the same imports."""
-        self.subject = subject
-        return self.ask("reload", expected_s, subject=asdict(subject), cores=cores)
+        self._placed = placed
+        return self._load("reload", expected_s, cores)
+
+    def _load(self, do: str, expected_s: float, cores: Sequence[int]) -> dict[str, Any]:
+        answer = self.ask(do, expected_s, subject=self._placed.request(), cores=list(cores))
+        self._loaded = answer.get("pid", self._loaded)
+        return answer
+
+    def allowed_s(self, expected_s: float = 0.0) -> float:
+        """How long an answer may take that should take so long."""
+        return self._limit_s + 3 * expected_s
 
     def ask(self, do: str, expected_s: float = 0.0, **arguments: Any) -> dict[str, Any]:
         """Sends a command and waits for its answer.
@@ -95,87 +114,53 @@ class Process:
             expected_s: time that the command should take.
 
         Raises:
-            EdgekitError: of the class that the worker raised.
+            EdgekitError: of the class that was raised there.
             UnavailableError: the process crashed, or did not answer in time.
         """
-        self._send(do, **arguments)
-        return self._answer(do, self._limit + 3 * expected_s)
-
-    def close(self) -> None:
-        """Ends the process."""
-        process = self._process
-        if process.poll() is None:
-            self._kill()
-        try:
-            process.wait(_ENDING_S)
-        except subprocess.TimeoutExpired:  # it waits for a device, and ends when that answers
-            return
-        for stream in (process.stdin, process.stdout, self._stderr):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
-
-    def _send(self, do: str, **arguments: Any) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # what became of it shows in the answer
-            self._process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
-            self._process.stdin.flush()
-
-    def _answer(self, do: str, limit_s: float) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(self._line(do, limit_s))
-        if "error" in answer:
-            message, called = answer["message"], self.subject.called
-            raise named_error(
-                answer["error"], message if called in message else f"{called}: {message}"
+        limit_s = self.allowed_s(expected_s)
+        with self.ending():
+            answer, _ = self._agent.ask(
+                do,
+                limit_s=limit_s,
+                about=self.subject.called,
+                slot=self.slot,
+                within_s=limit_s,
+                **arguments,
             )
-        self._loaded = answer.get("pid", self._loaded)
         return answer
 
-    def _kill(self) -> None:
-        """Ends the process and those that it started, such as a compiler."""
-        if hasattr(os, "killpg"):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        else:
-            self._process.kill()
+    @contextlib.contextmanager
+    def ending(self) -> Iterator[None]:
+        """Tells why the slot has ended, where it has."""
+        try:
+            yield
+        except EndedError as error:
+            self._ended = True
+            raise self._how_it_ended(error) from error
 
-    def _line(self, do: str, limit_s: float) -> bytes:
-        stdout = self._process.stdout
-        assert stdout is not None
-        deadline = time.monotonic() + limit_s
-        with selectors.DefaultSelector() as selector:
-            selector.register(stdout, selectors.EVENT_READ)
-            while b"\n" not in self._pending:
-                if not selector.select(deadline - time.monotonic()):
-                    self.close()
-                    raise UnavailableError(
-                        f"{self.subject.called}: no answer to '{do}' for {limit_s:.0f} s, so its "
-                        f"process was ended; give it more with --time-limit"
-                    )
-                received = os.read(stdout.fileno(), 1 << 20)
-                if not received:
-                    raise self._crash(do)
-                self._pending += received
-        line, _, self._pending = self._pending.partition(b"\n")
-        return line
-
-    def _crash(self, do: str) -> EdgekitError:
-        code = self._process.wait()
+    def _how_it_ended(self, error: EndedError) -> EdgekitError:
+        name, code = self.subject.called, error.code
+        if code is None:
+            return UnavailableError(
+                f"{name}: no answer to '{error.do}' for {error.limit_s:.0f} s, so its process was "
+                f"ended; give it more with --time-limit"
+            )
         if is_artifact(self.subject.source) and crashed_on_its_file(code):
             path = Path(self.subject.source)
             target = target_by_suffix(path)
             assert target is not None
             allowed = allowed_for(target.files(path), self.subject.images)
             return InputError(f"{path} {how_it_ended(code, target.runtime, allowed)}")
-        self._stderr.seek(0)
-        lines = self._stderr.read()[-4000:].decode(errors="replace").strip().splitlines()
         why = f"exit status {code}"
         if code < 0:
-            why = signal.Signals(-code).name
-            why += (
-                ", perhaps for want of memory" if code in (-signal.SIGKILL, -signal.SIGABRT) else ""
-            )
-        last = f": {lines[-1].strip()}" if lines else ""
-        return UnavailableError(
-            f"{self.subject.called}: its runtime crashed at '{do}' ({why}){last}"
-        )
+            memory = code in (-signal.SIGKILL, -signal.SIGABRT)
+            why = signal.Signals(-code).name + (", perhaps for want of memory" if memory else "")
+        last = f": {error.told}" if error.told else ""
+        return UnavailableError(f"{name}: its runtime crashed at '{error.do}' ({why}){last}")
+
+    def close(self) -> None:
+        """Ends the slot."""
+        if not self._ended and self._agent.usable:
+            self._ended = True
+            with contextlib.suppress(UnavailableError):  # the device is gone, and the slot with it
+                self._agent.ask("end", of=self.slot)

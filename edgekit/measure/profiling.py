@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit.core import Energy, Measurement, OperatorTime, from_json
+from edgekit.devices.device import HOST, Device
 from edgekit.errors import EdgekitError
 from edgekit.measure import statistics
 from edgekit.measure.energy import unavailable
@@ -58,6 +60,7 @@ def profile(
     progress: Progress | None = None,
     hold: Hold | None = None,
     root: Path = Path("/"),
+    on: Device = HOST,
 ) -> Profile:
     """Measures subjects in one session.
 
@@ -68,7 +71,8 @@ def profile(
         energy: see `edgekit.measure.metering.metering`.
         command: what repeats it, for the record.
         hold: see `edgekit.measure.session.Hold`.
-        root: of the file system, in which meters are looked for.
+        root: of the device's file system, in which meters are looked for.
+        on: the device that they run on.
 
     Raises:
         EdgekitError: nothing at all could be measured; the error of the first.
@@ -79,8 +83,9 @@ def profile(
     chosen = [as_subject(subject) for subject in subjects]
     gpu = any(subject.processor == "cuda" for subject in chosen)
     with (
-        metering(energy, gpu=gpu, root=root) as meter,
-        session(chosen, effort, progress, hold) as open_session,
+        contextlib.closing(on.open()) as agent,
+        metering(agent, energy, gpu=gpu, root=root) as meter,
+        session(chosen, effort, progress, hold, on, agent) as open_session,
     ):
         open_session.take_turns(_precision)
         measured = [p for p in open_session.participants if p.blocks]
@@ -126,7 +131,7 @@ def measurement(
         goal: half the width that the interval of its median should have, as a share.
     """
     subject, opened = participant.subject, participant.opened
-    reasons = list(session.watch.reasons())
+    reasons = session.reasons()
     if participant.cut_short:
         reasons.append(f"ended early: {participant.error}")
     if session.interrupted:
@@ -181,14 +186,14 @@ def _further(
     if participant.error is not None or session.interrupted:
         return spent, times
     with session.keeping(participant):
-        session.watch.look(now=True)
+        session.look(now=True)
         spent = meter.of(participant, session.progress)
         if operators and participant.subject.target != "pytorch":  # which has no operators to time
             try:
                 times = _operators(participant, session)
             except EdgekitError as error:
                 untimed.append(Failure(participant.subject, error))
-        session.watch.look(now=True)
+        session.look(now=True)
     return spent, times
 
 

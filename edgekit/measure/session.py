@@ -7,25 +7,28 @@ move to other cores. Rounds go on until intervals are narrow enough or time is u
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgekit.core import Block, Scalar
+from edgekit.core import Block, Scalar, TensorSpec, from_json
 from edgekit.core.names import shown
-from edgekit.errors import EdgekitError, InputError, UsageError
-from edgekit.measure import environment
-from edgekit.measure.environment import Presence
-from edgekit.measure.placing import placements
-from edgekit.measure.process import TIME_LIMIT_S, Process
-from edgekit.measure.subjects import Subject, check
-from edgekit.measure.watching import Watch
+from edgekit.devices.agents import LIMIT_S, Agent
+from edgekit.devices.agents import check as check_answer
+from edgekit.devices.device import HOST, Device
+from edgekit.errors import EdgekitError, InputError, UnavailableError, UsageError
+from edgekit.measure.disturbances import disturbances, reference_changes
+from edgekit.measure.process import Placed, Process
+from edgekit.measure.subjects import Subject, check, check_threads, example_of
 
 MOST_RUNS = 1 << 22
 """Timed runs of a subject, after which a session ends: what reads results takes no more of them."""
@@ -52,6 +55,10 @@ _SHORTEST_S = 1.0
 _JUDGE_EVERY_S = 0.5
 _JUDGING_SHARE = 0.05
 
+# Rounds are asked for together: between two of them nothing is said to a device that may be far.
+_TOGETHER_S = 0.25
+_LOOK_EVERY_S = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Effort:
@@ -67,7 +74,7 @@ class Effort:
 
     seconds: float = 10.0
     goal: float = 0.02
-    time_limit_s: float = TIME_LIMIT_S
+    time_limit_s: float = LIMIT_S
     sustained: bool = False
 
 
@@ -76,6 +83,7 @@ class Participant:
     """A subject in a session.
 
     Attributes:
+        placed: the subject on the device.
         opened: what opening it told.
         blocks: one per round in which it took part.
         error: what ended its part; the blocks before that count.
@@ -83,6 +91,7 @@ class Participant:
     """
 
     subject: Subject
+    placed: Placed
     process: Process
     places: list[tuple[int, ...]] = field(default_factory=list)
     opened: dict[str, Any] = field(default_factory=dict)
@@ -131,34 +140,37 @@ class Session:
 
     Args:
         subjects: at least one.
-        presence: of this measurement on the machine.
+        device: that they run on.
+        agent: on it, which only this session asks.
         progress: see `Progress`.
         hold: see `Hold`.
 
     Raises:
-        EdgekitError: a subject that can be refused at once; see `edgekit.measure.subjects.check`.
-        UsageError: there are none.
+        UsageError: more threads than the device has cores.
     """
 
     def __init__(
         self,
         subjects: Sequence[Subject],
         effort: Effort,
-        presence: Presence,
+        device: Device,
+        agent: Agent,
         progress: Progress | None = None,
         hold: Hold | None = None,
     ) -> None:
-        if not subjects:
-            raise UsageError("nothing to measure: expected at least one file or network")
+        hello, _ = agent.ask("hello")
         for subject in subjects:
-            check(subject)
-        self._subjects = subjects
+            check_threads(subject, hello["cores"], agent.where)
+        self._subjects, self.device, self.agent = subjects, device, agent
         self.effort, self.progress, self._hold = effort, progress or _silent, hold or _never
         self.participants: list[Participant] = []
         self.interrupted = False
         self.seconds = 0.0
-        self._begin_s = time.monotonic()
-        self.watch = Watch(presence, self._pids)
+        self._begin_s: float = hello["clock_s"]
+        self._looked_s = 0.0
+        self._folder = tempfile.TemporaryDirectory(prefix="edgekit-")
+        self.conditions: dict[str, Scalar] = {}
+        self._met = False
 
     @property
     def active(self) -> list[Participant]:
@@ -171,13 +183,20 @@ class Session:
         A subject that fails is left out; what it failed of is its `Participant.error`.
         """
         self.progress("importing runtimes", 0, len(self._subjects))
+        self.agent.ask("watch", own=[os.getpid()] if self.device.here else [])
         for subject in self._subjects:  # side by side
-            process = Process(subject, self.effort.time_limit_s)
-            self.participants.append(Participant(subject, process, placements(subject.threads)))
+            placed = self._placed(subject)
+            process = Process(self.agent, placed, self.effort.time_limit_s)
+            answer, _ = self.agent.ask("placements", threads=subject.threads)
+            places = [tuple(cores) for cores in answer["places"]]
+            self.participants.append(Participant(subject, placed, process, places))
             process.begin()
         for participant in self.participants:
             with self._failing(participant):
                 participant.process.ready()
+        for participant in self.active:
+            with self._failing(participant):
+                self._give_example(participant)
         for i, participant in enumerate(self.active):
             self.progress(f"loading {participant.subject.called}", i, len(self.active))
             with self._failing(participant):
@@ -188,6 +207,33 @@ class Session:
                 if participant.load_s < _LONG_LOAD_S:  # the first load tells too much of it
                     participant.load_s = self._load_one_anew(participant, 0)
         self._check_names()
+
+    def _placed(self, subject: Subject) -> Placed:
+        """Brings a subject's files to the device.
+
+        Raises:
+            UnavailableError: it is a network, and the device is another machine.
+        """
+        if self.device.here:
+            return Placed(subject)
+        files = subject.files
+        if files is None:
+            raise UnavailableError(
+                f"'{subject.source}' is a network in PyTorch, which runs on this machine only: "
+                f"export it, and give the file"
+            )
+        return Placed(subject, self.device.place(self.agent, files))
+
+    def _give_example(self, participant: Participant) -> None:
+        """Brings the inputs to the device that a file is timed with, where they are not noise."""
+        if participant.subject.example is None or participant.subject.files is None:
+            return
+        asked = participant.placed.request()
+        answer = participant.process.ask("tensors", subject=asked)
+        specs = [from_json(TensorSpec, spec) for spec in answer["inputs"]]
+        arrays = example_of(participant.subject, specs)
+        path = self.device.place_arrays(self.agent, arrays, Path(self._folder.name))
+        participant.placed = replace(participant.placed, inputs=path)
 
     def _check_names(self) -> None:
         """Refuses a shape for an input that none of the files has.
@@ -211,7 +257,7 @@ class Session:
         Args:
             precision: half the width of the widest interval so far, as a share.
         """
-        self.watch.start()
+        self.agent.ask("start")
         begin_s = time.monotonic()
         judge_s = begin_s + _SHORTEST_S
         rounds, loads, next_load = 0, 0, self._rounds_per_load(0)
@@ -219,7 +265,7 @@ class Session:
             while self.active:
                 elapsed_s = time.monotonic() - begin_s
                 self.progress("measuring", min(elapsed_s, self.effort.seconds), self.effort.seconds)
-                self.watch.look()
+                self.look()
                 if rounds and (elapsed_s >= self.effort.seconds or self._is_full()):
                     break
                 now_s = time.monotonic()
@@ -232,10 +278,7 @@ class Session:
                     loads += 1
                     self._load_anew(loads)
                     next_load = rounds + self._rounds_per_load(loads)
-                for participant in self._in_turn(rounds + loads):
-                    with self._failing(participant):
-                        self._block(participant, loads)
-                rounds += 1
+                rounds += self._rounds(rounds, loads, next_load - rounds, elapsed_s)
         except KeyboardInterrupt:
             self.interrupted = True
         self._hold(True)
@@ -246,15 +289,39 @@ class Session:
                     self._check_state(participant, participant.process.ask("state"))
         for participant in self.participants:
             participant.cut_short = participant.error is not None
-        self.watch.stop(b for p in self.participants for b in p.blocks)
+        self._note_conditions()
+
+    def look(self, *, now: bool = False) -> None:
+        """Lets the agent look at the device, some times a second.
+
+        Args:
+            now: whether to look however short ago the last look was.
+        """
+        clock_s = time.monotonic()
+        if now or clock_s - self._looked_s >= _LOOK_EVERY_S:
+            self._looked_s = clock_s
+            self.agent.ask("look", now=now)
+
+    def _note_conditions(self) -> None:
+        """Notes what the agent saw of the device, as long as it can be asked."""
+        with contextlib.suppress(UnavailableError):
+            seen, _ = self.agent.ask("stop")
+            self.conditions, self._met = dict(seen["conditions"]), seen["met"]
+        blocks = [block for p in self.participants for block in p.blocks]
+        drift, spread = reference_changes(blocks)
+        self.conditions |= {"reference_drift": drift, "reference_spread": spread}
+
+    def reasons(self) -> list[str]:
+        """What disturbed the device, in words."""
+        return list(disturbances(self.conditions, met=self._met))
 
     def environment(self, participant: Participant) -> dict[str, Scalar]:
-        """What could explain a participant's numbers; see `edgekit.measure.environment`."""
+        """What could explain a participant's numbers; see `edgekit.agent.environment`."""
         opened = participant.opened
         own = ("input", "denormals_flushed", "timer_overhead_ns", "peak_gpu_mib")
         names = {name for name, _ in participant.subject.shapes} & {"", *opened["inputs"]}
         return {
-            **self.watch.conditions,
+            **self.conditions,
             **({"input_chosen": True} if names else {}),
             **{key: opened.get(key) for key in own},
             "involuntary_switches": participant.switches,
@@ -264,10 +331,7 @@ class Session:
         """Ends all processes."""
         for participant in self.participants:
             participant.process.close()
-
-    def _pids(self) -> list[int]:
-        """Processes whose work is that of the session."""
-        return [os.getpid(), *(pid for p in self.active for pid in p.process.pids)]
+        self._folder.cleanup()
 
     def _warm_up(self, participant: Participant) -> None:
         ask = participant.process.ask
@@ -333,8 +397,8 @@ class Session:
     def _load_one_anew(self, participant: Participant, loads: int) -> float:
         """Loads a subject anew and warms it up; gives the seconds that it took."""
         begin_s = time.monotonic()
-        process, subject = participant.process, participant.subject
-        found = process.reload(subject, participant.cores(loads), participant.load_s)
+        process = participant.process
+        found = process.reload(participant.placed, participant.cores(loads), participant.load_s)
         self._check_state(participant, found)
         runs = min(_RELOAD_RUNS, max(2, math.ceil(_RELOAD_S / max(participant.run_s, 1e-9))))
         process.ask("block", expected_s=participant.block_s, runs=runs, reference=1)
@@ -346,20 +410,43 @@ class Session:
                 f"{participant.subject.called} was changed while it was measured: measure it again"
             )
 
-    def _block(self, participant: Participant, load: int) -> None:
-        answer = participant.process.ask(
-            "block",
-            expected_s=participant.block_s,
-            runs=participant.runs,
-            reference=_REFERENCE_RUNS,
-        )
-        participant.switches += answer["involuntary_switches"]
+    def _rounds(self, done: int, loads: int, left: int, elapsed_s: float) -> int:
+        """Takes some rounds; gives how many.
+
+        Args:
+            done: rounds so far.
+            loads: so far.
+            left: rounds until the next load.
+            elapsed_s: so far.
+        """
+        if not self.active:  # none could be loaded anew
+            return 0
+        round_s = max(sum(p.block_s for p in self.active), 1e-9)
+        spare_s = min(_TOGETHER_S, self.effort.seconds - elapsed_s)
+        room = min((MOST_RUNS - len(p.blocks) * p.runs) // p.runs for p in self.active)
+        count = max(1, min(int(spare_s / round_s), left, room))
+        turns = [p for i in range(count) for p in self._in_turn(done + loads + i)]
+        asked = [
+            (p.process.slot, p.runs, _REFERENCE_RUNS, p.process.allowed_s(p.block_s)) for p in turns
+        ]
+        answer, _ = self.agent.ask("rounds", turns=asked, limit_s=sum(turn[3] for turn in asked))
+        by_slot = {p.process.slot: p for p in turns}
+        for found in answer["blocks"]:
+            participant = by_slot[found["slot"]]
+            with self._failing(participant):
+                with participant.process.ending():
+                    check_answer(found, self.agent.where, participant.subject.called)
+                self._keep(participant, found, loads)
+        return count
+
+    def _keep(self, participant: Participant, found: dict[str, Any], load: int) -> None:
+        participant.switches += found["involuntary_switches"]
         participant.blocks.append(
             Block(
-                round(answer["begin_s"] - self._begin_s, 4),
+                round(found["begin_s"] - self._begin_s, 4),
                 load,
-                tuple(answer["samples_ms"]),
-                tuple(answer["reference_ms"]),
+                tuple(found["samples_ms"]),
+                tuple(found["reference_ms"]),
             )
         )
 
@@ -390,20 +477,32 @@ def session(
     effort: Effort,
     progress: Progress | None = None,
     hold: Hold | None = None,
+    device: Device = HOST,
+    agent: Agent | None = None,
 ) -> Iterator[Session]:
     """An opened session, which ends with the block.
 
+    Args:
+        agent: on the device, which stays open; ``None`` for one of its own.
+
     Raises:
-        EdgekitError: no subject could be opened; the error of the first.
+        EdgekitError: a subject that can be refused at once, see `edgekit.measure.subjects.check`;
+            or no subject could be opened; the error of the first.
+        UsageError: there are none.
+        UnavailableError: the device cannot be reached.
     """
-    with environment.presence() as presence:
-        opened = Session(subjects, effort, presence, progress, hold)
-        try:
-            opened.open()
-            if not opened.active:
-                error = opened.participants[0].error
-                assert error is not None
-                raise error
-            yield opened
-        finally:
-            opened.close()
+    if not subjects:
+        raise UsageError("nothing to measure: expected at least one file or network")
+    for subject in subjects:
+        check(subject)
+    with contextlib.ExitStack() as closing:
+        if agent is None:
+            agent = closing.enter_context(contextlib.closing(device.open()))
+        opened = Session(subjects, effort, device, agent, progress, hold)
+        closing.callback(opened.close)
+        opened.open()
+        if not opened.active:
+            error = opened.participants[0].error
+            assert error is not None
+            raise error
+        yield opened

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from edgekit import registry
+from edgekit.agent.kernel import usable_cores
 from edgekit.core import ModelSpec, Preprocessing, Scheme
-from edgekit.devices.kernel import usable_cores
 from edgekit.errors import ModelError
 from edgekit.models import build
 from edgekit.models.callables import note_named

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from edgekit.core import Target
+from edgekit.devices.device import HOST
 from edgekit.errors import UnavailableError
 from edgekit.measure.comparing import Comparison, compare
 from edgekit.measure.metering import metering
@@ -59,7 +61,10 @@ def check_meter(conduct: Conduct) -> None:
     Raises:
         UnavailableError: there is none.
     """
-    with metering(conduct.meter, root=conduct.root) as found:
+    with (
+        contextlib.closing(HOST.open()) as agent,
+        metering(agent, conduct.meter, root=conduct.root) as found,
+    ):
         if found.meter is None:
             raise UnavailableError(
                 f"a budget of energy needs a meter, as an estimate is no measurement, and "
@@ -179,7 +184,7 @@ class Measurer:
             InputError: the runtime cannot load it, or crashes or hangs.
         """
         if self._timer is None:
-            self._timer = Timer(self._target.name, reference, self._threads, between)
+            self._timer = Timer(self._target, reference, self._threads, between)
         return self.patiently(functools.partial(self._timer.time, path, whole=whole))
 
     def patiently(self, call: Callable[[], T]) -> T:

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any, Protocol
 
+from edgekit.agent.bounds import die_with
 from edgekit.core import with_kind
 from edgekit.core.reasons import PASSING
 from edgekit.errors import EdgekitError, ModelError
-from edgekit.isolation.bounds import die_with
 from edgekit.signals import leave_to_parent
 
 TRIES = 2

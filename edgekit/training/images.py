@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from edgekit.agent.kernel import usable_cores
 from edgekit.core import ImageSource, Preprocessing
 from edgekit.data import decoded_for
 from edgekit.data.preprocess import BLUE_FIRST, resize_and_crop
-from edgekit.devices.kernel import usable_cores
 from edgekit.errors import EdgekitError
 
 CACHE_BYTES = 2 * 1024**3

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import torch
 
-from edgekit.devices.kernel import usable_cores
+from edgekit.agent.kernel import usable_cores
 from edgekit.devices.load import Others, left_by
 
 BY_ENVIRONMENT = "OMP_NUM_THREADS=N keeps one number"

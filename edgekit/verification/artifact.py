@@ -21,10 +21,10 @@ from edgekit.core import CLASSIFY, Agreement, Artifact, Target, TensorSpec, reas
 from edgekit.core.reasons import PASSING
 from edgekit.data.finite import check_finite
 from edgekit.data.stored import real_values
+from edgekit.devices.runner import open_file
 from edgekit.devices.simulators import interpreter
 from edgekit.errors import EdgekitError, GateError, InputError, ModelError, UsageError
 from edgekit.foreign import explained
-from edgekit.isolation import open_isolated
 from edgekit.models.model import Model
 from edgekit.models.taking import Network, model_of
 from edgekit.native_output import captured
@@ -241,22 +241,12 @@ def running(path: Path, format_: Target) -> Iterator[None]:
         yield
 
 
-def agreement_with(
-    reference: Reference, target: Target, path: Path, precision: str, *, isolated: bool = False
-) -> Agreement:
-    """Runs an artifact on the reference's images, one by one, and compares.
-
-    Args:
-        isolated: the file may be anybody's; see `edgekit.isolation`.
-    """
-    return held_against(
-        reference, rows_of_file(reference, target, path, isolated=isolated), precision
-    )
+def agreement_with(reference: Reference, target: Target, path: Path, precision: str) -> Agreement:
+    """Runs an artifact on the reference's images, one by one, and compares."""
+    return held_against(reference, rows_of_file(reference, target, path), precision)
 
 
-def rows_of_file(
-    reference: Reference, target: Target, path: Path, *, isolated: bool = False
-) -> NDArray[np.float32]:
+def rows_of_file(reference: Reference, target: Target, path: Path) -> NDArray[np.float32]:
     """What an artifact gives for the reference's images, one by one: rows of outputs.
 
     Raises:
@@ -264,7 +254,7 @@ def rows_of_file(
     """
     with captured():
         threads = torch.get_num_threads()
-        runner = open_isolated(target, path, threads) if isolated else target.open(path, threads)
+        runner = open_file(target, path, threads)
         given, got = runner.tensors()
         model, outputs = reference.model, []
         for i in range(len(reference.images)):
@@ -287,9 +277,7 @@ LEAST_ALIKE_OF_INTEGERS = 40.0
 """The same where that may change what is rounded to an integer."""
 
 
-def check_batch(
-    reference: Reference, target: Target, path: Path, precision: str, *, isolated: bool = False
-) -> float:
+def check_batch(reference: Reference, target: Target, path: Path, precision: str) -> float:
     """Runs a file of any batch on several samples at once and one by one.
 
     Args:
@@ -302,14 +290,11 @@ def check_batch(
         GateError: it takes one sample only, or gives something else.
     """
     rows, model = reference.images[:BATCH], reference.model
-    one_by_one = rows_of_file(
-        dataclasses.replace(reference, images=rows), target, path, isolated=isolated
-    )
+    one_by_one = rows_of_file(dataclasses.replace(reference, images=rows), target, path)
     told = f"{path} does not take {BATCH} samples at once: "
     with captured(), explained(lambda why: f"{told}{why}", GateError):
-        # Not isolated: it has been run by now.
         try:
-            runner = target.open(path, torch.get_num_threads(), batch=BATCH)
+            runner = open_file(target, path, torch.get_num_threads(), batch=BATCH)
         except InputError as error:
             raise GateError(f"{told}the network's layers are fixed to one") from error
         given, got = runner.tensors()
@@ -429,22 +414,20 @@ def verify(
     if simulator is not None and simulator.runtime is not None:
         format_ = simulator.runtime
     with running(path, format_):
-        rows = rows_of_file(reference, format_, path, isolated=True)
+        rows = rows_of_file(reference, format_, path)
         agreement = held_against(reference, rows, precision)
         if simulator is not None and simulator.reference is not None:
             kernels = _kernels(reference, rows, simulator.reference, path, contract.outputs)
         if contract.dynamic_batch:
-            check_batch(reference, format_, path, contract.scheme.precision, isolated=True)
+            check_batch(reference, format_, path, contract.scheme.precision)
     divergence, undiagnosed = (
-        (None, None)
-        if agreement.passed
-        else diagnose(reference, format_, path, precision, isolated=True)
+        (None, None) if agreement.passed else diagnose(reference, format_, path, precision)
     )
     layers: Sequence[LayerAgreement] = ()
     noisy = contract.scheme.weights == "int8" and not agreement.passed
     if per_layer or noisy:
         try:
-            layers = layers_of(reference, format_, path, isolated=True)
+            layers = layers_of(reference, format_, path)
         except EdgekitError as error:
             if per_layer:
                 raise
@@ -483,7 +466,7 @@ def _kernels(
     outputs: Sequence[TensorSpec],
 ) -> KernelAgreement:
     """Compares what a runtime gives with what another one does, in steps of the outputs' scales."""
-    others = rows_of_file(reference, target, path, isolated=True)
+    others = rows_of_file(reference, target, path)
     columns = reference.model.interface.columns.values()
     steps = np.concatenate(
         [

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from edgekit.core import Inspectable, Target, reason_with_layer
 from edgekit.core.reasons import PASSING
+from edgekit.devices.runner import open_file
 from edgekit.errors import UnavailableError
-from edgekit.isolation import activations_isolated, open_isolated
 from edgekit.models.model import Model
 from edgekit.native_output import captured
 from edgekit.tasks.agreement import TOLERANCES
@@ -29,11 +29,11 @@ from edgekit.verification.reference import Images, Reference, inputs_of
 
 
 def diagnose(
-    reference: Reference, target: Target, path: Path, precision: str, *, isolated: bool = False
+    reference: Reference, target: Target, path: Path, precision: str
 ) -> tuple[Divergence | None, str | None]:
     """`find_divergence`, or why it failed: a diagnosis must not take away what it is about."""
     try:
-        return find_divergence(reference, target, path, precision, isolated=isolated), None
+        return find_divergence(reference, target, path, precision), None
     except PASSING:
         raise
     except (
@@ -43,14 +43,14 @@ def diagnose(
 
 
 def find_divergence(
-    reference: Reference, target: Target, path: Path, precision: str, *, isolated: bool = False
+    reference: Reference, target: Target, path: Path, precision: str
 ) -> Divergence | None:
     """The first layer that misses the bound of a precision; ``None`` where none can be named."""
     if not isinstance(target, Inspectable):
         return None
     least_db = TOLERANCES[precision]["sqnr_db"]
     (image,) = _steady_images(reference, 1)
-    tensors = _tensors(reference.model, image, target, path, isolated)
+    tensors = _tensors(reference.model, image, target, path)
     return first_divergence(reference.on_rows, torch.from_numpy(image), tensors, least_db)
 
 
@@ -58,9 +58,7 @@ LAYER_IMAGES = 4
 """What layers are looked at with; each takes a run with every tensor as an output."""
 
 
-def layers_of(
-    reference: Reference, target: Target, path: Path, *, isolated: bool = False
-) -> list[LayerAgreement]:
+def layers_of(reference: Reference, target: Target, path: Path) -> list[LayerAgreement]:
     """How closely an artifact follows each layer, on a few images of the reference.
 
     Raises:
@@ -75,7 +73,7 @@ def layers_of(
             layer_agreements(
                 module,
                 torch.from_numpy(image),
-                _tensors(reference.model, image, target, path, isolated),
+                _tensors(reference.model, image, target, path),
             )
             for image in images
         ]
@@ -100,15 +98,12 @@ def _steady_images(reference: Reference, count: int) -> list[Images]:
 
 
 def _tensors(
-    model: Model, image: Images, target: Inspectable, path: Path, isolated: bool
+    model: Model, image: Images, target: Inspectable, path: Path
 ) -> list[tuple[str, NDArray[np.generic]]]:
     """What the file computes for an image (1, 3, H, W), or for a row of inputs."""
     format_ = cast(Target, target)
     with captured():
         threads = torch.get_num_threads()
-        opened = open_isolated(format_, path, threads) if isolated else format_.open(path, threads)
+        opened = open_file(format_, path, threads)
         given, _ = opened.tensors()
-        inputs = inputs_of(model, image, format_.layout, given)
-        if isolated:
-            return activations_isolated(format_, path, inputs)
-        return list(target.activations(path, inputs))
+        return opened.activations(inputs_of(model, image, format_.layout, given))

@@ -82,7 +82,7 @@ def visited(out: Path) -> list[Step]:
 
 def timed(target: Target, reference: Path, files: Sequence[Path], between: int = 0) -> list[float]:
     """Latencies over that of the reference."""
-    timer = Timer(target.name, reference, 1, between)
+    timer = Timer(target, reference, 1, between)
     try:
         pairs = [timer.time(file) for file in files]
     finally:

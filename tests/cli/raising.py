@@ -87,7 +87,7 @@ if words in " ".join(sys.orig_argv):
     import raising
     raising.breaks(*arguments, {**raising.RAISED, **raising.NO_MEMORY}[kind])
 """
-MEASURING, SPAWNED = "edgekit.measure.worker", "multiprocessing"
+MEASURING, SPAWNED = "edgekit.agent", "multiprocessing"
 """What the command lines of processes hold: that measures, and those of a search."""
 
 

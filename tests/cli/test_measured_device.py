@@ -8,7 +8,7 @@ import pytest
 from command_line import CommandLine
 from small_artifacts import Artifacts
 
-from edgekit.devices.kernel import usable_cores
+from edgekit.agent.kernel import usable_cores
 
 
 @pytest.fixture(autouse=True)

@@ -24,12 +24,12 @@ def measuring():
     stats = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            if b"edgekit.measure.worker" in (path / "cmdline").read_bytes():
+            if b"edgekit.agent" in (path / "cmdline").read_bytes():
                 stats[path.name] = (path / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
     parents = {str(os.getppid())}
-    for _ in range(2):  # and the processes that those start
+    for _ in range(3):  # and the processes that those start
         parents |= {pid for pid, fields in stats.items() if fields[1] in parents}
     return sum((int(s[11]) + int(s[12])) * TICK_S for pid, s in stats.items() if pid in parents)
 

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from permissions import unreadable
 
+from edgekit.agent import metering as on_device
+from edgekit.core import Meter
+from edgekit.devices.device import HOST
 from edgekit.errors import MeterError, UnavailableError
-from edgekit.measure.metering import discover, metering
+from edgekit.measure.metering import metering
+from edgekit.tables import METERS
+
+KINDS = {name: entry.where for name, entry in METERS.items()}
+
+
+def discover(root: Path, *, gpu: bool = False) -> tuple[Meter | None, tuple[str, ...]]:
+    return on_device.discover(KINDS, root, gpu=gpu)
 
 
 @pytest.fixture
@@ -77,11 +88,17 @@ def test_a_meter_that_must_not_be_read_is_a_reason(tmp_path: Path) -> None:
         assert meter.name == "power_supply"
         (reason,) = [reason for reason in reasons if reason.startswith("rapl: ")]
         assert "sudo chmod a+r" in reason
-        with (
-            pytest.raises(UnavailableError, match="no permission"),
-            metering("rapl", root=tmp_path),
-        ):
-            pytest.fail("the block must not run")
+        with pytest.raises(UnavailableError, match="no permission"):
+            on_device.open_meter("rapl", KINDS["rapl"], tmp_path)
+
+
+def test_a_meter_that_is_asked_for_and_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with (
+        closing(HOST.open()) as agent,
+        pytest.raises(UnavailableError, match="rapl"),
+        metering(agent, "rapl", root=tmp_path),
+    ):
+        pytest.fail("the block must not run")
 
 
 class Odd:
@@ -107,5 +124,5 @@ def test_a_meter_that_fails_in_an_unforeseen_way_is_a_reason(
     assert meter.name == "rapl"
     (reason,) = [reason for reason in reasons if reason.startswith("hwmon: ")]
     assert repr(error) in reason
-    with pytest.raises(MeterError, match="'hwmon' cannot be opened"), metering("hwmon"):
-        pytest.fail("the block must not run")
+    with pytest.raises(MeterError, match="'hwmon' cannot be opened"):
+        on_device.open_meter("hwmon", KINDS["hwmon"], tmp_path)

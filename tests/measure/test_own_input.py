@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from edgekit.measure.subjects import Subject, open_subject
+from edgekit.measure.networks import Network
 
 SOURCE = """
 import torch
@@ -36,7 +36,7 @@ def test_every_inference_gets_the_same_input(
     (tmp_path / "changing.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
-    loaded: Any = open_subject(Subject(f"changing:{name}", resolution=16))
+    loaded: Any = Network(source=f"changing:{name}", resolution=16)
     infer = loaded.prepare(loaded.load())
     first = infer()
     assert all(torch.equal(infer(), first) for _ in range(3))

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from small_artifacts import Artifacts
 
+from edgekit.devices.agents import Agent
+from edgekit.devices.device import HOST
 from edgekit.errors import InputError, UnavailableError, UsageError
-from edgekit.measure.process import Process
+from edgekit.measure.process import Placed, Process
 from edgekit.measure.subjects import Subject
 
 HERE = Path(__file__).parent
@@ -23,6 +25,12 @@ def _beside_the_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(HERE)
 
 
+@pytest.fixture
+def agent() -> Iterator[Agent]:
+    with closing(HOST.open()) as found:
+        yield found
+
+
 def load(process: Process) -> dict[str, Any]:
     process.begin()
     process.ready()
@@ -30,16 +38,18 @@ def load(process: Process) -> dict[str, Any]:
 
 
 @pytest.fixture
-def opened(request: pytest.FixtureRequest) -> Iterator[Process]:
-    with closing(Process(Subject(f"odd_networks:{request.param}"), time_limit_s=60)) as process:
-        load(process)
-        yield process
+def opened(agent: Agent, request: pytest.FixtureRequest) -> Process:
+    process = Process(agent, Placed(Subject(f"odd_networks:{request.param}")), time_limit_s=60)
+    load(process)
+    return process
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino", "tflite"])
-def test_an_artifact_tells_what_loading_and_running_took(artifacts: Artifacts, target: str) -> None:
+def test_an_artifact_tells_what_loading_and_running_took(
+    agent: Agent, artifacts: Artifacts, target: str
+) -> None:
     path = artifacts[target, "fp32"]
-    with closing(Process(Subject(str(path)))) as process:
+    with closing(Process(agent, Placed(Subject(str(path))))) as process:
         opened = load(process)
         assert opened["load_ms"] > 0
         assert opened["first_ms"] > 0
@@ -51,14 +61,14 @@ def test_an_artifact_tells_what_loading_and_running_took(artifacts: Artifacts, t
         assert len(block["samples_ms"]) == 7
         assert len(block["reference_ms"]) == 3
         assert min(block["samples_ms"] + block["reference_ms"]) > 0
-        assert process.reload(Subject(str(path)))["load_ms"] > 0
+        assert process.reload(Placed(Subject(str(path))))["load_ms"] > 0
         burst = process.ask("burst", seconds=0.05)
         assert burst["inferences"] >= 1
         assert burst["end_s"] - burst["begin_s"] >= 0.05
 
 
 def test_denormals_are_flushed_in_the_measuring_process() -> None:
-    from edgekit.measure.subjects import flush_denormals
+    from edgekit.agent.reference import flush_denormals
 
     pid = os.fork()
     if pid == 0:
@@ -88,18 +98,18 @@ def test_too_little_memory_is_an_error_and_not_the_end(opened: Process) -> None:
     assert opened.ask("block", runs=2, reference=1)["samples_ms"]
 
 
-def test_a_hanging_process_is_ended() -> None:
-    with closing(Process(Subject("odd_networks:hangs"), time_limit_s=15)) as process:
+def test_a_hanging_process_is_ended(agent: Agent) -> None:
+    with closing(Process(agent, Placed(Subject("odd_networks:hangs")), 15)) as process:
         load(process)
         with pytest.raises(UnavailableError, match="no answer to 'block' for 15 s"):
             process.ask("block", runs=60, reference=1)
         with pytest.raises(ProcessLookupError):
-            os.kill(process.pid, 0)
+            os.kill(process.pids[0], 0)
 
 
-def test_errors_keep_their_class() -> None:
+def test_errors_keep_their_class(agent: Agent) -> None:
     with (
-        closing(Process(Subject("mobilenetv33-smal"))) as process,
+        closing(Process(agent, Placed(Subject("mobilenetv33-smal")))) as process,
         pytest.raises(UsageError, match="unknown model 'mobilenetv33-smal': did you mean"),
     ):
         load(process)

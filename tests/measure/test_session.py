@@ -14,10 +14,10 @@ from small_artifacts import Artifacts
 from edgekit.core import Block
 from edgekit.errors import InputError, UnavailableError, UsageError
 from edgekit.measure.comparing import compare
+from edgekit.measure.disturbances import reference_changes
 from edgekit.measure.profiling import profile
 from edgekit.measure.session import Effort, Session, session
 from edgekit.measure.subjects import Subject
-from edgekit.measure.watching import reference_changes
 
 
 def never(_: object) -> float:

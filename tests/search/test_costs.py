@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,12 +18,14 @@ import torch
 from torch import nn
 
 from edgekit import registry
+from edgekit.agent import parts
 from edgekit.conversion import export
 from edgekit.core import ModelSpec
 from edgekit.errors import InputError, ModelError, OutputError, UnavailableError
 from edgekit.models import build, find_spec
 from edgekit.models.count import layers
 from edgekit.quantize.integers import Integers
+from edgekit.registry import target
 from edgekit.search import timing
 from edgekit.search.costs import (
     CostTable,
@@ -296,7 +300,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_a_wider_network_takes_longer(networks: dict[str, Path]) -> None:
-    timer = Timer("tflite", networks["narrow"], 1)
+    timer = Timer(target("tflite"), networks["narrow"], 1)
     try:
         narrow, wide = (timer.time(networks[key])[0] for key in ("narrow", "wide"))
     finally:
@@ -306,39 +310,30 @@ def test_a_wider_network_takes_longer(networks: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize(("between", "size"), [(0, 0), (2**20, 2**14)])
 def test_as_much_as_the_network_has_is_read_between_two_runs(
-    between: int, size: int, networks: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    between: int, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    block = timing._block
+    block = parts._block
 
-    def noted(call: Callable[[], None], runs: int, others: timing.Numbers) -> float:
+    def noted(call: Callable[[], object], runs: int, others: parts.Numbers) -> float:
         read.append(others.size)
-        assert not others.size or runs <= timing.MOST_RUNS
+        assert not others.size or runs <= parts.MOST_RUNS
         return block(call, runs, others)
 
-    path, answers = str(networks["narrow"]), []
-    asked = iter([(path, False), (path, True)])
-
-    def recv() -> tuple[str, bool]:
-        for one in asked:
-            return one
-        raise EOFError
-
-    pipe: Any = SimpleNamespace(recv=recv, send=answers.append)
-    monkeypatch.setattr(timing, "_block", noted)
-    monkeypatch.setattr(timing, "die_with", lambda parent: None)
-    monkeypatch.setattr(timing, "leave_to_parent", lambda: None)
-    timing._serve(pipe, 0, "tflite", path, 1, between)
-    assert len(answers) == 2
-    part, whole = read[: len(read) // 2], read[len(read) // 2 :]
+    monkeypatch.setattr(parts, "_block", noted)
+    subject = SimpleNamespace(load=lambda: None, prepare=lambda loaded: lambda: None)
+    timed = parts.Parts(subject, between)
+    timed.time(subject, whole=False)
+    part, read = read, []
+    timed.time(subject, whole=True)
     assert sorted(set(part)) == sorted({0, size})
-    assert set(whole) == {0}
+    assert set(read) == {0}
 
 
 def test_it_is_read_before_every_run() -> None:
     order: list[str] = []
     others: Any = SimpleNamespace(sum=lambda: order.append("read"))
-    timing._block(lambda: order.append("run"), 3, others)
+    parts._block(lambda: order.append("run"), 3, others)
     assert order == ["read", "run"] * 5
 
 
@@ -348,9 +343,9 @@ def test_large_networks_are_run_less_often() -> None:
     def slow() -> None:
         nonlocal calls
         calls += 1
-        time.sleep(1.2 * timing.SLOW_S)
+        time.sleep(1.2 * parts.SLOW_S)
 
-    timing._ratio(slow, lambda: None, np.ones(0))
+    parts._ratio(slow, lambda: None, np.ones(0))
     assert calls <= 20
 
 
@@ -367,7 +362,7 @@ def test_networks_of_about_the_same_size_share_times() -> None:
 def test_what_cannot_be_loaded_is_named(networks: dict[str, Path], tmp_path: Path) -> None:
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(b"nothing")
-    timer = Timer("tflite", networks["narrow"], 1)
+    timer = Timer(target("tflite"), networks["narrow"], 1)
     try:
         with pytest.raises(InputError, match=r"broken\.tflite"):
             timer.time(broken)
@@ -377,12 +372,11 @@ def test_what_cannot_be_loaded_is_named(networks: dict[str, Path], tmp_path: Pat
 
 
 def test_a_process_that_is_killed_is_started_anew(networks: dict[str, Path]) -> None:
-    timer = Timer("tflite", networks["narrow"], 1)
+    timer = Timer(target("tflite"), networks["narrow"], 1)
     try:
         first = timer.time(networks["narrow"])
-        assert timer._process is not None
-        timer._process.kill()
-        timer._process.join()
+        assert timer._agent is not None
+        os.kill(timer._agent.pid, signal.SIGKILL)
         assert timer.time(networks["narrow"]) == pytest.approx(first, rel=10)
     finally:
         timer.close()
@@ -390,10 +384,12 @@ def test_a_process_that_is_killed_is_started_anew(networks: dict[str, Path]) -> 
 
 def test_what_hangs_is_ended(networks: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "TIME_LIMIT_S", 0.05)
-    timer = Timer("tflite", networks["narrow"], 1)
-    with pytest.raises(ModelError, match="crashed or hung twice"):
-        timer.time(networks["wide"])
-    assert timer._process is None
+    timer = Timer(target("tflite"), networks["narrow"], 1)
+    try:
+        with pytest.raises(ModelError, match="crashed or hung twice"):
+            timer.time(networks["wide"])
+    finally:
+        timer.close()
 
 
 def test_a_whole_network_is_measured_once_as_its_parts_are(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.measure.placing import placements
+from edgekit.agent.placing import placements
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity"), reason="this system does not let a process choose"

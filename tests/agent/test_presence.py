@@ -7,18 +7,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from edgekit.measure.environment import presence
+from edgekit.agent.presence import Presence
 
 OTHER = """
 import sys
 from pathlib import Path
-from edgekit.measure.environment import presence
-with presence(Path(sys.argv[1])) as p:
+from contextlib import closing
+from edgekit.agent.presence import Presence
+with closing(Presence(Path(sys.argv[1]))) as p:
     print(p.others(), flush=True)
     sys.stdin.read()
 """
@@ -54,7 +55,7 @@ def descriptors() -> set[str]:
 
 
 def test_measurements_know_of_each_other(tmp_path: Path) -> None:
-    with presence(tmp_path) as alone:
+    with closing(Presence(tmp_path)) as alone:
         assert (alone.others(), alone.met, alone.why_not) == (0, False, None)
         with another(tmp_path):
             assert alone.others() == 1
@@ -64,23 +65,23 @@ def test_measurements_know_of_each_other(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_measurement_left_is_deleted(tmp_path: Path) -> None:
-    with presence(tmp_path) as one, another(tmp_path):
+    with closing(Presence(tmp_path)) as one, another(tmp_path):
         (own,) = [path for path in tmp_path.iterdir() if path.name.startswith(f"{os.getpid()}-")]
         assert one.others() == 1
     left = tmp_path / own.name
     left.touch()
-    with presence(tmp_path) as alone:
+    with closing(Presence(tmp_path)) as alone:
         assert alone.others() == 0
         assert not left.exists()
 
 
 def test_measurements_in_one_process_see_each_other(tmp_path: Path) -> None:
-    with presence(tmp_path) as one, presence(tmp_path) as other:
+    with closing(Presence(tmp_path)) as one, closing(Presence(tmp_path)) as other:
         assert (one.others(), other.others()) == (1, 1)
 
 
 def test_a_folder_is_made_for_its_user_alone(tmp_path: Path) -> None:
-    with presence(tmp_path / "new") as alone:
+    with closing(Presence(tmp_path / "new")) as alone:
         assert alone.why_not is None
         assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
@@ -91,7 +92,7 @@ def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path) -> None:
     folder.chmod(0o777)
     (folder / "1.lock").touch()
     before = descriptors()
-    with presence(folder) as blind:
+    with closing(Presence(folder)) as blind:
         assert blind.others() == 0
         assert blind.why_not == f"{folder}: others may write to this folder"
         assert [path.name for path in folder.iterdir()] == ["1.lock"]
@@ -103,7 +104,7 @@ def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:
     folder = tmp_path / "theirs"
     folder.mkdir(0o700)
     os.chown(folder, 65534, 65534)
-    with presence(folder) as blind:
+    with closing(Presence(folder)) as blind:
         assert blind.others() == 0
         assert blind.why_not is not None
 
@@ -112,34 +113,34 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     victim, folder = tmp_path / "victim", tmp_path / "folder"
     victim.mkdir()
     folder.symlink_to(victim)
-    with presence(folder) as blind:
+    with closing(Presence(folder)) as blind:
         assert blind.why_not is not None
     assert list(victim.iterdir()) == []
     target = victim / "precious"
     target.write_text("kept")
     (victim / "link.lock").symlink_to(target)
-    with presence(victim) as here:
+    with closing(Presence(victim)) as here:
         assert here.others() == 0
     assert target.read_text() == "kept"
 
 
 def test_a_pipe_in_the_folder_does_not_stop_a_measurement(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.lock")
-    with presence(tmp_path) as alone:
+    with closing(Presence(tmp_path)) as alone:
         assert alone.others() == 0
 
 
 def test_a_lock_that_somebody_holds_on_another_file_is_waited_for_by_nobody(tmp_path: Path) -> None:
     with open(tmp_path / "held.lock", "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with presence(tmp_path) as alone:
+        with closing(Presence(tmp_path)) as alone:
             assert alone.others() == 1
         assert (tmp_path / "held.lock").exists()
 
 
 def test_errors_of_the_block_come_through_and_nothing_stays_open(tmp_path: Path) -> None:
     before = descriptors()
-    with pytest.raises(PermissionError, match="of the block"), presence(tmp_path):
+    with pytest.raises(PermissionError, match="of the block"), closing(Presence(tmp_path)):
         raise PermissionError("of the block")
     assert descriptors() == before
     assert list(tmp_path.iterdir()) == []
@@ -147,7 +148,7 @@ def test_errors_of_the_block_come_through_and_nothing_stays_open(tmp_path: Path)
 
 def test_a_folder_that_is_deleted_meanwhile_is_no_error(tmp_path: Path) -> None:
     folder = tmp_path / "gone"
-    with presence(folder) as alone:
+    with closing(Presence(folder)) as alone:
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()

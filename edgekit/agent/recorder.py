@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import threading
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
 
-from edgekit.core import Meter, Reading
 from edgekit.errors import MeterError
-from edgekit.measure.energy_curve import LONGEST_GAP_PERIODS, REMEDY, EnergyCurve, energy_curve
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from edgekit.core import Meter, MeterRecord, Reading
+
+REMEDY = "choose another meter, or leave it out with --energy off"
+
+LONGEST_GAP_PERIODS = 10
+"""Without news for longer, the curve in between is a guess."""
 
 PERIODS_PER_WINDOW = 20
 """What a window needs; its ends are uncertain by about a period."""
@@ -20,12 +26,12 @@ PERIODS_PER_WINDOW = 20
 _SHORTEST_POLL_S = 0.01
 
 
-def poll_s(meter: Meter) -> float:
+def poll_s(meter: Meter | MeterRecord) -> float:
     """How often the meter is worth reading, in s."""
     return max(meter.period_s / 2, _SHORTEST_POLL_S)
 
 
-def shortest_window_s(meter: Meter) -> float:
+def shortest_window_s(meter: Meter | MeterRecord) -> float:
     """How long a window must be at least, in s."""
     return PERIODS_PER_WINDOW * max(meter.period_s, poll_s(meter))
 
@@ -33,7 +39,7 @@ def shortest_window_s(meter: Meter) -> float:
 class EnergyRecorder:
     """Reads a meter in a thread of its own, from the beginning to the end of a ``with`` block.
 
-    It does not close the meter. What goes wrong in the thread is raised by `reach`, `curve`, and
+    It does not close the meter. What goes wrong in the thread is raised by `reach`, `readings`, and
     the end of the block.
 
     Args:
@@ -52,7 +58,7 @@ class EnergyRecorder:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="edgekit-energy", daemon=True)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> EnergyRecorder:
         self._gather()
         self._thread.start()
         return self
@@ -88,15 +94,15 @@ class EnergyRecorder:
                 f"stuck, or its clock is wrong; {REMEDY}"
             )
 
-    def curve(self) -> EnergyCurve:
+    def readings(self) -> tuple[Reading, ...]:
         """What was read until now.
 
         Raises:
-            MeterError: as `energy_curve` does, or the meter failed.
+            MeterError: the meter failed.
         """
         self._raise_kept()
         with self._news:
-            return energy_curve(tuple(self._readings), self._meter)
+            return tuple(self._readings)
 
     def _poll(self) -> None:
         try:
@@ -126,7 +132,9 @@ class EnergyRecorder:
         """When the meter last showed something new."""
         if self._meter.quantity == "power":
             return self._readings[-1].time_s if self._readings else -math.inf
-        for newer, older in itertools.pairwise(reversed(self._readings)):
+        latest, before = reversed(self._readings), reversed(self._readings)
+        next(before, None)
+        for newer, older in zip(latest, before):
             if newer.value != older.value:
                 return newer.time_s
         return -math.inf

@@ -8,13 +8,16 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgekit.core import reason_with_layer
 from edgekit.core.reasons import PASSING, chain, text_of
 from edgekit.errors import EdgekitError, InputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 MEMORY_VARIABLE = "EDGEKIT_RUNTIME_MIB"
 TIME_VARIABLE = "EDGEKIT_RUNTIME_SECONDS"
@@ -27,7 +30,7 @@ _BASE_S, _PER_MIB_S, _BATCH_S = 3.0, 2.0, 2.0
 _CORE_MIB = 16.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Allowed:
     """What a runtime may take until its first inference is done.
 
@@ -130,7 +133,7 @@ _NO_MEMORY = (
 
 
 @contextlib.contextmanager
-def explained(path: Path, runtime: str, allowed: Allowed | None) -> Iterator[None]:
+def explained(path: str | Path, runtime: str, allowed: Allowed | None) -> Iterator[None]:
     """Turns whatever a runtime raises on a file into one sentence that names the file.
 
     Args:
@@ -157,7 +160,7 @@ def explained(path: Path, runtime: str, allowed: Allowed | None) -> Iterator[Non
         raise InputError(text) from error
 
 
-def _with_memory(text: str, error: BaseException, path: Path, memory: str) -> str:
+def _with_memory(text: str, error: BaseException, path: str | Path, memory: str) -> str:
     """What to say of an error where memory is its cause, or may be; else what is said of it."""
     foreign = [e for e in chain(error) if not isinstance(e, EdgekitError)]  # ours repeat others
     if any(_lacks_memory(e, path) for e in foreign):
@@ -167,7 +170,7 @@ def _with_memory(text: str, error: BaseException, path: Path, memory: str) -> st
     return text
 
 
-def _lacks_memory(error: BaseException, path: Path) -> bool:
+def _lacks_memory(error: BaseException, path: str | Path) -> bool:
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
     text = text_of(error).replace(str(path), "").lower()
@@ -176,11 +179,16 @@ def _lacks_memory(error: BaseException, path: Path) -> bool:
     return any(sign in text for sign in _NO_MEMORY)
 
 
+def exit_code(status: int) -> int:
+    """The exit code that the status of `os.waitpid` tells of; of a signal, its number less 0."""
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
 def how_it_ended(code: int, runtime: str, allowed: Allowed) -> str:
     """Why a process ended whose file ran in it, to follow the name of the file.
 
     Args:
-        code: its status, as `os.waitstatus_to_exitcode` gives it.
+        code: its status, as `exit_code` gives it.
     """
     if code == -signal.SIGXCPU:
         return (

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import pytest
 from fake_meters import COUNTER, FakeMeter, readings
 
+from edgekit.agent.recorder import EnergyRecorder, poll_s, shortest_window_s
 from edgekit.core import Reading
 from edgekit.errors import MeterError
-from edgekit.measure.energy_recorder import EnergyRecorder, poll_s, shortest_window_s
+from edgekit.measure.energy_curve import energy_curve
 
 
 def test_windows_are_twenty_periods_and_polls_not_too_fast() -> None:
@@ -36,9 +37,11 @@ class Script:
 
 def test_a_recorder_gathers_what_the_meter_shows() -> None:
     script = Script(readings((0, 1000)), readings((0.5, 1000), (1.0, 2000)), readings((1.5, 2000)))
-    with EnergyRecorder(FakeMeter("power", show=script), every_s=0.001) as recorder:
+    meter = FakeMeter("power", show=script)
+    with EnergyRecorder(meter, every_s=0.001) as recorder:
         recorder.reach(1.4)
-        assert recorder.curve().between(0, 1.5) == pytest.approx(500 + 750 + 1000)
+        curve = energy_curve(recorder.readings(), meter)
+    assert curve.between(0, 1.5) == pytest.approx(500 + 750 + 1000)
     assert "edgekit-energy" not in {thread.name for thread in threading.enumerate()}
 
 
@@ -69,7 +72,7 @@ def test_a_meter_that_fails_later_is_raised_in_the_caller(failure: Exception) ->
     ):
         recorder.reach(1.0)
     with pytest.raises(MeterError, match="broken"):
-        recorder.curve()
+        recorder.readings()
 
 
 def test_a_meter_that_fails_unasked_is_raised_at_the_end_of_the_block() -> None:

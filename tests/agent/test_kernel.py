@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.devices.kernel import usable_cores
+from edgekit.agent.kernel import usable_cores
 
 ALLOWED = len(os.sched_getaffinity(0))
 

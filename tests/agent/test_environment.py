@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.measure import environment
+from edgekit.agent import environment
 
 
 def write(root: Path, name: str, text: str) -> None:

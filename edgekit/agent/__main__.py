@@ -1,0 +1,33 @@
+"""``python -m edgekit.agent [PARENT]``: an agent on standard input and output.
+
+Nobody else gets to write there: what runtimes print goes to files of their slots.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+
+def main() -> None:
+    """Serves until nobody asks any more.
+
+    With the number of a process as an argument, it ends with that one.
+    """
+    from edgekit.agent import bounds, supervisor
+
+    source, sink = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    for number in (signal.SIGINT, signal.SIGHUP):  # they are for the one that asks
+        signal.signal(number, signal.SIG_IGN)
+    if len(sys.argv) > 1:
+        bounds.die_with(int(sys.argv[1]))
+    supervisor.main(source, sink)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,327 @@
+"""The part of an agent that answers: it hands commands to slots, and says what became of those.
+
+A slot is a process of the agent with one file or network at a time (`edgekit.agent.worker`), or
+with a meter. One that crashes, hangs or runs out of memory ends alone. The supervisor itself
+imports no NumPy and no runtime, so that it starts at once, costs the device nothing, and a slot is
+a fork of a process without threads. It ends, and its slots with it, when the one that asks is gone
+or has asked nothing for long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import select
+import signal
+import socket
+import sys
+import tempfile
+import time
+from typing import Any, Callable
+
+from edgekit.agent import bounds, environment
+from edgekit.agent.placing import placements
+from edgekit.agent.watching import Watch
+from edgekit.agent.wire import ARRAYS, Closed, Message, Wire, poll
+from edgekit.errors import EdgekitError, UsageError, name_of
+
+PROTOCOL = 1
+
+GREETING = "edgekit-agent"
+"""Key of the first message; what comes before it is a shell's."""
+
+IDLE_S = 600.0
+"""Without any question for longer, an agent ends."""
+
+CRASHED, SILENT = "Crashed", "Silent"
+"""What stands for an error in the answer where a slot has ended by itself, or was ended."""
+
+_LIMIT_S = 300.0
+# A process that was killed ends within this, unless it hangs in the kernel.
+_ENDING_S = 10.0
+
+
+class Slot:
+    """A process that answers commands on its own, seen from the supervisor.
+
+    Args:
+        serve: what it does.
+        inherited: descriptors that it must not keep.
+    """
+
+    def __init__(self, serve: Callable[[Wire], None], inherited: list[int]) -> None:
+        ours, theirs = socket.socketpair()
+        self.stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the slot
+        self.loaded: int | None = None
+        own = os.getpid()
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                bounds.die_with(own)
+                os.setpgid(0, 0)
+                for each in (*inherited, ours.fileno()):
+                    os.close(each)
+                for each in (1, 2):
+                    os.dup2(self.stderr.fileno(), each)
+                serve(Wire(theirs.fileno(), theirs.fileno()))
+                code = 0
+            except Closed:
+                code = 0
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+            finally:
+                # Runtimes that crash while they are torn down have done their work.
+                with contextlib.suppress(OSError, ValueError):
+                    sys.stderr.flush()
+                os._exit(code)
+        with contextlib.suppress(OSError):  # it has done so itself
+            os.setpgid(self.pid, self.pid)
+        theirs.close()
+        self._socket = ours
+        self.wire = Wire(ours.fileno(), ours.fileno())
+
+    def end(self) -> int:
+        """Ends the process and those that it started, such as a compiler; gives its status."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._socket.close()
+        end_s = time.monotonic() + _ENDING_S
+        status = 0
+        while True:
+            with contextlib.suppress(ChildProcessError):
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                if pid == 0 and time.monotonic() < end_s:
+                    time.sleep(0.001)
+                    continue
+            return bounds.exit_code(status)
+
+    def last_line(self) -> str:
+        """The end of what it printed; call it once the process has ended."""
+        size = self.stderr.seek(0, os.SEEK_END)
+        self.stderr.seek(max(0, size - 4000))
+        lines = self.stderr.read().decode(errors="replace").strip().splitlines()
+        self.stderr.close()
+        return lines[-1].strip() if lines else ""
+
+
+class Supervisor:
+    """Answers what an agent is asked.
+
+    Args:
+        outer: to the one that asks.
+    """
+
+    def __init__(self, outer: Wire) -> None:
+        self._outer = outer
+        self._slots: dict[int, Slot] = {}
+        self._count = 0
+        self._watch: Watch | None = None
+
+    def serve(self, idle_s: float = IDLE_S) -> None:
+        """Answers until the one that asks is gone, or asks nothing for so long."""
+        try:
+            self._outer.send({GREETING: PROTOCOL})
+            while True:
+                request, contents = self._outer.receive(idle_s)
+                self._outer.send(*self._answer(request, contents))
+        except (Closed, TimeoutError):
+            return
+        finally:
+            for number in list(self._slots):
+                self._ended(number)
+            if self._watch is not None:
+                self._watch.close()
+
+    def _answer(self, request: dict[str, Any], contents: list[bytearray]) -> Message:
+        number = request.pop("slot", None)
+        try:
+            if number is not None:
+                return self._forward(number, request, contents)
+            command = _COMMANDS.get(request.pop("do", None))
+            if command is None:
+                raise UsageError("the agent knows no such command: it is of another version")
+            return command(self, **request), []
+        except EdgekitError as error:
+            return {"error": name_of(error), "message": str(error)}, []
+
+    def hello(self) -> dict[str, Any]:
+        """What everything else depends on: versions, and the two clocks."""
+        return {
+            "protocol": PROTOCOL,
+            "pid": os.getpid(),
+            "python": platform.python_version(),
+            "cores": os.cpu_count() or 1,
+            "clock_s": time.monotonic(),
+            "wall_s": time.time(),
+        }
+
+    def placements(self, threads: int) -> dict[str, Any]:
+        """Sets of cores for so many threads; see `edgekit.agent.placing.placements`."""
+        return {"places": placements(threads)}
+
+    def slot(self, serves: str) -> dict[str, Any]:
+        """Makes a slot.
+
+        Args:
+            serves: ``worker`` or ``meter``.
+
+        Returns:
+            ``slot``, its number for all that it is asked, and ``pid``.
+        """
+        if serves not in ("worker", "meter"):
+            raise UsageError(f"an agent has no slot of the kind '{serves}'")
+
+        def serve(wire: Wire) -> None:
+            if serves == "worker":
+                from edgekit.agent import worker
+
+                worker.serve(wire)
+            else:
+                from edgekit.agent import metering
+
+                metering.serve(wire)
+
+        inherited = [slot.wire.source for slot in self._slots.values()]
+        found = Slot(serve, [*{self._outer.source, self._outer.sink}, *inherited])
+        self._count += 1
+        self._slots[self._count] = found
+        return {"slot": self._count, "pid": found.pid}
+
+    def end(self, of: int) -> dict[str, Any]:
+        """Ends a slot."""
+        self._ended(of)
+        return {}
+
+    def tell(self, of: int, request: dict[str, Any]) -> dict[str, Any]:
+        """Hands a command to a slot and does not wait; its answer is that of ``heard``."""
+        with contextlib.suppress(Closed):  # what became of it shows in the answer
+            self._slot(of).wire.send(request)
+        return {}
+
+    def heard(self, of: int, asked: str, within_s: float) -> dict[str, Any]:
+        """Waits for the answer to what a slot was told."""
+        return self._await(of, asked, within_s)[0]
+
+    def rounds(self, turns: list[tuple[int, int, int, float]]) -> dict[str, Any]:
+        """Blocks of inferences of several slots, one after the other.
+
+        Args:
+            turns: for each block the slot, its runs, those of the reference network, and the
+                seconds that it may take.
+
+        Returns:
+            ``blocks``: the answer of each turn, with ``slot``; a slot that failed has no later one.
+        """
+        blocks: list[dict[str, Any]] = []
+        failed = set()
+        for number, runs, reference, limit_s in turns:
+            if number in failed:
+                continue
+            request = {"do": "block", "runs": runs, "reference": reference, "within_s": limit_s}
+            answer, _ = self._forward(number, request, [])
+            blocks.append({**answer, "slot": number})
+            if "error" in answer:
+                failed.add(number)
+        return {"blocks": blocks}
+
+    def watch(self, own: list[int], folder: str | None = None) -> dict[str, Any]:
+        """Makes the measurement known to others on this device, and watches the device.
+
+        Args:
+            own: processes whose work is the measurement's, beside the agent's.
+            folder: see `edgekit.agent.presence.Presence`.
+        """
+        if self._watch is not None:
+            self._watch.close()
+        self._watch = Watch(lambda: [*own, *self._pids()], folder)
+        return {"why_not": self._watch.why_not}
+
+    def start(self) -> dict[str, Any]:
+        """Notes how the device is at the beginning."""
+        self._watched().start()
+        return {}
+
+    def look(self, now: bool = False) -> dict[str, Any]:
+        """Looks at the device; see `edgekit.agent.watching.Watch.look`."""
+        self._watched().look(now=now)
+        return {}
+
+    def stop(self) -> dict[str, Any]:
+        """What changed: ``conditions``, and ``met``, whether others measured."""
+        watch = self._watched()
+        return {"conditions": watch.stop(), "met": watch.met}
+
+    def conditions(self) -> dict[str, Any]:
+        """What the device is like at this moment."""
+        return {"conditions": {**environment.machine(), **environment.moment()}}
+
+    def _watched(self) -> Watch:
+        if self._watch is None:
+            raise UsageError("the agent was not asked to watch its device")
+        return self._watch
+
+    def _pids(self) -> list[int]:
+        loaded = [slot.loaded for slot in self._slots.values() if slot.loaded is not None]
+        return [os.getpid(), *{*(slot.pid for slot in self._slots.values()), *loaded}]
+
+    def _slot(self, number: int) -> Slot:
+        if number not in self._slots:
+            raise UsageError(f"the agent has no slot {number} any more")
+        return self._slots[number]
+
+    def _forward(self, number: int, request: dict[str, Any], contents: list[bytearray]) -> Message:
+        limit_s = float(request.pop("within_s", _LIMIT_S))
+        with contextlib.suppress(Closed):  # what became of it shows in the answer
+            self._slot(number).wire.send(request, contents)
+        return self._await(number, str(request.get("do")), limit_s)
+
+    def _await(self, number: int, do: str, limit_s: float) -> Message:
+        """The answer of a slot, or what became of it.
+
+        Raises:
+            Closed: the one that asked is gone.
+        """
+        slot = self._slot(number)
+        end_s = time.monotonic() + limit_s
+        left_s = limit_s
+        while left_s > 0:
+            ready = poll({slot.wire.source: select.POLLIN, self._outer.source: 0}, left_s)
+            if self._outer.source in ready:
+                raise Closed
+            left_s = end_s - time.monotonic()
+            if slot.wire.source not in ready:
+                continue
+            try:
+                answer, contents = slot.wire.receive(max(left_s, 1.0))
+            except TimeoutError:
+                break
+            except Closed:
+                code = self._ended(number)
+                return {"error": CRASHED, "do": do, "code": code, "told": slot.last_line()}, []
+            slot.loaded = answer.get("pid", slot.loaded)
+            return answer, contents
+        self._ended(number)
+        return {"error": SILENT, "do": do, "within_s": limit_s}, []
+
+    def _ended(self, number: int) -> int:
+        slot = self._slots.pop(number, None)
+        return 0 if slot is None else slot.end()
+
+
+_COMMANDS: dict[str | None, Callable[..., dict[str, Any]]] = {
+    name: getattr(Supervisor, name)
+    for name in (
+        "hello", "placements", "slot", "end", "tell", "heard", "rounds", "watch", "start", "look",
+        "stop", "conditions",
+    )
+}  # fmt: skip
+
+
+def main(source: int, sink: int, idle_s: float = IDLE_S) -> None:
+    """Serves on two descriptors."""
+    Supervisor(Wire(source, sink)).serve(idle_s)
+
+
+__all__ = ["ARRAYS", "CRASHED", "GREETING", "IDLE_S", "PROTOCOL", "SILENT", "Supervisor", "main"]

@@ -1,0 +1,213 @@
+"""Messages between an agent and the one that asks: a JSON document a line, and arrays behind it.
+
+Nothing is unpickled, and no length is believed that is out of bounds: the process at the other end
+runs a file that may be hostile, or is no agent at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import time
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple
+
+from edgekit.core.reading import parse_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edgekit.core import Array
+
+MOST_LINE_BYTES = 1 << 28
+MOST_ARRAY_BYTES = 1 << 33
+_CHUNK = 1 << 20
+_KINDS = "biuf"
+
+ARRAYS = "arrays"
+"""Key of what a document says of the arrays behind it: type and shape of each."""
+
+Message = Tuple[Dict[str, Any], List[bytearray]]
+"""A document, and the bytes of the arrays that it tells of."""
+
+
+class Closed(Exception):  # noqa: N818 - the end of a conversation is no error by itself
+    """The other end has gone."""
+
+
+class Garbled(Closed):
+    """The other end speaks another language."""
+
+
+class Wire:
+    """One end of a conversation.
+
+    Both ends take turns, so that nothing is left over when a message was read.
+
+    Args:
+        source: descriptor to read from.
+        sink: descriptor to write to.
+    """
+
+    def __init__(self, source: int, sink: int) -> None:
+        self.source, self.sink = source, sink
+        self._pending = b""
+
+    def send(self, document: Mapping[str, Any], contents: Sequence[Any] = ()) -> None:
+        """Sends a message.
+
+        Args:
+            contents: bytes of the arrays that the document tells of.
+
+        Raises:
+            Closed: nobody reads it.
+        """
+        try:
+            self._write(json.dumps(document).encode("ascii") + b"\n")
+            for content in contents:
+                self._write(content)
+        except OSError as error:
+            raise Closed from error
+
+    def _write(self, content: Any) -> None:
+        left = memoryview(content)
+        while len(left):
+            left = left[os.write(self.sink, left) :]
+
+    def receive(self, limit_s: float | None = None) -> Message:
+        """Waits for a message.
+
+        Raises:
+            Closed: there is none any more.
+            TimeoutError: none has come in time.
+        """
+        end_s = None if limit_s is None else time.monotonic() + limit_s
+        try:
+            document = parse_json(self.line(end_s))
+            sizes = [_size(kind, shape) for kind, shape in document.get(ARRAYS, ())]
+        except (ValueError, TypeError, AttributeError) as error:
+            raise Garbled from error
+        return document, [self._exactly(size, end_s) for size in sizes]
+
+    def await_some(self, limit_s: float) -> None:
+        """Waits until a message has begun to come, or none can any more.
+
+        Raises:
+            TimeoutError: none has in time.
+        """
+        if not self._pending:
+            self._wait(time.monotonic() + limit_s)
+
+    def line(self, end_s: float | None = None) -> bytes:
+        """The next line, without its end.
+
+        Args:
+            end_s: of the wait, on the clock of `time.monotonic`.
+
+        Raises:
+            Closed: there is none any more.
+            Garbled: it is longer than any message.
+            TimeoutError: none has come in time.
+        """
+        while b"\n" not in self._pending:
+            if len(self._pending) > MOST_LINE_BYTES:
+                raise Garbled
+            self._wait(end_s)
+            received = self._read(_CHUNK)
+            if not received:
+                raise Closed
+            self._pending += received
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line
+
+    def _read(self, most: int) -> bytes:
+        try:
+            return os.read(self.source, most)
+        except OSError as error:
+            raise Closed from error
+
+    def _exactly(self, size: int, end_s: float | None) -> bytearray:
+        content = bytearray(size)
+        known = min(size, len(self._pending))
+        content[:known], self._pending = self._pending[:known], self._pending[known:]
+        left = memoryview(content)[known:]
+        while len(left):
+            self._wait(end_s)
+            try:
+                count = os.readv(self.source, [left])
+            except OSError as error:
+                raise Closed from error
+            if count == 0:
+                raise Closed
+            left = left[count:]
+        return content
+
+    def _wait(self, end_s: float | None) -> None:
+        if end_s is None:
+            return
+        left_s = max(0.0, end_s - time.monotonic())
+        if not poll({self.source: select.POLLIN}, left_s):
+            raise TimeoutError
+
+
+def poll(descriptors: Mapping[int, int], limit_s: float | None) -> dict[int, int]:
+    """Waits for one of some descriptors.
+
+    Args:
+        descriptors: what to wait for, see `select.poll`; an end that was closed is told in any
+            case.
+
+    Returns:
+        What came to pass; nothing where the time is up.
+    """
+    waiting = select.poll()
+    for descriptor, events in descriptors.items():
+        waiting.register(descriptor, events)
+    return dict(waiting.poll(None if limit_s is None else 1000 * limit_s))
+
+
+def _size(kind: str, shape: list[int]) -> int:
+    """Bytes of an array.
+
+    Raises:
+        ValueError: there is no such array, or it is too large.
+    """
+    if len(kind) < 3 or kind[0] not in "<>|" or kind[1] not in _KINDS:
+        raise ValueError
+    size = int(kind[2:])
+    for length in shape:
+        if length < 0:
+            raise ValueError
+        size *= length
+    if not 0 <= size <= MOST_ARRAY_BYTES:
+        raise ValueError
+    return size
+
+
+def packed(arrays: Sequence[Array]) -> tuple[dict[str, Any], list[Any]]:
+    """What a document says of arrays, and their bytes; see `Wire.send`.
+
+    Raises:
+        ValueError: one holds no numbers.
+    """
+    import numpy as np
+
+    about, contents = [], []
+    for array in arrays:
+        kept = np.asarray(array, order="C")
+        if kept.dtype.kind not in _KINDS:
+            raise ValueError(f"it gives {kept.dtype.name}: expected numbers")
+        about.append([kept.dtype.str, list(np.shape(array))])
+        if kept.size:
+            contents.append(kept.reshape(-1).view(np.uint8).data)
+    return ({ARRAYS: about} if about else {}), contents
+
+
+def unpacked(document: Mapping[str, Any], contents: Sequence[bytearray]) -> list[Array]:
+    """The arrays of a message."""
+    import numpy as np
+
+    return [
+        np.frombuffer(content, np.dtype(kind)).reshape(shape)
+        for (kind, shape), content in zip(document.get(ARRAYS, ()), contents)
+    ]

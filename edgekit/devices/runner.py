@@ -1,0 +1,205 @@
+"""A file in its runtime, in a process of the agent of a device.
+
+A runtime is C++ that trusts its file: one that is damaged or hostile ends the process, takes all
+memory, or never comes back. So edgekit runs no file in its own process: an agent does, here or on
+another device, with bounds of memory and time, and what crosses over is plain arrays.
+"""
+
+from __future__ import annotations
+
+import atexit
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from edgekit.agent import bounds
+from edgekit.core import TensorSpec, from_json
+from edgekit.devices.agents import Agent, EndedError
+from edgekit.devices.device import HOST, Device
+from edgekit.devices.files import file_request, opener_of
+from edgekit.errors import InputError, UnavailableError
+
+if TYPE_CHECKING:
+    from edgekit.core import Array, Target
+
+LIMIT_S = 300.0
+"""Longest wait for an inference; until the first one is done, processor time is bounded, too."""
+
+_Found = TypeVar("_Found")
+
+
+class Slots:
+    """Slots of one agent on a device, each with a runtime that stays imported.
+
+    Args:
+        device: whose agent is started when it is needed, and anew where it is gone.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._agent: Agent | None = None
+        self._idle: dict[str, int] = {}
+        self._returned: list[tuple[Agent, str, int]] = []
+
+    def agent(self) -> Agent:
+        """The agent, which no other process asks."""
+        if self._agent is None or not self._agent.usable:
+            self._agent, self._idle = self._device.open(), {}
+        return self._agent
+
+    def take(self, opener: str, subject: dict[str, Any], about: str) -> int:
+        """A slot that has imported what opens a file.
+
+        Args:
+            about: what errors name.
+        """
+        agent = self.agent()
+        while self._returned:
+            owner, key, slot = self._returned.pop()
+            if owner is agent and key not in self._idle:
+                self._idle[key] = slot
+            elif owner is agent:
+                agent.ask("end", of=slot)
+        if opener in self._idle:
+            return self._idle.pop(opener)
+        made: int = agent.ask("slot", serves="worker")[0]["slot"]
+        agent.ask("import", slot=made, subject=subject, about=about)
+        return made
+
+    def give_back(self, agent: Agent, opener: str, slot: int) -> None:
+        """Notes that a slot is free; asks nothing, as it may come in the middle of a question."""
+        self._returned.append((agent, opener, slot))
+
+    def close(self) -> None:
+        """Ends the agent."""
+        if self._agent is not None:
+            self._agent.close()
+        self._agent = None
+
+
+_HERE = Slots(HOST)
+atexit.register(_HERE.close)
+
+
+class DeviceRunner:
+    """A file that an agent runs; see `edgekit.core.Runner`.
+
+    Args:
+        batch: see `edgekit.core.Target.open`.
+
+    Raises:
+        InputError: the runtime cannot load it, crashes on it, or takes more than its bounds.
+        UnavailableError: the runtime is not installed, or the device is gone.
+    """
+
+    def __init__(
+        self, slots: Slots, target: Target, path: Path, threads: int | None, batch: int | None
+    ) -> None:
+        self._slots, self._target, self._path = slots, target, path
+        self._images = batch or 1
+        self._opener = opener_of(target)
+        self._subject = file_request(
+            target, path, threads=threads, batch=batch, images=self._images
+        )
+        answer = self._twice(self._load, self._load)
+        self._tensors = tuple(
+            tuple(from_json(TensorSpec, spec) for spec in answer[key])
+            for key in ("inputs", "outputs")
+        )
+        self._found: list[Array] = []
+
+    def _load(self) -> dict[str, Any]:
+        about = str(self._path)
+        self._slot = self._slots.take(self._opener, self._subject, about)
+        self._agent = self._slots.agent()
+        self._end = weakref.finalize(
+            self, self._slots.give_back, self._agent, self._opener, self._slot
+        )
+        return self._ask("tensors", subject=self._subject)[0]
+
+    def _ask(
+        self, do: str, arrays: Sequence[Array] = (), **arguments: Any
+    ) -> tuple[dict[str, Any], list[Array]]:
+        try:
+            return self._agent.ask(
+                do,
+                arrays,
+                limit_s=LIMIT_S,
+                about=str(self._path),
+                slot=self._slot,
+                within_s=LIMIT_S,
+                **arguments,
+            )
+        except EndedError:
+            self._end.detach()  # there is nothing to give back
+            raise
+
+    def _twice(self, attempt: Callable[[], _Found], again: Callable[[], _Found]) -> _Found:
+        """What an attempt gives, or where it crashes what another one does.
+
+        A file that crashes its runtime does so each time. A runtime may crash by itself, once in
+        thousands of times: that says nothing of the file.
+        """
+        try:
+            return attempt()
+        except EndedError as error:
+            if error.code is None or -error.code not in bounds.FAULTS:
+                raise self._how_it_ended(error) from error
+        try:
+            return again()
+        except EndedError as error:
+            raise self._how_it_ended(error) from error
+
+    def _how_it_ended(self, error: EndedError) -> InputError | UnavailableError:
+        path, runtime = self._path, self._target.runtime
+        if error.code is None:
+            return UnavailableError(f"{path}: {runtime} did not answer for {error.limit_s:.0f} s")
+        allowed = bounds.allowed_for(self._target.files(path), self._images)
+        return InputError(f"{path} {bounds.how_it_ended(error.code, runtime, allowed)}")
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Computes one inference."""
+
+        def anew() -> list[Array]:
+            self._load()
+            return self._ask("run", inputs)[1]
+
+        self._found = self._twice(lambda: self._ask("run", inputs)[1], anew)
+        return self._found
+
+    def prepare(self, inputs: Sequence[Array]) -> Callable[[], None]:
+        """Each call sends the inputs and waits for the outputs."""
+
+        def infer() -> None:
+            self.run(inputs)
+
+        return infer
+
+    def outputs(self) -> list[Array]:
+        """The outputs of the last run."""
+        return list(self._found)
+
+    def tensors(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """Inputs and outputs of the file."""
+        return self._tensors[0], self._tensors[1]
+
+    def activations(self, inputs: Sequence[Array]) -> list[tuple[str, Array]]:
+        """What `edgekit.core.Inspectable.activations` gives; the file has to be loaded anew."""
+
+        def compute() -> list[tuple[str, Array]]:
+            answer, arrays = self._ask("activations", inputs, subject=self._subject)
+            return list(zip(answer["names"], arrays, strict=True))
+
+        def anew() -> list[tuple[str, Array]]:
+            self._load()
+            return compute()
+
+        return self._twice(compute, anew)
+
+
+def open_file(
+    target: Target, path: Path, threads: int | None, *, batch: int | None = None
+) -> DeviceRunner:
+    """A file in its runtime, in a process of its own; see `DeviceRunner`."""
+    return DeviceRunner(_HERE, target, path, threads, batch)

@@ -1,0 +1,42 @@
+"""This machine: the agent is a process of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import IO
+
+from edgekit.errors import EdgekitError, UnavailableError
+
+WHERE = "this machine"
+
+
+class Local:
+    """The way to this machine; see `edgekit.core.Transport`."""
+
+    where = WHERE
+
+    def start(self, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Starts an agent, which ends with this process."""
+        # For the reference network; the runtimes have thread pools of their own.
+        single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        return subprocess.Popen(  # noqa: S603 - our own module, in words of its own
+            [sys.executable, "-P", "-m", "edgekit.agent", str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env={**os.environ, **single, "PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C is for the process that decides what is kept
+        )
+
+    def explain(self, code: int, told: str) -> EdgekitError:
+        """Why the agent has ended."""
+        why = f"exit status {code}" if code >= 0 else signal.Signals(-code).name
+        last = f": {told.splitlines()[-1].strip()}" if told else ""
+        return UnavailableError(f"the agent on {WHERE} ended by itself ({why}){last}")
+
+
+LOCAL = Local()
