@@ -22,20 +22,23 @@ from typing import Any, Callable
 
 from edgekit.agent import bounds, environment
 from edgekit.agent.placing import placements
+from edgekit.agent.store import Store, store_folder
 from edgekit.agent.watching import Watch
-from edgekit.agent.wire import ARRAYS, Closed, Message, Wire, poll
+from edgekit.agent.wire import (
+    ARRAYS,
+    CRASHED,
+    GREETING,
+    PROTOCOL,
+    SILENT,
+    Closed,
+    Message,
+    Wire,
+    poll,
+)
 from edgekit.errors import EdgekitError, UsageError, name_of
-
-PROTOCOL = 1
-
-GREETING = "edgekit-agent"
-"""Key of the first message; what comes before it is a shell's."""
 
 IDLE_S = 600.0
 """Without any question for longer, an agent ends."""
-
-CRASHED, SILENT = "Crashed", "Silent"
-"""What stands for an error in the answer where a slot has ended by itself, or was ended."""
 
 _LIMIT_S = 300.0
 # A process that was killed ends within this, unless it hangs in the kernel.
@@ -118,6 +121,7 @@ class Supervisor:
         self._slots: dict[int, Slot] = {}
         self._count = 0
         self._watch: Watch | None = None
+        self._store: Store | None = None
 
     def serve(self, idle_s: float = IDLE_S) -> None:
         """Answers until the one that asks is gone, or asks nothing for so long."""
@@ -133,6 +137,8 @@ class Supervisor:
                 self._ended(number)
             if self._watch is not None:
                 self._watch.close()
+            if self._store is not None:
+                self._store.close()
 
     def _answer(self, request: dict[str, Any], contents: list[bytearray]) -> Message:
         number = request.pop("slot", None)
@@ -142,6 +148,9 @@ class Supervisor:
             command = _COMMANDS.get(request.pop("do", None))
             if command is None:
                 raise UsageError("the agent knows no such command: it is of another version")
+            if contents:
+                request.pop(ARRAYS)
+                request["content"] = contents[0]
             return command(self, **request), []
         except EdgekitError as error:
             return {"error": name_of(error), "message": str(error)}, []
@@ -160,6 +169,19 @@ class Supervisor:
     def placements(self, threads: int) -> dict[str, Any]:
         """Sets of cores for so many threads; see `edgekit.agent.placing.placements`."""
         return {"places": placements(threads)}
+
+    def place(self, key: str, files: list[list[Any]]) -> dict[str, Any]:
+        """Makes room for files; see `edgekit.agent.store.Store.place`."""
+        return self._stored().place(key, files)
+
+    def put(self, content: bytes = b"", **arguments: Any) -> dict[str, Any]:
+        """Adds to a file; see `edgekit.agent.store.Store.put`."""
+        return self._stored().put(content=content, **arguments)
+
+    def _stored(self) -> Store:
+        if self._store is None:
+            self._store = Store(store_folder())
+        return self._store
 
     def slot(self, serves: str) -> dict[str, Any]:
         """Makes a slot.
@@ -313,8 +335,8 @@ class Supervisor:
 _COMMANDS: dict[str | None, Callable[..., dict[str, Any]]] = {
     name: getattr(Supervisor, name)
     for name in (
-        "hello", "placements", "slot", "end", "tell", "heard", "rounds", "watch", "start", "look",
-        "stop", "conditions",
+        "hello", "placements", "place", "put", "slot", "end", "tell", "heard", "rounds", "watch",
+        "start", "look", "stop", "conditions",
     )
 }  # fmt: skip
 
@@ -322,6 +344,3 @@ _COMMANDS: dict[str | None, Callable[..., dict[str, Any]]] = {
 def main(source: int, sink: int, idle_s: float = IDLE_S) -> None:
     """Serves on two descriptors."""
     Supervisor(Wire(source, sink)).serve(idle_s)
-
-
-__all__ = ["ARRAYS", "CRASHED", "GREETING", "IDLE_S", "PROTOCOL", "SILENT", "Supervisor", "main"]

@@ -24,6 +24,16 @@ MOST_ARRAY_BYTES = 1 << 33
 _CHUNK = 1 << 20
 _KINDS = "biuf"
 
+PROTOCOL = 1
+"""Version of what is asked and answered."""
+
+GREETING = "edgekit-agent"
+"""Key of an agent's first message, whose value is its version; what comes before is a shell's."""
+
+CRASHED, SILENT, MISSING = "Crashed", "Silent", "Missing"
+"""What stands for an error in an answer where a slot has ended by itself, was ended as it did not
+answer, or lacks a package."""
+
 ARRAYS = "arrays"
 """Key of what a document says of the arrays behind it: type and shape of each."""
 

@@ -27,7 +27,7 @@ from edgekit.agent import bounds
 from edgekit.agent.files import load_object
 from edgekit.agent.parts import Parts
 from edgekit.agent.reference import flush_denormals, reference
-from edgekit.agent.wire import Closed, Wire, packed, unpacked
+from edgekit.agent.wire import MISSING, Closed, Wire, packed, unpacked
 from edgekit.core import to_json, with_kind
 from edgekit.core.reasons import PASSING
 from edgekit.errors import EdgekitError, name_of
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 _LARGEST_GAP_BYTES = 4_000_000
 
 FORKS = sys.platform == "linux"
-
-MISSING = "Missing"
-"""What stands for an error in the answer where a package is not installed, with its name."""
 
 Subject = Dict[str, Any]
 """What is loaded: ``loader``, the ``module:attribute`` of a class, and its ``arguments``.

@@ -12,9 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from edgekit import errors
-from edgekit.agent.supervisor import CRASHED, GREETING, PROTOCOL, SILENT
-from edgekit.agent.wire import Closed, Message, Wire, packed, unpacked
-from edgekit.agent.worker import MISSING
+from edgekit.agent.wire import (
+    CRASHED,
+    GREETING,
+    MISSING,
+    PROTOCOL,
+    SILENT,
+    Closed,
+    Message,
+    Wire,
+    packed,
+    unpacked,
+)
 from edgekit.core.reading import parse_json
 from edgekit.errors import EdgekitError, UnavailableError, UnknownNameError, UsageError
 from edgekit.plugins import to_install

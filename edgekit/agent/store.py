@@ -1,0 +1,238 @@
+"""Files on a device that were sent there, found again by what is in them.
+
+An artifact is a folder with the names that its files have; the folder is called by the digest of
+all of them. What was sent in part is kept, so that a transfer that was cut goes on. The store takes
+so much of the disk and no more: what was not used for longest goes first, but for what an agent
+uses, which holds a lock that ends with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.core.names import problem_of, shown
+from edgekit.core.reading import open_file
+from edgekit.errors import UnavailableError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+MOST_BYTES = 2 << 30
+_PART = ".part"
+_LOCK = ".lock"
+_HEX = frozenset("0123456789abcdef")
+
+
+def store_folder() -> Path:
+    """Where files are kept: below the user's cache folder, else among temporary files.
+
+    Raises:
+        UnavailableError: neither can be written to.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    tries = [cache] if cache.is_absolute() else []
+    home = os.path.expanduser("~")  # noqa: PTH111 - which says so where there is no home
+    if home != "~":
+        tries.append(Path(home, ".cache"))
+    tries.append(Path(tempfile.gettempdir(), f"edgekit-{os.geteuid()}"))
+    why = ""
+    for folder in tries:
+        found = folder / "edgekit" / "files"
+        try:
+            found.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if os.access(found, os.W_OK | os.X_OK):
+                return found
+            why = f"{found} cannot be written to"
+        except OSError as error:
+            why = f"{found}: {error.strerror}"
+    raise UnavailableError(f"there is no folder for files on the device: {why}")
+
+
+class Store:
+    """The files of a device.
+
+    Args:
+        folder: see `store_folder`.
+        most_bytes: that it may take of the disk.
+    """
+
+    def __init__(self, folder: Path, most_bytes: int = MOST_BYTES) -> None:
+        self._folder, self._most = folder, most_bytes
+        self._locks: dict[str, int] = {}
+
+    def place(self, key: str, files: Sequence[Sequence[Any]]) -> dict[str, Any]:
+        """Makes room for files, in a folder of their own, which stay as long as this object.
+
+        Args:
+            key: SHA-256 of the list of files.
+            files: of each, name, size in bytes, and SHA-256.
+
+        Returns:
+            ``paths``, and ``have``, how many bytes of each are there.
+
+        Raises:
+            UnavailableError: the disk is full.
+            UsageError: a name that is none of a file.
+        """
+        _check_key(key)
+        for name, size, digest in files:
+            _check_key(digest)
+            if problem_of(name) is not None or size < 0:
+                raise UsageError(f"'{shown(str(name))}' cannot be the name of a file on the device")
+        folder = self._folder / key
+        self._lock(key)
+        paths = [folder / name for name, _, _ in files]
+        have = [self._have(path, size) for path, (_, size, _) in zip(paths, files)]
+        needed = sum(size for _, size, _ in files) - sum(have)
+        self._make_room(needed)
+        os.utime(str(folder))
+        return {"paths": [str(path) for path in paths], "have": have}
+
+    def put(
+        self, key: str, name: str, size: int, digest: str, offset: int, content: bytes
+    ) -> dict[str, Any]:
+        """Adds to a file behind what is there of it; one that is whole is checked.
+
+        Returns:
+            ``have``, how many bytes are there: 0 where the whole was not what was announced.
+
+        Raises:
+            UnavailableError: the disk is full.
+        """
+        assert key in self._locks
+        path = self._folder / key / name
+        part = path.with_name(path.name + _PART)
+        try:
+            with open(part, "r+b" if part.exists() else "w+b") as file:
+                file.seek(0, os.SEEK_END)
+                if file.tell() != offset:
+                    return {"have": file.tell()}
+                file.write(content)
+        except OSError as error:
+            raise self._no_room(error, size - offset) from error
+        if offset + len(content) < size:
+            return {"have": offset + len(content)}
+        if _digest(part) != digest:
+            part.unlink()
+            return {"have": 0}
+        os.replace(part, path)
+        return {"have": size}
+
+    def _have(self, path: Path, size: int) -> int:
+        part = path.with_name(path.name + _PART)
+        if path.is_file() and path.stat().st_size == size:
+            return size
+        if part.is_file() and part.stat().st_size < size:
+            return part.stat().st_size
+        if part.exists():
+            part.unlink()
+        if path.exists():
+            path.unlink()
+        return 0
+
+    def _lock(self, key: str) -> None:
+        """Keeps others from deleting a folder."""
+        if key in self._locks:
+            return
+        folder = self._folder / key
+        try:
+            for _ in range(10):
+                folder.mkdir(mode=0o700, exist_ok=True)
+                number = os.open(str(folder / _LOCK), os.O_RDWR | os.O_CREAT, 0o600)
+                fcntl.flock(number, fcntl.LOCK_SH)
+                try:
+                    if os.path.samestat((folder / _LOCK).stat(), os.fstat(number)):
+                        self._locks[key] = number
+                        return
+                except FileNotFoundError:  # it was deleted between the two
+                    pass
+                os.close(number)
+        except OSError as error:
+            raise self._no_room(error, 0) from error
+        raise UnavailableError(f"{folder} is deleted again and again: expected it to stay")
+
+    def _make_room(self, needed: int) -> None:
+        """Deletes what was not used for longest, until the store keeps its bound and fits.
+
+        Raises:
+            UnavailableError: the disk is full all the same.
+        """
+        sizes = {folder: _bytes(folder) for folder in self._folders()}
+        total, free = sum(sizes.values()), shutil.disk_usage(str(self._folder)).free
+        for folder in sorted(sizes, key=lambda each: each.stat().st_mtime):
+            if total + needed <= self._most and needed < free:
+                return
+            if folder.name not in self._locks and self._delete(folder):
+                total, free = total - sizes[folder], free + sizes[folder]
+        if needed >= free:
+            raise self._no_room(OSError(errno.ENOSPC, ""), needed)
+
+    def _delete(self, folder: Path) -> bool:
+        """Deletes a folder that nobody uses; gives whether it has."""
+        try:
+            number = os.open(str(folder / _LOCK), os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # an agent uses it
+            return False
+        else:
+            shutil.rmtree(str(folder), ignore_errors=True)
+            return True
+        finally:
+            os.close(number)
+
+    def _folders(self) -> Iterator[Path]:
+        for folder in self._folder.iterdir():
+            if len(folder.name) == 64 and folder.is_dir():
+                yield folder
+
+    def _no_room(self, error: OSError, needed: int) -> UnavailableError:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return UnavailableError(
+                f"files cannot be written on the device: {self._folder}: {error.strerror}"
+            )
+        free = shutil.disk_usage(str(self._folder)).free
+        return UnavailableError(
+            f"the disk of the device is full: {self._folder} has {free / 2**20:,.0f} MiB left and "
+            f"{needed / 2**20:,.0f} MiB are needed; make room there"
+        )
+
+    def close(self) -> None:
+        """Lets others delete what this object has placed."""
+        for number in self._locks.values():
+            os.close(number)
+        self._locks = {}
+
+
+def _check_key(key: str) -> None:
+    if len(key) != 64 or not set(key) <= _HEX:
+        raise UsageError("a digest of files has 64 hexadecimal digits")
+
+
+def _digest(path: Path) -> str:
+    total = hashlib.sha256()
+    with open_file(path) as stream:
+        while True:
+            block = stream.read(1 << 20)
+            if not block:
+                return total.hexdigest()
+            total.update(block)
+
+
+def _bytes(folder: Path) -> int:
+    total = 0
+    for each in folder.iterdir():
+        try:
+            total += each.stat().st_size
+        except OSError:  # it has just been renamed or deleted
+            continue
+    return total
