@@ -119,6 +119,7 @@ class OnnxTarget:
     free_casts = False
     timed_alone = False
     dynamic_batch = True
+    opener = ""
 
     def __init__(self) -> None:
         self._graphs = KeptGraphs(_exported)

@@ -113,6 +113,7 @@ class OpenVinoTarget:
     free_casts = True
     timed_alone = False
     dynamic_batch = True
+    opener = ""
 
     def environment(self) -> Mapping[str, str]:
         """No tiles."""

@@ -28,7 +28,6 @@ LEVELS = (
     ("registry",),
     ("agent",),
     ("foreign",),
-    ("isolation",),
     ("models", "data", "devices"),
     ("contract", "stated", "tasks"),
     ("training", "lowering", "verification", "measure"),

@@ -21,7 +21,7 @@ ROOT = Path(edgekit.__file__).parents[1]
 OWN = {
     "edgekit/cli/console.py", "edgekit/cli/doctor.py", "edgekit/cli/list.py",
     "edgekit/core/reading.py", "edgekit/agent/kernel.py", "edgekit/agent/bounds.py",
-    "edgekit/agent/presence.py", "edgekit/measure/meters/_sysfs.py",
+    "edgekit/agent/environment.py", "edgekit/measure/meters/_sysfs.py",
     "edgekit/agent/placing.py", "edgekit/agent/worker.py", "edgekit/native_output.py",
     "edgekit/plugins.py",
     "exporters/openvino.py", "exporters/tflite/litert.py",

@@ -147,6 +147,12 @@ class File:
         """
         return explained(self._name, self._runtime, self.bounds if bounded else None)
 
+    def renamed(self, text: str) -> str:
+        """A message in which files are called as the one that asks calls them."""
+        for file in self._files:
+            text = text.replace(str(file), str(Path(self._name).with_name(file.name)))
+        return text
+
     def state(self) -> list[list[int]]:
         """What changes when one of the files does.
 

@@ -60,6 +60,7 @@ class Worker:
     """A subject, and the commands on it."""
 
     def __init__(self) -> None:
+        self.subject: Any = None
         self.rng = np.random.default_rng()  # places in memory should differ between loads
         self.gaps: list[Any] = []
         self.run_once: Callable[[], object] | None = None
@@ -174,6 +175,11 @@ class Worker:
         with self._explained():
             own_ms, reference_ms = self.parts.time(self.subject, whole=whole)
         return {"own_ms": own_ms, "reference_ms": reference_ms, "pid": os.getpid()}
+
+    def renamed(self, text: str) -> str:
+        """A message in which files are called as the one that asks calls them."""
+        found: str = getattr(self.subject, "renamed", str)(text)
+        return found
 
     def state(self) -> dict[str, Any]:
         """What changes when a file does that is measured."""
@@ -352,7 +358,7 @@ def _serve_loaded(worker: Worker, wire: Wire, message: Any, *, forks: bool) -> A
         assert do in _COMMANDS, do
         if do in _TAKE_ARRAYS:
             request["arrays"] = unpacked(request, contents)
-        answer = _answering(wire, partial(_sent, getattr(worker, do), request))
+        answer = _answering(wire, partial(_sent, getattr(worker, do), request), worker.renamed)
         if answer is not None:
             wire.send(*answer)
         message = wire.receive()
@@ -372,12 +378,16 @@ def _sent(
     return {**document, **about}, contents
 
 
-def _answering(wire: Wire, compute: Callable[[], Any]) -> Any:
-    """What a computation gives; if it fails, the answer is why, and there is nothing to give."""
+def _answering(wire: Wire, compute: Callable[[], Any], renamed: Callable[[str], str] = str) -> Any:
+    """What a computation gives; if it fails, the answer is why, and there is nothing to give.
+
+    Args:
+        renamed: makes messages call files as the one that asks does.
+    """
     try:
         return compute()
     except EdgekitError as error:
-        wire.send({"error": name_of(error), "message": str(error)})
+        wire.send({"error": name_of(error), "message": renamed(str(error))})
     except ModuleNotFoundError as error:
         wire.send({"error": MISSING, "package": str(error.name), "message": str(error)})
     except MemoryError:
@@ -385,7 +395,7 @@ def _answering(wire: Wire, compute: Callable[[], Any]) -> Any:
     except PASSING:
         raise
     except BaseException as error:  # whatever a runtime or the user's network raises
-        wire.send({"error": "InputError", "message": told(error)})
+        wire.send({"error": "InputError", "message": renamed(told(error))})
     return None
 
 

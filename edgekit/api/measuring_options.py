@@ -146,7 +146,7 @@ class MeasuringOptions:
 
     def counts(self, device: DeviceProfile) -> tuple[int, ...]:
         """Numbers of threads to measure with."""
-        from edgekit.devices.kernel import usable_cores
+        from edgekit.agent.kernel import usable_cores
 
         return self.threads or (min(device.threads or 1, usable_cores()),)
 

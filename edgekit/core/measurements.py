@@ -138,7 +138,7 @@ class Measurement:
         return self.environment.get("input_chosen") is True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class MeterRecord:
     """What is known of a meter on a device; see `edgekit.core.Meter` for its attributes."""
 

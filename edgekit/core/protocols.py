@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from edgekit.errors import EdgekitError
-
     Array = NDArray[np.generic]
     Pixels = NDArray[np.uint8]
 
@@ -398,8 +396,8 @@ class Transport(Protocol):
             UnavailableError: a program that it needs is not there.
         """
 
-    def explain(self, code: int, told: str) -> EdgekitError:
-        """What to say where such a process has ended.
+    def explain(self, code: int, told: str) -> Exception:
+        """The `edgekit.errors.EdgekitError` to raise where such a process has ended.
 
         Args:
             code: exit code, negative for a signal.

@@ -41,7 +41,7 @@ _GREETING_BYTES = 1 << 16
 _GRACE_S = 15.0
 _ENDING_S = 10.0
 
-Explain = Callable[[int, str], EdgekitError]
+Explain = Callable[[int, str], Exception]
 """Makes an error of what became of the process that leads to an agent: its exit code, which is
 negative for a signal, and the end of what it printed."""
 
@@ -181,7 +181,7 @@ class Agent:
             raise self._gone() from error
         return found
 
-    def _gone(self) -> EdgekitError:
+    def _gone(self) -> Exception:
         """Why there is no agent any more."""
         try:
             code = self._process.wait(_ENDING_S)
@@ -192,6 +192,10 @@ class Agent:
         told = self._stderr.read().decode(errors="replace").strip()
         self.close()
         return self._explain(code, told)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # it was never started
+            self.close()
 
     def close(self) -> None:
         """Ends the conversation, and the agent with it."""

@@ -39,7 +39,8 @@ def file_request(
     """
     here = target.files(path)
     allowed = allowed_for(here, images)
-    places = [str(file) for file in here] if files is None else list(files)
+    # An agent that stays has the working folder that this process had.
+    places = [str(file.absolute()) for file in here] if files is None else list(files)
     return {
         "loader": "edgekit.agent.files:File",
         "arguments": {

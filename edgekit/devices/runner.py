@@ -8,6 +8,7 @@ another device, with bounds of memory and time, and what crosses over is plain a
 from __future__ import annotations
 
 import atexit
+import sys
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,13 +40,15 @@ class Slots:
     def __init__(self, device: Device) -> None:
         self._device = device
         self._agent: Agent | None = None
+        self._path: list[str] = []
         self._idle: dict[str, int] = {}
         self._returned: list[tuple[Agent, str, int]] = []
 
     def agent(self) -> Agent:
         """The agent, which no other process asks."""
-        if self._agent is None or not self._agent.usable:
-            self._agent, self._idle = self._device.open(), {}
+        # What is imported there is looked for where this process did when it was started.
+        if self._agent is None or not self._agent.usable or self._path != sys.path:
+            self._agent, self._idle, self._path = self._device.open(), {}, [*sys.path]
         return self._agent
 
     def take(self, opener: str, subject: dict[str, Any], about: str) -> int:

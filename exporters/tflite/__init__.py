@@ -133,6 +133,7 @@ class TfliteTarget:
     free_casts = False
     timed_alone = True
     dynamic_batch = False
+    opener = ""
 
     def __init__(self, converter: str = "edgekit") -> None:
         self.converter = converter
