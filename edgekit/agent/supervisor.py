@@ -9,6 +9,7 @@ or has asked nothing for long.
 
 from __future__ import annotations
 
+import array
 import contextlib
 import os
 import platform
@@ -51,9 +52,12 @@ class Slot:
     Args:
         serve: what it does.
         inherited: descriptors that it must not keep.
+        direct: end of a channel on which it is asked instead; closed here.
     """
 
-    def __init__(self, serve: Callable[[Wire], None], inherited: list[int]) -> None:
+    def __init__(
+        self, serve: Callable[[Wire], None], inherited: set[int], direct: int | None = None
+    ) -> None:
         ours, theirs = socket.socketpair()
         self.stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the slot
         self.loaded: int | None = None
@@ -68,7 +72,8 @@ class Slot:
                     os.close(each)
                 for each in (1, 2):
                     os.dup2(self.stderr.fileno(), each)
-                serve(Wire(theirs.fileno(), theirs.fileno()))
+                end = theirs.fileno() if direct is None else direct
+                serve(Wire(end, end))
                 code = 0
             except Closed:
                 code = 0
@@ -82,6 +87,8 @@ class Slot:
         with contextlib.suppress(OSError):  # it has done so itself
             os.setpgid(self.pid, self.pid)
         theirs.close()
+        if direct is not None:
+            os.close(direct)
         self._socket = ours
         self.wire = Wire(ours.fileno(), ours.fileno())
 
@@ -122,6 +129,7 @@ class Supervisor:
         self._count = 0
         self._watch: Watch | None = None
         self._store: Store | None = None
+        self._handed: int | None = None
 
     def serve(self, idle_s: float = IDLE_S) -> None:
         """Answers until the one that asks is gone, or asks nothing for so long."""
@@ -129,7 +137,9 @@ class Supervisor:
             self._outer.send({GREETING: PROTOCOL})
             while True:
                 request, contents = self._outer.receive(idle_s)
-                self._outer.send(*self._answer(request, contents))
+                answer = self._answer(request, contents)
+                if answer is not None:
+                    self._outer.send(*answer)
         except (Closed, TimeoutError):
             return
         finally:
@@ -140,7 +150,8 @@ class Supervisor:
             if self._store is not None:
                 self._store.close()
 
-    def _answer(self, request: dict[str, Any], contents: list[bytearray]) -> Message:
+    def _answer(self, request: dict[str, Any], contents: list[bytearray]) -> Message | None:
+        """The answer to a request; ``None`` where it was given already."""
         number = request.pop("slot", None)
         try:
             if number is not None:
@@ -151,7 +162,11 @@ class Supervisor:
             if contents:
                 request.pop(ARRAYS)
                 request["content"] = contents[0]
-            return command(self, **request), []
+            try:
+                answer = command(self, **request)
+            except TypeError as error:
+                raise UsageError(f"the agent takes no such arguments: {error}") from error
+            return None if answer is None else (answer, [])
         except EdgekitError as error:
             return {"error": name_of(error), "message": str(error)}, []
 
@@ -183,11 +198,25 @@ class Supervisor:
             self._store = Store(store_folder())
         return self._store
 
-    def slot(self, serves: str) -> dict[str, Any]:
+    def expect(self) -> None:
+        """Answers, and then takes an end of a channel over the one to the one that asks."""
+        self._outer.send({})
+        with socket.fromfd(self._outer.source, socket.AF_UNIX, socket.SOCK_STREAM) as channel:
+            _, ends, _, _ = channel.recvmsg(1, socket.CMSG_SPACE(array.array("i").itemsize))
+        numbers = array.array("i")
+        for level, kind, data in ends:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
+        if len(numbers) != 1:
+            raise Closed
+        self._handed = numbers[0]
+
+    def slot(self, serves: str, direct: bool = False) -> dict[str, Any]:
         """Makes a slot.
 
         Args:
             serves: ``worker`` or ``meter``.
+            direct: it is asked on the channel that `expect` took.
 
         Returns:
             ``slot``, its number for all that it is asked, and ``pid``.
@@ -205,8 +234,10 @@ class Supervisor:
 
                 metering.serve(wire)
 
-        inherited = [slot.wire.source for slot in self._slots.values()]
-        found = Slot(serve, [*{self._outer.source, self._outer.sink}, *inherited])
+        own = {self._outer.source, self._outer.sink}
+        inherited = own | {each.wire.source for each in self._slots.values()}
+        end, self._handed = (self._handed, None) if direct else (None, self._handed)
+        found = Slot(serve, inherited, end)
         self._count += 1
         self._slots[self._count] = found
         return {"slot": self._count, "pid": found.pid}
@@ -215,6 +246,11 @@ class Supervisor:
         """Ends a slot."""
         self._ended(of)
         return {}
+
+    def fate(self, of: int) -> dict[str, Any]:
+        """What became of a slot that has ended by itself: ``code`` and ``told``."""
+        slot = self._slot(of)
+        return {"code": self._ended(of), "told": slot.last_line()}
 
     def tell(self, of: int, request: dict[str, Any]) -> dict[str, Any]:
         """Hands a command to a slot and does not wait; its answer is that of ``heard``."""
@@ -332,11 +368,11 @@ class Supervisor:
         return 0 if slot is None else slot.end()
 
 
-_COMMANDS: dict[str | None, Callable[..., dict[str, Any]]] = {
+_COMMANDS: dict[str | None, Callable[..., dict[str, Any] | None]] = {
     name: getattr(Supervisor, name)
     for name in (
-        "hello", "placements", "place", "put", "slot", "end", "tell", "heard", "rounds", "watch",
-        "start", "look", "stop", "conditions",
+        "hello", "placements", "place", "put", "expect", "slot", "end", "fate", "tell", "heard",
+        "rounds", "watch", "start", "look", "stop", "conditions",
     )
 }  # fmt: skip
 

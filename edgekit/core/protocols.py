@@ -386,10 +386,11 @@ class Transport(Protocol):
 
     where: str
 
-    def start(self, stderr: IO[bytes]) -> Popen[bytes]:
+    def start(self, channel: int, stderr: IO[bytes]) -> Popen[bytes]:
         """Starts a process whose standard input and output are those of an agent.
 
         Args:
+            channel: descriptor of a socket, for both.
             stderr: file for what it prints.
 
         Raises:

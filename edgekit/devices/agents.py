@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from edgekit import errors
 from edgekit.agent.wire import (
@@ -30,7 +31,7 @@ from edgekit.plugins import to_install
 from edgekit.signals import waiting
 
 if TYPE_CHECKING:
-    from edgekit.core import Array
+    from edgekit.core import Array, Transport
 
 LIMIT_S = 300.0
 """Longest silence of an agent that was asked something, beside the time that it should take."""
@@ -40,10 +41,6 @@ _GREETING_BYTES = 1 << 16
 # The agent notices first that a slot is silent; what is silent longer is the way to it.
 _GRACE_S = 15.0
 _ENDING_S = 10.0
-
-Explain = Callable[[int, str], Exception]
-"""Makes an error of what became of the process that leads to an agent: its exit code, which is
-negative for a signal, and the end of what it printed."""
 
 
 class EndedError(UnavailableError):
@@ -63,33 +60,60 @@ class EndedError(UnavailableError):
         super().__init__(f"a process of the agent on {where} ended at '{self.do}'")
 
 
+class _Talk:
+    """Questions and answers on a wire, in turns, whatever interrupts them.
+
+    An interrupt comes before a message or after it, and leaves it whole. The answer to a question
+    whose asker was interrupted is passed over.
+    """
+
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel
+        self.wire = Wire(channel.fileno(), channel.fileno())
+        self._due = False
+
+    def exchange(
+        self, document: Mapping[str, Any], contents: Sequence[Any], limit_s: float
+    ) -> Message:
+        """Asks, and waits for the answer.
+
+        Raises:
+            Closed: the other end has gone.
+            TimeoutError: there is no answer in time.
+        """
+        if self._due:
+            self._received(limit_s)
+        with contextlib.suppress(Closed), waiting():  # what became of it shows in the answer
+            self._due = True
+            self.wire.send(document, contents)
+        return self._received(limit_s)
+
+    def _received(self, limit_s: float) -> Message:
+        self.wire.await_some(limit_s)
+        with waiting():
+            message = self.wire.receive(limit_s)
+            self._due = False
+        return message
+
+
 class Agent:
     """A conversation with an agent, which ends with the object.
 
     Args:
-        start: starts the process that leads to it, given the file for what that prints; its
-            standard input and output are those of the agent.
-        where: the device, for people.
-        explain: see `Explain`.
+        transport: the way to it.
 
     Raises:
-        EdgekitError: there is no agent; as ``explain`` says.
+        EdgekitError: there is no agent; as `edgekit.core.Transport.explain` says.
     """
 
-    def __init__(
-        self,
-        start: Callable[[IO[bytes]], subprocess.Popen[bytes]],
-        where: str,
-        explain: Explain,
-    ) -> None:
-        self.where, self._explain = where, explain
+    def __init__(self, transport: Transport) -> None:
+        self.where, self._transport = transport.where, transport
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the agent
-        self._process = start(self._stderr)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._wire = Wire(self._process.stdout.fileno(), self._process.stdin.fileno())
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = transport.start(theirs.fileno(), self._stderr)
+        self._talk = _Talk(ours)
         self._owner = os.getpid()
-        self._answer_due = False
         try:
             self._greeted()
         except BaseException:
@@ -101,7 +125,7 @@ class Agent:
         end_s, read = time.monotonic() + _GREETING_S, 0
         try:
             while read < _GREETING_BYTES:
-                line = self._wire.line(end_s)
+                line = self._talk.wire.line(end_s)
                 read += len(line) + 1
                 with contextlib.suppress(ValueError, AttributeError):
                     spoken = parse_json(line).get(GREETING)
@@ -156,22 +180,10 @@ class Agent:
             EdgekitError: of the class that was raised there.
         """
         kinds, contents = packed(arrays)
-        if self._answer_due:  # of a question whose asker was interrupted
-            self._received(do, limit_s)
-        with contextlib.suppress(Closed), waiting():  # what became of it shows in the answer
-            self._answer_due = True
-            self._wire.send({"do": do, **arguments, **kinds}, contents)
-        answer, received = self._received(do, limit_s)
-        check(answer, self.where, about)
-        return answer, unpacked(answer, received)
-
-    def _received(self, do: str, limit_s: float) -> Message:
-        """The next message; an interrupt comes before it or after it, and leaves it whole."""
         try:
-            self._wire.await_some(limit_s + _GRACE_S)
-            with waiting():
-                found = self._wire.receive(limit_s + _GRACE_S)
-                self._answer_due = False
+            answer, received = self._talk.exchange(
+                {"do": do, **arguments, **kinds}, contents, limit_s + _GRACE_S
+            )
         except TimeoutError as error:
             self.close()
             raise UnavailableError(
@@ -179,7 +191,26 @@ class Agent:
             ) from error
         except Closed as error:
             raise self._gone() from error
-        return found
+        check(answer, self.where, about)
+        return answer, unpacked(answer, received)
+
+    def slot(self, serves: str = "worker") -> Slot:
+        """Makes a slot; see `edgekit.agent.supervisor.Supervisor.slot`."""
+        answer, _ = self.ask("slot", serves=serves)
+        return Slot(self, answer["slot"], answer["pid"])
+
+    def direct_slot(self) -> Slot:
+        """Makes a slot of a worker that is asked without the supervisor in between.
+
+        Images then pass once and not twice. It is for agents on this machine, whose channel takes
+        the end of another one.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs, waiting():
+            self.ask("expect")
+            socket.send_fds(self._talk.channel, [b"."], [theirs.fileno()])
+            answer, _ = self.ask("slot", serves="worker", direct=True)
+        return Slot(self, answer["slot"], answer["pid"], _Talk(ours))
 
     def _gone(self) -> Exception:
         """Why there is no agent any more."""
@@ -191,7 +222,7 @@ class Agent:
         self._stderr.seek(max(0, size - 4000))
         told = self._stderr.read().decode(errors="replace").strip()
         self.close()
-        return self._explain(code, told)
+        return self._transport.explain(code, told)
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError):  # it was never started
@@ -202,10 +233,7 @@ class Agent:
         process = self._process
         if self._owner != os.getpid():  # a fork, whose parent still talks
             return
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        self._talk.channel.close()
         try:
             process.wait(_ENDING_S)
         except subprocess.TimeoutExpired:
@@ -215,6 +243,59 @@ class Agent:
                 process.wait(_ENDING_S)
         with contextlib.suppress(OSError):
             self._stderr.close()
+
+
+class Slot:
+    """A slot of an agent, seen from here; see `edgekit.agent.supervisor`.
+
+    Attributes:
+        number: of the slot.
+        pid: of its process, on the device.
+    """
+
+    def __init__(self, agent: Agent, number: int, pid: int, talk: _Talk | None = None) -> None:
+        self.agent, self.number, self.pid, self._talk = agent, number, pid, talk
+
+    def ask(
+        self,
+        do: str,
+        arrays: Sequence[Array] = (),
+        *,
+        limit_s: float = LIMIT_S,
+        about: str = "",
+        **arguments: Any,
+    ) -> tuple[dict[str, Any], list[Array]]:
+        """Sends a command and waits for its answer; see `Agent.ask`."""
+        if self._talk is None:
+            return self.agent.ask(
+                do,
+                arrays,
+                limit_s=limit_s,
+                about=about,
+                slot=self.number,
+                within_s=limit_s,
+                **arguments,
+            )
+        kinds, contents = packed(arrays)
+        where = self.agent.where
+        try:
+            answer, received = self._talk.exchange(
+                {"do": do, **arguments, **kinds}, contents, limit_s
+            )
+        except TimeoutError as error:
+            self.end()
+            raise EndedError({"do": do, "within_s": limit_s}, where) from error
+        except Closed as error:
+            fate, _ = self.agent.ask("fate", of=self.number)
+            raise EndedError({"do": do, **fate}, where) from error
+        check(answer, where, about)
+        return answer, unpacked(answer, received)
+
+    def end(self) -> None:
+        """Ends its process."""
+        if self.agent.usable:
+            with contextlib.suppress(UnavailableError):  # the device is gone, and the slot with it
+                self.agent.ask("end", of=self.number)
 
 
 def check(answer: Mapping[str, Any], where: str, about: str = "") -> None:

@@ -50,7 +50,7 @@ class Device:
         Raises:
             UnavailableError: the device cannot be reached, or no agent can run there.
         """
-        return Agent(self.transport.start, self.transport.where, self.transport.explain)
+        return Agent(self.transport)
 
     def place(self, agent: Agent, files: Sequence[Path]) -> tuple[str, ...]:
         """Brings files to the device, in one folder; gives their paths there.

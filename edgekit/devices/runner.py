@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgekit.agent import bounds
 from edgekit.core import TensorSpec, from_json
-from edgekit.devices.agents import Agent, EndedError
+from edgekit.devices.agents import Agent, EndedError, Slot
 from edgekit.devices.device import HOST, Device
 from edgekit.devices.files import file_request, opener_of
 from edgekit.errors import InputError, UnavailableError
@@ -41,8 +41,8 @@ class Slots:
         self._device = device
         self._agent: Agent | None = None
         self._path: list[str] = []
-        self._idle: dict[str, int] = {}
-        self._returned: list[tuple[Agent, str, int]] = []
+        self._idle: dict[str, Slot] = {}
+        self._returned: list[tuple[str, Slot]] = []
 
     def agent(self) -> Agent:
         """The agent, which no other process asks."""
@@ -51,7 +51,7 @@ class Slots:
             self._agent, self._idle, self._path = self._device.open(), {}, [*sys.path]
         return self._agent
 
-    def take(self, opener: str, subject: dict[str, Any], about: str) -> int:
+    def take(self, opener: str, subject: dict[str, Any], about: str) -> Slot:
         """A slot that has imported what opens a file.
 
         Args:
@@ -59,20 +59,20 @@ class Slots:
         """
         agent = self.agent()
         while self._returned:
-            owner, key, slot = self._returned.pop()
-            if owner is agent and key not in self._idle:
+            key, slot = self._returned.pop()
+            if slot.agent is agent and key not in self._idle:
                 self._idle[key] = slot
-            elif owner is agent:
-                agent.ask("end", of=slot)
+            else:
+                slot.end()
         if opener in self._idle:
             return self._idle.pop(opener)
-        made: int = agent.ask("slot", serves="worker")[0]["slot"]
-        agent.ask("import", slot=made, subject=subject, about=about)
+        made = agent.direct_slot() if self._device.here else agent.slot()
+        made.ask("import", subject=subject, about=about)
         return made
 
-    def give_back(self, agent: Agent, opener: str, slot: int) -> None:
+    def give_back(self, opener: str, slot: Slot) -> None:
         """Notes that a slot is free; asks nothing, as it may come in the middle of a question."""
-        self._returned.append((agent, opener, slot))
+        self._returned.append((opener, slot))
 
     def close(self) -> None:
         """Ends the agent."""
@@ -115,25 +115,14 @@ class DeviceRunner:
     def _load(self) -> dict[str, Any]:
         about = str(self._path)
         self._slot = self._slots.take(self._opener, self._subject, about)
-        self._agent = self._slots.agent()
-        self._end = weakref.finalize(
-            self, self._slots.give_back, self._agent, self._opener, self._slot
-        )
+        self._end = weakref.finalize(self, self._slots.give_back, self._opener, self._slot)
         return self._ask("tensors", subject=self._subject)[0]
 
     def _ask(
         self, do: str, arrays: Sequence[Array] = (), **arguments: Any
     ) -> tuple[dict[str, Any], list[Array]]:
         try:
-            return self._agent.ask(
-                do,
-                arrays,
-                limit_s=LIMIT_S,
-                about=str(self._path),
-                slot=self._slot,
-                within_s=LIMIT_S,
-                **arguments,
-            )
+            return self._slot.ask(do, arrays, limit_s=LIMIT_S, about=str(self._path), **arguments)
         except EndedError:
             self._end.detach()  # there is nothing to give back
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit import registry, tables
 from edgekit.agent.recorder import shortest_window_s
 from edgekit.core import Artifact, Energy, MeterRecord, Reading, from_json, reason_with_layer
-from edgekit.devices.agents import Agent, EndedError
+from edgekit.devices.agents import Agent, EndedError, Slot
 from edgekit.errors import EdgekitError, MeterError, UnavailableError
 from edgekit.measure import energy
 from edgekit.measure.energy import Window
@@ -36,9 +36,9 @@ class Metering:
     """
 
     def __init__(
-        self, meter_name: str, agent: Agent, slot: int, meter: MeterRecord | None, reason: str
+        self, meter_name: str, slot: Slot | None, meter: MeterRecord | None, reason: str
     ) -> None:
-        self._meter_name, self._agent, self._slot = meter_name, agent, slot
+        self._meter_name, self._slot = meter_name, slot
         self.meter, self._reason = meter, reason
 
     def of(self, participant: Participant, progress: Progress) -> Energy:
@@ -77,10 +77,8 @@ class Metering:
 
     def _ask(self, do: str, expected_s: float = 0.0, **arguments: Any) -> dict[str, Any]:
         limit_s = _WAIT_S + 3 * expected_s
-        answer, _ = self._agent.ask(
-            do, limit_s=limit_s, slot=self._slot, within_s=limit_s, **arguments
-        )
-        return answer
+        assert self._slot is not None
+        return self._slot.ask(do, limit_s=limit_s, **arguments)[0]
 
 
 @contextmanager
@@ -99,12 +97,12 @@ def metering(
         UnavailableError: the meter that was named cannot be read.
     """
     if meter_name in (OFF, ESTIMATE):
-        yield Metering(meter_name, agent, 0, None, "not asked for")
+        yield Metering(meter_name, None, None, "not asked for")
         return
     if meter_name != AUTO:
         registry.meter(meter_name)  # refuses names that there are not
-    made, _ = agent.ask("slot", serves="meter")
-    found = Metering(meter_name, agent, made["slot"], None, "")
+    slot = agent.slot("meter")
+    found = Metering(meter_name, slot, None, "")
     try:
         if meter_name == AUTO:
             kinds = {name: entry.where for name, entry in tables.METERS.items()}
@@ -117,9 +115,7 @@ def metering(
             found.meter = from_json(MeterRecord, answer["meter"])
         yield found
     finally:
-        if agent.usable:
-            with suppress(UnavailableError):  # the device is gone, and the meter with it
-                agent.ask("end", of=made["slot"])
+        slot.end()
 
 
 def _reason(error: Exception) -> str:

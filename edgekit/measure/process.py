@@ -45,9 +45,7 @@ class Process:
 
     def __init__(self, agent: Agent, placed: Placed, time_limit_s: float = LIMIT_S) -> None:
         self._agent, self._placed, self._limit_s = agent, placed, time_limit_s
-        answer, _ = agent.ask("slot", serves="worker")
-        self.slot: int = answer["slot"]
-        self._pid: int = answer["pid"]
+        self._slot = agent.slot()
         self._loaded: int | None = None
         self._ended = False
 
@@ -59,13 +57,18 @@ class Process:
     @property
     def pids(self) -> list[int]:
         """Numbers, on the device, of the slot's process and of the one that has the subject."""
-        loaded = self._loaded
-        return [self._pid] if loaded is None or loaded == self._pid else [self._pid, loaded]
+        own, loaded = self._slot.pid, self._loaded
+        return [own] if loaded is None or loaded == own else [own, loaded]
+
+    @property
+    def number(self) -> int:
+        """Of the slot."""
+        return self._slot.number
 
     def begin(self) -> None:
         """Makes the slot import what the subject needs, and does not wait for it."""
         asked = {"do": "import", "subject": self._placed.request()}
-        self._agent.ask("tell", of=self.slot, request=asked)
+        self._agent.ask("tell", of=self.number, request=asked)
 
     def ready(self) -> None:
         """Waits for what `begin` began.
@@ -78,7 +81,7 @@ class Process:
                 "heard",
                 limit_s=self._limit_s,
                 about=self.subject.called,
-                of=self.slot,
+                of=self.number,
                 asked="import",
                 within_s=self._limit_s,
             )
@@ -119,14 +122,7 @@ class Process:
         """
         limit_s = self.allowed_s(expected_s)
         with self.ending():
-            answer, _ = self._agent.ask(
-                do,
-                limit_s=limit_s,
-                about=self.subject.called,
-                slot=self.slot,
-                within_s=limit_s,
-                **arguments,
-            )
+            answer, _ = self._slot.ask(do, limit_s=limit_s, about=self.subject.called, **arguments)
         return answer
 
     @contextlib.contextmanager
@@ -160,7 +156,6 @@ class Process:
 
     def close(self) -> None:
         """Ends the slot."""
-        if not self._ended and self._agent.usable:
+        if not self._ended:
             self._ended = True
-            with contextlib.suppress(UnavailableError):  # the device is gone, and the slot with it
-                self._agent.ask("end", of=self.slot)
+            self._slot.end()

@@ -427,10 +427,11 @@ class Session:
         count = max(1, min(int(spare_s / round_s), left, room))
         turns = [p for i in range(count) for p in self._in_turn(done + loads + i)]
         asked = [
-            (p.process.slot, p.runs, _REFERENCE_RUNS, p.process.allowed_s(p.block_s)) for p in turns
+            (p.process.number, p.runs, _REFERENCE_RUNS, p.process.allowed_s(p.block_s))
+            for p in turns
         ]
         answer, _ = self.agent.ask("rounds", turns=asked, limit_s=sum(turn[3] for turn in asked))
-        by_slot = {p.process.slot: p for p in turns}
+        by_slot = {p.process.number: p for p in turns}
         for found in answer["blocks"]:
             participant = by_slot[found["slot"]]
             with self._failing(participant):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgekit.core import Target
-from edgekit.devices.agents import Agent, EndedError
+from edgekit.devices.agents import Agent, EndedError, Slot
 from edgekit.devices.device import HOST, Device
 from edgekit.devices.files import file_request
 from edgekit.errors import ModelError, UnavailableError
@@ -38,7 +38,7 @@ class Timer:
         self._target, self._threads, self._between = target, threads, between
         self._reference, self._device = reference, device
         self._agent: Agent | None = None
-        self._slot: int | None = None
+        self._slot: Slot | None = None
 
     def time(self, path: Path, *, whole: bool = False) -> tuple[float, float]:
         """Milliseconds of one inference of a file and of the reference, at the same speed.
@@ -54,12 +54,10 @@ class Timer:
         for attempt in range(TRIES):
             try:
                 agent, slot = self._ready()
-                answer, _arrays = agent.ask(
+                answer, _ = slot.ask(
                     "part",
                     limit_s=TIME_LIMIT_S,
                     about=str(path),
-                    slot=slot,
-                    within_s=TIME_LIMIT_S,
                     subject=self._placed(agent, path),
                     beside=self._placed(agent, self._reference),
                     between=self._between,
@@ -82,15 +80,14 @@ class Timer:
         files = self._device.place(agent, self._target.files(path))
         return file_request(self._target, path, threads=self._threads, files=files)
 
-    def _ready(self) -> tuple[Agent, int]:
+    def _ready(self) -> tuple[Agent, Slot]:
         """The agent and a slot that has imported the runtime."""
         if self._agent is None or not self._agent.usable:
             self._agent, self._slot = self._device.open(), None
         if self._slot is None:
-            made, _ = self._agent.ask("slot", serves="worker")
-            asked = self._placed(self._agent, self._reference)
-            self._agent.ask("import", slot=made["slot"], subject=asked)
-            self._slot = made["slot"]
+            made = self._agent.slot()
+            made.ask("import", subject=self._placed(self._agent, self._reference))
+            self._slot = made
         return self._agent, self._slot
 
     def close(self) -> None:

@@ -75,8 +75,8 @@ def test_slots_whose_runners_are_gone_are_used_again(
         gc.collect()
     target: Any = RUNTIME
     kept = [runner.open_file(target, tmp_path / "net", 1) for _ in range(3)]
-    assert len({one._slot for one in kept}) == 3
-    assert min(one._slot for one in kept) == 1
+    assert len({one._slot.number for one in kept}) == 3
+    assert min(one._slot.number for one in kept) == 1
 
 
 @contextmanager

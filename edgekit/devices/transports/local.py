@@ -18,15 +18,15 @@ class Local:
 
     where = WHERE
 
-    def start(self, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+    def start(self, channel: int, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
         """Starts an agent, which ends with this process."""
         # For the reference network; the runtimes have thread pools of their own.
         single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         return subprocess.Popen(  # noqa: S603 - our own module, in words of its own
             [sys.executable, "-P", "-m", "edgekit.agent", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdin=channel,
+            stdout=channel,
             stderr=stderr,
             env={**os.environ, **single, "PYTHONPATH": path},
             start_new_session=True,  # Ctrl-C is for the process that decides what is kept
