@@ -147,7 +147,7 @@ def _conduct(
     Raises:
         UsageError: one that cannot be.
     """
-    from edgekit.devices.kernel import usable_cores
+    from edgekit.agent.kernel import usable_cores
     from edgekit.search.records import Conduct
 
     for name, value, low, high in (
