@@ -22,8 +22,8 @@ OWN = {
     "edgekit/cli/console.py", "edgekit/cli/doctor.py", "edgekit/cli/list.py",
     "edgekit/core/reading.py", "edgekit/agent/kernel.py", "edgekit/agent/bounds.py",
     "edgekit/agent/environment.py", "edgekit/measure/meters/_sysfs.py",
-    "edgekit/agent/placing.py", "edgekit/agent/worker.py", "edgekit/native_output.py",
-    "edgekit/plugins.py",
+    "edgekit/agent/placing.py", "edgekit/agent/store.py", "edgekit/agent/worker.py",
+    "edgekit/native_output.py", "edgekit/plugins.py",
     "exporters/openvino.py", "exporters/tflite/litert.py",
 }  # fmt: skip
 # Files that a search has just written itself, in its own folder.

@@ -7,14 +7,18 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Mapping
 
+import numpy as np
+
 from edgekit.agent.files import load_object
 from edgekit.agent.recorder import REMEDY, EnergyRecorder
-from edgekit.core import to_json
+from edgekit.agent.wire import packed
+from edgekit.core import with_kind
+from edgekit.core.reasons import PASSING
 from edgekit.errors import EdgekitError, MeterError, UnavailableError, name_of
 
 if TYPE_CHECKING:
     from edgekit.agent.wire import Wire
-    from edgekit.core import Meter
+    from edgekit.core import Array, Meter
 
 # What sees the processor, best first: the whole board, then what is nearest to the processor and
 # quickest. A battery sees the screen too, and is slow.
@@ -118,13 +122,16 @@ class Metering:
         time.sleep(seconds)
         return {"begin_s": begin_s, "end_s": time.monotonic()}
 
-    def end(self, reach_s: float) -> dict[str, Any]:
-        """Reads until a time was reached: ``readings``, all since `begin`."""
+    def end(self, reach_s: float) -> list[Array]:
+        """Reads until a time was reached: times and values of all readings since `begin`.
+
+        A meter may show what is no number, which no document could hold.
+        """
         assert self._recorder is not None
         self._recorder.reach(reach_s)
         found = self._recorder.readings()
         self._running.close()
-        return {"readings": to_json(found)}
+        return [np.array([(one.time_s, one.value) for one in found], np.float64).reshape(-1, 2)]
 
 
 def _about(meter: Meter) -> dict[str, Any]:
@@ -146,8 +153,19 @@ def serve(wire: Wire) -> None:
         request, _ = wire.receive()
         do = request.pop("do")
         assert do in _COMMANDS, do
+        answer: dict[str, Any] | list[Array]
         try:
             answer = getattr(metering, do)(**request)
         except EdgekitError as error:
             answer = {"error": name_of(error), "message": str(error)}
-        wire.send(answer)
+        except PASSING:
+            raise
+        except BaseException as error:  # of a library, or of an odd device
+            name = request.get("words", "auto") if metering.meter is None else metering.meter.name
+            message = f"meter '{name}' failed: {with_kind(error)}; {REMEDY}"
+            answer = {"error": name_of(MeterError(message)), "message": message}
+        if isinstance(answer, dict):
+            wire.send(answer)
+        else:
+            about, contents = packed(answer)
+            wire.send(about, contents)

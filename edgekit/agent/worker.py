@@ -133,11 +133,7 @@ class Worker:
             yield
 
     def _explained(self) -> ContextManager[None]:
-        """Turns what the runtime of a file raises into a sentence that names the file."""
-        found = getattr(self.subject, "explained", None)
-        told: ContextManager[None]
-        told = contextlib.nullcontext() if found is None else found(bounded=FORKS)
-        return told
+        return _explained(self.subject)
 
     def tensors(self, subject: Subject) -> dict[str, Any]:
         """Loads a file to run it, and says what goes in and out: records of `TensorSpec`."""
@@ -171,7 +167,9 @@ class Worker:
         """Times a file against one that stays loaded; see `edgekit.agent.parts.Parts`."""
         self.subject = made(subject)
         if self.parts is None:
-            self.parts = Parts(made(beside), between)
+            other = made(beside)
+            with _explained(other):
+                self.parts = Parts(other, between)
         with self._explained():
             own_ms, reference_ms = self.parts.time(self.subject, whole=whole)
         return {"own_ms": own_ms, "reference_ms": reference_ms, "pid": os.getpid()}
@@ -230,6 +228,14 @@ _COMMANDS = (
 _TAKE_ARRAYS = ("run", "activations")
 _LOAD = ("reload", "tensors", "activations")
 """Commands that each have a process of their own, where one can be forked."""
+
+
+def _explained(subject: Any) -> ContextManager[None]:
+    """Turns what the runtime of a file raises into a sentence that names the file."""
+    found = getattr(subject, "explained", None)
+    told: ContextManager[None]
+    told = contextlib.nullcontext() if found is None else found(bounded=FORKS)
+    return told
 
 
 def place(cores: Sequence[int]) -> None:

@@ -57,7 +57,21 @@ class EndedError(UnavailableError):
         self.code: int | None = answer.get("code")
         self.do, self.told = str(answer.get("do")), str(answer.get("told", ""))
         self.limit_s = float(answer.get("within_s", 0.0))
-        super().__init__(f"a process of the agent on {where} ended at '{self.do}'")
+        how = f"did not answer to '{self.do}' for {self.limit_s:.0f} s"
+        if self.code is not None:
+            how = f"ended by itself at '{self.do}' ({self.why}){self.last}"
+        super().__init__(f"a process of the agent on {where} {how}")
+
+    @property
+    def why(self) -> str:
+        """Its exit code or signal, in words."""
+        code = self.code or 0
+        return f"exit status {code}" if code >= 0 else signal.Signals(-code).name
+
+    @property
+    def last(self) -> str:
+        """The last line behind a colon, where there is one."""
+        return f": {self.told}" if self.told else ""
 
 
 class _Talk:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit import registry, tables
-from edgekit.agent.recorder import shortest_window_s
+from edgekit.agent.recorder import REMEDY, shortest_window_s
 from edgekit.core import Artifact, Energy, MeterRecord, Reading, from_json, reason_with_layer
 from edgekit.devices.agents import Agent, EndedError, Slot
 from edgekit.errors import EdgekitError, MeterError, UnavailableError
@@ -22,6 +22,8 @@ from edgekit.measure.subjects import Subject
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from edgekit.core import Array
 
 AUTO, OFF, ESTIMATE = "auto", "off", "estimate"
 
@@ -56,7 +58,7 @@ class Metering:
             return energy.unavailable(self._reason)
         try:
             return self._measured(self.meter, participant, progress)
-        except (MeterError, EndedError) as error:
+        except MeterError as error:
             return energy.unavailable(str(error))
 
     def _measured(self, meter: MeterRecord, participant: Participant, progress: Progress) -> Energy:
@@ -70,15 +72,24 @@ class Metering:
             progress(f"energy of {called}", i + 1, total)
             burst = participant.process.ask("burst", expected_s=window_s, seconds=1.05 * window_s)
             windows.append((burst["begin_s"], burst["end_s"], burst["inferences"]))
-        answer = self._ask("end", expected_s=window_s, reach_s=windows[-1][1])
-        readings = [from_json(Reading, entry) for entry in answer["readings"]]
+        _, (pairs,) = self._answer("end", expected_s=window_s, reach_s=windows[-1][1])
+        readings = [Reading(*pair) for pair in pairs.tolist()]
         curve = energy_curve(readings, meter)
         return energy.measured(curve, (rest["begin_s"], rest["end_s"]), windows, meter)
 
     def _ask(self, do: str, expected_s: float = 0.0, **arguments: Any) -> dict[str, Any]:
+        return self._answer(do, expected_s, **arguments)[0]
+
+    def _answer(
+        self, do: str, expected_s: float = 0.0, **arguments: Any
+    ) -> tuple[dict[str, Any], list[Array]]:
         limit_s = _WAIT_S + 3 * expected_s
         assert self._slot is not None
-        return self._slot.ask(do, limit_s=limit_s, **arguments)[0]
+        try:
+            return self._slot.ask(do, limit_s=limit_s, **arguments)
+        except EndedError as error:
+            name = self._meter_name if self.meter is None else self.meter.name
+            raise MeterError(f"meter '{name}' cannot be read: {error}; {REMEDY}") from error
 
 
 @contextmanager

@@ -147,12 +147,9 @@ class Process:
             assert target is not None
             allowed = allowed_for(target.files(path), self.subject.images)
             return InputError(f"{path} {how_it_ended(code, target.runtime, allowed)}")
-        why = f"exit status {code}"
-        if code < 0:
-            memory = code in (-signal.SIGKILL, -signal.SIGABRT)
-            why = signal.Signals(-code).name + (", perhaps for want of memory" if memory else "")
-        last = f": {error.told}" if error.told else ""
-        return UnavailableError(f"{name}: its runtime crashed at '{error.do}' ({why}){last}")
+        memory = code in (-signal.SIGKILL, -signal.SIGABRT)
+        why = error.why + (", perhaps for want of memory" if memory else "")
+        return UnavailableError(f"{name}: its runtime crashed at '{error.do}' ({why}){error.last}")
 
     def close(self) -> None:
         """Ends the slot."""

@@ -1,10 +1,11 @@
-"""Exceptions of other people's code, and runtimes that raise them, here or in other processes."""
+"""Exceptions of other people's code, and runtimes that raise them in the agents of commands."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,13 +65,19 @@ def told(result: Result, error: BaseException, *names: str) -> None:
     assert "Traceback" not in result.err
 
 
-def breaks(target: str, seam: str, error: BaseException) -> None:
-    """Makes a method of a target raise in this process, or one of its runners."""
+def breaks(target: str, seam: str, file: str, error: BaseException) -> None:
+    """Makes a method of a target raise in this process, or one of its runners.
+
+    Args:
+        file: name of the only file whose runner does.
+    """
     kind: Any = type(registry.target(target))
     opened, fails = kind.open, raising(error)
 
-    def broken(*arguments: object, **options: object) -> object:
-        runner = opened(*arguments, **options)
+    def broken(own: object, path: Path, *arguments: object, **options: object) -> object:
+        runner = opened(own, path, *arguments, **options)
+        if file not in ("", Path(path).name):
+            return runner
         runner.__class__ = type("Broken", (type(runner),), {seam: fails})
         return runner
 
@@ -82,26 +89,27 @@ def breaks(target: str, seam: str, error: BaseException) -> None:
 
 SITE = """
 import json, os, sys
-words, *arguments, kind = json.loads(os.environ["INJECT"])
-if words in " ".join(sys.orig_argv):
+*arguments, kind = json.loads(os.environ["INJECT"])
+if "edgekit.agent" in sys.orig_argv:
     import raising
     raising.breaks(*arguments, {**raising.RAISED, **raising.NO_MEMORY}[kind])
 """
-MEASURING, SPAWNED = "edgekit.agent", "multiprocessing"
-"""What the command lines of processes hold: that measures, and those of a search."""
 
 
-def breaks_elsewhere(
-    patch: pytest.MonkeyPatch, folder: Path, words: str, target: str, seam: str, kind: str
+def breaks_in_agents(
+    patch: pytest.MonkeyPatch, folder: Path, target: str, seam: str, kind: str, file: str = ""
 ) -> None:
-    """Does what `breaks` does in processes that start, where those words begin them.
+    """Does what `breaks` does in all agents that start from now on.
+
+    Commands in this process start one, as what it would import lies elsewhere than before.
 
     Args:
         folder: of the test.
         kind: key of `RAISED` or `NO_MEMORY`.
+        file: see `breaks`.
     """
-    (folder / "site").mkdir()
-    (folder / "site" / "sitecustomize.py").write_text(SITE, encoding="utf-8")
-    patch.syspath_prepend(str(folder / "site"))
+    site = Path(tempfile.mkdtemp(prefix="site-", dir=folder))
+    (site / "sitecustomize.py").write_text(SITE, encoding="utf-8")
+    patch.syspath_prepend(str(site))
     patch.setenv("PYTHONPATH", os.pathsep.join(entry or os.getcwd() for entry in sys.path))
-    patch.setenv("INJECT", json.dumps([words, target, seam, kind]))
+    patch.setenv("INJECT", json.dumps([target, seam, file, kind]))

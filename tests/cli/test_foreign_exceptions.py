@@ -3,13 +3,12 @@ the cause, and the file or layer that it came from."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from command_line import CommandLine
-from raising import MEASURING, RAISED, breaks, breaks_elsewhere, raising, told
+from raising import RAISED, breaks_in_agents, raising, told
 from small_networks import network
 
 from edgekit import registry
@@ -47,19 +46,19 @@ def test_runtimes_that_raise(
     png: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
     image_folder: Callable[..., Path],
+    tmp_path: Path,
 ) -> None:
-    path, kind = files[target], type(registry.target(target))
+    path = files[target]
     image_folder("images", *"abcd", count=2)
     line = {
         "verify": [path, "--against", "whole_network:Net"],
         "evaluate": [path, "--data", "images"],
         "predict": [path, png()],
     }[command]
-    for error in RAISED.values():
+    for kind in RAISED if command == "predict" else ("lines" if seam == "open" else "panic",):
         with monkeypatch.context() as patch:
-            patch.setattr(kind, "open", kind.open)  # to be restored
-            breaks(target, seam, error)
-            told(run(command, *line), error, str(path), "cannot be run by")
+            breaks_in_agents(patch, tmp_path, target, seam, kind)
+            told(run(command, *line), RAISED[kind], str(path), "cannot be run by")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +79,7 @@ def test_runtimes_that_raise_while_they_are_measured(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    breaks_elsewhere(monkeypatch, tmp_path, MEASURING, target, seam, kind)
+    breaks_in_agents(monkeypatch, tmp_path, target, seam, kind)
     path = files[target]
     result = run(command, *([path] if command == "profile" else [path, path]))
     told(result, RAISED[kind], str(path))
@@ -99,7 +98,10 @@ def test_parsers_of_contracts_that_raise(
 
 @pytest.mark.parametrize(
     ("command", "kind"),
-    [*itertools.product(("verify", "predict"), RAISED), ("profile", "lines"), ("compare", "exit")],
+    [
+        *(("predict", kind) for kind in RAISED),
+        *(("verify", "panic"), ("profile", "lines"), ("compare", "exit")),
+    ],
 )
 def test_runtimes_whose_import_raises(
     command: str,
@@ -111,9 +113,7 @@ def test_runtimes_whose_import_raises(
     png: Callable[..., Path],
 ) -> None:
     """No file is to blame for an installation that does not work."""
-    if command in ("profile", "compare"):
-        breaks_elsewhere(monkeypatch, tmp_path, MEASURING, "onnx", "start", kind)
-    monkeypatch.setattr(type(registry.target("onnx")), "start", raising(RAISED[kind]))
+    breaks_in_agents(monkeypatch, tmp_path, "onnx", "start", kind)
     more: dict[str, list[object]] = {
         "verify": ["--against", "whole_network:Net"],
         "predict": [png()],
@@ -287,12 +287,14 @@ def test_layers_that_cannot_be_looked_at(
     target: str,
     run: CommandLine,
     files: dict[str, Path],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for error in RAISED.values():
-        monkeypatch.setattr(type(registry.target(target)), "activations", raising(error))
-        line = (files[target], "--against", "whole_network:Net", "--per-layer")
-        told(run("verify", *line), error, str(files[target]))
+    for kind in RAISED if target == "onnx" else ("exit",):
+        with monkeypatch.context() as patch:
+            breaks_in_agents(patch, tmp_path, target, "activations", kind)
+            line = (files[target], "--against", "whole_network:Net", "--per-layer")
+            told(run("verify", *line), RAISED[kind], str(files[target]))
 
 
 def test_doctor_picks_the_cause_out(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

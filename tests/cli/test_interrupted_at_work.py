@@ -124,7 +124,7 @@ def test_files_that_were_finished_stay(
 def test_what_was_measured_is_kept(
     by: signal.Signals, at: At, run: CommandLine, file: Path, home: Path, tmp_path: Path
 ) -> None:
-    at(Session, "_block", 9)
+    at(Session, "_keep", 9)
     result = run("compare", file, file, "--seconds", 2, "-o", "m.json")
     assert result.code == 128 + by, result.err
     assert f"A: {file}" in result.out

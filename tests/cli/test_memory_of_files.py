@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine, Result
-from raising import MEASURING, NO_MEMORY, breaks, breaks_elsewhere
+from raising import NO_MEMORY, breaks_in_agents
 from small_artifacts import Artifacts
 
 from edgekit import registry, tables
@@ -31,9 +31,10 @@ def test_commands_that_run_a_file(
     trained_run: Path,
     run: CommandLine,
     png: Callable[..., Path],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    path, kind = artifacts[target, "fp32"], registry.target(target)
+    path = artifacts[target, "fp32"]
     line: list[object] = {
         "predict": ["predict", path, png()],
         "evaluate": ["evaluate", path, "--data", "digits"],
@@ -42,12 +43,10 @@ def test_commands_that_run_a_file(
     }[command]
     seams = ["activations"] if command == "layers" else ["open", "run"]
     for seam in seams:
-        for error in NO_MEMORY.values() if command == "predict" else [NO_MEMORY["compiled"]]:
+        for kind in NO_MEMORY if command == "predict" else ["compiled"]:
             with monkeypatch.context() as patch:
-                for name in ("open", "activations"):  # to be restored
-                    patch.setattr(type(kind), name, getattr(type(kind), name))
-                breaks(target, seam, error)
-                short_of_memory(run(*line), path, kind.runtime)
+                breaks_in_agents(patch, tmp_path, target, seam, kind)
+                short_of_memory(run(*line), path, registry.target(target).runtime)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +68,7 @@ def test_commands_that_measure_a_file(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    breaks_elsewhere(monkeypatch, tmp_path, MEASURING, target, seam, kind)
+    breaks_in_agents(monkeypatch, tmp_path, target, seam, kind)
     path = artifacts[target, "fp32"]
     words = [path] if command == "profile" else [path, path]
     short_of_memory(run(command, *words, *SECONDS), path, registry.target(target).runtime)
@@ -78,7 +77,7 @@ def test_commands_that_measure_a_file(
 def test_operators_that_get_no_memory_do_not_lose_the_measurement(
     artifacts: Artifacts, run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    breaks_elsewhere(monkeypatch, tmp_path, MEASURING, "tflite", "operators", "compiled")
+    breaks_in_agents(monkeypatch, tmp_path, "tflite", "operators", "compiled")
     path = artifacts["tflite", "fp32"]
     result = run("profile", path, "--per-op", *SECONDS)
     assert result.code == 0, result.err

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from command_line import CommandLine
 from small_artifacts import Artifacts
 
-from edgekit.measure import environment
+from edgekit.agent.presence import Presence, shared_folder
 from edgekit.measure.store import load_saved
 
 
@@ -178,22 +178,9 @@ def test_an_artifact_that_is_removed_while_it_is_measured(
 @pytest.fixture
 def elsewhere() -> Iterator[None]:
     """Another measurement, as far as the machine can tell."""
-    # A lock of this process looks to the command, which runs in it too, like one of its own.
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:  # nothing may leave the copy of this process
-            with environment.presence():
-                os.write(write, b"!")
-                signal.pause()
-        finally:
-            os._exit(1)
-    os.close(write)
-    assert os.read(read, 1), "it could not announce itself"
-    os.close(read)
-    yield
-    os.kill(pid, 9)
-    os.waitpid(pid, 0)
+    with closing(Presence(shared_folder())) as presence:
+        assert presence.why_not is None
+        yield
 
 
 @pytest.mark.usefixtures("elsewhere")

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from command_line import CommandLine
+from raising import RAISED as RAISED_BY_OTHERS
+from raising import breaks_in_agents, raising, told
 from torch import nn
 
 from edgekit import registry
@@ -189,45 +191,41 @@ def test_networks_that_raise(
     assert len(result.message.splitlines()) == 1
 
 
-SEAMS: dict[str, BaseException] = {
-    "lines": RuntimeError(NOT_COMPILED),
-    "empty": ValueError(),
-    "key": KeyError(0),
-    "exit": SystemExit(3),
-}
+EXPORTED = OWN.replace("RAISED", "KeyError(0)").replace(
+    "if x.shape[0] > FROM or x.abs().max() > LIMIT:", "if False:"
+)
 
 
-@pytest.mark.parametrize("seam", ["export", "open", "run"])
-@pytest.mark.parametrize("kind", SEAMS)
+@pytest.mark.parametrize("kind", RAISED_BY_OTHERS)
 @pytest.mark.parametrize("target", ["onnx", "openvino", "tflite"])
-def test_converters_and_runtimes_that_raise(
+def test_converters_that_raise(
+    target: str,
+    kind: str,
+    run: CommandLine,
+    module: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    error = RAISED_BY_OTHERS[kind]
+    monkeypatch.setattr(type(registry.target(target)), "export", raising(error))
+    words = f"{module(EXPORTED)}:Net"
+    result = run("export", words, "--resolution", "16", "-t", target)
+    told(result, error, f"cannot be converted to {target}")
+
+
+@pytest.mark.parametrize("seam", ["open", "run"])
+@pytest.mark.parametrize(
+    ("target", "kind"), [("onnx", "lines"), ("openvino", "empty"), ("tflite", "key")]
+)
+def test_runtimes_that_raise_in_an_export(
     target: str,
     kind: str,
     seam: str,
     run: CommandLine,
     module: Callable[[str], str],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fails(*_: object, **__: object) -> object:
-        raise SEAMS[kind]
-
-    format_ = registry.target(target)
-    opened = type(format_).open
-    if seam == "run":
-
-        def broken(*arguments: object, **options: object) -> object:
-            runner = opened(*arguments, **options)  # type: ignore[arg-type]
-            monkeypatch.setattr(type(runner), "run", fails)
-            return runner
-
-        monkeypatch.setattr(type(format_), "open", broken)
-    else:
-        monkeypatch.setattr(type(format_), seam, fails)
-    text = OWN.replace("RAISED", "KeyError(0)").replace("FROM", "99").replace("LIMIT", "1e9")
-    name = module(text.replace("if x.shape[0] > 99 or x.abs().max() > 1e9:", "if False:"))
-    result = run("export", f"{name}:Net", "--resolution", "16", "-t", target)
-    assert result.code == 3, result.err
-    assert reason(SEAMS[kind]) in result.message
-    assert len(result.message.splitlines()) == 1
-    said = "cannot be run by" if seam == "run" else f"cannot be converted to {target}"
-    assert said in result.message
+    breaks_in_agents(monkeypatch, tmp_path, target, seam, kind)
+    words = f"{module(EXPORTED)}:Net"
+    result = run("export", words, "--resolution", "16", "-t", target)
+    told(result, RAISED_BY_OTHERS[kind], "cannot be run by")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine
-from raising import MEASURING, RAISED, SPAWNED, breaks_elsewhere, raising, told
+from raising import RAISED, breaks_in_agents, raising, told
 from small_searches import QUICK
 
 from edgekit import registry
@@ -20,7 +20,7 @@ def test_the_process_that_times_parts(
     run: CommandLine, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measuring, "MEASURING_SECONDS", 0.4)
-    breaks_elsewhere(monkeypatch, tmp_path, SPAWNED, "tflite", "prepare", "exit")
+    breaks_in_agents(monkeypatch, tmp_path, "tflite", "prepare", "exit", "part.tflite")
     result = run("search", trained, *LATENCY)
     told(result, RAISED["exit"], "what parts are measured in turns with", "cannot be run by LiteRT")
 
@@ -28,7 +28,7 @@ def test_the_process_that_times_parts(
 def test_the_process_that_measures_networks(
     run: CommandLine, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    breaks_elsewhere(monkeypatch, tmp_path, MEASURING, "tflite", "open", "key")
+    breaks_in_agents(monkeypatch, tmp_path, "tflite", "open", "key")
     told(run("search", trained, *LATENCY), RAISED["key"], "s/step-00/", "cannot be run by LiteRT")
 
 

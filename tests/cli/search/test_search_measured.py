@@ -17,7 +17,7 @@ from command_line import CommandLine
 from small_searches import QUICK, steps
 
 from edgekit.contract import target_by_suffix
-from edgekit.core import Energy
+from edgekit.core import Energy, Target
 from edgekit.errors import InputError, UnavailableError
 from edgekit.measure.comparing import Comparison
 from edgekit.measure.session import Effort
@@ -138,7 +138,7 @@ class BySize:
 
     between: ClassVar[set[int]] = set()
 
-    def __init__(self, target: str, reference: Path, threads: int, between: int) -> None:
+    def __init__(self, target: Target, reference: Path, threads: int, between: int) -> None:
         self.between.add(between)
 
     def time(self, path: Path, *, whole: bool) -> tuple[float, float]:
