@@ -36,6 +36,7 @@ from edgekit.agent.wire import (
     Wire,
     poll,
 )
+from edgekit.core.reasons import with_kind
 from edgekit.errors import EdgekitError, UsageError, name_of
 
 IDLE_S = 600.0
@@ -169,6 +170,11 @@ class Supervisor:
             return None if answer is None else (answer, [])
         except EdgekitError as error:
             return {"error": name_of(error), "message": str(error)}, []
+        except Closed:
+            raise
+        except Exception as error:  # what was asked is odd, or the device is at its end
+            message = f"the agent cannot do what it was asked: {with_kind(error)}"
+            return {"error": EdgekitError.__name__, "message": message}, []
 
     def hello(self) -> dict[str, Any]:
         """What everything else depends on: versions, and the two clocks."""

@@ -108,19 +108,20 @@ class Wire:
         if not self._pending:
             self._wait(time.monotonic() + limit_s)
 
-    def line(self, end_s: float | None = None) -> bytes:
+    def line(self, end_s: float | None = None, most: int = MOST_LINE_BYTES) -> bytes:
         """The next line, without its end.
 
         Args:
             end_s: of the wait, on the clock of `time.monotonic`.
+            most: bytes of a line.
 
         Raises:
             Closed: there is none any more.
-            Garbled: it is longer than any message.
+            Garbled: it is longer.
             TimeoutError: none has come in time.
         """
         while b"\n" not in self._pending:
-            if len(self._pending) > MOST_LINE_BYTES:
+            if len(self._pending) > most:
                 raise Garbled
             self._wait(end_s)
             received = self._read(_CHUNK)

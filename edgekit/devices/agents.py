@@ -20,6 +20,7 @@ from edgekit.agent.wire import (
     PROTOCOL,
     SILENT,
     Closed,
+    Garbled,
     Message,
     Wire,
     packed,
@@ -95,6 +96,8 @@ class _Talk:
             Closed: the other end has gone.
             TimeoutError: there is no answer in time.
         """
+        if self.channel.fileno() < 0:
+            raise Closed
         if self._due:
             self._received(limit_s)
         with contextlib.suppress(Closed), waiting():  # what became of it shows in the answer
@@ -122,6 +125,8 @@ class Agent:
 
     def __init__(self, transport: Transport) -> None:
         self.where, self._transport = transport.where, transport
+        self._lost: Exception | None = None
+        self._direct: list[socket.socket] = []
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the agent
         ours, theirs = socket.socketpair()
         with theirs:
@@ -139,21 +144,23 @@ class Agent:
         end_s, read = time.monotonic() + _GREETING_S, 0
         try:
             while read < _GREETING_BYTES:
-                line = self._talk.wire.line(end_s)
+                line = self._talk.wire.line(end_s, _GREETING_BYTES)
                 read += len(line) + 1
                 with contextlib.suppress(ValueError, AttributeError):
                     spoken = parse_json(line).get(GREETING)
                     if spoken is not None:
                         break
             else:
-                raise UnavailableError(
-                    f"{self.where} answers with something else than edgekit's agent: expected no "
-                    f"output of its own from what the login starts there"
-                )
+                raise Garbled
         except TimeoutError as error:
             raise UnavailableError(
                 f"{self.where} did not answer for {_GREETING_S:.0f} s: see whether it is on, and "
                 f"whether its name or address is right"
+            ) from error
+        except Garbled as error:
+            raise UnavailableError(
+                f"{self.where} answers with something else than edgekit's agent: expected no "
+                f"output of its own from what the login starts there"
             ) from error
         except Closed as error:
             raise self._gone() from error
@@ -199,10 +206,18 @@ class Agent:
                 {"do": do, **arguments, **kinds}, contents, limit_s + _GRACE_S
             )
         except TimeoutError as error:
-            self.close()
-            raise UnavailableError(
+            self._lost = UnavailableError(
                 f"{self.where} did not answer to '{do}' for {limit_s:.0f} s"
-            ) from error
+            )
+            self.close()
+            raise self._lost from error
+        except Garbled as error:
+            self._lost = UnavailableError(
+                f"{self.where} answers to '{do}' with what is no message of edgekit's agent: see "
+                f"whether the way to it changes what passes"
+            )
+            self.close()
+            raise self._lost from error
         except Closed as error:
             raise self._gone() from error
         check(answer, self.where, about)
@@ -220,6 +235,7 @@ class Agent:
         the end of another one.
         """
         ours, theirs = socket.socketpair()
+        self._direct.append(ours)
         with theirs, waiting():
             self.ask("expect")
             socket.send_fds(self._talk.channel, [b"."], [theirs.fileno()])
@@ -228,6 +244,10 @@ class Agent:
 
     def _gone(self) -> Exception:
         """Why there is no agent any more."""
+        if self._lost is not None:
+            return self._lost
+        if self._stderr.closed:
+            return UnavailableError(f"the agent on {self.where} was ended")
         try:
             code = self._process.wait(_ENDING_S)
         except subprocess.TimeoutExpired:
@@ -236,7 +256,8 @@ class Agent:
         self._stderr.seek(max(0, size - 4000))
         told = self._stderr.read().decode(errors="replace").strip()
         self.close()
-        return self._transport.explain(code, told)
+        self._lost = self._transport.explain(code, told)
+        return self._lost
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError):  # it was never started
@@ -247,7 +268,8 @@ class Agent:
         process = self._process
         if self._owner != os.getpid():  # a fork, whose parent still talks
             return
-        self._talk.channel.close()
+        for channel in (self._talk.channel, *self._direct):
+            channel.close()
         try:
             process.wait(_ENDING_S)
         except subprocess.TimeoutExpired:
@@ -300,6 +322,7 @@ class Slot:
             self.end()
             raise EndedError({"do": do, "within_s": limit_s}, where) from error
         except Closed as error:
+            self._talk.channel.close()
             fate, _ = self.agent.ask("fate", of=self.number)
             raise EndedError({"do": do, **fate}, where) from error
         check(answer, where, about)
@@ -307,6 +330,8 @@ class Slot:
 
     def end(self) -> None:
         """Ends its process."""
+        if self._talk is not None:
+            self._talk.channel.close()
         if self.agent.usable:
             with contextlib.suppress(UnavailableError):  # the device is gone, and the slot with it
                 self.agent.ask("end", of=self.number)
