@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.core import reason_with_layer
+from edgekit.core import ending, reason_with_layer
 from edgekit.core.reasons import PASSING, chain, text_of
 from edgekit.errors import EdgekitError, InputError, UsageError
 
@@ -195,8 +195,9 @@ def how_it_ended(code: int, runtime: str, allowed: Allowed) -> str:
             f"takes too long for its size: {runtime} may compute {allowed.seconds:.0f} s until its "
             f"first inference is done; allow more with {TIME_VARIABLE}"
         )
-    name = f"exit status {code}" if code >= 0 else signal.Signals(-code).name
-    text = f"crashed {runtime} ({name}): it is damaged, or nothing that this runtime can run"
+    text = (
+        f"crashed {runtime} ({ending(code)}): it is damaged, or nothing that this runtime can run"
+    )
     if code in (-signal.SIGKILL, -signal.SIGABRT):
         text += f"; or it needs too much memory: {_memory(runtime, allowed)}"
     return text

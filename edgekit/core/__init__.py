@@ -45,7 +45,7 @@ from edgekit.core.protocols import (
     Target,
     Transport,
 )
-from edgekit.core.reasons import reason, reason_with_layer, with_kind
+from edgekit.core.reasons import ending, reason, reason_with_layer, with_kind
 from edgekit.core.records import (
     DYNAMIC,
     FLOAT_SCHEMES,
@@ -135,6 +135,7 @@ __all__ = [
     "canonical_json",
     "class_count",
     "classifier",
+    "ending",
     "from_json",
     "keep_silent",
     "of_image",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import re
+import signal
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
@@ -81,6 +82,20 @@ def with_kind(error: BaseException) -> str:
     """`reason_with_layer` with the kind of the exception in front in any case."""
     text, kind = reason_with_layer(error), type(error).__name__
     return text if text.startswith(kind) else f"{kind}: {text}"
+
+
+def ending(code: int) -> str:
+    """How a process ended, in words.
+
+    Args:
+        code: its exit status; of a signal, its number less 0.
+    """
+    if code >= 0:
+        return f"exit status {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:  # those without a name
+        return f"signal {-code}"
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:

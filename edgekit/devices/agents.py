@@ -26,6 +26,7 @@ from edgekit.agent.wire import (
     packed,
     unpacked,
 )
+from edgekit.core import ending
 from edgekit.core.reading import parse_json
 from edgekit.errors import EdgekitError, UnavailableError, UnknownNameError, UsageError
 from edgekit.plugins import to_install
@@ -66,8 +67,7 @@ class EndedError(UnavailableError):
     @property
     def why(self) -> str:
         """Its exit code or signal, in words."""
-        code = self.code or 0
-        return f"exit status {code}" if code >= 0 else signal.Signals(-code).name
+        return ending(self.code or 0)
 
     @property
     def last(self) -> str:

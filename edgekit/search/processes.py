@@ -18,7 +18,7 @@ from multiprocessing import connection
 from typing import Any, Protocol
 
 from edgekit.agent.bounds import die_with
-from edgekit.core import with_kind
+from edgekit.core import ending, with_kind
 from edgekit.core.reasons import PASSING
 from edgekit.errors import EdgekitError, ModelError
 from edgekit.signals import leave_to_parent
@@ -212,7 +212,7 @@ def _told(code: int | None) -> str:
     if code == -signal.SIGKILL:
         return "its process was killed (signal 9), as the system does when memory runs out"
     if code is not None and code < 0:
-        return f"its process crashed ({signal.Signals(-code).name})"
+        return f"its process crashed ({ending(code)})"
     return f"its process ended with exit code {code}"
 
 

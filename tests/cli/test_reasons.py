@@ -15,7 +15,7 @@ from raising import breaks_in_agents, raising, told
 from torch import nn
 
 from edgekit import registry
-from edgekit.core import reason, reason_with_layer
+from edgekit.core import ending, reason, reason_with_layer
 
 UNCONVERTED = """Check 'false' failed at src/frontends/common_translators/report.cpp:151:
 FrontEnd API failed with OpConversionFailure:
@@ -91,6 +91,14 @@ def test_one_line_of_any_exception(kind: str) -> None:
     assert "any_of(scale.size(), OC, 1U)' does not hold" in found or kind != "check"
     assert len(found) <= 400
     assert not re.search(r"[\x00-\x1f]", found)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(0, "exit status 0"), (7, "exit status 7"), (-11, "SIGSEGV"), (-40, "signal 40")],
+)
+def test_how_a_process_ended(code: int, words: str) -> None:
+    assert ending(code) == words
 
 
 def test_the_cause_counts_and_its_wrapper_where_it_says_nothing() -> None:

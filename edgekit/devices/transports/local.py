@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from typing import IO
 
+from edgekit.core import ending
 from edgekit.errors import EdgekitError, UnavailableError
 
 WHERE = "this machine"
@@ -34,9 +34,8 @@ class Local:
 
     def explain(self, code: int, told: str) -> EdgekitError:
         """Why the agent has ended."""
-        why = f"exit status {code}" if code >= 0 else signal.Signals(-code).name
         last = f": {told.splitlines()[-1].strip()}" if told else ""
-        return UnavailableError(f"the agent on {WHERE} ended by itself ({why}){last}")
+        return UnavailableError(f"the agent on {WHERE} ended by itself ({ending(code)}){last}")
 
 
 LOCAL = Local()
