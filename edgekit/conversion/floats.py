@@ -65,7 +65,7 @@ class FloatForms:
         self.note(target.name, agreement)
         if target.name in self._sound:
             return None
-        divergence, undiagnosed = diagnose(reference, target, staged, PRECISION)
+        divergence, undiagnosed = diagnose(reference, target, staged, PRECISION, job.path)
         least = TOLERANCES[PRECISION]["sqnr_db"]
         return Flaw(
             f"its form in float32, which integers are made from, has {agreement.sqnr_db:.1f} dB "

@@ -41,7 +41,8 @@ def rejected(
     if flaw is not None:
         divergence, undiagnosed = flaw.divergence, flaw.undiagnosed
     elif not agreement.passed:
-        divergence, undiagnosed = diagnose(reference, target, staged, artifact.scheme.precision)
+        precision = artifact.scheme.precision
+        divergence, undiagnosed = diagnose(reference, target, staged, precision, path)
     worst: tuple[str, ...] = ()
     if artifact.scheme.weights == "int8" and flaw is None:
         try:
@@ -49,7 +50,7 @@ def rejected(
         except PASSING:
             raise
         except BaseException as error:  # see `diagnose`
-            undiagnosed = undiagnosed or reason(error)
+            undiagnosed = undiagnosed or reason(error).replace(str(staged), str(path))
         else:
             worst = tuple(worst_layers(layers))
             divergence = divergence or most_noise(layers)

@@ -29,9 +29,13 @@ from edgekit.verification.reference import Images, Reference, inputs_of
 
 
 def diagnose(
-    reference: Reference, target: Target, path: Path, precision: str
+    reference: Reference, target: Target, path: Path, precision: str, called: Path | None = None
 ) -> tuple[Divergence | None, str | None]:
-    """`find_divergence`, or why it failed: a diagnosis must not take away what it is about."""
+    """`find_divergence`, or why it failed: a diagnosis must not take away what it is about.
+
+    Args:
+        called: what the file is called where it failed, while it has another name yet.
+    """
     try:
         return find_divergence(reference, target, path, precision), None
     except PASSING:
@@ -39,7 +43,7 @@ def diagnose(
     except (
         BaseException
     ) as error:  # runtimes raise everything there is, and on such files most of all
-        return None, reason_with_layer(error)
+        return None, reason_with_layer(error).replace(str(path), str(called or path))
 
 
 def find_divergence(

@@ -99,17 +99,26 @@ if "edgekit.agent" in sys.orig_argv:
 def breaks_in_agents(
     patch: pytest.MonkeyPatch, folder: Path, target: str, seam: str, kind: str, file: str = ""
 ) -> None:
-    """Does what `breaks` does in all agents that start from now on.
-
-    Commands in this process start one, as what it would import lies elsewhere than before.
+    """Does what `breaks` does in all agents that start from now on; see `runs_in_agents`.
 
     Args:
         folder: of the test.
         kind: key of `RAISED` or `NO_MEMORY`.
         file: see `breaks`.
     """
+    runs_in_agents(patch, folder, SITE)
+    patch.setenv("INJECT", json.dumps([target, seam, file, kind]))
+
+
+def runs_in_agents(patch: pytest.MonkeyPatch, folder: Path, text: str) -> None:
+    """Runs a module at the start of all agents, and other processes, that start from now on.
+
+    Commands in this process start an agent, as what it would import lies elsewhere than before.
+
+    Args:
+        folder: of the test.
+    """
     site = Path(tempfile.mkdtemp(prefix="site-", dir=folder))
-    (site / "sitecustomize.py").write_text(SITE, encoding="utf-8")
+    (site / "sitecustomize.py").write_text(text, encoding="utf-8")
     patch.syspath_prepend(str(site))
     patch.setenv("PYTHONPATH", os.pathsep.join(entry or os.getcwd() for entry in sys.path))
-    patch.setenv("INJECT", json.dumps([target, seam, file, kind]))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from command_line import CommandLine
+from raising import runs_in_agents
 from small_artifacts import Artifacts
 from small_networks import files, network
 
@@ -223,16 +223,14 @@ def test_a_missing_runtime_is_named_with_the_line_that_installs_it(
     artifacts: Artifacts,
     run: CommandLine,
     png: Callable[..., Path],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = artifacts[target, "fp32"]
-    monkeypatch.setitem(sys.modules, package, None)
-    for name in list(sys.modules):
-        if name.startswith(f"{package}."):
-            monkeypatch.delitem(sys.modules, name)
+    runs_in_agents(monkeypatch, tmp_path, f"import sys\nsys.modules['{package}'] = None\n")
     result = run("predict", path, png())
     assert (result.code, result.out) == (5, "")
-    assert f"target {target} needs the package '{package}" in result.message
+    assert f"{path} needs the package '{package}" in result.message
     assert "pip install" in result.message
 
 
