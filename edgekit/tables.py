@@ -185,7 +185,7 @@ TARGETS = _Targets(
     {
         "onnx": Entry("exporters.onnx:TARGET", "ONNX, for ONNX Runtime"),
         "openvino": Entry("exporters.openvino:TARGET", "OpenVINO IR"),
-        "tflite": Entry("exporters.tflite:TARGET", "TensorFlow Lite, for LiteRT"),
+        "tflite": Entry("exporters.tflite.target:TARGET", "TensorFlow Lite, for LiteRT"),
     },
 )
 

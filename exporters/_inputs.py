@@ -3,14 +3,50 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Sequence, Tuple, TypeVar, Union
 
 import numpy as np
 
 from edgekit.core import Shapes, TensorSpec
 from edgekit.core.names import shown
-from edgekit.errors import InputError
+from edgekit.errors import InputError, UnavailableError
+
+_One = TypeVar("_One")
+_Other = TypeVar("_Other")
+
+
+def paired(ones: Sequence[_One], others: Sequence[_Other]) -> Iterable[tuple[_One, _Other]]:
+    """Pairs of what belongs together, one each: ``zip(strict=True)`` for Python before 3.10.
+
+    Raises:
+        ValueError: they are not equally many.
+    """
+    if len(ones) != len(others):
+        raise ValueError(f"expected {len(ones)} values, found {len(others)}")
+    return zip(ones, others)
+
+
+@contextmanager
+def needing(package: str, path: Path, what: str) -> Iterator[None]:
+    """Tells what cannot be done with a file where a package is missing that its runtime lacks.
+
+    Args:
+        package: to install.
+        what: is done in the block.
+
+    Raises:
+        UnavailableError: the block imports something that is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UnavailableError(
+            f"{path}: {what} needs the package '{package}' where the file runs (there is no module "
+            f"'{error.name}'): pip install {package}"
+        ) from error
 
 
 def fixed_batch(path: Path, batch: int) -> InputError:
@@ -21,10 +57,10 @@ def fixed_batch(path: Path, batch: int) -> InputError:
     )
 
 
-Size = int | str | None
+Size = Union[int, str, None]
 """A size as a file has it: a number, or a name, a range, -1 or nothing where it is left open."""
 
-Inputs = Sequence[tuple[str, Sequence[Size]]]
+Inputs = Sequence[Tuple[str, Sequence[Size]]]
 """Names of the inputs of a file, with the sizes that it has of them."""
 
 ANY_RANK = "..."
@@ -140,7 +176,7 @@ def _named_sizes(
     """
     by_name: dict[str, int] = {}
     for name, sizes in inputs:
-        for size, number in zip(sizes, given.get(name, ()), strict=False):
+        for size, number in zip(sizes, given.get(name, ())):
             if not isinstance(size, str) or not size.isidentifier():
                 continue
             if by_name.setdefault(size, number) != number:

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgekit.core import OperatorTime, silent_import
 from edgekit.errors import UnavailableError
+from exporters._inputs import paired
 from exporters._onnx_runner import open_session
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def time_operators(
 
 def _infer(session: Any, inputs: Sequence[Array]) -> None:
     names = [value.name for value in session.get_inputs()]
-    session.run(None, dict(zip(names, inputs, strict=True)))
+    session.run(None, dict(paired(names, inputs)))
 
 
 def _probe() -> ModelProto:
@@ -113,7 +114,7 @@ def _kernels(session: Any, runs: int) -> list[tuple[str, str, float]]:
     for i in range(count):
         same = kernels[i::count]
         ms = statistics.median(e["dur"] for e in same[WARM_UP:]) / 1000
-        found.append((same[0]["name"].removesuffix(KERNEL), same[0]["args"]["op_name"], ms))
+        found.append((same[0]["name"][: -len(KERNEL)], same[0]["args"]["op_name"], ms))
     return found
 
 

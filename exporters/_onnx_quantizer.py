@@ -17,6 +17,7 @@ import numpy as np
 from edgekit.core import NARROW, Scheme, silent_import
 from edgekit.errors import ModelError
 from exporters._onnx_groups import Dense, leave_out_zeros, make_dense
+from exporters._onnx_runner import TYPES_KEY
 from exporters._onnx_squeeze import multiply_pixels
 from exporters._onnx_widths import pad_depthwise
 
@@ -33,9 +34,6 @@ RANGES = ("minmax", "percentile", "entropy")
 
 PERCENTILE = 0.01
 """Percent of values that ``percentile`` cuts off on each side."""
-
-TYPES_KEY = "edgekit.quantization"
-"""Metadata property with scale and zero point of integer inputs and outputs, by name."""
 
 
 FORMS: dict[str, tuple[str, ...]] = {
@@ -509,9 +507,3 @@ def _rename(graph: Any, old: str, new: str) -> None:
             for i, name in enumerate(names):
                 if name == old:
                     names[i] = new
-
-
-def interface_notes(text: str) -> dict[str, tuple[float, int]]:
-    """Scale and zero point by name, as `with_integer_interface` noted them."""
-    found = json.loads(text)
-    return {str(name): (float(scale), int(zero)) for name, (scale, zero) in found.items()}

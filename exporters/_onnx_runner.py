@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +13,15 @@ import numpy as np
 
 from edgekit.core import Shapes, TensorSpec, reason, silent_import
 from edgekit.errors import InputError
-from exporters._inputs import closed, fixed_batch, number_of, numbers_only
-from exporters._onnx_quantizer import TYPES_KEY, interface_notes
+from exporters._inputs import closed, fixed_batch, number_of, numbers_only, paired
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
     from edgekit.core import Array
 
+TYPES_KEY = "edgekit.quantization"
+"""Metadata property with scale and zero point of integer inputs and outputs, by name."""
 
 # Where ONNX Runtime looks for external data of a model that it gets as bytes.
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -82,24 +85,24 @@ class OnnxRunner:
             number_of(size) is None for value in values for size in value.shape[:1]
         )
         notes = self._session.get_modelmeta().custom_metadata_map.get(TYPES_KEY)
-        self._scales = interface_notes(notes) if notes else {}
+        self._scales = _interface_notes(notes) if notes else {}
         sizes = closed(path, [(v.name, v.shape) for v in values], batch, shapes, _remedy)
         self._inputs = tuple(
-            self._spec(value, shape, "NCHW") for value, shape in zip(values, sizes, strict=True)
+            self._spec(value, shape, "NCHW") for value, shape in zip(values, sizes)
         )
         numbers_only(path, self._inputs)
         self._binding: Any = None
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Computes one inference."""
-        outputs = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
+        outputs = self._session.run(None, dict(paired(self._names, inputs)))
         return [np.asarray(value) for value in outputs]
 
     def prepare(self, inputs: Sequence[Array]) -> Callable[[], None]:
         """Binds inputs and outputs to memory that stays where it is."""
         onnxruntime = silent_import("onnxruntime")
         binding = self._session.io_binding()
-        for name, array in zip(self._names, inputs, strict=True):
+        for name, array in paired(self._names, inputs):
             binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
         for value in self._session.get_outputs():
             binding.bind_output(value.name, "cpu")  # made by the first run, and kept
@@ -115,8 +118,8 @@ class OnnxRunner:
         # A size that has a name is the same wherever it stands.
         named = {
             size: number
-            for value, spec in zip(self._session.get_inputs(), self._inputs, strict=True)
-            for size, number in zip(value.shape, spec.shape, strict=True)
+            for value, spec in zip(self._session.get_inputs(), self._inputs)
+            for size, number in zip(value.shape, spec.shape)
             if isinstance(size, str)
         }
         return self._inputs, tuple(
@@ -125,13 +128,19 @@ class OnnxRunner:
         )
 
     def _spec(self, value: Any, shape: Sequence[int], layout: str) -> TensorSpec:
-        kind = value.type.removeprefix("tensor(").removesuffix(")")
+        kind = re.sub(r"^tensor\((.*)\)$", r"\1", value.type)
         scale, zero = self._scales.get(value.name, (None, None))
         return TensorSpec(value.name, tuple(shape), _TYPES.get(kind, kind), layout, scale, zero)
 
 
 # Where ONNX has other words for a type than NumPy.
 _TYPES = {"float": "float32", "double": "float64"}
+
+
+def _interface_notes(text: str) -> dict[str, tuple[float, int]]:
+    """Scale and zero point by name, as an export with an interface of integers noted them."""
+    found = json.loads(text)
+    return {str(name): (float(scale), int(zero)) for name, (scale, zero) in found.items()}
 
 
 def _remedy(name: str, sizes: str) -> str:

@@ -24,17 +24,14 @@ from edgekit.core import (
     Choice,
     Decided,
     Example,
-    OperatorTime,
-    Runner,
     Scheme,
-    Shapes,
-    silent_import,
 )
-from edgekit.errors import InputError, ModelError
+from edgekit.errors import ModelError
 from exporters._calls import CALLS, rewritten
 from exporters._onnx_files import external_files, metadata
 from exporters._onnx_graphs import KeptGraphs
-from exporters._onnx_operators import float_operators, time_operators
+from exporters._onnx_opener import OnnxOpener, read
+from exporters._onnx_operators import float_operators
 from exporters._onnx_quantizer import (
     FORMS,
     RANGES,
@@ -42,7 +39,7 @@ from exporters._onnx_quantizer import (
     with_integer_interface,
     write_forms,
 )
-from exporters._onnx_runner import OnnxRunner, batched, leave_batch_open, rebatched
+from exporters._onnx_runner import leave_batch_open
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -95,7 +92,7 @@ CHOICES = (
 )
 
 
-class OnnxTarget:
+class OnnxTarget(OnnxOpener):
     """One ``.onnx`` file: opset of the exporter's choice, NCHW images, weights inside."""
 
     name = "onnx"
@@ -119,18 +116,10 @@ class OnnxTarget:
     free_casts = False
     timed_alone = False
     dynamic_batch = True
-    opener = ""
+    opener = "exporters._onnx_opener:OPENER"
 
     def __init__(self) -> None:
         self._graphs = KeptGraphs(_exported)
-
-    def environment(self) -> Mapping[str, str]:
-        """Nothing."""
-        return {}
-
-    def start(self) -> None:
-        """Imports ONNX Runtime."""
-        silent_import("onnxruntime")
 
     def export(
         self,
@@ -163,21 +152,6 @@ class OnnxTarget:
         path.write_bytes(proto.SerializeToString())
         return Decided(activations)
 
-    def open(
-        self,
-        path: Path,
-        threads: int | None = None,
-        *,
-        batch: int | None = None,
-        shapes: Shapes | None = None,
-    ) -> Runner:
-        """Loads the file into ONNX Runtime's CPU provider."""
-        runner = OnnxRunner(path, threads, batch=batch, shapes=shapes)
-        if batch is None or shapes:
-            return runner
-        content = None if runner.takes_any_batch else rebatched(_read(path), path, batch)
-        return batched(path, threads, batch, content)
-
     def files(self, path: Path) -> tuple[Path, ...]:
         """The file, then external data of its tensors, as other tools write them."""
         return (path, *external_files(path))
@@ -188,7 +162,7 @@ class OnnxTarget:
 
     def embed(self, path: Path, text: str) -> None:
         """Puts ``text`` into the model's metadata properties."""
-        proto = _read(path)
+        proto = read(path)
         kept = [(p.key, p.value) for p in proto.metadata_props if p.key != KEY]
         del proto.metadata_props[:]
         for key, value in [*kept, (KEY, text)]:
@@ -199,23 +173,6 @@ class OnnxTarget:
         """The text of `embed`."""
         return metadata(path, KEY)
 
-    def activations(self, path: Path, inputs: Sequence[Array]) -> Iterator[tuple[str, Array]]:
-        """Runs the file with every float tensor as an output."""
-        import onnx
-
-        proto = onnx.shape_inference.infer_shapes(_read(path))
-        known = {v.name: v for v in proto.graph.value_info}
-        extra = [
-            known[name]
-            for node in proto.graph.node
-            for name in node.output
-            if name in known and known[name].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
-        ]
-        proto.graph.output.extend(extra)
-        runner = OnnxRunner(path, None, proto.SerializeToString())
-        names = [value.name for value in proto.graph.output]
-        yield from zip(names, runner.run(inputs), strict=True)
-
     def float_operators(self, path: Path) -> tuple[str, ...]:
         """Kinds of what the runtime computes in float."""
         return float_operators(path)
@@ -223,22 +180,6 @@ class OnnxTarget:
     def float_kind(self, kind: str) -> str:
         """QLinearConv, QGemm and FusedConv are what Conv and Gemm became."""
         return re.sub("^(QLinear|Fused|Q(?=[A-Z]))", "", kind)
-
-    def operators(
-        self,
-        path: Path,
-        inputs: Sequence[Array],
-        *,
-        threads: int | None,
-        runs: int,
-        batch: int | None = None,
-        shapes: Shapes | None = None,
-    ) -> tuple[OperatorTime, ...]:
-        """Times operators with ONNX Runtime's profiler."""
-        proto, content = _read(path), None
-        if batch is not None and not shapes and not OnnxRunner(path, threads).takes_any_batch:
-            content = rebatched(proto, path, batch)
-        return time_operators(proto, path, content, inputs, threads, runs)
 
 
 def _exported(model: nn.Module, example: Example) -> ModelProto:
@@ -330,20 +271,6 @@ def _check_size(model: nn.Module) -> None:
             f"the network has {size / 2**30:.2f} GiB of weights, and an ONNX file holds "
             f"{LARGEST_WEIGHTS / 2**30:.2f}: export it to another target, or make it narrower"
         )
-
-
-def _read(path: Path) -> ModelProto:
-    """A file without the external data of its tensors, which stays where it is."""
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        proto = onnx.load(str(path), load_external_data=False)
-    except DecodeError as error:
-        raise InputError(f"{path} is no ONNX file, or is damaged") from error
-    if not proto.graph.node:  # no bytes at all are a valid message, too
-        raise InputError(f"{path} is no ONNX file, or is damaged: it holds no network")
-    return proto
 
 
 def _clean(proto: ModelProto) -> None:

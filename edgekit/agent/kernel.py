@@ -44,7 +44,7 @@ def usable_cores(root: Path = Path("/")) -> int:
 def _quota(root: Path) -> float | None:
     """Processors that the control groups of this process allow it (cgroup v2, ``cpu.max``)."""
     lines = (text(root / "proc/self/cgroup") or "").splitlines()
-    own = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), None)
+    own = next((line[3:] for line in lines if line.startswith("0::")), None)
     if own is None:
         return None
     group = PurePosixPath(own.lstrip("/"))

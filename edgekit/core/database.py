@@ -60,7 +60,7 @@ class Database(sqlite3.Connection):
         found, size = [], 0
         with self._bounded():
             for row in self.execute(statement, values):
-                size += _ROW_BYTES + sum(len(x) for x in row if isinstance(x, str | bytes))
+                size += _ROW_BYTES + sum(len(x) for x in row if isinstance(x, (str, bytes)))
                 if size > LARGEST_ANSWER:
                     raise sqlite3.DataError(f"it gives over {LARGEST_ANSWER:,} bytes at once")
                 found.append(row)

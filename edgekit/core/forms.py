@@ -32,7 +32,7 @@ INTEGER_STEM = "int8"
 """Its value for nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Choice:
     """Forms that a target takes where nobody measures, from runs of ``--tune``.
 

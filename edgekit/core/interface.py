@@ -8,7 +8,7 @@ for all.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ IMAGE, SCORES_OUTPUT = "image", "scores"
 """Names of input and output of classifiers, in all files."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Interface:
     """Inputs and outputs of a network, in the order of its arguments and of what it returns.
 
@@ -44,9 +44,8 @@ class Interface:
     def columns(self) -> dict[str, slice]:
         """Where each output stands in a row of outputs."""
         ends = [0, *accumulate(prod(spec.shape) for spec in self.outputs)]
-        return {
-            spec.name: slice(*span) for spec, span in zip(self.outputs, pairwise(ends), strict=True)
-        }
+        spans = map(slice, ends, ends[1:])
+        return {spec.name: span for spec, span in zip(self.outputs, spans)}
 
     def told(self, column: int) -> str:
         """An output in messages, by the place of one of its numbers in a row of outputs."""
@@ -64,7 +63,7 @@ def classifier(channels: int, height: int, width: int, classes: int) -> Interfac
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Example:
     """What a network is exported with: inputs of one inference, and the names that a file gives.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from edgekit.core.records import Scalar
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OperatorTime:
     """What an operator of an artifact takes, by the runtime's own profiler.
 
@@ -24,7 +24,7 @@ class OperatorTime:
     ms: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Energy:
     """Energy of one inference.
 
@@ -58,7 +58,7 @@ class Energy:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Block:
     """Inferences in a row, and the reference network right behind them in the same process.
 
@@ -75,7 +75,7 @@ class Block:
     reference_ms: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Measurement:
     """How fast an artifact ran on a device, as raw samples; statistics are derived from them.
 
@@ -138,7 +138,7 @@ class Measurement:
         return self.environment.get("input_chosen") is True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MeterRecord:
     """What is known of a meter on a device; see `edgekit.core.Meter` for its attributes."""
 
@@ -150,7 +150,7 @@ class MeterRecord:
     period_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reading:
     """What a meter showed.
 
@@ -163,7 +163,7 @@ class Reading:
     value: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DeviceProfile:
     """Declared facts about a device.
 

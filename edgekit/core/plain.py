@@ -127,9 +127,9 @@ def _decode_record(kind: Any, data: Any, where: str, more: bool) -> Any:
 
 
 def _decode_union(kinds: Sequence[Any], data: Any, where: str, more: bool) -> Any:
-    if data is None and types.NoneType in kinds:
+    if data is None and type(None) in kinds:
         return None
-    choices = [kind for kind in kinds if kind is not types.NoneType]
+    choices = [kind for kind in kinds if kind is not type(None)]
     lists = [kind for kind in choices if typing.get_origin(kind) is tuple]
     exact = [kind for kind in choices if type(data) is kind]
     if isinstance(data, list):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Tuple, Union
 
-Side = int | tuple[int, int]
+Side = Union[int, Tuple[int, int]]
 """Height and width in pixels, or one number where they are equal."""
 
 FITS = ("crop", "stretch", "letterbox")
@@ -16,7 +17,7 @@ LAYOUTS = ("NCHW", "NHWC")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Preprocessing:
     """How an image becomes the network's input.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Mapping, Protocol, Tuple, runtime_checkable
 
 from edgekit.core.forms import Choice
 from edgekit.core.interface import Example
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8]
 
 
-Shapes = Mapping[str, tuple[int, ...]]
+Shapes = Mapping[str, Tuple[int, ...]]
 """Shapes of inputs by their names; an empty name stands for the only input of a file."""
 
 

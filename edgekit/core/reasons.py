@@ -44,6 +44,9 @@ _NAMES = (
     re.compile(r"(\b(?:[Nn]ame|[Nn]ode):? ?')([^']{1,1000}?)(')"),
 )
 _LONGEST_NAME = 120
+
+# Pythons before 3.11, as devices have them, know no groups.
+_GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())
 _ONE_LINE = re.compile(r"\s*\[ONNXRuntimeError\]")
 
 # Lines that only say that there is more, where the rest says what.
@@ -105,9 +108,8 @@ def chain(error: BaseException) -> Iterator[BaseException]:
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         yield current
-        current = (
-            current.exceptions[0] if isinstance(current, BaseExceptionGroup) else current.__cause__
-        )
+        inner = current.__cause__
+        current = current.exceptions[0] if isinstance(current, _GROUP) else inner
 
 
 def text_of(error: BaseException) -> str:

@@ -1,20 +1,26 @@
-"""Records of networks and of the artifacts made from them."""
+"""Records of networks and of the artifacts made from them.
+
+They travel to devices with an agent, whose Python may be one that knows no slots: no record of
+`edgekit.core` has any.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import TYPE_CHECKING, Mapping, Tuple, Union
 
 from edgekit.core.plain import SPARSE
 from edgekit.core.preprocessing import Preprocessing
 
-Scalar = bool | int | float | str | None
+if TYPE_CHECKING:
+    from typing import Self
+
+Scalar = Union[bool, int, float, str, None]
 Row = Mapping[str, Scalar]
 """One line of a network's table, as plain data; a family turns it into its own typed row."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelSpec:
     """A network as data: everything needed to build it, nothing about its weights.
 
@@ -58,7 +64,7 @@ class ModelSpec:
     call: Call | None = field(default=None, metadata=SPARSE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scheme:
     """How numbers are to be stored and computed in an artifact; `Written` says how they are.
 
@@ -83,7 +89,7 @@ class Scheme:
     forms: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Decided:
     """What a target decided while it wrote a file.
 
@@ -97,7 +103,7 @@ class Decided:
     forms: Mapping[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Written:
     """How numbers are stored and computed in an artifact: a `Scheme`, and what came of it.
 
@@ -172,7 +178,7 @@ DYNAMIC = Scheme("int8-dynamic", "int8", "float32", per_channel=True)
 """Weights of 8 bits; the runtime finds the range of each activation anew for every image."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Draw:
     """What noise is like that stands for an input.
 
@@ -187,7 +193,7 @@ class Draw:
     values: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TensorSpec:
     """An input or output of an artifact.
 
@@ -212,7 +218,7 @@ class TensorSpec:
     draw: Draw | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Call:
     """What a network takes and gives, and how its code wants that, as plain data.
 
@@ -235,7 +241,7 @@ class Call:
     classes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OutputAgreement:
     """How closely one output of an artifact follows that of the network.
 
@@ -254,7 +260,7 @@ class OutputAgreement:
     part: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Agreement:
     """How closely an artifact's outputs follow the network's.
 
@@ -286,7 +292,7 @@ class Agreement:
     outputs: tuple[OutputAgreement, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rung:
     """One try to reach an accuracy with integers; see `edgekit.quantize.ladder`.
 
@@ -311,7 +317,7 @@ class Rung:
     headline: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Candidate:
     """One way to write a file, measured against the one that was the fastest so far.
 
@@ -347,11 +353,11 @@ def class_count(columns: int) -> int:
     return max(2, columns)
 
 
-Parameter = str | float | tuple[str, ...] | tuple[float, ...]
+Parameter = Union[str, float, Tuple[str, ...], Tuple[float, ...]]
 """Of a task: a word, a number, or several of them."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Artifact:
     """An exported file and all that is needed to use and trust it: the contract.
 

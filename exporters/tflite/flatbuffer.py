@@ -214,7 +214,7 @@ def drop_unread(flat: Any) -> None:
     (graph,) = flat.subgraphs
     read = {int(i) for op in graph.operators for i in (*op.inputs, *op.outputs) if i >= 0}
     read |= {int(i) for i in (*graph.inputs, *graph.outputs)}
-    numbers = {old: new for new, old in enumerate(sorted(read))} | {-1: -1}
+    numbers = {-1: -1, **{old: new for new, old in enumerate(sorted(read))}}
     graph.tensors = [graph.tensors[i] for i in sorted(read)]
     for operator in graph.operators:
         operator.inputs = [numbers[int(i)] for i in operator.inputs]

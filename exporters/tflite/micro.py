@@ -23,11 +23,11 @@ from edgekit.core import Runner, Shapes, Simulation, TensorSpec, silent_import
 from edgekit.core.names import shown
 from edgekit.errors import InputError
 from exporters._inputs import fixed_batch, numbers_only, type_name
-from exporters.tflite import TfliteTarget
 from exporters.tflite.alone import run_alone
 from exporters.tflite.flatbuffer import pack, schema, unpack
 from exporters.tflite.integers import EXPORTED, check_integers, names_of_ends
 from exporters.tflite.runtime import TfliteRunner, content_of, interpreter_of, parsing
+from exporters.tflite.target import TfliteTarget
 
 if TYPE_CHECKING:
     from edgekit.core import Array

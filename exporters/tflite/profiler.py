@@ -12,15 +12,17 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
 
 from edgekit.core import OperatorTime
 from edgekit.errors import UnavailableError
+from exporters._inputs import paired
 from exporters.tflite.flatbuffer import constant, cut, module_path, operator_kind, pack, schema
+from exporters.tflite.runtime import keeping_tensors
 
 if TYPE_CHECKING:
     from edgekit.core import Array
@@ -33,7 +35,7 @@ OVERHEAD_CALLS = 8  # in each round, spread over it
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
-@dataclass(slots=True)
+@dataclass
 class _Piece:
     """Operators that XNNPACK runs as one kernel.
 
@@ -52,7 +54,7 @@ class _Piece:
     ) -> None:
         """Makes it ready to be called."""
         self.interpreter = open_(content, num_threads=threads)
-        for detail, value in zip(self.interpreter.get_input_details(), inputs, strict=True):
+        for detail, value in paired(self.interpreter.get_input_details(), inputs):
             self.interpreter.set_tensor(detail["index"], value)
 
     def call(self) -> float:
@@ -72,7 +74,7 @@ def time_operators(
 ) -> tuple[OperatorTime, ...]:
     """Times the operators of a file; `edgekit.core.Profilable.operators` tells more."""
     pieces = _pieces(flat)
-    for index, value in zip(flat.subgraphs[0].inputs, inputs, strict=True):
+    for index, value in paired(flat.subgraphs[0].inputs, inputs):
         _fix_shape(flat, index, value)
     recorded = _record(flat, inputs, open_)
     for index, value in recorded.items():
@@ -149,14 +151,8 @@ def _pads_convolution(flat: Any, tensor: int) -> bool:
 
 def _record(flat: Any, inputs: Sequence[Array], open_: Open) -> dict[int, Array]:
     """Values of all tensors in an inference of the whole network."""
-    from ai_edge_litert.interpreter import OpResolverType
-
-    interpreter = open_(
-        pack(flat),
-        experimental_preserve_all_tensors=True,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
-    for detail, value in zip(interpreter.get_input_details(), inputs, strict=True):
+    interpreter = open_(pack(flat), **keeping_tensors())
+    for detail, value in paired(interpreter.get_input_details(), inputs):
         interpreter.set_tensor(detail["index"], value)
     interpreter.invoke()
     made = [i for operator in flat.subgraphs[0].operators for i in operator.outputs]

@@ -34,7 +34,8 @@ def merge_factors(flat: Any) -> int:
     a sixth. A product whose output reaches anything else, such as a sum, stays.
     """
     (graph,) = flat.subgraphs
-    merged, totals = 0, dict[str, float]()
+    merged = 0
+    totals: dict[str, float] = {}
     for product in list(graph.operators):
         factor = _factor(flat, product)
         if factor is None:

@@ -1,4 +1,8 @@
-"""LiteRT's interpreter, and files that it cannot take."""
+"""LiteRT's interpreter, and files that it cannot take.
+
+The interpreter is that of the package ai-edge-litert, or of tflite-runtime, as it was called
+before, which goes on for Pythons and systems that the other one is not built for.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.core import Shapes, TensorSpec, reason
+from edgekit.core import Shapes, TensorSpec, reason, silent_import
 from edgekit.core.reading import read_bytes
 from edgekit.errors import InputError
-from exporters._inputs import closed, fixed_batch, number_of, type_name
+from exporters._inputs import closed, fixed_batch, needing, number_of, paired, type_name
 from exporters.tflite.flatbuffer import (
     FILE_IDENTIFIER,
     data_of,
@@ -26,6 +30,28 @@ from exporters.tflite.flatbuffer import (
 
 if TYPE_CHECKING:
     from edgekit.core import Array
+
+
+_PACKAGE = "ai_edge_litert"
+SCHEMA = "ai-edge-litert"
+"""The package with the classes of the format, which are for changing and cutting files."""
+
+
+def interpreters() -> Any:
+    """The module of the interpreter.
+
+    Raises:
+        ModuleNotFoundError: neither package is installed.
+    """
+    try:
+        return silent_import(f"{_PACKAGE}.interpreter")
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] != _PACKAGE:
+            raise
+        try:
+            return silent_import("tflite_runtime.interpreter")
+        except ModuleNotFoundError:
+            raise error from None
 
 
 class TfliteRunner:
@@ -43,7 +69,7 @@ class TfliteRunner:
 
     def prepare(self, inputs: Sequence[Array]) -> Callable[[], None]:
         """Copies inputs into the interpreter; each call is an ``invoke``."""
-        for index, value in zip(self._inputs, inputs, strict=True):
+        for index, value in paired(self._inputs, inputs):
             self._interpreter.set_tensor(index, value)
         invoke: Callable[[], None] = self._interpreter.invoke
         return invoke
@@ -91,21 +117,29 @@ def interpreter_of(
     Raises:
         InputError: the runtime cannot load the file, or the file leaves other sizes open.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
     source = {"model_path": str(path)} if content is None else {"model_content": content}
     try:
-        interpreter = Interpreter(**source, **options)
+        interpreter = interpreters().Interpreter(**source, **options)
         details = interpreter.get_input_details()
         inputs = [(detail["name"], _sizes(detail)) for detail in details]
         found = closed(path, inputs, batch, shapes, _remedy)
-        for detail, shape in zip(details, found, strict=True):
+        for detail, shape in zip(details, found):
             if shape != tuple(detail["shape"]):
                 interpreter.resize_tensor_input(detail["index"], shape)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{path} cannot be loaded by LiteRT: {reason(error)}") from error
     return interpreter
+
+
+def keeping_tensors() -> dict[str, Any]:
+    """Options of an interpreter with its own kernels, which keep every tensor."""
+    return {
+        "experimental_preserve_all_tensors": True,
+        "experimental_op_resolver_type": (
+            interpreters().OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        ),
+    }
 
 
 def _remedy(name: str, sizes: str) -> str:
@@ -129,13 +163,13 @@ def takes_any_batch(interpreter: Any) -> bool:
 
 def batched(path: Path, batch: int, threads: int | None) -> Any:
     """An interpreter of a file that is written for another number of images per inference."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    with parsing(path):
+    what = f"a batch of {batch}, which its layers are not written for,"
+    with needing(SCHEMA, path, what), parsing(path):
         flat = unpack(content_of(path))
-    set_batch(flat, batch)
+        set_batch(flat, batch)
+        content = pack(flat)
     try:
-        interpreter = Interpreter(model_content=pack(flat), num_threads=threads)
+        interpreter = interpreters().Interpreter(model_content=content, num_threads=threads)
         for detail in interpreter.get_input_details():
             interpreter.resize_tensor_input(detail["index"], [batch, *detail["shape"][1:]])
         interpreter.allocate_tensors()

@@ -67,7 +67,7 @@ def converted(
     name: str, converter: str, model: Any, image: Any, folder: Path
 ) -> tuple[Path, float]:
     """A file, and the seconds that its conversion took."""
-    from exporters.tflite import CONVERTERS
+    from exporters.tflite.target import CONVERTERS
 
     path = folder / f"{name}-{converter}.tflite"
     with captured(), contextlib.redirect_stdout(io.StringIO()):

@@ -10,8 +10,8 @@ import pytest
 from edgekit import registry
 from edgekit.core import silent_import
 from edgekit.devices import host
-from exporters import openvino
-from exporters.openvino import ISA_VARIABLE, WITHOUT_TILES, without_tiles
+from exporters import _openvino_opener
+from exporters._openvino_opener import ISA_VARIABLE, WITHOUT_TILES, without_tiles
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_tiles_are_left_out(
     (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
     wanted = without_tiles(tmp_path / "cpuinfo")
     assert os.environ.get(ISA_VARIABLE) == said
-    monkeypatch.setattr(openvino, "without_tiles", lambda: wanted)
+    monkeypatch.setattr(_openvino_opener, "without_tiles", lambda: wanted)
     target = registry.target("openvino")
     # A latency is the same before and after the first file was opened here.
     for moment in ("before", "after"):

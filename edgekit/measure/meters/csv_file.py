@@ -7,7 +7,6 @@ separated by commas, semicolons or tabs. A header is needed only for files with 
 from __future__ import annotations
 
 import csv
-import itertools
 import os
 import statistics
 import time
@@ -30,7 +29,7 @@ _HISTORY = 20
 _PERIOD_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Layout:
     """Which columns hold what."""
 
@@ -39,7 +38,7 @@ class _Layout:
     power: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CsvFile:
     """The kind of meter.
 
@@ -103,7 +102,7 @@ class CsvMeter:
         history = [self._reading(row) for row in rows[-_HISTORY:]]
         self._waiting = history[-1:]
         times = [reading.time_s for reading in history]
-        gaps = [b - a for a, b in itertools.pairwise(times) if b > a]
+        gaps = [b - a for a, b in zip(times, times[1:]) if b > a]
         self.period_s = statistics.median(gaps) if gaps else _PERIOD_S
 
     def read(self) -> Sequence[Reading]:

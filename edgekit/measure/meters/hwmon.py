@@ -28,7 +28,7 @@ _TOTALS = ("VDD_IN", "POM_5V_IN")
 _PERIOD_S = 0.035
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Rail:
     """A supply rail: ``scale`` x the product of its files is its power in mW."""
 
@@ -43,7 +43,7 @@ class _Rail:
         return power
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Hwmon:
     """The kind of meter: opens the rail of the whole board, or else all rails."""
 
@@ -114,7 +114,7 @@ def _rails(chip: Path) -> Iterator[_Rail]:
 
 def _iio_rails(driver: Path) -> Iterator[_Rail]:
     for file in sorted(driver.glob("*/iio*device*/in_power*_input")):
-        channel = file.name.removeprefix("in_power").removesuffix("_input")
+        channel = file.name[len("in_power") : -len("_input")]
         label = optional_text(file.with_name(f"rail_name_{channel}"))
         yield _Rail(label or f"{file.parent.name} channel {channel}", (file,), 1.0)  # mW
 

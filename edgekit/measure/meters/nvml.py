@@ -21,7 +21,7 @@ from edgekit.errors import MeterError, UnavailableError, UsageError
 _PERIOD_S = 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Nvml:
     """The kind of meter.
 
@@ -78,7 +78,7 @@ class Nvml:
             raise UnavailableError(
                 f"NVML shows no GPU ({error}): 'nvidia-smi' must work"
             ) from error
-        detail = " + ".join(f"GPU {i} {name}" for i, name in zip(chosen, names, strict=True))
+        detail = " + ".join(f"GPU {i} {name}" for i, name in zip(chosen, names))
         try:
             for gpu in gpus:
                 library.nvmlDeviceGetTotalEnergyConsumption(gpu)

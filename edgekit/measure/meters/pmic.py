@@ -24,7 +24,7 @@ _LINE = re.compile(r"^\s*(\S+)_([AV])\s+(?:current|volt)\(\d+\)=([-+.\w]+)[AV]\s
 _PERIOD_S = 0.2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pmic:
     """The kind of meter.
 

@@ -32,7 +32,7 @@ _OF_PHONES = "battery"
 _PERMISSION = "on Android use 'adb shell', elsewhere allow it with 'sudo chmod a+r'"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PowerSupply:
     """The kind of meter: opens all batteries of the device itself, not of mice and the like."""
 

@@ -36,7 +36,7 @@ _PERMISSION = (
 )
 
 
-@dataclass(slots=True)
+@dataclass
 class _Zone:
     """A package's counter, unwrapped on its own, since packages wrap at different times."""
 
@@ -73,7 +73,7 @@ class _Zone:
         self.total_uj += step_uj
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rapl:
     """The kind of meter: opens all packages, or ``psys`` where it is the only zone."""
 
