@@ -4,15 +4,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TENSORFLOW := .venv-tensorflow
+OLD := .venv-old
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check bench clean
+.PHONY: demo test devices-test check bench clean
 
 demo: $(VENV)/base.stamp
 	$(BIN)/edgekit demo --overwrite
 
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+# What needs more than packages of this Python, as far as it is there; the others tell why not.
+devices-test: $(VENV)/dev.stamp
+	-test -e $(OLD)/stamp || timeout 300 $(MAKE) $(OLD)/stamp
+	EDGEKIT_OLD_PYTHON=$$(ls $(CURDIR)/$(OLD)/bin/python 2>/dev/null) OMP_NUM_THREADS=1 \
+	    $(BIN)/python -m pytest -n auto -m devices tests
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
@@ -42,9 +49,20 @@ $(TENSORFLOW)/stamp:
 	$(TENSORFLOW)/bin/python -m pip install --quiet --disable-pip-version-check tensorflow-cpu==2.21.0
 	touch $@
 
+# The oldest Python that a device may have, with the runtimes that there are for it.
+$(OLD)/stamp:
+	for python in python3.8 $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.8.*/bin/python) none; do \
+	    "$$python" -m venv $(OLD) 2>/dev/null && break; \
+	done
+	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check numpy
+	for runtime in onnxruntime openvino tflite-runtime; do \
+	    $(OLD)/bin/python -m pip install --quiet --disable-pip-version-check $$runtime || true; \
+	done
+	touch $@
+
 $(VENV)/dev.stamp: $(VENV)/base.stamp
 	$(PIP_INSTALL) -e '.[dev]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(TENSORFLOW) build dist edgekit-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TENSORFLOW) $(OLD) build dist edgekit-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

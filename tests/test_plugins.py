@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bare_python import Bare, runtime_of
 from command_line import CommandLine
 from installed import install
 from page_package import install_toys
@@ -21,6 +22,9 @@ from small_artifacts import once, shared_folder
 from edgekit import registry, tables
 from edgekit.contract import is_artifact, load, target_by_suffix
 from edgekit.conversion import export
+from edgekit.devices.bundle import bundle
+from edgekit.devices.device import Device
+from edgekit.devices.files import file_request, opener_of
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
 from edgekit.models.source import open_model
 from edgekit.stated import Stated
@@ -369,6 +373,31 @@ def test_its_files_are_measured_and_compared(toys: Path, run: CommandLine, tmp_p
     assert len(run("history", "--json").json["measurements"]) == 4
     assert run("report", "all.json", "-o", "all.html").code == 0
     assert "plainnet-small-int8.toy" in (tmp_path / "all.html").read_text()
+
+
+def test_its_target_and_its_meter_travel_to_devices(toys: Path, tmp_path: Path) -> None:
+    target, path = registry.target("toy"), toy(toys, "fp32")
+    found = bundle([opener_of(target)])
+    assert [name for name in found.modules if name.startswith("toys")] == [
+        "toys", "toys.bench", "toys.target",
+    ]  # fmt: skip
+    there = Device("bare", Bare(tmp_path, found.content, runtime_of(sys.executable, "onnx")))
+    agent = there.open()
+    try:
+        files = there.place(agent, target.files(path))
+        subject = file_request(target, path, files=files, threads=1)
+        slot = agent.slot()
+        slot.ask("import", subject=subject)
+        (spec,) = slot.ask("tensors", subject=subject)[0]["inputs"]
+        image = np.random.default_rng(0).standard_normal(spec["shape"], np.float32)
+        _, (scores,) = slot.ask("run", [image])
+        assert np.array_equal(scores, target.open(path, 1).run([image])[0])
+        (tmp_path / "power").write_text("1500")
+        where = tables.METERS["bench"].where
+        about = {"words": "bench:power", "where": where, "root": str(tmp_path)}
+        assert agent.slot("meter").ask("open", **about)[0]["meter"]["quantity"] == "power"
+    finally:
+        agent.close()
 
 
 def test_what_it_cannot_do_is_told(toys: Path, run: CommandLine) -> None:

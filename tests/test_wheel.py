@@ -118,3 +118,18 @@ def test_the_installed_package_builds_networks(installed: Path, tmp_path: Path) 
     document = json.loads(out)
     assert (document["name"], document["params"]) == ("mobilenetv3-small", 2542856)
     assert list(tmp_path.iterdir()) == []
+
+
+AGENT = """
+from edgekit import registry, tables
+from edgekit.devices.bundle import bundle
+from edgekit.devices.files import opener_of
+
+print(bundle(opener_of(registry.target(name)) for name in tables.TARGETS.built_in).sha256)
+"""
+
+
+def test_devices_get_the_agent_that_the_checkout_would_give_them(
+    installed: Path, tmp_path: Path, package_env: dict[str, str]
+) -> None:
+    assert run(installed, tmp_path, "-c", AGENT) == python("-c", AGENT, env=package_env)

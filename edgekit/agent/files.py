@@ -36,7 +36,7 @@ class File:
     Args:
         path: of its main file, on this device.
         name: what the one that asks calls it.
-        opener: ``module:attribute`` of what opens it; see `edgekit.core.Opener`.
+        opener: ``module:attribute`` of what opens it; see `edgekit.core.Target`.
         runtime: what runs it, for people.
         files: all of its files, the main one first.
         threads: of the runtime; ``None`` leaves the choice to it.

@@ -94,8 +94,8 @@ class Target(Protocol):
             does.
         dynamic_batch: whether its files can leave the batch open; see `Example.any_batch`.
         opener: ``module:attribute`` of what opens its files on a device, with `start`, `open`, and
-            where there is one, `operators`: it needs NumPy and the runtime only. Empty where the
-            target itself does.
+            where there are such, `operators` and `activations`: it needs NumPy and the runtime
+            only, on Python 3.8. Empty where the target itself does.
     """
 
     name: str

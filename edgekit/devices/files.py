@@ -10,10 +10,21 @@ from edgekit.agent.bounds import allowed_for
 from edgekit.core import Target
 from edgekit.tables import TARGETS
 
+_OPENING = {"environment", "start", "open", "operators", "activations"}
+"""Methods of openers."""
+
 
 def opener_of(target: Target) -> str:
-    """``module:attribute`` of what opens files of a target; see `edgekit.core.Target`."""
-    return target.opener or TARGETS[target.name].where
+    """``module:attribute`` of what opens files of a target; see `edgekit.core.Target`.
+
+    A class that opens files in another way than the one that it derives from does not have the
+    opener of that one.
+    """
+    kinds = [vars(target), *map(vars, type(target).__mro__)]
+    named = next((i for i, kind in enumerate(kinds) if "opener" in kind), len(kinds))
+    opens = next((i for i, kind in enumerate(kinds) if _OPENING & {*kind}), len(kinds))
+    inherited = target.opener if named <= opens else ""
+    return inherited or TARGETS[target.name].where
 
 
 def file_request(

@@ -25,9 +25,9 @@ FILE_IDENTIFIER = b"TFL3"  # of every TensorFlow Lite file, at offset 4
 
 def schema() -> Any:
     """The generated classes of the format."""
-    from ai_edge_litert import schema_py_generated
+    import ai_edge_litert.schema_py_generated as classes
 
-    return schema_py_generated
+    return classes
 
 
 def unpack(content: bytes) -> Any:

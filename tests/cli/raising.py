@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from command_line import Result
 
 from edgekit import registry
+from edgekit.agent.files import load_object
 from edgekit.core import reason
+from edgekit.devices.files import opener_of
 from edgekit.errors import InputError, ModelError
 
 if TYPE_CHECKING:
@@ -71,7 +73,10 @@ def breaks(target: str, seam: str, file: str, error: BaseException) -> None:
     Args:
         file: name of the only file whose runner does.
     """
-    kind: Any = type(registry.target(target))
+    whole = registry.target(target)
+    kind: Any = type(load_object(opener_of(whole)))  # what agents have of it
+    if not hasattr(kind, seam) and hasattr(whole, seam):
+        kind = type(whole)
     opened, fails = kind.open, raising(error)
 
     def broken(own: object, path: Path, *arguments: object, **options: object) -> object:

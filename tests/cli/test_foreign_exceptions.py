@@ -231,7 +231,7 @@ QUANTIZERS = {
     "its calibration": ("tflite", "int8", "ai_edge_quantizer.quantizer.Quantizer.calibrate"),
     "edgekit's for ONNX": ("onnx", "int8", "exporters.onnx.quantize"),
     "edgekit's for OpenVINO": ("openvino", "int8", "exporters.openvino.quantize"),
-    "edgekit's for TFLite": ("tflite", "int8", "exporters.tflite.quantize"),
+    "edgekit's for TFLite": ("tflite", "int8", "exporters.tflite.target.quantize"),
 }  # fmt: skip
 
 
