@@ -251,7 +251,7 @@ def test_quantizers_that_raise(
 QAT = {
     "at step 1": ("torch.is_grad_enabled() and x.requires_grad and x.shape[0] > 2", "False"),
     "at step 1 ": ("False", "True"),
-    "on the images of the calibration": ("False", "False"),
+    "on the inputs of the calibration": ("False", "False"),
 }
 
 
