@@ -85,7 +85,7 @@ def search(
         scores: what the outputs of a classifier are.
         stated: what is said of images and classes in one record; ``keywords`` count more.
         baselines: other methods, for comparison: ``uniform``, ``random``, ``compound``.
-        device: that is measured on.
+        device: that is measured on; a microcontroller's simulator for budgets of its memory.
         threads: of the runtime whose latency counts.
         workers: processes that train candidates.
         executor: what runs them.
@@ -113,9 +113,9 @@ def search(
     said, rest = split(keywords, Said)
     of_network, of_search = split(rest, NetworkKeywords)
     options = search_options(of_search)
-    profile = local_device(device)
+    name, suggested = _device(device)
     if threads is None:
-        count = min(profile.threads or 1, usable_cores())
+        count = min(suggested or 1, usable_cores())
     else:
         (count,) = thread_counts(threads)
     conduct = _conduct(baselines, workers, executor, time_limit, wait, meter, command)
@@ -128,9 +128,24 @@ def search(
     return run.search(
         as_stated(opened, stated_of(said, stated), source or opened.data), limits, target,
         precision, data=source, out=Path(out), options=options, conduct=conduct,
-        device=profile.name, threads=count, scores=scores, resume=resume, draw=drawn,
+        device=name, threads=count, scores=scores, resume=resume, draw=drawn,
         notify=notify, say=say,
     )  # fmt: skip
+
+
+def _device(name: str) -> tuple[str, int | None]:
+    """A device as a search takes it, with the threads that it suggests.
+
+    Raises:
+        UsageError: there is none of that name.
+        UnavailableError: it is another machine.
+    """
+    from edgekit.devices.simulators import simulator
+
+    if (found := simulator(name)) is not None:
+        return found.name, None
+    profile = local_device(name)
+    return profile.name, profile.threads
 
 
 def _conduct(

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 @click.command("search")
 @click.argument("model")
-@click.option("--budget", required=True, metavar="LIMITS", help="Such as latency=0.6x,size=2MB.")
+@click.option(
+    "--budget",
+    required=True,
+    metavar="LIMITS",
+    help="Such as latency=0.6x,size=2MB; arena=256KB on a microcontroller.",
+)
 @click.option("--target", "-t", default=tables.DEFAULT_TARGET, show_default=True, metavar="T")
 @click.option("--precision", "-p", default="fp32", show_default=True, metavar="P")
 @weights_option
@@ -101,7 +106,7 @@ if TYPE_CHECKING:
     help="Images that candidates are scored on, at most; contests take all.",
 )  # fmt: skip
 @click.option("--device", default="host", show_default=True, metavar="D",
-              help="Device that is measured on.")  # fmt: skip
+              help="Device that is measured on, or a microcontroller.")  # fmt: skip
 @click.option(
     "--threads", type=click.IntRange(1), metavar="N",
     help="Of the runtime whose latency counts. [default: what the device suggests, else 1]",
@@ -173,9 +178,13 @@ def command(
 
 def show(result: SearchResult, out: Path) -> None:
     """One line per network, and the verdict."""
+    from edgekit.search.budget import MEMORIES
+
     rows = []
+    memories = [one for one in MEMORIES if one in result.final.costs]
     for step in (*result.steps, *(one for found in result.baselines.values() for one in found)):
         latency = step.costs.get("latency")
+        memory = [f"{step.costs[one] / 1024:.1f}" for one in memories]
         rows.append(
             (
                 str(step.step),
@@ -184,6 +193,7 @@ def show(result: SearchResult, out: Path) -> None:
                 "" if step.test_figure is None else f"{step.test_figure:.2%}",
                 "" if latency is None else f"{latency:.3f}",
                 "" if step.ratio is None else f"{step.ratio:.3f}",
+                *memory,
                 f"{step.costs['macs'] / 1e6:.2f}",
                 f"{step.params / 1e6:.2f}",
             )
@@ -192,7 +202,8 @@ def show(result: SearchResult, out: Path) -> None:
     console.table(
         [
             ("step", right), "change", (result.title, right), ("test", right), ("ms", right),
-            ("ratio", right), ("M MACs", right), ("M par.", right),
+            ("ratio", right), *((f"{one} KiB", right) for one in memories),
+            ("M MACs", right), ("M par.", right),
         ],
         rows,
         gap=2,

@@ -341,6 +341,7 @@ class Simulator(Protocol):
         packages: distributions that it needs.
         extra: of edgekit, which installs them; or what else ``pip install`` is to be given.
         kind: see `Simulation`.
+        memory: what it tells, as a search's budget calls it: ``arena`` or ``sram``.
         runtime: target of the same files that runs them as the device would; ``None`` where
             nothing can be run.
         reference: the same with the kernels that those of the device are to compute alike.
@@ -352,6 +353,7 @@ class Simulator(Protocol):
     packages: tuple[str, ...]
     extra: str
     kind: str
+    memory: str
     runtime: Target | None
     reference: Target | None
 
@@ -369,8 +371,11 @@ class Simulator(Protocol):
             InputError: says how one is exported that it could.
         """
 
-    def look(self, path: Path) -> Simulation:
+    def look(self, path: Path, *, trusted: bool = False) -> Simulation:
         """What a file takes on the device.
+
+        Args:
+            trusted: the file was written here: it need not be looked at in a process of its own.
 
         Raises:
             InputError: it cannot be used there; names all operators that the device lacks.

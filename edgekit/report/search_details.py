@@ -20,6 +20,7 @@ from edgekit.report.markup import (
     table,
 )
 from edgekit.report.text import UNKNOWN, counted_words, figures, percent
+from edgekit.search.budget import MEMORIES
 from edgekit.search.document import TOP1, Network, SearchDocument
 
 LABEL_WIDTH = 24  # characters that fit into half a legend
@@ -29,6 +30,8 @@ UNITS = {
     "latency": ("latency", "ms", 1.0),
     "energy": ("energy", "mJ", 1.0),
     "size": ("size", "MB", 1e6),
+    "arena": ("arena", "KiB", 2.0**10),
+    "sram": ("SRAM", "KiB", 2.0**10),
     "macs": ("operations", "M MACs", 1e6),
 }
 """What the resources of budgets are called, their unit, and how many of theirs it is."""
@@ -53,6 +56,8 @@ def steps(s: SearchDocument) -> Section:
     columns = ["step", "change", s.title]
     columns += ["latency ms", "ratio"] if with_latency else []
     columns += ["energy mJ"] if with_energy else []
+    memories = [one for one in MEMORIES if any(n.cost(one) is not None for n in networks)]
+    columns += [" ".join(UNITS[one][:2]) for one in memories]
     columns += ["size MB", "M MACs", "M params"]
     best = {(n.step, n.artifact) for n in s.pareto}
     rows = []
@@ -64,6 +69,7 @@ def steps(s: SearchDocument) -> Section:
         if with_latency:
             row += [amount(n, "latency"), _ratio(n)]
         row += [amount(n, "energy")] if with_energy else []
+        row += [amount(n, one) for one in memories]
         row += [amount(n, "size"), amount(n, "macs"), figures(n.params / 1e6)]
         rows.append(row)
     note = f"{s.title[:1].upper()}{s.title[1:]} is on the selection {s.inputs}."

@@ -68,7 +68,14 @@ def _ranges(document: SearchDocument) -> Iterator[tuple[str, float, float, float
             yield f"{where}.top1", one.top1, 0, 1
         if one.headline is not None:
             yield f"{where}.headline.value", one.headline.value, 0, 1
-        for name in ("latency_ms", "latency_ratio", "energy_mj", "predicted"):
+        for name in (
+            "latency_ms",
+            "latency_ratio",
+            "energy_mj",
+            "arena_bytes",
+            "sram_bytes",
+            "predicted",
+        ):
             value = getattr(one, name)
             if value is not None:
                 yield f"{where}.{name}", value, _LEAST, _MOST

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from edgekit.errors import GateError
 from edgekit.search.bounds import DRIFT
+from edgekit.search.budget import MEASURED
 from edgekit.search.costs import CountedMacs, Remembered
 from edgekit.search.jobs import Candidate
 from edgekit.search.journal import Iteration
@@ -94,7 +95,7 @@ def largest_fitting(
         return costs.of(plans[number].spec)
 
     # It is measured once more when it has been trained.
-    measured = not {"latency", "energy"}.isdisjoint(shop.task.resources)
+    measured = not set(MEASURED).isdisjoint(shop.task.resources)
     bound = 1 / (1 + DRIFT) if measured else 1.0
     excess = {0: max(shop.bounds.excess(shop.start))}
     missing, fitting, count = 0, len(plans), 0

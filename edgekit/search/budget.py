@@ -8,13 +8,23 @@ from dataclasses import dataclass
 
 from edgekit.errors import UsageError
 
+_BYTES = {"B": 1.0, "kB": 1e3, "KB": 1e3, "KiB": 2.0**10, "MB": 1e6, "MiB": 2.0**20}
+
 UNITS: dict[str, dict[str, float]] = {
     "latency": {"ms": 1.0, "us": 1e-3, "s": 1e3},
-    "size": {"B": 1.0, "kB": 1e3, "KiB": 2.0**10, "MB": 1e6, "MiB": 2.0**20},
+    "size": _BYTES,
+    "arena": _BYTES,
+    "sram": _BYTES,
     "macs": {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9},
     "energy": {"mJ": 1.0, "uJ": 1e-3, "J": 1e3},
 }
 """Resources and their units, the factors to ms, bytes, multiply-accumulates and mJ."""
+
+MEASURED = ("latency", "energy")
+"""Resources that a clock or a meter tells, never exactly."""
+
+MEMORIES = ("arena", "sram")
+"""Those that a simulator tells; see `edgekit.core.Simulator`."""
 
 _LIMIT = re.compile(r"([a-z]+)=([0-9.]+(?:e-?[0-9]+)?)([A-Za-z]*)")
 
@@ -51,7 +61,7 @@ def parse_budget(text: str) -> tuple[Limit, ...]:
         if match is None or match[1] not in UNITS:
             raise UsageError(
                 f"budget '{part.strip()}': expected such as latency=0.6x, latency=4ms, size=2MB, "
-                f"macs=50M or energy=3mJ, separated by commas"
+                f"macs=50M, energy=3mJ, arena=256KB or sram=128KB, separated by commas"
             )
         resource, unit, relative = match[1], match[3], match[3] == "x"
         if not relative and unit not in UNITS[resource]:
@@ -77,6 +87,8 @@ def amount(resource: str, value: float) -> str:
     """What something costs, in words."""
     if resource == "latency":
         return f"{value:.3f} ms"
+    if resource in MEMORIES:
+        return f"{value / 2**10:.1f} KiB"
     if resource == "size":
         return f"{value / 2**20:.2f} MiB"
     if resource == "energy":

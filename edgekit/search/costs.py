@@ -12,7 +12,7 @@ import math
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -145,6 +145,75 @@ class CountedSize(_Counted):
         return float(sum(value.numel() for value in module.state_dict().values()))
 
 
+class Memory(NamedTuple):
+    """Bytes that a part of a network takes on a microcontroller.
+
+    Attributes:
+        held: while it is computed; parts take turns with that.
+        kept: for as long as the network is there.
+    """
+
+    held: float
+    kept: float = 0.0
+
+
+HELD_POWER = 8
+"""The part that holds most decides, and of several that hold as much no single group of channels
+changes that. A norm of this power follows the largest ones, and all others a little."""
+
+
+class SimulatedMemory(Costs):
+    """Memory on a microcontroller, by what each part takes as a file of its own.
+
+    Args:
+        resource: key of `edgekit.search.budget.UNITS`.
+        look: takes parts, each of the network beside it, and gives the memory of each, in order;
+            infinite where a part cannot be written or used.
+    """
+
+    def __init__(
+        self,
+        resource: str,
+        look: Callable[[Sequence[tuple[ModelSpec, Part]]], Iterable[Memory]],
+    ) -> None:
+        self.resource, self._look = resource, look
+        self._known: dict[str, Memory] = {}
+
+    def of(self, spec: ModelSpec) -> float:
+        """Bytes, near to what the whole takes; looks at parts that are not known yet."""
+        self.prepare([spec])
+        return self.at_least(spec)
+
+    def whole(self, spec: ModelSpec) -> float:
+        """See `Costs`: bytes of the whole network."""
+        part = whole_of(spec)
+        self._find([(spec, part)])
+        found = sum(self._known[part.key])
+        if math.isinf(found):
+            raise ModelError(
+                f"'{spec.name}' with fresh weights cannot be written or used in one piece: "
+                f"predictions compare its parts to that"
+            )
+        return found
+
+    def at_least(self, spec: ModelSpec) -> float:
+        """See `Costs`: by the parts that are known."""
+        known = [self._known[p.key] for p in parts_of(spec) if p.key in self._known]
+        most = max((memory.held for memory in known), default=0.0)
+        if not 0 < most < math.inf:
+            return most
+        shares: float = sum((memory.held / most) ** HELD_POWER for memory in known)
+        return float(most * shares ** (1 / HELD_POWER)) + sum(memory.kept for memory in known)
+
+    def prepare(self, specs: Sequence[ModelSpec]) -> None:
+        """See `Costs`."""
+        self._find([(spec, part) for spec in specs for part in parts_of(spec)])
+
+    def _find(self, wanted: Sequence[tuple[ModelSpec, Part]]) -> None:
+        missing = {part.key: (spec, part) for spec, part in wanted if part.key not in self._known}
+        self._known.update(zip(missing, self._look([*missing.values()]), strict=True))
+
+
 class MeasuredLatency:
     """Sums of parts, each measured once as a small file; whole networks are measured alike.
 
@@ -222,7 +291,8 @@ def write_part(spec: ModelSpec, part: Part, target: Target, scheme: Scheme, path
         ModelError: the target's converter cannot take it.
     """
     module = module_of(spec, part.name)
-    if scheme.forms.get(STEM) == NARROW_STEM and part.name != WHOLE:
+    narrow = scheme.forms.get(STEM) == NARROW_STEM and scheme.interface == "float"
+    if narrow and part.name != WHOLE:
         if part.begins and is_narrow(module):
             scheme = target.schemes["fp32"]  # which by itself it would not be
         elif not part.begins:

@@ -69,6 +69,8 @@ class Network:
     energy_mj: float | None = None
     macs: float
     size_bytes: float
+    arena_bytes: float | None = field(default=None, metadata=SPARSE)
+    sram_bytes: float | None = field(default=None, metadata=SPARSE)
     params: float
     artifact: str
     checkpoint: str | None = None
@@ -86,6 +88,8 @@ class Network:
             "latency": self.latency_ms,
             "energy": self.energy_mj,
             "size": self.size_bytes,
+            "arena": self.arena_bytes,
+            "sram": self.sram_bytes,
             "macs": self.macs,
         }[resource]
 
@@ -97,7 +101,7 @@ class Network:
         return self.ci95[0] * scale, self.ci95[1] * scale
 
 
-RESOURCES = ("latency", "energy", "size", "macs")
+RESOURCES = ("latency", "energy", "size", "arena", "sram", "macs")
 
 
 @dataclass(frozen=True, slots=True)

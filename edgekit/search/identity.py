@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from importlib import metadata
 
 from torch import nn
 
@@ -10,6 +11,7 @@ import edgekit
 from edgekit.core import canonical_json, to_json
 from edgekit.devices import host
 from edgekit.search.task import Task
+from edgekit.tables import SIMULATORS
 
 
 def identity_of(task: Task) -> dict[str, str]:
@@ -33,9 +35,16 @@ def identity_of(task: Task) -> dict[str, str]:
         },
         "meter": task.conduct.meter if "energy" in task.resources else "none",
         "options": canonical_json(to_json(task.options)),
+        # Of budgets that they tell something of.
+        **{name: _versions(name) for name in task.simulators.values()},
         # Not of classifiers, whose journals are as they always were.
         **({} if task.model.signature is None else {"task": task.model.task}),
     }
+
+
+def _versions(simulator: str) -> str:
+    packages = SIMULATORS.load(simulator).packages
+    return ", ".join(f"{package} {metadata.version(package)}" for package in packages)
 
 
 def _digest(module: nn.Module) -> str:

@@ -18,17 +18,20 @@ from torch import nn
 
 from edgekit import registry
 from edgekit.agent.kernel import usable_cores
-from edgekit.core import ModelSpec, Preprocessing, Scheme
+from edgekit.core import ModelSpec, Preprocessing, Scheme, Simulation
+from edgekit.core.names import inside
 from edgekit.errors import ModelError
 from edgekit.models import build
 from edgekit.models.callables import note_named
 from edgekit.models.weights import Checkpoint, build_with, load_checkpoint, save_checkpoint
-from edgekit.search.costs import write_part
+from edgekit.native_output import captured
+from edgekit.search.costs import Memory, write_part
 from edgekit.search.groups import Kept, importances, most_important, shrunk
 from edgekit.search.inputs import ON_IMAGES, Running, open_inputs
 from edgekit.search.learning import Learner
 from edgekit.search.parts import Part
 from edgekit.search.scaling import Outline, outlined
+from edgekit.tables import SIMULATORS
 from edgekit.tasks.objectives import OF_LOGITS, Objective
 from edgekit.training.layout import fit_for_training
 from edgekit.training.threads import BY_ENVIRONMENT, Threads
@@ -242,7 +245,45 @@ class PartFile:
             return {file.name: file.read_bytes() for file in (path, *others)}
 
 
-Job = Candidate | PartFile
+@dataclass(frozen=True, slots=True)
+class PartMemory:
+    """Looks at what a part of a network takes on a microcontroller.
+
+    Attributes:
+        file: the part.
+        simulator: key of the registry's table.
+    """
+
+    name: str
+    file: PartFile
+    simulator: str
+    weight: float = 1.0
+
+    def do(self, bench: Bench) -> Memory:
+        """The memory.
+
+        Raises:
+            ModelError: the target's converter cannot take it.
+            InputError: the microcontroller cannot.
+        """
+        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+            for name, data in (files := self.file.do(bench)).items():
+                inside(Path(folder), name).write_bytes(data)
+            return memory_of(self.simulator, inside(Path(folder), next(iter(files))))
+
+
+def memory_of(simulator: str, path: Path) -> Memory:
+    """What a file that was written here takes on a microcontroller."""
+    found = SIMULATORS.load(simulator)
+    with captured():
+        told: Simulation = found.look(path, trusted=True)
+    if found.memory == "sram":
+        return Memory(float(told.sram_bytes or 0))
+    held = float((told.arena or {}).get("activations", 0))
+    return Memory(held, float(told.arena_bytes or 0) - held)
+
+
+Job = Candidate | PartFile | PartMemory
 
 
 def _score(learner: Learner, module: nn.Module, job: Candidate) -> tuple[float, float]:

@@ -21,13 +21,16 @@ from edgekit.devices import host
 from edgekit.errors import InputError, ModelError
 from edgekit.measure.store import data_folder
 from edgekit.models import find_spec
+from edgekit.search.budget import MEMORIES
 from edgekit.search.costs import (
     Costs,
     CostTable,
     CountedMacs,
     CountedSize,
     MeasuredLatency,
+    Memory,
     Remembered,
+    SimulatedMemory,
     cost_file,
 )
 from edgekit.search.jobs import PartFile
@@ -81,14 +84,20 @@ class Pricing:
     Args:
         size_bytes: of the start's file.
         times: measures parts, given where they are kept and what is read between two runs.
+        memory: looks at parts, for a resource that a simulator tells; see `SimulatedMemory`.
 
     Attributes:
         costs: by limit of the budget.
     """
 
     def __init__(
-        self, task: Task, size_bytes: float, times: Callable[[CostTable, int], PartTimes]
+        self,
+        task: Task,
+        size_bytes: float,
+        times: Callable[[CostTable, int], PartTimes],
+        memory: Callable[[str, Sequence[tuple[ModelSpec, Part]]], list[Memory]],
     ) -> None:
+        self._memory = memory
         self._task, self._between, self._times = task, between_runs(size_bytes), times
         self._closing = contextlib.ExitStack()
         self.costs: Sequence[Costs] = [self._of(resource) for resource in task.resources]
@@ -98,6 +107,8 @@ class Pricing:
             return Remembered(CountedMacs())
         if resource == "size":
             return Remembered(CountedSize())
+        if resource in MEMORIES:
+            return Remembered(SimulatedMemory(resource, functools.partial(self._memory, resource)))
         return self._measured
 
     @functools.cached_property

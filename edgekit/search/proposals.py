@@ -12,6 +12,7 @@ from edgekit.errors import GateError
 from edgekit.models import family_of
 from edgekit.models.size import laid_out
 from edgekit.search.bounds import DRIFT, USUAL_CHANGE
+from edgekit.search.budget import MEASURED
 from edgekit.search.costs import Costs
 from edgekit.search.groups import groups_of, resized, widths_of
 from edgekit.search.journal import Iteration
@@ -129,7 +130,7 @@ def _reach(shop: Workshop, iteration: Iteration, last: Step, worst: int) -> _Rea
             f"{2 * noise:.1%} away instead of {share:.1%}",
         )
         share = 2 * noise
-    enough, exact = shop.bounds.values[worst] / current, resource in ("macs", "size")
+    enough, exact = shop.bounds.values[worst] / current, resource not in MEASURED
     if not exact:  # the end of the interval has to lie below the bound
         enough /= 1 + noise + DRIFT
     return _Reach(share, max(2 * noise, SMALLEST_CHANGE if exact else USUAL_CHANGE), enough)

@@ -17,13 +17,14 @@ from edgekit.core import (
 )
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
+from edgekit.devices.simulators import ready, simulator
 from edgekit.errors import DataError, ModelError, UsageError
 from edgekit.models.callables import is_given
 from edgekit.models.model import Model
 from edgekit.models.purity import as_function
 from edgekit.models.rows import runs_batched
 from edgekit.quantize.integers import Integers
-from edgekit.search.budget import Limit
+from edgekit.search.budget import MEASURED, MEMORIES, Limit
 from edgekit.search.discovery import discovered, makeable
 from edgekit.search.inputs import (
     SELECTION,
@@ -42,6 +43,9 @@ from edgekit.tasks import task_of as outputs_task
 from edgekit.tasks.objectives import Objective
 from edgekit.verification.samples import check_takes_images
 
+USUAL = {"arena": "tflm", "sram": "ethos-u55-128"}
+"""Simulators by what they tell, where ``--device`` names none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -55,7 +59,7 @@ class Task:
         data: SRC of the inputs.
         inputs: that it is trained on and chosen by.
         out: folder of the search.
-        device: name of its profile, which the times of parts are kept under.
+        device: name of its profile, which the times of parts are kept under; or a simulator.
         threads: that latencies are measured with.
         objective: what its networks learn.
         run: how they are run.
@@ -97,7 +101,55 @@ class Task:
     @property
     def scheme(self) -> Scheme:
         """How parts and networks of which only the costs count are written."""
-        return Integers().scheme(self.target, self.precision, None)
+        scheme = Integers().scheme(self.target, self.precision, None)
+        return replace(scheme, interface=self.interface)
+
+    @property
+    def simulators(self) -> dict[str, str]:
+        """Microcontrollers that the budget is about, by resource: `device` where it is one."""
+        return {
+            resource: _simulator(resource, self.device)
+            for resource in self.resources
+            if resource in MEMORIES
+        }
+
+    @property
+    def interface(self) -> str:
+        """Of its files; see `edgekit.core.Scheme`: microcontrollers have integers only."""
+        return "int8" if self.simulators else "float"
+
+
+def _simulator(resource: str, device: str) -> str:
+    """Which simulator tells a memory: a device that does, or the usual one."""
+    chosen = simulator(device)
+    if chosen is not None and chosen.memory == resource:
+        return chosen.name
+    return USUAL[resource]
+
+
+def _check_simulators(limits: Sequence[Limit], target: Target, precision: str, device: str) -> None:
+    """Looks for the microcontrollers of a budget.
+
+    Raises:
+        UsageError: they do not take the files, or a clock is missing.
+        UnavailableError: a package is not installed.
+    """
+    chosen = simulator(device)
+    if chosen is not None and (timed := [x.text for x in limits if x.resource in MEASURED]):
+        raise UsageError(
+            f"budget {timed[0]}: device '{chosen.name}' has no clock and no meter; give --device "
+            f"host, or a budget of {chosen.memory}, size or macs"
+        )
+    for limit in limits:
+        if limit.resource not in MEMORIES:
+            continue
+        found = ready(_simulator(limit.resource, device))
+        assert found is not None
+        if target.name != found.target or target.schemes[precision].calibration is None:
+            raise UsageError(
+                f"budget {limit.text}: device '{found.name}' takes files of {found.target} in "
+                f"integers: give --target {found.target} --precision int8"
+            )
 
 
 def task_of(
@@ -177,6 +229,7 @@ def task_of(
     for method in (options.method, *conduct.baselines):
         if method == "compound":
             scaled(method, model.spec, {}, 0, (0,))  # refuses what it cannot take
+    _check_simulators(limits, format_, precision, device)
     if any(limit.resource == "energy" for limit in limits):
         check_meter(conduct)
     return Task(

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,21 @@ from edgekit.models.size import laid_out
 from edgekit.models.weights import Checkpoint, load_checkpoint, save_checkpoint
 from edgekit.quantize.integers import Integers
 from edgekit.search.bounds import USUAL_CHANGE, Appraisal, Bounds
-from edgekit.search.costs import CountedMacs
+from edgekit.search.costs import CountedMacs, Memory
 from edgekit.search.following import followed
 from edgekit.search.groups import resized
 from edgekit.search.inputs import SELECTION
-from edgekit.search.jobs import Candidate, Found, PartFile, WorkerSetup
+from edgekit.search.jobs import (
+    Candidate,
+    Found,
+    PartFile,
+    PartMemory,
+    WorkerSetup,
+    memory_of,
+)
 from edgekit.search.journal import Iteration, Journal, Scored
 from edgekit.search.measuring import Measurer, Notify
-from edgekit.search.parts import whole_of
+from edgekit.search.parts import Part, whole_of
 from edgekit.search.pricing import PartTimes, Pricing
 from edgekit.search.processes import Executor, Outcome
 from edgekit.search.records import Step, step_of
@@ -123,7 +130,7 @@ class Workshop:
             PartTimes, task=self.task, executor=self._executor, measurer=self._measurer,
             notify=self.notify, say=self.say, spending=self.journal.spending,
         )  # fmt: skip
-        pricing = Pricing(self.task, self.start.costs["size"], times)
+        pricing = Pricing(self.task, self.start.costs["size"], times, self._memories)
         self._closing.callback(pricing.close)
         self.bounds = Bounds(self.task.limits, self.start, pricing.costs)
         for which in range(len(self.task.limits)):
@@ -141,7 +148,7 @@ class Workshop:
         if math.isinf(self.bounds.costs[which].of(spec)):
             raise ModelError(
                 f"parts of '{spec.name}' cannot be written or run for {self.task.target.name}: a "
-                f"search by its latency needs all of them"
+                f"search by its {self.task.resources[which]} needs all of them"
             )
 
     def close(self) -> None:
@@ -355,6 +362,7 @@ class Workshop:
         assert spec is not None
         self.notify(f"{iteration.series} {iteration.step}: exporting and verifying")
         scheme = self.task.target.schemes[self.task.precision]
+        integers = Integers(self.task.data, interface=self.task.interface)
         with self.journal.spending("exporting"):
             (exported,) = export(
                 str(file),
@@ -362,7 +370,7 @@ class Workshop:
                 [self.task.precision],
                 out=folder,
                 overwrite=True,
-                integers=Integers(self.task.data) if scheme.calibration is not None else None,
+                integers=integers if scheme.calibration is not None else None,
                 data=None if self.task.model.signature is None else self.task.data,
             )
         return file, spec, exported
@@ -404,7 +412,40 @@ class Workshop:
             if "energy" in asked:
                 self.notify(f"{iteration.series} {iteration.step}: measuring energy")
                 costs["energy"], energy_ci95 = self._measurer.energy(path)
+            for resource, simulator in self.task.simulators.items():
+                self.notify(f"{iteration.series} {iteration.step}: looking at its {resource}")
+                costs[resource] = sum(memory_of(simulator, path))
         return Appraisal(costs, ratio, ci95, latency_ci95, energy_ci95)
+
+    def _memories(self, resource: str, parts: Sequence[tuple[ModelSpec, Part]]) -> list[Memory]:
+        """What parts take on a microcontroller; infinite where they cannot be used there."""
+        found = [Memory(math.inf)] * len(parts)
+        target, simulator, done = self.task.target.name, self.task.simulators[resource], 0
+
+        def ended(i: int, outcome: Outcome) -> None:
+            nonlocal done
+            done += 1
+            if outcome.error is None:
+                found[i] = outcome.value
+            else:
+                spec, part = parts[i]
+                text = f"{part.name} of '{spec.name}' cannot be used on {simulator}"
+                self.say(Iteration("parts", 0), f"{text}: {outcome.error}")
+            self.notify(f"looking at parts of networks, {done} of {len(parts)}")
+
+        with self.journal.spending("writing parts"):
+            self._executor.run(
+                [
+                    PartMemory(
+                        part.name,
+                        PartFile(part.name, spec, part, target, self.task.scheme),
+                        simulator,
+                    )
+                    for spec, part in parts
+                ],
+                ended,
+            )
+        return found
 
     def _figure(self, path: Path, split: str) -> float:
         """The headline figure of a file in its runtime, on all inputs of a split."""

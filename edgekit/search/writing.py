@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core import to_json, write_csv
+from edgekit.search.budget import MEMORIES
 from edgekit.search.document import (
     SCHEMA,
     TOP1,
@@ -137,6 +138,8 @@ def _network(out: Path, settings: Mapping[str, str], step: Step) -> Network:
         energy_mj=step.costs.get("energy"),
         macs=step.costs["macs"],
         size_bytes=step.costs["size"],
+        arena_bytes=step.costs.get("arena"),
+        sram_bytes=step.costs.get("sram"),
         params=step.params,
         artifact=str(out / step.artifact),
         checkpoint=str(out / step.checkpoint),
@@ -182,10 +185,11 @@ class Documents:
 def _table(result: SearchResult) -> str:
     best, figure = pareto(result), result.settings["headline"]
     text = io.StringIO()
+    memories = [f"{name}_bytes" for name in MEMORIES if name in result.final.costs]
     rows: list[list[object]] = [
         ["method", "step", "kind", "changed", "width", figure, f"test_{figure}", "latency_ms",
-         "latency_ratio", "low", "high", "energy_mj", "macs", "params", "size_bytes", "pareto",
-         "artifact"]
+         "latency_ratio", "low", "high", "energy_mj", "macs", "params", "size_bytes", *memories,
+         "pareto", "artifact"]
     ]  # fmt: skip
     networks: Mapping[str, tuple[Step, ...]] = {
         result.settings["method"]: result.steps, **result.baselines,
@@ -197,6 +201,7 @@ def _table(result: SearchResult) -> str:
                 [method, step.step, step.kind, step.changed, step.width, step.figure,
                  step.test_figure, step.costs.get("latency"), step.ratio, low, high,
                  step.costs.get("energy"), step.costs["macs"], step.params, step.costs["size"],
+                 *(step.costs.get(one.removesuffix("_bytes")) for one in memories),
                  step in best, step.artifact]
             )  # fmt: skip
     write_csv(text, rows)

@@ -49,6 +49,7 @@ class EthosU:
     packages = ("ethos-u-vela",)
     extra = "edgekit[micro]"
     kind = "estimate"
+    memory = "sram"
     runtime = reference = None
 
     def __init__(self, series: str, macs: int) -> None:
@@ -64,8 +65,8 @@ class EthosU:
         """Refuses other files than those with integers at both ends."""
         check_integers(path, self.name)
 
-    def look(self, path: Path) -> Simulation:
-        """What Vela estimates.
+    def look(self, path: Path, *, trusted: bool = False) -> Simulation:
+        """What Vela estimates, in a process of its own in any case.
 
         Raises:
             InputError: Vela cannot compile the file.

@@ -257,6 +257,7 @@ class Micro:
     packages = ("tflite-micro",)
     extra = "edgekit[micro]"
     kind = "interpreter"
+    memory = "arena"
 
     def __init__(self, runtime: MicroTarget, reference: ReferenceTarget) -> None:
         self.runtime, self.reference = runtime, reference
@@ -269,34 +270,38 @@ class Micro:
         """Imports the interpreter."""
         self.runtime.start()
 
-    def look(self, path: Path) -> Simulation:
+    def look(self, path: Path, *, trusted: bool = False) -> Simulation:
         """What the interpreter allocates for the file.
 
         Raises:
             InputError: it cannot be loaded; names all operators that the interpreter lacks.
         """
         self.check(path)
-        _, printed, chatter = run_alone(
-            path, RUNTIME, "exporters.tflite.micro_process", [str(path)]
-        )
-        try:
-            told = json.loads(printed.splitlines()[-1])
-        except (ValueError, IndexError) as error:
-            last = (chatter.strip().splitlines() or ["it does not say why"])[-1]
-            raise InputError(f"{path} cannot be used by {RUNTIME}: {last}") from error
-        if "error" in told:
-            raise InputError(told["error"])
+        arena = allocated(path) if trusted else _allocated_alone(path)
         return Simulation(
             device=self.name,
             kind=self.kind,
             size_bytes=path.stat().st_size,
-            arena_bytes=sum(told["arena"].values()),
-            arena=told["arena"],
+            arena_bytes=sum(arena.values()),
+            arena=arena,
         )
 
 
+def _allocated_alone(path: Path) -> dict[str, int]:
+    """`allocated`, in a process of its own."""
+    _, printed, chatter = run_alone(path, RUNTIME, "exporters.tflite.micro_process", [str(path)])
+    try:
+        told = json.loads(printed.splitlines()[-1])
+    except (ValueError, IndexError) as error:
+        last = (chatter.strip().splitlines() or ["it does not say why"])[-1]
+        raise InputError(f"{path} cannot be used by {RUNTIME}: {last}") from error
+    if "error" in told:
+        raise InputError(told["error"])
+    return {name: int(size) for name, size in told["arena"].items()}
+
+
 def allocated(path: Path) -> dict[str, int]:
-    """Bytes of the arena by what they are for; called in a process of its own.
+    """Bytes of the arena by what they are for.
 
     Raises:
         InputError: the file cannot be loaded or run.
