@@ -190,7 +190,7 @@ class DeviceProfile:
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Simulation:
     """What is known of a file on a microcontroller that nobody has asked.
 

@@ -94,6 +94,45 @@ def imports(node: ast.AST, moment: str) -> Iterator[tuple[ast.Import | ast.Impor
             yield from imports(child, "call" if later else moment)
 
 
+NEW_WORDS = {"dataclass": {"slots", "kw_only"}, "zip": {"strict"}}
+NEW_NAMES = {
+    "BaseExceptionGroup", "ExceptionGroup", "NoneType", "Self", "UTC", "UnionType", "aclosing",
+    "bit_count", "graphlib", "hardlink_to", "is_relative_to", "orig_argv", "pairwise", "readlink",
+    "removeprefix", "removesuffix", "tomllib", "unparse", "waitstatus_to_exitcode", "with_stem",
+    "zoneinfo",
+}  # fmt: skip
+ON_LATER_PYTHONS = {("edgekit/core/plain.py", "UnionType")}
+"""What no agent comes to: it reads no records."""
+
+
+def test_it_has_nothing_that_python_3_8_does_not_know(whole: Bundle) -> None:
+    """As far as a look at the source tells; tests below ask a Python 3.8."""
+    for path, text in modules(whole).items():
+        tree = ast.parse(text, path, feature_version=(3, 8))
+        if any(isinstance(node, ast.FunctionDef) for node in ast.walk(tree)):
+            assert "from __future__ import annotations\n" in text, path
+        for node in without_types(tree):
+            where = f"{path}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                words = {word.arg for word in node.keywords}
+                assert not words & NEW_WORDS.get(node.func.id, set()), where
+            key = {ast.Attribute: "attr", ast.Name: "id", ast.alias: "name"}.get(type(node), "")
+            name = getattr(node, key, None)
+            assert name not in NEW_NAMES or (path, name) in ON_LATER_PYTHONS, where
+
+
+def without_types(node: ast.AST) -> Iterator[ast.AST]:
+    """Nodes that are run, annotations and what is for types alone left out."""
+    for key, value in ast.iter_fields(node):
+        if key in ("annotation", "returns"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+            if isinstance(child, ast.AST) and not typing:
+                yield child
+                yield from without_types(child)
+
+
 def test_of_one_target_it_holds_that_one() -> None:
     for name in TARGETS:
         found = bundle([opener_of(registry.target(name))]).modules
