@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 import zipfile
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import bare_python
@@ -28,6 +30,7 @@ from edgekit.devices.bundle import Bundle, bundle
 from edgekit.devices.files import file_request, opener_of
 from edgekit.errors import UnavailableError
 
+ROOT = Path(__file__).parents[2]
 TARGETS = sorted(tables.TARGETS.built_in)
 MOST_BYTES = 200_000
 
@@ -119,6 +122,14 @@ def test_it_has_nothing_that_python_3_8_does_not_know(whole: Bundle) -> None:
             key = {ast.Attribute: "attr", ast.Name: "id", ast.alias: "name"}.get(type(node), "")
             name = getattr(node, key, None)
             assert name not in NEW_NAMES or (path, name) in ON_LATER_PYTHONS, where
+
+
+def test_the_linter_takes_it_for_python_3_8(whole: Bundle) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    versions = project["tool"]["ruff"]["per-file-target-version"]
+    for path in modules(whole).keys() - {"__main__.py"}:
+        found = [version for pattern, version in versions.items() if fnmatch(path, pattern)]
+        assert found == ["py38"], path
 
 
 def without_types(node: ast.AST) -> Iterator[ast.AST]:
