@@ -36,6 +36,7 @@ from edgekit.core.names import problem_of, shown
 from edgekit.core.reading import check_file, open_file, parse_json, read_text
 from edgekit.core.reasons import PASSING
 from edgekit.data import preprocess
+from edgekit.devices.device import HOST, Device
 from edgekit.devices.runner import open_file as run_file
 from edgekit.devices.simulators import interpreter
 from edgekit.errors import ContractError, EdgekitError, InputError, UnavailableError
@@ -181,12 +182,12 @@ def check_files(path: Path, target: Target) -> None:
 
 
 def open_artifact(
-    path: Path, *, threads: int | None = None, embedded: bool = False, device: str | None = None
+    path: Path, *, threads: int | None = None, embedded: bool = False, device: Device = HOST
 ) -> OpenArtifact:
     """Checks an artifact against its contract and loads it into its runtime.
 
     Args:
-        device: see `edgekit.devices.simulators.interpreter`.
+        device: that it runs on.
 
     Raises:
         InputError: the runtime cannot load it.
@@ -199,7 +200,7 @@ def open_artifact(
     if simulator is not None and simulator.runtime is not None:
         target = simulator.runtime
     with captured():
-        runner = run_file(target, path, threads)
+        runner = run_file(target, path, threads, device=device)
     inputs, outputs = runner.tensors()
     for said, found in ((contract.inputs, inputs), (contract.outputs, outputs)):
         if [(t.shape, t.dtype) for t in said] != [(t.shape, t.dtype) for t in found]:

@@ -20,6 +20,7 @@ from edgekit.data.decode import Picture, pixels_of
 from edgekit.data.finite import check_finite, namer
 from edgekit.data.scores import check_kind, class_names, kind_of
 from edgekit.data.stored import real_values, stored_values
+from edgekit.devices.device import HOST, Device
 from edgekit.devices.simulators import refuse_networks
 from edgekit.errors import DataError, UsageError
 from edgekit.staging import write_file
@@ -191,7 +192,7 @@ def open_classifier(
     stated: Stated = NOTHING,
     data: ImageSource | None = None,
     task: str | None = None,
-    device: str | None = None,
+    device: Device = HOST,
 ) -> Classifier:
     """Opens an artifact or a network.
 
@@ -207,7 +208,7 @@ def open_classifier(
             says; nothing else than a contract.
         data: images whose size says how they are prepared, where nobody does.
         task: of a network, what its outputs are for; scores of classes if ``None``.
-        device: that an artifact is run on; see `edgekit.devices.simulators.interpreter`.
+        device: that an artifact runs on; networks run here.
 
     Raises:
         InputError: what was named cannot be used.
@@ -239,8 +240,7 @@ def open_classifier(
             f"'{name_or_path or type(source).__name__}' is no artifact: --embedded goes with "
             f"artifacts only"
         )
-    if device is not None:
-        refuse_networks(device, name_or_path or type(source).__name__)
+    refuse_networks(device, name_or_path or type(source).__name__)
     import torch
 
     from edgekit.models.model import Model

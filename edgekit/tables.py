@@ -331,6 +331,23 @@ SIMULATORS = Table(
     },
 )
 """Microcontrollers, by what stands for them on this machine; `edgekit.core.Simulator`."""
+TRANSPORTS = Table[Entry](
+    "transport",
+    "edgekit.transports",
+    "see 'edgekit list transports'",
+    {
+        "adb": Entry(
+            "edgekit.devices.transports.adb:transport",
+            "adb:SERIAL, a phone, by the adb that is installed here",
+        ),
+        "local": Entry("edgekit.devices.transports.local:transport", "local:, this machine"),
+        "ssh": Entry(
+            "edgekit.devices.transports.ssh:transport",
+            "ssh://[user@]host[:port], by the ssh that is installed here",
+        ),
+    },
+)
+"""Ways to devices, by what stands before the colon of an address."""
 
 EXECUTORS = Table(
     "executor",
@@ -346,7 +363,7 @@ EXECUTORS = Table(
 APPS = Table[Entry]("app", "edgekit.apps", "see 'edgekit list apps'", {})
 
 TABLES: tuple[Table[Any], ...] = (
-    FAMILIES, TASKS, TARGETS, LOWERINGS, SOURCES, FORMATS, METERS, SIMULATORS, EXECUTORS,
-    APPS,
+    FAMILIES, TASKS, TARGETS, LOWERINGS, SOURCES, FORMATS, METERS, SIMULATORS, TRANSPORTS,
+    EXECUTORS, APPS,
 )  # fmt: skip
 """All that other packages can add to."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.agent.hardware import processor_name
-from edgekit.agent.kernel import max_mhz, number, text, usable_cores
+from edgekit.agent.hardware import emulated, processor_name
+from edgekit.agent.kernel import max_mhz, text, usable_cores
+from edgekit.agent.thermal import celsius
 
 if TYPE_CHECKING:
     from edgekit.core import Scalar
@@ -63,16 +64,15 @@ def machine(root: Path = Path("/")) -> dict[str, Scalar]:
         "cpu": processor_name(root) or platform.machine(),
         "cores": usable_cores(root),
         "governor": text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        **({"emulated": True} if emulated(root) else {}),
     }
 
 
 def moment(root: Path = Path("/")) -> dict[str, Scalar]:
     """Facts that change: frequency, temperature, load."""
-    zones = (root / "sys/class/thermal").glob("thermal_zone*/temp")
-    millidegrees = [found for found in map(number, zones) if found is not None]
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
         "max_mhz": max_mhz(root, "scaling_cur_freq"),
-        "max_celsius": max(millidegrees) / 1000 if millidegrees else None,
+        "max_celsius": celsius(root),
         "load_1m": None if load is None else round(load, 2),
     }

@@ -36,14 +36,15 @@ ARM_PARTS = {
 }  # fmt: skip
 
 
-def facts(root: Path = Path("/")) -> dict[str, Any]:
+def described(root: Path = Path("/")) -> dict[str, Any]:
     """What the device is: ``soc``, ``isa``, ``cores``, ``max_mhz``, ``ram_mib``, ``threads``.
 
     Args:
         root: of the file system, ``/`` but in tests.
 
     Returns:
-        Also ``machine``, as `platform.machine` says it, and ``usable_cores``.
+        Also ``machine``, as `platform.machine` says it, whether it is ``emulated``, and
+        ``usable_cores``.
     """
     processors = _processors(root)
     flags: set[str] = set()
@@ -58,8 +59,38 @@ def facts(root: Path = Path("/")) -> dict[str, Any]:
         "ram_mib": _ram_mib(root),
         "threads": None if cores is None else max(1, min(cores, usable_cores(root))),
         "machine": platform.machine(),
+        "emulated": emulated(root),
         "usable_cores": usable_cores(root),
     }
+
+
+def emulated(root: Path = Path("/")) -> bool:
+    """Whether the processor is another machine's, imitated by a program.
+
+    What imitates one process shows it another name of the machine, and not another kernel.
+    """
+    kernel = text(root / "proc/sys/kernel/arch")
+    if kernel is None:
+        alias = text(root / "sys/devices/system/cpu/modalias") or ""
+        kernel = alias.partition("type:")[2].partition(",")[0] or None
+    return kernel is not None and kernel != os.uname().machine
+
+
+_DOT_PRODUCTS = {"avx_vnni", "avx512_vnni"}
+
+
+def isa_family(machine: str, extensions: Iterable[str]) -> str:
+    """The family of a processor's instruction set: of `edgekit.core.PROCESSORS`, or its own name.
+
+    Args:
+        machine: as the operating system calls it.
+        extensions: as ``/proc/cpuinfo`` names them. Where they are not known, dot products of
+            integers count as missing: what is exact without them is exact with them.
+    """
+    name = machine.lower()
+    if name in ("x86_64", "amd64", "i686", "i386"):
+        return "x86" if _DOT_PRODUCTS.isdisjoint(extensions) else "x86-vnni"
+    return "arm" if name.startswith(("arm", "aarch")) else name
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

@@ -60,3 +60,22 @@ def flush_denormals() -> bool:
         return False
     environment[offset // 4] |= bits
     return bool(library.fesetenv(environment) == 0)
+
+
+class Reference:
+    """The reference network alone, as a slot has it; see `edgekit.agent.files.File`."""
+
+    runtime = "NumPy"
+    input = ""
+    inputs = ()
+
+    def __init__(self) -> None:
+        self.tools = {"numpy": np.__version__}
+
+    def load(self) -> Callable[[], object]:
+        """Makes the network."""
+        return reference()
+
+    def prepare(self, loaded: Callable[[], object]) -> Callable[[], object]:
+        """Each call of it is an inference."""
+        return loaded

@@ -19,9 +19,11 @@ import socket
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any, Callable
 
-from edgekit.agent import bounds, environment
+from edgekit.agent import bounds, environment, hardware
+from edgekit.agent.claim import Claim
 from edgekit.agent.placing import placements
 from edgekit.agent.store import Store, store_folder
 from edgekit.agent.watching import Watch
@@ -130,6 +132,7 @@ class Supervisor:
         self._count = 0
         self._watch: Watch | None = None
         self._store: Store | None = None
+        self._claim: Claim | None = None
         self._handed: int | None = None
 
     def serve(self, idle_s: float = IDLE_S) -> None:
@@ -150,6 +153,8 @@ class Supervisor:
                 self._watch.close()
             if self._store is not None:
                 self._store.close()
+            if self._claim is not None:
+                self._claim.close()
 
     def _answer(self, request: dict[str, Any], contents: list[bytearray]) -> Message | None:
         """The answer to a request; ``None`` where it was given already."""
@@ -187,9 +192,29 @@ class Supervisor:
             "wall_s": time.time(),
         }
 
+    def about(self, packages: list[str], variables: list[str], root: str = "/") -> dict[str, Any]:
+        """What the device is; see `edgekit.agent.hardware`.
+
+        Args:
+            packages: distributions whose ``versions`` are told.
+            variables: of the environment, whose values are told as ``environment``.
+            root: of the file system.
+        """
+        return {
+            "hardware": hardware.described(Path(root)),
+            "versions": hardware.versions(packages),
+            "environment": {name: os.environ[name] for name in variables if name in os.environ},
+        }
+
     def placements(self, threads: int) -> dict[str, Any]:
         """Sets of cores for so many threads; see `edgekit.agent.placing.placements`."""
         return {"places": placements(threads)}
+
+    def claim(self, token: str, owner: str) -> dict[str, Any]:
+        """Keeps others from measuring here; see `edgekit.agent.claim.Claim`."""
+        if self._claim is None:
+            self._claim = Claim(store_folder().parent / "claims", token, owner)
+        return {}
 
     def place(self, key: str, files: list[list[Any]]) -> dict[str, Any]:
         """Makes room for files; see `edgekit.agent.store.Store.place`."""
@@ -377,8 +402,8 @@ class Supervisor:
 _COMMANDS: dict[str | None, Callable[..., dict[str, Any] | None]] = {
     name: getattr(Supervisor, name)
     for name in (
-        "hello", "placements", "place", "put", "expect", "slot", "end", "fate", "tell", "heard",
-        "rounds", "watch", "start", "look", "stop", "conditions",
+        "hello", "about", "placements", "claim", "place", "put", "expect", "slot", "end", "fate",
+        "tell", "heard", "rounds", "watch", "start", "look", "stop", "conditions",
     )
 }  # fmt: skip
 

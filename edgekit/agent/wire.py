@@ -79,6 +79,17 @@ class Wire:
         except OSError as error:
             raise Closed from error
 
+    def write(self, content: Any) -> None:
+        """Writes bytes that are no message.
+
+        Raises:
+            Closed: nobody reads them.
+        """
+        try:
+            self._write(content)
+        except OSError as error:
+            raise Closed from error
+
     def _write(self, content: Any) -> None:
         left = memoryview(content)
         while len(left):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Unpack
 
@@ -19,6 +20,7 @@ from edgekit.api.keywords import (
     stated_of,
     text_of,
 )
+from edgekit.api.measuring_options import device_of
 from edgekit.stated import NOTHING, Stated
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ def export(
     scores: str | None = None,
     stated: Stated = NOTHING,
     dynamic: str | None = None,
+    device: str = "host",
     overwrite: bool = False,
     strict: bool = True,
     notify: Callable[[str], None] = lambda stage: None,
@@ -61,6 +64,9 @@ def export(
         scores: what the outputs of a classifier are.
         stated: what is said of images and classes in one record; ``keywords`` count more.
         dynamic: ``batch`` for files that take any batch, of formats that have that.
+        device: that the files are for: its processor decides on forms of integers, ``tune``
+            measures there, and ``max_drop`` is judged there; see
+            `edgekit.devices.device.find_device`.
         overwrite: replace files of the same name.
         strict: raise where a file failed; else only the report tells.
         notify: told what is being done.
@@ -84,6 +90,7 @@ def export(
     refuse_unknown(keywords, [*ExportKeywords.__annotations__])
     of_network, rest = split(keywords, NetworkKeywords)
     of_integers, said = split(rest, IntegerKeywords)
+    integers = dataclasses.replace(integers_of(of_integers), device=device_of(device))
     return conversion.export(
         model,
         targets,
@@ -93,7 +100,7 @@ def export(
         converter=converter,
         data=text_of(data, "data"),
         skip_corrupt=skip_corrupt,
-        integers=integers_of(of_integers),
+        integers=integers,
         scores=scores,
         stated=stated_of(said, stated),
         dynamic=dynamic,

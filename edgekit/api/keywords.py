@@ -263,7 +263,7 @@ def integers_of(keywords: Mapping[str, object]) -> Any:
         given["calibration"] = text_of(given["calibration"], "calibration")
     if given.get("float_layers"):
         given["float_layers"] = names_of(given["float_layers"], "float_layers")
-    return record_of(Integers, given, Integers(), renamed=_OF_INTEGERS)
+    return record_of(Integers, given, Integers(), renamed=_OF_INTEGERS, ignored=("device",))
 
 
 def _plain(value: object) -> object:

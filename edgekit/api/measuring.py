@@ -13,15 +13,17 @@ from edgekit.api.keywords import StrPath
 from edgekit.api.measuring_options import (
     MeasuringKeywords,
     MeasuringOptions,
+    cooling,
+    device_of,
     duration_s,
-    local_device,
     measuring_options,
 )
 from edgekit.api.openable import Names, openable
 from edgekit.errors import UnavailableError, UsageError
 
 if TYPE_CHECKING:
-    from edgekit.core import DeviceProfile, Measurement
+    from edgekit.core import Measurement
+    from edgekit.devices.device import Device
     from edgekit.measure.comparing import Comparison
     from edgekit.measure.profiling import Profile
     from edgekit.measure.session import Effort, Hold, Progress
@@ -66,30 +68,34 @@ def profile(
         UsageError: arguments that cannot be, or do not go together.
         EdgekitError: nothing at all could be measured; the error of the first.
     """
-    from edgekit.measure import profiling
+    from edgekit.measure import fleet, profiling
 
     options = measuring_options(keywords)
-    device = local_device(options.device)
+    devices = [device_of(name) for name in dict.fromkeys(options.device)]
     many = list(sources) if isinstance(sources, list | tuple) else [sources]
     if not many:
         raise UsageError("sources=[]: expected an exported file, a network, or several in a list")
     _check_out(out, overwrite)
     with openable(many, options) as named:
         options.check_used([*named])
-        subjects = _subjects(named, options, device)
+        subjects = _subjects(named, options, devices[0])
         effort = _effort(options, sustain, len(subjects))
         if per_op:
             _check_operators(subjects, say)
-        result = profiling.profile(
-            subjects,
-            effort,
-            device=device.name,
-            operators=per_op,
-            energy=_chosen_meter(energy, device, options.processor, say),
-            command=command,
-            progress=progress,
-            hold=hold,
-        )
+
+        def measure(device: Device, progress: Progress) -> Profile:
+            return profiling.profile(
+                _subjects(named, options, device),
+                effort,
+                device=device,
+                operators=per_op,
+                energy=_chosen_meter(energy, device, options.processor, say),
+                command=command,
+                progress=progress,
+                hold=hold if len(devices) == 1 else None,
+            )
+
+        result = fleet.on_devices(devices, subjects, measure, progress)
     _keep(result.measurements, store, out, overwrite)
     return result
 
@@ -118,7 +124,8 @@ def compare(
         command: what repeats it, for the record.
         progress: told how far it is.
         hold: see `edgekit.measure.session.Hold`.
-        keywords: as of `profile`; ``threads`` and ``torch`` take one value for both, or two.
+        keywords: as of `profile`; ``device``, ``threads`` and ``torch`` take one value for both,
+            or two. On two devices, the two are not measured in turns.
 
     Raises:
         UsageError: arguments that cannot be, or do not go together.
@@ -128,26 +135,43 @@ def compare(
     from edgekit.measure.session import Effort
 
     options = measuring_options(keywords, goal=100 * comparing.GOAL)
-    device = local_device(options.device)
+    names = list(dict.fromkeys(options.device))
+    if len(names) > 2:
+        raise UsageError(f"--device {','.join(names)}: expected one device for both, or two")
+    devices = device_of(names[:1]), device_of(names[-1:])
+    device = devices[0]
+    cool_s, celsius = cooling(options.cooldown)
     _check_out(out, overwrite)
     with openable([a, b], options) as named:
         pair = [*named] if len(named) == 2 else [*named] * 2  # a file against itself
         options.check_used(pair)
         one, other = _pair(pair[0], pair[1], named, options, device)
-        result = comparing.compare(
-            one,
-            other,
-            Effort(options.seconds, options.precision_goal / 100, options.time_limit),
-            device=device.name,
-            command=command,
-            progress=progress,
-            hold=hold,
+        effort = Effort(
+            options.seconds,
+            options.precision_goal / 100,
+            options.time_limit,
+            cool_s=cool_s,
+            cool_celsius=celsius,
         )
+        if len(names) == 2:
+            result = comparing.compare_apart(
+                one, other, devices, effort, command=command, progress=progress
+            )
+        else:
+            result = comparing.compare(
+                one,
+                other,
+                effort,
+                device=device,
+                command=command,
+                progress=progress,
+                hold=hold,
+            )
     _keep((result.a, result.b), store, out, overwrite)
     return result
 
 
-def _subjects(named: Names, options: MeasuringOptions, device: DeviceProfile) -> list[Subject]:
+def _subjects(named: Names, options: MeasuringOptions, device: Device) -> list[Subject]:
     made = [
         _said_of(source, named, options).subject(source, count, mode, [*named], named[source])
         for source in named
@@ -167,7 +191,7 @@ def _said_of(source: str, named: Names, options: MeasuringOptions) -> MeasuringO
 
 
 def _pair(
-    a: str, b: str, named: Names, options: MeasuringOptions, device: DeviceProfile
+    a: str, b: str, named: Names, options: MeasuringOptions, device: Device
 ) -> tuple[Subject, Subject]:
     from edgekit.contract import is_artifact
 
@@ -190,8 +214,15 @@ def _pair(
 def _effort(options: MeasuringOptions, sustain: Any, count: int) -> Effort:
     from edgekit.measure.session import Effort
 
+    cool_s, celsius = cooling(options.cooldown)
     if sustain is None:
-        return Effort(options.seconds * count, options.precision_goal / 100, options.time_limit)
+        return Effort(
+            options.seconds * count,
+            options.precision_goal / 100,
+            options.time_limit,
+            cool_s=cool_s,
+            cool_celsius=celsius,
+        )
     if count > 1:
         raise UsageError(f"--sustain takes one to measure, found {count}")
     for option in ("seconds", "precision_goal"):
@@ -200,7 +231,14 @@ def _effort(options: MeasuringOptions, sustain: Any, count: int) -> Effort:
                 f"--{option.replace('_', '-')} does not go with --sustain, which measures for as "
                 f"long as it says: leave one out"
             )
-    return Effort(duration_s(sustain), 0.0, options.time_limit, sustained=True)
+    return Effort(
+        duration_s(sustain),
+        0.0,
+        options.time_limit,
+        sustained=True,
+        cool_s=cool_s,
+        cool_celsius=celsius,
+    )
 
 
 def _check_operators(subjects: Sequence[Subject], say: Callable[[str], None]) -> None:
@@ -219,31 +257,29 @@ def _check_operators(subjects: Sequence[Subject], say: Callable[[str], None]) ->
         say(f"'{source}' runs in PyTorch: --per-op leaves it out")
 
 
-def _chosen_meter(
-    chosen: str, device: DeviceProfile, processor: str, say: Callable[[str], None]
-) -> str:
+def _chosen_meter(chosen: str, device: Device, processor: str, say: Callable[[str], None]) -> str:
     """What ``energy`` means on a device: ``auto`` begins with the meter that it declares.
 
     Args:
         say: told why that is not used.
     """
-    from edgekit.devices.device import HOST
     from edgekit.measure.metering import AUTO, metering
 
-    if chosen != AUTO or device.meter is None:
+    declared = None if device.profile is None else device.profile.meter
+    if chosen != AUTO or declared is None:
         return chosen
     try:
-        with contextlib.closing(HOST.open()) as agent, metering(agent, device.meter) as opened:
+        with contextlib.closing(device.open()) as agent, metering(agent, declared) as opened:
             assert opened.meter is not None
             scope = opened.meter.scope
     except (UnavailableError, UsageError) as error:
         reason = str(error)
     else:
         if scope != ("package" if processor == "cuda" else "gpu"):
-            return device.meter
+            return declared
         reason = f"it meters the {scope}, where the network does not run"
     say(
-        f"device '{device.name}' declares the meter '{device.meter}', which is not used: {reason}; "
+        f"device '{device.name}' declares the meter '{declared}', which is not used: {reason}; "
         f"looking for another one"
     )
     return chosen

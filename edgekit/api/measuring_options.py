@@ -17,7 +17,7 @@ from edgekit.registry import names_of
 from edgekit.tables import PRETRAINED
 
 if TYPE_CHECKING:
-    from edgekit.core import DeviceProfile
+    from edgekit.devices.device import Device
     from edgekit.measure.subjects import Subject
 
 LONGEST_S = 86400
@@ -29,13 +29,14 @@ class MeasuringKeywords(NetworkKeywords, total=False):
 
     seconds: float
     precision_goal: float
-    device: str
+    device: str | Sequence[str]
     threads: int | Sequence[int] | str | None
     batch: int
     input_shape: Sequence[int] | Mapping[str, Sequence[int]] | Sequence[str] | None
     torch: str | Sequence[str]
     processor: str
     time_limit: float
+    cooldown: str | float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class MeasuringOptions:
     Attributes:
         seconds: at most, of each that is measured.
         precision_goal: percent; half the width of the interval at which it stops.
-        device: name of its profile.
+        device: name or address; several of them for `profile`.
         threads: of the runtime; what the device suggests if empty, else 1.
         batch: images at once.
         input_shape: sizes that a file leaves open, as `edgekit.api.input_shapes` reads them.
@@ -57,12 +58,14 @@ class MeasuringOptions:
         outputs: of a network, those that are computed; all if empty.
         task: what they are for.
         time_limit: seconds, after which a runtime that does not answer is ended.
+        cooldown: what is waited for before: a time such as ``60s``, or a temperature such as
+            ``45C``.
         given: which of these were said, rather than left as they are.
     """
 
     seconds: float = 10.0
     precision_goal: float = 2.0
-    device: str = "host"
+    device: tuple[str, ...] = ("host",)
     threads: tuple[int, ...] = ()
     batch: int = 1
     input_shape: tuple[str, ...] = ()
@@ -74,6 +77,7 @@ class MeasuringOptions:
     outputs: tuple[str, ...] = ()
     task: str | None = None
     time_limit: float = 300.0
+    cooldown: str | None = None
     given: frozenset[str] = field(default=frozenset())
 
     def check_used(self, sources: Sequence[str]) -> None:
@@ -144,11 +148,12 @@ class MeasuringOptions:
             name=name,
         )
 
-    def counts(self, device: DeviceProfile) -> tuple[int, ...]:
+    def counts(self, device: Device) -> tuple[int, ...]:
         """Numbers of threads to measure with."""
         from edgekit.agent.kernel import usable_cores
 
-        return self.threads or (min(device.threads or 1, usable_cores()),)
+        suggested = (None if device.profile is None else device.profile.threads) or 1
+        return self.threads or (min(suggested, usable_cores()) if device.here else suggested,)
 
 
 _RANGES = (
@@ -176,11 +181,17 @@ def measuring_options(keywords: Mapping[str, object], goal: float = 2.0) -> Meas
             raise UsageError("size and resolution: they are the same; give one of them")
         given["resolution"] = given.pop("size")
     if "threads" in given:
-        given["threads"] = thread_counts(given["threads"])
+        here = given.get("device", "host") in ("host", ["host"])
+        given["threads"] = thread_counts(given["threads"], here=here)
+    if "device" in given:
+        given["device"] = names_of(given["device"], "device")
     if "torch" in given:
         given["torch"] = modes_of(given["torch"])
     if "input_shape" in given:
         given["input_shape"] = stated_shapes(given["input_shape"])
+    if "cooldown" in given:
+        given["cooldown"] = said = str(given["cooldown"])
+        cooling(said)
     if "outputs" in given:
         given["outputs"] = names_of(given["outputs"], "outputs") if given["outputs"] else ()
     for name in ("weights", "example"):
@@ -195,16 +206,21 @@ def measuring_options(keywords: Mapping[str, object], goal: float = 2.0) -> Meas
     return dataclasses.replace(found, given=frozenset(given))
 
 
-def thread_counts(value: object) -> list[int]:
+MOST_THREADS = 1024
+
+
+def thread_counts(value: object, *, here: bool = True) -> list[int]:
     """Numbers of threads.
 
     Args:
         value: one, several, or text with commas.
+        here: whether this machine runs them; another one says itself how many cores it has.
 
     Raises:
         UsageError: one is no number, or not one that this machine has cores for.
     """
-    cores = os.cpu_count() or 1
+    cores = (os.cpu_count() or 1) if here else MOST_THREADS
+    told = ", as many as this machine has cores" if here else ""
     many: Sequence[object] = value if isinstance(value, list | tuple) else [value]
     if isinstance(value, str):
         many = [word.strip() for word in value.split(",") if word.strip()]
@@ -212,9 +228,7 @@ def thread_counts(value: object) -> list[int]:
     for one in many:
         number = int(one) if isinstance(one, str) and one.isdecimal() else one
         if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= cores:
-            raise UsageError(
-                f"--threads {one}: expected 1 to {cores}, as many as this machine has cores"
-            )
+            raise UsageError(f"--threads {one}: expected 1 to {cores}{told}")
         counts.append(number)
     if not counts:
         raise UsageError(f"--threads '{value}': expected a number from 1 to {cores}, as in 1,2")
@@ -238,16 +252,47 @@ def modes_of(value: object) -> list[str]:
     return found
 
 
-def local_device(name: str) -> DeviceProfile:
-    """A device that can be measured on.
+def device_of(value: object, *, simulators: bool = False) -> Device:
+    """The device that is named.
+
+    Args:
+        value: a name, or a list of one; see `edgekit.devices.device.find_device`.
+        simulators: as there.
 
     Raises:
-        UsageError: there is no such device.
-        UnavailableError: it is not this machine.
+        UsageError: there is no such device, or several are named.
     """
-    from edgekit.devices.profiles import local_profile
+    from edgekit.devices.device import find_device
 
-    return local_profile(name)
+    names = names_of(value, "device")
+    if len(names) > 1:
+        raise UsageError(f"--device {','.join(names)}: expected one device")
+    return find_device(names[0], simulators=simulators)
+
+
+LONGEST_COOLING_S = 1800.0
+"""Of a temperature that is waited for."""
+
+
+def cooling(value: str | None) -> tuple[float, float | None]:
+    """Seconds and degrees Celsius of ``cooldown``; see `edgekit.measure.session.Effort`.
+
+    Raises:
+        UsageError: it is no time up to an hour, and no temperature that a device may have.
+    """
+    if value is None:
+        return 0.0, None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|C)?", value.strip())
+    number = float(match[1]) if match else 0.0
+    if match is not None and match[2] == "C" and 10 <= number <= 100:
+        return LONGEST_COOLING_S, number
+    seconds = number * (60 if match is not None and match[2] == "m" else 1)
+    if match is None or match[2] == "C" or not 0 < seconds <= 3600:
+        raise UsageError(
+            f"--cooldown {value}: expected a time up to an hour, as in 60s or 5m, or a temperature "
+            f"from 10C to 100C, as in 45C"
+        )
+    return seconds, None
 
 
 def duration_s(value: object) -> float:

@@ -18,7 +18,7 @@ from edgekit.api.keywords import (
     stated_of,
     text_of,
 )
-from edgekit.api.measuring_options import local_device, thread_counts
+from edgekit.api.measuring_options import device_of, thread_counts
 from edgekit.errors import UsageError
 from edgekit.stated import NOTHING, Stated
 
@@ -113,11 +113,12 @@ def search(
     said, rest = split(keywords, Said)
     of_network, of_search = split(rest, NetworkKeywords)
     options = search_options(of_search)
-    name, suggested = _device(device)
+    place = device_of(device, simulators=True)
+    suggested = (None if place.profile is None else place.profile.threads) or 1
     if threads is None:
-        count = min(suggested or 1, usable_cores())
+        count = min(suggested, usable_cores()) if place.here else suggested
     else:
-        (count,) = thread_counts(threads)
+        (count,) = thread_counts(threads, here=place.here)
     conduct = _conduct(baselines, workers, executor, time_limit, wait, meter, command)
     from edgekit.models.taking import model_of
     from edgekit.search import run
@@ -128,24 +129,9 @@ def search(
     return run.search(
         as_stated(opened, stated_of(said, stated), source or opened.data), limits, target,
         precision, data=source, out=Path(out), options=options, conduct=conduct,
-        device=name, threads=count, scores=scores, resume=resume, draw=drawn,
+        device=place, threads=count, scores=scores, resume=resume, draw=drawn,
         notify=notify, say=say,
     )  # fmt: skip
-
-
-def _device(name: str) -> tuple[str, int | None]:
-    """A device as a search takes it, with the threads that it suggests.
-
-    Raises:
-        UsageError: there is none of that name.
-        UnavailableError: it is another machine.
-    """
-    from edgekit.devices.simulators import simulator
-
-    if (found := simulator(name)) is not None:
-        return found.name, None
-    profile = local_device(name)
-    return profile.name, profile.threads
 
 
 def _conduct(

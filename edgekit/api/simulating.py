@@ -31,10 +31,11 @@ def estimate(artifact: StrPath, device: str) -> Simulation:
         UnavailableError: a package is not installed.
     """
     from edgekit.contract import is_artifact
+    from edgekit.devices.device import find_device
     from edgekit.devices.simulators import look, refuse_networks
 
     found: Simulator = SIMULATORS.load(device)
     path = os.fspath(artifact)
     if not is_artifact(path):
-        refuse_networks(device, path)
+        refuse_networks(find_device(device, simulators=True), path)
     return look(found, Path(path))

@@ -16,6 +16,7 @@ from edgekit.api.keywords import (
     stated_of,
     text_of,
 )
+from edgekit.api.measuring_options import device_of
 from edgekit.errors import DataError, UsageError
 from edgekit.stated import NOTHING, Stated
 
@@ -37,11 +38,11 @@ class Opening(TypedDict, total=False):
         resolution: side of a network's image in pixels, or height and width.
         size: of its image, where it is no square: (height, width).
         threads: of the runtime.
+        device: that a file runs on; see `edgekit.devices.device.find_device`.
         embedded: trust the contract inside a file.
         scores: what the outputs of a network are.
         task: what they are for; scores of classes by default.
         stated: what is said of images and classes in one record; single arguments count more.
-        device: that a file is run on: this machine, or a microcontroller's interpreter.
     """
 
     weights: StrPath | None
@@ -218,8 +219,8 @@ def verify(
         embedded: trust the contract inside the file.
         skip_corrupt: leave out images that cannot be decoded.
         per_layer: look at each layer, too.
+        device: that the file runs on; its layers are looked at here.
         stated: what the contract is to say of images and classes; ``said`` counts more.
-        device: that the file is run on: this machine, or a microcontroller's interpreter.
 
     Returns:
         The comparison; ``passed`` says whether every bound holds.
@@ -239,9 +240,9 @@ def verify(
         embedded=embedded,
         skip_corrupt=skip_corrupt,
         per_layer=per_layer,
+        device=device_of(device or "host", simulators=True),
         stated=stated_of(said, stated),
         example=example,
-        device=device,
     )
 
 
@@ -281,4 +282,5 @@ def _classifier(source: Any, given: Opening, data: ImageSource | None = None) ->
     from edgekit import inference
 
     arguments: dict[str, Any] = {**given, "weights": text_of(given.get("weights"), "weights")}
+    arguments["device"] = device_of(given.get("device") or "host", simulators=True)
     return inference.open_classifier(source, data=data, **arguments)

@@ -38,7 +38,8 @@ def command(a: str, b: str, fail_if_slower: float | None, **options: Any) -> Non
     """Measure A and B in turns, and say which one is faster.
 
     A and B are exported files or networks. --threads and --torch take one
-    value for both, or two: one for A and one for B. The verdict comes from a
+    value for both, or two: one for A and one for B; so does --device, and
+    then the two are not measured in turns. The verdict comes from a
     95 % interval; differences below 0.5 % count as none.
 
     With --fail-if-slower PCT, A is the new one and B the one to hold it
@@ -73,7 +74,8 @@ def command(a: str, b: str, fail_if_slower: float | None, **options: Any) -> Non
 def show(result: Comparison) -> None:
     """Prints the verdict."""
     for letter, m in (("A", result.a), ("B", result.b)):
-        console.say(f"{letter}: {m.artifact}{figures.chosen_input(m)} ({m.runtime})")
+        on = "" if result.paired else f", on {m.device}"
+        console.say(f"{letter}: {m.artifact}{figures.chosen_input(m)} ({m.runtime}){on}")
     figures.latency_table((result.a, result.b), ("A", "B"))
     r = result.ratio
     low, high = r.ci95
@@ -81,7 +83,13 @@ def show(result: Comparison) -> None:
         f"{VERDICTS[r.verdict]}: time A / time B = {r.ratio:.4f}, "
         f"95 % interval {low:.4f} to {high:.4f}"
     )
-    console.say(f"({r.rounds} rounds in turns, each loaded {r.loads} times)")
+    if result.paired:
+        console.say(f"({r.rounds} rounds in turns, each loaded {r.loads} times)")
+    else:
+        figures.say_wrapped(
+            "(unpaired: on two devices, not in turns; the interval knows nothing of what each "
+            "device has of its own)"
+        )
     if result.differing:
         figures.say_wrapped("different conditions: " + "; ".join(result.differing))
     figures.conditions((result.a, result.b))
@@ -95,6 +103,7 @@ def show(result: Comparison) -> None:
                 "ci95": list(r.ci95),
                 "verdict": r.verdict,
                 "rounds": r.rounds,
+                "paired": result.paired,
                 "loads": r.loads,
                 "differing": list(result.differing),
                 "stable": result.a.stable and result.b.stable,

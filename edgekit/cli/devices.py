@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli import console
+from edgekit.cli import console, figures
 from edgekit.core import printable
 from edgekit.errors import EdgekitError, UnavailableError, UnknownNameError, UsageError
 from edgekit.tables import SIMULATORS
@@ -30,6 +30,7 @@ LABELS = {
     "meter": "energy meter",
     "runtimes": "runtimes",
     "threads": "suggested threads",
+    "python": "Python",
 }
 """How the fields of a profile are called, for people."""
 
@@ -42,6 +43,7 @@ LABELS = {
 @click.option("--description", metavar="TEXT", help="add: what it is.")
 @click.option("--meter", metavar="METER", help="add: its energy meter; see list meters.")
 @click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="add: suggested.")
+@click.option("--python", metavar="PATH", help="add: interpreter there, if not python3.")
 @click.option("--overwrite", is_flag=True, help="add: replace a device of yours.")
 @console.common_options
 def command(action: str, name: str | None, **options: Any) -> None:
@@ -208,13 +210,16 @@ def _add(name: str, options: Mapping[str, Any]) -> None:
             like, name=name, transport=options["transport"], sources=sources
         )
     changes = {
-        key: options[key] for key in ("description", "meter", "threads") if options[key] is not None
+        key: options[key]
+        for key in ("description", "meter", "threads", "python")
+        if options[key] is not None
     }
     sources = {key: text for key, text in profile.sources.items() if key not in changes}
     profile = dataclasses.replace(profile, **changes, sources=sources)
     path = save_profile(profile, options["overwrite"])
     placed = find_profile(name)
     console.say(f"added {profile.name}: {path}")
+    console.say(f"next: edgekit devices check {profile.name}")
     if placed.path != path:
         console.warn(f"{placed.path} has the same name and stands before it")
     for shadowed in placed.shadows if placed.path == path else ():
@@ -239,23 +244,57 @@ def _remove(name: str, _: Mapping[str, Any]) -> None:
 
 def _check(name: str, _: Mapping[str, Any]) -> None:
     from edgekit.core import to_json
-    from edgekit.devices.check import check_device
-    from edgekit.devices.profiles import find_profile
+    from edgekit.devices.check import check_device, with_seen
+    from edgekit.devices.device import find_device
+    from edgekit.devices.profiles import save_profile
 
-    profile = find_profile(name).profile
-    findings = check_device(profile)
+    device = find_device(name)
+    with console.status(f"connecting to {name}") as notify:
+        checked = check_device(device, notify=notify)
     marks = {True: "ok", False: "!!", None: "--"}
     console.table(
         ["", "what", "declared", "found"],
-        [(marks[f.agrees], f.what, f.declared or "-", f.found or "unknown") for f in findings],
+        [
+            (marks[f.agrees], f.what, f.declared or "-", f.found or "unknown")
+            for f in checked.findings
+        ],
     )
+    listed = ", ".join(f"{key} {value}" for key, value in checked.versions.items())
+    figures.say_wrapped(f"Python {checked.python}; {listed or 'no runtime'}")
+    if checked.spread is not None:
+        figures.say_wrapped(
+            f"the reference network's time varies by {checked.spread:.1%} (80 % of its blocks)"
+        )
+    if checked.to_install is not None:
+        console.say(f"to install the runtimes that are missing: {checked.to_install}")
+    if checked.advice:
+        console.say("what would steady its numbers:")
+    for text in checked.advice:
+        figures.say_wrapped(text, "  - ", "    ")
+    wrong = [f.what for f in checked.findings if f.agrees is False]
+    kept = None
+    if device.profile is not None and not device.here and not wrong:
+        known = with_seen(device.profile, checked.seen)
+        if known != device.profile:
+            kept = save_profile(known, overwrite=True)
+            console.say(f"what was seen is kept in {kept}")
     if console.wants_json():
-        document = {"device": profile.name, "checks": to_json(findings)}
+        document = {
+            "device": device.name,
+            "checks": to_json(checked.findings),
+            "python": checked.python,
+            "versions": dict(checked.versions),
+            "to_install": checked.to_install,
+            "conditions": to_json(checked.conditions),
+            "spread": checked.spread,
+            "advice": list(checked.advice),
+            "seen": to_json(checked.seen),
+            "kept": None if kept is None else str(kept),
+        }
         console.emit_json("edgekit.devices/1", document)
-    wrong = [f.what for f in findings if f.agrees is False]
     if wrong:
         raise UnavailableError(
-            f"device '{profile.name}' is not as declared: {', '.join(wrong)}; see the lines above"
+            f"device '{device.name}' is not as declared: {', '.join(wrong)}; see the lines above"
         )
 
 

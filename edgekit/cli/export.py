@@ -57,6 +57,13 @@ if TYPE_CHECKING:
     type=click.Choice(["batch"]),
     help="Leave a size of the files open: batch, the number of inputs at once (onnx, openvino).",
 )
+@click.option(
+    "--device",
+    default="host",
+    metavar="D",
+    help="That the files are for: decides --isa, measures for --tune, judges for --max-drop; see "
+    "'edgekit devices'. [default: host]",
+)
 @overwrite_option
 @stated_options
 @console.common_options

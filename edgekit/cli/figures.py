@@ -55,11 +55,13 @@ def chosen_input(m: Measurement) -> str:
 def labels(measurements: Sequence[Measurement]) -> list[Label]:
     """Names that tell measurements of one table apart."""
     names = [Path(path).name for path in dict.fromkeys(m.artifact for m in measurements)]
+    several = len({m.device for m in measurements}) > 1
     found = []
     for m in measurements:
         short = Path(m.artifact).name
         # "PyTorch 2.13.0 eager"
         rest = f" {m.runtime.split()[2]}" if m.target == "pytorch" else chosen_input(m)
+        rest = f"{rest} on {m.device}" if several else rest
         found.append((short if names.count(short) == 1 else m.artifact, rest))
     return found
 
@@ -193,6 +195,11 @@ def _energy_text(energy: Energy) -> str:
 
 def conditions(measurements: Sequence[Measurement]) -> None:
     """Prints on what it was measured, and what disturbed it."""
+    for device in dict.fromkeys(m.device for m in measurements):
+        _conditions([m for m in measurements if m.device == device])
+
+
+def _conditions(measurements: Sequence[Measurement]) -> None:
     first = measurements[0]
     runtimes = dict.fromkeys(m.runtime for m in measurements)
     batch = "" if first.batch == 1 else f", batch {first.batch}"

@@ -43,12 +43,13 @@ _OPTIONS = (
         "--isa",
         metavar="NAME",
         help="Processor that int8 files are for: x86, x86-vnni (with dot products of integers) or "
-        "arm; this machine's by default.",
+        "arm; that of --device by default.",
     ),
     click.option(
         "--tune",
         is_flag=True,
-        help="Measure which of several equal ways to write the network is fastest here (minutes).",
+        help="Measure which of several equal ways to write the network is fastest on --device "
+        "(minutes).",
     ),
     click.option(
         "--max-drop",

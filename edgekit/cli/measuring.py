@@ -80,7 +80,12 @@ def measuring_options(
             metavar="PCT",
             help=f"Stop when {known} known to ± so much. [default: {goal:g}]",
         ),
-        click.option("--device", default="host", metavar="D", help="Device. [default: host]"),
+        click.option(
+            "--device",
+            default="host",
+            metavar="D[,D]",
+            help="Where; see 'edgekit devices'. [default: host]",
+        ),
         click.option(
             "--threads",
             metavar="N[,N]",
@@ -120,6 +125,11 @@ def measuring_options(
             default=300.0,
             metavar="S",
             help="End a runtime that does not answer for so long. [default: 300]",
+        ),
+        click.option(
+            "--cooldown",
+            metavar="TIME|TEMP",
+            help="Wait before for so long, as in 60s, or until it has at most so much, as in 45C.",
         ),
         click.option("--no-store", is_flag=True, help="Do not keep it for 'edgekit history'."),
         click.option(

@@ -214,11 +214,12 @@ def embedded_option(command: Command) -> Command:
 
 
 def device_option(command: Command) -> Command:
-    """``--device D``: what runs a file."""
+    """``--device D``: where a file runs."""
     return click.option(
         "--device",
         metavar="D",
-        help="What runs a file: this machine, or tflm, the interpreter of microcontrollers.",
+        help="Where the file runs: a device, or tflm, the interpreter of microcontrollers; see "
+        "'edgekit devices'. [default: host]",
     )(command)
 
 

@@ -67,6 +67,7 @@ def command(
     stated: Stated,
 ) -> None:
     """Say what images show; the preprocessing comes from the contract."""
+    from edgekit.api.measuring_options import device_of
     from edgekit.core import to_json
     from edgekit.inference import draw, open_classifier, predict, warnings_of
 
@@ -80,8 +81,8 @@ def command(
             weights=weights,
             resolution=resolution,
             threads=threads,
+            device=device_of(device or "host", simulators=True),
             embedded=embedded,
-            device=device,
             scores=scores,
             stated=stated,
             task=task,

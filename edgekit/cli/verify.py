@@ -48,7 +48,7 @@ def command(
     Where they disagree (exit code 4), names the first layer that diverges.
     """
     with console.status("verifying"):
-        from edgekit.verification.artifact import verify
+        from edgekit.api.using import verify
 
         result = verify(
             artifact,
@@ -56,11 +56,11 @@ def command(
             data=data,
             weights=weights,
             embedded=embedded,
+            device=device,
             skip_corrupt=skip_corrupt,
             per_layer=per_layer,
             stated=stated,
             example=example,
-            device=device,
         )
     _warn(artifact, against, result)
     _show(artifact, against, result)

@@ -265,7 +265,11 @@ def _written(
             notify("judging the float network")
             own = None if model.data else integers.data
             judge = judge_of(
-                reference.model, data or own, calibration=calibration, skip_corrupt=skip_corrupt
+                reference.model,
+                data or own,
+                calibration=calibration,
+                skip_corrupt=skip_corrupt,
+                device=integers.device,
             )
         retrain = retraining(reference.model, integers, calibration, skip_corrupt, notify)
         floats, results = FloatForms(), []

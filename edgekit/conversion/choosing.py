@@ -10,7 +10,6 @@ from pathlib import Path
 from edgekit.conversion.building import Job, Notify, build
 from edgekit.core import Rung, Scheme
 from edgekit.core.forms import SMALL_WEIGHTS, WEIGHTS
-from edgekit.devices import host
 from edgekit.errors import ModelError
 from edgekit.foreign import explained
 from edgekit.models.model import Model
@@ -95,10 +94,19 @@ def retraining(
 
 def _tuned(job: Job, scheme: Scheme, made: Callable[[str, Scheme], Built]) -> Tuned:
     """The fastest way to write the file."""
-    journal = TuningJournal(journal_path(job.path), host.conditions(job.target))
+    journal = TuningJournal(journal_path(job.path), job.integers.device.conditions(job.target))
     floats = job.target.schemes["fp32"]
     other = (lambda: made("fp32", floats)) if scheme.weights == "int8" else None
-    return tune(job.target, scheme, made, other, lambda b: _unfit(job, b), journal, job.notify)
+    return tune(
+        job.target,
+        scheme,
+        made,
+        other,
+        lambda b: _unfit(job, b),
+        journal,
+        job.notify,
+        job.integers.device,
+    )
 
 
 def how_to_go_on(job: Job) -> str:

@@ -173,6 +173,7 @@ class DeviceProfile:
         meter: registry name of its energy meter.
         runtimes: distributions that run artifacts there.
         threads: suggested for one inference.
+        python: interpreter that runs the agent there, where it is not ``python3``.
         sources: where each declared fact comes from, by field name.
     """
 
@@ -187,6 +188,7 @@ class DeviceProfile:
     meter: str | None = None
     runtimes: tuple[str, ...] = ()
     threads: int | None = None
+    python: str | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Mapping, Protocol, Tuple, runtime_checkable
+from typing import TYPE_CHECKING, Any, Mapping, Protocol, Tuple, runtime_checkable
 
 from edgekit.core.forms import Choice
 from edgekit.core.interface import Example
@@ -400,6 +400,19 @@ class Transport(Protocol):
 
         Raises:
             UnavailableError: a program that it needs is not there.
+        """
+
+    def introduce(self, wire: Any, limit_s: float) -> None:
+        """Brings the agent to where it runs, where that is another machine.
+
+        Args:
+            wire: an `edgekit.agent.wire.Wire` to the process that `start` started.
+            limit_s: longest wait for an answer.
+
+        Raises:
+            Closed: it has ended; see `edgekit.agent.wire`.
+            TimeoutError: it does not answer.
+            UnavailableError: it answers otherwise than it should.
         """
 
     def explain(self, code: int, told: str) -> Exception:

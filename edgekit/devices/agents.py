@@ -143,6 +143,7 @@ class Agent:
         """Waits until the agent speaks; what comes before is what a shell prints."""
         end_s, read = time.monotonic() + _GREETING_S, 0
         try:
+            self._transport.introduce(self._talk.wire, _GREETING_S)
             while read < _GREETING_BYTES:
                 line = self._talk.wire.line(end_s, _GREETING_BYTES)
                 read += len(line) + 1

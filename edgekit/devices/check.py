@@ -1,18 +1,35 @@
-"""Whether a device is what its profile says, and can be used."""
+"""Whether a device is what its profile says, what is installed there, and how steady it is."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import datetime
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from edgekit import registry, tables
-from edgekit.core import DeviceProfile
-from edgekit.devices.host import detect
-from edgekit.devices.profiles import TRANSPORTS
+from edgekit import tables
+from edgekit.core import DeviceProfile, Scalar
+from edgekit.devices.agents import Agent
+from edgekit.devices.device import Device
 from edgekit.errors import UnavailableError, UsageError
 
 # Firmware and kernel keep some memory for themselves, so that less is found than is built in.
 _RESERVED_SHARE = 0.15
+
+NOISE_S = 10.0
+"""How long the reference network runs to tell how steady a device is."""
+
+_BLOCK_RUNS = 50
+_STEADY_SPREAD = 0.05
+_STEADY_GOVERNORS = ("performance", "userspace")
+_WARM_C = 70.0
+
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,32 +46,188 @@ class Finding:
     agrees: bool | None
 
 
-def check_device(profile: DeviceProfile, root: Path = Path("/")) -> list[Finding]:
-    """Compares a profile with the device.
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was seen of a device.
+
+    Attributes:
+        findings: each fact against what is declared of it.
+        seen: the facts as a profile, with when they were seen.
+        python: version of the interpreter there.
+        versions: of the runtimes that are installed.
+        missing: distributions of runtimes of which none is installed there, one a target.
+        conditions: see `edgekit.agent.environment`.
+        spread: width between the 10 % and 90 % points of the reference network's time, over its
+            median; ``None`` where it was not measured.
+        advice: what would steady its numbers, in sentences.
+    """
+
+    findings: tuple[Finding, ...]
+    seen: DeviceProfile
+    python: str
+    versions: Mapping[str, str]
+    missing: tuple[str, ...]
+    conditions: Mapping[str, Scalar]
+    spread: float | None
+    advice: tuple[str, ...]
+
+    @property
+    def to_install(self) -> str | None:
+        """The line that installs the runtimes that are missing; ``None`` where none is."""
+        if not self.missing:
+            return None
+        python = self.seen.python or "python3"
+        return f"{python} -m pip install numpy {' '.join(self.missing)}"
+
+
+def check_device(
+    device: Device,
+    root: Path = Path("/"),
+    *,
+    noise_s: float | None = None,
+    notify: Notify = lambda stage: None,
+) -> Checked:
+    """Looks at a device, and changes nothing there.
 
     Args:
-        root: of the file system, ``/`` but in tests.
+        root: of the device's file system, ``/`` but in tests.
+        noise_s: how long to run the reference network, `NOISE_S` if ``None``; 0 for not at all.
+        notify: told what is being done.
 
     Raises:
-        UnavailableError: there is no transport to the device.
+        UnavailableError: it cannot be reached.
     """
-    scheme = profile.transport.partition(":")[0]
-    if scheme not in TRANSPORTS:
-        raise UnavailableError(
-            f"device '{profile.name}' is reached by '{profile.transport}', and this edgekit has no "
-            f"transport '{scheme}': there is {', '.join(f'{t}:' for t in TRANSPORTS)}, this "
-            f"machine itself; install edgekit on the device and run it there"
+    profile = device.profile or DeviceProfile(device.name, device.name, "local:")
+    notify(f"connecting to {device.transport.where}")
+    with contextlib.closing(device.open()) as agent:
+        engines = _engines()
+        packages = sorted({"torch", *(name for names in engines.values() for name in names)})
+        about, _ = agent.ask("about", packages=packages, variables=[], root=str(root))
+        conditions, _ = agent.ask("conditions")
+        hello, _ = agent.ask("hello")
+        notify("looking for meters")
+        meter = _meter(agent, profile.meter, root)
+        spread, noise_s = None, NOISE_S if noise_s is None else noise_s
+        if noise_s > 0:
+            notify(f"running the reference network for {noise_s:.0f} s")
+            spread = _spread(agent, noise_s)
+    hardware, versions = about["hardware"], about["versions"]
+    seen = _seen(profile, hardware, tuple(versions))
+    missing = tuple(
+        names[0] for names in engines.values() if names and not set(names) & set(versions)
+    )
+    findings = (
+        _finding("processor", profile.soc, seen.soc, compare=False),
+        _names("instructions", profile.isa, seen.isa),
+        _finding("cores", profile.cores, seen.cores),
+        _finding("max MHz", profile.max_mhz, seen.max_mhz),
+        _memory(profile.ram_mib, seen.ram_mib),
+        _names("runtimes", profile.runtimes, seen.runtimes),
+        meter,
+    )
+    return Checked(
+        findings,
+        seen,
+        hello["python"],
+        versions,
+        missing if not device.here else (),
+        conditions["conditions"],
+        spread,
+        tuple(_advice(conditions["conditions"], hardware, spread, hello["wall_s"])),
+    )
+
+
+def _engines() -> dict[str, tuple[str, ...]]:
+    """Distributions that run the files of each target."""
+    targets, _ = tables.TARGETS.load_all()
+    return {name: tuple(target.engines) for name, target in targets.items()}
+
+
+def _seen(
+    profile: DeviceProfile, hardware: Mapping[str, Any], runtimes: tuple[str, ...]
+) -> DeviceProfile:
+    """The profile with what was seen in the place of what is not declared."""
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    found: dict[str, Any] = {
+        "soc": hardware["soc"],
+        "isa": tuple(hardware["isa"]),
+        "cores": hardware["cores"],
+        "max_mhz": hardware["max_mhz"],
+        "ram_mib": hardware["ram_mib"],
+        "runtimes": runtimes,
+    }
+    found = {key: value for key, value in found.items() if value not in (None, ())}
+    sources = {key: text for key, text in profile.sources.items() if key not in found}
+    sources |= dict.fromkeys(found, f"seen there on {today}")
+    return dataclasses.replace(profile, **found, sources=sources)
+
+
+def with_seen(profile: DeviceProfile, seen: DeviceProfile) -> DeviceProfile:
+    """A profile with what was seen of what it does not declare."""
+    empty = {
+        field.name: getattr(seen, field.name)
+        for field in dataclasses.fields(DeviceProfile)
+        if field.name != "sources" and getattr(profile, field.name) in (None, ())
+    }
+    sources = {key: text for key, text in seen.sources.items() if key in empty}
+    return dataclasses.replace(profile, **empty, sources={**profile.sources, **sources})
+
+
+def _spread(agent: Agent, seconds: float) -> float:
+    """How much the time of the reference network varies, over its median."""
+    slot = agent.slot()
+    subject = {"loader": "edgekit.agent.reference:Reference", "arguments": {}}
+    slot.ask("import", subject=subject)
+    slot.ask("open", subject=subject, cores=[])
+    end_s = time.monotonic() + seconds
+    medians: list[float] = []
+    while time.monotonic() < end_s or len(medians) < 10:
+        block, _ = slot.ask("block", runs=_BLOCK_RUNS, reference=0)
+        medians.append(statistics.median(block["samples_ms"]))
+    slot.end()
+    ordered = sorted(medians)
+    low, high = ordered[len(ordered) // 10], ordered[-1 - len(ordered) // 10]
+    return (high - low) / statistics.median(ordered)
+
+
+def _advice(
+    conditions: Mapping[str, Scalar],
+    hardware: Mapping[str, Any],
+    spread: float | None,
+    wall_s: float,
+) -> Sequence[str]:
+    """What would steady the numbers of a device; edgekit does none of it."""
+    found = []
+    governor = conditions.get("governor")
+    if isinstance(governor, str) and governor not in _STEADY_GOVERNORS:
+        found.append(
+            f"the processor changes its frequency (governor {governor}): "
+            f"'echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor' "
+            f"keeps it at its highest until the next start"
         )
-    detected = detect(root)
-    return [
-        _finding("processor", profile.soc, detected.soc, compare=False),
-        _names("instructions", profile.isa, detected.isa),
-        _finding("cores", profile.cores, detected.cores),
-        _finding("max MHz", profile.max_mhz, detected.max_mhz),
-        _memory(profile.ram_mib, detected.ram_mib),
-        _names("runtimes", profile.runtimes, detected.runtimes),
-        _meter(profile.meter, root),
-    ]
+    celsius = conditions.get("max_celsius")
+    if isinstance(celsius, float) and celsius > _WARM_C:
+        found.append(
+            f"it has {celsius:.0f} °C before anything runs: a heat sink or fan, or time to cool "
+            f"down, keeps it from slowing down"
+        )
+    load = conditions.get("load_1m")
+    if isinstance(load, float) and load > 0.5:
+        found.append(f"other programs run there (load {load:.1f}): end them, or stop services")
+    if spread is not None and spread > _STEADY_SPREAD:
+        found.append(
+            f"the same work takes {spread:.0%} more or less time from moment to moment: measure "
+            f"when nothing else runs there"
+        )
+    if hardware.get("emulated"):
+        found.append("its processor is emulated: times from there mean nothing")
+    skew_s = abs(wall_s - time.time())
+    if skew_s > 60:
+        found.append(
+            f"its clock is wrong by {datetime.timedelta(seconds=round(skew_s))}; times of "
+            f"measurements are taken here, so that it does no harm"
+        )
+    return found
 
 
 def _finding(what: str, declared: object, detected: object, compare: bool = True) -> Finding:
@@ -77,27 +250,27 @@ def _memory(declared: int | None, detected: int | None) -> Finding:
     return Finding("memory", texts[0], texts[1], agrees)
 
 
-def _meter(declared: str | None, root: Path) -> Finding:
+def _meter(agent: Agent, declared: str | None, root: Path) -> Finding:
     """Opens the declared meter; without one, tells which could be opened."""
     if declared is not None:
         try:
-            return Finding("meter", declared, _open(declared, root), True)
+            return Finding("meter", declared, _opened(agent, declared, root), True)
         except (UnavailableError, UsageError) as error:
             return Finding("meter", declared, str(error), False)
     working = []
     for name in tables.METERS:
-        try:
-            _open(name, root)
-        except (UnavailableError, UsageError):
-            continue  # most machines have one kind of meter, or none
-        working.append(name)
+        with contextlib.suppress(UnavailableError, UsageError):  # most have one kind, or none
+            _opened(agent, name, root)
+            working.append(name)
     return Finding("meter", "", ", ".join(working) or "none", None)
 
 
-def _open(name: str, root: Path) -> str:
+def _opened(agent: Agent, words: str, root: Path) -> str:
     """What an opened meter shows."""
-    meter = registry.meter(name).open(root)
+    _, entry = tables.METERS.find(words.partition(":")[0])
+    slot = agent.slot("meter")
     try:
-        return f"{meter.scope}: {meter.detail}"
+        meter = slot.ask("open", words=words, where=entry.where, root=str(root))[0]["meter"]
+        return f"{meter['scope']}: {meter['detail']}"
     finally:
-        meter.close()
+        slot.end()

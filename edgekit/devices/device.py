@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
+import getpass
 import hashlib
+import os
+import secrets
+import socket
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.agent.files import digest
+from edgekit.agent.hardware import described, isa_family, processor_name
 from edgekit.core import canonical_json
 from edgekit.core.reading import open_file
 from edgekit.devices.agents import Agent
 from edgekit.devices.transports.local import LOCAL
 from edgekit.errors import UnavailableError
+from edgekit.tables import SIMULATORS
 
 if TYPE_CHECKING:
-    from edgekit.core import Array, Transport
+    from edgekit.core import Array, DeviceProfile, Simulator, Target, Transport
 
 
 _CHUNK_BYTES = 4 << 20
+_TOKEN = secrets.token_hex(16)
+"""Tells this process from others that measure on a device."""
+
 _TRIES = 3
 """A file whose bytes arrive otherwise than they were is sent again."""
 
@@ -34,15 +45,60 @@ class Device:
     Attributes:
         name: of its profile.
         transport: the way to it.
+        profile: what is declared of it; ``None`` where it has none.
+        simulator: what stands for it here, of a microcontroller; ``None`` for all others.
     """
 
     name: str
     transport: Transport
+    profile: DeviceProfile | None = None
+    simulator: Simulator | None = None
 
     @property
     def here(self) -> bool:
         """Whether it is this machine, whose files need not be sent."""
         return self.transport is LOCAL
+
+    def conditions(self, target: Target) -> dict[str, object]:
+        """What a latency there depends on beside the file that is run.
+
+        Args:
+            target: what runs it.
+
+        Raises:
+            UnavailableError: the device cannot be reached.
+        """
+        if self.here:
+            versions = {name: metadata.version(name) for name in target.packages}
+            environment = {**target.environment(), **os.environ}
+            variables = {key: environment[key] for key in target.variables if key in environment}
+            return {
+                "processor": processor_name(),
+                "versions": versions,
+                "environment": variables,
+            }
+        with contextlib.closing(self.open()) as agent:
+            about, _ = agent.ask(
+                "about", packages=list(target.packages), variables=list(target.variables)
+            )
+        return {
+            "processor": about["hardware"]["soc"],
+            "versions": about["versions"],
+            "environment": about["environment"],
+        }
+
+    def isa(self) -> str:
+        """The family of its processor's instruction set, of `edgekit.core.PROCESSORS`.
+
+        Raises:
+            UnavailableError: the device cannot be reached.
+        """
+        if self.here:
+            found = described()
+        else:
+            with contextlib.closing(self.open()) as agent:
+                found = agent.ask("about", packages=[], variables=[])[0]["hardware"]
+        return isa_family(found["machine"], found["isa"])
 
     def open(self) -> Agent:
         """Starts an agent there.
@@ -51,6 +107,19 @@ class Device:
             UnavailableError: the device cannot be reached, or no agent can run there.
         """
         return Agent(self.transport)
+
+    def claim(self, agent: Agent) -> None:
+        """Keeps others from measuring there as long as the agent is open.
+
+        On this machine, measurements only tell that there were others.
+
+        Raises:
+            UnavailableError: somebody else measures there; says who.
+        """
+        if self.here:
+            return
+        owner = f"{getpass.getuser()}@{socket.gethostname()}"
+        agent.ask("claim", token=_TOKEN, owner=owner, about=self.transport.where)
 
     def place(self, agent: Agent, files: Sequence[Path]) -> tuple[str, ...]:
         """Brings files to the device, in one folder; gives their paths there.
@@ -101,3 +170,26 @@ class Device:
 
 HOST = Device("host", LOCAL)
 """This machine."""
+
+
+def find_device(name: str, *, simulators: bool = False) -> Device:
+    """The device of a profile, or at an address.
+
+    Args:
+        name: of a profile, or an address such as ``ssh://pi@desk``.
+        simulators: whether a microcontroller will do, which has no clock.
+
+    Raises:
+        UnknownNameError: there is no device of that name.
+        UsageError: the address is none.
+        InputError: the profile is damaged.
+    """
+    from edgekit.devices.profiles import find_profile, transport_of
+
+    if ":" in name:
+        return Device(name, transport_of(name))
+    key = SIMULATORS.key(name) if simulators else None
+    if key is not None:
+        return Device(key, LOCAL, simulator=SIMULATORS.load(key))
+    profile = find_profile(name).profile
+    return Device(profile.name, transport_of(profile.transport, profile.python), profile)

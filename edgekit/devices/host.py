@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from importlib import metadata
 from pathlib import Path
 
 from edgekit import tables
 from edgekit.agent import hardware
-from edgekit.agent.hardware import processor_name, versions
-from edgekit.core import DeviceProfile, Target
+from edgekit.agent.hardware import versions
+from edgekit.core import DeviceProfile
 
 
 def detected(profile: DeviceProfile, root: Path = Path("/")) -> DeviceProfile:
@@ -37,18 +35,18 @@ def detect(root: Path = Path("/")) -> DeviceProfile:
     Args:
         root: of the file system, ``/`` but in tests.
     """
-    facts = hardware.facts(root)
+    found = hardware.described(root)
     return DeviceProfile(
         name="host",
         description="this machine, as it is found",
         transport="local:",
-        soc=facts["soc"],
-        isa=tuple(facts["isa"]),
-        cores=facts["cores"],
-        max_mhz=facts["max_mhz"],
-        ram_mib=facts["ram_mib"],
+        soc=found["soc"],
+        isa=tuple(found["isa"]),
+        cores=found["cores"],
+        max_mhz=found["max_mhz"],
+        ram_mib=found["ram_mib"],
         runtimes=tuple(versions(_runtimes())),
-        threads=facts["threads"],
+        threads=found["threads"],
     )
 
 
@@ -56,15 +54,3 @@ def _runtimes() -> list[str]:
     """Distributions that run artifacts or networks."""
     targets, _ = tables.TARGETS.load_all()
     return sorted({"torch", *(name for target in targets.values() for name in target.engines)})
-
-
-def conditions(target: Target) -> dict[str, object]:
-    """What a latency on this machine depends on beside the file that is run.
-
-    Args:
-        target: what runs it.
-    """
-    versions = {name: metadata.version(name) for name in target.packages}
-    found = {**target.environment(), **os.environ}
-    variables = {name: found[name] for name in target.variables if name in found}
-    return {"processor": processor_name(), "versions": versions, "environment": variables}

@@ -15,29 +15,23 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import edgekit
-from edgekit.core import DeviceProfile, from_json, to_json
+from edgekit.core import DeviceProfile, Transport, from_json, to_json
 from edgekit.core.names import problem_of
 from edgekit.core.reading import read_text
 from edgekit.errors import (
     EdgekitError,
     InputError,
     OutputError,
-    UnavailableError,
     UnknownNameError,
     UsageError,
 )
 from edgekit.plugins import normalize
 from edgekit.staging import write_file
-from edgekit.tables import METERS, SIMULATORS
+from edgekit.tables import METERS, SIMULATORS, TRANSPORTS
 
 FILE_NAME = "device.toml"
 
-TRANSPORTS = ("local",)
-"""Ways to a device that edgekit can go."""
-
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_TRANSPORT = re.compile(r"local:|ssh://[^\s/]\S*|adb:\S*")
-_TRANSPORT_FORMS = "local:, ssh://host or adb:serial"
 _HINT = "see 'edgekit devices list'"
 
 
@@ -83,6 +77,24 @@ def user_folder() -> Path:
         ) from error
 
 
+def transport_of(address: str, python: str | None = None) -> Transport:
+    """The way to a device.
+
+    Args:
+        address: such as ``local:`` or ``ssh://pi@desk``.
+        python: interpreter there.
+
+    Raises:
+        UsageError: there is no such way, or the address is none.
+    """
+    name, colon, _ = address.partition(":")
+    if not colon or name not in TRANSPORTS:
+        forms = ", ".join(f"{known}:" for known in TRANSPORTS)
+        raise UsageError(f"'{address}' is no address of a device: expected one with {forms}")
+    found: Transport = TRANSPORTS.load(name)(address, python)
+    return found
+
+
 def load_profiles() -> list[DeviceProfile]:
     """All profiles, by name, each name once.
 
@@ -114,22 +126,6 @@ def find_profile(name: str) -> PlacedProfile:
         known = [*(found[0][1].parent.name for found in files.values()), *SIMULATORS]
         raise UnknownNameError("device", name, known, _HINT)
     return read_placed(files[normalize(name)])
-
-
-def local_profile(name: str) -> DeviceProfile:
-    """The profile of a device that is this machine.
-
-    Raises:
-        UnknownNameError: there is none of that name.
-        UnavailableError: it is another machine.
-    """
-    profile = find_profile(name).profile
-    if not profile.transport.startswith("local:"):
-        raise UnavailableError(
-            f"device '{profile.name}' is reached by {profile.transport}: only this machine can be "
-            f"measured so far; run edgekit there, or use --device host"
-        )
-    return profile
 
 
 Files = list[tuple[str, Path]]
@@ -194,8 +190,10 @@ def _problem(profile: DeviceProfile) -> str | None:
         )
     if (reason := problem_of(profile.name)) is not None:
         return f"name: '{profile.name}' cannot be the name of a folder: {reason}"
-    if _TRANSPORT.fullmatch(profile.transport) is None:
-        return f"transport: expected {_TRANSPORT_FORMS}, found '{profile.transport}'"
+    try:
+        transport_of(profile.transport, profile.python)
+    except UsageError as error:
+        return f"transport: {error}"
     for key in ("cores", "max_mhz", "ram_mib", "threads"):
         value = getattr(profile, key)
         if value is not None and not 0 < value < float("inf"):

@@ -38,7 +38,7 @@ class Slots:
     """
 
     def __init__(self, device: Device) -> None:
-        self._device = device
+        self.device = device
         self._agent: Agent | None = None
         self._path: list[str] = []
         self._idle: dict[str, Slot] = {}
@@ -48,8 +48,12 @@ class Slots:
         """The agent, which no other process asks."""
         # What is imported there is looked for where this process did when it was started.
         if self._agent is None or not self._agent.usable or self._path != sys.path:
-            self._agent, self._idle, self._path = self._device.open(), {}, [*sys.path]
+            self._agent, self._idle, self._path = self.device.open(), {}, [*sys.path]
         return self._agent
+
+    def place(self, files: Sequence[Path]) -> tuple[str, ...] | None:
+        """Brings files to the device; see `edgekit.devices.device.Device.place`."""
+        return None if self.device.here else self.device.place(self.agent(), files)
 
     def take(self, opener: str, subject: dict[str, Any], about: str) -> Slot:
         """A slot that has imported what opens a file.
@@ -66,7 +70,7 @@ class Slots:
                 slot.end()
         if opener in self._idle:
             return self._idle.pop(opener)
-        made = agent.direct_slot() if self._device.here else agent.slot()
+        made = agent.direct_slot() if self.device.here else agent.slot()
         made.ask("import", subject=subject, about=about)
         return made
 
@@ -81,8 +85,14 @@ class Slots:
         self._agent = None
 
 
-_HERE = Slots(HOST)
-atexit.register(_HERE.close)
+_SLOTS: dict[str, Slots] = {}
+"""Of the devices that files have run on."""
+
+
+@atexit.register
+def _close() -> None:
+    for slots in _SLOTS.values():
+        slots.close()
 
 
 class DeviceRunner:
@@ -102,9 +112,7 @@ class DeviceRunner:
         self._slots, self._target, self._path = slots, target, path
         self._images = batch or 1
         self._opener = opener_of(target)
-        self._subject = file_request(
-            target, path, threads=threads, batch=batch, images=self._images
-        )
+        self._threads, self._batch = threads, batch
         answer = self._twice(self._load, self._load)
         self._tensors = tuple(
             tuple(from_json(TensorSpec, spec) for spec in answer[key])
@@ -113,8 +121,15 @@ class DeviceRunner:
         self._found: list[Array] = []
 
     def _load(self) -> dict[str, Any]:
-        about = str(self._path)
-        self._slot = self._slots.take(self._opener, self._subject, about)
+        self._subject = file_request(
+            self._target,
+            self._path,
+            threads=self._threads,
+            batch=self._batch,
+            images=self._images,
+            files=self._slots.place(self._target.files(self._path)),
+        )
+        self._slot = self._slots.take(self._opener, self._subject, str(self._path))
         self._end = weakref.finalize(self, self._slots.give_back, self._opener, self._slot)
         return self._ask("tensors", subject=self._subject)[0]
 
@@ -191,7 +206,22 @@ class DeviceRunner:
 
 
 def open_file(
-    target: Target, path: Path, threads: int | None, *, batch: int | None = None
+    target: Target,
+    path: Path,
+    threads: int | None,
+    *,
+    batch: int | None = None,
+    device: Device = HOST,
 ) -> DeviceRunner:
-    """A file in its runtime, in a process of its own; see `DeviceRunner`."""
-    return DeviceRunner(_HERE, target, path, threads, batch)
+    """A file in its runtime, in a process of its own; see `DeviceRunner`.
+
+    Args:
+        device: that it runs on.
+
+    Raises:
+        UnavailableError: the device cannot be reached.
+    """
+    slots = _SLOTS.get(device.name)
+    if slots is None or slots.device != device:
+        slots = _SLOTS[device.name] = Slots(device)
+    return DeviceRunner(slots, target, path, threads, batch)

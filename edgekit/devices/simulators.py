@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit import registry
-from edgekit.devices.profiles import local_profile
+from edgekit.devices.device import Device
 from edgekit.errors import InputError, UnavailableError, UsageError
 from edgekit.native_output import captured
 from edgekit.tables import SIMULATORS, TARGETS
@@ -48,23 +48,16 @@ def ready(name: str) -> Simulator | None:
     return found
 
 
-def interpreter(device: str | None, path: Path) -> Simulator | None:
-    """What runs a file instead of its target's own runtime; ``None`` for this machine.
-
-    Args:
-        device: name of a simulator or profile; ``None`` is this machine, too.
+def interpreter(device: Device, path: Path) -> Simulator | None:
+    """What runs a file instead of its target's own runtime; ``None`` for devices that have that.
 
     Raises:
-        UnknownNameError: no device has that name.
         UsageError: nothing can be run there.
-        UnavailableError: a package is not installed, or the device is not this machine.
+        UnavailableError: a package is not installed.
         InputError: the device does not take the file.
     """
-    if device is None:
-        return None
-    found = simulator(device)
+    found = device.simulator
     if found is None:
-        local_profile(device)
         return None
     if found.runtime is None:
         able = [name for name in SIMULATORS if (one := simulator(name)) and one.runtime]
@@ -73,24 +66,24 @@ def interpreter(device: str | None, path: Path) -> Simulator | None:
             f"--device {found.name}' shows it; {' and '.join(able)} runs files"
         )
     check(found, path)
-    return ready(device)
+    return ready(found.name)
 
 
-def refuse_networks(device: str, source: str) -> None:
-    """Refuses what is no exported file.
+def refuse_networks(device: Device, source: str) -> None:
+    """Refuses what is no exported file, on all devices but this machine.
 
     Raises:
-        UsageError: the device is a microcontroller.
-        UnknownNameError: no device has that name.
-        UnavailableError: it is not this machine.
+        UsageError: as said.
     """
-    found = simulator(device)
-    if found is None:
-        local_profile(device)
-    else:
+    if device.simulator is not None:
         raise UsageError(
-            f"device '{found.name}' takes exported files, and '{source}' is a network: give the "
-            f"file of 'edgekit export {source} {found.exported}'"
+            f"device '{device.name}' takes exported files, and '{source}' is a network: give the "
+            f"file of 'edgekit export {source} {device.simulator.exported}'"
+        )
+    if not device.here:
+        raise UsageError(
+            f"'{source}' is no artifact: networks run on this machine only; export it, and give "
+            f"the file with --device"
         )
 
 

@@ -6,30 +6,10 @@ says what it rests on; `docs/quantize.md` has the measurements.
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from edgekit.core import Quantizing
-from edgekit.devices.host import detect
 from edgekit.errors import UsageError
-
-_DOT_PRODUCTS = {"avx_vnni", "avx512_vnni"}
-
-
-def isa(machine: str | None = None, extensions: Collection[str] | None = None) -> str:
-    """The family of a processor's instruction set: of `edgekit.core.PROCESSORS`, or its own name.
-
-    Args:
-        machine: as the operating system calls it; this one's if ``None``.
-        extensions: as ``/proc/cpuinfo`` names them; this machine's if ``None``. Where they are not
-            known, dot products of integers count as missing: what is exact without them is exact
-            with them.
-    """
-    name = (machine or platform.machine()).lower()
-    if name in ("x86_64", "amd64", "i686", "i386"):
-        there = detect().isa if extensions is None else extensions
-        return "x86" if _DOT_PRODUCTS.isdisjoint(there) else "x86-vnni"
-    return "arm" if name.startswith(("arm", "aarch")) else name
 
 
 def chosen_forms(target: Quantizing, precision: str, processor: str) -> Mapping[str, str]:

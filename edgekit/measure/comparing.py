@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.core import Measurement
+from edgekit.devices.device import HOST, Device
 from edgekit.errors import UnavailableError
 from edgekit.measure import statistics
-from edgekit.measure.profiling import measurement, now
+from edgekit.measure.fleet import on_devices
+from edgekit.measure.metering import OFF
+from edgekit.measure.profiling import Profile, measurement, now, profile
 from edgekit.measure.session import Effort, Hold, Participant, Progress, session
 from edgekit.measure.statistics import Ratio
 from edgekit.measure.subjects import Subject, as_subject
@@ -25,6 +28,7 @@ class Comparison:
     Attributes:
         ratio: time of A over time of B, its interval and verdict.
         differing: conditions that were not the same, in words.
+        paired: whether they were taken in turns, on one device.
         interrupted: whether it was ended before it was done.
     """
 
@@ -33,6 +37,7 @@ class Comparison:
     ratio: Ratio
     differing: tuple[str, ...]
     interrupted: bool
+    paired: bool = True
 
 
 def compare(
@@ -40,7 +45,7 @@ def compare(
     b: Subject | str | Path,
     effort: Effort | None = None,
     *,
-    device: str = "host",
+    device: Device = HOST,
     command: str | None = None,
     progress: Progress | None = None,
     hold: Hold | None = None,
@@ -50,6 +55,7 @@ def compare(
     Args:
         a: a source stands for `Subject` with its defaults.
         b: as ``a``.
+        device: that both run on.
         command: what repeats it, for the record.
         hold: see `edgekit.measure.session.Hold`.
 
@@ -59,7 +65,7 @@ def compare(
     """
     started = now()
     a, b = as_subject(a), as_subject(b)
-    with session((a, b), effort or Effort(goal=GOAL), progress, hold) as open_session:
+    with session((a, b), effort or Effort(goal=GOAL), progress, hold, device) as open_session:
         for participant in open_session.participants:
             if participant.error is not None:
                 raise participant.error
@@ -75,13 +81,63 @@ def compare(
                 f"{a.called} and {b.called}: the time was too short for one round"
             )
         measured = [
-            measurement(participant, open_session, started=started, device=device, command=command)
+            measurement(
+                participant, open_session, started=started, device=device.name, command=command
+            )
             for participant in (one, other)
         ]
         ratio = statistics.ratio(one.blocks, other.blocks)
         return Comparison(
             measured[0], measured[1], ratio, differences(*measured), open_session.interrupted
         )
+
+
+def compare_apart(
+    a: Subject,
+    b: Subject,
+    devices: tuple[Device, Device],
+    effort: Effort,
+    *,
+    command: str | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Measures two subjects on a device each, at the same time.
+
+    Args:
+        command: what repeats it, for the record.
+
+    Raises:
+        EdgekitError: one of them cannot be run to the end.
+        KeyboardInterrupt: it was ended before there was anything to compare.
+        UnavailableError: one of the devices is emulated, and the other is not.
+    """
+    subjects = {device.name: subject for device, subject in zip(devices, (a, b), strict=True)}
+
+    def measure(device: Device, progress: Progress) -> Profile:
+        return profile(
+            [subjects[device.name]],
+            effort,
+            device=device,
+            energy=OFF,
+            command=command,
+            progress=progress,
+        )
+
+    found = on_devices(devices, (a, b), measure, progress)
+    for failure in found.failures:
+        raise failure.error
+    one, other = (
+        next((m for m in found.measurements if m.device == device.name), None) for device in devices
+    )
+    if one is None or other is None:
+        raise KeyboardInterrupt
+    emulated = [m.device for m in (one, other) if m.environment.get("emulated")]
+    if len(emulated) == 1:
+        raise UnavailableError(
+            f"the processor of {emulated[0]} is emulated: its times mean nothing beside real ones"
+        )
+    ratio = statistics.ratio_apart(one.blocks, other.blocks)
+    return Comparison(one, other, ratio, differences(one, other), found.interrupted, paired=False)
 
 
 def differences(a: Measurement, b: Measurement) -> tuple[str, ...]:

@@ -29,6 +29,15 @@ def disturbances(conditions: Mapping[str, Scalar], *, met: bool) -> Iterator[str
         found = conditions.get(key)
         return float(found) if isinstance(found, int | float) else 0.0
 
+    if conditions.get("emulated"):
+        yield "its processor is emulated: times from there mean nothing"
+    if conditions.get("throttled"):
+        hottest = value("max_celsius")
+        at = f", at {hottest:.0f} °C" if hottest else ""
+        yield (
+            f"the device slowed its processor down{at}: it is too hot, or has too little power; "
+            f"--cooldown waits until it is cool"
+        )
     if met:
         yield "another measurement ran on this machine: they disturb each other"
     if (busy := value("other_cores_busy")) > _OTHERS_CORES:

@@ -53,26 +53,25 @@ def profile(
     subjects: Sequence[Subject | str | Path],
     effort: Effort | None = None,
     *,
-    device: str = "host",
+    device: Device = HOST,
     operators: bool = False,
     energy: str = AUTO,
     command: str | None = None,
     progress: Progress | None = None,
     hold: Hold | None = None,
     root: Path = Path("/"),
-    on: Device = HOST,
 ) -> Profile:
     """Measures subjects in one session.
 
     Args:
         subjects: a source stands for `Subject` with its defaults.
         effort: its seconds are those of the whole session.
+        device: that they run on.
         operators: whether to time operators as well, of exported files.
         energy: see `edgekit.measure.metering.metering`.
         command: what repeats it, for the record.
         hold: see `edgekit.measure.session.Hold`.
         root: of the device's file system, in which meters are looked for.
-        on: the device that they run on.
 
     Raises:
         EdgekitError: nothing at all could be measured; the error of the first.
@@ -83,9 +82,9 @@ def profile(
     chosen = [as_subject(subject) for subject in subjects]
     gpu = any(subject.processor == "cuda" for subject in chosen)
     with (
-        contextlib.closing(on.open()) as agent,
+        contextlib.closing(device.open()) as agent,
         metering(agent, energy, gpu=gpu, root=root) as meter,
-        session(chosen, effort, progress, hold, on, agent) as open_session,
+        session(chosen, effort, progress, hold, device, agent) as open_session,
     ):
         open_session.take_turns(_precision)
         measured = [p for p in open_session.participants if p.blocks]
@@ -97,7 +96,7 @@ def profile(
                     participant,
                     open_session,
                     started=started,
-                    device=device,
+                    device=device.name,
                     goal=effort.goal,
                     command=command,
                 ),

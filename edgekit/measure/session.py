@@ -58,6 +58,7 @@ _JUDGING_SHARE = 0.05
 # Rounds are asked for together: between two of them nothing is said to a device that may be far.
 _TOGETHER_S = 0.25
 _LOOK_EVERY_S = 0.5
+_COOL_EVERY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +71,16 @@ class Effort:
             is up.
         time_limit_s: of an answer, after which a process is taken for hanging.
         sustained: whether to run without a pause, and so without loading anew.
+        cool_s: time to wait before, or at most, where a temperature is waited for.
+        cool_celsius: temperature to wait for.
     """
 
     seconds: float = 10.0
     goal: float = 0.02
     time_limit_s: float = LIMIT_S
     sustained: bool = False
+    cool_s: float = 0.0
+    cool_celsius: float | None = None
 
 
 @dataclass(slots=True)
@@ -182,6 +187,7 @@ class Session:
 
         A subject that fails is left out; what it failed of is its `Participant.error`.
         """
+        self._cool_down()
         self.progress("importing runtimes", 0, len(self._subjects))
         self.agent.ask("watch", own=[os.getpid()] if self.device.here else [])
         for subject in self._subjects:  # side by side
@@ -207,6 +213,35 @@ class Session:
                 if participant.load_s < _LONG_LOAD_S:  # the first load tells too much of it
                     participant.load_s = self._load_one_anew(participant, 0)
         self._check_names()
+
+    def _cool_down(self) -> None:
+        """Waits until the device is cool.
+
+        Raises:
+            UnavailableError: it tells no temperature, or does not become as cool.
+        """
+        goal, limit_s = self.effort.cool_celsius, self.effort.cool_s
+        if goal is None and limit_s == 0:
+            return
+        begin_s, celsius = time.monotonic(), None
+        while (elapsed_s := time.monotonic() - begin_s) < limit_s:
+            seen, _ = self.agent.ask("conditions")
+            celsius = seen["conditions"]["max_celsius"]
+            if goal is not None and celsius is None:
+                raise UnavailableError(
+                    f"{self.agent.where} tells no temperature: give a time in place of "
+                    f"--cooldown {goal:g}C, as in --cooldown 60s"
+                )
+            if goal is not None and celsius <= goal:
+                return
+            told = "" if celsius is None else f" from {celsius:.0f} °C"
+            self.progress(f"cooling down{told}", elapsed_s, limit_s)
+            time.sleep(min(_COOL_EVERY_S, max(0.0, limit_s - elapsed_s)))
+        if goal is not None:
+            raise UnavailableError(
+                f"{self.agent.where} has {celsius:.0f} °C after {limit_s:.0f} s, expected "
+                f"{goal:g} °C: give it a fan, or a higher temperature with --cooldown"
+            )
 
     def _placed(self, subject: Subject) -> Placed:
         """Brings a subject's files to the device.
@@ -499,6 +534,7 @@ def session(
     with contextlib.ExitStack() as closing:
         if agent is None:
             agent = closing.enter_context(contextlib.closing(device.open()))
+        device.claim(agent)
         opened = Session(subjects, effort, device, agent, progress, hold)
         closing.callback(opened.close)
         opened.open()

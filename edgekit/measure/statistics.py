@@ -141,6 +141,19 @@ def ratio(a: Sequence[Block], b: Sequence[Block]) -> Ratio:
     return Ratio(float(np.median(ratios)), interval(loads), rounds, len(loads))
 
 
+def ratio_apart(a: Sequence[Block], b: Sequence[Block]) -> Ratio:
+    """Time of A over time of B that were not taken in turns, as on two devices.
+
+    What a device has of its own is all in it, and its interval tells of the rest alone.
+    """
+    one, other = summary(a), summary(b)
+    halves = [math.log(s.ci95_ms[1] / s.ci95_ms[0]) / 2 for s in (one, other)]
+    half, middle = math.hypot(*halves), one.p50_ms / other.p50_ms
+    loads = min(len({block.instance for block in blocks}) for blocks in (a, b))
+    ends = middle * math.exp(-half), middle * math.exp(half)
+    return Ratio(middle, ends, min(len(a), len(b)), loads)
+
+
 def interval(clusters: Sequence[Values]) -> tuple[float, float]:
     """Interval of the median of positive values that come in clusters.
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from edgekit.arrays import arrays_of
 from edgekit.core import PROCESSORS, Quantizing, Scheme, Target
 from edgekit.data.finite import check_finite
+from edgekit.devices.device import HOST, Device
 from edgekit.errors import DataError, ModelError, UsageError
-from edgekit.lowering.choices import checked_forms, chosen_forms, isa
+from edgekit.lowering.choices import checked_forms, chosen_forms
 from edgekit.models.copying import own_copy
 from edgekit.quantize.calibration import IMAGES, Calibration, calibration_images, calibration_rows
 from edgekit.verification.samples import reference_scores
@@ -35,11 +36,13 @@ class Integers:
         interface: of the files, see `edgekit.core.Scheme`.
         float_layers: modules to keep in float.
         forms: instead of what the table says; see `edgekit.lowering.choices`.
-        processor: that the table is asked for, of `edgekit.core.PROCESSORS`; this one if ``None``.
+        processor: that the table is asked for, of `edgekit.core.PROCESSORS`; that of the device if
+            ``None``.
         max_drop: points of the task's figure that may be lost on held-out samples; ``None`` for no
             bound.
         tune: whether to measure which forms are fastest.
         epochs: of quantization-aware training, the ladder's last rung; 0 leaves it out.
+        device: that files are written for, and measured and judged on.
     """
 
     data: str | None = None
@@ -52,6 +55,7 @@ class Integers:
     tune: bool = False
     epochs: int = EPOCHS
     processor: str | None = None
+    device: Device = HOST
 
     def check(self, target: Target, precision: str) -> None:
         """Refuses what a target does not have, before anything is computed.
@@ -82,10 +86,10 @@ class Integers:
     def _check_processor(self, name: str) -> None:
         if name not in PROCESSORS:
             raise UsageError(f"--isa {name}: expected {', '.join(PROCESSORS)}")
-        if self.tune and name != isa():
+        if self.tune and name != (own := self.device.isa()):
             raise UsageError(
-                f"--tune measures on this machine, whose processor is {isa()}, not {name}: give "
-                f"--isa or --tune"
+                f"--tune measures on {self.device.transport.where}, whose processor is {own}, not "
+                f"{name}: give --isa or --tune"
             )
 
     def check_used(self, schemes: Sequence[Scheme]) -> None:
@@ -161,7 +165,7 @@ class Integers:
             return scheme
         chosen = self.forms
         if chosen is None:
-            chosen = chosen_forms(target, precision, self.processor or isa())
+            chosen = chosen_forms(target, precision, self.processor or self.device.isa())
         forms = {name: value for name, value in chosen.items() if name in target.forms}
         if scheme.weights != "int8":
             return dataclasses.replace(scheme, forms=forms)

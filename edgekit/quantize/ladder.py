@@ -19,6 +19,8 @@ from edgekit.core import Artifact, ImageSource, Quantizing, Rung, Scheme, Target
 from edgekit.core.forms import CORRECTION, SMALL_WEIGHTS, WEIGHTS
 from edgekit.data import open_source
 from edgekit.data.finite import check_finite
+from edgekit.devices.device import HOST, Device
+from edgekit.devices.runner import open_file
 from edgekit.errors import DataError, EdgekitError, OutputError, UnavailableError
 from edgekit.foreign import explained
 from edgekit.inference import ArtifactClassifier, ModelClassifier, evaluate
@@ -100,6 +102,7 @@ class HeldOut:
         headline: of the float network, the figure that its task is judged by.
         figure: name of that figure.
         title: the same as people write it.
+        device: that files run on.
     """
 
     source: ImageSource
@@ -107,6 +110,7 @@ class HeldOut:
     headline: float
     figure: str = "top1"
     title: str = "top-1"
+    device: Device = HOST
 
     @property
     def where(self) -> str:
@@ -117,7 +121,7 @@ class HeldOut:
         """The same figure of a file."""
         told = f"{built.path.name} cannot be run by {target.runtime}: "
         with explained(told.__add__):
-            runner = target.open(built.path)
+            runner = open_file(target, built.path, None, device=self.device)
             opened = OpenArtifact(built.path, built.artifact, target, runner)
             return evaluate(
                 ArtifactClassifier(opened), self.source, split=self.split
@@ -130,11 +134,13 @@ class Followed:
 
     Attributes:
         reference: the network, with the samples and what it gives for them.
+        device: that files run on.
     """
 
     title: ClassVar[str] = "agreement"
 
     reference: Reference
+    device: Device = HOST
 
     @property
     def headline(self) -> float:
@@ -150,7 +156,7 @@ class Followed:
         """How well a file follows; see `edgekit.tasks.Task.followed`."""
         told = f"{built.path.name} cannot be run by {target.runtime}: "
         with explained(told.__add__):
-            rows = rows_of_file(self.reference, target, built.path)
+            rows = rows_of_file(self.reference, target, built.path, self.device)
         return self.reference.task.followed(self.reference.scores, rows)
 
 
@@ -160,6 +166,7 @@ def judge_of(
     *,
     calibration: Calibration | None = None,
     skip_corrupt: bool = False,
+    device: Device = HOST,
 ) -> Judge:
     """Opens the samples that files are judged on: labelled ones where the task has labels.
 
@@ -167,12 +174,14 @@ def judge_of(
         data: SRC; that of the training if ``None``.
         calibration: samples that must not be among them.
         skip_corrupt: leave out samples that cannot be decoded, instead of failing.
+        device: that files run on.
 
     Raises:
         DataError: there are none, or nothing is kept apart in them.
     """
     find = held_out if task_of(model).labelled else followed
-    return find(model, data, calibration=calibration, skip_corrupt=skip_corrupt)
+    judge = find(model, data, calibration=calibration, skip_corrupt=skip_corrupt)
+    return dataclasses.replace(judge, device=device)
 
 
 def followed(

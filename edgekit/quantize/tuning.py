@@ -26,6 +26,7 @@ from edgekit.core import (
 )
 from edgekit.core.forms import CORRECTION, WEIGHTS
 from edgekit.core.reading import parse_json, read_text
+from edgekit.devices.device import HOST, Device
 from edgekit.errors import EdgekitError, OutputError, UnavailableError
 from edgekit.measure.comparing import compare
 from edgekit.measure.session import Effort
@@ -106,6 +107,7 @@ def tune(
     accepts: Callable[[Built], str | None],
     journal: TuningJournal,
     notify: Callable[[str], None],
+    device: Device = HOST,
 ) -> Tuned:
     """Tries the values of each switch that changes the speed.
 
@@ -114,6 +116,7 @@ def tune(
         build: makes the file of a scheme.
         build_float: makes the float file to compare with; ``None`` for float schemes.
         accepts: why a file must not be taken, however fast it is; ``None`` where it may be.
+        device: that measures.
 
     Raises:
         EdgekitError: the first file cannot be made, or the device is gone; what was measured is
@@ -131,7 +134,9 @@ def tune(
             if value == forms[switch]:
                 continue
             notify(f"{target.name} {scheme.precision}: {switch}={value}")
-            trial = _Trial(dataclasses.replace(scheme, forms=tried), build, accepts, seen, journal)
+            trial = _Trial(
+                dataclasses.replace(scheme, forms=tried), build, accepts, seen, journal, device
+            )
             found, kept = trial.against(best, beaten=why is not None)
             if found is not None:
                 candidates.append(found)
@@ -141,16 +146,20 @@ def tune(
     if build_float is not None:
         notify(f"{target.name}: against fp32")
         other = build_float()
-        ratio, low, high = journal.ratio(other, best, lambda: _measured(other, best))
+        ratio, low, high = journal.ratio(other, best, lambda: _measured(other, best, device))
         verdict = _verdict(low, high)
         candidates.append(Candidate("fp32", {}, other.content_sha256, verdict, ratio, (low, high)))
         if verdict == "faster":
             warning = (
-                f"fp32 is faster than {scheme.precision} on {target.runtime} here: "
+                f"fp32 is faster than {scheme.precision} on {target.runtime} "
+                f"{'here' if device.here else f'on {device.name}'}: "
                 f"{ratio:.2f} times its latency ({low:.2f} to {high:.2f}); "
-                f"{_slow_operators(target, best, other)}"
+                f"{_slow_operators(target, best, other) if device.here else _ELSEWHERE}"
             )
     return Tuned(best, tuple(candidates), warning)
+
+
+_ELSEWHERE = "'edgekit profile --per-op' tells which operators take the time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +171,7 @@ class _Trial:
     accepts: Callable[[Built], str | None]
     seen: set[str]
     journal: TuningJournal
+    device: Device
 
     def against(self, best: Built, *, beaten: bool) -> tuple[Candidate | None, Built | None]:
         """What came of it, unless its file is one that was tried; and the file, to be kept.
@@ -185,14 +195,16 @@ class _Trial:
             return Candidate(precision, forms, digest, f"dropped: {why}"), None
         if beaten:
             return Candidate(precision, forms, digest, "first to be accepted"), built
-        ratio, low, high = self.journal.ratio(built, best, lambda: _measured(built, best))
+        ratio, low, high = self.journal.ratio(
+            built, best, lambda: _measured(built, best, self.device)
+        )
         verdict = _verdict(low, high)
         found = Candidate(precision, forms, digest, verdict, ratio, (low, high))
         return found, built if verdict == "faster" else None
 
 
-def _measured(one: Built, other: Built) -> tuple[float, float, float]:
-    comparison = compare(str(one.path), str(other.path), Effort(SECONDS, GOAL))
+def _measured(one: Built, other: Built, device: Device) -> tuple[float, float, float]:
+    comparison = compare(str(one.path), str(other.path), Effort(SECONDS, GOAL), device=device)
     if comparison.interrupted:
         raise KeyboardInterrupt
     return (comparison.ratio.ratio, *comparison.ratio.ci95)

@@ -9,7 +9,6 @@ from torch import nn
 
 import edgekit
 from edgekit.core import canonical_json, to_json
-from edgekit.devices import host
 from edgekit.search.task import Task
 from edgekit.tables import SIMULATORS
 
@@ -27,11 +26,11 @@ def identity_of(task: Task) -> dict[str, str]:
         "resolution": str(task.spec.resolution),
         "kind of scores": task.model.scores or "as they look",
         "preprocessing": canonical_json(to_json(task.preprocessing)),
-        "device": task.device,
+        "device": task.device.name,
         "threads": str(task.threads),
         **{
             name: value if isinstance(value, str) else canonical_json(to_json(value))
-            for name, value in host.conditions(task.target).items()
+            for name, value in task.device.conditions(task.target).items()
         },
         "meter": task.conduct.meter if "energy" in task.resources else "none",
         "options": canonical_json(to_json(task.options)),

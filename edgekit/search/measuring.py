@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from edgekit.core import Target
-from edgekit.devices.device import HOST
+from edgekit.devices.device import HOST, Device
 from edgekit.errors import UnavailableError
 from edgekit.measure.comparing import Comparison, compare
 from edgekit.measure.metering import metering
@@ -55,14 +55,14 @@ class Latency:
     ms: float
 
 
-def check_meter(conduct: Conduct) -> None:
+def check_meter(conduct: Conduct, device: Device) -> None:
     """Looks for a meter of energy.
 
     Raises:
         UnavailableError: there is none.
     """
     with (
-        contextlib.closing(HOST.open()) as agent,
+        contextlib.closing(device.open()) as agent,
         metering(agent, conduct.meter, root=conduct.root) as found,
     ):
         if found.meter is None:
@@ -79,6 +79,7 @@ class Measurer:
     Args:
         threads: of the runtime.
         say: told of waiting, and of measurements that have to be longer.
+        device: that it measures on.
     """
 
     def __init__(
@@ -89,7 +90,9 @@ class Measurer:
         journal: Journal,
         notify: Notify,
         say: Say,
+        device: Device = HOST,
     ) -> None:
+        self._device = device
         self._target, self._threads, self._conduct = target, threads, conduct
         self._journal, self._notify, self._say = journal, notify, say
         self._timer: Timer | None = None
@@ -143,7 +146,9 @@ class Measurer:
 
     def _compared(self, path: Path, other: Path, seconds: float) -> Comparison:
         a, b = (Subject(str(file), threads=self._threads) for file in (path, other))
-        found = self.patiently(functools.partial(compare, a, b, Effort(seconds, 0.005)))
+        found = self.patiently(
+            functools.partial(compare, a, b, Effort(seconds, 0.005), device=self._device)
+        )
         if found.interrupted:
             raise KeyboardInterrupt
         return found
@@ -160,6 +165,7 @@ class Measurer:
         found = profile(
             [Subject(str(path), threads=self._threads)],
             Effort(MEASURING_SECONDS / 2),
+            device=self._device,
             energy=self._conduct.meter,
             progress=lambda what, done, total: self._notify(what),
             root=self._conduct.root,
@@ -184,7 +190,7 @@ class Measurer:
             InputError: the runtime cannot load it, or crashes or hangs.
         """
         if self._timer is None:
-            self._timer = Timer(self._target, reference, self._threads, between)
+            self._timer = Timer(self._target, reference, self._threads, between, self._device)
         return self.patiently(functools.partial(self._timer.time, path, whole=whole))
 
     def patiently(self, call: Callable[[], T]) -> T:

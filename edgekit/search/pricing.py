@@ -17,7 +17,6 @@ from pathlib import Path
 
 from edgekit.core import ModelSpec, to_json
 from edgekit.core.names import inside
-from edgekit.devices import host
 from edgekit.errors import InputError, ModelError
 from edgekit.measure.store import data_folder
 from edgekit.models import find_spec
@@ -67,15 +66,15 @@ def between_runs(size_bytes: float) -> int:
 def cost_table(task: Task, between: int) -> CostTable:
     """Times of parts that were measured under a search's conditions, by it or by others."""
     conditions: dict[str, object] = {
-        **host.conditions(task.target),
+        **task.device.conditions(task.target),
         "parts": PARTS,
         "between_bytes": between,
-        "device": task.device,
+        "device": task.device.name,
         "target": task.target.name,
         "scheme": to_json(task.scheme),
         "threads": task.threads,
     }
-    return CostTable(cost_file(data_folder(), task.device), conditions)
+    return CostTable(cost_file(data_folder(), task.device.name), conditions)
 
 
 class Pricing:

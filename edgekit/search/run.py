@@ -13,6 +13,7 @@ import torch
 
 from edgekit import registry
 from edgekit.core import canonical_json, to_json
+from edgekit.devices.device import HOST, Device
 from edgekit.errors import GateError, ModelError, UnavailableError, UsageError
 from edgekit.locks import one_writer
 from edgekit.models.callables import is_given
@@ -47,7 +48,7 @@ def search(
     out: Path,
     options: SearchOptions | None = None,
     conduct: Conduct | None = None,
-    device: str = "host",
+    device: Device = HOST,
     threads: int = 1,
     scores: str | None = None,
     resume: bool = False,
@@ -61,7 +62,7 @@ def search(
         limits: of `edgekit.search.budget.parse_budget`.
         data: SRC; that of the training if ``None``.
         out: folder of the search.
-        device: name of its profile, which the times of parts are kept under; it is this machine.
+        device: that files are measured on; times of parts are kept under its name.
         threads: that latencies are measured with.
         scores: what the outputs of a network that is not of the zoo are, of
             `edgekit.core.SCORES`; ``None``: as its checkpoint says, or as they look.
@@ -304,7 +305,7 @@ def _settings(task: Task) -> dict[str, str]:
         "title": task.meaning.title,
         "target": task.target.name,
         "precision": task.precision,
-        "device": task.device,
+        "device": task.device.name,
         "budget": ",".join(limit.text for limit in task.limits),
         "resource": task.resources[0],
         "method": options.method,

@@ -17,7 +17,8 @@ from edgekit.core import (
 )
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
-from edgekit.devices.simulators import ready, simulator
+from edgekit.devices.device import Device
+from edgekit.devices.simulators import ready
 from edgekit.errors import DataError, ModelError, UsageError
 from edgekit.models.callables import is_given
 from edgekit.models.model import Model
@@ -59,7 +60,8 @@ class Task:
         data: SRC of the inputs.
         inputs: that it is trained on and chosen by.
         out: folder of the search.
-        device: name of its profile, which the times of parts are kept under; or a simulator.
+        device: that files are measured on; times of parts are kept under its name. A simulator
+            for budgets of memory.
         threads: that latencies are measured with.
         objective: what its networks learn.
         run: how they are run.
@@ -77,7 +79,7 @@ class Task:
     out: Path
     options: SearchOptions
     conduct: Conduct
-    device: str
+    device: Device
     threads: int
     objective: Objective
     run: Running
@@ -119,22 +121,24 @@ class Task:
         return "int8" if self.simulators else "float"
 
 
-def _simulator(resource: str, device: str) -> str:
+def _simulator(resource: str, device: Device) -> str:
     """Which simulator tells a memory: a device that does, or the usual one."""
-    chosen = simulator(device)
+    chosen = device.simulator
     if chosen is not None and chosen.memory == resource:
         return chosen.name
     return USUAL[resource]
 
 
-def _check_simulators(limits: Sequence[Limit], target: Target, precision: str, device: str) -> None:
+def _check_simulators(
+    limits: Sequence[Limit], target: Target, precision: str, device: Device
+) -> None:
     """Looks for the microcontrollers of a budget.
 
     Raises:
         UsageError: they do not take the files, or a clock is missing.
         UnavailableError: a package is not installed.
     """
-    chosen = simulator(device)
+    chosen = device.simulator
     if chosen is not None and (timed := [x.text for x in limits if x.resource in MEASURED]):
         raise UsageError(
             f"budget {timed[0]}: device '{chosen.name}' has no clock and no meter; give --device "
@@ -162,7 +166,7 @@ def task_of(
     out: Path,
     options: SearchOptions,
     conduct: Conduct,
-    device: str,
+    device: Device,
     threads: int,
     scores: str | None,
     notify: Notify,
@@ -231,7 +235,7 @@ def task_of(
             scaled(method, model.spec, {}, 0, (0,))  # refuses what it cannot take
     _check_simulators(limits, format_, precision, device)
     if any(limit.resource == "energy" for limit in limits):
-        check_meter(conduct)
+        check_meter(conduct, device)
     return Task(
         model=model,
         spec=model.spec,

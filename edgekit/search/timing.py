@@ -84,6 +84,7 @@ class Timer:
         """The agent and a slot that has imported the runtime."""
         if self._agent is None or not self._agent.usable:
             self._agent, self._slot = self._device.open(), None
+            self._device.claim(self._agent)
         if self._slot is None:
             made = self._agent.slot()
             made.ask("import", subject=self._placed(self._agent, self._reference))

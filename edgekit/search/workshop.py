@@ -93,7 +93,7 @@ class Workshop:
         self._closing = contextlib.ExitStack()
         self._executor = executor(setup)
         self._measurer = Measurer(
-            task.target, task.threads, task.conduct, journal, notify, self.say
+            task.target, task.threads, task.conduct, journal, notify, self.say, task.device
         )
         self._closing.callback(self._measurer.close)
         self._closing.callback(self._executor.close)

@@ -21,6 +21,7 @@ from edgekit.core import CLASSIFY, Agreement, Artifact, Target, TensorSpec, reas
 from edgekit.core.reasons import PASSING
 from edgekit.data.finite import check_finite
 from edgekit.data.stored import real_values
+from edgekit.devices.device import HOST, Device
 from edgekit.devices.runner import open_file
 from edgekit.devices.simulators import interpreter
 from edgekit.errors import EdgekitError, GateError, InputError, ModelError, UsageError
@@ -80,7 +81,8 @@ class Verification:
             ``None`` where neither comes from a file.
         layers: each layer by itself, where that was asked for, or a file of integers failed.
         notes: of the network; see `edgekit.models.model.Model`.
-        device: the microcontroller whose interpreter ran the file; ``None`` for this machine.
+        device: that ran the file, or the microcontroller whose interpreter did; ``None`` for this
+            machine.
         kernels: how that compares with what its kernels were made from.
     """
 
@@ -241,20 +243,31 @@ def running(path: Path, format_: Target) -> Iterator[None]:
         yield
 
 
-def agreement_with(reference: Reference, target: Target, path: Path, precision: str) -> Agreement:
-    """Runs an artifact on the reference's images, one by one, and compares."""
-    return held_against(reference, rows_of_file(reference, target, path), precision)
+def agreement_with(
+    reference: Reference, target: Target, path: Path, precision: str, device: Device = HOST
+) -> Agreement:
+    """Runs an artifact on the reference's images, one by one, and compares.
+
+    Args:
+        device: that it runs on.
+    """
+    return held_against(reference, rows_of_file(reference, target, path, device), precision)
 
 
-def rows_of_file(reference: Reference, target: Target, path: Path) -> NDArray[np.float32]:
+def rows_of_file(
+    reference: Reference, target: Target, path: Path, device: Device = HOST
+) -> NDArray[np.float32]:
     """What an artifact gives for the reference's images, one by one: rows of outputs.
+
+    Args:
+        device: that it runs on.
 
     Raises:
         ModelError: a number that is not finite; or it has other inputs or outputs.
     """
     with captured():
-        threads = torch.get_num_threads()
-        runner = open_file(target, path, threads)
+        threads = torch.get_num_threads() if device.here else None
+        runner = open_file(target, path, threads, device=device)
         given, got = runner.tensors()
         model, outputs = reference.model, []
         for i in range(len(reference.images)):
@@ -277,11 +290,14 @@ LEAST_ALIKE_OF_INTEGERS = 40.0
 """The same where that may change what is rounded to an integer."""
 
 
-def check_batch(reference: Reference, target: Target, path: Path, precision: str) -> float:
+def check_batch(
+    reference: Reference, target: Target, path: Path, precision: str, device: Device = HOST
+) -> float:
     """Runs a file of any batch on several samples at once and one by one.
 
     Args:
         precision: of the file.
+        device: that it runs on.
 
     Returns:
         Signal to noise of the first against the second, in dB, of the worst output.
@@ -290,11 +306,12 @@ def check_batch(reference: Reference, target: Target, path: Path, precision: str
         GateError: it takes one sample only, or gives something else.
     """
     rows, model = reference.images[:BATCH], reference.model
-    one_by_one = rows_of_file(dataclasses.replace(reference, images=rows), target, path)
+    one_by_one = rows_of_file(dataclasses.replace(reference, images=rows), target, path, device)
     told = f"{path} does not take {BATCH} samples at once: "
     with captured(), explained(lambda why: f"{told}{why}", GateError):
         try:
-            runner = open_file(target, path, torch.get_num_threads(), batch=BATCH)
+            threads = torch.get_num_threads() if device.here else None
+            runner = open_file(target, path, threads, batch=BATCH, device=device)
         except InputError as error:
             raise GateError(f"{told}the network's layers are fixed to one") from error
         given, got = runner.tensors()
@@ -382,7 +399,7 @@ def verify(
     per_layer: bool = False,
     stated: Stated = NOTHING,
     example: Any = None,
-    device: str | None = None,
+    device: Device = HOST,
 ) -> Verification:
     """Compares an artifact with the network it was exported from.
 
@@ -396,7 +413,7 @@ def verify(
         per_layer: look at each layer, too.
         stated: what the contract is to say of images and classes.
         example: inputs of the network, as for `edgekit.models.taking.model_of`.
-        device: that the file is run on; see `edgekit.devices.simulators.interpreter`.
+        device: that the file runs on; its layers are looked at here.
 
     Raises:
         ContractError: artifact and contract do not belong together.
@@ -414,12 +431,12 @@ def verify(
     if simulator is not None and simulator.runtime is not None:
         format_ = simulator.runtime
     with running(path, format_):
-        rows = rows_of_file(reference, format_, path)
+        rows = rows_of_file(reference, format_, path, device)
         agreement = held_against(reference, rows, precision)
         if simulator is not None and simulator.reference is not None:
             kernels = _kernels(reference, rows, simulator.reference, path, contract.outputs)
         if contract.dynamic_batch:
-            check_batch(reference, format_, path, contract.scheme.precision)
+            check_batch(reference, format_, path, contract.scheme.precision, device)
     divergence, undiagnosed = (
         (None, None) if agreement.passed else diagnose(reference, format_, path, precision)
     )
@@ -453,7 +470,7 @@ def verify(
         unchanged if from_files else None,
         tuple(layers),
         reference.model.notes or (),
-        None if simulator is None else simulator.name,
+        None if device.name == HOST.name else device.name,
         kernels,
     )
 

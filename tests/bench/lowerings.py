@@ -20,8 +20,9 @@ from torch.optim.swa_utils import update_bn
 
 from edgekit import registry, tables
 from edgekit.core import Quantizing, of_image
+from edgekit.devices.device import HOST
 from edgekit.lowering import lower
-from edgekit.lowering.choices import chosen_forms, isa
+from edgekit.lowering.choices import chosen_forms
 from edgekit.lowering.fold_batchnorm import LOWERING as FOLD_BATCHNORM
 from edgekit.measure.comparing import compare
 from edgekit.measure.session import Effort
@@ -79,7 +80,7 @@ def write(model: nn.Module, target: str, precision: str, path: Path, **forms: st
     """A file, without contract and verification."""
     plug = registry.target(target)
     assert isinstance(plug, Quantizing)
-    forms = {**chosen_forms(plug, precision, isa()), **forms}
+    forms = {**chosen_forms(plug, precision, HOST.isa()), **forms}
     scheme = dataclasses.replace(plug.schemes[precision], forms=forms)
     images = torch.randn(16, 1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     turned = images if plug.layout == "NCHW" else images.permute(0, 1, 3, 4, 2).contiguous()

@@ -6,15 +6,20 @@ from pathlib import Path
 import pytest
 
 from edgekit.core import DeviceProfile
-from edgekit.devices.check import check_device
+from edgekit.devices.check import Checked, check_device, with_seen
+from edgekit.devices.device import Device
 from edgekit.devices.host import detect
-from edgekit.errors import UnavailableError
+from edgekit.devices.transports.local import LOCAL
 
 HERE = DeviceProfile("here", "this machine", "local:")
 
 
 def agreement(profile: DeviceProfile, root: Path = Path("/")) -> dict[str, bool | None]:
-    return {finding.what: finding.agrees for finding in check_device(profile, root)}
+    return {finding.what: finding.agrees for finding in checked(profile, root).findings}
+
+
+def checked(profile: DeviceProfile, root: Path = Path("/")) -> Checked:
+    return check_device(Device(profile.name, LOCAL, profile), root, noise_s=0)
 
 
 def test_nothing_is_wrong_where_nothing_is_declared() -> None:
@@ -26,8 +31,8 @@ def test_facts_that_hold_agree() -> None:
     declared = dataclasses.replace(
         HERE, cores=found.cores, isa=found.isa[:1], ram_mib=found.ram_mib
     )
-    checked = agreement(declared)
-    assert (checked["cores"], checked["instructions"], checked["memory"]) == (True, True, True)
+    agrees = agreement(declared)
+    assert (agrees["cores"], agrees["instructions"], agrees["memory"]) == (True, True, True)
 
 
 @pytest.mark.parametrize(
@@ -40,13 +45,13 @@ def test_facts_that_hold_agree() -> None:
     ],
 )
 def test_a_fact_that_does_not_hold_is_found(what: str, change: dict[str, object]) -> None:
-    checked = agreement(dataclasses.replace(HERE, **change))  # type: ignore[arg-type]
-    assert [name for name, agrees in checked.items() if agrees is False] == [what]
+    agreed = agreement(dataclasses.replace(HERE, **change))  # type: ignore[arg-type]
+    assert [name for name, agrees in agreed.items() if agrees is False] == [what]
 
 
 def test_a_meter_that_is_not_there_is_found_missing(tmp_path: Path) -> None:
-    checked = check_device(dataclasses.replace(HERE, meter="rapl"), tmp_path)
-    assert [(f.agrees, f.declared) for f in checked if f.what == "meter"] == [(False, "rapl")]
+    found = checked(dataclasses.replace(HERE, meter="rapl"), tmp_path).findings
+    assert [(f.agrees, f.declared) for f in found if f.what == "meter"] == [(False, "rapl")]
 
 
 def test_memory_that_the_firmware_keeps_is_no_difference(tmp_path: Path) -> None:
@@ -56,7 +61,19 @@ def test_memory_that_the_firmware_keeps_is_no_difference(tmp_path: Path) -> None
     assert agreement(dataclasses.replace(HERE, ram_mib=16384), tmp_path)["memory"] is False
 
 
-@pytest.mark.parametrize("transport", ["ssh://board", "adb:1234"])
-def test_a_device_without_a_transport_cannot_be_checked(transport: str) -> None:
-    with pytest.raises(UnavailableError, match=r"no transport '(ssh|adb)': there is local:"):
-        check_device(dataclasses.replace(HERE, transport=transport))
+def test_how_steady_a_device_is_is_measured() -> None:
+    found = check_device(Device("here", LOCAL, HERE), noise_s=0.1)
+    assert found.spread is not None
+    assert 0 <= found.spread < 100
+    assert found.python.count(".") == 2
+    assert found.versions["onnxruntime"]
+    assert found.to_install is None
+
+
+def test_what_is_seen_is_told_with_its_date() -> None:
+    seen = checked(HERE).seen
+    known = with_seen(dataclasses.replace(HERE, cores=77), seen)
+    assert known.cores == 77
+    assert known.isa == seen.isa
+    assert known.sources["isa"].startswith("seen there on 2")
+    assert "cores" not in known.sources

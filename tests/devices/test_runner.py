@@ -27,7 +27,7 @@ def slots(monkeypatch: pytest.MonkeyPatch) -> Iterator[runner.Slots]:
     sys_path = str(Path(__file__).parent)
     monkeypatch.setattr(sys, "path", [*sys.path, sys_path])
     found = runner.Slots(HOST)
-    monkeypatch.setattr(runner, "_HERE", found)
+    monkeypatch.setattr(runner, "_SLOTS", {HOST.name: found})
     yield found
     found.close()
 

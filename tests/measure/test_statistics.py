@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgekit.core import Block
-from edgekit.measure.statistics import WARM_RUNS, Ratio, interval, ratio, summary
+from edgekit.measure.statistics import WARM_RUNS, Ratio, interval, ratio, ratio_apart, summary
 
 COLD = (100,) * WARM_RUNS
 
@@ -122,3 +122,19 @@ def test_the_verdict_needs_a_clear_interval(
     middle: float, low: float, high: float, verdict: str
 ) -> None:
     assert Ratio(middle, (low, high), 10, 5).verdict == verdict
+
+
+def test_the_interval_of_a_ratio_that_was_not_taken_in_turns_has_both_intervals() -> None:
+    rng = np.random.default_rng(0)
+
+    def blocks(ms: float) -> list[Block]:
+        return [
+            Block(i, i // 10, tuple(ms * rng.lognormal(0, 0.05, 20)), (1.0,)) for i in range(80)
+        ]
+
+    a, b = blocks(2.0), blocks(1.0)
+    found = ratio_apart(a, b)
+    assert found.ratio == pytest.approx(2.0, rel=0.02)
+    widths = [np.log(s.ci95_ms[1] / s.ci95_ms[0]) for s in (summary(a), summary(b))]
+    assert np.log(found.ci95[1] / found.ci95[0]) == pytest.approx(np.hypot(*widths))
+    assert found.verdict == "b_faster"

@@ -255,7 +255,11 @@ def test_searches_train_score_and_rank_as_with_logits(kind: str) -> None:
         learner = Learner(ImageInputs(source, preprocessing), objective, 0, teacher, 64)
         ranks = importances(net, "taylor", learner.effect)
         learner.tune(net, 4, 1e-3)
-        found.append((learner.score(net), ranks, net.state_dict()))
+        state = net.state_dict()
+        # In front of a batch norm, a bias has a gradient of rounding alone, and AdamW's steps have
+        # its sign.
+        del state["conv.bias"]
+        found.append((learner.score(net), ranks, state))
     (top1, loss), ranks, weights = found[0]
     (other_top1, other_loss), other_ranks, others = found[1]
     assert other_top1 == pytest.approx(top1, abs=1 / 64)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from edgekit.core import ending
-from edgekit.errors import EdgekitError, UnavailableError
+from edgekit.errors import EdgekitError, UnavailableError, UsageError
+
+if TYPE_CHECKING:
+    from edgekit.agent.wire import Wire
 
 WHERE = "this machine"
 
@@ -32,6 +35,9 @@ class Local:
             start_new_session=True,  # Ctrl-C is for the process that decides what is kept
         )
 
+    def introduce(self, wire: Wire, limit_s: float) -> None:
+        """The agent is here already."""
+
     def explain(self, code: int, told: str) -> EdgekitError:
         """Why the agent has ended."""
         last = f": {told.splitlines()[-1].strip()}" if told else ""
@@ -39,3 +45,14 @@ class Local:
 
 
 LOCAL = Local()
+
+
+def transport(address: str, python: str | None = None) -> Local:
+    """The way to this machine.
+
+    Raises:
+        UsageError: something stands behind ``local:``, or another Python is named.
+    """
+    if address != "local:" or python is not None:
+        raise UsageError(f"'{address}' is no address of a device: expected local: alone")
+    return LOCAL

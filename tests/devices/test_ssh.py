@@ -1,0 +1,201 @@
+"""Devices behind SSH: an in-process server, and the system's own client."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncssh
+import numpy as np
+import pytest
+from small_artifacts import Artifacts
+from ssh_server import PYTHON, SshServer
+
+from edgekit import registry
+from edgekit.devices import runner
+from edgekit.devices.device import HOST, Device
+from edgekit.devices.profiles import transport_of
+from edgekit.errors import InputError, UnavailableError, UsageError
+from edgekit.measure.profiling import profile
+from edgekit.measure.session import Effort
+
+pytestmark = pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh here")
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SshServer]:
+    found = SshServer(tmp_path)
+    found.install(monkeypatch)
+    yield found
+    found.close()
+
+
+def device_of(server: SshServer, python: str = PYTHON) -> Device:
+    return Device("pi", transport_of(server.address, python))
+
+
+@pytest.fixture
+def device(server: SshServer) -> Device:
+    return device_of(server)
+
+
+def test_an_agent_is_sent_once(server: SshServer, device: Device) -> None:
+    for _ in range(2):
+        agent = device.open()
+        assert agent.ask("hello")[0]["python"]
+        agent.close()
+    (sent,) = server.home.rglob("agent-*.pyz")
+    assert server.commands[0] == server.commands[1]
+    assert PYTHON in server.commands[0]
+    sent.write_bytes(b"damaged")
+    agent = device.open()
+    assert agent.ask("hello")[0]["pid"]
+    agent.close()
+
+
+def test_files_run_there_as_here(
+    artifacts: Artifacts, device: Device, server: SshServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_SLOTS", {})
+    for name in ("onnx", "tflite", "openvino"):
+        path, target = artifacts[name, "fp32"], registry.target(name)
+        found = []
+        for place in (HOST, device):
+            opened = runner.open_file(target, path, 1, device=place)
+            rng = np.random.default_rng(0)
+            given = [rng.standard_normal(s.shape, np.float32) for s in opened.tensors()[0]]
+            found.append(opened.run(given))
+        assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
+    kept = {path.name for path in (server.home / ".cache" / "edgekit" / "files").rglob("*.*")}
+    assert {path.name for path in map(Path, kept)} > {artifacts["tflite", "fp32"].name}
+    for slots in runner._SLOTS.values():
+        slots.close()
+
+
+def test_files_are_measured_there(artifacts: Artifacts, device: Device) -> None:
+    paths = [artifacts["tflite", "fp32"], artifacts["onnx", "fp32"]]
+    found = profile(paths, Effort(1.0, 0.5), device=device, operators=True, energy="off")
+    assert [m.device for m in found.measurements] == ["pi", "pi"]
+    assert all(m.blocks and m.operators for m in found.measurements)
+    assert found.measurements[0].artifact == str(paths[0])
+    assert not found.failures
+
+
+def test_one_at_a_time_measures(artifacts: Artifacts, device: Device) -> None:
+    other = device.open()
+    other.ask("claim", token="0" * 32, owner="somebody@elsewhere")
+    with pytest.raises(UnavailableError, match="somebody@elsewhere measures there"):
+        profile([artifacts["tflite", "fp32"]], Effort(1.0), device=device, energy="off")
+    other.close()
+    profile([artifacts["tflite", "fp32"]], Effort(1.0, 0.5), device=device, energy="off")
+
+
+def refused(device: Device, words: str) -> None:
+    begin_s = time.monotonic()
+    with pytest.raises(UnavailableError, match=words):
+        device.open()
+    assert time.monotonic() - begin_s < 30
+
+
+def test_a_key_that_is_refused(server: SshServer, device: Device, tmp_path: Path) -> None:
+    asyncssh.generate_private_key("ssh-ed25519").write_private_key(str(tmp_path / "key"))
+    (tmp_path / "key").chmod(0o600)
+    refused(device, "refuses the keys that it was offered, or wants a password")
+
+
+def test_a_host_key_that_is_not_known(device: Device, tmp_path: Path) -> None:
+    (tmp_path / "known").write_text("")
+    refused(device, "host key of ssh://.* is not known here: connect once")
+
+
+def test_a_host_key_that_has_changed(server: SshServer, device: Device) -> None:
+    server.know(asyncssh.generate_private_key("ssh-ed25519"))
+    refused(device, "host key of ssh://.* has changed")
+
+
+def test_a_host_that_is_not_there(server: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused(Device("x", transport_of("ssh://127.0.0.1:1")), "takes no SSH connections")
+    refused(Device("x", transport_of("ssh://no-such-host.invalid")), "no host of the name")
+
+
+def test_a_device_without_python(server: SshServer) -> None:
+    refused(device_of(server, "/no/such/python"), "has no Python called /no/such/python")
+
+
+def test_a_python_that_is_too_old(server: SshServer, tmp_path: Path) -> None:
+    old = tmp_path / "old-python"
+    old.write_text(
+        f"#!/bin/sh\nexec {PYTHON} -c 'import sys; sys.version_info = (3, 7, 2)\n"
+        f'exec(sys.argv[1])\' "$2"\n'
+    )
+    old.chmod(0o755)
+    refused(device_of(server, str(old)), "has Python 3.7 as .*: expected Python 3.8 or later")
+
+
+def test_what_a_login_prints_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = SshServer(tmp_path, shell="echo Welcome; echo; echo '{\"a\": 1}'; ")
+    server.install(monkeypatch)
+    agent = device_of(server).open()
+    assert agent.ask("hello")[0]["pid"]
+    agent.close()
+    server.close()
+
+
+def test_a_device_that_answers_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = SshServer(tmp_path, shell="yes garbage; ")
+    server.install(monkeypatch)
+    refused(device_of(server), "answers with something else than Python")
+    server.close()
+
+
+def test_a_connection_that_is_cut_is_an_error(
+    artifacts: Artifacts, server: SshServer, device: Device
+) -> None:
+    agent = device.open()
+    server.cut()
+
+    def asked() -> None:
+        for _ in range(100):
+            agent.ask("hello")
+            time.sleep(0.1)
+
+    with pytest.raises(UnavailableError, match="connection to ssh://"):
+        asked()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ssh://", "ssh://-oProxyCommand=x", "ssh://a b", "ssh://host;reboot", "ssh://$(x)",
+        "ssh://user@", "ssh://host:99999", "ssh://host/path", "ssh://us er@host", "ssh://host\n",
+        "telnet:x", "ssh", "", "adb:;x", "adb:-s",
+    ],
+)  # fmt: skip
+def test_hostile_addresses_are_refused(address: str) -> None:
+    with pytest.raises(UsageError, match="is no address of a"):
+        transport_of(address)
+
+
+@pytest.mark.parametrize("python", ["-c", "python;reboot", "a b", "$(x)", "`x`", "a'b", "a\nb", ""])
+def test_hostile_interpreters_are_refused(python: str) -> None:
+    with pytest.raises(UsageError, match="expected a name or a path"):
+        transport_of("ssh://host", python)
+
+
+def test_a_file_that_no_runtime_can_read_is_named_as_here(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_SLOTS", {})
+    path = tmp_path / "broken.tflite"
+    path.write_bytes(b"\x00\x00\x00\x00TFL3" + b"nothing" * 9)
+    with pytest.raises(InputError, match=rf"{path}") as caught:
+        runner.open_file(registry.target("tflite"), path, 1, device=device)
+    assert ".cache" not in str(caught.value)
+    for slots in runner._SLOTS.values():
+        slots.close()
