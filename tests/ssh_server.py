@@ -113,9 +113,13 @@ class SshServer:
             env=environment,
             cwd=str(self.home),
         )
-        with contextlib.suppress(OSError):  # it has ended before it read anything
-            await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
-        process.exit(await child.wait())
+        feeding = asyncio.ensure_future(_pump(process.stdin, child.stdin))
+        await asyncio.gather(
+            _pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr)
+        )
+        code = await child.wait()
+        feeding.cancel()
+        process.exit(code)
 
     def cut(self) -> None:
         """Closes all connections as a device does that is switched off."""
@@ -140,6 +144,17 @@ class SshServer:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(30)
         self._loop.close()
+
+
+async def _pump(source: Any, sink: Any) -> None:
+    """Passes bytes on to their end; whoever has gone gets none."""
+    with contextlib.suppress(OSError, asyncssh.Error):
+        while content := await source.read(1 << 16):
+            sink.write(content)
+            await sink.drain()
+    with contextlib.suppress(OSError, asyncssh.Error):
+        if isinstance(sink, asyncio.StreamWriter):
+            sink.close()
 
 
 PYTHON = sys.executable

@@ -1,4 +1,4 @@
-"""``python -m edgekit.agent [PARENT]``: an agent on standard input and output.
+"""``python -m edgekit.agent``: an agent on standard input and output.
 
 Nobody else gets to write there: what runtimes print goes to files of their slots.
 """
@@ -11,11 +11,8 @@ import sys
 
 
 def main() -> None:
-    """Serves until nobody asks any more.
-
-    With the number of a process as an argument, it ends with that one.
-    """
-    from edgekit.agent import bounds, supervisor
+    """Serves until nobody asks any more."""
+    from edgekit.agent import supervisor
 
     source, sink = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -24,8 +21,6 @@ def main() -> None:
     sys.stdout = sys.stderr
     for number in (signal.SIGINT, signal.SIGHUP):  # they are for the one that asks
         signal.signal(number, signal.SIG_IGN)
-    if len(sys.argv) > 1:
-        bounds.die_with(int(sys.argv[1]))
     supervisor.main(source, sink)
 
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -79,13 +80,14 @@ class _Talk:
     """Questions and answers on a wire, in turns, whatever interrupts them.
 
     An interrupt comes before a message or after it, and leaves it whole. The answer to a question
-    whose asker was interrupted is passed over.
+    whose asker was interrupted is passed over. Threads ask one after the other.
     """
 
     def __init__(self, channel: socket.socket) -> None:
         self.channel = channel
         self.wire = Wire(channel.fileno(), channel.fileno())
         self._due = False
+        self._turn = threading.Lock()
 
     def exchange(
         self, document: Mapping[str, Any], contents: Sequence[Any], limit_s: float
@@ -96,14 +98,15 @@ class _Talk:
             Closed: the other end has gone.
             TimeoutError: there is no answer in time.
         """
-        if self.channel.fileno() < 0:
-            raise Closed
-        if self._due:
-            self._received(limit_s)
-        with contextlib.suppress(Closed), waiting():  # what became of it shows in the answer
-            self._due = True
-            self.wire.send(document, contents)
-        return self._received(limit_s)
+        with self._turn:
+            if self.channel.fileno() < 0:
+                raise Closed
+            if self._due:
+                self._received(limit_s)
+            with contextlib.suppress(Closed), waiting():  # what became of it shows in the answer
+                self._due = True
+                self.wire.send(document, contents)
+            return self._received(limit_s)
 
     def _received(self, limit_s: float) -> Message:
         self.wire.await_some(limit_s)

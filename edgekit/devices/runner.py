@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ class Slots:
         self._path: list[str] = []
         self._idle: dict[str, Slot] = {}
         self._returned: list[tuple[str, Slot]] = []
+        self._turn = threading.RLock()
 
     def agent(self) -> Agent:
         """The agent, which no other process asks."""
@@ -61,18 +63,19 @@ class Slots:
         Args:
             about: what errors name.
         """
-        agent = self.agent()
-        while self._returned:
-            key, slot = self._returned.pop()
-            if slot.agent is agent and key not in self._idle:
-                self._idle[key] = slot
-            else:
-                slot.end()
-        if opener in self._idle:
-            return self._idle.pop(opener)
-        made = agent.direct_slot() if self.device.here else agent.slot()
-        made.ask("import", subject=subject, about=about)
-        return made
+        with self._turn:
+            agent = self.agent()
+            while self._returned:
+                key, slot = self._returned.pop()
+                if slot.agent is agent and key not in self._idle:
+                    self._idle[key] = slot
+                else:
+                    slot.end()
+            if opener in self._idle:
+                return self._idle.pop(opener)
+            made = agent.direct_slot() if self.device.here else agent.slot()
+            made.ask("import", subject=subject, about=about)
+            return made
 
     def give_back(self, opener: str, slot: Slot) -> None:
         """Notes that a slot is free; asks nothing, as it may come in the middle of a question."""

@@ -127,7 +127,7 @@ def test_a_broken_file_is_named_and_the_others_listed(run: CommandLine, config: 
         (["list", "host"], ["edgekit devices show host"]),
         (["show", "raspberry"], ["unknown device 'raspberry'", "raspberry-pi-"]),
         (["add", "x"], ["--transport", "ssh://host"]),
-        (["add", "x", "--transport", "telnet://y"], ["expected one with local:"]),
+        (["add", "x", "--transport", "telnet://y"], ["expected one with adb:, local:, ssh:"]),
         (["add", "../x", "--transport", "local:"], ["name: expected small letters"]),
         (["add", "x", "--transport", "local:", "--meter", "rap"], ["meter: expected one of"]),
         (["add", "x", "--transport", "local:", "--like", "y"], ["unknown device 'y'"]),

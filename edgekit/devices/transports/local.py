@@ -22,12 +22,12 @@ class Local:
     where = WHERE
 
     def start(self, channel: int, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
-        """Starts an agent, which ends with this process."""
+        """Starts an agent, which ends when the channel does."""
         # For the reference network; the runtimes have thread pools of their own.
         single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        return subprocess.Popen(  # noqa: S603 - our own module, in words of its own
-            [sys.executable, "-P", "-m", "edgekit.agent", str(os.getpid())],
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "edgekit.agent"],
             stdin=channel,
             stdout=channel,
             stderr=stderr,
