@@ -36,6 +36,7 @@ bench: $(VENV)/dev.stamp $(TENSORFLOW)/stamp
 	$(BIN)/python tests/bench/latency.py equal slower absolute --busy
 	$(BIN)/python tests/bench/quantize.py speed stock floats
 	$(BIN)/python tests/bench/lowerings.py
+	$(BIN)/python tests/bench/microcontrollers.py
 	$(BIN)/python tests/bench/tflite.py --tensorflow $(TENSORFLOW)/bin/python
 
 $(VENV)/base.stamp: pyproject.toml constraints.txt

@@ -65,6 +65,13 @@ def command(
     _warn(artifact, against, result)
     _show(artifact, against, result)
     console.warn_left_out(result.agreement)
+    kernels = result.kernels
+    if kernels is not None and kernels.differ:
+        console.warn(
+            f"{artifact} gives something else on {result.device} than by {kernels.runtime}, by up "
+            f"to {kernels.most_steps} steps: one of both computes an operator wrongly; against "
+            f"PyTorch {result.device} has {result.agreement.sqnr_db:.1f} dB"
+        )
     if per_layer and result.layers:
         _show_layers(result)
     elif per_layer:

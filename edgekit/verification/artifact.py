@@ -50,6 +50,11 @@ is chaotic on nine images in ten is steady where little passes through it (black
 ones), and a file that is right there may be wrong wherever the network is used."""
 
 
+ROUNDING_STEPS = 4
+"""Steps by which rounding alone may make an output differ. It was one in seven networks
+(docs/measurements/microcontrollers.md); a wrong operator made 128 of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class KernelAgreement:
     """A file in two runtimes that compute on the same integers.
@@ -63,6 +68,11 @@ class KernelAgreement:
     runtime: str
     most_steps: int
     equal: float
+
+    @property
+    def differ(self) -> bool:
+        """Whether that is more than rounding."""
+        return self.most_steps > ROUNDING_STEPS
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,11 @@ class EthosU:
             traffic_bytes={MEMORIES.get(key, "SRAM"): size for key, size in moved.items() if size},
             npu_share=counts.get("NPU", 0) / operators if operators else 0.0,
             cpu_operators=tuple(
-                dict.fromkeys(row["Original Operator"] for row in layers if row["Target"] == "CPU")
+                dict.fromkeys(
+                    row["Original Operator"]
+                    for row in layers
+                    if row["Target"] == "CPU" and row["Original Operator"] != "None"
+                )
             ),
             macs=round(_number(totals["nn_macs"])),
             settings={"system": self._system, "memory": self._memory},
