@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgekit.core import Convertible, Profilable, Quantizing, Target
+from edgekit.core import Convertible, Profilable, Quantizing, Simulator, Target
 from edgekit.plugins import Entry, Point, Table, load
 
 
@@ -89,6 +89,17 @@ class _Tasks(Table[Entry]):
         lacking = [member for member in OF_TASKS if not hasattr(loaded, member)]
         if lacking:
             return f"as a Task it lacks {', '.join(lacking)}"
+        return None if loaded.name == name else f"it calls itself '{loaded.name}'"
+
+
+class _Simulators(Table[Entry]):
+    """Microcontrollers, which call themselves as the table does."""
+
+    def _flaw(self, name: str, entry: Entry, loaded: Any) -> str | None:
+        members = [*Simulator.__annotations__, *vars(Simulator)]
+        lacking = [m for m in members if not m.startswith("_") and not hasattr(loaded, m)]
+        if lacking:
+            return f"as a Simulator it lacks {', '.join(lacking)}"
         return None if loaded.name == name else f"it calls itself '{loaded.name}'"
 
 
@@ -308,7 +319,7 @@ METERS = Table[Entry](
         ),
     },
 )
-SIMULATORS = Table(
+SIMULATORS = _Simulators(
     "device",
     "edgekit.simulators",
     "see 'edgekit devices list'",

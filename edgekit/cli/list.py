@@ -28,7 +28,8 @@ def _models() -> Rows:
 def _devices() -> Rows:
     from edgekit.devices.profiles import load_profiles
 
-    return [{"name": p.name, "about": p.description} for p in load_profiles()]
+    profiles = [{"name": p.name, "about": p.description} for p in load_profiles()]
+    return [*profiles, *_entries(tables.SIMULATORS)()]
 
 
 def _recipes() -> Rows:
