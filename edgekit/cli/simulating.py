@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.cli import console, figures, measuring
@@ -129,7 +130,10 @@ def _by_memory(what: str, found: Sequence[dict[str, int] | Any]) -> list[tuple[s
 def _table(
     title: str, found: Sequence[tuple[str, Simulation]], rows: Sequence[tuple[str, ...]]
 ) -> None:
-    columns = [(source, "right") for source, _ in found]
+    names = [Path(source).name for source, _ in found]
+    if len(set(names)) < len(names):
+        names = [source for source, _ in found]
+    columns = [(name, "right") for name in names]
     console.table(["", *columns], rows, title=title)
 
 
