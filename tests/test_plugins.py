@@ -250,6 +250,7 @@ def test_the_page_shows_one_of_each(toys: Path, run: CommandLine) -> None:
     for topic, name in (
         ("targets", "toy"), ("models", "plainnet-small"), ("data", "negatives"),
         ("meters", "bench"), ("tasks", "count"), ("formats", "counts"),
+        ("transports", "docker"),
     ):  # fmt: skip
         (line,) = (line for line in document[topic] if line["name"] == name)
         assert line["package"] == "edgekit-toys 1.0"
@@ -373,6 +374,32 @@ def test_its_files_are_measured_and_compared(toys: Path, run: CommandLine, tmp_p
     assert len(run("history", "--json").json["measurements"]) == 4
     assert run("report", "all.json", "-o", "all.html").code == 0
     assert "plainnet-small-int8.toy" in (tmp_path / "all.html").read_text()
+
+
+def test_its_transport_leads_to_devices(
+    run: CommandLine, toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker is not here: a program of its name runs what it is told to, as a container does."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "docker").write_text('#!/bin/sh\nshift 3\nexec "$@"\n')
+    (folder / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("edgekit.devices.check.NOISE_S", 0.1)
+    options = ("--transport", "docker:box", "--python", sys.executable)
+    assert run("devices", "add", "box", *options).code == 0
+    checked = run("devices", "check", "box", "--json")
+    assert checked.code == 0, checked.err
+    assert checked.json["versions"]["onnxruntime"]
+    wrong = run("devices", "add", "odd", "--transport", "docker:-x")
+    assert wrong.code == 2
+    assert "expected docker:NAME" in wrong.message
+    monkeypatch.setenv("PATH", str(tmp_path))
+    missing = run("devices", "check", "box")
+    assert missing.code == 5
+    assert "docker:box cannot be reached: " in missing.message
 
 
 def test_its_target_and_its_meter_travel_to_devices(toys: Path, tmp_path: Path) -> None:

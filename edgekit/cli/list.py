@@ -79,6 +79,7 @@ TOPICS: dict[str, Callable[[], Rows]] = {
     "formats": _entries(tables.FORMATS),
     "devices": _devices,
     "meters": _entries(tables.METERS),
+    "transports": _entries(tables.TRANSPORTS),
     "tasks": _entries(tables.TASKS),
     "apps": _entries(tables.APPS),
     "plugins": _plugins,
@@ -93,8 +94,9 @@ def command(topic: str | None) -> None:
 
     TOPIC is models, tasks (what outputs are for), targets, precisions,
     recipes (of trainings), data, formats (of folders with images), devices,
-    meters, apps or plugins (what other packages add); without it, all of
-    them. '@0.75' behind a model's name is its width multiplier.
+    meters, transports (ways to devices), apps or plugins (what other packages
+    add); without it, all of them. '@0.75' behind a model's name is its width
+    multiplier.
     """
     if topic is not None and topic not in TOPICS:
         raise UnknownNameError("topic", topic, TOPICS, f"expected one of {', '.join(TOPICS)}")

@@ -30,6 +30,7 @@ from edgekit.agent.wire import (
 from edgekit.core import ending
 from edgekit.core.reading import parse_json
 from edgekit.errors import EdgekitError, UnavailableError, UnknownNameError, UsageError
+from edgekit.foreign import explained
 from edgekit.plugins import to_install
 from edgekit.signals import waiting
 
@@ -133,7 +134,9 @@ class Agent:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the agent
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = transport.start(theirs.fileno(), self._stderr)
+            told = f"{self.where} cannot be reached: "
+            with explained(told.__add__, UnavailableError):  # of whatever a plug-in does
+                self._process = transport.start(theirs.fileno(), self._stderr)
         self._talk = _Talk(ours)
         self._owner = os.getpid()
         try:

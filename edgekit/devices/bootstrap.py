@@ -123,11 +123,13 @@ def command(python: str) -> str:
     return f"exec {python} -c '{LINE}'"
 
 
-@functools.cache
 def whole() -> Bundle:
     """The agent with what opens files of all targets."""
     targets, _ = TARGETS.load_all()
-    return bundle(opener_of(target) for target in targets.values())
+    return _bundled(tuple(sorted(opener_of(target) for target in targets.values())))
+
+
+_bundled = functools.lru_cache(4)(bundle)
 
 
 def introduce(wire: Wire, bundle: Bundle, where: str, limit_s: float) -> None:

@@ -17,6 +17,7 @@ from edgekit.training.recipe import recipe_names
 
 TOPICS = (
     "models", "targets", "precisions", "recipes", "data", "devices", "formats", "meters", "tasks",
+    "transports",
     "apps",
     "plugins",
 )  # fmt: skip
