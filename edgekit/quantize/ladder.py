@@ -85,6 +85,10 @@ class Judge(Protocol):
     def where(self) -> str:
         """The samples, for messages."""
 
+    @property
+    def device(self) -> Device:
+        """That files run on."""
+
     def score(self, built: Built, target: Target) -> float:
         """The same figure of a file."""
 
@@ -293,7 +297,7 @@ def climb(
         drop = drop_points(judge, score)
         agreement = built.artifact.agreement
         passed = drop <= max_drop + 1e-9 and agreement is not None and agreement.passed
-        size, latency = built.artifact.size_bytes, _latency_ms(built.path)
+        size, latency = built.artifact.size_bytes, _latency_ms(built.path, judge.device)
         top1 = score if isinstance(judge, HeldOut) and judge.figure == "top1" else None
         rung = Rung(name, top1, drop, size, latency, passed, headline=score)
         climbing.rungs.append(rung)
@@ -374,10 +378,11 @@ class _Climb:
         return [path for path in worst if path not in self._plain.float_layers]
 
 
-def _latency_ms(path: Path) -> float | None:
+def _latency_ms(path: Path, device: Device) -> float | None:
     """p50 with one thread; ``None`` where the runtime does not get to the end."""
+    effort = Effort(LATENCY_SECONDS)
     try:
-        measured = profile([Subject(str(path))], Effort(LATENCY_SECONDS), energy="off")
+        measured = profile([Subject(str(path))], effort, device=device, energy="off")
     except EdgekitError:
         return None
     if measured.interrupted:

@@ -265,7 +265,7 @@ def test_a_network_that_raises_while_it_is_trained_for_integers(
 ) -> None:
     """No other file is good enough here, so that it comes to the training, the last rung."""
     monkeypatch.setattr(ladder.HeldOut, "score", lambda *_: 0.0)
-    monkeypatch.setattr(ladder, "_latency_ms", lambda _: None)
+    monkeypatch.setattr(ladder, "_latency_ms", lambda *_: None)
     monkeypatch.setattr(ladder, "FLOAT_LAYERS", ())
     raised = eval(ERRORS[error])
     if "calibration" in when:

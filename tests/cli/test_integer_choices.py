@@ -114,12 +114,13 @@ def test_tuning_records_what_it_measured(
 def test_an_interrupted_tuning_goes_on_where_it_was(
     run: CommandLine, short_network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from edgekit.devices.device import Device
     from edgekit.errors import UnavailableError
     from edgekit.quantize import tuning
 
     measured: list[tuple[str, str]] = []
 
-    def gone(one: tuning.Built, other: tuning.Built) -> tuple[float, float, float]:
+    def gone(one: tuning.Built, other: tuning.Built, _: Device) -> tuple[float, float, float]:
         measured.append((one.content_sha256, other.content_sha256))
         if len(measured) == 2:
             raise UnavailableError("the device is gone")

@@ -27,7 +27,7 @@ SIAMESE = ("export", "any_networks:siamese", "--example", "any_networks:two_imag
 
 @pytest.fixture(autouse=True)
 def _no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ladder, "_latency_ms", lambda path: 1.0)
+    monkeypatch.setattr(ladder, "_latency_ms", lambda path, device: 1.0)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import pytest
 
 from edgekit import registry
 from edgekit.core import Scheme
+from edgekit.devices.device import HOST
 from edgekit.errors import EdgekitError, ModelError, OutputError, UnavailableError
 from edgekit.quantize import ladder
 from edgekit.quantize.ladder import Built, HeldOut, climb
@@ -21,6 +22,7 @@ class Judge:
     """Gives files scores by their scheme."""
 
     title, headline, where = "top-1", 0.9, "'images', validation"
+    device = HOST
 
     def __init__(self, score: Callable[[Scheme], float]) -> None:
         self._score = score
@@ -32,7 +34,7 @@ class Judge:
 @pytest.fixture
 def climbed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, list[Scheme]]]:
     """Climbs with files that are only records; gives the best one and the schemes tried."""
-    monkeypatch.setattr(ladder, "_latency_ms", lambda path: 1.0)
+    monkeypatch.setattr(ladder, "_latency_ms", lambda path, device: 1.0)
 
     def climb_(
         target: str,
@@ -130,7 +132,7 @@ def test_a_measurement_that_is_cut_short_is_none(monkeypatch: pytest.MonkeyPatch
     cut = SimpleNamespace(interrupted=True, measurements=[])
     monkeypatch.setattr(ladder, "profile", lambda *_, **__: cut)
     with pytest.raises(KeyboardInterrupt):
-        ladder._latency_ms(Path("x"))
+        ladder._latency_ms(Path("x"), HOST)
 
 
 def test_the_judge_is_a_record() -> None:

@@ -37,14 +37,14 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
         found["judged"].append(digest(target.files(built.path)))
         return judged(self, built, target)
 
-    def timed(one: Any, other: Any) -> tuple[float, float, float]:
+    def timed(one: Any, other: Any, device: Any) -> tuple[float, float, float]:
         found["timed"] += [digest((one.path,)), digest((other.path,))]
         return 1.0, 0.99, 1.01
 
     monkeypatch.setattr("edgekit.conversion.building.agreement_with", compare)
     monkeypatch.setattr(ladder.HeldOut, "score", judge)
     monkeypatch.setattr(tuning, "_measured", timed)  # each would take seconds
-    monkeypatch.setattr(ladder, "_latency_ms", lambda path: 1.0)
+    monkeypatch.setattr(ladder, "_latency_ms", lambda path, device: 1.0)
     return found
 
 

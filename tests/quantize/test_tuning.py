@@ -14,6 +14,7 @@ from small_artifacts import Artifacts
 from edgekit import registry, tables
 from edgekit.contract import load
 from edgekit.core import OperatorTime, Scheme
+from edgekit.devices.device import Device
 from edgekit.errors import UnavailableError
 from edgekit.quantize import tuning
 from edgekit.quantize.ladder import Built
@@ -47,7 +48,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that were measured; what has ``clamp`` in it is faster."""
     found: list[str] = []
 
-    def measure(one: Built, other: Built) -> tuple[float, float, float]:
+    def measure(one: Built, other: Built, device: Device) -> tuple[float, float, float]:
         found.append(str(one.path))
         return (0.8, 0.79, 0.81) if "clamp" in str(one.path) else (1.0, 0.99, 1.01)
 
@@ -173,7 +174,7 @@ class Told:
 def test_a_faster_float_file_is_told_with_what_takes_longer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "_measured", lambda one, other: (0.8, 0.7, 0.9))
+    monkeypatch.setattr(tuning, "_measured", lambda one, other, device: (0.8, 0.7, 0.9))
     monkeypatch.setattr(tuning, "Profilable", Told)
     target: Any = Told(
         {
