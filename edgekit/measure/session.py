@@ -289,14 +289,19 @@ class Session:
     def take_turns(self, precision: Callable[[Sequence[Participant]], float]) -> None:
         """Measures rounds until they suffice.
 
+        A device that is lost ends the part of all participants; their blocks before that count.
+
         Args:
             precision: half the width of the widest interval so far, as a share.
         """
-        self.agent.ask("start")
         begin_s = time.monotonic()
-        judge_s = begin_s + _SHORTEST_S
         rounds, loads, next_load = 0, 0, self._rounds_per_load(0)
         try:
+            seen, _ = self.agent.ask("conditions")
+            self.conditions = dict(seen["conditions"])  # should nobody be there to ask at the end
+            self.agent.ask("start")
+            begin_s = time.monotonic()
+            judge_s = begin_s + _SHORTEST_S
             while self.active:
                 elapsed_s = time.monotonic() - begin_s
                 self.progress("measuring", min(elapsed_s, self.effort.seconds), self.effort.seconds)
@@ -316,6 +321,9 @@ class Session:
                 rounds += self._rounds(rounds, loads, next_load - rounds, elapsed_s)
         except KeyboardInterrupt:
             self.interrupted = True
+        except UnavailableError as error:  # the agent is gone, and all with it
+            for participant in self.active:
+                participant.error = error
         self._hold(True)
         self.seconds = time.monotonic() - begin_s
         if not self.interrupted:  # its processes may be in the middle of an answer
@@ -461,11 +469,13 @@ class Session:
         room = min((MOST_RUNS - len(p.blocks) * p.runs) // p.runs for p in self.active)
         count = max(1, min(int(spare_s / round_s), left, room))
         turns = [p for i in range(count) for p in self._in_turn(done + loads + i)]
+        alone = {p.process.number: p.process.allowed_s() for p in turns}
+        limit_s = sum(alone.values()) + 3 * sum(p.block_s for p in turns)
         asked = [
             (p.process.number, p.runs, _REFERENCE_RUNS, p.process.allowed_s(p.block_s))
             for p in turns
         ]
-        answer, _ = self.agent.ask("rounds", turns=asked, limit_s=sum(turn[3] for turn in asked))
+        answer, _ = self.agent.ask("rounds", turns=asked, limit_s=limit_s)
         by_slot = {p.process.number: p for p in turns}
         for found in answer["blocks"]:
             participant = by_slot[found["slot"]]

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_artifacts import Artifacts
 
 from edgekit.core import Block
+from edgekit.devices.agents import LIMIT_S, Agent
+from edgekit.devices.device import HOST
 from edgekit.errors import InputError, UnavailableError, UsageError
 from edgekit.measure.comparing import compare
 from edgekit.measure.disturbances import reference_changes
-from edgekit.measure.profiling import profile
+from edgekit.measure.profiling import measurement, profile
 from edgekit.measure.session import Effort, Session, session
 from edgekit.measure.subjects import Subject
 
@@ -99,6 +104,43 @@ def test_interrupting_keeps_what_was_measured(artifacts: Artifacts) -> None:
     assert found.interrupted
     assert found.measurements[0].blocks
     assert any("interrupted after" in reason for reason in found.measurements[0].reasons)
+
+
+def test_a_device_that_is_lost_leaves_what_was_measured(artifacts: Artifacts) -> None:
+    subjects = [Subject(str(artifacts[t, "fp32"])) for t in ("tflite", "onnx")]
+
+    def progress(what: str, done: float, _: float) -> None:
+        if what == "measuring" and done > 0.5:
+            os.kill(agent.pid, signal.SIGKILL)
+
+    with (
+        closing(HOST.open()) as agent,
+        session(subjects, Effort(60), progress=progress, agent=agent) as opened,
+    ):
+        opened.take_turns(never)
+        assert opened.seconds < 30
+        for participant in opened.participants:
+            found = measurement(participant, opened, started="", device="host")
+            assert found.blocks
+            assert found.environment["cpu"]
+            assert any("ended early: the agent on" in reason for reason in found.reasons)
+
+
+def test_rounds_have_one_limit_for_each_process(
+    artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = []
+    ask = Agent.ask
+
+    def noted(self: Agent, do: str, *args: Any, **more: Any) -> Any:
+        if do == "rounds":
+            limits.append((len(more["turns"]), more["limit_s"]))
+        return ask(self, do, *args, **more)
+
+    monkeypatch.setattr(Agent, "ask", noted)
+    take([Subject(str(artifacts["tflite", "fp32"]))], Effort(seconds=1.0))
+    assert max(turns for turns, _ in limits) > 1
+    assert all(LIMIT_S <= limit_s < LIMIT_S + 10 for _, limit_s in limits)
 
 
 def test_interrupting_before_the_first_round_leaves_nothing(artifacts: Artifacts) -> None:
