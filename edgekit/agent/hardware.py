@@ -71,9 +71,17 @@ def emulated(root: Path = Path("/")) -> bool:
     """
     kernel = text(root / "proc/sys/kernel/arch")
     if kernel is None:
+        # "cpu:type:aarch64:feature:,0001" on Arm, "cpu:type:x86,ven0002fam0019" on x86.
         alias = text(root / "sys/devices/system/cpu/modalias") or ""
-        kernel = alias.partition("type:")[2].partition(",")[0] or None
-    return kernel is not None and kernel != os.uname().machine
+        kernel = re.split("[:,]", alias.partition("type:")[2])[0] or None
+    if kernel is None:
+        return False
+    # A 32-bit program on a 64-bit kernel is no imitation.
+    families = [
+        "x86" if isa_family(name, ()).startswith("x86") else isa_family(name, ())
+        for name in (kernel, os.uname().machine)
+    ]
+    return families[0] != families[1]
 
 
 _DOT_PRODUCTS = {"avx_vnni", "avx512_vnni"}
@@ -88,7 +96,7 @@ def isa_family(machine: str, extensions: Iterable[str]) -> str:
             integers count as missing: what is exact without them is exact with them.
     """
     name = machine.lower()
-    if name in ("x86_64", "amd64", "i686", "i386"):
+    if name in ("x86", "x86_64", "amd64", "i686", "i386"):
         return "x86" if _DOT_PRODUCTS.isdisjoint(extensions) else "x86-vnni"
     return "arm" if name.startswith(("arm", "aarch")) else name
 

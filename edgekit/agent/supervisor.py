@@ -31,6 +31,7 @@ from edgekit.agent.wire import (
     ARRAYS,
     CRASHED,
     GREETING,
+    MISSING,
     PROTOCOL,
     SILENT,
     Closed,
@@ -135,7 +136,7 @@ class Supervisor:
         self._claim: Claim | None = None
         self._handed: int | None = None
 
-    def serve(self, idle_s: float = IDLE_S) -> None:
+    def serve(self, idle_s: float | None = IDLE_S) -> None:
         """Answers until the one that asks is gone, or asks nothing for so long."""
         try:
             self._outer.send({GREETING: PROTOCOL})
@@ -256,14 +257,14 @@ class Supervisor:
             raise UsageError(f"an agent has no slot of the kind '{serves}'")
 
         def serve(wire: Wire) -> None:
-            if serves == "worker":
-                from edgekit.agent import worker
-
-                worker.serve(wire)
-            else:
-                from edgekit.agent import metering
-
-                metering.serve(wire)
+            try:
+                from edgekit.agent import metering, worker
+            except ModuleNotFoundError as error:  # NumPy
+                wire.receive()
+                package = str(error.name)
+                wire.send({"error": MISSING, "package": package, "message": str(error)})
+                return
+            (worker if serves == "worker" else metering).serve(wire)
 
         own = {self._outer.source, self._outer.sink}
         inherited = own | {each.wire.source for each in self._slots.values()}
@@ -291,7 +292,9 @@ class Supervisor:
 
     def heard(self, of: int, asked: str, within_s: float) -> dict[str, Any]:
         """Waits for the answer to what a slot was told."""
-        return self._await(of, asked, within_s)[0]
+        answer, _ = self._await(of, asked, within_s)
+        answer.pop(ARRAYS, None)
+        return answer
 
     def rounds(self, turns: list[tuple[int, int, int, float]]) -> dict[str, Any]:
         """Blocks of inferences of several slots, one after the other.
@@ -408,6 +411,6 @@ _COMMANDS: dict[str | None, Callable[..., dict[str, Any] | None]] = {
 }  # fmt: skip
 
 
-def main(source: int, sink: int, idle_s: float = IDLE_S) -> None:
+def main(source: int, sink: int, idle_s: float | None = IDLE_S) -> None:
     """Serves on two descriptors."""
     Supervisor(Wire(source, sink)).serve(idle_s)

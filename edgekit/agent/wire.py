@@ -63,37 +63,45 @@ class Wire:
         self.source, self.sink = source, sink
         self._pending = b""
 
-    def send(self, document: Mapping[str, Any], contents: Sequence[Any] = ()) -> None:
+    def send(
+        self,
+        document: Mapping[str, Any],
+        contents: Sequence[Any] = (),
+        limit_s: float | None = None,
+    ) -> None:
         """Sends a message.
 
         Args:
             contents: bytes of the arrays that the document tells of.
+            limit_s: longest time, where the descriptor does not block.
 
         Raises:
             Closed: nobody reads it.
+            TimeoutError: nobody has read it in time.
         """
-        try:
-            self._write(json.dumps(document).encode("ascii") + b"\n")
-            for content in contents:
-                self._write(content)
-        except OSError as error:
-            raise Closed from error
+        end_s = None if limit_s is None else time.monotonic() + limit_s
+        for content in (json.dumps(document).encode("ascii") + b"\n", *contents):
+            self.write(content, end_s)
 
-    def write(self, content: Any) -> None:
+    def write(self, content: Any, end_s: float | None = None) -> None:
         """Writes bytes that are no message.
+
+        Args:
+            end_s: of the time for it, on the clock of `time.monotonic`, where the descriptor does
+                not block.
 
         Raises:
             Closed: nobody reads them.
+            TimeoutError: nobody has read them in time.
         """
-        try:
-            self._write(content)
-        except OSError as error:
-            raise Closed from error
-
-    def _write(self, content: Any) -> None:
         left = memoryview(content)
         while len(left):
-            left = left[os.write(self.sink, left) :]
+            try:
+                left = left[os.write(self.sink, left) :]
+            except BlockingIOError:
+                self._wait(end_s, self.sink, select.POLLOUT)
+            except OSError as error:
+                raise Closed from error
 
     def receive(self, limit_s: float | None = None) -> Message:
         """Waits for a message.
@@ -136,15 +144,18 @@ class Wire:
                 raise Garbled
             self._wait(end_s)
             received = self._read(_CHUNK)
-            if not received:
+            if received == b"":
                 raise Closed
-            self._pending += received
+            self._pending += received or b""
         line, _, self._pending = self._pending.partition(b"\n")
         return line
 
-    def _read(self, most: int) -> bytes:
+    def _read(self, most: int) -> bytes | None:
+        """Some bytes; none at the end, ``None`` where there are none yet."""
         try:
             return os.read(self.source, most)
+        except BlockingIOError:
+            return None
         except OSError as error:
             raise Closed from error
 
@@ -157,6 +168,8 @@ class Wire:
             self._wait(end_s)
             try:
                 count = os.readv(self.source, [left])
+            except BlockingIOError:
+                continue
             except OSError as error:
                 raise Closed from error
             if count == 0:
@@ -164,11 +177,13 @@ class Wire:
             left = left[count:]
         return content
 
-    def _wait(self, end_s: float | None) -> None:
-        if end_s is None:
+    def _wait(
+        self, end_s: float | None, descriptor: int | None = None, events: int = select.POLLIN
+    ) -> None:
+        if end_s is None and descriptor is None:
             return
-        left_s = max(0.0, end_s - time.monotonic())
-        if not poll({self.source: select.POLLIN}, left_s):
+        left_s = None if end_s is None else max(0.0, end_s - time.monotonic())
+        if not poll({self.source if descriptor is None else descriptor: events}, left_s):
             raise TimeoutError
 
 

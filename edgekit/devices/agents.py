@@ -45,6 +45,8 @@ _GREETING_BYTES = 1 << 16
 # The agent notices first that a slot is silent; what is silent longer is the way to it.
 _GRACE_S = 15.0
 _ENDING_S = 10.0
+# For the answer to a question whose asker was interrupted: what takes longer is ended.
+_DUE_S = 2.0
 
 
 class EndedError(UnavailableError):
@@ -80,15 +82,20 @@ class EndedError(UnavailableError):
 class _Talk:
     """Questions and answers on a wire, in turns, whatever interrupts them.
 
-    An interrupt comes before a message or after it, and leaves it whole. The answer to a question
-    whose asker was interrupted is passed over. Threads ask one after the other.
+    The answer to a question whose asker was interrupted is passed over, if it comes soon. An
+    interrupt in the middle of a message ends the conversation. Threads ask one after the other.
     """
 
     def __init__(self, channel: socket.socket) -> None:
-        self.channel = channel
+        self.channel, self.turn = channel, threading.RLock()
+        channel.setblocking(False)
         self.wire = Wire(channel.fileno(), channel.fileno())
-        self._due = False
-        self._turn = threading.Lock()
+        self._due = self._cut = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether a question can be asked at once."""
+        return self.channel.fileno() >= 0 and not self._due and not self._cut
 
     def exchange(
         self, document: Mapping[str, Any], contents: Sequence[Any], limit_s: float
@@ -96,25 +103,32 @@ class _Talk:
         """Asks, and waits for the answer.
 
         Raises:
-            Closed: the other end has gone.
+            Closed: the other end has gone, or a message was cut.
             TimeoutError: there is no answer in time.
         """
-        with self._turn:
-            if self.channel.fileno() < 0:
+        with self.turn:
+            if self.channel.fileno() < 0 or self._cut:
                 raise Closed
             if self._due:
-                self._received(limit_s)
-            with contextlib.suppress(Closed), waiting():  # what became of it shows in the answer
-                self._due = True
-                self.wire.send(document, contents)
+                self._received(min(limit_s, _DUE_S))
+            self._due = self._cut = True
+            with contextlib.suppress(Closed):  # what became of it shows in the answer
+                self.wire.send(document, contents, limit_s)
+            self._cut = False
             return self._received(limit_s)
 
     def _received(self, limit_s: float) -> Message:
         self.wire.await_some(limit_s)
-        with waiting():
-            message = self.wire.receive(limit_s)
-            self._due = False
+        self._cut = True
+        message = self.wire.receive(limit_s)
+        self._due = self._cut = False
         return message
+
+    def close(self) -> None:
+        """Ends it, whoever else has a copy of the channel."""
+        with contextlib.suppress(OSError):
+            self.channel.shutdown(socket.SHUT_RDWR)
+        self.channel.close()
 
 
 class Agent:
@@ -130,7 +144,8 @@ class Agent:
     def __init__(self, transport: Transport) -> None:
         self.where, self._transport = transport.where, transport
         self._lost: Exception | None = None
-        self._direct: list[socket.socket] = []
+        self._direct: list[_Talk] = []
+        self._met = False
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the agent
         ours, theirs = socket.socketpair()
         with theirs:
@@ -141,6 +156,7 @@ class Agent:
         self._owner = os.getpid()
         try:
             self._greeted()
+            self._met = True
         except BaseException:
             self.close()
             raise
@@ -227,8 +243,7 @@ class Agent:
             raise self._lost from error
         except Closed as error:
             raise self._gone() from error
-        check(answer, self.where, about)
-        return answer, unpacked(answer, received)
+        return _read(answer, received, self.where, about)
 
     def slot(self, serves: str = "worker") -> Slot:
         """Makes a slot; see `edgekit.agent.supervisor.Supervisor.slot`."""
@@ -242,12 +257,13 @@ class Agent:
         the end of another one.
         """
         ours, theirs = socket.socketpair()
-        self._direct.append(ours)
-        with theirs, waiting():
+        talk = _Talk(ours)
+        self._direct.append(talk)
+        with theirs, self._talk.turn, waiting():
             self.ask("expect")
             socket.send_fds(self._talk.channel, [b"."], [theirs.fileno()])
             answer, _ = self.ask("slot", serves="worker", direct=True)
-        return Slot(self, answer["slot"], answer["pid"], _Talk(ours))
+        return Slot(self, answer["slot"], answer["pid"], talk)
 
     def _gone(self) -> Exception:
         """Why there is no agent any more."""
@@ -255,6 +271,7 @@ class Agent:
             return self._lost
         if self._stderr.closed:
             return UnavailableError(f"the agent on {self.where} was ended")
+        self._talk.close()
         try:
             code = self._process.wait(_ENDING_S)
         except subprocess.TimeoutExpired:
@@ -275,10 +292,10 @@ class Agent:
         process = self._process
         if self._owner != os.getpid():  # a fork, whose parent still talks
             return
-        for channel in (self._talk.channel, *self._direct):
-            channel.close()
+        for talk in (self._talk, *self._direct):
+            talk.close()
         try:
-            process.wait(_ENDING_S)
+            process.wait(_ENDING_S if self._met else 0)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -329,19 +346,41 @@ class Slot:
             self.end()
             raise EndedError({"do": do, "within_s": limit_s}, where) from error
         except Closed as error:
-            self._talk.channel.close()
+            self._talk.close()
             fate, _ = self.agent.ask("fate", of=self.number)
             raise EndedError({"do": do, **fate}, where) from error
-        check(answer, where, about)
-        return answer, unpacked(answer, received)
+        return _read(answer, received, where, about)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can be asked at once: no answer is due of one that was interrupted."""
+        return self._talk is None or self._talk.ready
 
     def end(self) -> None:
         """Ends its process."""
         if self._talk is not None:
-            self._talk.channel.close()
+            self._talk.close()
         if self.agent.usable:
             with contextlib.suppress(UnavailableError):  # the device is gone, and the slot with it
                 self.agent.ask("end", of=self.number)
+
+
+def _read(
+    answer: dict[str, Any], received: Sequence[bytearray], where: str, about: str
+) -> tuple[dict[str, Any], list[Array]]:
+    """An answer with its arrays; see `Agent.ask` for the rest.
+
+    Raises:
+        UnavailableError: it is none of edgekit's agent.
+    """
+    try:
+        check(answer, where, about)
+        return answer, unpacked(answer, received)
+    except (LookupError, TypeError, ValueError) as error:
+        raise UnavailableError(
+            f"{where} answers with what is no message of edgekit's agent: see whether it has "
+            f"another version of it"
+        ) from error
 
 
 def check(answer: Mapping[str, Any], where: str, about: str = "") -> None:
@@ -371,6 +410,8 @@ def check(answer: Mapping[str, Any], where: str, about: str = "") -> None:
 def named_error(name: str, message: str) -> EdgekitError:
     """The error that an answer stands for."""
     kind = getattr(errors, name, EdgekitError)
+    if not (isinstance(kind, type) and issubclass(kind, EdgekitError)):
+        kind = EdgekitError
     if kind is UnknownNameError:  # its message is composed already
         kind = UsageError
     found: EdgekitError = kind(message)

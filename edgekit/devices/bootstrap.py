@@ -147,7 +147,7 @@ def introduce(wire: Wire, bundle: Bundle, where: str, limit_s: float) -> None:
     """
     assert "@" not in _PROGRAM
     end_s, read = time.monotonic() + limit_s, 0
-    wire.write(f"{_PROGRAM}@{bundle.sha256} {len(bundle.content)}\n".encode("ascii"))
+    wire.write(f"{_PROGRAM}@{bundle.sha256} {len(bundle.content)}\n".encode("ascii"), end_s)
     while True:
         line = wire.line(end_s)
         read += len(line) + 1
@@ -159,7 +159,7 @@ def introduce(wire: Wire, bundle: Bundle, where: str, limit_s: float) -> None:
                 f"from what the login starts there"
             )
     if line.split()[1] != b"1":
-        wire.write(bundle.content)
+        wire.write(bundle.content, end_s)
 
 
 def explain(code: int, told: str, where: str, python: str) -> UnavailableError | None:

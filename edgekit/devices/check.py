@@ -77,7 +77,7 @@ class Checked:
         if not self.missing:
             return None
         python = self.seen.python or "python3"
-        return f"{python} -m pip install numpy {' '.join(self.missing)}"
+        return f"{python} -m pip install {' '.join(self.missing)}"
 
 
 def check_device(
@@ -101,7 +101,9 @@ def check_device(
     notify(f"connecting to {device.transport.where}")
     with contextlib.closing(device.open()) as agent:
         engines = _engines()
-        packages = sorted({"torch", *(name for names in engines.values() for name in names)})
+        packages = sorted(
+            {"numpy", "torch", *(name for names in engines.values() for name in names)}
+        )
         about, _ = agent.ask("about", packages=packages, variables=[], root=str(root))
         conditions, _ = agent.ask("conditions")
         hello, _ = agent.ask("hello")
@@ -110,8 +112,10 @@ def check_device(
         spread, noise_s = None, NOISE_S if noise_s is None else noise_s
         if noise_s > 0:
             notify(f"running the reference network for {noise_s:.0f} s")
-            spread = _spread(agent, noise_s)
-    hardware, versions = about["hardware"], about["versions"]
+            with contextlib.suppress(UnavailableError):  # without NumPy there is none
+                spread = _spread(agent, noise_s)
+    hardware, versions = about["hardware"], dict(about["versions"])
+    numpy = versions.pop("numpy", None)
     seen = _seen(profile, hardware, tuple(versions))
     missing = tuple(
         names[0] for names in engines.values() if names and not set(names) & set(versions)
@@ -130,7 +134,7 @@ def check_device(
         seen,
         hello["python"],
         versions,
-        missing if not device.here else (),
+        () if device.here else missing if numpy else ("numpy", *missing),
         conditions["conditions"],
         spread,
         tuple(_advice(conditions["conditions"], hardware, spread, hello["wall_s"])),

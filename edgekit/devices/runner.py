@@ -25,7 +25,7 @@ from edgekit.errors import InputError, UnavailableError
 if TYPE_CHECKING:
     from edgekit.core import Array, Target
 
-LIMIT_S = 300.0
+LIMIT_S = 600.0
 """Longest wait for an inference; until the first one is done, processor time is bounded, too."""
 
 _Found = TypeVar("_Found")
@@ -67,14 +67,18 @@ class Slots:
             agent = self.agent()
             while self._returned:
                 key, slot = self._returned.pop()
-                if slot.agent is agent and key not in self._idle:
+                if slot.agent is agent and slot.ready and key not in self._idle:
                     self._idle[key] = slot
                 else:
                     slot.end()
             if opener in self._idle:
                 return self._idle.pop(opener)
             made = agent.direct_slot() if self.device.here else agent.slot()
-            made.ask("import", subject=subject, about=about)
+            try:
+                made.ask("import", subject=subject, about=about)
+            except BaseException:
+                made.end()
+                raise
             return made
 
     def give_back(self, opener: str, slot: Slot) -> None:
@@ -116,6 +120,7 @@ class DeviceRunner:
         self._images = batch or 1
         self._opener = opener_of(target)
         self._threads, self._batch = threads, batch
+        self._slot: Slot | None = None
         answer = self._twice(self._load, self._load)
         self._tensors = tuple(
             tuple(from_json(TensorSpec, spec) for spec in answer[key])
@@ -139,6 +144,7 @@ class DeviceRunner:
     def _ask(
         self, do: str, arrays: Sequence[Array] = (), **arguments: Any
     ) -> tuple[dict[str, Any], list[Array]]:
+        assert self._slot is not None
         try:
             return self._slot.ask(do, arrays, limit_s=LIMIT_S, about=str(self._path), **arguments)
         except EndedError:
@@ -149,13 +155,17 @@ class DeviceRunner:
         """What an attempt gives, or where it crashes what another one does.
 
         A file that crashes its runtime does so each time. A runtime may crash by itself, once in
-        thousands of times: that says nothing of the file.
+        thousands of times: that says nothing of the file. Nor does an agent that has ended, as one
+        on another device does that is asked nothing for long.
         """
         try:
             return attempt()
         except EndedError as error:
             if error.code is None or -error.code not in bounds.FAULTS:
                 raise self._how_it_ended(error) from error
+        except UnavailableError:
+            if self._slot is None or self._slot.agent.usable:
+                raise
         try:
             return again()
         except EndedError as error:

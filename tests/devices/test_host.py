@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.agent.hardware import emulated
 from edgekit.core import DeviceProfile
 from edgekit.devices.host import detect, detected
 
@@ -84,3 +85,22 @@ def test_only_what_is_not_declared_is_read_off(tmp_path: Path) -> None:
 def test_nothing_is_read_off_for_another_machine(transport: str) -> None:
     elsewhere = DeviceProfile("far", "away", transport)
     assert detected(elsewhere) == elsewhere
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({}, False),
+        ({"proc/sys/kernel/arch": "{own}"}, False),
+        ({"proc/sys/kernel/arch": "riscv64"}, True),
+        ({"sys/devices/system/cpu/modalias": "cpu:type:{alias}"}, False),
+        ({"sys/devices/system/cpu/modalias": "cpu:type:riscv64:feature:,0001"}, True),
+    ],
+)
+def test_an_imitated_processor_is_told_by_its_kernel(
+    tmp_path: Path, files: dict[str, str], found: bool
+) -> None:
+    own = os.uname().machine
+    alias = "x86,ven0002fam0019mod0001:feature:,0000" if own == "x86_64" else f"{own}:feature:,0001"
+    filled = {name: text.format(own=own, alias=alias) for name, text in files.items()}
+    assert emulated(tree(tmp_path, filled)) is found

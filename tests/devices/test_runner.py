@@ -18,7 +18,7 @@ from crashing_runtime import RUNTIME
 
 from edgekit.devices import runner
 from edgekit.devices.device import HOST
-from edgekit.errors import InputError, UnavailableError
+from edgekit.errors import InputError, UnavailableError, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +104,52 @@ def test_an_interrupt_ends_a_wait_at_once_and_leaves_the_agent_usable(
     with pytest.raises(KeyboardInterrupt), interrupted(0.5):
         asked(tmp_path, "run", 9, monkeypatch)
     assert time.monotonic() - begin_s < 1.9
+    gc.collect()
+    # The slot that stands still is ended, and the next file gets another one.
+    target: Any = RUNTIME
+    opened = runner.open_file(target, tmp_path / "net", 1)
+    assert opened._slot is not None
+    assert opened._slot.number == 2
     # The answer that nobody waited for is passed over.
     answer, _ = slots.agent().ask("hello")
     assert answer["pid"] != os.getpid()
+
+
+def test_an_agent_that_has_ended_meanwhile_is_started_anew(
+    slots: runner.Slots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRASHING", f"{tmp_path}|run|0")
+    target: Any = RUNTIME
+    opened = runner.open_file(target, tmp_path / "net", 1)
+    x = np.ones((1, 3), np.float32)
+    assert opened.run([x])[0][0, 0] == 2
+    slots.agent().close()
+    assert opened.run([x])[0][0, 0] == 2
+
+
+def test_a_slot_whose_import_fails_is_ended(
+    slots: runner.Slots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = {"loader": "no_such_module:X", "arguments": {}}
+    for _ in range(3):
+        with pytest.raises(UnavailableError, match="no_such_module"):
+            slots.take("x", subject, "x")
+    agent = slots.agent()
+    assert agent.ask("slot", serves="worker")[0]["slot"] == 4
+    with pytest.raises(UsageError, match="no slot 1"):
+        agent.ask("end", of=1) and agent.ask("state", slot=1)
+
+
+def test_what_is_sent_has_a_limit_and_interrupts_are_obeyed_meanwhile(
+    slots: runner.Slots,
+) -> None:
+    agent = slots.agent()
+    os.kill(agent.pid, signal.SIGSTOP)
+    begin_s = time.monotonic()
+    large = np.zeros(8 << 20, np.uint8)
+    with pytest.raises(KeyboardInterrupt), interrupted(0.5):
+        agent.ask("put", [large], limit_s=60)
+    assert time.monotonic() - begin_s < 5
+    os.kill(agent.pid, signal.SIGCONT)
+    with pytest.raises(UnavailableError):
+        agent.ask("hello")

@@ -15,6 +15,7 @@ from ssh_server import PYTHON, SshServer
 
 from edgekit import registry
 from edgekit.devices import runner
+from edgekit.devices.check import check_device
 from edgekit.devices.device import HOST, Device
 from edgekit.devices.profiles import transport_of
 from edgekit.errors import InputError, UnavailableError, UsageError
@@ -132,6 +133,37 @@ def test_a_python_that_is_too_old(server: SshServer, tmp_path: Path) -> None:
     )
     old.chmod(0o755)
     refused(device_of(server, str(old)), "has Python 3.7 as .*: expected Python 3.8 or later")
+
+
+def test_a_device_without_numpy_is_told_what_to_install(
+    server: SshServer, artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_SLOTS", {})
+    bare = tmp_path / "bare-python"
+    bare.write_text(f'#!/bin/sh\nexec {PYTHON} -S "$@"\n')
+    bare.chmod(0o755)
+    device = device_of(server, str(bare))
+    with pytest.raises(UnavailableError, match="needs the package 'numpy', which is not installed"):
+        runner.open_file(registry.target("onnx"), artifacts["onnx", "fp32"], 1, device=device)
+    checked = check_device(device, noise_s=0.1)
+    assert checked.to_install is not None
+    assert "-m pip install numpy " in checked.to_install
+    assert checked.spread is None
+    for slots in runner._SLOTS.values():
+        slots.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "told", "words"),
+    [
+        (126, "sh: 1: exec: /root/py: Permission denied", "has no Python called"),
+        (65, "/tmp/x: Permission denied", "has no folder for the agent"),
+        (255, "a@b: Permission denied (publickey).", "refuses the keys"),
+        (1, "Connection reset by peer in a program", "has ended: Connection reset"),
+    ],
+)
+def test_what_ssh_says_is_told_from_what_the_device_says(code: int, told: str, words: str) -> None:
+    assert words in str(transport_of("ssh://host").explain(code, told))
 
 
 def test_what_a_login_prints_is_passed_over(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from typing import IO, TYPE_CHECKING
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 _ADDRESS = re.compile(r"adb:(?P<serial>[A-Za-z0-9](?:[A-Za-z0-9._:-]*[A-Za-z0-9])?)?")
 _LIST_S = 30.0
+_NO_ADB = (
+    "devices behind adb: need the program 'adb', which is not there: install Android's platform "
+    "tools"
+)
 
 _CAUSES = (
     (
@@ -64,6 +69,8 @@ class Adb:
     def start(self, channel: int, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
         """Starts ``adb shell`` without a terminal."""
         serial = self._serial or self._only()
+        if shutil.which("adb") is None:
+            raise UnavailableError(_NO_ADB)
         return subprocess.Popen(  # noqa: S603 - the serial was checked, the command is ours
             ["adb", "-s", serial, "shell", "-T", self._command],  # noqa: S607 - the user's own
             stdin=channel,
@@ -89,10 +96,7 @@ class Adb:
                 check=False,
             )
         except FileNotFoundError as error:
-            raise UnavailableError(
-                "devices behind adb: need the program 'adb', which is not there: install Android's "
-                "platform tools"
-            ) from error
+            raise UnavailableError(_NO_ADB) from error
         except subprocess.TimeoutExpired as error:
             raise UnavailableError(
                 "'adb devices' does not answer: see 'adb kill-server'"

@@ -23,15 +23,13 @@ class Local:
 
     def start(self, channel: int, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
         """Starts an agent, which ends when the channel does."""
-        # For the reference network; the runtimes have thread pools of their own.
-        single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "edgekit.agent"],
+            [sys.executable, "-P", "-m", "edgekit.agent", "stay"],
             stdin=channel,
             stdout=channel,
             stderr=stderr,
-            env={**os.environ, **single, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path},
             start_new_session=True,  # Ctrl-C is for the process that decides what is kept
         )
 

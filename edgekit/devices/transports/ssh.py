@@ -91,9 +91,9 @@ class Ssh:
         """Why the connection has ended, picked out of what ``ssh`` and the device said."""
         lines = [line.strip() for line in told.splitlines() if line.strip()]
         last = lines[-1] if lines else ""
-        for part, text in _CAUSES:
+        for part, text in _CAUSES if code == _OWN else ():
             if part in told:
-                return UnavailableError(text.format(where=self.where, host=self._host(), last=last))
+                return UnavailableError(text.format(where=self.where, last=last))
         early = bootstrap.explain(code, last, self.where, self._python)
         if early is not None:
             return early
@@ -105,9 +105,9 @@ class Ssh:
         said = f": {last}" if last else f" (exit status {code})"
         return UnavailableError(f"the connection to {self.where} has ended{said}")
 
-    def _host(self) -> str:
-        return self.where.removeprefix("ssh://").partition(":")[0]
 
+_OWN = 255
+"""Exit code of ssh's own errors; others are those of what runs there."""
 
 # What ssh says, and what to say of it; the first one that fits.
 _CAUSES = (
@@ -119,17 +119,17 @@ _CAUSES = (
     ),
     (
         "Host key verification failed",
-        "the host key of {where} is not known here: connect once with 'ssh {host}' and confirm it",
+        "the host key of {where} is not known here: connect once with 'ssh {where}' and confirm it",
     ),
     (
         "Permission denied",
         "{where} refuses the keys that it was offered, or wants a password, for which edgekit "
-        "never asks: set up a key, as with 'ssh-copy-id {host}', and try 'ssh {host}'",
+        "never asks: set up a key, as with 'ssh-copy-id', and try 'ssh {where}'",
     ),
     (
         "Too many authentication failures",
         "{where} refuses the keys that it was offered: name the right one in your ssh_config "
-        "(IdentityFile, IdentitiesOnly), and try 'ssh {host}'",
+        "(IdentityFile, IdentitiesOnly), and try 'ssh {where}'",
     ),
     (
         "Could not resolve hostname",
