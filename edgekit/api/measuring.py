@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgekit.core import Measurement
     from edgekit.devices.device import Device
     from edgekit.measure.comparing import Comparison
-    from edgekit.measure.profiling import Profile
+    from edgekit.measure.profiling import Opened, Profile
     from edgekit.measure.session import Effort, Hold, Progress
     from edgekit.measure.subjects import Subject
     from edgekit.models.taking import Network
@@ -71,7 +71,7 @@ def profile(
     from edgekit.measure import fleet, profiling
 
     options = measuring_options(keywords)
-    devices = [device_of(name) for name in dict.fromkeys(options.device)]
+    devices = _devices(options)
     many = list(sources) if isinstance(sources, list | tuple) else [sources]
     if not many:
         raise UsageError("sources=[]: expected an exported file, a network, or several in a list")
@@ -83,7 +83,8 @@ def profile(
         if per_op:
             _check_operators(subjects, say)
 
-        def measure(device: Device, progress: Progress) -> Profile:
+        def measure(position: int, progress: Progress, opened: Opened | None) -> Profile:
+            device = devices[position]
             return profiling.profile(
                 _subjects(named, options, device),
                 effort,
@@ -93,6 +94,7 @@ def profile(
                 command=command,
                 progress=progress,
                 hold=hold if len(devices) == 1 else None,
+                opened=opened,
             )
 
         result = fleet.on_devices(devices, subjects, measure, progress)
@@ -135,17 +137,17 @@ def compare(
     from edgekit.measure.session import Effort
 
     options = measuring_options(keywords, goal=100 * comparing.GOAL)
-    names = list(dict.fromkeys(options.device))
-    if len(names) > 2:
-        raise UsageError(f"--device {','.join(names)}: expected one device for both, or two")
-    devices = device_of(names[:1]), device_of(names[-1:])
-    device = devices[0]
+    devices = _devices(options)
+    if len(devices) > 2:
+        names = ",".join(options.device)
+        raise UsageError(f"--device {names}: expected one device for both, or two")
+    device, second = devices[0], devices[-1]
     cool_s, celsius = cooling(options.cooldown)
     _check_out(out, overwrite)
     with openable([a, b], options) as named:
         pair = [*named] if len(named) == 2 else [*named] * 2  # a file against itself
         options.check_used(pair)
-        one, other = _pair(pair[0], pair[1], named, options, device)
+        one, other = _pair(pair[0], pair[1], named, options, (device, second))
         effort = Effort(
             options.seconds,
             options.precision_goal / 100,
@@ -153,9 +155,9 @@ def compare(
             cool_s=cool_s,
             cool_celsius=celsius,
         )
-        if len(names) == 2:
+        if len(devices) == 2:
             result = comparing.compare_apart(
-                one, other, devices, effort, command=command, progress=progress
+                one, other, (device, second), effort, command=command, progress=progress
             )
         else:
             result = comparing.compare(
@@ -169,6 +171,16 @@ def compare(
             )
     _keep((result.a, result.b), store, out, overwrite)
     return result
+
+
+def _devices(options: MeasuringOptions) -> list[Device]:
+    """The devices that are named, each once, however often and by whatever names."""
+    found: dict[tuple[str, str | None], Device] = {}
+    for name in options.device:
+        device = device_of(name)
+        python = None if device.profile is None else device.profile.python
+        found.setdefault((device.transport.where, python), device)
+    return list(found.values())
 
 
 def _subjects(named: Names, options: MeasuringOptions, device: Device) -> list[Subject]:
@@ -191,12 +203,12 @@ def _said_of(source: str, named: Names, options: MeasuringOptions) -> MeasuringO
 
 
 def _pair(
-    a: str, b: str, named: Names, options: MeasuringOptions, device: Device
+    a: str, b: str, named: Names, options: MeasuringOptions, devices: tuple[Device, Device]
 ) -> tuple[Subject, Subject]:
     from edgekit.contract import is_artifact
 
-    threads, modes = options.counts(device), options.torch
-    for option, count in (("--threads", len(threads)), ("--torch", len(modes))):
+    threads, modes = [options.counts(device) for device in devices], options.torch
+    for option, count in (("--threads", len(threads[0])), ("--torch", len(modes))):
         if count > 2:
             raise UsageError(f"{option}: expected one value for both, or two, found {count}")
     for source in (a, b):
@@ -206,8 +218,8 @@ def _pair(
                 f"networks only: expected one value, for the other one"
             )
     return (
-        _said_of(a, named, options).subject(a, threads[0], modes[0], (a, b), named[a]),
-        _said_of(b, named, options).subject(b, threads[-1], modes[-1], (a, b), named[b]),
+        _said_of(a, named, options).subject(a, threads[0][0], modes[0], (a, b), named[a]),
+        _said_of(b, named, options).subject(b, threads[1][-1], modes[-1], (a, b), named[b]),
     )
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from edgekit.core import Measurement
 from edgekit.devices.device import HOST, Device
-from edgekit.errors import UnavailableError
+from edgekit.errors import EdgekitError, UnavailableError
 from edgekit.measure import statistics
-from edgekit.measure.fleet import on_devices
+from edgekit.measure.fleet import side_by_side
 from edgekit.measure.metering import OFF
-from edgekit.measure.profiling import Profile, measurement, now, profile
+from edgekit.measure.profiling import Opened, Profile, measurement, now, profile
 from edgekit.measure.session import Effort, Hold, Participant, Progress, session
 from edgekit.measure.statistics import Ratio
 from edgekit.measure.subjects import Subject, as_subject
@@ -111,33 +111,38 @@ def compare_apart(
         KeyboardInterrupt: it was ended before there was anything to compare.
         UnavailableError: one of the devices is emulated, and the other is not.
     """
-    subjects = {device.name: subject for device, subject in zip(devices, (a, b), strict=True)}
 
-    def measure(device: Device, progress: Progress) -> Profile:
+    def measure(position: int, progress: Progress, opened: Opened | None) -> Profile:
         return profile(
-            [subjects[device.name]],
+            [(a, b)[position]],
             effort,
-            device=device,
+            device=devices[position],
             energy=OFF,
             command=command,
             progress=progress,
+            opened=opened,
         )
 
-    found = on_devices(devices, (a, b), measure, progress)
-    for failure in found.failures:
-        raise failure.error
-    one, other = (
-        next((m for m in found.measurements if m.device == device.name), None) for device in devices
-    )
-    if one is None or other is None:
+    results = side_by_side(devices, measure, progress)
+    for result in results:
+        if isinstance(result, EdgekitError):
+            raise result
+    found = [result for result in results if isinstance(result, Profile)]
+    for profiled in found:
+        for failure in profiled.failures:
+            raise failure.error
+    if len(found) < len(results):
         raise KeyboardInterrupt
+    (one,), (other,) = (profiled.measurements for profiled in found)
     emulated = [m.device for m in (one, other) if m.environment.get("emulated")]
     if len(emulated) == 1:
         raise UnavailableError(
             f"the processor of {emulated[0]} is emulated: its times mean nothing beside real ones"
         )
     ratio = statistics.ratio_apart(one.blocks, other.blocks)
-    return Comparison(one, other, ratio, differences(one, other), found.interrupted, paired=False)
+    return Comparison(
+        one, other, ratio, differences(one, other), any(p.interrupted for p in found), paired=False
+    )
 
 
 def differences(a: Measurement, b: Measurement) -> tuple[str, ...]:

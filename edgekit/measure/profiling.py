@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit.core import Energy, Measurement, OperatorTime, from_json
+from edgekit.devices.agents import Agent
 from edgekit.devices.device import HOST, Device
 from edgekit.errors import EdgekitError
 from edgekit.measure import statistics
@@ -16,6 +17,9 @@ from edgekit.measure.energy import unavailable
 from edgekit.measure.metering import AUTO, Metering, metering
 from edgekit.measure.session import Effort, Hold, Participant, Progress, Session, session
 from edgekit.measure.subjects import Subject, as_subject
+
+Opened = Callable[[Agent], None]
+"""Told the agent that a measurement asks, so that whoever else can end it."""
 
 _PROFILED_RUNS = 30
 # Fewer say nothing about how far a median can be believed.
@@ -59,6 +63,7 @@ def profile(
     command: str | None = None,
     progress: Progress | None = None,
     hold: Hold | None = None,
+    opened: Opened | None = None,
     root: Path = Path("/"),
 ) -> Profile:
     """Measures subjects in one session.
@@ -71,6 +76,7 @@ def profile(
         energy: see `edgekit.measure.metering.metering`.
         command: what repeats it, for the record.
         hold: see `edgekit.measure.session.Hold`.
+        opened: see `Opened`.
         root: of the device's file system, in which meters are looked for.
 
     Raises:
@@ -82,7 +88,7 @@ def profile(
     chosen = [as_subject(subject) for subject in subjects]
     gpu = any(subject.processor == "cuda" for subject in chosen)
     with (
-        contextlib.closing(device.open()) as agent,
+        _agent(device, opened) as agent,
         metering(agent, energy, gpu=gpu, root=root) as meter,
         session(chosen, effort, progress, hold, device, agent) as open_session,
     ):
@@ -113,6 +119,14 @@ def profile(
                 raise KeyboardInterrupt
             raise failures[0].error
         return Profile(tuple(found), failures, open_session.interrupted, tuple(untimed))
+
+
+@contextlib.contextmanager
+def _agent(device: Device, opened: Opened | None) -> Iterator[Agent]:
+    with contextlib.closing(device.open()) as agent:
+        if opened is not None:
+            opened(agent)
+        yield agent
 
 
 def measurement(
