@@ -137,4 +137,4 @@ def test_a_measurement_that_is_cut_short_is_none(monkeypatch: pytest.MonkeyPatch
 
 def test_the_judge_is_a_record() -> None:
     names = {field.name for field in dataclasses.fields(HeldOut)}
-    assert names == {"source", "split", "headline", "figure", "title"}
+    assert names == {"source", "split", "headline", "figure", "title", "device"}

@@ -150,7 +150,7 @@ def test_a_measurement_that_is_cut_short_is_not_noted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     cut = SimpleNamespace(interrupted=True, ratio=SimpleNamespace(ratio=1.0, ci95=(0.5, 2.0)))
-    monkeypatch.setattr(tuning, "compare", lambda *_: cut)
+    monkeypatch.setattr(tuning, "compare", lambda *_, **__: cut)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, lambda scheme: scheme.forms["hardswish"])
     assert not (tmp_path / "journal.json").exists()

@@ -18,6 +18,7 @@ from small_searches import QUICK, steps
 
 from edgekit.contract import target_by_suffix
 from edgekit.core import Energy, Target
+from edgekit.devices import device as devices
 from edgekit.errors import InputError, UnavailableError
 from edgekit.measure.comparing import Comparison
 from edgekit.measure.session import Effort
@@ -78,12 +79,14 @@ class Device:
         monkeypatch.setattr(measuring, "_POLLS_S", (0.01,))
         monkeypatch.setattr(measuring, "MEASURING_TRIES", 2)
 
-    def __call__(self, a: Subject, b: Subject, effort: Effort) -> Comparison:
+    def __call__(
+        self, a: Subject, b: Subject, effort: Effort, *, device: devices.Device
+    ) -> Comparison:
         self.calls += 1
         if self.gone and self.calls > self.after:
             self.gone -= 1
             raise UnavailableError("the device is gone")
-        found = self.found = self.found or self.real(a, b, effort)
+        found = self.found = self.found or self.real(a, b, effort, device=device)
         share = _size_bytes(Path(a.source)) / _size_bytes(Path(b.source))
         ratio = share**self.power if share > self.smallest else 1.0
         half = self.half_width * ratio
@@ -138,7 +141,9 @@ class BySize:
 
     between: ClassVar[set[int]] = set()
 
-    def __init__(self, target: Target, reference: Path, threads: int, between: int) -> None:
+    def __init__(
+        self, target: Target, reference: Path, threads: int, between: int, device: devices.Device
+    ) -> None:
         self.between.add(between)
 
     def time(self, path: Path, *, whole: bool) -> tuple[float, float]:
