@@ -7,6 +7,7 @@ agent ends when the one that asks is gone, or asks nothing for long.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -35,29 +36,28 @@ class Claim:
         owner: who that is, for people.
 
     Raises:
-        UnavailableError: somebody else measures; says who, and since when.
+        UnavailableError: somebody else measures; says who, and since when. Or it cannot be noted
+            there that somebody does.
     """
 
     def __init__(self, folder: Path, token: str, owner: str) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = folder / f"{os.getpid()}-{secrets.token_hex(8)}.claim"
         self._file = -1
-        with _gate(folder / "gate"):
-            for path, file in _held(folder):
-                about = _about(path)
-                os.close(file)
-                if about.get("token") != token:
-                    begun = about.get("since_s")
-                    begun_s = begun if isinstance(begun, (int, float)) else time.time()
-                    since_s = max(0.0, time.time() - begun_s)
-                    raise UnavailableError(
-                        f"{printable(str(about.get('owner', 'somebody')))} measures there since "
-                        f"{since_s / 60:.0f} minutes: wait until that is done"
-                    )
-            self._file = os.open(str(self._path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            text = json.dumps({"token": token, "owner": owner[:200], "since_s": time.time()})
-            os.write(self._file, text.encode())
+        text = json.dumps({"token": token, "owner": owner[:200], "since_s": time.time()}).encode()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _gate(folder / "gate"):
+                _refuse_others(folder, token)
+                self._file = os.open(str(self._path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.write(self._file, text) < len(text):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self.close()
+            raise UnavailableError(
+                f"it cannot be noted on the device that it measures: {folder}: {error.strerror}; "
+                f"make room there, or let it be written to"
+            ) from error
 
     def close(self) -> None:
         """Lets others measure."""
@@ -66,6 +66,21 @@ class Claim:
                 self._path.unlink()
             os.close(self._file)
             self._file = -1
+
+
+def _refuse_others(folder: Path, token: str) -> None:
+    """Raises what `Claim` does where somebody else measures."""
+    for path, file in _held(folder):
+        about = _about(path)
+        os.close(file)
+        if about.get("token") != token:
+            begun = about.get("since_s")
+            begun_s = begun if isinstance(begun, (int, float)) else time.time()
+            since_s = max(0.0, time.time() - begun_s)
+            raise UnavailableError(
+                f"{printable(str(about.get('owner', 'somebody')))} measures there since "
+                f"{since_s / 60:.0f} minutes: wait until that is done"
+            )
 
 
 def _held(folder: Path) -> Iterator[tuple[Path, int]]:

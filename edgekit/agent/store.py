@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,18 +35,21 @@ def store_folder() -> Path:
     """Where files are kept: below the user's cache folder, else among temporary files.
 
     Raises:
-        UnavailableError: neither can be written to.
+        UnavailableError: neither can be written to, or the last one belongs to somebody else.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     tries = [cache] if cache.is_absolute() else []
     home = os.path.expanduser("~")  # noqa: PTH111 - which says so where there is no home
     if home != "~":
         tries.append(Path(home, ".cache"))
-    tries.append(Path(tempfile.gettempdir(), f"edgekit-{os.geteuid()}"))
+    shared = Path(tempfile.gettempdir(), f"edgekit-{os.geteuid()}")
+    tries.append(shared)
     why = ""
     for folder in tries:
         found = folder / "edgekit" / "files"
         try:
+            if folder == shared:  # where anybody may have made it
+                _make_own(folder)
             found.mkdir(mode=0o700, parents=True, exist_ok=True)
             if os.access(found, os.W_OK | os.X_OK):
                 return found
@@ -53,6 +57,18 @@ def store_folder() -> Path:
         except OSError as error:
             why = f"{found}: {error.strerror}"
     raise UnavailableError(f"there is no folder for files on the device: {why}")
+
+
+def _make_own(folder: Path) -> None:
+    """Makes a folder.
+
+    Raises:
+        OSError: it is there, and others may write to it.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    about = folder.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o022:
+        raise OSError(errno.EPERM, "others may write to it")
 
 
 class Store:
@@ -66,9 +82,10 @@ class Store:
     def __init__(self, folder: Path, most_bytes: int = MOST_BYTES) -> None:
         self._folder, self._most = folder, most_bytes
         self._locks: dict[str, int] = {}
+        self._whole: set[tuple[str, str]] = set()
 
     def place(self, key: str, files: Sequence[Sequence[Any]]) -> dict[str, Any]:
-        """Makes room for files, in a folder of their own, which stay as long as this object.
+        """Makes room for files, in a folder of their own, which stay until they are released.
 
         Args:
             key: SHA-256 of the list of files.
@@ -78,7 +95,7 @@ class Store:
             ``paths``, and ``have``, how many bytes of each are there.
 
         Raises:
-            UnavailableError: the disk is full.
+            UnavailableError: the disk is full, or cannot be written to.
             UsageError: a name that is none of a file.
         """
         _check_key(key)
@@ -89,10 +106,17 @@ class Store:
         folder = self._folder / key
         self._lock(key)
         paths = [folder / name for name, _, _ in files]
-        have = [self._have(path, size) for path, (_, size, _) in zip(paths, files)]
-        needed = sum(size for _, size, _ in files) - sum(have)
-        self._make_room(needed)
-        os.utime(str(folder))
+        needed = 0
+        try:
+            have = [
+                self._have(key, path, size, digest) for path, (_, size, digest) in zip(paths, files)
+            ]
+            needed = sum(size for _, size, _ in files) - sum(have)
+            if needed > 0:
+                self._make_room(needed)
+            os.utime(str(folder))
+        except OSError as error:
+            raise self._no_room(error, needed) from error
         return {"paths": [str(path) for path in paths], "have": have}
 
     def put(
@@ -115,20 +139,35 @@ class Store:
                 if file.tell() != offset:
                     return {"have": file.tell()}
                 file.write(content)
+                if offset + len(content) < size:
+                    return {"have": offset + len(content)}
+                file.flush()
+                os.fsync(file.fileno())  # else a device that loses its power keeps a name alone
+            if _digest(part) != digest:
+                part.unlink()
+                return {"have": 0}
+            os.replace(part, path)
         except OSError as error:
             raise self._no_room(error, size - offset) from error
-        if offset + len(content) < size:
-            return {"have": offset + len(content)}
-        if _digest(part) != digest:
-            part.unlink()
-            return {"have": 0}
-        os.replace(part, path)
+        self._whole.add((key, name))
         return {"have": size}
 
-    def _have(self, path: Path, size: int) -> int:
+    def release(self, key: str) -> None:
+        """Lets files be deleted where there is need of room; a later `place` keeps them again."""
+        number = self._locks.pop(key, None)
+        if number is not None:
+            os.close(number)
+        self._whole = {each for each in self._whole if each[0] != key}
+
+    def _have(self, key: str, path: Path, size: int, digest: str) -> int:
+        """How many bytes of a file are there; all of them only where they are the right ones."""
         part = path.with_name(path.name + _PART)
         if path.is_file() and path.stat().st_size == size:
-            return size
+            if (key, path.name) in self._whole:
+                return size
+            if _digest(path) == digest:
+                self._whole.add((key, path.name))
+                return size
         if part.is_file() and part.stat().st_size < size:
             return part.stat().st_size
         if part.exists():
@@ -145,13 +184,16 @@ class Store:
         try:
             for _ in range(10):
                 folder.mkdir(mode=0o700, exist_ok=True)
-                number = os.open(str(folder / _LOCK), os.O_RDWR | os.O_CREAT, 0o600)
+                try:
+                    number = os.open(str(folder / _LOCK), os.O_RDWR | os.O_CREAT, 0o600)
+                except FileNotFoundError:  # it was deleted between the two
+                    continue
                 fcntl.flock(number, fcntl.LOCK_SH)
                 try:
                     if os.path.samestat((folder / _LOCK).stat(), os.fstat(number)):
                         self._locks[key] = number
                         return
-                except FileNotFoundError:  # it was deleted between the two
+                except FileNotFoundError:
                     pass
                 os.close(number)
         except OSError as error:
@@ -166,7 +208,7 @@ class Store:
         """
         sizes = {folder: _bytes(folder) for folder in self._folders()}
         total, free = sum(sizes.values()), shutil.disk_usage(str(self._folder)).free
-        for folder in sorted(sizes, key=lambda each: each.stat().st_mtime):
+        for folder in sorted(sizes, key=_used_s):
             if total + needed <= self._most and needed < free:
                 return
             if folder.name not in self._locks and self._delete(folder):
@@ -211,6 +253,7 @@ class Store:
         for number in self._locks.values():
             os.close(number)
         self._locks = {}
+        self._whole = set()
 
 
 def _check_key(key: str) -> None:
@@ -230,9 +273,20 @@ def _digest(path: Path) -> str:
 
 def _bytes(folder: Path) -> int:
     total = 0
-    for each in folder.iterdir():
-        try:
-            total += each.stat().st_size
-        except OSError:  # it has just been renamed or deleted
-            continue
+    try:
+        for each in folder.iterdir():
+            try:
+                total += each.stat().st_size
+            except OSError:  # it has just been renamed or deleted
+                continue
+    except OSError:  # another agent has just deleted it
+        pass
     return total
+
+
+def _used_s(folder: Path) -> float:
+    """When a folder was last used; long ago where another agent has just deleted it."""
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0

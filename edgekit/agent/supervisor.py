@@ -225,6 +225,11 @@ class Supervisor:
         """Adds to a file; see `edgekit.agent.store.Store.put`."""
         return self._stored().put(content=content, **arguments)
 
+    def release(self, key: str) -> dict[str, Any]:
+        """Lets files be deleted; see `edgekit.agent.store.Store.release`."""
+        self._stored().release(key)
+        return {}
+
     def _stored(self) -> Store:
         if self._store is None:
             self._store = Store(store_folder())
@@ -406,7 +411,7 @@ _COMMANDS: dict[str | None, Callable[..., dict[str, Any] | None]] = {
     name: getattr(Supervisor, name)
     for name in (
         "hello", "about", "placements", "claim", "place", "put", "expect", "slot", "end", "fate",
-        "tell", "heard", "rounds", "watch", "start", "look", "stop", "conditions",
+        "tell", "heard", "rounds", "watch", "start", "look", "stop", "conditions", "release",
     )
 }  # fmt: skip
 

@@ -246,7 +246,7 @@ def _check(name: str, _: Mapping[str, Any]) -> None:
     from edgekit.core import to_json
     from edgekit.devices.check import check_device, with_seen
     from edgekit.devices.device import find_device
-    from edgekit.devices.profiles import save_profile
+    from edgekit.devices.profiles import find_profile, save_profile
 
     device = find_device(name)
     with console.status(f"connecting to {name}") as notify:
@@ -275,9 +275,14 @@ def _check(name: str, _: Mapping[str, Any]) -> None:
     kept = None
     if device.profile is not None and not device.here and not wrong:
         known = with_seen(device.profile, checked.seen)
-        if known != device.profile:
+        if known != device.profile and find_profile(name).origin == "user":
             kept = save_profile(known, overwrite=True)
             console.say(f"what was seen is kept in {kept}")
+        elif known != device.profile:
+            figures.say_wrapped(
+                f"what was seen is kept in profiles of your own only: 'edgekit devices add NAME "
+                f"--like {known.name} --transport {known.transport}' makes one"
+            )
     if console.wants_json():
         document = {
             "device": device.name,

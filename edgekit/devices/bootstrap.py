@@ -56,16 +56,20 @@ def folders():
     if os.path.isabs(home):
         yield os.path.join(home, ".cache", "edgekit", "agents")
     yield os.path.join(tempfile.gettempdir(), "edgekit-agents-%d" % os.getuid())
-def usable(folder):
-    os.makedirs(folder, 0o700, exist_ok=True)
+def check(folder):
     about = os.lstat(folder)
     if about.st_uid != os.getuid() or about.st_mode & 0o022:
         raise OSError(0, "others may write to it", folder)
-    return folder
+def kept(folder):
+    try:
+        check(folder)
+        return right(os.path.join(folder, name), digest)
+    except OSError:
+        return False
 digest, size = line()
 digest, size = digest.decode(), int(size)
 name = "agent-%s.pyz" % digest
-known = [os.path.join(f, name) for f in folders() if right(os.path.join(f, name), digest)]
+known = [os.path.join(f, name) for f in folders() if kept(f)]
 os.write(1, b"\\nedgekit-has %d\\n" % bool(known))
 if not known:
     content = b""
@@ -77,11 +81,17 @@ if not known:
     why = ""
     for folder in folders():
         try:
-            descriptor, made = tempfile.mkstemp(dir=usable(folder))
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            os.replace(made, os.path.join(folder, name))
+            os.makedirs(folder, 0o700, exist_ok=True)
+            check(folder)
+            descriptor, part = tempfile.mkstemp(dir=folder)
             made = os.path.join(folder, name)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(content)
+                os.replace(part, made)
+            except OSError:
+                os.unlink(part)
+                raise
             for other in os.listdir(folder):
                 if other != name and other.startswith("agent-"):
                     path = os.path.join(folder, other)
@@ -90,7 +100,7 @@ if not known:
         except OSError as error:
             why = "%s: %s" % (folder, error.strerror)
             continue
-        if right(os.path.join(folder, name), digest):
+        if kept(folder):
             known = [os.path.join(folder, name)]
             break
     if not known:

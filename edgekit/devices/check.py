@@ -108,7 +108,7 @@ def check_device(
         conditions, _ = agent.ask("conditions")
         hello, _ = agent.ask("hello")
         notify("looking for meters")
-        meter = _meter(agent, profile.meter, root)
+        meter, own_meter = _meter(agent, profile.meter, root)
         spread, noise_s = None, NOISE_S if noise_s is None else noise_s
         if noise_s > 0:
             notify(f"running the reference network for {noise_s:.0f} s")
@@ -116,7 +116,7 @@ def check_device(
                 spread = _spread(agent, noise_s)
     hardware, versions = about["hardware"], dict(about["versions"])
     numpy = versions.pop("numpy", None)
-    seen = _seen(profile, hardware, tuple(versions))
+    seen = _seen(profile, hardware, tuple(versions), own_meter)
     missing = tuple(
         names[0] for names in engines.values() if names and not set(names) & set(versions)
     )
@@ -148,7 +148,10 @@ def _engines() -> dict[str, tuple[str, ...]]:
 
 
 def _seen(
-    profile: DeviceProfile, hardware: Mapping[str, Any], runtimes: tuple[str, ...]
+    profile: DeviceProfile,
+    hardware: Mapping[str, Any],
+    runtimes: tuple[str, ...],
+    meter: str | None,
 ) -> DeviceProfile:
     """The profile with what was seen in the place of what is not declared."""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
@@ -159,6 +162,7 @@ def _seen(
         "max_mhz": hardware["max_mhz"],
         "ram_mib": hardware["ram_mib"],
         "runtimes": runtimes,
+        "meter": meter,
     }
     found = {key: value for key, value in found.items() if value not in (None, ())}
     sources = {key: text for key, text in profile.sources.items() if key not in found}
@@ -254,27 +258,32 @@ def _memory(declared: int | None, detected: int | None) -> Finding:
     return Finding("memory", texts[0], texts[1], agrees)
 
 
-def _meter(agent: Agent, declared: str | None, root: Path) -> Finding:
-    """Opens the declared meter; without one, tells which could be opened."""
+def _meter(agent: Agent, declared: str | None, root: Path) -> tuple[Finding, str | None]:
+    """Opens the declared meter; without one, tells which could be opened.
+
+    Returns:
+        The finding, and of several the one that meters where files run.
+    """
     if declared is not None:
         try:
-            return Finding("meter", declared, _opened(agent, declared, root), True)
+            scope, detail = _opened(agent, declared, root)
+            return Finding("meter", declared, f"{scope}: {detail}", True), None
         except (UnavailableError, UsageError) as error:
-            return Finding("meter", declared, str(error), False)
-    working = []
+            return Finding("meter", declared, str(error), False), None
+    scopes = {}
     for name in tables.METERS:
         with contextlib.suppress(UnavailableError, UsageError):  # most have one kind, or none
-            _opened(agent, name, root)
-            working.append(name)
-    return Finding("meter", "", ", ".join(working) or "none", None)
+            scopes[name], _ = _opened(agent, name, root)
+    own = next((name for name, scope in scopes.items() if scope != "gpu"), None)
+    return Finding("meter", "", ", ".join(scopes) or "none", None), own
 
 
-def _opened(agent: Agent, words: str, root: Path) -> str:
-    """What an opened meter shows."""
+def _opened(agent: Agent, words: str, root: Path) -> tuple[str, str]:
+    """What an opened meter meters, and how."""
     _, entry = tables.METERS.find(words.partition(":")[0])
     slot = agent.slot("meter")
     try:
         meter = slot.ask("open", words=words, where=entry.where, root=str(root))[0]["meter"]
-        return f"{meter['scope']}: {meter['detail']}"
+        return meter["scope"], meter["detail"]
     finally:
         slot.end()

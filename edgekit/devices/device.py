@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from edgekit.core import canonical_json
 from edgekit.core.reading import open_file
 from edgekit.devices.agents import Agent
 from edgekit.devices.transports.local import LOCAL
-from edgekit.errors import UnavailableError
+from edgekit.errors import InputError, UnavailableError
 from edgekit.tables import SIMULATORS
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ class Device:
         """Brings files to the device, in one folder; gives their paths there.
 
         Raises:
+            InputError: a file was changed meanwhile.
             UnavailableError: the device is gone, or its disk is full.
         """
         if self.here:
@@ -140,21 +141,28 @@ class Device:
         """Sends what is not there of a file.
 
         Raises:
+            InputError: the file was changed meanwhile.
             UnavailableError: the device is gone, its disk is full, or it does not keep what it
                 gets.
         """
+        changed = f"{file} was changed while it was sent to {self.transport.where}: try again"
         size, begun = about["size"], 0
         with open_file(file) as stream:
             while have < size or (size == 0 and not begun):
                 if have == 0:
                     begun += 1
                 if begun > _TRIES:
+                    if digest([file]) != about["digest"]:
+                        raise InputError(changed)
                     raise UnavailableError(
                         f"{self.transport.where} does not keep {file} as it was sent: see whether "
                         f"its disk is damaged"
                     )
                 stream.seek(have)
-                chunk = np.frombuffer(stream.read(_CHUNK_BYTES), np.uint8)
+                content = stream.read(min(_CHUNK_BYTES, size - have))
+                if not content and size > 0:
+                    raise InputError(changed)
+                chunk = np.frombuffer(content, np.uint8)
                 have = agent.ask("put", [chunk], offset=have, **about)[0]["have"]
 
     def place_arrays(self, agent: Agent, arrays: Sequence[Array], folder: Path) -> str:
@@ -163,9 +171,22 @@ class Device:
         Args:
             folder: here, for the file.
         """
-        with tempfile.NamedTemporaryFile(suffix=".npz", dir=folder, delete=False) as file:
-            np.savez(file, *arrays)
-        return self.place(agent, [Path(file.name)])[0]
+        # Always of the same name, so that the same arrays are there already the next time.
+        path = Path(tempfile.mkdtemp(dir=folder), "inputs.npz")
+        np.savez(path, *arrays)
+        return self.place(agent, [path])[0]
+
+    def release(self, agent: Agent, paths: Sequence[str]) -> None:
+        """Lets the device delete files that `place` has brought there, should it need room.
+
+        Args:
+            paths: as `place` gave them.
+
+        Raises:
+            UnavailableError: the device is gone.
+        """
+        if not self.here:
+            agent.ask("release", key=PurePosixPath(paths[0]).parent.name)
 
 
 HOST = Device("host", LOCAL)

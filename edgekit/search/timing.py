@@ -6,6 +6,7 @@ there and not the search.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit.core import Target
@@ -39,6 +40,7 @@ class Timer:
         self._reference, self._device = reference, device
         self._agent: Agent | None = None
         self._slot: Slot | None = None
+        self._part: tuple[str, ...] = ()
 
     def time(self, path: Path, *, whole: bool = False) -> tuple[float, float]:
         """Milliseconds of one inference of a file and of the reference, at the same speed.
@@ -54,12 +56,15 @@ class Timer:
         for attempt in range(TRIES):
             try:
                 agent, slot = self._ready()
+                if self._part:  # of which there are many
+                    self._device.release(agent, self._part)
+                self._part = self._device.place(agent, self._target.files(path))
                 answer, _ = slot.ask(
                     "part",
                     limit_s=TIME_LIMIT_S,
                     about=str(path),
-                    subject=self._placed(agent, path),
-                    beside=self._placed(agent, self._reference),
+                    subject=self._request(path, self._part),
+                    beside=self._placed(agent),
                     between=self._between,
                     whole=whole,
                 )
@@ -76,8 +81,12 @@ class Timer:
             f"{self._target.name} crashed or hung twice while a part was timed ({path.name})"
         )
 
-    def _placed(self, agent: Agent, path: Path) -> dict[str, object]:
-        files = self._device.place(agent, self._target.files(path))
+    def _placed(self, agent: Agent) -> dict[str, object]:
+        """The reference, which stays there."""
+        files = self._device.place(agent, self._target.files(self._reference))
+        return self._request(self._reference, files)
+
+    def _request(self, path: Path, files: Sequence[str]) -> dict[str, object]:
         return file_request(self._target, path, threads=self._threads, files=files)
 
     def _ready(self) -> tuple[Agent, Slot]:
@@ -87,7 +96,7 @@ class Timer:
             self._device.claim(self._agent)
         if self._slot is None:
             made = self._agent.slot()
-            made.ask("import", subject=self._placed(self._agent, self._reference))
+            made.ask("import", subject=self._placed(self._agent))
             self._slot = made
         return self._agent, self._slot
 

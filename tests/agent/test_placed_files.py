@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.agent import store
+from edgekit.agent import claim, store
 from edgekit.agent.store import Store, store_folder
 from edgekit.errors import UnavailableError, UsageError
 
@@ -112,3 +113,83 @@ def test_there_is_a_folder_without_a_home(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "file").touch()
     monkeypatch.setattr(store.tempfile, "gettempdir", lambda: str(tmp_path))
     assert tmp_path in store_folder().parents
+
+
+def test_a_folder_that_others_may_write_to_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(store.tempfile, "gettempdir", lambda: str(tmp_path))
+    shared = tmp_path / f"edgekit-{os.geteuid()}"
+    shared.mkdir()
+    shared.chmod(0o777)
+    with pytest.raises(UnavailableError, match="others may write to it"):
+        store_folder()
+    shared.rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    shared.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UnavailableError, match="others may write to it"):
+        store_folder()
+
+
+def test_a_file_of_the_right_size_is_checked(tmp_path: Path) -> None:
+    content = b"0123456789"
+    key = sha256(content)
+    with closing(Store(tmp_path)) as kept:
+        path = filled(kept, content)
+    path.write_bytes(b"x" * 10)
+    with closing(Store(tmp_path)) as kept:
+        assert kept.place(key, [about("net.onnx", content)])["have"] == [0]
+        assert filled(kept, content).read_bytes() == content
+        assert kept.place(key, [about("net.onnx", content)])["have"] == [10]
+
+
+def test_what_was_released_may_go(tmp_path: Path) -> None:
+    with closing(Store(tmp_path, most_bytes=1000)) as kept:
+        path, other = (filled(kept, content * 400) for content in (b"a", b"b"))
+        kept.release(path.parent.name)
+        third = filled(kept, b"c" * 400)
+        assert [each.exists() for each in (path, other, third)] == [False, True, True]
+        assert filled(kept, b"a" * 400) == path
+
+
+def test_where_nothing_is_needed_nothing_is_looked_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"0123456789"
+    with closing(Store(tmp_path)) as kept:
+        filled(kept, content)
+        monkeypatch.setattr(kept, "_make_room", None)
+        found = kept.place(sha256(content), [about("net.onnx", content)])
+        assert found["have"] == [10]
+
+
+def test_folders_that_another_agent_deletes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(Store(tmp_path)) as kept:
+        gone = filled(kept, b"a" * 10).parent
+    with closing(Store(tmp_path)) as kept:
+        listed = list(kept._folders())
+        shutil.rmtree(gone)
+        monkeypatch.setattr(kept, "_folders", lambda: listed)
+        assert filled(kept, b"b" * 10).exists()
+
+
+def test_a_claim_that_cannot_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(claim.os, "write", full)
+        with pytest.raises(UnavailableError, match=r"No space left.*make room there"):
+            claim.Claim(tmp_path, "a", "me")
+    assert [path.name for path in tmp_path.iterdir()] == ["gate"]
+    claim.Claim(tmp_path, "b", "you").close()
+    (tmp_path / "file").touch()
+    with pytest.raises(UnavailableError, match="cannot be noted"):
+        claim.Claim(tmp_path / "file", "a", "me")

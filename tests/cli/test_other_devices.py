@@ -51,6 +51,21 @@ def test_a_device_is_checked_and_what_was_seen_is_kept(run: CommandLine, pi: Ssh
     assert again["spread"] >= 0
 
 
+def test_only_a_profile_of_ones_own_is_written(
+    run: CommandLine, pi: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "work" / "profiles" / "shared"
+    folder.mkdir(parents=True)
+    text = (tmp_path / "config/edgekit/profiles/pi/device.toml").read_text()
+    (folder / "device.toml").write_text(text.replace('"pi"', '"shared"'))
+    monkeypatch.chdir(tmp_path / "work")
+    checked = run("devices", "check", "shared")
+    assert checked.code == 0, checked.err
+    assert f"--like shared --transport {pi.address}" in " ".join(checked.out.split())
+    assert not (tmp_path / "config/edgekit/profiles/shared").exists()
+    assert run("devices", "check", "shared", "--json").json["kept"] is None
+
+
 def test_files_are_profiled_there_and_on_several_devices(
     run: CommandLine, pi: SshServer, artifacts: Artifacts
 ) -> None:

@@ -54,6 +54,18 @@ def test_a_meter_that_is_not_there_is_found_missing(tmp_path: Path) -> None:
     assert [(f.agrees, f.declared) for f in found if f.what == "meter"] == [(False, "rapl")]
 
 
+def test_a_meter_that_is_found_goes_into_the_profile(tmp_path: Path) -> None:
+    zone = tmp_path / "sys/class/powercap/intel-rapl:0"
+    zone.mkdir(parents=True)
+    for name, text in (("name", "package-0"), ("energy_uj", "1000"),
+                       ("max_energy_range_uj", "262143328850")):  # fmt: skip
+        (zone / name).write_text(f"{text}\n")
+    seen = checked(HERE, tmp_path).seen
+    assert with_seen(HERE, seen).meter == "rapl"
+    assert with_seen(HERE, seen).sources["meter"].startswith("seen there on 2")
+    assert with_seen(HERE, checked(HERE, tmp_path / "sys").seen).meter is None
+
+
 def test_memory_that_the_firmware_keeps_is_no_difference(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc" / "meminfo").write_text(f"MemTotal: {7620 * 1024} kB\n")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 import numpy as np
@@ -21,6 +25,7 @@ from edgekit.devices.profiles import transport_of
 from edgekit.errors import InputError, UnavailableError, UsageError
 from edgekit.measure.profiling import profile
 from edgekit.measure.session import Effort
+from edgekit.search.timing import Timer
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh here")
 
@@ -82,6 +87,61 @@ def test_files_are_measured_there(artifacts: Artifacts, device: Device) -> None:
     assert all(m.blocks and m.operators for m in found.measurements)
     assert found.measurements[0].artifact == str(paths[0])
     assert not found.failures
+
+
+def test_a_file_that_shrinks_while_it_is_sent(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "net.bin"
+    path.write_bytes(b"x" * 200_000)
+    with closing(device.open()) as agent:
+        ask = agent.ask
+
+        def shrinking(do: str, *more: Any, **arguments: Any) -> Any:
+            if do == "put":
+                path.write_bytes(b"")
+            return ask(do, *more, **arguments)
+
+        agent.ask = shrinking  # type: ignore[method-assign]
+        monkeypatch.setattr("edgekit.devices.device._CHUNK_BYTES", 50_000)
+        with pytest.raises(InputError, match="was changed while it was sent"):
+            device.place(agent, [path])
+
+
+def test_the_same_inputs_are_sent_once(device: Device, tmp_path: Path) -> None:
+    arrays = [np.arange(4.0)]
+    with closing(device.open()) as agent:
+        first = device.place_arrays(agent, arrays, tmp_path)
+        assert device.place_arrays(agent, arrays, tmp_path) == first
+        assert device.place_arrays(agent, [np.arange(5.0)], tmp_path) != first
+
+
+def test_parts_that_were_timed_may_go(artifacts: Artifacts, device: Device) -> None:
+    reference, part = artifacts["tflite", "fp32"], artifacts["tflite", "fp16"]
+    timer = Timer(registry.target("tflite"), reference, 1, device=device)
+    with closing(timer):
+        assert min(timer.time(part)) > 0
+        first = timer._part
+        assert min(timer.time(reference)) > 0
+        lock = os.open(Path(first[0]).parent / ".lock", os.O_RDWR)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(lock)
+
+
+def test_a_folder_for_the_agent_that_others_may_write_to_is_not_used(
+    server: SshServer, device: Device
+) -> None:
+    device.open().close()
+    (sent,) = server.home.rglob("agent-*.pyz")
+    folder = sent.parent
+    inode = sent.stat().st_ino
+    folder.chmod(0o777)
+    temporary = server.home / "tmp"
+    temporary.mkdir()
+    server.shell = f"TMPDIR={temporary}; export TMPDIR; "
+    device.open().close()
+    assert sent.stat().st_ino == inode
+    assert len(list(temporary.rglob("agent-*.pyz"))) == 1
 
 
 def test_one_at_a_time_measures(artifacts: Artifacts, device: Device) -> None:
