@@ -9,7 +9,7 @@ import pytest
 
 from edgekit import registry
 from edgekit.core import silent_import
-from edgekit.devices import host
+from edgekit.devices.device import HOST
 from exporters import _openvino_opener
 from exporters._openvino_opener import ISA_VARIABLE, WITHOUT_TILES, without_tiles
 
@@ -39,11 +39,11 @@ def test_tiles_are_left_out(
     target = registry.target("openvino")
     # A latency is the same before and after the first file was opened here.
     for moment in ("before", "after"):
-        found = host.conditions(target)["environment"]
+        found = HOST.conditions(target)["environment"]
         assert found == ({} if expected is None else {ISA_VARIABLE: expected}), moment
         silent_import("json", target.environment())
     assert os.environ.get(ISA_VARIABLE) == expected
-    assert host.conditions(registry.target("onnx"))["environment"] == {}
+    assert HOST.conditions(registry.target("onnx"))["environment"] == {}
 
 
 def test_a_machine_that_tells_nothing_is_left_alone(tmp_path: Path) -> None:
