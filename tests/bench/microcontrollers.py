@@ -21,6 +21,7 @@ from edgekit.contract import open_artifact
 from edgekit.core import Runner
 from edgekit.data import open_source, preprocess
 from edgekit.data.stored import stored_values
+from edgekit.devices.device import find_device
 from edgekit.tables import SIMULATORS
 
 NETWORKS = (
@@ -57,7 +58,7 @@ def line(name: str, resolution: int, device: str, folder: Path) -> list[str]:
         for i in range(IMAGES)
     ]
     inputs = np.stack(images)
-    there = outputs(open_artifact(path, device="tflm").runner, inputs)
+    there = outputs(open_artifact(path, device=find_device("tflm", simulators=True)).runner, inputs)
     reference = SIMULATORS.load("tflm").reference.open(path)
     plain, fast = (there - outputs(one, inputs) for one in (reference, opened.runner))
     agreement = opened.contract.agreement
