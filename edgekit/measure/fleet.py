@@ -120,7 +120,8 @@ def side_by_side(
         cut = {position for position, job in enumerate(jobs) if not job.done()}
         for position in cut:
             _let_go(agents[position])
-        wait(jobs, _CUT_S)
+        # Where no agent was opened there is nothing to keep.
+        wait([jobs[position] for position in cut if agents[position] is not None], _CUT_S)
     return [_result(job, cut=position in cut) for position, job in enumerate(jobs)]
 
 

@@ -78,6 +78,21 @@ def test_a_second_interrupt_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) ->
     assert time.monotonic() - begin_s < 1.9
 
 
+def test_a_device_that_is_not_reached_yet_is_not_waited_for() -> None:
+    done = threading.Event()
+
+    def measure(*_: object) -> Any:
+        done.wait(60)
+
+    def progress(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    begin_s = time.monotonic()
+    assert side_by_side(TWO, measure, progress) == [None, None]
+    done.set()
+    assert time.monotonic() - begin_s < 10
+
+
 def test_a_device_of_two_names_is_one() -> None:
     names = ("host", "ssh://pi@desk", "HOST", "ssh://pi@desk/", "ssh://pi@shelf")
     found = _devices(MeasuringOptions(device=names))
