@@ -322,8 +322,7 @@ class Session:
         except KeyboardInterrupt:
             self.interrupted = True
         except UnavailableError as error:  # the agent is gone, and all with it
-            for participant in self.active:
-                participant.error = error
+            self._note_loss(error)
         self._hold(True)
         self.seconds = time.monotonic() - begin_s
         if not self.interrupted:  # its processes may be in the middle of an answer
@@ -333,6 +332,16 @@ class Session:
         for participant in self.participants:
             participant.cut_short = participant.error is not None
         self._note_conditions()
+
+    def _note_loss(self, error: UnavailableError) -> None:
+        """Makes the end of the agent that of all participants, or of a session that was ended."""
+        try:
+            self.progress("measuring", self.effort.seconds, self.effort.seconds)
+        except KeyboardInterrupt:  # whoever did so has let go of the device, too
+            self.interrupted = True
+        else:
+            for participant in self.active:
+                participant.error = error
 
     def look(self, *, now: bool = False) -> None:
         """Lets the agent look at the device, some times a second.

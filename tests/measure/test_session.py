@@ -110,7 +110,7 @@ def test_a_device_that_is_lost_leaves_what_was_measured(artifacts: Artifacts) ->
     subjects = [Subject(str(artifacts[t, "fp32"])) for t in ("tflite", "onnx")]
 
     def progress(what: str, done: float, _: float) -> None:
-        if what == "measuring" and done > 0.5:
+        if what == "measuring" and done > 0.5 and agent.usable:
             os.kill(agent.pid, signal.SIGKILL)
 
     with (
@@ -124,6 +124,29 @@ def test_a_device_that_is_lost_leaves_what_was_measured(artifacts: Artifacts) ->
             assert found.blocks
             assert found.environment["cpu"]
             assert any("ended early: the agent on" in reason for reason in found.reasons)
+
+
+def test_a_device_that_whoever_interrupts_lets_go_of_is_none_that_is_lost(
+    artifacts: Artifacts,
+) -> None:
+    ended = []
+
+    def progress(what: str, done: float, _: float) -> None:
+        if ended:
+            raise KeyboardInterrupt
+        if what == "measuring" and done > 0.3:
+            ended.append(os.kill(agent.pid, signal.SIGKILL))
+
+    with (
+        closing(HOST.open()) as agent,
+        session(
+            [Subject(str(artifacts["tflite", "fp32"]))], Effort(60), progress, agent=agent
+        ) as opened,
+    ):
+        opened.take_turns(never)
+        assert opened.interrupted
+        assert [participant.error for participant in opened.participants] == [None]
+        assert opened.participants[0].blocks
 
 
 def test_rounds_have_one_limit_for_each_process(
