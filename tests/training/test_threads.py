@@ -117,7 +117,7 @@ def test_jobs_of_a_search_that_run_alone_follow(
     machine: Machine, short_network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    monkeypatch.setattr(Learner, "tune", lambda *_: seen.append(torch.get_num_threads()))
+    monkeypatch.setattr(Learner, "tune", lambda *_, **__: seen.append(torch.get_num_threads()))
     network = short_network.read_bytes()
     bench = Bench(WorkerSetup("digits", 0, network, 20))
     machine.readings = [0.1, 1.9]
@@ -135,7 +135,7 @@ def test_jobs_take_no_more_than_the_environment_says(
     machine: Machine, short_network: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    monkeypatch.setattr(Learner, "tune", lambda *_: seen.append(torch.get_num_threads()))
+    monkeypatch.setattr(Learner, "tune", lambda *_, **__: seen.append(torch.get_num_threads()))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)  # as a process of its own has it then
     network = short_network.read_bytes()
