@@ -427,7 +427,7 @@ class Session:
     def _load_anew(self, loads: int) -> None:
         self._swap_processes()
         for participant in self._in_turn(loads):
-            with self._failing(participant):
+            with self._failing(participant, lost=True):
                 spent_s = self._load_one_anew(participant, loads)
                 participant.load_s = 0.5 * (participant.load_s + spent_s)
 
@@ -506,10 +506,17 @@ class Session:
         )
 
     @contextmanager
-    def _failing(self, participant: Participant) -> Iterator[None]:
+    def _failing(self, participant: Participant, *, lost: bool = False) -> Iterator[None]:
+        """Makes an error of a participant the end of its part.
+
+        Args:
+            lost: whether the end of the agent, which is that of all, is raised all the same.
+        """
         try:
             yield
         except EdgekitError as error:
+            if lost and isinstance(error, UnavailableError) and not self.agent.usable:
+                raise
             participant.error = error
             participant.process.close()
 
