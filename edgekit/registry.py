@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core import Convertible, Target, reason
-from edgekit.core.reasons import PASSING
+from edgekit.core import Convertible, Target
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
-from edgekit.plugins import load, needed_packages, normalize
+from edgekit.plugins import load, normalize
 from edgekit.tables import (
     EXECUTORS,
     FAMILIES,
@@ -27,26 +26,6 @@ if TYPE_CHECKING:
     from edgekit.core import Lowering, MeterKind
 
 _TENSORFLOW = re.compile("^tf[-_.]", re.IGNORECASE)
-
-
-def start(target: Target) -> None:
-    """Imports the runtime of a target.
-
-    Raises:
-        UnavailableError: it is not installed, or its installation does not work.
-    """
-    with needed_packages(f"target {target.name}"):
-        try:
-            target.start()
-        except ModuleNotFoundError:
-            raise
-        except PASSING:
-            raise
-        except BaseException as error:  # libraries that do not fit, above all
-            raise UnavailableError(
-                f"{target.runtime} cannot be imported: {reason(error)}; install it again, and see "
-                f"'edgekit doctor'"
-            ) from error
 
 
 def model_names() -> tuple[str, ...]:
