@@ -47,7 +47,7 @@ def foreign(spec: ModelSpec, library: str, seed: int = 0) -> tuple[dict[str, Ten
     """A state dict under a library's names, and what its network gives for `images`."""
     torch.manual_seed(seed)
     layout = layout_of(spec, library)
-    spec = ModelSpec(**{**_fields(spec), "norm_eps": layout.norm_eps(spec)})
+    spec = replace(spec, norm_eps=layout.norm_eps(spec))
     model = build(spec)
     for tensor in model.state_dict().values():
         if tensor.is_floating_point():
@@ -60,10 +60,6 @@ def foreign(spec: ModelSpec, library: str, seed: int = 0) -> tuple[dict[str, Ten
         state[f"{names[layer]}.{kind}"] = value[:, :, None, None] if is_conv else value
     with torch.no_grad():
         return state, model.eval()(images())
-
-
-def _fields(spec: ModelSpec) -> dict[str, object]:
-    return {name: getattr(spec, name) for name in spec.__slots__}
 
 
 def images() -> Tensor:
