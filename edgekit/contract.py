@@ -43,7 +43,8 @@ from edgekit.errors import ContractError, EdgekitError, InputError, UnavailableE
 from edgekit.native_output import captured
 
 if TYPE_CHECKING:
-    from edgekit.core import Runner, Target
+    from edgekit.core import Target
+    from edgekit.devices.runner import DeviceRunner
 
 SCHEMA = "edgekit.artifact/2"
 """Of what is written. Contracts of `OLDER` are read as well: they are of classifiers."""
@@ -68,7 +69,7 @@ class OpenArtifact:
     path: Path
     contract: Artifact
     target: Target
-    runner: Runner
+    runner: DeviceRunner
 
 
 def contract_path(path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import contract
+from edgekit.agent.kernel import usable_cores
 from edgekit.arrays import row_of
 from edgekit.core import CLASSIFY, Artifact, ImageSource, Preprocessing, Side, class_count
 from edgekit.data import decoded_for, open_source, preprocess, split_for
@@ -22,7 +24,7 @@ from edgekit.data.scores import check_kind, class_names, kind_of
 from edgekit.data.stored import real_values, stored_values
 from edgekit.devices.device import HOST, Device
 from edgekit.devices.simulators import refuse_networks
-from edgekit.errors import DataError, UsageError
+from edgekit.errors import DataError, EdgekitError, UsageError
 from edgekit.staging import write_file
 from edgekit.stated import (
     NOTHING,
@@ -36,7 +38,7 @@ from edgekit.stated import (
 from edgekit.tasks import Frame, Prediction, Rows, Task, task_of, task_of_file
 
 if TYPE_CHECKING:
-    from edgekit.core import Pixels
+    from edgekit.core import Array, Pixels
     from edgekit.models.model import Model
     from edgekit.models.taking import Network, Size
 
@@ -86,6 +88,13 @@ class Classifier(Protocol):
     def rows(self, images: NDArray[np.float32]) -> Rows:
         """Outputs (n, numbers) of prepared images, in the preprocessing's layout."""
 
+    def stream(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[Rows]:
+        """Outputs of batch after batch; the next one may be asked for before a batch's are there.
+
+        Args:
+            batches: of at most `batch` images each.
+        """
+
 
 class ArtifactClassifier:
     """An exported file in its runtime."""
@@ -117,11 +126,29 @@ class ArtifactClassifier:
 
     def rows(self, images: NDArray[np.float32]) -> Rows:
         """One run per image: exported files have batch 1."""
-        return np.concatenate([self._row(image[None]) for image in images])
+        return np.concatenate(list(self.stream(image[None] for image in images)))
 
-    def _row(self, image: NDArray[np.float32]) -> Rows:
-        given = stored_values(np.ascontiguousarray(image), self._image)
-        found = self._runner.run([given])
+    def stream(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[Rows]:
+        """The next image is prepared here while the file runs."""
+        begun: Callable[[], list[Array]] | None = None
+        waiting = iter(batches)
+        while True:
+            try:
+                image = next(waiting, None)
+            except EdgekitError:
+                if begun is not None:
+                    yield self._row(begun())
+                raise
+            given = (
+                None if image is None else stored_values(np.ascontiguousarray(image), self._image)
+            )
+            if begun is not None:
+                yield self._row(begun())
+            if given is None:
+                return
+            begun = self._runner.begin([given])
+
+    def _row(self, found: list[Array]) -> Rows:
         return row_of(
             [real_values(one, spec) for one, spec in zip(found, self._outputs, strict=True)]
         )
@@ -179,6 +206,10 @@ class ModelClassifier:
         given = images if self._model.signature is None else images.reshape(len(images), -1)
         return reference_scores(self._module, given)
 
+    def stream(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[Rows]:
+        """One batch after the other."""
+        return map(self.rows, batches)
+
 
 def open_classifier(
     source: Network,
@@ -200,7 +231,7 @@ def open_classifier(
         source: ARTIFACT, or a network in any form; see `edgekit.models.taking.Network`.
         weights: for a network's name; see `edgekit.models.source.open_model`.
         size: of a network's image, where it is no square; see `edgekit.models.taking.Size`.
-        threads: of the runtime; its own choice by default.
+        threads: of the runtime; half of the cores by default, its own choice on another device.
         embedded: trust the contract inside an artifact; see `edgekit.contract.load`.
         scores: what the outputs of a network are, of `edgekit.core.SCORES`; found from a few
             images of noise if ``None``. The contract says it of an artifact.
@@ -224,6 +255,9 @@ def open_classifier(
             raise UsageError(
                 f"'{name_or_path}' is an artifact, which says its task: leave --task out"
             )
+        if threads is None and device.here:
+            # The rest prepares the next image, or is the other half of cores with two threads.
+            threads = max(1, usable_cores() // 2)
         opened = contract.open_artifact(
             Path(name_or_path), threads=threads, embedded=embedded, device=device
         )
@@ -291,12 +325,18 @@ def predict(
         ModelError: an output is not a finite number.
     """
     task, preprocessing = classifier.task, classifier.preprocessing
-    for i, picture in enumerate(images):
-        name = str(picture) if isinstance(picture, str | os.PathLike) else f"image {i}"
-        pixels = pixels_of(picture, name, preprocessing.exif, preprocessing.alpha)
-        image = _prepared(pixels, name, preprocessing)
-        rows = _rows(classifier, image[None], partial(_only, name))
-        frame = Frame((pixels.shape[0], pixels.shape[1]), preprocessing)
+    frames: deque[tuple[str, Frame]] = deque()  # of the images that are on their way
+
+    def prepared() -> Iterator[NDArray[np.float32]]:
+        for i, picture in enumerate(images):
+            name = str(picture) if isinstance(picture, str | os.PathLike) else f"image {i}"
+            pixels = pixels_of(picture, name, preprocessing.exif, preprocessing.alpha)
+            frames.append((name, Frame((pixels.shape[0], pixels.shape[1]), preprocessing)))
+            yield _prepared(pixels, name, preprocessing)[None]
+
+    for rows in classifier.stream(prepared()):
+        name, frame = frames.popleft()
+        _check_rows(classifier, rows, partial(_only, name))
         yield task.decode(rows, name, frame, top)
 
 
@@ -328,11 +368,9 @@ def _only(name: str, _: int) -> str:
     return name
 
 
-def _rows(classifier: Classifier, images: NDArray[np.float32], name: Callable[[int], str]) -> Rows:
-    """Outputs that are numbers."""
-    rows = classifier.rows(images)
+def _check_rows(classifier: Classifier, rows: Rows, name: Callable[[int], str]) -> None:
+    """Refuses outputs that are no numbers."""
     check_finite(rows, f"'{classifier.source}'", name)
-    return rows
 
 
 def _prepared(image: Pixels, name: str, preprocessing: Preprocessing) -> NDArray[np.float32]:
@@ -428,19 +466,19 @@ def evaluate(
         preprocessing = preprocess.of_channels(suited, preprocessing.channels)
     source = decoded_for(source, preprocessing)
     size = source.size(split)
-    for start in range(0, size, classifier.batch):
-        indices = range(start, min(size, start + classifier.batch))
-        images = np.stack(
-            [
-                _prepared(
-                    source.image(split, i),
-                    namer(source, split)(i),
-                    preprocessing,
-                )
-                for i in indices
-            ]
+    batches = [
+        range(start, min(size, start + classifier.batch))
+        for start in range(0, size, classifier.batch)
+    ]
+
+    def prepared(indices: range) -> NDArray[np.float32]:
+        name = namer(source, split)
+        return np.stack(
+            [_prepared(source.image(split, i), name(i), preprocessing) for i in indices]
         )
-        rows = _rows(classifier, images, namer(source, split, start))
+
+    for indices, rows in zip(batches, classifier.stream(map(prepared, batches)), strict=True):
+        _check_rows(classifier, rows, namer(source, split, indices.start))
         metric.update(rows, [source.label(split, i) for i in indices])
         if done is not None:
             done(indices.stop, size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import tempfile
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 import click
 
 from edgekit import registry, tables
+from edgekit.agent.kernel import usable_cores
 from edgekit.cli import console
 from edgekit.core import Convertible, reason
 from edgekit.core.reasons import PASSING
@@ -85,9 +85,8 @@ def _processor() -> Check:
                 flags = set(line.partition(":")[2].split())
                 break
     known = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp")
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     features = ", ".join(name for name in known if name in flags) or "features unknown"
-    return Check("processor", True, f"{usable} cores, {platform.machine()}, {features}")
+    return Check("processor", True, f"{usable_cores()} cores, {platform.machine()}, {features}")
 
 
 def _torch() -> Check:

@@ -10,7 +10,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgekit import errors
@@ -36,6 +37,8 @@ from edgekit.signals import waiting
 
 if TYPE_CHECKING:
     from edgekit.core import Array, Transport
+
+    Answer = tuple[dict[str, Any], list[Array]]
 
 LIMIT_S = 300.0
 """Longest silence of an agent that was asked something, beside the time that it should take."""
@@ -91,16 +94,17 @@ class _Talk:
         channel.setblocking(False)
         self.wire = Wire(channel.fileno(), channel.fileno())
         self._due = self._cut = False
+        self._asked = 0
 
     @property
     def ready(self) -> bool:
         """Whether a question can be asked at once."""
         return self.channel.fileno() >= 0 and not self._due and not self._cut
 
-    def exchange(
+    def begin(
         self, document: Mapping[str, Any], contents: Sequence[Any], limit_s: float
-    ) -> Message:
-        """Asks, and waits for the answer.
+    ) -> Callable[[], Message]:
+        """Asks; what is given waits for the answer, which no other question may come before.
 
         Raises:
             Closed: the other end has gone, or a message was cut.
@@ -115,7 +119,20 @@ class _Talk:
             with contextlib.suppress(Closed):  # what became of it shows in the answer
                 self.wire.send(document, contents, limit_s)
             self._cut = False
+            self._asked += 1
+            return partial(self._answer, self._asked, limit_s)
+
+    def _answer(self, number: int, limit_s: float) -> Message:
+        with self.turn:
+            assert number == self._asked, "another question came before the answer"
             return self._received(limit_s)
+
+    def exchange(
+        self, document: Mapping[str, Any], contents: Sequence[Any], limit_s: float
+    ) -> Message:
+        """Asks, and waits for the answer; see `begin`."""
+        with self.turn:
+            return self.begin(document, contents, limit_s)()
 
     def _received(self, limit_s: float) -> Message:
         self.wire.await_some(limit_s)
@@ -211,7 +228,7 @@ class Agent:
         limit_s: float = LIMIT_S,
         about: str = "",
         **arguments: Any,
-    ) -> tuple[dict[str, Any], list[Array]]:
+    ) -> Answer:
         """Sends a command and waits for its answer.
 
         Args:
@@ -223,11 +240,40 @@ class Agent:
             UnavailableError: the device is gone or silent, or a package is missing there.
             EdgekitError: of the class that was raised there.
         """
+        with self._talk.turn:
+            return self.begin(do, arrays, limit_s=limit_s, about=about, **arguments)()
+
+    def begin(
+        self,
+        do: str,
+        arrays: Sequence[Array] = (),
+        *,
+        limit_s: float = LIMIT_S,
+        about: str = "",
+        **arguments: Any,
+    ) -> Callable[[], Answer]:
+        """Sends a command; what is given waits for its answer.
+
+        Nothing else is asked meanwhile. See `ask`.
+        """
         kinds, contents = packed(arrays)
-        try:
-            answer, received = self._talk.exchange(
+        with self._losing(do, limit_s):
+            finish = self._talk.begin(
                 {"do": do, **arguments, **kinds}, contents, limit_s + _GRACE_S
             )
+
+        def answer() -> Answer:
+            with self._losing(do, limit_s):
+                document, received = finish()
+            return _read(document, received, self.where, about)
+
+        return answer
+
+    @contextlib.contextmanager
+    def _losing(self, do: str, limit_s: float) -> Iterator[None]:
+        """Says why there is no answer to a command, and ends the conversation then."""
+        try:
+            yield
         except TimeoutError as error:
             self._lost = UnavailableError(
                 f"{self.where} did not answer to '{do}' for {limit_s:.0f} s"
@@ -243,7 +289,6 @@ class Agent:
             raise self._lost from error
         except Closed as error:
             raise self._gone() from error
-        return _read(answer, received, self.where, about)
 
     def slot(self, serves: str = "worker") -> Slot:
         """Makes a slot; see `edgekit.agent.supervisor.Supervisor.slot`."""
@@ -324,10 +369,24 @@ class Slot:
         limit_s: float = LIMIT_S,
         about: str = "",
         **arguments: Any,
-    ) -> tuple[dict[str, Any], list[Array]]:
+    ) -> Answer:
         """Sends a command and waits for its answer; see `Agent.ask`."""
+        turn = (self._talk or self.agent._talk).turn
+        with turn:
+            return self.begin(do, arrays, limit_s=limit_s, about=about, **arguments)()
+
+    def begin(
+        self,
+        do: str,
+        arrays: Sequence[Array] = (),
+        *,
+        limit_s: float = LIMIT_S,
+        about: str = "",
+        **arguments: Any,
+    ) -> Callable[[], Answer]:
+        """Sends a command; what is given waits for its answer; see `Agent.begin`."""
         if self._talk is None:
-            return self.agent.ask(
+            return self.agent.begin(
                 do,
                 arrays,
                 limit_s=limit_s,
@@ -337,19 +396,29 @@ class Slot:
                 **arguments,
             )
         kinds, contents = packed(arrays)
-        where = self.agent.where
+        with self._ending(do, limit_s):
+            finish = self._talk.begin({"do": do, **arguments, **kinds}, contents, limit_s)
+
+        def answer() -> Answer:
+            with self._ending(do, limit_s):
+                document, received = finish()
+            return _read(document, received, self.agent.where, about)
+
+        return answer
+
+    @contextlib.contextmanager
+    def _ending(self, do: str, limit_s: float) -> Iterator[None]:
+        """Says what became of a process that is asked without the supervisor in between."""
+        assert self._talk is not None
         try:
-            answer, received = self._talk.exchange(
-                {"do": do, **arguments, **kinds}, contents, limit_s
-            )
+            yield
         except TimeoutError as error:
             self.end()
-            raise EndedError({"do": do, "within_s": limit_s}, where) from error
+            raise EndedError({"do": do, "within_s": limit_s}, self.agent.where) from error
         except Closed as error:
             self._talk.close()
             fate, _ = self.agent.ask("fate", of=self.number)
-            raise EndedError({"do": do, **fate}, where) from error
-        return _read(answer, received, where, about)
+            raise EndedError({"do": do, **fate}, self.agent.where) from error
 
     @property
     def ready(self) -> bool:
@@ -365,9 +434,7 @@ class Slot:
                 self.agent.ask("end", of=self.number)
 
 
-def _read(
-    answer: dict[str, Any], received: Sequence[bytearray], where: str, about: str
-) -> tuple[dict[str, Any], list[Array]]:
+def _read(answer: dict[str, Any], received: Sequence[bytearray], where: str, about: str) -> Answer:
     """An answer with its arrays; see `Agent.ask` for the rest.
 
     Raises:

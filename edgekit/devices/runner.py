@@ -8,10 +8,11 @@ another device, with bounds of memory and time, and what crosses over is plain a
 from __future__ import annotations
 
 import atexit
+import contextlib
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,7 @@ from edgekit.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
     from edgekit.core import Array, Target
+    from edgekit.devices.agents import Answer
 
 LIMIT_S = 600.0
 """Longest wait for an inference; until the first one is done, processor time is bounded, too."""
@@ -141,14 +143,18 @@ class DeviceRunner:
         self._end = weakref.finalize(self, self._slots.give_back, self._opener, self._slot)
         return self._ask("tensors", subject=self._subject)[0]
 
-    def _ask(
-        self, do: str, arrays: Sequence[Array] = (), **arguments: Any
-    ) -> tuple[dict[str, Any], list[Array]]:
+    def _ask(self, do: str, arrays: Sequence[Array] = (), **arguments: Any) -> Answer:
+        with self._asked() as slot:
+            return slot.ask(do, arrays, limit_s=LIMIT_S, about=str(self._path), **arguments)
+
+    @contextlib.contextmanager
+    def _asked(self) -> Iterator[Slot]:
+        """The slot, which is given back to nobody where it has ended."""
         assert self._slot is not None
         try:
-            return self._slot.ask(do, arrays, limit_s=LIMIT_S, about=str(self._path), **arguments)
+            yield self._slot
         except EndedError:
-            self._end.detach()  # there is nothing to give back
+            self._end.detach()
             raise
 
     def _twice(self, attempt: Callable[[], _Found], again: Callable[[], _Found]) -> _Found:
@@ -180,13 +186,39 @@ class DeviceRunner:
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Computes one inference."""
+        return self.begin(inputs)()
 
-        def anew() -> list[Array]:
+    def begin(self, inputs: Sequence[Array]) -> Callable[[], list[Array]]:
+        """Begins an inference, and gives what waits for its outputs.
+
+        What is done in between, such as making the next input, takes no time of its own where
+        there is a second core. Nothing else is asked of the device meanwhile.
+        """
+
+        def sent() -> Callable[[], Answer]:
+            with self._asked() as slot:
+                return slot.begin("run", inputs, limit_s=LIMIT_S, about=str(self._path))
+
+        def received() -> Answer:
+            if isinstance(begun, UnavailableError):
+                raise begun
+            with self._asked():
+                return begun()
+
+        def anew() -> Answer:
             self._load()
-            return self._ask("run", inputs)[1]
+            return self._ask("run", inputs)
 
-        self._found = self._twice(lambda: self._ask("run", inputs)[1], anew)
-        return self._found
+        def finish() -> list[Array]:
+            self._found = self._twice(received, anew)[1]
+            return self._found
+
+        begun: Callable[[], Answer] | UnavailableError
+        try:
+            begun = sent()
+        except UnavailableError as error:  # it is told, or tried again, where the outputs are due
+            begun = error
+        return finish
 
     def prepare(self, inputs: Sequence[Array]) -> Callable[[], None]:
         """Each call sends the inputs and waits for the outputs."""
