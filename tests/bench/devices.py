@@ -31,7 +31,7 @@ from edgekit.registry import target
 from edgekit.search.timing import Timer
 
 NETWORK = "mobilenetv3-small"
-ROUNDS, SECONDS, CALLS, RUNS, PARTS = 6, 6.0, 10, 300, 40
+ROUNDS, SECONDS, CALLS, RUNS, PARTS = 6, 6.0, 10, 300, 200
 
 
 def seconds(call: Callable[[], object]) -> float:
