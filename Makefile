@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TENSORFLOW := .venv-tensorflow
 OLD := .venv-old
+ARM64 := .arm64
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test devices-test check bench clean
@@ -18,6 +19,7 @@ test: check
 # What needs more than packages of this Python, as far as it is there; the others tell why not.
 devices-test: $(VENV)/dev.stamp
 	-test -e $(OLD)/stamp || timeout 300 $(MAKE) $(OLD)/stamp
+	-test -e $(ARM64)/stamp || timeout 300 $(MAKE) $(ARM64)/stamp
 	EDGEKIT_OLD_PYTHON=$$(ls $(CURDIR)/$(OLD)/bin/python 2>/dev/null) OMP_NUM_THREADS=1 \
 	    $(BIN)/python -m pytest -n auto -m devices tests
 
@@ -61,9 +63,14 @@ $(OLD)/stamp:
 	done
 	touch $@
 
+# A userland for arm64 with all runtimes, and the emulator that runs it.
+$(ARM64)/stamp: $(VENV)/base.stamp
+	$(BIN)/python tests/arm64_board.py $(ARM64)
+	touch $@
+
 $(VENV)/dev.stamp: $(VENV)/base.stamp
 	$(PIP_INSTALL) -e '.[dev]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(TENSORFLOW) $(OLD) build dist edgekit-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TENSORFLOW) $(OLD) $(ARM64) build dist edgekit-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
