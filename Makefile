@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 TENSORFLOW := .venv-tensorflow
 OLD := .venv-old
 ARM64 := .arm64
+ADB := .adb
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test devices-test check bench clean
+.PHONY: demo test devices-test check bench native clean
 
 demo: $(VENV)/base.stamp
 	$(BIN)/edgekit demo --overwrite
@@ -20,6 +21,7 @@ test: check
 devices-test: $(VENV)/dev.stamp
 	-test -e $(OLD)/stamp || timeout 300 $(MAKE) $(OLD)/stamp
 	-test -e $(ARM64)/stamp || timeout 300 $(MAKE) $(ARM64)/stamp
+	-test -e $(ADB)/stamp || timeout 300 $(MAKE) $(ADB)/stamp
 	EDGEKIT_OLD_PYTHON=$$(ls $(CURDIR)/$(OLD)/bin/python 2>/dev/null) OMP_NUM_THREADS=1 \
 	    $(BIN)/python -m pytest -n auto -m devices tests
 
@@ -27,6 +29,11 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The native runner, for devices without a Python; see docs/devices.md. It needs a C++ compiler; with
+# g++-aarch64-linux-gnu it is built for arm64, too, and with ANDROID_NDK=FOLDER for Android.
+native:
+	$(MAKE) -C edgekit/agent/native OUT=$(CURDIR)/build/native
 
 # Figures for docs/benchmarks.md. Takes about an hour; run it on an idle machine.
 bench: $(VENV)/dev.stamp $(TENSORFLOW)/stamp
@@ -68,9 +75,14 @@ $(ARM64)/stamp: $(VENV)/base.stamp
 	$(BIN)/python tests/arm64_board.py $(ARM64)
 	touch $@
 
+# adb and adbd, unpacked, and for root a compiler for arm64.
+$(ADB)/stamp:
+	sh tests/devices/get_adb.sh $(ADB)
+	touch $@
+
 $(VENV)/dev.stamp: $(VENV)/base.stamp
 	$(PIP_INSTALL) -e '.[dev]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(TENSORFLOW) $(OLD) $(ARM64) build dist edgekit-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TENSORFLOW) $(OLD) $(ARM64) $(ADB) build dist edgekit-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import textwrap
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,6 +33,9 @@ LABELS = {
     "runtimes": "runtimes",
     "threads": "suggested threads",
     "python": "Python",
+    "runner": "native runner",
+    "libraries": "its libraries",
+    "benchmark_model": "benchmark_model",
 }
 """How the fields of a profile are called, for people."""
 
@@ -44,6 +49,11 @@ LABELS = {
 @click.option("--meter", metavar="METER", help="add: its energy meter; see list meters.")
 @click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="add: suggested.")
 @click.option("--python", metavar="PATH", help="add: interpreter there, if not python3.")
+@click.option("--runner", metavar="PATH", help="add: native runner, instead of a Python there.")
+@click.option("--library", multiple=True, metavar="PATH", help="add: of the runner's runtimes.")
+@click.option(
+    "--benchmark-model", metavar="PATH", help="add: that program of TensorFlow Lite, instead."
+)
 @click.option("--overwrite", is_flag=True, help="add: replace a device of yours.")
 @console.common_options
 def command(action: str, name: str | None, **options: Any) -> None:
@@ -54,6 +64,7 @@ def command(action: str, name: str | None, **options: Any) -> None:
     edgekit devices show NAME         what is known of it, and from where
     edgekit devices check NAME        whether that is true, and usable
     edgekit devices add NAME --like raspberry-pi-5 --transport ssh://pi@desk
+    edgekit devices add phone --transport adb:SERIAL --runner R --library L
     edgekit devices remove NAME       only what was added
 
     Devices of yours are files in ~/.config/edgekit/profiles, or in a folder
@@ -65,7 +76,7 @@ def command(action: str, name: str | None, **options: Any) -> None:
         raise UnknownNameError(
             "action", action, ACTIONS, f"expected one of {', '.join(ACTIONS)}, then a name"
         )
-    given = [f"--{key}" for key, value in options.items() if value not in (None, False)]
+    given = [f"--{key}" for key, value in options.items() if value not in (None, False, ())]
     if given and action != "add":
         raise UsageError(f"{given[0]} belongs to 'edgekit devices add', not to '{action}'")
     if name is not None and SIMULATORS.key(name) is not None and action != "add":
@@ -198,8 +209,11 @@ def _document(placed: PlacedProfile, profile: DeviceProfile | None = None) -> di
 
 def _add(name: str, options: Mapping[str, Any]) -> None:
     from edgekit.core import DeviceProfile
-    from edgekit.devices.profiles import find_profile, save_profile
+    from edgekit.devices.profiles import find_profile, native_of, save_profile
 
+    if options["transport"] is None and ":" in name:  # an address, which names the device, too
+        options = {**options, "transport": name, "description": options["description"] or name}
+        name = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")
     if options["transport"] is None:
         raise UsageError("missing --transport: expected local:, ssh://host or adb:serial")
     profile = DeviceProfile(name, name, options["transport"])
@@ -214,8 +228,17 @@ def _add(name: str, options: Mapping[str, Any]) -> None:
         for key in ("description", "meter", "threads", "python")
         if options[key] is not None
     }
+    for key in ("runner", "benchmark_model"):
+        if options[key] is not None:
+            changes[key] = str(Path(options[key]).expanduser().absolute())
+    if options["library"]:
+        paths = [Path(path).expanduser().absolute() for path in options["library"]]
+        changes["libraries"] = tuple(map(str, paths))
     sources = {key: text for key, text in profile.sources.items() if key not in changes}
     profile = dataclasses.replace(profile, **changes, sources=sources)
+    native = native_of(profile)
+    if native is not None:  # else the first command that uses it would fail
+        native.programs()
     path = save_profile(profile, options["overwrite"])
     placed = find_profile(name)
     console.say(f"added {profile.name}: {path}")
@@ -260,7 +283,7 @@ def _check(name: str, _: Mapping[str, Any]) -> None:
         ],
     )
     listed = ", ".join(f"{key} {value}" for key, value in checked.versions.items())
-    figures.say_wrapped(f"Python {checked.python}; {listed or 'no runtime'}")
+    figures.say_wrapped(f"{checked.program}; {listed or 'no runtime'}")
     if checked.spread is not None:
         figures.say_wrapped(
             f"the reference network's time varies by {checked.spread:.1%} (80 % of its blocks)"

@@ -174,6 +174,9 @@ class DeviceProfile:
         runtimes: distributions that run artifacts there.
         threads: suggested for one inference.
         python: interpreter that runs the agent there, where it is not ``python3``.
+        runner: the native runner here, which runs there in place of a Python.
+        libraries: of its runtimes, here; those that others need come first.
+        benchmark_model: TensorFlow Lite's program of that name here, for devices with nothing else.
         sources: where each declared fact comes from, by field name.
     """
 
@@ -189,6 +192,9 @@ class DeviceProfile:
     runtimes: tuple[str, ...] = ()
     threads: int | None = None
     python: str | None = None
+    runner: str | None = None
+    libraries: tuple[str, ...] = ()
+    benchmark_model: str | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
 
 

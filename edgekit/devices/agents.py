@@ -180,9 +180,10 @@ class Agent:
 
     def _greeted(self) -> None:
         """Waits until the agent speaks; what comes before is what a shell prints."""
-        end_s, read = time.monotonic() + _GREETING_S, 0
+        read = 0
         try:
             self._transport.introduce(self._talk.wire, _GREETING_S)
+            end_s = time.monotonic() + _GREETING_S  # what had to be sent took its own time
             while read < _GREETING_BYTES:
                 line = self._talk.wire.line(end_s, _GREETING_BYTES)
                 read += len(line) + 1

@@ -53,7 +53,7 @@ class Checked:
     Attributes:
         findings: each fact against what is declared of it.
         seen: the facts as a profile, with when they were seen.
-        python: version of the interpreter there.
+        python: version of the interpreter there; ``None`` where a program runs in its place.
         versions: of the runtimes that are installed.
         missing: distributions of runtimes of which none is installed there, one a target.
         conditions: see `edgekit.agent.environment`.
@@ -64,7 +64,7 @@ class Checked:
 
     findings: tuple[Finding, ...]
     seen: DeviceProfile
-    python: str
+    python: str | None
     versions: Mapping[str, str]
     missing: tuple[str, ...]
     conditions: Mapping[str, Scalar]
@@ -72,9 +72,14 @@ class Checked:
     advice: tuple[str, ...]
 
     @property
+    def program(self) -> str:
+        """What runs files there, for people."""
+        return "native program" if self.python is None else f"Python {self.python}"
+
+    @property
     def to_install(self) -> str | None:
         """The line that installs the runtimes that are missing; ``None`` where none is."""
-        if not self.missing:
+        if not self.missing or self.python is None:
             return None
         python = self.seen.python or "python3"
         return f"{python} -m pip install {' '.join(self.missing)}"
@@ -117,6 +122,7 @@ def check_device(
     hardware, versions = about["hardware"], dict(about["versions"])
     numpy = versions.pop("numpy", None)
     seen = _seen(profile, hardware, tuple(versions), own_meter)
+    python = hello.get("python")
     missing = tuple(
         names[0] for names in engines.values() if names and not set(names) & set(versions)
     )
@@ -132,9 +138,9 @@ def check_device(
     return Checked(
         findings,
         seen,
-        hello["python"],
+        python,
         versions,
-        () if device.here else missing if numpy else ("numpy", *missing),
+        () if device.here else missing if numpy or not python else ("numpy", *missing),
         conditions["conditions"],
         spread,
         tuple(_advice(conditions["conditions"], hardware, spread, hello["wall_s"])),

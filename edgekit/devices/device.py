@@ -197,7 +197,8 @@ def find_device(name: str, *, simulators: bool = False) -> Device:
     """The device of a profile, or at an address.
 
     Args:
-        name: of a profile, or an address such as ``ssh://pi@desk``.
+        name: of a profile, or an address such as ``ssh://pi@desk``; one that a profile of the
+            user's has stands for that.
         simulators: whether a microcontroller will do, which has no clock.
 
     Raises:
@@ -205,12 +206,16 @@ def find_device(name: str, *, simulators: bool = False) -> Device:
         UsageError: the address is none.
         InputError: the profile is damaged.
     """
-    from edgekit.devices.profiles import find_profile, transport_of
+    from edgekit.devices.profiles import find_profile, native_of, profile_at, transport_of
 
     if ":" in name:
-        return Device(name, transport_of(name))
+        known = profile_at(name)
+        if known is None:
+            return Device(name, transport_of(name))
+        name = known.name
     key = SIMULATORS.key(name) if simulators else None
     if key is not None:
         return Device(key, LOCAL, simulator=SIMULATORS.load(key))
     profile = find_profile(name).profile
-    return Device(profile.name, transport_of(profile.transport, profile.python), profile)
+    native = native_of(profile)
+    return Device(profile.name, transport_of(profile.transport, profile.python, native), profile)

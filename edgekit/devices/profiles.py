@@ -6,6 +6,7 @@ folder, and what edgekit ships.
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -18,6 +19,8 @@ import edgekit
 from edgekit.core import DeviceProfile, Transport, from_json, to_json
 from edgekit.core.names import problem_of
 from edgekit.core.reading import read_text
+from edgekit.devices.benchmarking import BenchmarkModel
+from edgekit.devices.native import NativeRunner
 from edgekit.errors import (
     EdgekitError,
     InputError,
@@ -77,22 +80,54 @@ def user_folder() -> Path:
         ) from error
 
 
-def transport_of(address: str, python: str | None = None) -> Transport:
+def transport_of(
+    address: str, python: str | None = None, native: NativeRunner | BenchmarkModel | None = None
+) -> Transport:
     """The way to a device.
 
     Args:
         address: such as ``local:`` or ``ssh://pi@desk``.
         python: interpreter there.
+        native: what runs there in place of a Python.
 
     Raises:
-        UsageError: there is no such way, or the address is none.
+        UsageError: there is no such way, the address is none, or nothing but a Python can run
+            there.
     """
     name, colon, _ = address.partition(":")
     if not colon or name not in TRANSPORTS:
         forms = ", ".join(f"{known}:" for known in TRANSPORTS)
         raise UsageError(f"'{address}' is no address of a device: expected one with {forms}")
-    found: Transport = TRANSPORTS.load(name)(address, python)
+    make = TRANSPORTS.load(name)
+    if native is None:
+        found: Transport = make(address, python)
+        return found
+    if python is not None:
+        raise UsageError(
+            "a device has a Python or a program that runs in its place: expected --python, "
+            "--runner or --benchmark-model, and one of them"
+        )
+    if "native" not in inspect.signature(make).parameters:
+        raise UsageError(f"devices behind {name}: take no {native.option}, but a Python")
+    found = make(address, None, native=native)
     return found
+
+
+def native_of(profile: DeviceProfile) -> NativeRunner | BenchmarkModel | None:
+    """What runs on a device in place of a Python, where its profile names it.
+
+    Raises:
+        UsageError: it names several, or libraries alone.
+    """
+    if profile.runner is not None and profile.benchmark_model is not None:
+        raise UsageError("expected --runner or --benchmark-model, and not both")
+    if profile.runner is not None:
+        return NativeRunner(profile.runner, profile.libraries)
+    if profile.libraries:
+        raise UsageError("--library goes with --runner, whose runtimes they are")
+    if profile.benchmark_model is not None:
+        return BenchmarkModel(profile.benchmark_model)
+    return None
 
 
 def load_profiles() -> list[DeviceProfile]:
@@ -130,6 +165,21 @@ def find_profile(name: str) -> PlacedProfile:
 
 Files = list[tuple[str, Path]]
 """Origin and path of the files of one name, the one that counts first."""
+
+
+def profile_at(address: str) -> DeviceProfile | None:
+    """The profile of the user's whose device has that address; ``None`` where there is none.
+
+    Raises:
+        InputError: a profile of the user's is not what `DeviceProfile` describes.
+    """
+    for files in profile_files().values():
+        if files[0][0] == "shipped":
+            continue
+        profile = read_placed(files).profile
+        if profile.transport == address:
+            return profile
+    return None
 
 
 def profile_files() -> dict[str, Files]:
@@ -191,7 +241,7 @@ def _problem(profile: DeviceProfile) -> str | None:
     if (reason := problem_of(profile.name)) is not None:
         return f"name: '{profile.name}' cannot be the name of a folder: {reason}"
     try:
-        transport_of(profile.transport, profile.python)
+        transport_of(profile.transport, profile.python, native_of(profile))
     except UsageError as error:
         return f"transport: {error}"
     for key in ("cores", "max_mhz", "ram_mib", "threads"):

@@ -87,6 +87,7 @@ class TfliteTarget(TfliteOpener):
 
     name = "tflite"
     suffix = ".tflite"
+    benchmark_program = "exporters.tflite.benchmark_model"
     layout = "NHWC"
     runtime = "LiteRT"
     engines: tuple[str, ...] = ("ai-edge-litert", "tflite-runtime")

@@ -1,7 +1,7 @@
 """Phones that are reached by the Android Debug Bridge, with the ``adb`` that is installed here.
 
-The agent runs in a Python of the phone. A phone is named by its serial number; without one, it is
-the only one that is connected.
+The agent runs in a Python of the phone, or is the native runner. A phone is named by its serial
+number; without one, it is the only one that is connected.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from edgekit.devices import bootstrap
+from edgekit.devices.benchmarking import BenchmarkModel
+from edgekit.devices.native import NativeRunner
 from edgekit.errors import UnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 _ADDRESS = re.compile(r"adb:(?P<serial>[A-Za-z0-9](?:[A-Za-z0-9._:-]*[A-Za-z0-9])?)?")
 _LIST_S = 30.0
+_PUSH_S = 1800.0
 _NO_ADB = (
     "devices behind adb: need the program 'adb', which is not there: install Android's platform "
     "tools"
@@ -50,35 +54,75 @@ class Adb:
     Args:
         address: ``adb:SERIAL``, or ``adb:`` for the only phone.
         python: interpreter there.
+        native: what runs there in place of a Python.
 
     Raises:
         UsageError: the address or the interpreter cannot be.
     """
 
-    def __init__(self, address: str, python: str | None = None) -> None:
+    def __init__(
+        self, address: str, python: str | None = None, native: NativeRunner | BenchmarkModel | None = None
+    ) -> None:
         match = _ADDRESS.fullmatch(address)
         if match is None:
             raise UsageError(
                 f"'{address}' is no address of a phone: expected adb:SERIAL, with a serial number "
                 f"of 'adb devices', or adb: for the only phone that is connected"
             )
-        self.where, self._serial = address, match["serial"]
+        self.where, self._serial, self._native = address, match["serial"], native
         self._python = "python3" if python is None else python
         self._command = bootstrap.command(self._python)
 
     def start(self, channel: int, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
         """Starts ``adb shell`` without a terminal."""
-        serial = self._serial or self._only()
-        if shutil.which("adb") is None:
-            raise UnavailableError(_NO_ADB)
+        if isinstance(self._native, BenchmarkModel):
+            return self._native.start(self._adb(), self.where, channel, stderr)
+        command = self._command if self._native is None else self._native.command()
         return subprocess.Popen(  # noqa: S603 - the serial was checked, the command is ours
-            ["adb", "-s", serial, "shell", "-T", self._command],  # noqa: S607 - the user's own
+            [*self._adb(), "shell", "-T", command],
             stdin=channel,
             stdout=channel,
             stderr=stderr,
             env={**os.environ, "LC_ALL": "C"},
             start_new_session=True,  # Ctrl-C is for the process that decides what is kept
         )
+
+    def _adb(self) -> list[str]:
+        """What a command for this phone begins with.
+
+        Raises:
+            UnavailableError: as `_only`.
+        """
+        self._serial = self._serial or self._only()
+        if shutil.which("adb") is None:
+            raise UnavailableError(_NO_ADB)
+        return ["adb", "-s", self._serial]
+
+    def _push(self, path: Path, there: str) -> None:
+        """Brings a file to the phone; makes folders that are missing.
+
+        Raises:
+            UnavailableError: it does not get there.
+        """
+        try:
+            done = subprocess.run(  # noqa: S603 - the serial was checked, the place is ours
+                [*self._adb(), "push", str(path.absolute()), there],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_PUSH_S,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise UnavailableError(
+                f"{self.where} has not taken {path} for {_PUSH_S / 60:.0f} minutes: see the cable"
+            ) from error
+        if done.returncode != 0:
+            lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+            raise UnavailableError(
+                f"{path} cannot be sent to {self.where}: {lines[-1] if lines else 'adb push failed'}"
+            )
 
     def _only(self) -> str:
         """The serial number of the only phone that is connected.
@@ -111,19 +155,17 @@ class Adb:
         return serials[0]
 
     def introduce(self, wire: Wire, limit_s: float) -> None:
-        """Sends the agent; see `edgekit.devices.bootstrap.introduce`."""
-        bootstrap.introduce(wire, bootstrap.whole(), self.where, limit_s)
+        """Sends the agent; see `edgekit.devices.bootstrap.introduce`, and `NativeRunner`."""
+        if self._native is None:
+            bootstrap.introduce(wire, bootstrap.whole(), self.where, limit_s)
+        elif isinstance(self._native, NativeRunner):
+            self._native.introduce(wire, self.where, limit_s, self._push)
 
     def explain(self, code: int, told: str) -> UnavailableError:
         """Why the connection has ended, picked out of what ``adb`` and the phone said."""
         lines = [line.strip() for line in told.splitlines() if line.strip()]
         last = lines[-1] if lines else ""
-        if code in (126, 127) or (self._python in told and _NO_PROGRAM.search(told)):
-            return UnavailableError(
-                f"{self.where} has no Python called {self._python}: Termux brings one, which its "
-                f"SSH server makes reachable (ssh://), or name another one with --python"
-            )
-        early = bootstrap.explain(code, last, self.where, self._python)
+        early = self._explain_start(code, told, last)
         if early is not None:
             return early
         for part, text in _CAUSES:
@@ -132,7 +174,24 @@ class Adb:
         said = f": {last}" if last else f" (exit status {code})"
         return UnavailableError(f"the connection to {self.where} has ended{said}")
 
+    def _explain_start(self, code: int, told: str, last: str) -> UnavailableError | None:
+        """What to say where the agent could not be started."""
+        if isinstance(self._native, NativeRunner):
+            return self._native.explain(code, last, self.where)
+        if self._native is not None:
+            return None
+        if code in (126, 127) or (self._python in told and _NO_PROGRAM.search(told)):
+            return UnavailableError(
+                f"{self.where} has no Python called {self._python}: Termux brings one, which its "
+                f"SSH server makes reachable (ssh://); name another one with --python, or a native "
+                f"runner, which needs none, with 'edgekit devices add NAME --transport "
+                f"{self.where} --runner PATH --library PATH'"
+            )
+        return bootstrap.explain(code, last, self.where, self._python)
 
-def transport(address: str, python: str | None = None) -> Adb:
+
+def transport(
+    address: str, python: str | None = None, native: NativeRunner | BenchmarkModel | None = None
+) -> Adb:
     """The way to a phone; see `Adb`."""
-    return Adb(address, python)
+    return Adb(address, python, native)
