@@ -80,10 +80,11 @@ try:
     content = open(given["graph"], "rb").read()
 except OSError:
     sys.exit("ERROR: Could not open '" + given["graph"] + "'.")
-if content[4:8] != b"TFL3":
+if content[4:8] != b"TFL3" or len(content) < 100:
     print("ERROR: The model is not a valid Flatbuffer file", file=sys.stderr)
     sys.exit(1)
-print(printed(runs=int(given["num_runs"]), operators=table() if given.get("enable_op_profiling") else ""))
+timed = table() if given.get("enable_op_profiling") else ""
+print(printed(runs=int(given["num_runs"]), operators=timed))
 """)
     path.chmod(0o755)
     return path

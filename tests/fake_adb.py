@@ -23,7 +23,7 @@ known = dict(one.split("=") for one in state)
 if words[1] not in known:
     sys.exit("adb: device '" + words[1] + "' not found")
 if known[words[1]] == "unauthorized":
-    sys.exit("adb: device unauthorized." + chr(10) + "This adb server's $ADB_VENDOR_KEYS is not set")
+    sys.exit("adb: device unauthorized." + chr(10) + "This server's $ADB_VENDOR_KEYS is not set")
 if known[words[1]] == "offline":
     sys.exit("adb: device offline")
 there = lambda text: text.replace("/data/local/tmp", folder)

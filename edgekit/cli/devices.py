@@ -298,7 +298,7 @@ def _check(name: str, _: Mapping[str, Any]) -> None:
     kept = None
     if device.profile is not None and not device.here and not wrong:
         known = with_seen(device.profile, checked.seen)
-        if known != device.profile and find_profile(name).origin == "user":
+        if known != device.profile and find_profile(device.name).origin == "user":
             kept = save_profile(known, overwrite=True)
             console.say(f"what was seen is kept in {kept}")
         elif known != device.profile:

@@ -165,10 +165,13 @@ class Agent:
         self._met = False
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the agent
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, contextlib.ExitStack() as failing:
+            failing.callback(ours.close)
+            failing.callback(self._stderr.close)
             told = f"{self.where} cannot be reached: "
             with explained(told.__add__, UnavailableError):  # of whatever a plug-in does
                 self._process = transport.start(theirs.fileno(), self._stderr)
+            failing.pop_all()
         self._talk = _Talk(ours)
         self._owner = os.getpid()
         try:

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from edgekit import registry
 from edgekit.agent.hardware import described
+from edgekit.agent.kernel import text
 from edgekit.agent.wire import ARRAYS, GREETING, PROTOCOL, Closed, Wire
 from edgekit.core import to_json
 from edgekit.core.names import shown
@@ -94,8 +95,8 @@ class BenchmarkModel:
 
 def _lacks(what: str) -> UnavailableError:
     return UnavailableError(
-        f"a benchmark program gives no {what}; the native runner does (--runner), and so does a "
-        f"Python on the device"
+        f"a benchmark program gives no {what}; the native runner does, and so does a Python on the "
+        f"device: see 'edgekit devices add --help'"
     )
 
 
@@ -257,9 +258,7 @@ class Adapter:
             "wall_s": float(numbers[1]) if len(numbers) == 2 else time.time(),
         }
 
-    def about(
-        self, packages: list[str], variables: list[str], root: str = "/"
-    ) -> dict[str, Any]:
+    def about(self, packages: list[str], variables: list[str], root: str = "/") -> dict[str, Any]:
         """See `edgekit.agent.supervisor.Supervisor.about`."""
         with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
             machine, cores = self._look(Path(folder))
@@ -276,15 +275,11 @@ class Adapter:
             root = Path(folder)
             machine, cores = self._look(root)
             found = {**environment.machine(root), **environment.moment(root)}
-            load = (root / "proc/loadavg").read_text().split() if self._has(root) else []
+            load = (text(root / "proc/loadavg") or "").split()
         found.pop("emulated", None)
         found |= {"system": machine, "cores": cores}
         found["load_1m"] = float(load[0]) if load else None
         return {"conditions": found}
-
-    @staticmethod
-    def _has(root: Path) -> bool:
-        return (root / "proc/loadavg").is_file()
 
     def _look(self, root: Path) -> tuple[str, int]:
         """Copies what the kernel there tells below a folder; gives machine and cores."""
@@ -296,12 +291,12 @@ class Adapter:
         head, *parts = printed.split(f"\n{mark} ")
         words = head.split()
         for part in parts:
-            name, _, text = part.partition("\n")
+            name, _, told = part.partition("\n")
             place = root / name.strip().lstrip("/")
             if root not in place.parents or ".." in place.parts:
                 continue
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(text)
+            place.write_text(told)
         cores = int(words[1]) if len(words) > 1 and words[1].isdecimal() else 1
         return (words[0] if words else ""), cores
 
@@ -446,7 +441,9 @@ class Adapter:
             try:
                 return {"operators": to_json(tool.operators(printed))}
             except ValueError as error:
-                raise UnavailableError(f"{name}: the benchmark program has it run, and {error}") from error
+                raise UnavailableError(
+                    f"{name}: the benchmark program has it run, and {error}"
+                ) from error
         raise _lacks(f"way to do '{shown(do)}'")
 
     def _tool_of(self, subject: dict[str, Any]) -> Any:
@@ -460,8 +457,8 @@ class Adapter:
         module = None if target is None else getattr(target, "benchmark_program", None)
         if module is None:
             raise UnavailableError(
-                f"{about.get('name', 'it')} is no file that a benchmark program runs: the native "
-                f"runner does (--runner), and so does a Python on the device"
+                f"{about.get('name', 'it')} is no file that a benchmark program runs; the native "
+                f"runner may, and so may a Python on the device: see 'edgekit devices add --help'"
             )
         return importlib.import_module(module)
 

@@ -158,7 +158,7 @@ class NativeRunner:
         )
         return (
             f"{_FOLDERS}"
-            f"m=; for k in {places}; do if [ -f $k ]; then touch -c ${{k%/*}}; else m=\"$m $k\"; "
+            f'm=; for k in {places}; do if [ -f $k ]; then touch -c ${{k%/*}}; else m="$m $k"; '
             f"fi; done; "
             f"echo edgekit-at $f $(uname -m)$m; read go || exit 0; "
             f"for k in $m; do s=$(sha256sum {part} 2>/dev/null || echo ${{k%/*}}); "
@@ -229,9 +229,10 @@ class NativeRunner:
                 f"full or damaged"
             )
         if code in (126, 127):
+            why = told or "it does not say why"
             return UnavailableError(
-                f"{where} cannot start the native runner {self._runner}: {told or 'it does not say why'}"
-                f"; see whether it was built for this device (Android needs one of its NDK)"
+                f"{where} cannot start the native runner {self._runner}: {why}; see whether it was "
+                f"built for this device (Android needs one of its NDK)"
             )
         return None
 

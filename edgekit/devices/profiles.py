@@ -11,7 +11,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -98,10 +98,9 @@ def transport_of(
     if not colon or name not in TRANSPORTS:
         forms = ", ".join(f"{known}:" for known in TRANSPORTS)
         raise UsageError(f"'{address}' is no address of a device: expected one with {forms}")
-    make = TRANSPORTS.load(name)
+    make: Callable[..., Transport] = TRANSPORTS.load(name)
     if native is None:
-        found: Transport = make(address, python)
-        return found
+        return make(address, python)
     if python is not None:
         raise UsageError(
             "a device has a Python or a program that runs in its place: expected --python, "
@@ -109,8 +108,7 @@ def transport_of(
         )
     if "native" not in inspect.signature(make).parameters:
         raise UsageError(f"devices behind {name}: take no {native.option}, but a Python")
-    found = make(address, None, native=native)
-    return found
+    return make(address, None, native=native)
 
 
 def native_of(profile: DeviceProfile) -> NativeRunner | BenchmarkModel | None:

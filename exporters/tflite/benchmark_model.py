@@ -112,7 +112,7 @@ def operators(text: str) -> tuple[OperatorTime, ...]:
     columns = _columns(next(lines, ""))
     if not {"node type", "avg ms", "name"} <= columns.keys():
         raise ValueError("it printed no times of operators")
-    found = []
+    found: list[OperatorTime] = []
     for line in lines:
         words = _words(line)
         if _NEXT in line or len(words) < len(columns) or len(found) > _MOST_OPERATORS:
@@ -131,7 +131,9 @@ def operators(text: str) -> tuple[OperatorTime, ...]:
 
 def _columns(header: str) -> dict[str, int]:
     """Where each column stands, by its name without signs."""
-    names = (re.sub(r"[\[\]]", "", word).replace("_", " ").strip().lower() for word in _words(header))
+    names = (
+        re.sub(r"[\[\]]", "", word).replace("_", " ").strip().lower() for word in _words(header)
+    )
     return {name: place for place, name in enumerate(names)}
 
 
@@ -144,5 +146,3 @@ def _words(line: str) -> list[str]:
 def _without_number(name: str) -> str:
     """A name without what it counts behind it, as in ``[model/conv]:3``."""
     return re.sub(r"^\[(.*)\]:\d+$", r"\1", name)
-
-

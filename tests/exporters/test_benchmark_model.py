@@ -34,7 +34,10 @@ def test_memory_that_it_does_not_tell() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("STARTING!\nERROR: Mmap of 'x' failed.\nBenchmarking failed.", "ERROR: Mmap of 'x' failed."),
+        (
+            "STARTING!\nERROR: Mmap of 'x' failed.\nBenchmarking failed.",
+            "ERROR: Mmap of 'x' failed.",
+        ),
         ("STARTING!\nFailed to initialize the interpreter", "Failed to initialize"),
         ("Unknown flag: --min_secs=0", "Unknown flag"),
         ("Segmentation fault", "Segmentation fault"),

@@ -61,7 +61,10 @@ class Adb:
     """
 
     def __init__(
-        self, address: str, python: str | None = None, native: NativeRunner | BenchmarkModel | None = None
+        self,
+        address: str,
+        python: str | None = None,
+        native: NativeRunner | BenchmarkModel | None = None,
     ) -> None:
         match = _ADDRESS.fullmatch(address)
         if match is None:
@@ -119,10 +122,11 @@ class Adb:
                 f"{self.where} has not taken {path} for {_PUSH_S / 60:.0f} minutes: see the cable"
             ) from error
         if done.returncode != 0:
-            lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-            raise UnavailableError(
-                f"{path} cannot be sent to {self.where}: {lines[-1] if lines else 'adb push failed'}"
-            )
+            lines = [
+                line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()
+            ]
+            last = lines[-1] if lines else "adb push failed"
+            raise UnavailableError(f"{path} cannot be sent to {self.where}: {last}")
 
     def _only(self) -> str:
         """The serial number of the only phone that is connected.
