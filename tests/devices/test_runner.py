@@ -153,3 +153,28 @@ def test_what_is_sent_has_a_limit_and_interrupts_are_obeyed_meanwhile(
     os.kill(agent.pid, signal.SIGCONT)
     with pytest.raises(UnavailableError):
         agent.ask("hello")
+
+
+def test_an_inference_that_was_begun_survives_the_death_of_its_process(
+    slots: runner.Slots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRASHING", f"{tmp_path}|run|1")  # the first one crashes
+    target: Any = RUNTIME
+    opened = runner.open_file(target, tmp_path / "net", 1)
+    waiting = opened.begin([np.ones((1, 3), np.float32)])
+    assert waiting()[0][0, 0] == 2
+    agent = slots.agent()
+    waiting = opened.begin([np.ones((1, 3), np.float32)])
+    os.kill(agent.pid, signal.SIGKILL)
+    assert waiting()[0][0, 0] == 2
+    assert slots.agent() is not agent
+
+
+def test_an_inference_that_nobody_waits_for_leaves_its_process_usable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRASHING", f"{tmp_path}|run|0")
+    target: Any = RUNTIME
+    opened = runner.open_file(target, tmp_path / "net", 1)
+    opened.begin([np.ones((1, 3), np.float32)])
+    assert opened.run([2 * np.ones((1, 3), np.float32)])[0][0, 0] == 4
