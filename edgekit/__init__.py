@@ -19,6 +19,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgekit.api.apps import app
     from edgekit.api.describing import Description, describe
     from edgekit.api.exports import export
     from edgekit.api.measuring import compare, profile
@@ -114,6 +115,7 @@ _HOMES = {
     "UsageError": "edgekit.errors",
     "Verification": "edgekit.verification.artifact",
     "Written": "edgekit.core",
+    "app": "edgekit.api.apps",
     "build": "edgekit.models",
     "compare": "edgekit.api.measuring",
     "describe": "edgekit.api.describing",
@@ -174,6 +176,7 @@ __all__ = [
     "UsageError",
     "Verification",
     "Written",
+    "app",
     "build",
     "compare",
     "describe",

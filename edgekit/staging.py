@@ -177,6 +177,18 @@ def publish(staged: Path, finals: Sequence[Path], *, overwrite: bool) -> None:
             ) from error
 
 
+def publish_folder(staged: Path, final: Path) -> None:
+    """Gives a finished folder its name, in place of a folder that has it.
+
+    Args:
+        staged: inside the folder of `staging`, to which a folder that was there moves.
+    """
+    with waiting():
+        if os.path.lexists(final):
+            os.replace(final, staged.with_name(f"{staged.name}.before"))
+        os.replace(staged, final)
+
+
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
 
 

@@ -103,6 +103,16 @@ class _Simulators(Table[Entry]):
         return None if loaded.name == name else f"it calls itself '{loaded.name}'"
 
 
+class _Apps(Table[Entry]):
+    """Platforms of apps, which call themselves as the table does."""
+
+    def _flaw(self, name: str, entry: Entry, loaded: Any) -> str | None:
+        lacking = [member for member in OF_PLATFORMS if not hasattr(loaded, member)]
+        if lacking:
+            return f"as a Platform it lacks {', '.join(lacking)}"
+        return None if loaded.name == name else f"it calls itself '{loaded.name}'"
+
+
 class _Formats(Table[Entry]):
     """Formats of folders."""
 
@@ -118,6 +128,9 @@ OF_TASKS = (
     "said", "labels_for",
 )  # fmt: skip
 """Members of `edgekit.tasks.Task`."""
+
+OF_PLATFORMS = ("name", "runs", "tests", "why_not", "write")
+"""Members of `edgekit.apps.app.Platform`."""
 
 FAMILIES = _Families(
     "family",
@@ -371,7 +384,15 @@ EXECUTORS = Table(
 )
 """Where the candidates of a search are trained."""
 
-APPS = Table[Entry]("app", "edgekit.apps", "see 'edgekit list apps'", {})
+APPS = _Apps(
+    "app",
+    "edgekit.apps",
+    "see 'edgekit list apps'",
+    {
+        "python": Entry("edgekit.apps.python:PLATFORM", "a module and a command: NumPy and Pillow"),
+    },
+)
+"""Platforms that sample apps are written for; `edgekit.apps.app.Platform`."""
 
 TABLES: tuple[Table[Any], ...] = (
     FAMILIES, TASKS, TARGETS, LOWERINGS, SOURCES, FORMATS, METERS, SIMULATORS, TRANSPORTS,

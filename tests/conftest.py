@@ -14,7 +14,14 @@ from typing import TextIO
 import hypothesis
 import pytest
 from command_line import CommandLine, Result
-from small_artifacts import Artifacts, copy_artifact, shared_folder, short_network, train_run
+from small_artifacts import (
+    Artifacts,
+    copy_artifact,
+    int8_files,
+    shared_folder,
+    short_network,
+    train_run,
+)
 
 import edgekit
 from edgekit.core import keep_silent
@@ -112,6 +119,12 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _short_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained checkpoint of three blocks of MobileNetV3-Small. Read-only."""
     return short_network(shared_folder(tmp_path_factory))
+
+
+@pytest.fixture(scope="session", name="int8_files")
+def _int8_files(short_network: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """int8 files of the trained network for all targets; see `int8_files`. Read-only."""
+    return int8_files(short_network, shared_folder(tmp_path_factory))
 
 
 @pytest.fixture(scope="session")

@@ -89,6 +89,25 @@ def short_network(folder: Path) -> Path:
     return path
 
 
+def int8_files(network: Path, folder: Path) -> Path:
+    """A folder with int8 files of a network for all targets, in ``float`` and in ``int8``: by the
+    type of their inputs and outputs."""
+    from edgekit.conversion import export
+    from edgekit.quantize.integers import Integers
+
+    found = folder / "int8"
+    staged = found.with_name("int8.part")
+    with once(found) as mine:
+        if mine:
+            for interface in ("float", "int8"):
+                export(
+                    str(network), tuple(tables.TARGETS), ["int8"], out=staged / interface,
+                    integers=Integers(images=64, interface=interface),
+                )  # fmt: skip
+            staged.rename(found)
+    return found
+
+
 class Artifacts(Mapping[tuple[str, str], Path]):
     """Exported files of a run by (target, precision); each target is exported when first asked for.
 

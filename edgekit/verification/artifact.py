@@ -115,13 +115,13 @@ class Verification:
         return self.agreement.passed
 
 
-def _network(
+def network_of_file(
     path: Path,
     contract: Artifact,
     against: Network,
     weights: Path | str | None,
-    example: Any,
-    data: str | None,
+    example: Any = None,
+    data: str | None = None,
 ) -> Model:
     """The network that a file is held against, as its contract says.
 
@@ -434,7 +434,7 @@ def verify(
     path = Path(artifact)
     contract = check_contract(load(path, embedded=embedded), stated, str(path))
     simulator = interpreter(device, path)
-    model = _network(path, contract, against, weights, example, data)
+    model = network_of_file(path, contract, against, weights, example, data)
     reference = make_reference(model, data, skip_corrupt=skip_corrupt)
     format_, precision = target(contract.target), contract.scheme.precision
     kernels: KernelAgreement | None = None

@@ -25,7 +25,7 @@ ELSEWHERE = re.compile(
 )
 OPTION = re.compile(r"(?<![\w-])(?:--[a-z][\w-]*|-[a-z]\b)")
 COMMANDS = (
-    "compare", "demo", "describe", "evaluate", "export", "export-profiles", "history", "predict",
+    "app", "compare", "demo", "describe", "evaluate", "export", "export-profiles", "history", "predict",
     "profile", "report", "search", "train", "verify",
 )  # fmt: skip
 _numbers = itertools.count()

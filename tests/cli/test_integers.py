@@ -10,31 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import CommandLine
-from small_artifacts import once, shared_folder
 from small_networks import network
 
 Module = Callable[[str], str]
 
 TARGETS = {"onnx": ".onnx", "openvino": ".xml", "tflite": ".tflite"}
-
-
-@pytest.fixture(scope="session")
-def int8_files(short_network: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """int8 files of the trained network for all targets, float and int8 interface. Read-only."""
-    from edgekit.conversion import export
-    from edgekit.quantize.integers import Integers
-
-    folder = shared_folder(tmp_path_factory) / "int8"
-    staged = folder.with_name("int8.part")
-    with once(folder) as mine:
-        if mine:
-            for interface in ("float", "int8"):
-                export(
-                    str(short_network), tuple(TARGETS), ["int8"], out=staged / interface,
-                    integers=Integers(images=64, interface=interface),
-                )  # fmt: skip
-            staged.rename(folder)
-    return folder
 
 
 @pytest.mark.parametrize("interface", ["float", "int8"])

@@ -1,0 +1,252 @@
+"""What an app is made of, and how its folder is written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.apps import golden
+from edgekit.apps.golden import Golden, Picture
+from edgekit.contract import OpenArtifact, contract_path, open_artifact
+from edgekit.core import CLASSIFY, Artifact
+from edgekit.core.names import shown
+from edgekit.data import preprocess
+from edgekit.data.stored import real_values, stored_values
+from edgekit.errors import ContractError, OutputError, UsageError
+from edgekit.measure.store import Store
+from edgekit.staging import named_failures, output_folder, publish_folder, staging
+from edgekit.tables import APPS
+from edgekit.tasks import Frame, task_of_file
+
+if TYPE_CHECKING:
+    from edgekit.core import Measurement, Target
+    from edgekit.models.taking import Network
+
+GOLDEN_SCHEMA = "edgekit.golden/1"
+
+
+@dataclass(frozen=True)
+class App:
+    """An artifact, and what is known of it.
+
+    Attributes:
+        path: of the artifact's main file.
+        golden: images that the app is tested with.
+        latency: the newest measurement of the file that is kept; ``None`` without one.
+        network: whose scores the golden images have beside those of the file; ``None`` where it
+            was not given.
+    """
+
+    path: Path
+    contract: Artifact
+    target: Target
+    golden: tuple[Golden, ...]
+    latency: Measurement | None
+    network: str | None
+
+    def files(self) -> Sequence[Path]:
+        """The artifact's files, the main one first."""
+        return self.target.files(self.path)
+
+    def write_golden(self, folder: Path) -> None:
+        """Writes the golden images with ``golden.json``."""
+        folder.mkdir(parents=True)
+        for each in self.golden:
+            (folder / each.picture.file).write_bytes(each.picture.content)
+            (folder / f"{each.picture.file}.pixels.png").write_bytes(each.pixels_png())
+        document = {
+            "schema": GOLDEN_SCHEMA,
+            "images": [each.entry() for each in self.golden],
+            "vectors": golden.vectors(),
+        }
+        text = json.dumps(document, indent=1, ensure_ascii=True)
+        (folder / "golden.json").write_text(text + "\n", encoding="utf-8")
+
+    def write_model(self, folder: Path) -> None:
+        """Copies the artifact's files and its contract."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in (*self.files(), contract_path(self.path)):
+            copied = folder / file.relative_to(self.path.parent)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            copied.write_bytes(file.read_bytes())
+
+
+class Platform(Protocol):
+    """What writes apps of one kind.
+
+    Attributes:
+        name: key of `edgekit.tables.APPS`.
+        runs: commands to type in the app's folder, to see it work; one a line.
+        tests: the same, to test it.
+    """
+
+    name: str
+    runs: tuple[str, ...]
+    tests: tuple[str, ...]
+
+    def why_not(self, app: App) -> str | None:
+        """Why an app for this platform cannot run a file, and what to do; ``None`` if it can."""
+
+    def write(self, app: App, folder: Path) -> None:
+        """Writes all of an app into an empty folder."""
+
+
+def open_app(
+    artifact: str | os.PathLike[str],
+    *,
+    against: Network | None = None,
+    weights: Path | str | None = None,
+    images: Sequence[str | os.PathLike[str]] = (),
+) -> App:
+    """Opens a classifier for which apps are written, and computes what they have to give.
+
+    Args:
+        artifact: an exported file with its contract.
+        against: the network it was made from, whose scores the golden images get as well.
+        weights: for a network's name or callable.
+        images: files that are golden images beside the generated ones.
+
+    Raises:
+        ContractError: file and contract do not belong together.
+        UsageError: its outputs have no meaning that an app could show.
+        DataError: an image cannot be used.
+    """
+    path = Path(artifact)
+    opened = open_artifact(path)
+    contract = opened.contract
+    if contract.preprocessing is None or contract.task != CLASSIFY:
+        raise UsageError(
+            f"{path} is of the task '{contract.task}': apps are written for classifiers of images, "
+            f"whose contract says how these are prepared"
+        )
+    columns = contract.outputs[0].shape[-1]
+    if contract.labels is not None and len(contract.labels) not in (columns, max(2, columns)):
+        raise ContractError(
+            f"{path}: the contract has {len(contract.labels)} labels for {columns} outputs: "
+            f"expected as many; export it again"
+        )
+    found = [*golden.pictures(contract.preprocessing)]
+    taken = {picture.file for picture in found}
+    for image in images:
+        name = shown(Path(image).name)
+        if name in taken:
+            raise UsageError(f"two golden images are called {name}: rename one")
+        taken.add(name)
+        found.append(golden.named_picture(os.fspath(image), name))
+    network = None if against is None else _network(path, contract, against, weights)
+    return App(
+        path,
+        contract,
+        opened.target,
+        tuple(_golden(opened, picture, network) for picture in found),
+        _latency(contract),
+        None if network is None else network.source,
+    )
+
+
+def _network(path: Path, contract: Artifact, against: Network, weights: Path | str | None) -> Any:
+    from edgekit.verification.artifact import network_of_file
+
+    model = network_of_file(path, contract, against, weights)
+    if not model.trained:
+        raise UsageError(
+            f"'{model.source}' is untrained: its scores are others each time; give the weights "
+            f"that {path} was made from"
+        )
+    return model
+
+
+def _golden(opened: OpenArtifact, picture: Picture, network: Any) -> Golden:
+    contract = opened.contract
+    assert contract.preprocessing is not None
+    pixels = golden.finished(picture, contract.preprocessing)
+    image = preprocess.normalize(pixels, contract.preprocessing)
+    given = stored_values(np.ascontiguousarray(image[np.newaxis]), contract.inputs[0])
+    row = real_values(opened.runner.run([given])[0], contract.outputs[0]).reshape(1, -1)
+    scores: dict[str, NDArray[Any]] = {"file": row[0]}
+    precision = contract.scheme.precision
+    least = {"file": golden.SAME_FILE_DB.get(precision, golden.SAME_FILE_OF_INTEGERS_DB)}
+    if network is not None:
+        from edgekit.verification.samples import reference_scores
+
+        plain = preprocess.normalize(pixels, network.preprocessing)
+        scores["network"] = reference_scores(network.module, plain[np.newaxis])[0]
+        reached = golden.signal_to_noise_db(row[0], scores["network"])
+        # What integers cost on this image is known: an app may not lose more than a little on top.
+        least["network"] = round(reached - 1.0, 1)
+    frame = Frame((pixels.shape[0], pixels.shape[1]), contract.preprocessing)
+    labels: Any = task_of_file(contract, str(opened.path)).decode(row, picture.file, frame, 5)
+    return Golden(picture, pixels, scores, least, labels.labels)
+
+
+def _latency(contract: Artifact) -> Measurement | None:
+    found = Store().find(artifact=contract.sha256, limit=1)
+    return found[0][1] if found else None
+
+
+def write_app(app: App, platform: str, out: Path, *, overwrite: bool = False) -> Platform:
+    """Writes an app into a new folder, which appears when it is complete.
+
+    Args:
+        platform: key of `edgekit.tables.APPS`.
+        overwrite: replace the folder, where it is one that this function has written.
+
+    Raises:
+        UsageError: the platform cannot run the file; says what to do.
+        OutputError: the folder is there already and not empty, or cannot be written.
+    """
+    found: Platform = APPS.load(platform)
+    why_not = found.why_not(app)
+    if why_not is not None:
+        raise UsageError(f"{app.path} cannot be in an app for {found.name}: {why_not}")
+    _check_folder(out, overwrite)
+    final = Path(os.path.abspath(out))  # noqa: PTH100 - links stay as they were named
+    with output_folder(final.parent), named_failures(out), staging(final.parent) as hidden:
+        made = hidden / final.name
+        made.mkdir()
+        found.write(app, made)
+        (made / MARK).write_text(_mark(app, platform), encoding="utf-8")
+        _check_folder(out, overwrite)
+        publish_folder(made, final)
+    return found
+
+
+def _check_folder(out: Path, overwrite: bool) -> None:
+    """Refuses a place that holds something else than an app that may be replaced.
+
+    Raises:
+        OutputError: as said.
+    """
+    if not os.path.lexists(out):
+        return
+    if not out.is_dir():
+        raise OutputError(f"{out} is no folder: name a new one with -o")
+    if next(out.iterdir(), None) is None:
+        return
+    if not (out / MARK).is_file():
+        raise OutputError(f"{out} is not empty: name a new or an empty folder with -o")
+    if not overwrite:
+        raise OutputError(f"{out} holds an app already: give --overwrite to replace all of it")
+
+
+MARK = "edgekit-app.json"
+"""What says that a folder is an app that was generated, and from what."""
+
+
+def _mark(app: App, platform: str) -> str:
+    import edgekit
+
+    about = {
+        "schema": "edgekit.app/1",
+        "platform": platform,
+        "artifact": {"path": app.path.name, "sha256": app.contract.sha256},
+        "edgekit": edgekit.__version__,
+    }
+    return json.dumps(about, indent=2) + "\n"

@@ -1,0 +1,98 @@
+"""Copies the files of a template, with texts filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from string import Template
+
+from edgekit.apps.app import App
+from edgekit.measure.statistics import summary
+
+_FILLED = (".md", ".txt")
+"""Endings of files with ``$name`` in them; others are copied as they are."""
+
+
+def copy(template: Path, folder: Path, texts: Mapping[str, str], leave: Sequence[str] = ()) -> None:
+    """Copies a tree.
+
+    Args:
+        template: of the platform.
+        texts: what stands for ``$name`` in files for people.
+        leave: names of folders that are not copied.
+    """
+    for file in sorted(template.rglob("*")):
+        place = file.relative_to(template)
+        if not file.is_file() or place.parts[0] in leave or "__pycache__" in place.parts:
+            continue
+        made = folder / place
+        made.parent.mkdir(parents=True, exist_ok=True)
+        content = file.read_bytes()
+        if file.suffix in _FILLED:
+            content = Template(content.decode("utf-8")).substitute(texts).encode("utf-8")
+        made.write_bytes(content)
+
+
+def texts(app: App) -> dict[str, str]:
+    """What files for people say of the artifact."""
+    contract = app.contract
+    return {
+        "model": app.path.name,
+        "target": app.target.name,
+        "precision": contract.scheme.precision,
+        "runtime": app.target.runtime,
+        "golden_about": _golden_about(app),
+        "latency": _latency(app),
+    }
+
+
+def _golden_about(app: App) -> str:
+    told = (
+        f"`golden` has {len(app.golden)} images with the pixels and the scores that belong to "
+        f"them, computed by `{app.path.name}` itself"
+    )
+    if app.network is None:
+        return f"{told}. `edgekit app --against` adds those of the network in PyTorch."
+    return f"{told} and by its network in PyTorch."
+
+
+def _latency(app: App) -> str:
+    measured = app.latency
+    if measured is None:
+        return f"Nobody has measured it on this machine yet: `edgekit profile {app.path.name}`."
+    found = summary(measured.blocks)
+    threads = "1 thread" if measured.threads == 1 else f"{measured.threads} threads"
+    low, high = found.ci95_ms
+    return (
+        f"One inference takes {found.p50_ms:.3g} ms ({low:.3g} to {high:.3g}, the median and its "
+        f"95 % interval), measured by `edgekit profile` on {measured.device}, {threads}, "
+        f"{measured.runtime}, without the app around it."
+    )
+
+
+def bytes_of(paths: Sequence[Path]) -> int:
+    """Bytes of files and of all that is in folders."""
+    files = [
+        file
+        for path in paths
+        for file in ([path] if path.is_file() else path.rglob("*"))
+        if file.is_file()
+    ]
+    return sum(file.stat().st_size for file in files)
+
+
+def installed(distribution: str) -> tuple[str, int]:
+    """Version of a package that is installed here, and the bytes of its files.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: it is not.
+    """
+    found = metadata.distribution(distribution)
+    sizes = (Path(str(found.locate_file(file))) for file in found.files or ())
+    return found.version, sum(path.stat().st_size for path in sizes if path.is_file())
+
+
+def mb(size: int) -> str:
+    """Bytes as people read them."""
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.0f} KB"

@@ -1,0 +1,155 @@
+"""What holds of the apps of every platform, and what they refuse; through the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine
+from PIL import Image
+from small_artifacts import Artifacts
+
+from edgekit import registry, tables
+from edgekit.contract import contract_path
+
+PLATFORMS = tuple(tables.APPS.built_in)
+
+
+@pytest.fixture
+def artifact(artifacts: Artifacts, copied: Callable[[Path], Path]) -> Path:
+    """A file of the trained network that every platform can run."""
+    return copied(artifacts["tflite", "fp32"])
+
+
+def edited(path: Path, **values: object) -> None:
+    """Changes a contract, and makes it whole again."""
+    import hashlib
+
+    from edgekit.contract import DIGEST_KEY
+    from edgekit.core import canonical_json
+
+    contract = json.loads(contract_path(path).read_text())
+    contract = {**contract, **values}
+    contract.pop(DIGEST_KEY)
+    contract[DIGEST_KEY] = hashlib.sha256(canonical_json(contract).encode()).hexdigest()
+    contract_path(path).write_text(json.dumps(contract))
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_an_app_has_all_that_it_needs(
+    platform: str, artifact: Path, run: CommandLine, tmp_path: Path
+) -> None:
+    done = run("app", artifact, "--platform", platform, "-o", "made", "--json")
+    assert done.code == 0, done.err
+    folder = tmp_path / "made"
+    files = sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+    assert done.json["files"] == files
+    assert done.json["size_bytes"] == sum((folder / file).stat().st_size for file in files)
+    mark = json.loads((folder / "edgekit-app.json").read_text())
+    assert mark["artifact"]["sha256"] == done.json["sha256"]
+    (golden,) = folder.rglob("golden.json")
+    images = json.loads(golden.read_text())["images"]
+    assert [each["file"] for each in images] == done.json["golden"]
+    for each in images:
+        assert (golden.parent / each["file"]).is_file()
+        assert (golden.parent / each["pixels"]).is_file()
+    readme = (folder / "README.md").read_text()
+    assert artifact.name in readme
+    assert not re.search(r"\$[a-z{]", readme)
+    assert str(tmp_path) not in readme
+    assert max(map(len, readme.splitlines())) < 500
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_an_app_replaces_an_app_only(
+    platform: str, artifact: Path, run: CommandLine, tmp_path: Path
+) -> None:
+    said = ("app", artifact, "--platform", platform, "-o", "made")
+    (tmp_path / "made").mkdir()
+    assert run(*said).code == 0  # an empty folder will do
+    again = run(*said)
+    assert again.code == 3
+    assert again.message == "made holds an app already: give --overwrite to replace all of it"
+    (tmp_path / "made" / "of-before").touch()
+    assert run(*said, "--overwrite").code == 0
+    assert not (tmp_path / "made" / "of-before").exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").write_text("dear")
+    other = run("app", artifact, "--platform", platform, "-o", "other", "--overwrite")
+    assert other.code == 3
+    assert other.message == "other is not empty: name a new or an empty folder with -o"
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["letter.txt"]
+    file = run("app", artifact, "--platform", platform, "-o", artifact)
+    assert file.message == f"{artifact} is no folder: name a new one with -o"
+
+
+def test_scores_of_the_network_are_golden_as_well(
+    artifact: Path, trained_run: Path, run: CommandLine, tmp_path: Path
+) -> None:
+    done = run("app", artifact, "--platform", "python", "-o", "made", "--against", trained_run)
+    assert done.code == 0, done.err
+    golden = json.loads((tmp_path / "made" / "golden" / "golden.json").read_text())
+    for image in golden["images"]:
+        assert set(image["scores"]) == {"file", "network"}
+        assert image["least_db"]["network"] > 60
+
+
+def test_images_of_ones_own_are_golden_as_well(
+    artifact: Path, run: CommandLine, tmp_path: Path
+) -> None:
+    one = tmp_path / "own.png"
+    Image.new("RGB", (40, 50), "green").save(one)
+    done = run("app", artifact, "--platform", "python", "-o", "made", "--image", one, "--json")
+    assert done.json["golden"][-1] == "own.png"
+    twice = run("app", artifact, "--platform", "python", "-o", "b", "--image", one, "--image", one)
+    assert twice.message == "two golden images are called own.png: rename one"
+    (tmp_path / "letter.png").write_text("dear")
+    broken = run("app", artifact, "--platform", "python", "-o", "b", "--image", "letter.png")
+    assert (broken.code, "letter.png" in broken.message) == (3, True)
+    assert not (tmp_path / "b").exists()
+
+
+def test_what_is_no_good_artifact_is_refused(
+    artifact: Path, trained_run: Path, run: CommandLine, tmp_path: Path
+) -> None:
+    def message(path: object, *more: object) -> str:
+        done = run("app", path, "--platform", "python", "-o", "made", *more)
+        assert done.code in (2, 3)
+        assert not (tmp_path / "made").exists()
+        return done.message
+
+    assert "is no artifact: expected a file ending in" in message(trained_run)
+    assert "--weights goes with --against only" in message(artifact, "--weights", "w.pth")
+    assert (
+        "unknown app 'playstation'"
+        in run("app", artifact, "--platform", "playstation", "-o", "made").message
+    )
+    assert "is untrained: its scores are others each time" in message(
+        artifact, "--against", "mobilenetv3-small"
+    )
+    edited(artifact, labels=["a", "b"])
+    assert "the contract has 2 labels for 10 outputs" in message(artifact)
+    edited(artifact, labels=None, preprocessing=None)
+    assert "has no preprocessing: export it again" in message(artifact)
+    contract = contract_path(artifact)
+    contract.write_text(contract.read_text().replace("digits", "numbers"))
+    assert "contract" in message(artifact)
+    contract.unlink()
+    assert "contract" in message(artifact)
+
+
+def test_an_openvino_file_is_copied_with_its_weights(
+    artifacts: Artifacts, run: CommandLine, tmp_path: Path
+) -> None:
+    path = artifacts["openvino", "fp32"]
+    assert run("app", path, "--platform", "python", "-o", "made").code == 0
+    names = {file.name for file in registry.target("openvino").files(path)}
+    model = tmp_path / "made" / "classifier" / "model"
+    assert {file.name for file in model.iterdir()} == {*names, contract_path(path).name}
+    shutil.rmtree(tmp_path / "made")

@@ -1,0 +1,112 @@
+"""Apps in Python, run and tested from their own folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import CommandLine
+from small_artifacts import Artifacts
+
+from edgekit import registry, tables
+
+
+def inside(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Runs this Python in an app's folder, where it finds no edgekit but the app."""
+    return subprocess.run(
+        [sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=300,
+        env={"PATH": "", "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["fp32", "float", "int8"])
+@pytest.mark.parametrize("target", tables.TARGETS.built_in)
+def test_an_app_runs_and_passes_its_own_test(
+    target: str,
+    kind: str,
+    artifacts: Artifacts,
+    int8_files: Path,
+    run: CommandLine,
+    tmp_path: Path,
+) -> None:
+    if kind == "fp32":
+        path = artifacts[target, "fp32"]
+    else:
+        (path,) = (int8_files / kind).glob(f"*{registry.target(target).suffix}")
+    assert run("app", path, "--platform", "python", "-o", "made").code == 0
+    folder = tmp_path / "made"
+    tested = inside(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert tested.returncode == 0, tested.stdout
+    assert "passed" in tested.stdout
+    assert "skipped" not in tested.stdout
+    images = sorted((folder / "golden").glob("*.pixels.png"))
+    own = inside(folder, "-m", "classifier", "--json", *map(str, images))
+    assert own.returncode == 0, own.stderr
+    expected = run("predict", path, *images, "--json").json["predictions"]
+    for line, prediction in zip(own.stdout.splitlines(), expected, strict=True):
+        for mine, known in zip(json.loads(line)["labels"], prediction["labels"], strict=True):
+            assert (mine["index"], mine["label"]) == (known["index"], known["label"])
+            assert abs(mine["probability"] - known["probability"]) < 1e-4
+
+
+def test_a_wrong_app_fails_its_test_and_the_name_says_where(
+    artifacts: Artifacts, run: CommandLine, tmp_path: Path
+) -> None:
+    assert run("app", artifacts["tflite", "fp32"], "--platform", "python", "-o", "made").code == 0
+    folder = tmp_path / "made"
+
+    def failing(file: str, old: str, new: str) -> set[str]:
+        path = folder / "classifier" / file
+        text = path.read_text()
+        assert text.count(old) >= 1
+        path.write_text(text.replace(old, new))
+        tested = inside(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+        path.write_text(text)
+        failed = [line for line in tested.stdout.splitlines() if line.startswith("FAILED")]
+        return {line.split("::")[1].partition("[")[0].partition(" ")[0] for line in failed}
+
+    assert failing("preprocess.py", "(0, top, size[1], bottom)", "(0, 0, size[1], height)") == {
+        "test_pixels"
+    }
+    assert failing("preprocess.py", "found /= ", "found *= ") == {"test_scores"}
+    assert failing("decode.py", "np.exp(", "np.exp2(") == {"test_labels", "test_vectors_of_scores"}
+
+
+def test_names_of_classes_are_shown_on_one_line_whatever_is_in_them(
+    artifacts: Artifacts, run: CommandLine, tmp_path: Path
+) -> None:
+    from test_platforms import edited
+
+    from edgekit.contract import contract_path
+
+    source = artifacts["tflite", "fp32"]
+    path = tmp_path / source.name
+    path.write_bytes(source.read_bytes())
+    contract_path(path).write_bytes(contract_path(source).read_bytes())
+    names = [
+        "\"q'",
+        "<b>&amp;",
+        "two\nlines",
+        "\u202eright",
+        "\x1b[31m",
+        "${x}",
+        "`",
+        "a\\b",
+        "",
+        "é",
+    ]
+    edited(path, labels=names)
+    assert run("app", path, "--platform", "python", "-o", "made").code == 0
+    shown = inside(tmp_path / "made", "-m", "classifier", "--top", "10", "golden/wide.png")
+    lines = shown.stdout.splitlines()
+    assert len(lines) == 11, shown.stdout + shown.stderr
+    assert "\x1b" not in shown.stdout
+    assert "\\u202eright" in shown.stdout
+    assert "two\\u000alines" in shown.stdout
+    golden = json.loads((tmp_path / "made" / "golden" / "golden.json").read_text())
+    assert {each["label"] for each in golden["images"][0]["labels"]} <= set(names)
+    assert np.isfinite(golden["images"][0]["scores"]["file"]).all()
