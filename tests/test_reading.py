@@ -44,7 +44,7 @@ def _reads(call: ast.Call) -> bool:
 def test_files_are_opened_for_reading_in_one_place() -> None:
     for file in sorted([*(ROOT / "edgekit").rglob("*.py"), *(ROOT / "exporters").rglob("*.py")]):
         name = str(file.relative_to(ROOT))
-        if name in OWN | SEARCH:
+        if name in OWN | SEARCH or "template" in file.parts:
             continue
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             assert not (isinstance(node, ast.Call) and _reads(node)), f"{name}:{node.lineno}"

@@ -55,6 +55,7 @@ SCRIPTS = {
         history
         report -o page.html {FILES}
         export-profiles -o kept.csv
+        app {ONE} --platform python -o made
     """.replace(
         "{each}",
         "\n".join(

@@ -17,6 +17,7 @@ from edgekit.apps.golden import Golden, Picture
 from edgekit.contract import OpenArtifact, contract_path, open_artifact
 from edgekit.core import CLASSIFY, Artifact
 from edgekit.core.names import shown
+from edgekit.core.reading import read_bytes
 from edgekit.data import preprocess
 from edgekit.data.stored import real_values, stored_values
 from edgekit.errors import ContractError, OutputError, UsageError
@@ -75,7 +76,7 @@ class App:
         for file in (*self.files(), contract_path(self.path)):
             copied = folder / file.relative_to(self.path.parent)
             copied.parent.mkdir(parents=True, exist_ok=True)
-            copied.write_bytes(file.read_bytes())
+            copied.write_bytes(read_bytes(file))
 
 
 class Platform(Protocol):

@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgekit.core import SCORES, Preprocessing, scores_fit
+from edgekit.core.reading import read_bytes
 from edgekit.data import preprocess
-from edgekit.data.decode import pixels_of
+from edgekit.data.decode import load_image, pixels_of
 from edgekit.data.scores import probabilities
 from edgekit.errors import DataError
 
@@ -114,8 +116,7 @@ def named_picture(path: str, file: str) -> Picture:
     Raises:
         DataError: it is no image.
     """
-    from edgekit.core.reading import read_bytes
-
+    load_image(Path(path))  # says what is wrong with it
     content = read_bytes(path)
     lossless = content[:8] == b"\x89PNG\r\n\x1a\n" or content[:2] == b"BM"
     return Picture(file, f"from {file}", content, EXACT if lossless else LOSSY)

@@ -8,6 +8,7 @@ from pathlib import Path
 from string import Template
 
 from edgekit.apps.app import App
+from edgekit.core.reading import read_bytes
 from edgekit.measure.statistics import summary
 
 _FILLED = (".md", ".txt")
@@ -28,7 +29,7 @@ def copy(template: Path, folder: Path, texts: Mapping[str, str], leave: Sequence
             continue
         made = folder / place
         made.parent.mkdir(parents=True, exist_ok=True)
-        content = file.read_bytes()
+        content = read_bytes(file)
         if file.suffix in _FILLED:
             content = Template(content.decode("utf-8")).substitute(texts).encode("utf-8")
         made.write_bytes(content)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgekit.apps import template
 from edgekit.apps.app import App
+from edgekit.core.reading import read_text
 
 _TEMPLATE = Path(__file__).parent / "template"
 _RUNTIMES = "runtimes"
@@ -30,7 +31,7 @@ class Python:
 
     def write(self, app: App, folder: Path) -> None:
         """Writes the module with model and contract, its test, and a README."""
-        source = _runtime(app).read_text(encoding="utf-8")
+        source = read_text(_runtime(app))
         runtime = _PACKAGE.search(source)
         assert runtime is not None
         lines, sizes = [], []
