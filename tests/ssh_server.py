@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -27,11 +28,15 @@ class SshServer:
     Attributes:
         address: ``ssh://...`` of it.
         commands: that were run.
+        environment: of what is run, in addition.
+        pids: of what was run; each leads a group of processes.
     """
 
     def __init__(self, folder: Path, shell: str = "") -> None:
         self._folder, self.shell = folder, shell
         self.commands: list[str] = []
+        self.environment: dict[str, str] = {}
+        self.pids: list[int] = []
         self._connections: list[Any] = []
         self.home = folder / "device-home"
         self.home.mkdir()
@@ -48,10 +53,15 @@ class SshServer:
         self.address = f"ssh://tester@127.0.0.1:{self.port}"
         self.know(self._host_key)
 
-    def know(self, key: Any) -> None:
-        """Makes a host key the one that is expected of it."""
+    def know(self, key: Any, port: int | None = None) -> None:
+        """Makes a host key the one that is expected of it, or of what stands before it."""
         public = key.export_public_key().decode()
-        (self._folder / "known").write_text(f"[127.0.0.1]:{self.port} {public}")
+        (self._folder / "known").write_text(f"[127.0.0.1]:{port or self.port} {public}")
+
+    def behind(self, port: int) -> str:
+        """Lets something stand before it on this machine; gives the address."""
+        self.know(self._host_key, port)
+        return f"ssh://tester@127.0.0.1:{port}"
 
     def install(self, patch: Any, **options: str) -> None:
         """Makes ``ssh`` of the path the system's own with a configuration of the test's.
@@ -102,7 +112,13 @@ class SshServer:
     async def _serve(self, process: Any) -> None:
         self.commands.append(process.command)
         self._connections.append(process.channel.get_connection())
-        environment = {**os.environ, "HOME": str(self.home), "XDG_CACHE_HOME": ""}
+        environment = {
+            **os.environ,
+            "HOME": str(self.home),
+            "XDG_CACHE_HOME": "",
+            "EDGEKIT_CLAIMS": str(self.home / "claims"),  # other tests measure on this machine, too
+            **self.environment,
+        }
         child = await asyncio.create_subprocess_exec(
             "/bin/sh",
             "-c",
@@ -112,14 +128,35 @@ class SshServer:
             stderr=asyncio.subprocess.PIPE,
             env=environment,
             cwd=str(self.home),
+            start_new_session=True,
         )
+        self.pids.append(child.pid)
         feeding = asyncio.ensure_future(_pump(process.stdin, child.stdin))
         await asyncio.gather(
             _pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr)
         )
         code = await child.wait()
         feeding.cancel()
-        process.exit(code)
+        if code < 0:
+            process.exit_with_signal(signal.Signals(-code).name.removeprefix("SIG"))
+        else:
+            process.exit(code)
+
+    def kill(self) -> None:
+        """Ends all that runs there, as `kill -9` or a power cut does."""
+        for pid in self.pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def slots(self) -> list[int]:
+        """Processes that agents have started there."""
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                fields = stat.read_text().rpartition(")")[2].split()
+                if int(fields[1]) in self.pids:
+                    found.append(int(stat.parent.name))
+        return found
 
     def cut(self) -> None:
         """Closes all connections as a device does that is switched off."""
@@ -127,7 +164,8 @@ class SshServer:
             self._loop.call_soon_threadsafe(connection.abort)
 
     def close(self) -> None:
-        """Ends the server."""
+        """Ends the server and what runs there."""
+        self.kill()
 
         async def end() -> None:
             self._server.close()
@@ -136,6 +174,8 @@ class SshServer:
             await self._server.wait_closed()
             own = asyncio.current_task()
             tasks = [task for task in asyncio.all_tasks() if task is not own]
+            if tasks:  # of processes that have just ended
+                _, tasks = map(list, await asyncio.wait(tasks, timeout=3))
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -13,10 +13,10 @@ import numpy as np
 from edgekit.agent.bounds import Allowed, explained
 from edgekit.agent.hardware import versions
 from edgekit.agent.inputs import noise_of
-from edgekit.core import reason
+from edgekit.core import reason, reason_with_layer
 from edgekit.core.reading import open_file
 from edgekit.core.reasons import PASSING
-from edgekit.errors import InputError, UnavailableError
+from edgekit.errors import EdgekitError, InputError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,6 +46,7 @@ class File:
             ``None`` for noise.
         packages: distributions whose versions are told.
         engines: distributions, of which the first that is installed is the runtime's.
+        here: the same where the one that asks runs, with its version; empty where it has none.
         allowed: MiB and seconds that the runtime may take until its first inference is done.
 
     Attributes:
@@ -72,6 +73,7 @@ class File:
         inputs: str | None = None,
         packages: Sequence[str] = (),
         engines: Sequence[str] = (),
+        here: Sequence[str] = (),
     ) -> None:
         self._path, self._name, self._runtime = Path(path), name, runtime
         self._files = [Path(file) for file in files]
@@ -84,12 +86,40 @@ class File:
         _start(self._opener, runtime)
         self.tools = {"python": platform.python_version(), "numpy": np.__version__}
         self.tools.update(versions(packages))
-        version = next((self.tools[each] for each in engines if each in self.tools), "")
-        self.runtime = f"{runtime} {version}".strip()
+        there = next(([each, self.tools[each]] for each in engines if each in self.tools), [])
+        self.runtime = f"{runtime} {there[1] if there else ''}".strip()
+        self._versions = there, list(here)
 
     def load(self) -> Runner:
-        """Loads the file anew."""
-        return self._open(self._threads)
+        """Loads the file anew.
+
+        Raises:
+            UnavailableError: the runtime refuses it, and is of another version than that of the one
+                that asks.
+            Exception: what the runtime raises.
+        """
+        try:
+            return self._open(self._threads)
+        except ModuleNotFoundError:
+            raise
+        except PASSING:
+            raise
+        except BaseException as error:
+            there, here = self._versions
+            if not there or not here or _alike(there, here) or not self._refused(error):
+                raise
+            said = f"{self._name} cannot be run by {self._runtime}: {reason_with_layer(error)}"
+            raise UnavailableError(
+                f"{error if isinstance(error, InputError) else said}; it is {' '.join(there)} "
+                f"there and {' '.join(here)} here: install '{'=='.join(here)}' there, or write the "
+                f"file with the other one here"
+            ) from error
+
+    def _refused(self, error: BaseException) -> bool:
+        """Whether the runtime takes the file for none of its own, as far as can be told."""
+        if isinstance(error, InputError):  # of what was asked besides, where that is all
+            return error.__cause__ is not None and self._batch is None and not self._shapes
+        return not isinstance(error, EdgekitError)
 
     def _open(self, threads: int | None) -> Runner:
         found: Runner = self._opener.open(
@@ -166,6 +196,13 @@ class File:
                 f"{error.filename} is gone: expected it to stay while it is measured"
             ) from error
         return [[f.st_dev, f.st_ino, f.st_size, f.st_mtime_ns] for f in found]
+
+
+def _alike(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two distributions are the same, and of one version but for its last part."""
+    if one[0] != other[0]:
+        return False
+    return one[1].split(".")[:2] == other[1].split(".")[:2]
 
 
 def digest(files: Iterable[Path]) -> str:

@@ -15,6 +15,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 2 << 30
 _PART = ".part"
 _LOCK = ".lock"
+# What file systems tell apart: two seconds at worst.
+_STEP_NS = 2 * 10**9
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -83,6 +86,7 @@ class Store:
         self._folder, self._most = folder, most_bytes
         self._locks: dict[str, int] = {}
         self._whole: set[tuple[str, str]] = set()
+        self._newest_ns = 0
 
     def place(self, key: str, files: Sequence[Sequence[Any]]) -> dict[str, Any]:
         """Makes room for files, in a folder of their own, which stay until they are released.
@@ -114,7 +118,7 @@ class Store:
             needed = sum(size for _, size, _ in files) - sum(have)
             if needed > 0:
                 self._make_room(needed)
-            os.utime(str(folder))
+            self._note_use(folder)
         except OSError as error:
             raise self._no_room(error, needed) from error
         return {"paths": [str(path) for path in paths], "have": have}
@@ -158,6 +162,13 @@ class Store:
         if number is not None:
             os.close(number)
         self._whole = {each for each in self._whole if each[0] != key}
+
+    def _note_use(self, folder: Path) -> None:
+        """Makes a folder the one that was used last, however the device's clock has jumped."""
+        if not self._newest_ns:
+            self._newest_ns = int(1e9 * max(map(_used_s, self._folders()), default=0.0))
+        self._newest_ns = max(time.time_ns(), self._newest_ns + _STEP_NS)
+        os.utime(str(folder), ns=(self._newest_ns, self._newest_ns))
 
     def _have(self, key: str, path: Path, size: int, digest: str) -> int:
         """How many bytes of a file are there; all of them only where they are the right ones."""

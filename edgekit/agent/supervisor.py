@@ -22,8 +22,8 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
-from edgekit.agent import bounds, environment, hardware
-from edgekit.agent.claim import Claim
+from edgekit.agent import bounds, environment, hardware, kernel
+from edgekit.agent.claim import Claim, claims_folder
 from edgekit.agent.placing import placements
 from edgekit.agent.store import Store, store_folder
 from edgekit.agent.watching import Watch
@@ -40,7 +40,7 @@ from edgekit.agent.wire import (
     poll,
 )
 from edgekit.core.reasons import with_kind
-from edgekit.errors import EdgekitError, UsageError, name_of
+from edgekit.errors import EdgekitError, UnavailableError, UsageError, name_of
 
 IDLE_S = 600.0
 """Without any question for longer, an agent ends."""
@@ -178,12 +178,17 @@ class Supervisor:
             return {"error": name_of(error), "message": str(error)}, []
         except Closed:
             raise
+        except OSError as error:  # such as a full disk
+            message = f"the device cannot do what it was asked: {with_kind(error)}"
+            return {"error": UnavailableError.__name__, "message": message}, []
         except Exception as error:  # what was asked is odd, or the device is at its end
             message = f"the agent cannot do what it was asked: {with_kind(error)}"
             return {"error": EdgekitError.__name__, "message": message}, []
 
     def hello(self) -> dict[str, Any]:
-        """What everything else depends on: versions, and the two clocks."""
+        """What everything else depends on: versions, the two clocks, and which start of the system
+        this is.
+        """
         return {
             "protocol": PROTOCOL,
             "pid": os.getpid(),
@@ -191,6 +196,7 @@ class Supervisor:
             "cores": os.cpu_count() or 1,
             "clock_s": time.monotonic(),
             "wall_s": time.time(),
+            "boot": kernel.text(Path("/proc/sys/kernel/random/boot_id")),
         }
 
     def about(self, packages: list[str], variables: list[str], root: str = "/") -> dict[str, Any]:
@@ -211,10 +217,13 @@ class Supervisor:
         """Sets of cores for so many threads; see `edgekit.agent.placing.placements`."""
         return {"places": placements(threads)}
 
-    def claim(self, token: str, owner: str) -> dict[str, Any]:
+    def claim(self, token: str, owner: str, alone: bool = True) -> dict[str, Any]:
         """Keeps others from measuring here; see `edgekit.agent.claim.Claim`."""
-        if self._claim is None:
-            self._claim = Claim(store_folder().parent / "claims", token, owner)
+        if self._claim is None or (alone and not self._claim.alone):
+            made = Claim(claims_folder(), token, owner, alone=alone)
+            if self._claim is not None:
+                self._claim.close()
+            self._claim = made
         return {}
 
     def place(self, key: str, files: list[list[Any]]) -> dict[str, Any]:

@@ -116,7 +116,10 @@ class Wire:
             sizes = [_size(kind, shape) for kind, shape in document.get(ARRAYS, ())]
         except (ValueError, TypeError, AttributeError) as error:
             raise Garbled from error
-        return document, [self._exactly(size, end_s) for size in sizes]
+        try:
+            return document, [self._exactly(size, end_s) for size in sizes]
+        except MemoryError as error:
+            raise Garbled from error
 
     def await_some(self, limit_s: float) -> None:
         """Waits until a message has begun to come, or none can any more.
@@ -213,7 +216,7 @@ def _size(kind: str, shape: list[int]) -> int:
         raise ValueError
     size = int(kind[2:])
     for length in shape:
-        if length < 0:
+        if type(length) is not int or length < 0:
             raise ValueError
         size *= length
     if not 0 <= size <= MOST_ARRAY_BYTES:

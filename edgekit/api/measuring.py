@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from edgekit.api.measuring_options import (
     measuring_options,
 )
 from edgekit.api.openable import Names, openable
-from edgekit.errors import UnavailableError, UsageError
+from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
     from edgekit.core import Measurement
@@ -90,11 +89,12 @@ def profile(
                 effort,
                 device=device,
                 operators=per_op,
-                energy=_chosen_meter(energy, device, options.processor, say),
+                energy=energy,
                 command=command,
                 progress=progress,
                 hold=hold if len(devices) == 1 else None,
                 opened=opened,
+                say=say,
             )
 
         result = fleet.on_devices(devices, subjects, measure, progress)
@@ -174,12 +174,25 @@ def compare(
 
 
 def _devices(options: MeasuringOptions) -> list[Device]:
-    """The devices that are named, each once, however often and by whatever names."""
-    found: dict[tuple[str, str | None], Device] = {}
+    """The devices that are named, each once, however often and by whatever names.
+
+    Of an address and the profile that has it, the profile counts, which may know more.
+
+    Raises:
+        UsageError: two profiles of one device name two interpreters, which cannot be measured at
+            the same time.
+    """
+    found: dict[str, Device] = {}
     for name in options.device:
         device = device_of(name)
-        python = None if device.profile is None else device.profile.python
-        found.setdefault((device.transport.where, python), device)
+        known = found.setdefault(device.transport.where, device)
+        if known.profile is None:
+            found[device.transport.where] = device
+        elif device.profile is not None and device.profile.python != known.profile.python:
+            raise UsageError(
+                f"--device {','.join(options.device)}: {known.name} and {device.name} are one "
+                f"device, {device.transport.where}: measure with one of them, then with the other"
+            )
     return list(found.values())
 
 
@@ -267,34 +280,6 @@ def _check_operators(subjects: Sequence[Subject], say: Callable[[str], None]) ->
         )
     for source in networks:
         say(f"'{source}' runs in PyTorch: --per-op leaves it out")
-
-
-def _chosen_meter(chosen: str, device: Device, processor: str, say: Callable[[str], None]) -> str:
-    """What ``energy`` means on a device: ``auto`` begins with the meter that it declares.
-
-    Args:
-        say: told why that is not used.
-    """
-    from edgekit.measure.metering import AUTO, metering
-
-    declared = None if device.profile is None else device.profile.meter
-    if chosen != AUTO or declared is None:
-        return chosen
-    try:
-        with contextlib.closing(device.open()) as agent, metering(agent, declared) as opened:
-            assert opened.meter is not None
-            scope = opened.meter.scope
-    except (UnavailableError, UsageError) as error:
-        reason = str(error)
-    else:
-        if scope != ("package" if processor == "cuda" else "gpu"):
-            return declared
-        reason = f"it meters the {scope}, where the network does not run"
-    say(
-        f"device '{device.name}' declares the meter '{declared}', which is not used: {reason}; "
-        f"looking for another one"
-    )
-    return chosen
 
 
 def _check_out(out: StrPath | None, overwrite: bool) -> None:

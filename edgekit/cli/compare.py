@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,9 +10,10 @@ import click
 from edgekit.cli import console, figures, keeping, measuring
 from edgekit.cli.interrupts import held_interrupts
 from edgekit.cli.options import Number
-from edgekit.errors import GateError
+from edgekit.errors import EdgekitError, GateError
 
 if TYPE_CHECKING:
+    from edgekit.core import Measurement
     from edgekit.measure.comparing import Comparison
 
 VERDICTS = {
@@ -49,30 +51,79 @@ def command(a: str, b: str, fail_if_slower: float | None, **options: Any) -> Non
 
     keywords, kept = measuring.asked(options)
     keeping.check_places([] if kept.out is None else [kept.out], kept.overwrite)
+    cut: EdgekitError | None = None
+    result: Comparison | None = None
     with held_interrupts() as interrupts:
         with measuring.measuring_progress() as progress:
-            result = compare(
-                a,
-                b,
-                command=console.command_line(),
-                progress=progress,
-                hold=interrupts.hold,
-                **keywords,
-            )
+            try:
+                result = compare(
+                    a,
+                    b,
+                    command=console.command_line(),
+                    progress=progress,
+                    hold=interrupts.hold,
+                    **keywords,
+                )
+            except EdgekitError as error:
+                if not error.results:
+                    raise
+                cut = error  # what was measured before is shown and kept all the same
             interrupts.hold()
+        result, measured = _found(result, cut)
         try:
-            show(result)
+            if result is not None:
+                show(result, cut)
+            else:
+                _show_without_ratio(measured, cut)
         finally:  # whatever becomes of the output
-            pair = (result.a, result.b)
-            errors = keeping.keep(pair, stored=kept.stored, out=kept.out, overwrite=kept.overwrite)
+            errors = keeping.keep(
+                measured, stored=kept.stored, out=kept.out, overwrite=kept.overwrite
+            )
+    if cut is not None or result is None:
+        keeping.finish([cut, *errors])
+        return
     if result.interrupted:
         raise KeyboardInterrupt
     failed = None if fail_if_slower is None else gate(result, fail_if_slower)
     keeping.finish([failed, *errors])
 
 
-def show(result: Comparison) -> None:
-    """Prints the verdict."""
+def _found(
+    result: Comparison | None, cut: EdgekitError | None
+) -> tuple[Comparison | None, list[Measurement]]:
+    """What there is of a comparison, and of its measurements."""
+    from edgekit.measure.comparing import Comparison
+
+    if result is None and cut is not None:
+        result = next((one for one in cut.results if isinstance(one, Comparison)), None)
+    if result is not None:
+        return result, [result.a, result.b]
+    return None, [] if cut is None else [*cut.results]
+
+
+def _show_without_ratio(measured: Sequence[Measurement], cut: EdgekitError | None) -> None:
+    """Prints what was measured before there was anything to compare."""
+    figures.latency_table(measured)
+    figures.conditions(measured)
+    if console.wants_json():
+        console.emit_json(
+            "edgekit.compare/1",
+            {
+                "ratio": None,
+                "verdict": None,
+                "interrupted": False,
+                "measurements": [figures.entry(m) for m in measured],
+                "failed": [] if cut is None else [console.error_entry(cut)],
+            },
+        )
+
+
+def show(result: Comparison, cut: EdgekitError | None = None) -> None:
+    """Prints the verdict.
+
+    Args:
+        cut: what ended it early.
+    """
     for letter, m in (("A", result.a), ("B", result.b)):
         on = "" if result.paired else f", on {m.device}"
         console.say(f"{letter}: {m.artifact}{figures.chosen_input(m)} ({m.runtime}){on}")
@@ -108,6 +159,7 @@ def show(result: Comparison) -> None:
                 "differing": list(result.differing),
                 "stable": result.a.stable and result.b.stable,
                 "interrupted": result.interrupted,
+                **({} if cut is None else {"failed": [console.error_entry(cut)]}),
                 "measurements": [figures.entry(m) for m in (result.a, result.b)],
             },
         )

@@ -68,10 +68,13 @@ def command(
             )
             interrupts.hold()
         errors = _show_and_keep(result, asked)
+    # One device that is lost is a failure of each of its files.
+    failed = {str(failure.error): failure.error for failure in result.failures}
     if result.interrupted:
+        for text in failed:
+            console.warn(text)
         raise KeyboardInterrupt
-    # What could not be measured has been said beside the results.
-    keeping.finish(errors or [failure.error for failure in result.failures[:1]])
+    keeping.finish([*errors, *failed.values()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +133,6 @@ def show(result: Profile, asked: Asked) -> None:
         figures.energy_lines(measurements)
     figures.conditions(measurements)
     lasting = None if asked.plot is None else _sustained(measurements[0])
-    for failure in result.failures:
-        console.warn(str(failure.error))
     untimed = {
         (one.subject.called, str(one.error).removeprefix(f"{one.subject.called}: "))
         for one in result.untimed

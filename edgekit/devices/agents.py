@@ -30,6 +30,7 @@ from edgekit.agent.wire import (
 )
 from edgekit.core import ending
 from edgekit.core.reading import parse_json
+from edgekit.devices.answers import check_answer, check_error
 from edgekit.errors import EdgekitError, UnavailableError, UnknownNameError, UsageError
 from edgekit.foreign import explained
 from edgekit.plugins import to_install
@@ -254,22 +255,27 @@ class Agent:
         *,
         limit_s: float = LIMIT_S,
         about: str = "",
+        whom: str = "",
         **arguments: Any,
     ) -> Callable[[], Answer]:
         """Sends a command; what is given waits for its answer.
 
         Nothing else is asked meanwhile. See `ask`.
+
+        Args:
+            whom: who answers, of `edgekit.devices.answers.FORMS`; a worker where a slot is asked,
+                else the agent.
         """
         kinds, contents = packed(arrays)
+        asked = {"do": do, **arguments}
+        whom = whom or ("agent" if "slot" not in arguments else "worker")
         with self._losing(do, limit_s):
-            finish = self._talk.begin(
-                {"do": do, **arguments, **kinds}, contents, limit_s + _GRACE_S
-            )
+            finish = self._talk.begin({**asked, **kinds}, contents, limit_s + _GRACE_S)
 
         def answer() -> Answer:
             with self._losing(do, limit_s):
                 document, received = finish()
-            return _read(document, received, self.where, about)
+            return _read(whom, asked, document, received, self.where, about)
 
         return answer
 
@@ -297,7 +303,7 @@ class Agent:
     def slot(self, serves: str = "worker") -> Slot:
         """Makes a slot; see `edgekit.agent.supervisor.Supervisor.slot`."""
         answer, _ = self.ask("slot", serves=serves)
-        return Slot(self, answer["slot"], answer["pid"])
+        return Slot(self, answer["slot"], answer["pid"], serves=serves)
 
     def direct_slot(self) -> Slot:
         """Makes a slot of a worker that is asked without the supervisor in between.
@@ -312,7 +318,7 @@ class Agent:
             self.ask("expect")
             socket.send_fds(self._talk.channel, [b"."], [theirs.fileno()])
             answer, _ = self.ask("slot", serves="worker", direct=True)
-        return Slot(self, answer["slot"], answer["pid"], talk)
+        return Slot(self, answer["slot"], answer["pid"], talk=talk)
 
     def _gone(self) -> Exception:
         """Why there is no agent any more."""
@@ -362,8 +368,17 @@ class Slot:
         pid: of its process, on the device.
     """
 
-    def __init__(self, agent: Agent, number: int, pid: int, talk: _Talk | None = None) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        number: int,
+        pid: int,
+        *,
+        serves: str = "worker",
+        talk: _Talk | None = None,
+    ) -> None:
         self.agent, self.number, self.pid, self._talk = agent, number, pid, talk
+        self._serves = serves
 
     def ask(
         self,
@@ -395,18 +410,20 @@ class Slot:
                 arrays,
                 limit_s=limit_s,
                 about=about,
+                whom=self._serves,
                 slot=self.number,
                 within_s=limit_s,
                 **arguments,
             )
         kinds, contents = packed(arrays)
+        asked = {"do": do, **arguments}
         with self._ending(do, limit_s):
-            finish = self._talk.begin({"do": do, **arguments, **kinds}, contents, limit_s)
+            finish = self._talk.begin({**asked, **kinds}, contents, limit_s)
 
         def answer() -> Answer:
             with self._ending(do, limit_s):
                 document, received = finish()
-            return _read(document, received, self.agent.where, about)
+            return _read(self._serves, asked, document, received, self.agent.where, about)
 
         return answer
 
@@ -438,20 +455,29 @@ class Slot:
                 self.agent.ask("end", of=self.number)
 
 
-def _read(answer: dict[str, Any], received: Sequence[bytearray], where: str, about: str) -> Answer:
-    """An answer with its arrays; see `Agent.ask` for the rest.
+def _read(
+    whom: str,
+    asked: Mapping[str, Any],
+    answer: dict[str, Any],
+    received: Sequence[bytearray],
+    where: str,
+    about: str,
+) -> Answer:
+    """An answer with its arrays; see `Agent.begin` for the rest.
 
     Raises:
         UnavailableError: it is none of edgekit's agent.
     """
     try:
         check(answer, where, about)
-        return answer, unpacked(answer, received)
+        arrays = unpacked(answer, received)
+        check_answer(whom, asked, answer, arrays)
     except (LookupError, TypeError, ValueError) as error:
         raise UnavailableError(
-            f"{where} answers with what is no message of edgekit's agent: see whether it has "
-            f"another version of it"
+            f"{where} answers to '{asked['do']}' with what is no message of edgekit's agent: see "
+            f"whether it has another version of it"
         ) from error
+    return answer, arrays
 
 
 def check(answer: Mapping[str, Any], where: str, about: str = "") -> None:
@@ -463,9 +489,11 @@ def check(answer: Mapping[str, Any], where: str, about: str = "") -> None:
 
     Raises:
         EdgekitError: see `Agent.ask`.
+        ValueError: it tells of no error of an agent.
     """
     if "error" not in answer:
         return
+    check_error(answer)
     kind = str(answer["error"])
     if kind in (CRASHED, SILENT):
         raise EndedError(answer, where)

@@ -304,7 +304,7 @@ class Adapter:
         """The program runs where the system likes."""
         return {"places": []}
 
-    def claim(self, token: str, owner: str) -> dict[str, Any]:
+    def claim(self, token: str, owner: str, alone: bool = True) -> dict[str, Any]:
         """Notes nothing: the program ends with each call."""
         return {}
 

@@ -114,6 +114,8 @@ main()
 
 _PYTHON = re.compile(r"[A-Za-z0-9_~./+=@%-][A-Za-z0-9_./+=@%-]*")
 _SHELL_BYTES = 1 << 16
+_HAS, _LACKS = b"edgekit-has 1", b"edgekit-has 0"
+"""Whether the agent is there already."""
 
 
 def command(python: str) -> str:
@@ -159,16 +161,16 @@ def introduce(wire: Wire, bundle: Bundle, where: str, limit_s: float) -> None:
     end_s, read = time.monotonic() + limit_s, 0
     wire.write(f"{_PROGRAM}@{bundle.sha256} {len(bundle.content)}\n".encode("ascii"), end_s)
     while True:
-        line = wire.line(end_s)
+        line = wire.line(end_s, _SHELL_BYTES)
         read += len(line) + 1
-        if line.startswith(b"edgekit-has "):
+        if line in (_HAS, _LACKS):
             break
         if read > _SHELL_BYTES:
             raise UnavailableError(
                 f"{where} answers with something else than Python: expected no output of its own "
                 f"from what the login starts there"
             )
-    if line.split()[1] != b"1":
+    if line == _LACKS:
         wire.write(bundle.content, end_s)
 
 

@@ -14,12 +14,11 @@ from typing import Any
 
 from edgekit import tables
 from edgekit.core import DeviceProfile, Scalar
+from edgekit.devices import facts
 from edgekit.devices.agents import Agent
 from edgekit.devices.device import Device
+from edgekit.devices.facts import SEEN, Finding
 from edgekit.errors import UnavailableError, UsageError
-
-# Firmware and kernel keep some memory for themselves, so that less is found than is built in.
-_RESERVED_SHARE = 0.15
 
 NOISE_S = 10.0
 """How long the reference network runs to tell how steady a device is."""
@@ -30,20 +29,6 @@ _STEADY_GOVERNORS = ("performance", "userspace")
 _WARM_C = 70.0
 
 Notify = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One fact of a device, looked up.
-
-    Attributes:
-        agrees: ``None`` where nothing is declared or nothing could be found out.
-    """
-
-    what: str
-    declared: str
-    found: str
-    agrees: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +85,12 @@ def check_device(
         notify: told what is being done.
 
     Raises:
-        UnavailableError: it cannot be reached.
+        UnavailableError: it cannot be reached, or somebody else uses it.
     """
     profile = device.profile or DeviceProfile(device.name, device.name, "local:")
     notify(f"connecting to {device.transport.where}")
-    with contextlib.closing(device.open()) as agent:
+    with contextlib.closing(device.open(known=False)) as agent:
+        device.claim(agent)
         engines = _engines()
         packages = sorted(
             {"numpy", "torch", *(name for names in engines.values() for name in names)}
@@ -126,13 +112,14 @@ def check_device(
     missing = tuple(
         names[0] for names in engines.values() if names and not set(names) & set(versions)
     )
+    processor, instructions, cores, memory = facts.built_in(profile, hardware)
     findings = (
-        _finding("processor", profile.soc, seen.soc, compare=False),
-        _names("instructions", profile.isa, seen.isa),
-        _finding("cores", profile.cores, seen.cores),
-        _finding("max MHz", profile.max_mhz, seen.max_mhz),
-        _memory(profile.ram_mib, seen.ram_mib),
-        _names("runtimes", profile.runtimes, seen.runtimes),
+        processor,
+        instructions,
+        cores,
+        facts.fact("max MHz", profile.max_mhz, seen.max_mhz),
+        memory,
+        facts.names("runtimes", profile.runtimes, seen.runtimes),
         meter,
     )
     return Checked(
@@ -172,7 +159,7 @@ def _seen(
     }
     found = {key: value for key, value in found.items() if value not in (None, ())}
     sources = {key: text for key, text in profile.sources.items() if key not in found}
-    sources |= dict.fromkeys(found, f"seen there on {today}")
+    sources |= dict.fromkeys(found, f"{SEEN}{today}")
     return dataclasses.replace(profile, **found, sources=sources)
 
 
@@ -242,26 +229,6 @@ def _advice(
             f"measurements are taken here, so that it does no harm"
         )
     return found
-
-
-def _finding(what: str, declared: object, detected: object, compare: bool = True) -> Finding:
-    known = compare and declared is not None and detected is not None
-    texts = ["" if value is None else f"{value}" for value in (declared, detected)]
-    return Finding(what, texts[0], texts[1], declared == detected if known else None)
-
-
-def _names(what: str, declared: tuple[str, ...], detected: tuple[str, ...]) -> Finding:
-    """More may be found than is declared."""
-    agrees = set(declared) <= set(detected) if declared else None
-    return Finding(what, ", ".join(declared), ", ".join(detected), agrees)
-
-
-def _memory(declared: int | None, detected: int | None) -> Finding:
-    agrees = None
-    if declared is not None and detected is not None:
-        agrees = declared * (1 - _RESERVED_SHARE) <= detected <= declared
-    texts = ["" if value is None else f"{value} MiB" for value in (declared, detected)]
-    return Finding("memory", texts[0], texts[1], agrees)
 
 
 def _meter(agent: Agent, declared: str | None, root: Path) -> tuple[Finding, str | None]:

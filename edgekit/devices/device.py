@@ -22,6 +22,7 @@ from edgekit.agent.hardware import described, isa_family, processor_name
 from edgekit.core import canonical_json
 from edgekit.core.reading import open_file
 from edgekit.devices.agents import Agent
+from edgekit.devices.facts import built_in
 from edgekit.devices.transports.local import LOCAL
 from edgekit.errors import InputError, UnavailableError
 from edgekit.tables import SIMULATORS
@@ -100,26 +101,57 @@ class Device:
                 found = agent.ask("about", packages=[], variables=[])[0]["hardware"]
         return isa_family(found["machine"], found["isa"])
 
-    def open(self) -> Agent:
+    def open(self, *, known: bool = True) -> Agent:
         """Starts an agent there.
 
-        Raises:
-            UnavailableError: the device cannot be reached, or no agent can run there.
-        """
-        return Agent(self.transport)
+        Args:
+            known: whether it has to be what is declared of it.
 
-    def claim(self, agent: Agent) -> None:
+        Raises:
+            UnavailableError: the device cannot be reached, is another one, or no agent can run
+                there.
+        """
+        agent = Agent(self.transport)
+        if known and not self.here and self.profile is not None:
+            try:
+                self._recognize(agent, self.profile)
+            except BaseException:
+                agent.close()
+                raise
+        return agent
+
+    def _recognize(self, agent: Agent, profile: DeviceProfile) -> None:
+        """Refuses another machine than the one that the profile is about.
+
+        Raises:
+            UnavailableError: names what is different.
+        """
+        if profile.soc is None and profile.cores is None and not profile.isa:
+            return
+        hardware = agent.ask("about", packages=[], variables=[])[0]["hardware"]
+        for found in built_in(profile, hardware):
+            if found.agrees is False:
+                raise UnavailableError(
+                    f"device '{self.name}' is not what its profile says: its {found.what} should "
+                    f"be {found.declared}, and at {self.transport.where} is {found.found}: see "
+                    f"'edgekit devices check {self.name}', and mend the profile or the address"
+                )
+
+    def claim(self, agent: Agent, *, alone: bool = True) -> None:
         """Keeps others from measuring there as long as the agent is open.
 
         On this machine, measurements only tell that there were others.
 
+        Args:
+            alone: whether this one measures, or only runs files, as others may then.
+
         Raises:
-            UnavailableError: somebody else measures there; says who.
+            UnavailableError: somebody else measures there, or runs files where this one would
+                measure; says who.
         """
         if self.here:
             return
-        owner = f"{getpass.getuser()}@{socket.gethostname()}"
-        agent.ask("claim", token=_TOKEN, owner=owner, about=self.transport.where)
+        agent.ask("claim", token=_TOKEN, owner=_owner(), alone=alone, about=self.transport.where)
 
     def place(self, agent: Agent, files: Sequence[Path]) -> tuple[str, ...]:
         """Brings files to the device, in one folder; gives their paths there.
@@ -187,6 +219,15 @@ class Device:
         """
         if not self.here:
             agent.ask("release", key=PurePosixPath(paths[0]).parent.name)
+
+
+def _owner() -> str:
+    """Who asks, for people at other computers."""
+    try:
+        user = getpass.getuser()
+    except (ImportError, KeyError, OSError):  # as in containers
+        user = f"user {os.geteuid()}" if hasattr(os, "geteuid") else "somebody"
+    return f"{user}@{socket.gethostname()}"
 
 
 HOST = Device("host", LOCAL)

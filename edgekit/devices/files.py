@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edgekit.agent.bounds import allowed_for
+from edgekit.agent.hardware import versions
 from edgekit.core import Target
 from edgekit.tables import TARGETS
 
@@ -25,6 +27,12 @@ def opener_of(target: Target) -> str:
     opens = next((i for i, kind in enumerate(kinds) if _OPENING & {*kind}), len(kinds))
     inherited = target.opener if named <= opens else ""
     return inherited or TARGETS[target.name].where
+
+
+@functools.lru_cache(64)
+def _engine(names: tuple[str, ...]) -> list[str]:
+    """The first of some distributions that is installed here, and its version."""
+    return next(([name, found] for name, found in versions(names).items()), [])
 
 
 def file_request(
@@ -67,5 +75,6 @@ def file_request(
             "inputs": inputs,
             "packages": list(target.packages),
             "engines": list(target.engines),
+            "here": _engine(tuple(target.engines)),
         },
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import signal
 import sys
 import threading
 import weakref
@@ -32,6 +33,9 @@ LIMIT_S = 600.0
 
 _Found = TypeVar("_Found")
 
+_PASSING = {*bounds.FAULTS, *([signal.SIGKILL] if hasattr(signal, "SIGKILL") else [])}
+"""What may end a process of a runtime once: a fault, or a system that is short of memory."""
+
 
 class Slots:
     """Slots of one agent on a device, each with a runtime that stays imported.
@@ -49,10 +53,20 @@ class Slots:
         self._turn = threading.RLock()
 
     def agent(self) -> Agent:
-        """The agent, which no other process asks."""
+        """The agent, which no other process asks.
+
+        Raises:
+            UnavailableError: the device cannot be reached, or somebody else measures there.
+        """
         # What is imported there is looked for where this process did when it was started.
         if self._agent is None or not self._agent.usable or self._path != sys.path:
-            self._agent, self._idle, self._path = self.device.open(), {}, [*sys.path]
+            agent = self.device.open()
+            try:
+                self.device.claim(agent, alone=False)
+            except BaseException:
+                agent.close()
+                raise
+            self._agent, self._idle, self._path = agent, {}, [*sys.path]
         return self._agent
 
     def place(self, files: Sequence[Path]) -> tuple[str, ...] | None:
@@ -161,13 +175,13 @@ class DeviceRunner:
         """What an attempt gives, or where it crashes what another one does.
 
         A file that crashes its runtime does so each time. A runtime may crash by itself, once in
-        thousands of times: that says nothing of the file. Nor does an agent that has ended, as one
-        on another device does that is asked nothing for long.
+        thousands of times, and a process may be killed: that says nothing of the file. Nor does an
+        agent that has ended, as one on another device does that is asked nothing for long.
         """
         try:
             return attempt()
         except EndedError as error:
-            if error.code is None or -error.code not in bounds.FAULTS:
+            if error.code is None or -error.code not in _PASSING:
                 raise self._how_it_ended(error) from error
         except UnavailableError:
             if self._slot is None or self._slot.agent.usable:
@@ -210,7 +224,7 @@ class DeviceRunner:
             return self._ask("run", inputs)
 
         def finish() -> list[Array]:
-            self._found = self._twice(received, anew)[1]
+            self._found = self._announced(self._twice(received, anew)[1])
             return self._found
 
         begun: Callable[[], Answer] | UnavailableError
@@ -219,6 +233,20 @@ class DeviceRunner:
         except UnavailableError as error:  # it is told, or tried again, where the outputs are due
             begun = error
         return finish
+
+    def _announced(self, found: list[Array]) -> list[Array]:
+        """Outputs that are as many and as large as the runtime has told.
+
+        Raises:
+            UnavailableError: they are not.
+        """
+        specs, device = self._tensors[1], self._slots.device
+        if not device.here and (len(found) != len(specs) or any(map(_differs, found, specs))):
+            raise UnavailableError(
+                f"{device.transport.where} gives other outputs of {self._path} than it has "
+                f"announced: see whether something else answers there"
+            )
+        return found
 
     def prepare(self, inputs: Sequence[Array]) -> Callable[[], None]:
         """Each call sends the inputs and waits for the outputs."""
@@ -248,6 +276,14 @@ class DeviceRunner:
             return compute()
 
         return self._twice(compute, anew)
+
+
+def _differs(found: Array, announced: TensorSpec) -> bool:
+    """Whether an output has another shape than its runtime has told of; -1 is of any length."""
+    if found.ndim != len(announced.shape):
+        return True
+    pairs = zip(found.shape, announced.shape, strict=True)
+    return any(length not in (have, -1) for have, length in pairs)
 
 
 def open_file(

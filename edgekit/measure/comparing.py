@@ -20,6 +20,9 @@ from edgekit.measure.subjects import Subject, as_subject
 # Half the width of the interval at which a comparison stops.
 GOAL = 0.01
 
+# Of a comparison that was cut off: fewer say nothing about how far its ratio can be believed.
+_FEWEST_ROUNDS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -29,6 +32,7 @@ class Comparison:
         ratio: time of A over time of B, its interval and verdict.
         differing: conditions that were not the same, in words.
         paired: whether they were taken in turns, on one device.
+        boot: see `edgekit.measure.session.Session`.
         interrupted: whether it was ended before it was done.
     """
 
@@ -38,6 +42,7 @@ class Comparison:
     differing: tuple[str, ...]
     interrupted: bool
     paired: bool = True
+    boot: str | None = None
 
 
 def compare(
@@ -60,7 +65,8 @@ def compare(
         hold: see `edgekit.measure.session.Hold`.
 
     Raises:
-        EdgekitError: one of them cannot be run to the end.
+        EdgekitError: one of them cannot be run to the end; ``results`` holds what was measured
+            before, a `Comparison` or the `Measurement` of one.
         KeyboardInterrupt: it was ended before there was anything to compare.
     """
     started = now()
@@ -71,25 +77,36 @@ def compare(
                 raise participant.error
         open_session.take_turns(_precision)
         one, other = open_session.participants
-        for participant in (one, other):
-            if participant.error is not None:
-                raise participant.error
-        if not one.blocks or not other.blocks:
-            if open_session.interrupted:
-                raise KeyboardInterrupt
-            raise UnavailableError(
-                f"{a.called} and {b.called}: the time was too short for one round"
-            )
         measured = [
             measurement(
                 participant, open_session, started=started, device=device.name, command=command
             )
             for participant in (one, other)
+            if participant.blocks
         ]
-        ratio = statistics.ratio(one.blocks, other.blocks)
-        return Comparison(
-            measured[0], measured[1], ratio, differences(*measured), open_session.interrupted
-        )
+        found: Sequence[Comparison | Measurement] = measured
+        error = one.error or other.error
+        rounds = min(len(one.blocks), len(other.blocks))
+        if rounds >= (1 if error is None else _FEWEST_ROUNDS):
+            ratio = statistics.ratio(one.blocks, other.blocks)
+            differing = differences(measured[0], measured[1])
+            comparison = Comparison(
+                measured[0],
+                measured[1],
+                ratio,
+                differing,
+                open_session.interrupted,
+                boot=open_session.boot,
+            )
+            if error is None:
+                return comparison
+            found = [comparison]
+        if error is not None:
+            error.results = found
+            raise error
+        if open_session.interrupted:
+            raise KeyboardInterrupt
+        raise UnavailableError(f"{a.called} and {b.called}: the time was too short for one round")
 
 
 def compare_apart(
@@ -107,7 +124,8 @@ def compare_apart(
         command: what repeats it, for the record.
 
     Raises:
-        EdgekitError: one of them cannot be run to the end.
+        EdgekitError: one of them cannot be run to the end; ``results`` holds each `Measurement`
+            that there is.
         KeyboardInterrupt: it was ended before there was anything to compare.
         UnavailableError: one of the devices is emulated, and the other is not.
     """
@@ -124,13 +142,12 @@ def compare_apart(
         )
 
     results = side_by_side(devices, measure, progress)
-    for result in results:
-        if isinstance(result, EdgekitError):
-            raise result
     found = [result for result in results if isinstance(result, Profile)]
-    for profiled in found:
-        for failure in profiled.failures:
-            raise failure.error
+    errors = [result for result in results if isinstance(result, EdgekitError)]
+    errors += [failure.error for profiled in found for failure in profiled.failures]
+    if errors:
+        errors[0].results = [m for profiled in found for m in profiled.measurements]
+        raise errors[0]
     if len(found) < len(results):
         raise KeyboardInterrupt
     (one,), (other,) = (profiled.measurements for profiled in found)

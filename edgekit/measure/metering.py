@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,8 @@ from edgekit import registry, tables
 from edgekit.agent.recorder import REMEDY, shortest_window_s
 from edgekit.core import Artifact, Energy, MeterRecord, Reading, from_json, reason_with_layer
 from edgekit.devices.agents import Agent, EndedError, Slot
-from edgekit.errors import EdgekitError, MeterError, UnavailableError
+from edgekit.devices.device import HOST, Device
+from edgekit.errors import EdgekitError, MeterError, UnavailableError, UsageError
 from edgekit.measure import energy
 from edgekit.measure.energy import Window
 from edgekit.measure.energy_curve import energy_curve
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgekit.core import Array
+
+Say = Callable[[str], None]
 
 AUTO, OFF, ESTIMATE = "auto", "off", "estimate"
 
@@ -77,6 +80,26 @@ class Metering:
         curve = energy_curve(readings, meter)
         return energy.measured(curve, (rest["begin_s"], rest["end_s"]), windows, meter)
 
+    def opened(self, words: str, root: Path) -> dict[str, Any]:
+        """What opening a meter tells.
+
+        Args:
+            words: its name, and what stands behind a colon.
+            root: of the device's file system.
+        """
+        _, entry = tables.METERS.find(words.partition(":")[0])
+        return self._ask("open", words=words, where=entry.where, root=str(root))
+
+    def why_not(self, words: str, gpu: bool, root: Path) -> str | None:
+        """Opens a meter, and says why it is none for the subjects; ``None`` where it is."""
+        try:
+            self.meter = from_json(MeterRecord, self.opened(words, root)["meter"])
+        except (UnavailableError, UsageError) as error:
+            return str(error)
+        if self.meter.scope != ("package" if gpu else "gpu"):
+            return None
+        return f"it meters the {self.meter.scope}, where the network does not run"
+
     def _ask(self, do: str, expected_s: float = 0.0, **arguments: Any) -> dict[str, Any]:
         return self._answer(do, expected_s, **arguments)[0]
 
@@ -94,14 +117,22 @@ class Metering:
 
 @contextmanager
 def metering(
-    agent: Agent, meter_name: str, *, gpu: bool = False, root: Path = Path("/")
+    agent: Agent,
+    meter_name: str,
+    *,
+    gpu: bool = False,
+    root: Path = Path("/"),
+    device: Device = HOST,
+    say: Say = lambda warning: None,
 ) -> Iterator[Metering]:
     """Opens what ``--energy`` names, on the device of an agent.
 
     Args:
-        meter_name: ``auto``, ``off``, ``estimate``, or a meter of the registry.
+        meter_name: ``auto``, ``off``, ``estimate``, or a meter of the registry. ``auto`` begins
+            with the one that the device declares.
         gpu: whether the subjects run on a GPU.
         root: of the device's file system.
+        say: told why the meter that the device declares is not used.
 
     Raises:
         UsageError: there is no such meter.
@@ -115,13 +146,25 @@ def metering(
     slot = agent.slot("meter")
     found = Metering(meter_name, slot, None, "")
     try:
+        declared = None if device.profile is None else device.profile.meter
+        if meter_name == AUTO and declared is not None:
+            reason = found.why_not(declared, gpu, root)
+            if reason is None:
+                yield found
+                return
+            slot.end()
+            slot = agent.slot("meter")
+            found = Metering(meter_name, slot, None, "")
+            say(
+                f"device '{device.name}' declares the meter '{declared}', which is not used: "
+                f"{reason}; looking for another one"
+            )
         if meter_name == AUTO:
             kinds = {name: entry.where for name, entry in tables.METERS.items()}
             answer = found._ask("discover", kinds=kinds, root=str(root), gpu=gpu)
             found._reason = "no meter: " + "; ".join(answer["reasons"])
         else:
-            _, entry = tables.METERS.find(meter_name.partition(":")[0])
-            answer = found._ask("open", words=meter_name, where=entry.where, root=str(root))
+            answer = found.opened(meter_name, root)
         if answer["meter"] is not None:
             found.meter = from_json(MeterRecord, answer["meter"])
         yield found

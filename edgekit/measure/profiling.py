@@ -14,7 +14,7 @@ from edgekit.devices.device import HOST, Device
 from edgekit.errors import EdgekitError
 from edgekit.measure import statistics
 from edgekit.measure.energy import unavailable
-from edgekit.measure.metering import AUTO, Metering, metering
+from edgekit.measure.metering import AUTO, Metering, Say, metering
 from edgekit.measure.session import Effort, Hold, Participant, Progress, Session, session
 from edgekit.measure.subjects import Subject, as_subject
 
@@ -64,6 +64,7 @@ def profile(
     progress: Progress | None = None,
     hold: Hold | None = None,
     opened: Opened | None = None,
+    say: Say = lambda warning: None,
     root: Path = Path("/"),
 ) -> Profile:
     """Measures subjects in one session.
@@ -77,6 +78,7 @@ def profile(
         command: what repeats it, for the record.
         hold: see `edgekit.measure.session.Hold`.
         opened: see `Opened`.
+        say: told why the meter that the device declares is not used.
         root: of the device's file system, in which meters are looked for.
 
     Raises:
@@ -89,7 +91,7 @@ def profile(
     gpu = any(subject.processor == "cuda" for subject in chosen)
     with (
         _agent(device, opened) as agent,
-        metering(agent, energy, gpu=gpu, root=root) as meter,
+        metering(agent, energy, gpu=gpu, root=root, device=device, say=say) as meter,
         session(chosen, effort, progress, hold, device, agent) as open_session,
     ):
         open_session.take_turns(_precision)

@@ -150,6 +150,9 @@ class Session:
         progress: see `Progress`.
         hold: see `Hold`.
 
+    Attributes:
+        boot: tells one start of the device's system from another; ``None`` where it does not.
+
     Raises:
         UsageError: more threads than the device has cores.
     """
@@ -172,6 +175,7 @@ class Session:
         self.interrupted = False
         self.seconds = 0.0
         self._begin_s: float = hello["clock_s"]
+        self.boot: str | None = hello.get("boot")
         self._looked_s = 0.0
         self._folder = tempfile.TemporaryDirectory(prefix="edgekit-")
         self.conditions: dict[str, Scalar] = {}
@@ -226,7 +230,7 @@ class Session:
         begin_s, celsius = time.monotonic(), None
         while (elapsed_s := time.monotonic() - begin_s) < limit_s:
             seen, _ = self.agent.ask("conditions")
-            celsius = seen["conditions"]["max_celsius"]
+            celsius = seen["conditions"].get("max_celsius")
             if goal is not None and celsius is None:
                 raise UnavailableError(
                     f"{self.agent.where} tells no temperature: give a time in place of "

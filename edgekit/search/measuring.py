@@ -63,7 +63,7 @@ def check_meter(conduct: Conduct, device: Device) -> None:
     """
     with (
         contextlib.closing(device.open()) as agent,
-        metering(agent, conduct.meter, root=conduct.root) as found,
+        metering(agent, conduct.meter, root=conduct.root, device=device) as found,
     ):
         if found.meter is None:
             raise UnavailableError(
@@ -96,6 +96,7 @@ class Measurer:
         self._target, self._threads, self._conduct = target, threads, conduct
         self._journal, self._notify, self._say = journal, notify, say
         self._timer: Timer | None = None
+        self._boot: str | None = None
 
     def start(self, iteration: Iteration, path: Path) -> tuple[float, tuple[float, float]]:
         """Milliseconds of the start, and their interval."""
@@ -151,7 +152,19 @@ class Measurer:
         )
         if found.interrupted:
             raise KeyboardInterrupt
+        self._note_boot(found.boot)
         return found
+
+    def _note_boot(self, boot: str | None) -> None:
+        """Says that the device was started anew, if it was: it may be faster or slower since."""
+        if self._boot is not None and boot is not None and boot != self._boot:
+            self._say(
+                Iteration("device", 0),
+                "the device was started anew: networks are measured in turns with the start and "
+                "parts with their reference, before and after; milliseconds are those of the "
+                "speed that it had when the start was measured",
+            )
+        self._boot = boot or self._boot
 
     def energy(self, path: Path) -> tuple[float, tuple[float, ...]]:
         """Millijoule of an inference and their interval.
@@ -191,7 +204,9 @@ class Measurer:
         """
         if self._timer is None:
             self._timer = Timer(self._target, reference, self._threads, between, self._device)
-        return self.patiently(functools.partial(self._timer.time, path, whole=whole))
+        found = self.patiently(functools.partial(self._timer.time, path, whole=whole))
+        self._note_boot(self._timer.boot)
+        return found
 
     def patiently(self, call: Callable[[], T]) -> T:
         """Calls something that needs the device, and waits for the device where it is gone.

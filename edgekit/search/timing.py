@@ -26,6 +26,9 @@ class Timer:
         reference: a file that every other one is measured in turns with.
         between: bytes that are read between two runs of a part.
         device: that they run on.
+
+    Attributes:
+        boot: see `edgekit.measure.session.Session`, of the last agent.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Timer:
         self._agent: Agent | None = None
         self._slot: Slot | None = None
         self._part: tuple[str, ...] = ()
+        self.boot: str | None = None
 
     def time(self, path: Path, *, whole: bool = False) -> tuple[float, float]:
         """Milliseconds of one inference of a file and of the reference, at the same speed.
@@ -94,6 +98,7 @@ class Timer:
         if self._agent is None or not self._agent.usable:
             self._agent, self._slot = self._device.open(), None
             self._device.claim(self._agent)
+            self.boot = self._agent.ask("hello")[0].get("boot")
         if self._slot is None:
             made = self._agent.slot()
             made.ask("import", subject=self._placed(self._agent))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.agent import claim, store
+from edgekit.agent import store
 from edgekit.agent.store import Store, store_folder
 from edgekit.errors import UnavailableError, UsageError
 
@@ -178,18 +177,16 @@ def test_folders_that_another_agent_deletes_meanwhile(
         assert filled(kept, b"b" * 10).exists()
 
 
-def test_a_claim_that_cannot_be_written_leaves_nothing(
+def test_a_clock_that_jumps_does_not_change_what_goes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(claim.os, "write", full)
-        with pytest.raises(UnavailableError, match=r"No space left.*make room there"):
-            claim.Claim(tmp_path, "a", "me")
-    assert [path.name for path in tmp_path.iterdir()] == ["gate"]
-    claim.Claim(tmp_path, "b", "you").close()
-    (tmp_path / "file").touch()
-    with pytest.raises(UnavailableError, match="cannot be noted"):
-        claim.Claim(tmp_path / "file", "a", "me")
+    paths = []
+    for i, wrong_s in enumerate((4e9, 0.0, 1e9)):
+        monkeypatch.setattr(store.time, "time_ns", lambda wrong_s=wrong_s: int(1e9 * wrong_s))
+        with closing(Store(tmp_path)) as kept:
+            paths.append(filled(kept, bytes([i]) * 400))
+    with closing(Store(tmp_path)) as kept:
+        filled(kept, bytes([0]) * 400)  # the first one is used again
+    with closing(Store(tmp_path, most_bytes=1300)) as kept:
+        filled(kept, b"x" * 400)
+    assert [path.exists() for path in paths] == [True, False, True]

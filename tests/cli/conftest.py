@@ -5,16 +5,21 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 import numpy as np
 import pytest
 from command_line import CommandLine, Result
+from cutting_proxy import CuttingProxy
 from PIL import Image
+from ssh_server import SshServer
 
 from edgekit.cli import cli as group
+from edgekit.devices import runner
+from edgekit.devices.transports import ssh
 
 SMALL = "mobilenetv1@0.25"
 ODD_NETWORKS = Path(__file__).parents[1] / "measure" / "odd_networks.py"
@@ -121,3 +126,45 @@ def png(tmp_path: Path) -> Callable[..., Path]:
 def odd(tmp_path: Path) -> None:
     """Networks that misbehave lie in the folder of the test."""
     shutil.copy(ODD_NETWORKS, tmp_path)
+
+
+@pytest.fixture
+def pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: CommandLine) -> Iterator[SshServer]:
+    """A device called pi, behind SSH."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("edgekit.devices.check.NOISE_S", 0.1)
+    monkeypatch.setattr(runner, "_SLOTS", {})
+    (tmp_path / "server").mkdir()
+    server = SshServer(tmp_path / "server")
+    server.install(monkeypatch)
+    added = run("devices", "add", "pi", "--transport", server.address, "--python", sys.executable)
+    assert added.code == 0, added.err
+    yield server
+    for slots in runner._SLOTS.values():
+        slots.close()
+    server.close()
+
+
+@pytest.fixture
+def proxy(
+    pi: SshServer, run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[CuttingProxy]:
+    """The way to a device called far, which is reached and has the agent already.
+
+    What takes ssh fifteen seconds to notice is noticed after two.
+    """
+    for name, value in (("ConnectTimeout", "2"), ("ServerAliveInterval", "1"),
+                        ("ServerAliveCountMax", "2")):  # fmt: skip
+        monkeypatch.setitem(ssh._OPTIONS, name, value)
+    found = CuttingProxy(pi.port)
+    address = pi.behind(found.port)
+    added = run("devices", "add", "far", "--transport", address, "--python", sys.executable)
+    assert added.code == 0, added.err
+    checked = run("devices", "check", "far")
+    assert checked.code == 0, checked.err
+    yield found
+    for slots in runner._SLOTS.values():
+        slots.close()
+    runner._SLOTS.clear()
+    found.close()

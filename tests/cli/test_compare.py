@@ -61,7 +61,6 @@ def test_it_takes_one_value_or_two(run: CommandLine, artifacts: Artifacts) -> No
     assert found.code == 2
 
 
-@pytest.mark.usefixtures("odd")
 def test_a_device_that_is_named_twice_is_one(run: CommandLine, artifacts: Artifacts) -> None:
     pair = [artifacts["tflite", "fp32"], artifacts["tflite", "fp16"]]
     found = run("compare", *pair, "--seconds", 1, "--device", "host,HOST", "--json")
@@ -72,6 +71,7 @@ def test_a_device_that_is_named_twice_is_one(run: CommandLine, artifacts: Artifa
     assert [m["device"] for m in found.json["measurements"]] == ["host"]
 
 
+@pytest.mark.usefixtures("odd")
 def test_it_ends_where_one_breaks(run: CommandLine) -> None:
     found = run("compare", "odd_networks:quick", "odd_networks:crashes", "--seconds", 2)
     assert found.code == 5

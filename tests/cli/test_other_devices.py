@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,27 +12,7 @@ from command_line import CommandLine
 from small_artifacts import Artifacts
 from ssh_server import SshServer
 
-from edgekit.devices import runner
-
 pytestmark = pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh here")
-
-
-@pytest.fixture
-def pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: CommandLine) -> Iterator[SshServer]:
-    """A device called pi."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("edgekit.devices.check.NOISE_S", 0.1)
-    monkeypatch.setattr(runner, "_SLOTS", {})
-    (tmp_path / "server").mkdir()
-    server = SshServer(tmp_path / "server")
-    server.install(monkeypatch)
-    added = run("devices", "add", "pi", "--transport", server.address, "--python", sys.executable)
-    assert added.code == 0, added.err
-    yield server
-    for slots in runner._SLOTS.values():
-        slots.close()
-    server.close()
 
 
 def test_a_device_is_checked_and_what_was_seen_is_kept(run: CommandLine, pi: SshServer) -> None:

@@ -43,6 +43,7 @@ def program(path: Path, machine: int = 62) -> Path:
 def adb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAdb]:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("EDGEKIT_CLAIMS", str(tmp_path / "claims"))
     monkeypatch.setattr("edgekit.devices.check.NOISE_S", 0.1)
     monkeypatch.setattr(runner, "_SLOTS", {})
     yield FakeAdb(tmp_path, monkeypatch)

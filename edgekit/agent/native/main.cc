@@ -125,7 +125,8 @@ class Supervisor {
     }
     if (what == "claim") {
       if (!claim_) {
-        claim_ = std::make_unique<Claim>(folder_ + "/claims", asked["token"].string(), asked["owner"].string());
+        claim_ = std::make_unique<Claim>(folder_ + "/claims", asked["token"].string(), asked["owner"].string(),
+                                         asked["alone"].is_null() || asked["alone"].boolean());
       }
       return Json::object();
     }

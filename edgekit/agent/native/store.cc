@@ -323,7 +323,7 @@ void Store::no_room(int error, int64_t needed) const {
                     " MiB are needed; make room there");
 }
 
-Claim::Claim(const std::string& folder, const std::string& token, const std::string& owner) {
+Claim::Claim(const std::string& folder, const std::string& token, const std::string& owner, bool alone) {
   make_folders(folder);
   const auto refuse = [&](int error) {
     return unavailable("it cannot be noted on the device that it measures: " + folder + ": " +
@@ -356,8 +356,10 @@ Claim::Claim(const std::string& folder, const std::string& token, const std::str
     try {
       about = parse_json(file_text(path, 4096).value_or(""));
       if (about["token"].string() == token) continue;
-      const double since_s = std::max(0.0, static_cast<double>(time(nullptr)) - about["since_s"].number());
-      throw unavailable(about["owner"].string() + " measures there since " +
+      const bool measures = about["alone"].is_null() || about["alone"].boolean();
+      if (!alone && !measures) continue;  // both run files only
+      const double since_s = std::max(0.0, clock_s() - about["since_s"].number());
+      throw unavailable(about["owner"].string() + (measures ? " measures" : " runs files") + " there since " +
                         std::to_string(static_cast<long>(since_s / 60)) + " minutes: wait until that is done");
     } catch (const Malformed&) {
       throw unavailable("somebody measures there: wait until that is done");
@@ -366,7 +368,8 @@ Claim::Claim(const std::string& folder, const std::string& token, const std::str
   Json about = Json::object();
   about.set("token", token);
   about.set("owner", owner.substr(0, 200));
-  about.set("since_s", static_cast<double>(time(nullptr)));
+  about.set("since_s", clock_s());
+  about.set("alone", alone);
   const std::string text = to_text(about);
   path_ = folder + "/" + std::to_string(getpid()) + "-" + random_name() + ".claim";
   file_ = open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

@@ -57,7 +57,7 @@ class Store {
 // Keeps others from measuring on this device, as long as it lives. Throws Failure: who does.
 class Claim {
  public:
-  Claim(const std::string& folder, const std::string& token, const std::string& owner);
+  Claim(const std::string& folder, const std::string& token, const std::string& owner, bool alone);
   ~Claim();
   Claim(const Claim&) = delete;
 

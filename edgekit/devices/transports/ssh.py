@@ -102,6 +102,11 @@ class Ssh:
                 f"{self.where} has no Python called {self._python}: install python3 there, or name "
                 f"the one that it has with 'edgekit devices add ... --python PATH'"
             )
+        if code == _OWN and not last:
+            return UnavailableError(
+                f"the connection to {self.where} has ended without a word: it was cut, or the "
+                f"program there was killed, perhaps for want of memory; try again"
+            )
         said = f": {last}" if last else f" (exit status {code})"
         return UnavailableError(f"the connection to {self.where} has ended{said}")
 

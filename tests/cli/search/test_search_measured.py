@@ -140,6 +140,7 @@ class BySize:
     """Times of parts by the sizes of their files: the same on every machine."""
 
     between: ClassVar[set[int]] = set()
+    boot = None
 
     def __init__(
         self, target: Target, reference: Path, threads: int, between: int, device: devices.Device
