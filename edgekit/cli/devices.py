@@ -43,7 +43,8 @@ LABELS = {
 @click.command("devices")
 @click.argument("action", metavar="[ACTION]", default="list")
 @click.argument("name", metavar="[NAME]", required=False)
-@click.option("--transport", metavar="URL", help="add: local:, ssh://host or adb:serial.")
+@click.argument("address", metavar="[ADDRESS]", required=False)
+@click.option("--transport", metavar="URL", help="add: the address, as an option.")
 @click.option("--like", metavar="NAME", help="add: take the facts of this device.")
 @click.option("--description", metavar="TEXT", help="add: what it is.")
 @click.option("--meter", metavar="METER", help="add: its energy meter; see list meters.")
@@ -56,15 +57,15 @@ LABELS = {
 )
 @click.option("--overwrite", is_flag=True, help="add: replace a device of yours.")
 @console.common_options
-def command(action: str, name: str | None, **options: Any) -> None:
+def command(action: str, name: str | None, address: str | None, **options: Any) -> None:
     """Show, add, remove and check device profiles.
 
     \b
     edgekit devices                   all of them
     edgekit devices show NAME         what is known of it, and from where
     edgekit devices check NAME        whether that is true, and usable
-    edgekit devices add NAME --like raspberry-pi-5 --transport ssh://pi@desk
-    edgekit devices add phone --transport adb:SERIAL --runner R --library L
+    edgekit devices add desk ssh://pi@desk.local --like raspberry-pi-5
+    edgekit devices add phone adb:SERIAL --runner R --library L
     edgekit devices remove NAME       only what was added
 
     Devices of yours are files in ~/.config/edgekit/profiles, or in a folder
@@ -76,6 +77,10 @@ def command(action: str, name: str | None, **options: Any) -> None:
         raise UnknownNameError(
             "action", action, ACTIONS, f"expected one of {', '.join(ACTIONS)}, then a name"
         )
+    if address is not None:
+        if action != "add" or options["transport"] is not None:
+            raise UsageError(f"unexpected '{address}': edgekit devices {action} NAME")
+        options["transport"] = address
     given = [f"--{key}" for key, value in options.items() if value not in (None, False, ())]
     if given and action != "add":
         raise UsageError(f"{given[0]} belongs to 'edgekit devices add', not to '{action}'")

@@ -163,7 +163,7 @@ def energy_cell(energy: Energy) -> str:
 
 def energy_lines(measurements: Sequence[Measurement]) -> None:
     """Prints where energy comes from, or why there is none."""
-    texts = [_energy_text(m.energy) for m in measurements]
+    texts = [_energy_text(m.energy, m.device) for m in measurements]
     if len(set(texts)) == 1:
         say_wrapped(f"energy: {texts[0]}")
         return
@@ -176,7 +176,7 @@ def energy_lines(measurements: Sequence[Measurement]) -> None:
 _NO_METER = "no meter: "
 
 
-def _energy_text(energy: Energy) -> str:
+def _energy_text(energy: Energy, device: str) -> str:
     if energy.kind == "measured":
         detail = f" ({energy.detail})" if energy.detail else ""
         idle = "" if energy.idle_mw is None else f"; {energy.idle_mw:,.0f} mW of idling left out"
@@ -187,8 +187,8 @@ def _energy_text(energy: Energy) -> str:
     reason = energy.reason or "nobody said why"
     if reason.startswith(_NO_METER):
         return (
-            "not measured: no meter here ('edgekit devices check host' shows which can be read, "
-            "--energy METER or --json why one cannot)"
+            f"not measured: no meter on {device} ('edgekit devices check {device}' shows which can be "
+            f"read, --energy METER or --json why one cannot)"
         )
     return f"not measured: {reason}"
 

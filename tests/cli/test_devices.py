@@ -146,3 +146,17 @@ def test_a_wrong_call_is_explained(
     for text in named:
         assert text in result.message
     assert not config.exists()
+
+
+def test_an_address_stands_behind_the_name(run: CommandLine) -> None:
+    assert run("devices", "add", "desk", "ssh://pi@desk.local").code == 0
+    shown = run("devices", "show", "desk", "--json").json
+    assert "ssh://pi@desk.local" in str(shown)
+    twice = run("devices", "add", "b", "ssh://pi@desk.local", "--transport", "local:")
+    assert (twice.code, twice.message) == (
+        2, "unexpected 'ssh://pi@desk.local': edgekit devices add NAME"
+    )  # fmt: skip
+    other = run("devices", "check", "desk", "ssh://pi@desk.local")
+    assert (other.code, other.message) == (
+        2, "unexpected 'ssh://pi@desk.local': edgekit devices check NAME"
+    )  # fmt: skip
