@@ -187,8 +187,8 @@ def _energy_text(energy: Energy, device: str) -> str:
     reason = energy.reason or "nobody said why"
     if reason.startswith(_NO_METER):
         return (
-            f"not measured: no meter on {device} ('edgekit devices check {device}' shows which can be "
-            f"read, --energy METER or --json why one cannot)"
+            f"not measured: no meter on {device} ('edgekit devices check {device}' shows which "
+            f"can be read, --energy METER or --json why one cannot)"
         )
     return f"not measured: {reason}"
 
