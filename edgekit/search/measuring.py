@@ -96,15 +96,15 @@ class Measurer:
         self._target, self._threads, self._conduct = target, threads, conduct
         self._journal, self._notify, self._say = journal, notify, say
         self._timer: Timer | None = None
-        self._boot: str | None = None
+        known = (record.get("boot") for record in reversed(journal.events("measurement")))
+        self._boot: str | None = next((boot for boot in known if isinstance(boot, str)), None)
 
     def start(self, iteration: Iteration, path: Path) -> tuple[float, tuple[float, float]]:
         """Milliseconds of the start, and their interval."""
         found = self._compared(path, path, MEASURING_SECONDS)
         times = summary(found.b.blocks)
-        self._journal.note(
-            "measurement", iteration, {"latency_ms": times.p50_ms, "ci95_ms": list(times.ci95_ms)}
-        )
+        record = {"latency_ms": times.p50_ms, "ci95_ms": list(times.ci95_ms), "boot": found.boot}
+        self._journal.note("measurement", iteration, record)
         return times.p50_ms, times.ci95_ms
 
     def latency(
@@ -125,8 +125,10 @@ class Measurer:
         """
         seconds = MEASURING_SECONDS
         for attempt in range(MEASURING_TRIES):
-            ratio = self._compared(path, start, seconds).ratio
+            found = self._compared(path, start, seconds)
+            ratio = found.ratio
             record = {"ratio": ratio.ratio, "ci95": list(ratio.ci95), "seconds": seconds}
+            record["boot"] = found.boot  # of the device's system, which may have started anew
             self._journal.note("measurement", iteration, record)
             # What keeps the bound is told apart from nothing any more.
             wide = ratio.precision > expected / 2 and ratio.ci95[1] >= bound

@@ -1,0 +1,103 @@
+"""``edgekit search --device``: parts and networks are measured behind SSH."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine
+from cutting_proxy import CuttingProxy
+from small_searches import QUICK
+from ssh_server import SshServer
+
+from edgekit.search import measuring
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh here"),
+    pytest.mark.usefixtures("inline"),
+]
+
+BOOT = """
+import os, pathlib
+_read = pathlib.Path.read_text
+def read_text(self, *args, **kwargs):
+    if str(self) == "/proc/sys/kernel/random/boot_id":
+        return os.environ["BOOT"]
+    return _read(self, *args, **kwargs)
+pathlib.Path.read_text = read_text
+"""
+
+LINE = ("--budget", "latency=0.9x", *QUICK, "--no-contest", "--device", "far", "-o", "s")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "MEASURING_SECONDS", 0.5)
+    monkeypatch.setattr(measuring, "MEASURING_TRIES", 1)
+
+
+def boots_of(folder: Path) -> list[str]:
+    """Of the measurements that a search has noted."""
+    file = folder / "journal.sqlite"
+    with closing(sqlite3.connect(file)) as journal:
+        rows = journal.execute("SELECT record FROM events WHERE kind = 'measurement'").fetchall()
+    return [json.loads(record)["boot"] for (record,) in rows]
+
+
+@pytest.fixture
+def boots(pi: SshServer, tmp_path: Path) -> SshServer:
+    """A device whose system was started for the first time."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(BOOT)
+    pi.environment = {"PYTHONPATH": str(site), "BOOT": "first"}
+    return pi
+
+
+@pytest.mark.usefixtures("boots")
+def test_a_device_that_is_lost_in_a_search(
+    run: CommandLine, proxy: CuttingProxy, trained: Path, tmp_path: Path
+) -> None:
+    proxy.arm("reset", to_client=200_000)
+    gone = run("search", trained, *LINE, "--wait", 0.2)
+    assert gone.code == 5, gone.err
+    assert proxy.cuts == 1
+    assert "all that was done is kept in s: go on with" in gone.message
+    assert set(boots_of(tmp_path / "s")) == {"first"}
+
+
+@pytest.mark.slow
+def test_a_device_that_is_started_anew_in_a_search(
+    run: CommandLine,
+    boots: SshServer,
+    proxy: CuttingProxy,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Lost for good, it is gone on with; started anew, it goes on by itself and says so."""
+    proxy.arm("reset", to_client=100_000)
+    assert run("search", trained, *LINE, "--wait", 0.2).code == 5
+    proxy.heal()
+    monkeypatch.setattr(measuring, "_POLLS_S", (0.5,))
+    back = threading.Timer(1.5, proxy.heal)
+
+    def reboot() -> None:
+        threading.Thread(target=proxy.cut, args=("reset",)).start()
+        boots.kill()
+        boots.environment["BOOT"] = "second"
+        back.start()
+
+    proxy.arm(reboot, to_client=300_000)
+    found = run("search", trained, *LINE, "--wait", 60, "--resume", "--json")
+    back.join()
+    assert found.code in (0, 4), found.err  # as latencies of half a second keep the budget or not
+    told = " ".join(found.err.split())
+    assert "waiting, " in told
+    assert "the device was started anew" in told
+    assert list(dict.fromkeys(boots_of(tmp_path / "s"))) == ["first", "second"]
