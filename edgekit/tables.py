@@ -390,6 +390,7 @@ APPS = _Apps(
     "see 'edgekit list apps'",
     {
         "python": Entry("edgekit.apps.python:PLATFORM", "a module and a command: NumPy and Pillow"),
+        "web": Entry("edgekit.apps.web:PLATFORM", "a page of plain files, in the browser"),
     },
 )
 """Platforms that sample apps are written for; `edgekit.apps.app.Platform`."""

@@ -1,0 +1,102 @@
+"""Apps for browsers: a page of plain files around the runtime's WebAssembly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from edgekit.apps import template
+from edgekit.apps.app import App
+from edgekit.contract import contract_path
+from edgekit.core.reading import read_text
+
+_TEMPLATE = Path(__file__).parent / "template"
+_RUNTIMES = "runtimes"
+_BROWSER_TESTS = {"playwright-core": "1.65.1"}
+
+
+class Web:
+    """See `edgekit.apps.app.Platform`."""
+
+    name = "web"
+    runs = ("npm install", "npm run vendor", "npm start")
+    tests = ("npm test",)
+
+    def why_not(self, app: App) -> str | None:
+        """It runs files of targets for which there is a folder in ``template/runtimes``, whose
+        inputs are of the types that the runtime takes.
+        """
+        if not _runtime(app).is_dir():
+            known = sorted(path.name for path in (_TEMPLATE / _RUNTIMES).iterdir())
+            return f"it runs files of the targets {', '.join(known)}: export one of these"
+        about = _about(app)
+        dtype = app.contract.inputs[0].dtype
+        if dtype in about["inputs"]:
+            return None
+        return (
+            f"{about['name']} takes inputs of {', '.join(about['inputs'])}, and this one is of "
+            f"{dtype}: export it without --io int8"
+        )
+
+    def write(self, app: App, folder: Path) -> None:
+        """Writes the page with model and contract, its tests, and a README."""
+        about = _about(app)
+        model = folder / "classifier" / "model"
+        app.write_model(model)
+        (model / "files.js").write_text(_files(app), encoding="utf-8")
+        app.write_golden(folder / "golden")
+        page = [path for path in _TEMPLATE.glob("*.*") if path.suffix in (".html", ".css", ".js")]
+        page += (_TEMPLATE / "classifier").glob("*.js")
+        rows = (
+            ("model and contract", template.bytes_of([model])),
+            ("the page", template.bytes_of([*page, _runtime(app) / "runtime.js"])),
+        )
+        sizes = [f"| {what} | {template.mb(size)} |" for what, size in rows]
+        table = "\n".join(["| what | size |", "|---|---|", *sizes])
+        texts = {**template.texts(app), "ships": table, "runtime_name": about["name"]}
+        template.copy(_TEMPLATE, folder, texts, leave=[_RUNTIMES])
+        for file, place in (("runtime.js", folder / "classifier"), ("runtime.json", folder)):
+            text = read_text(_runtime(app) / file)
+            (place / file).write_text(text, encoding="utf-8")
+        (folder / "package.json").write_text(_package(about), encoding="utf-8")
+        (folder / ".gitignore").write_text("node_modules/\n", encoding="utf-8")
+
+
+def _runtime(app: App) -> Path:
+    return _TEMPLATE / _RUNTIMES / app.target.name
+
+
+def _about(app: App) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(read_text(_runtime(app) / "runtime.json"))
+    return found
+
+
+def _files(app: App) -> str:
+    """Names of files, for a page that cannot look into folders."""
+    beside = [file.relative_to(app.path.parent).as_posix() for file in app.files()[1:]]
+    return (
+        "// The contract of the model, and files that the model is stored in besides its own.\n"
+        f"export const CONTRACT = {json.dumps(contract_path(app.path).name)};\n"
+        f"export const EXTERNAL = {json.dumps(beside)};\n"
+    )
+
+
+def _package(about: dict[str, Any]) -> str:
+    package = {
+        "name": "classifier",
+        "version": "1.0.0",
+        "private": True,
+        "type": "module",
+        "scripts": {
+            "vendor": "node vendor.mjs",
+            "start": "node serve.mjs",
+            "test": "node --test tests/golden.test.mjs tests/browser.test.mjs",
+        },
+        "dependencies": about["packages"],
+        "devDependencies": _BROWSER_TESTS,
+    }
+    return json.dumps(package, indent=2) + "\n"
+
+
+PLATFORM = Web()

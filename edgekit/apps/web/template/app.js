@@ -1,0 +1,155 @@
+// The page: takes images by drop, file and camera, and shows what the classifier says.
+
+import { Classifier, ImageError, MissingError } from "./classifier/index.js";
+
+const MOST = 5;
+const CAMERA = {
+  NotAllowedError: "the camera was refused: allow it for this page, or choose an image",
+  NotFoundError: "there is no camera: choose an image",
+  NotReadableError: "the camera is in use by another program: close it, or choose an image",
+};
+const NO_CAMERA = "this page may not use a camera (that needs https or localhost): choose an image";
+
+const at = (id) => document.getElementById(id);
+const percent = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1 });
+export let classifier = null; // once it is loaded
+let busy = false;
+let shown = null; // the address of the picture on the page
+
+/** Whatever went wrong, in a sentence. */
+function say(text) {
+  at("message").textContent = text && `${text[0].toUpperCase()}${text.slice(1)}.`;
+}
+
+async function start() {
+  try {
+    classifier = await Classifier.load();
+  } catch (error) {
+    at("about").textContent = "";
+    say(
+      error instanceof MissingError
+        ? error.message
+        : `the model cannot be loaded: ${error.message}`,
+    );
+    console.error(error);
+    return;
+  }
+  const { contract, runtime } = classifier;
+  const threads = runtime.threads === 1 ? "1 thread" : `${runtime.threads} threads`;
+  at("about").textContent =
+    `${contract.path}, ${contract.scheme.precision}, in ${runtime.name} with ${threads}`;
+  at("file").disabled = false;
+  at("camera").disabled = false;
+}
+
+/** Classifies an image and shows it. */
+async function show(image, picture, name) {
+  if (!classifier || busy) return;
+  busy = true;
+  say("");
+  try {
+    const begin = performance.now();
+    const prepared = await classifier.prepare(image);
+    const middle = performance.now();
+    const scores = await classifier.scores(prepared);
+    const end = performance.now();
+    fill(classifier.labels(scores, MOST));
+    const [preparing, network] = [middle - begin, end - middle].map((ms) => ms.toFixed(1));
+    at("times").textContent = `${preparing} ms preparing + ${network} ms network`;
+    showPicture(picture, name);
+  } catch (error) {
+    clear();
+    say(error instanceof ImageError ? error.message : `this did not work: ${error.message}`);
+    if (!(error instanceof ImageError)) console.error(error);
+  } finally {
+    busy = false;
+  }
+}
+
+function fill(labels) {
+  const rows = labels.map((label) => {
+    const [row, name, share, bar, part] = ["li", "bdi", "span", "span", "span"].map((tag) =>
+      document.createElement(tag),
+    );
+    name.textContent = label.name; // as text, whatever is in it
+    share.className = "share";
+    share.textContent = percent.format(label.probability);
+    bar.className = "bar";
+    part.style.width = `${100 * label.probability}%`;
+    bar.append(part);
+    row.append(name, share, bar);
+    return row;
+  });
+  at("labels").replaceChildren(...rows);
+  at("found").hidden = false;
+}
+
+function showPicture(blob, name) {
+  if (shown) URL.revokeObjectURL(shown);
+  shown = URL.createObjectURL(blob);
+  at("picture").src = shown;
+  at("picture").alt = name;
+  at("picture").hidden = false;
+}
+
+function clear() {
+  at("labels").replaceChildren();
+  at("found").hidden = true;
+  at("picture").hidden = true;
+}
+
+function showFile(file) {
+  if (file) show(file, file, file.name);
+}
+
+at("file").addEventListener("change", (event) => {
+  showFile(event.target.files[0]);
+  event.target.value = ""; // so that the same file may be chosen again
+});
+
+for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
+  window.addEventListener(kind, (event) => {
+    event.preventDefault(); // else the browser opens the file
+    at("drop").classList.toggle("over", kind === "dragenter" || kind === "dragover");
+    if (kind !== "drop") return;
+    const [file] = event.dataTransfer.files;
+    if (file) showFile(file);
+    else say("that was no file: drop an image file");
+  });
+}
+
+at("camera").addEventListener("click", async () => {
+  say("");
+  if (!navigator.mediaDevices?.getUserMedia) return say(NO_CAMERA);
+  try {
+    const video = { facingMode: "environment" };
+    at("video").srcObject = await navigator.mediaDevices.getUserMedia({ video });
+    at("viewfinder").hidden = false;
+    await at("video").play();
+    at("shoot").focus();
+  } catch (error) {
+    closeCamera();
+    say(CAMERA[error.name] ?? `the camera does not work (${error.message}): choose an image`);
+  }
+});
+
+at("shoot").addEventListener("click", async () => {
+  const video = at("video");
+  const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(video, 0, 0);
+  closeCamera();
+  const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
+  await show(pixels, await canvas.convertToBlob(), "From the camera");
+});
+
+at("close").addEventListener("click", closeCamera);
+
+function closeCamera() {
+  for (const track of at("video").srcObject?.getTracks() ?? []) track.stop();
+  at("video").srcObject = null;
+  if (at("viewfinder").contains(document.activeElement)) at("camera").focus();
+  at("viewfinder").hidden = true;
+}
+
+start();

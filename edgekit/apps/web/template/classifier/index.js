@@ -1,0 +1,124 @@
+// Says what images show. Copy this folder into a product, and:
+//
+//   import { Classifier } from "./classifier/index.js";
+//   const classifier = await Classifier.load();
+//   for (const label of await classifier.classify(file)) {
+//     console.log(label.name, label.probability);
+//   }
+//
+// A classifier is loaded once and used again and again. How images are prepared and what the
+// outputs mean stands in the contract beside the model (model/*.json).
+
+import { decode } from "./decode.js";
+import { ImageError, MissingError } from "./errors.js";
+import { finishedPixels, values } from "./preprocess.js";
+import { pixelsOf } from "./image.js";
+import { CONTRACT, EXTERNAL } from "./model/files.js";
+import { Runtime } from "./runtime.js";
+
+export { ImageError, MissingError };
+
+const ARRAYS = { float32: Float32Array, int32: Int32Array, int8: Int8Array, uint8: Uint8Array };
+const RANGES = { int8: [-128, 127], uint8: [0, 255] };
+
+export class Classifier {
+  /** Loads model and runtime. Threads need a page that is cross-origin isolated. */
+  static async load(threads = mostThreads()) {
+    const contract = await (await ofModel(CONTRACT)).json();
+    const bytes = async (path) => new Uint8Array(await (await ofModel(path)).arrayBuffer());
+    const model = await bytes(contract.path);
+    const external = await Promise.all(
+      EXTERNAL.map(async (path) => ({ path, data: await bytes(path) })),
+    );
+    if (!(await fetch(new URL("vendor/versions.json", import.meta.url))).ok) {
+      throw new MissingError("the runtime is missing");
+    }
+    const runtime = await Runtime.load(model, contract, external, threads);
+    const found = new Classifier(contract, runtime);
+    const count = contract.inputs[0].shape.reduce((a, b) => a * b, 1);
+    await found.scores(new Float32Array(count)); // the first run takes longer than others
+    return found;
+  }
+
+  constructor(contract, runtime) {
+    this.contract = contract;
+    this.runtime = runtime;
+  }
+
+  /** The likeliest classes of an image: a file, a blob, or ImageData. */
+  async classify(image, most = 5) {
+    return this.labels(await this.scores(await this.prepare(image)), most);
+  }
+
+  /** An image as the network takes it, in float32, without a batch axis. */
+  async prepare(image) {
+    return this.values(await this.finishedPixels(image));
+  }
+
+  /** The network's output for a prepared image: one number a class. */
+  async scores(prepared) {
+    const [input, output] = [this.contract.inputs[0], this.contract.outputs[0]];
+    return real(await this.runtime.run(stored(prepared, input), input.shape), output);
+  }
+
+  /** The likeliest classes, by the network's output. */
+  labels(scores, most = 5) {
+    return decode(scores, this.contract, most);
+  }
+
+  /** An image in the network's size, before its values change. */
+  async finishedPixels(image) {
+    const how = this.contract.preprocessing;
+    return finishedPixels(await pixelsOf(image, how.exif), how);
+  }
+
+  /** Finished pixels as the network takes them. */
+  values(pixels) {
+    return values(pixels, this.contract.preprocessing);
+  }
+}
+
+function mostThreads() {
+  return globalThis.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency || 1) : 1;
+}
+
+/** A file in the folder `model`. */
+async function ofModel(file) {
+  const path = `model/${file.split("/").map(encodeURIComponent).join("/")}`;
+  const answer = await fetch(new URL(path, import.meta.url), { cache: "no-cache" });
+  if (!answer.ok) throw new Error(`classifier/model/${file} cannot be loaded: ${answer.status}`);
+  return answer;
+}
+
+/** Real values as the file takes them, which may be integers with a scale. */
+export function stored(array, spec) {
+  const found = new ARRAYS[spec.dtype](array.length);
+  if (spec.scale === null) {
+    found.set(array);
+    return found;
+  }
+  const [scale, zero, [least, most]] = [
+    Math.fround(spec.scale),
+    spec.zero_point ?? 0,
+    RANGES[spec.dtype],
+  ];
+  for (let i = 0; i < array.length; i += 1) {
+    const step = halfToEven(Math.fround(array[i] / scale)) + zero;
+    found[i] = Math.min(Math.max(step, least), most);
+  }
+  return found;
+}
+
+/** What the file computed, as real values. */
+export function real(array, spec) {
+  if (spec.scale === null) return Float32Array.from(array);
+  const [scale, zero] = [Math.fround(spec.scale), spec.zero_point ?? 0];
+  return Float32Array.from(array, (step) => Math.fround(Math.fround(step - zero) * scale));
+}
+
+function halfToEven(x) {
+  const below = Math.floor(x);
+  const rest = x - below;
+  if (rest !== 0.5) return rest < 0.5 ? below : below + 1;
+  return below % 2 === 0 ? below : below + 1;
+}

@@ -1,0 +1,178 @@
+"""Apps for browsers: what needs no browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import CommandLine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from small_artifacts import Artifacts
+from test_prepare import preprocessings
+
+from edgekit import apps, registry
+from edgekit.core import Preprocessing, to_json
+from edgekit.data import preprocess
+from edgekit.data.decode import pixels_of
+from edgekit.errors import DataError
+
+TEMPLATE = Path(apps.__file__).parent / "web" / "template"
+NODE = shutil.which("node")
+with_node = pytest.mark.skipif(NODE is None, reason="there is no node")
+
+Case = tuple[bytes, Preprocessing]
+
+
+def node(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(NODE), *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=300
+    )
+
+
+def prepared(cases: list[Case], folder: Path) -> list[Any]:
+    """What the app makes of images: arrays, or messages of what it refuses."""
+    said = [
+        {"content": base64.b64encode(content).decode(), "how": to_json(how)}
+        for content, how in cases
+    ]
+    (folder / "cases.json").write_text(json.dumps(said))
+    script = Path(__file__).with_name("prepare.mjs")
+    done = node(script, TEMPLATE / "classifier", folder / "cases.json", folder / "out")
+    assert done.returncode == 0, done.stderr
+    numbers = np.fromfile(folder / "out", "<f4")
+    found, at = [], 0
+    for told in json.loads(done.stdout):
+        if isinstance(told, str):
+            found.append(told)
+            continue
+        found.append(numbers[at : at + told])
+        at += told
+    return found
+
+
+@st.composite
+def images(draw: st.DrawFn) -> bytes:
+    """PNG files of all modes, sizes and orientations."""
+    height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    mode = draw(st.sampled_from(["RGB", "RGBA", "L", "LA", "P", "1", "I;16"]))
+    rng = np.random.default_rng(height * 41 + width)
+    if mode == "I;16":
+        image = Image.fromarray(rng.integers(0, 65536, (height, width)).astype(np.uint16))
+    else:
+        pixels = rng.integers(0, 256, (height, width, 4), np.uint8)
+        image = Image.fromarray(pixels).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = draw(st.integers(0, 8))
+    content = io.BytesIO()
+    image.save(content, "PNG", exif=exif)
+    return content.getvalue()
+
+
+@with_node
+@given(st.lists(st.tuples(images(), preprocessings()), min_size=40, max_size=60))
+@settings(max_examples=5, suppress_health_check=list(HealthCheck))
+def test_an_app_makes_the_same_numbers_of_an_image(
+    tmp_path_factory: pytest.TempPathFactory, cases: list[Case]
+) -> None:
+    found = prepared(cases, tmp_path_factory.mktemp("prepared"))
+    for (content, how), numbers in zip(cases, found, strict=True):
+        opened = Image.open(io.BytesIO(content))
+        try:
+            expected = preprocess.prepare(pixels_of(opened, "image", how.exif, how.alpha), how)
+        except DataError:
+            assert "give a larger one" in numbers
+        else:
+            np.testing.assert_array_equal(numbers, expected.reshape(-1))
+
+
+@with_node
+@pytest.mark.parametrize(
+    ("size", "message"), [((10_000, 10_000), "10000 x 10000 px, which is too large: expected")]
+)
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(
+    size: tuple[int, int], message: str, tmp_path: Path
+) -> None:
+    how, contents = preprocess.default(32), []
+    for kind, mode in (("PNG", "1"), ("JPEG", "L"), ("GIF", "L"), ("BMP", "1"), ("WEBP", "L")):
+        content = io.BytesIO()
+        Image.new(mode, size).save(content, kind)
+        contents.append(content.getvalue()[:4000])
+    for refused in prepared([(content, how) for content in contents], tmp_path):
+        assert message in refused
+
+
+@with_node
+def test_an_app_passes_what_its_own_test_has_without_a_browser(
+    artifacts: Artifacts, run: CommandLine, tmp_path: Path
+) -> None:
+    path = artifacts["tflite", "fp32"]
+    assert run("app", path, "--platform", "web", "-o", "made").code == 0
+    folder = tmp_path / "made"
+
+    def failing() -> tuple[set[str], str]:
+        done = node("--test", "--test-reporter", "tap", "tests/golden.test.mjs", cwd=folder)
+        lines = [line.strip() for line in done.stdout.splitlines()]
+        failed = [line for line in lines if line.startswith("not ok")]
+        return {line.split(" - ")[1].partition(":")[0] for line in failed}, done.stdout
+
+    assert failing()[0] == set(), failing()[1]
+
+    def wrong(file: str, old: str, new: str) -> set[str]:
+        place = folder / "classifier" / file
+        text = place.read_text()
+        assert old in text
+        place.write_text(text.replace(old, new))
+        failed, _ = failing()
+        place.write_text(text)
+        return failed
+
+    assert wrong("resample.js", "Math.max(0, 1 - Math.abs(x))", "1") == {"pixels"}
+    assert wrong("decode.js", "Math.exp(", "Math.expm1(") == {"labels", "vectors of scores"}
+
+
+def test_what_runs_in_a_browser_comes_from_the_folder(
+    artifacts: Artifacts, run: CommandLine, tmp_path: Path
+) -> None:
+    for target in ("tflite", "onnx"):
+        done = run("app", artifacts[target, "fp32"], "--platform", "web", "-o", target, "--json")
+        assert done.code == 0, done.err
+        folder = tmp_path / target
+        package = json.loads((folder / "package.json").read_text())
+        versions = {**package["dependencies"], **package["devDependencies"]}.values()
+        assert all(version[0].isdigit() for version in versions)
+        for file in done.json["files"]:
+            if file.endswith((".js", ".html", ".css")) and "model" not in file:
+                assert "://" not in (folder / file).read_text(), file
+
+
+def test_files_that_browsers_do_not_run_are_refused(
+    artifacts: Artifacts,
+    int8_files: Path,
+    copied: Callable[[Path], Path],
+    run: CommandLine,
+) -> None:
+    def message(path: Path) -> str:
+        done = run("app", copied(path), "--platform", "web", "-o", "made")
+        assert done.code == 2
+        return done.message
+
+    assert message(artifacts["openvino", "fp32"]).endswith(
+        "it runs files of the targets onnx, tflite: export one of these"
+    )
+    (path,) = (int8_files / "int8").glob(f"*{registry.target('tflite').suffix}")
+    assert message(path).endswith(
+        "takes inputs of float32, int32, uint8, and this one is of int8: export it without "
+        "--io int8"
+    )
+    (path,) = (int8_files / "int8").glob(f"*{registry.target('onnx').suffix}")
+    assert run("app", copied(path), "--platform", "web", "-o", "made").code == 0
