@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -26,11 +26,10 @@ from edgekit.agent.kernel import text
 from edgekit.agent.wire import ARRAYS, GREETING, PROTOCOL, Closed, Wire
 from edgekit.core import to_json
 from edgekit.core.names import shown
-from edgekit.devices.native import Program, program
+from edgekit.devices.native import Program, adb_push, program
 from edgekit.errors import EdgekitError, InputError, UnavailableError, UsageError, name_of
 
 _LIMIT_S = 600.0
-_PUSH_S = 1800.0
 _MOST_PRINTED = 1 << 24
 _MOST_FILE_BYTES = 1 << 31
 _OPEN_RUNS = 3
@@ -56,9 +55,14 @@ class BenchmarkModel:
 
     Attributes:
         option: that names it.
+        lacks: see `edgekit.devices.device.Device.check_able`.
     """
 
     option = "--benchmark-model"
+    lacks: Mapping[str, str] = {
+        "parts": "a benchmark program does not time the parts of a search; the native runner does, "
+        "and so does a Python on the device: see 'edgekit devices add --help'"
+    }
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
@@ -182,24 +186,6 @@ class Adapter:
             printed.seek(0)
             return done.returncode, printed.read().decode(errors="replace").replace("\r", "")
 
-    def _push(self, path: Path, there: str) -> None:
-        try:
-            done = subprocess.run(  # noqa: S603 - the place is ours
-                [*self._adb, "push", str(path), there],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_PUSH_S,
-                text=True,
-                errors="replace",
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise UnavailableError(f"{self._where} has not taken {path} in time") from error
-        if done.returncode != 0:
-            lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-            last = lines[-1].strip() if lines else "adb push failed"
-            raise UnavailableError(f"{path} cannot be sent to {self._where}: {last}")
-
     def _prepare(self) -> None:
         """Finds a folder there, and brings the program to it.
 
@@ -230,7 +216,7 @@ class Adapter:
         there, part = f"{folder}/{name}", f"{folder}/part-{secrets.token_hex(8)}"
         if self._shell(f"[ -f {shlex.quote(there)} ] && touch -c {folder}")[0] == 0:
             return there
-        self._push(path, part)
+        adb_push(self._adb, path, part, self._where)
         code, printed = self._shell(
             f"s=$(sha256sum {part} 2>/dev/null || echo {sha256}); case $s in {sha256}*) "
             f"chmod {mode} {part} && mv {part} {shlex.quote(there)};; *) rm -f {part}; exit 66;; "

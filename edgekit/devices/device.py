@@ -101,6 +101,19 @@ class Device:
                 found = agent.ask("about", packages=[], variables=[])[0]["hardware"]
         return isa_family(found["machine"], found["isa"])
 
+    def check_able(self, what: str) -> None:
+        """Refuses at once what nothing on the device can do.
+
+        Args:
+            what: key of what the transport lacks: ``parts``, which a search times.
+
+        Raises:
+            UnavailableError: it cannot do that; says what could.
+        """
+        why = getattr(self.transport, "lacks", {}).get(what)
+        if why is not None:
+            raise UnavailableError(f"{self.transport.where}: {why}")
+
     def open(self, *, known: bool = True) -> Agent:
         """Starts an agent there.
 

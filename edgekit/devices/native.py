@@ -10,6 +10,7 @@ import functools
 import re
 import secrets
 import shlex
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ _MOST_KEPT = 16
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 _PLACE = re.compile(r"/[A-Za-z0-9_./-]{1,200}")
 _SHELL_BYTES = 1 << 16
+_PUSH_S = 1800.0
 
 # ELF's numbers of processors (e_machine), and what `uname -m` calls them.
 _PROCESSORS = {3: "i686", 40: "armv7l", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
@@ -100,6 +102,39 @@ def program(path: Path, what: str) -> Program:
         )
     safe = path.name if _SAFE_NAME.fullmatch(path.name) else "program"
     return Program(path, safe, _sha256(path, about.st_size, about.st_mtime_ns), processor)
+
+
+def adb_push(adb: Sequence[str], path: Path, there: str, where: str) -> None:
+    """Brings a file to a phone; makes folders that are missing.
+
+    Args:
+        adb: what a command for the phone begins with.
+        there: its path on the phone.
+        where: the phone, for people.
+
+    Raises:
+        UnavailableError: it does not get there.
+    """
+    try:
+        done = subprocess.run(  # noqa: S603 - the words of a transport, which has checked them
+            [*adb, "push", str(path.absolute()), there],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PUSH_S,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UnavailableError(
+            f"{where} has not taken {path} for {_PUSH_S / 60:.0f} minutes: see its cable"
+        ) from error
+    if done.returncode == 0:
+        return
+    lines = [line.strip() for line in f"{done.stderr}\n{done.stdout}".splitlines() if line.strip()]
+    wrong = [line for line in lines if "error" in line or "fail" in line]
+    why = re.sub(r"^adb: (error: )?", "", (wrong or lines or ["adb push failed"])[0])
+    raise UnavailableError(f"{path} cannot be sent to {where}: {why}")
 
 
 @functools.lru_cache(64)

@@ -79,6 +79,7 @@ def search(
         GateError: no network of the search keeps the budget.
         UnavailableError: the device is gone; what was done is kept.
     """
+    device.check_able("parts")
     task = task_of(
         model, limits, target, precision, data=data, out=out, options=options or SearchOptions(),
         conduct=conduct or Conduct(), device=device, threads=threads, scores=scores, notify=notify,

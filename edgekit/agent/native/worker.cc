@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -32,6 +33,11 @@ constexpr size_t kLargestGapBytes = 4'000'000;
 constexpr double kCoreMib = 16;  // the stacks of two threads
 constexpr int64_t kMostRuns = 1 << 22;
 constexpr double kMostBurstS = 3600;
+// See edgekit/agent/parts.py.
+constexpr int kRounds = 15, kFewRounds = 5, kPartWarmUp = 4;
+constexpr double kPartBlockS = 0.006, kSlowPartS = 0.05;
+constexpr int64_t kMostPartRuns = 12, kMostBetween = 1 << 30;
+constexpr size_t kCacheLine = 64;
 const char kReference[] = "edgekit.agent.reference:Reference";
 
 const char* const kNoMemory[] = {"bad_alloc",       "bad allocation",     "out of memory",
@@ -51,7 +57,8 @@ std::vector<double> timed(const std::function<void()>& run, int64_t runs) {
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
+  const size_t half = values.size() / 2;
+  return values.size() % 2 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
 // Holds this process to what a file, which may be anybody's, is allowed.
@@ -116,7 +123,7 @@ class Worker {
     }
     if (what == "operators") throw lacks("profiler of operators");
     if (what == "activations") throw lacks("way to show what flows between layers");
-    if (what == "part") throw lacks("way to time the parts of a search");
+    if (what == "part") return {part(request), {}};
     throw usage("the native runner knows no such command: it is of another version");
   }
 
@@ -301,6 +308,75 @@ class Worker {
     return found;
   }
 
+  // Times a file against one that stays loaded; see edgekit/agent/parts.py.
+  Json part(const Json& request) {
+    if (!beside_) {
+      const int64_t between = request["between"].integer();
+      if (between < 0 || between > kMostBetween) throw usage("no such number of bytes");
+      beside_subject_ = std::make_unique<Subject>(request["beside"]);
+      beside_ = runtime_->load(*beside_subject_);
+      beside_->set(inputs_of(*beside_subject_, beside_->inputs()));
+      others_.assign(static_cast<size_t>(between) / sizeof(double), 1.0);
+    }
+    take(request["subject"]);
+    if (!subject_) throw usage("the reference network is no part");
+    loaded_ = runtime_->load(*subject_);
+    loaded_->set(inputs_of(*subject_, loaded_->inputs()));
+    const auto [own_ms, reference_ms] =
+        ratio([this] { loaded_->invoke(); }, [this] { beside_->invoke(); }, !request["whole"].boolean());
+    Json found = Json::object();
+    found.set("own_ms", own_ms);
+    found.set("reference_ms", reference_ms);
+    found.set("pid", static_cast<int>(getpid()));
+    return found;
+  }
+
+  // Milliseconds of both, from blocks in turns.
+  std::pair<double, double> ratio(const std::function<void()>& own, const std::function<void()>& reference,
+                                  bool between) {
+    const std::function<void()>* const calls[] = {&own, &reference};
+    int64_t runs[2];
+    double once_s[2];
+    for (int i = 0; i < 2; ++i) {
+      timed(*calls[i], kPartWarmUp);
+      once_s[i] = std::max(timed(*calls[i], 1)[0] / 1e3, 1e-6);
+      runs[i] = std::max<int64_t>(3, std::llround(kPartBlockS / once_s[i]));
+    }
+    const bool slow = once_s[0] > kSlowPartS, reads = between && !others_.empty();
+    if (reads) runs[0] = std::min(runs[0], kMostPartRuns);
+    if (slow) runs[0] = 1;
+    std::vector<double> ratios, references;
+    for (int i = 0; i < (slow ? kFewRounds : kRounds); ++i) {
+      double found[2];
+      for (int j = 0; j < 2; ++j) {
+        // The reference tells the speed of the machine, and stays in the caches for that.
+        const int which = (i + j) % 2;
+        found[which] = block_of(*calls[which], runs[which], reads && which == 0);
+      }
+      ratios.push_back(found[0] / found[1]);
+      references.push_back(found[1]);
+    }
+    const double reference_ms = median(references);
+    return {median(ratios) * reference_ms, reference_ms};
+  }
+
+  // The lower quartile of a block, whose first runs fill caches.
+  double block_of(const std::function<void()>& call, int64_t runs, bool reads) {
+    std::vector<double> times;
+    for (int64_t i = 0; i < runs + 2; ++i) {
+      if (reads) {
+        for (size_t at = 0; at < others_.size(); at += kCacheLine / sizeof(double)) read_ = read_ + others_[at];
+      }
+      const double taken = timed(call, 1)[0];
+      if (i >= 2) times.push_back(taken);
+    }
+    std::sort(times.begin(), times.end());
+    const double place = 0.25 * static_cast<double>(times.size() - 1);
+    const auto low = static_cast<size_t>(place);
+    const size_t high = std::min(low + 1, times.size() - 1);
+    return times[low] + (place - static_cast<double>(low)) * (times[high] - times[low]);
+  }
+
   struct Freeing {
     void operator()(char* block) const { std::free(block); }
   };
@@ -309,6 +385,10 @@ class Worker {
   Json versions_;
   std::unique_ptr<Subject> subject_;  // none for the reference network
   std::unique_ptr<Loaded> loaded_;
+  std::unique_ptr<Subject> beside_subject_;
+  std::unique_ptr<Loaded> beside_;  // what parts are timed against
+  std::vector<double> others_;  // what is read between two runs of a part
+  volatile double read_ = 0;
   std::unique_ptr<char, Freeing> gap_;
   Reference reference_;
   std::function<void()> once_;

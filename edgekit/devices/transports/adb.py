@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 
 from edgekit.devices import bootstrap
 from edgekit.devices.benchmarking import BenchmarkModel
-from edgekit.devices.native import NativeRunner
+from edgekit.devices.native import NativeRunner, adb_push
 from edgekit.errors import UnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _ADDRESS = re.compile(r"adb:(?P<serial>[A-Za-z0-9](?:[A-Za-z0-9._:-]*[A-Za-z0-9])?)?")
 _LIST_S = 30.0
-_PUSH_S = 1800.0
 _NO_ADB = (
     "devices behind adb: need the program 'adb', which is not there: install Android's platform "
     "tools"
@@ -56,6 +55,9 @@ class Adb:
         python: interpreter there.
         native: what runs there in place of a Python.
 
+    Attributes:
+        lacks: see `edgekit.devices.device.Device.check_able`.
+
     Raises:
         UsageError: the address or the interpreter cannot be.
     """
@@ -73,6 +75,7 @@ class Adb:
                 f"of 'adb devices', or adb: for the only phone that is connected"
             )
         self.where, self._serial, self._native = address, match["serial"], native
+        self.lacks = native.lacks if isinstance(native, BenchmarkModel) else {}
         self._python = "python3" if python is None else python
         self._command = bootstrap.command(self._python)
 
@@ -102,31 +105,7 @@ class Adb:
         return ["adb", "-s", self._serial]
 
     def _push(self, path: Path, there: str) -> None:
-        """Brings a file to the phone; makes folders that are missing.
-
-        Raises:
-            UnavailableError: it does not get there.
-        """
-        try:
-            done = subprocess.run(  # noqa: S603 - the serial was checked, the place is ours
-                [*self._adb(), "push", str(path.absolute()), there],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_PUSH_S,
-                text=True,
-                errors="replace",
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise UnavailableError(
-                f"{self.where} has not taken {path} for {_PUSH_S / 60:.0f} minutes: see the cable"
-            ) from error
-        if done.returncode != 0:
-            lines = [
-                line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()
-            ]
-            last = lines[-1] if lines else "adb push failed"
-            raise UnavailableError(f"{path} cannot be sent to {self.where}: {last}")
+        adb_push(self._adb(), path, there, self.where)
 
     def _only(self) -> str:
         """The serial number of the only phone that is connected.
