@@ -40,6 +40,7 @@ def program() -> Path:
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Adbd]]:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("EDGEKIT_CLAIMS", str(tmp_path / "claims"))
     monkeypatch.setattr("edgekit.devices.check.NOISE_S", 0.1)
     monkeypatch.setattr(runner, "_SLOTS", {})
     started: list[Adbd] = []

@@ -66,6 +66,11 @@ def integers(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     return {path.suffix[1:]: path for path in folder.glob("*int8*") if path.suffix != ".json"}
 
 
+@pytest.fixture(autouse=True)
+def _own_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEKIT_CLAIMS", str(tmp_path / "claims"))
+
+
 @pytest.fixture
 def own_slots(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(runner, "_SLOTS", {})
@@ -437,13 +442,22 @@ def test_it_ends_with_the_one_that_asks(artifacts: Artifacts, device: Device, bu
     assert not any(map(alive, (pid, slot.pid, opened["pid"])))
 
 
-def test_one_measures_at_a_time(device: Device) -> None:
+@pytest.mark.parametrize("other", ["native", "python"])
+def test_one_measures_at_a_time(device: Device, other: str) -> None:
+    """Agents in Python and runners see each other."""
+    second_device = device if other == "native" else HOST
     with closing(device.open()) as first, closing(device.open()) as second:
         device.claim(first)
         device.claim(second)  # of the same process
-    with closing(device.open()) as first, closing(device.open()) as second:
+    with closing(device.open()) as first, closing(second_device.open()) as second:
         first.ask("claim", token="one", owner="me@here")
-        with pytest.raises(UnavailableError, match="me@here measures there since 0 minutes"):
+        for alone in (True, False):
+            with pytest.raises(UnavailableError, match="me@here measures there since 0 minutes"):
+                second.ask("claim", token="other", owner="you", alone=alone)
+    with closing(second_device.open()) as first, closing(device.open()) as second:
+        first.ask("claim", token="one", owner="me@here", alone=False)
+        second.ask("claim", token="other", owner="you", alone=False)
+        with pytest.raises(UnavailableError, match="me@here runs files there since 0 minutes"):
             second.ask("claim", token="other", owner="you")
     with closing(device.open()) as third:
         third.ask("claim", token="third", owner="you")

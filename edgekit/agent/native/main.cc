@@ -124,9 +124,10 @@ class Supervisor {
       return found;
     }
     if (what == "claim") {
-      if (!claim_) {
-        claim_ = std::make_unique<Claim>(folder_ + "/claims", asked["token"].string(), asked["owner"].string(),
-                                         asked["alone"].is_null() || asked["alone"].boolean());
+      const bool alone = asked["alone"].is_null() || asked["alone"].boolean();
+      if (!claim_ || (alone && !claim_->alone())) {
+        claim_ = std::make_unique<Claim>(claims_folder(folder_ + "/claims"), asked["token"].string(),
+                                         asked["owner"].string(), alone);
       }
       return Json::object();
     }
@@ -197,6 +198,8 @@ class Supervisor {
     found.set("pid", static_cast<int>(getpid()));
     found.set("runner", kRunnerVersion);
     found.set("cores", std::max(1L, sysconf(_SC_NPROCESSORS_CONF)));
+    const auto boot = file_text("/proc/sys/kernel/random/boot_id");
+    found.set("boot", boot ? Json(*boot) : Json());
     found.set("clock_s", clock_s());
     found.set("wall_s", static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec));
     return found;

@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <random>
@@ -23,7 +25,9 @@ namespace {
 constexpr int64_t kMostBytes = int64_t{2} << 30;
 constexpr int64_t kMostFileBytes = int64_t{1} << 33;
 constexpr size_t kMostFiles = 256, kLongestName = 120;
-constexpr double kGateS = 10;
+constexpr int kClaimTries = 4;
+constexpr unsigned kClaimPauseUs = 100'000;
+const char kClaimant[] = "edgekit-", kClaim[] = ".claim";
 const char kLock[] = ".lock";
 const char kPart[] = ".part";
 
@@ -323,70 +327,111 @@ void Store::no_room(int error, int64_t needed) const {
                     " MiB are needed; make room there");
 }
 
-Claim::Claim(const std::string& folder, const std::string& token, const std::string& owner, bool alone) {
-  make_folders(folder);
-  const auto refuse = [&](int error) {
-    return unavailable("it cannot be noted on the device that it measures: " + folder + ": " +
-                       std::strerror(error) + "; make room there, or let it be written to");
-  };
-  // One looks and claims at a time.
-  const int gate = open((folder + "/gate").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (gate < 0) throw refuse(errno);
-  struct Closing {
-    int file;
-    ~Closing() { close(file); }
-  } closing{gate};
-  const double end_s = clock_s() + kGateS;
-  while (flock(gate, LOCK_EX | LOCK_NB) != 0) {
-    if (clock_s() > end_s) {
-      throw unavailable("another agent holds " + folder + "/gate and does not let go: restart the device");
-    }
-    usleep(20'000);
+std::string claims_folder(const std::string& own) {
+  const char* named = std::getenv("EDGEKIT_CLAIMS");
+  if (named != nullptr && named[0] == '/') return named;
+  // For whom a folder is chosen must not matter: TMPDIR is often one's own.
+  for (const char* folder : {"/run/lock", "/tmp"}) {
+    struct stat about {};
+    const bool shared = stat(folder, &about) == 0 && S_ISDIR(about.st_mode) && (about.st_mode & S_ISVTX) != 0;
+    if (shared && (about.st_mode & 03) == 03) return folder;
   }
+  return own;
+}
+
+namespace {
+
+// Who else uses the device so that a claim does not go together with it, in words; else nothing.
+std::string other_claim(const std::string& folder, const std::string& token, bool alone) {
   for (const std::string& name : names_in(folder)) {
-    if (name.size() < 6 || name.compare(name.size() - 6, 6, ".claim") != 0) continue;
     const std::string path = folder + "/" + name;
-    const int file = open(path.c_str(), O_RDWR | O_CLOEXEC);
-    if (file < 0) continue;
-    const bool left = flock(file, LOCK_EX | LOCK_NB) == 0;
-    if (left) unlink(path.c_str());
-    close(file);
-    if (left) continue;
-    Json about;
-    try {
-      about = parse_json(file_text(path, 4096).value_or(""));
-      if (about["token"].string() == token) continue;
-      const bool measures = about["alone"].is_null() || about["alone"].boolean();
-      if (!alone && !measures) continue;  // both run files only
-      const double since_s = std::max(0.0, clock_s() - about["since_s"].number());
-      throw unavailable(about["owner"].string() + (measures ? " measures" : " runs files") + " there since " +
-                        std::to_string(static_cast<long>(since_s / 60)) + " minutes: wait until that is done");
-    } catch (const Malformed&) {
-      throw unavailable("somebody measures there: wait until that is done");
+    const size_t end = sizeof kClaim - 1;
+    if (name.compare(0, sizeof kClaimant - 1, kClaimant) != 0 || name.size() < end ||
+        name.compare(name.size() - end, end, kClaim) != 0) {
+      continue;
     }
+    // Through the lock that many can have: those who look do not take each other for its owner.
+    const int file = open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (file < 0) continue;
+    struct stat status {};
+    const bool regular = fstat(file, &status) == 0 && S_ISREG(status.st_mode);
+    const bool left = regular && flock(file, LOCK_SH | LOCK_NB) == 0;
+    if (left) unlink(path.c_str());
+    std::string text(4096, '\0');
+    const ssize_t count = regular && !left ? read(file, text.data(), text.size()) : 0;
+    close(file);
+    if (!regular || left) continue;
+    text.resize(count > 0 ? static_cast<size_t>(count) : 0);
+    // What stands there is for people, and is not believed beyond that.
+    Json about = Json::object();
+    try {
+      about = parse_json(text);
+    } catch (const Malformed&) {
+    }
+    const auto text_in = [&](const char* key) {
+      return about[key].kind() == Json::Kind::String ? about[key].string() : std::string();
+    };
+    const bool measures = about["alone"].kind() != Json::Kind::Bool || about["alone"].boolean();
+    if ((!text_in("token").empty() && text_in("token") == token) || (!alone && !measures)) continue;
+    const Json& since = about["since_s"];
+    const bool counts = since.kind() == Json::Kind::Integer || since.kind() == Json::Kind::Number;
+    const double now_s = clock_s(), begun_s = counts ? since.number() : now_s;
+    const double minutes = begun_s >= 0 && begun_s <= now_s ? (now_s - begun_s) / 60 : 0;
+    const std::string owner = text_in("owner").substr(0, 200);
+    return (owner.empty() ? "somebody" : owner) + (measures ? " measures" : " runs files") + " there since " +
+           std::to_string(std::lround(minutes)) + " minutes";
   }
+  return "";
+}
+
+}  // namespace
+
+Claim::Claim(const std::string& folder, const std::string& token, const std::string& owner, bool alone)
+    : alone_(alone) {
+  make_folders(folder);
   Json about = Json::object();
   about.set("token", token);
   about.set("owner", owner.substr(0, 200));
   about.set("since_s", clock_s());
   about.set("alone", alone);
   const std::string text = to_text(about);
-  path_ = folder + "/" + std::to_string(getpid()) + "-" + random_name() + ".claim";
-  file_ = open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (file_ < 0) throw refuse(errno);
-  if (flock(file_, LOCK_EX | LOCK_NB) != 0 ||
-      write(file_, text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
-    const int error = errno == 0 ? ENOSPC : errno;
-    unlink(path_.c_str());
-    close(file_);
-    throw refuse(error);
+  std::string other;
+  // Two that come at the same moment see each other and both step back.
+  for (int i = 0; i < kClaimTries; ++i) {
+    announce(folder, text);
+    other = other_claim(folder, token, alone);
+    if (other.empty()) return;
+    close_file();
+    usleep(std::random_device()() % kClaimPauseUs);
   }
+  throw unavailable(other + ": wait until that is done");
 }
 
-Claim::~Claim() {
+// Makes the file, which bears its name only once it is locked: nobody takes it for left.
+void Claim::announce(const std::string& folder, const std::string& text) {
+  const std::string name = kClaimant + std::to_string(getpid()) + "-" + random_name() + kClaim;
+  path_ = folder + "/." + name + ".new";
+  file_ = open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  bool noted = file_ >= 0 && fchmod(file_, 0644) == 0;
+  errno = noted ? ENOSPC : errno;
+  noted = noted && write(file_, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  noted = noted && flock(file_, LOCK_EX | LOCK_NB) == 0;
+  noted = noted && rename(path_.c_str(), (folder + "/" + name).c_str()) == 0;
+  if (noted) {
+    path_ = folder + "/" + name;
+    return;
+  }
+  const std::string why = std::strerror(errno);
+  if (file_ >= 0) close_file();
+  throw unavailable("it cannot be noted on the device that it is in use: " + folder + ": " + why +
+                    "; make room there, or let it be written to");
+}
+
+void Claim::close_file() {
   if (file_ < 0) return;
   unlink(path_.c_str());
   close(file_);
+  file_ = -1;
 }
 
 }  // namespace edgekit

@@ -54,14 +54,24 @@ class Store {
   std::set<std::pair<std::string, std::string>> whole_;
 };
 
+// Where claims are noted: where everybody may make files, and delete none but their own; else `own`.
+std::string claims_folder(const std::string& own);
+
 // Keeps others from measuring on this device, as long as it lives. Throws Failure: who does.
 class Claim {
  public:
+  // What is not alone runs files only: it goes together with others that do, and with none that measures.
   Claim(const std::string& folder, const std::string& token, const std::string& owner, bool alone);
-  ~Claim();
+  ~Claim() { close_file(); }
   Claim(const Claim&) = delete;
 
+  bool alone() const { return alone_; }
+
  private:
+  void announce(const std::string& folder, const std::string& text);
+  void close_file();
+
+  bool alone_;
   std::string path_;
   int file_ = -1;
 };
