@@ -7,9 +7,10 @@ TENSORFLOW := .venv-tensorflow
 OLD := .venv-old
 ARM64 := .arm64
 ADB := .adb
+APPS := .apps
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test devices-test check bench native clean
+.PHONY: demo test devices-test apps-test check bench native clean
 
 demo: $(VENV)/base.stamp
 	$(BIN)/edgekit demo --overwrite
@@ -24,6 +25,11 @@ devices-test: $(VENV)/dev.stamp
 	-test -e $(ADB)/stamp || timeout 300 $(MAKE) $(ADB)/stamp
 	EDGEKIT_OLD_PYTHON=$$(ls $(CURDIR)/$(OLD)/bin/python 2>/dev/null) OMP_NUM_THREADS=1 \
 	    $(BIN)/python -m pytest -n auto -m devices tests
+
+# Apps as they are generated, with npm packages and a browser, as far as these can be had.
+apps-test: $(VENV)/dev.stamp
+	-test -e $(APPS)/stamp || timeout 300 $(MAKE) $(APPS)/stamp
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m apps tests
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
@@ -80,9 +86,14 @@ $(ADB)/stamp:
 	sh tests/devices/get_adb.sh $(ADB)
 	touch $@
 
+# What the apps for browsers need of npm, and Debian's Chromium.
+$(APPS)/stamp:
+	sh tests/apps/get_npm.sh $(APPS)
+	touch $@
+
 $(VENV)/dev.stamp: $(VENV)/base.stamp
 	$(PIP_INSTALL) -e '.[dev]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(TENSORFLOW) $(OLD) $(ARM64) $(ADB) build dist edgekit-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TENSORFLOW) $(OLD) $(ARM64) $(ADB) $(APPS) build dist edgekit-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -86,17 +86,22 @@ class Platform(Protocol):
         name: key of `edgekit.tables.APPS`.
         runs: commands to type in the app's folder, to see it work; one a line.
         tests: the same, to test it.
+        page: whether the folder is a page, which a browser opens once it is complete.
     """
 
     name: str
     runs: tuple[str, ...]
     tests: tuple[str, ...]
+    page: bool
 
     def why_not(self, app: App) -> str | None:
         """Why an app for this platform cannot run a file, and what to do; ``None`` if it can."""
 
     def write(self, app: App, folder: Path) -> None:
         """Writes all of an app into an empty folder."""
+
+    def incomplete(self, folder: Path) -> str | None:
+        """What is to be done in an app's folder before its page runs; ``None`` for nothing."""
 
 
 def open_app(
@@ -235,6 +240,15 @@ def _check_folder(out: Path, overwrite: bool) -> None:
         raise OutputError(f"{out} is not empty: name a new or an empty folder with -o")
     if not overwrite:
         raise OutputError(f"{out} holds an app already: give --overwrite to replace all of it")
+
+
+def holds(app: App, platform: str, folder: Path) -> bool:
+    """Whether a folder holds an app that was written for this artifact and platform."""
+    try:
+        mark = json.loads(read_bytes(folder / MARK))
+        return (mark["platform"], mark["artifact"]["sha256"]) == (platform, app.contract.sha256)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 MARK = "edgekit-app.json"

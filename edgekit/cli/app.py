@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgekit.cli import console
 from edgekit.cli.options import overwrite_option, weights_option
-from edgekit.errors import UsageError
+from edgekit.errors import UnavailableError, UsageError
+from edgekit.tables import APPS
+
+if TYPE_CHECKING:
+    from edgekit.apps.app import App, Platform
 
 
 @click.command("app")
@@ -44,6 +49,18 @@ from edgekit.errors import UsageError
     help="A golden image beside the generated ones; may be given several times.",
 )
 @overwrite_option
+@click.option(
+    "--serve",
+    is_flag=True,
+    help="Then serve the app's page on this machine for a look, until Ctrl-C. An app of ARTIFACT "
+    "that is in DIR already is served as it is.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    metavar="N",
+    help="For --serve; one that is free by default.",
+)
 @console.common_options
 def command(
     artifact: str,
@@ -53,23 +70,56 @@ def command(
     weights: Path | None,
     images: tuple[Path, ...],
     overwrite: bool,
+    serve: bool,
+    port: int | None,
 ) -> None:
     """Write a small app around ARTIFACT, with images that test it.
 
     The app prepares images as the contract of the file says, and says what they show. It is meant
     to be copied into a product.
     """
-    from edgekit.apps.app import open_app, write_app
+    from edgekit.apps.app import holds, open_app, write_app
 
     if weights is not None and against is None:
         raise UsageError("--weights goes with --against only")
+    if port is not None and not serve:
+        raise UsageError("--port goes with --serve only")
+    found: Platform = APPS.load(platform)
+    if serve and not found.page:
+        raise UsageError(f"an app for {platform} is no page that could be served: omit --serve")
     with console.status(f"writing an app around {artifact}"):
         app = open_app(artifact, against=against, weights=weights, images=images)
-        found = write_app(app, platform, out, overwrite=overwrite)
+        there = serve and not overwrite and holds(app, platform, out)
+        if not there:
+            write_app(app, platform, out, overwrite=overwrite)
+    if console.wants_json() or not there:
+        _tell(app, found, out)
+    if serve:
+        _serve(found, out, port or 0)
+
+
+def _serve(platform: Platform, folder: Path, port: int) -> None:
+    """Serves an app's page until Ctrl-C.
+
+    Raises:
+        UnavailableError: it cannot run yet, or the port is taken.
+    """
+    from edgekit.apps import serving
+
+    to_do = platform.incomplete(folder)
+    if to_do is not None:
+        raise UnavailableError(f"the page in {folder} cannot run yet: {to_do}, then this again")
+    with serving.served(folder, port) as server:
+        console.note(f"{serving.address(server)} shows the page; end it with Ctrl-C")
+        serving.serve(server)
+
+
+def _tell(app: App, platform: Platform, out: Path) -> None:
+    """Says what was written."""
     files = sorted(path for path in out.rglob("*") if path.is_file())
     size = sum(path.stat().st_size for path in files)
     console.say(
-        f"{out}: an app for {found.name} around {app.path.name}, {len(files)} files, "
+        f"{out}: an app for {platform.name} around {app.path.name}, {len(files)} files, "
         f"{size / 1e6:.1f} MB, {len(app.golden)} golden images"
     )
     if app.network is None:
@@ -78,14 +128,14 @@ def command(
             "to test the app against PyTorch, too"
         )
     console.say("")
-    for line in (f"cd {out}", *found.runs, *found.tests):
+    for line in (f"cd {out}", *platform.runs, *platform.tests):
         console.say(f"  {line}")
     if console.wants_json():
         console.emit_json(
             "edgekit.app/1",
             {
                 "folder": str(out),
-                "platform": found.name,
+                "platform": platform.name,
                 "artifact": str(app.path),
                 "sha256": app.contract.sha256,
                 "network": app.network,

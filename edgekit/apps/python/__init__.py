@@ -21,6 +21,7 @@ class Python:
     name = "python"
     runs = ("python -m pip install -r requirements.txt", "python -m classifier IMAGE")
     tests = ("python -m pip install pytest", "python -m pytest")
+    page = False
 
     def why_not(self, app: App) -> str | None:
         """It runs the files of targets for which there is a file in ``template/runtimes``."""
@@ -28,6 +29,10 @@ class Python:
             return None
         known = sorted(path.stem for path in (_TEMPLATE / _RUNTIMES).glob("*.py"))
         return f"it runs files of the targets {', '.join(known)}: export one of these"
+
+    def incomplete(self, folder: Path) -> str | None:
+        """Nothing is to be done for a page that there is not."""
+        return None
 
     def write(self, app: App, folder: Path) -> None:
         """Writes the module with model and contract, its test, and a README."""

@@ -22,6 +22,7 @@ class Web:
     name = "web"
     runs = ("npm install", "npm run vendor", "npm start")
     tests = ("npm test",)
+    page = True
 
     def why_not(self, app: App) -> str | None:
         """It runs files of targets for which there is a folder in ``template/runtimes``, whose
@@ -38,6 +39,12 @@ class Web:
             f"{about['name']} takes inputs of {', '.join(about['inputs'])}, and this one is of "
             f"{dtype}: export it without --io int8"
         )
+
+    def incomplete(self, folder: Path) -> str | None:
+        """The runtime comes from npm."""
+        if (folder / "classifier" / "vendor" / "versions.json").is_file():
+            return None
+        return f"type '{self.runs[0]}' and '{self.runs[1]}' in {folder} to get the runtime"
 
     def write(self, app: App, folder: Path) -> None:
         """Writes the page with model and contract, its tests, and a README."""

@@ -66,12 +66,13 @@ async function show(image, picture, name) {
   }
 }
 
-function fill(labels) {
+/** Shows classes with their names, as text, whatever is in these. */
+export function fill(labels) {
   const rows = labels.map((label) => {
     const [row, name, share, bar, part] = ["li", "bdi", "span", "span", "span"].map((tag) =>
       document.createElement(tag),
     );
-    name.textContent = label.name; // as text, whatever is in it
+    name.textContent = label.name;
     share.className = "share";
     share.textContent = percent.format(label.probability);
     bar.className = "bar";

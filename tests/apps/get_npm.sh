@@ -1,0 +1,23 @@
+#!/bin/sh
+# Installs below a folder the npm packages that apps for browsers name, and as root on Debian node
+# and Chromium, where they are missing.
+set -eu
+folder=$1
+runtimes=$(dirname "$0")/../../edgekit/apps/web/template/runtimes
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    wanted=
+    command -v npm >/dev/null || wanted="nodejs npm"
+    [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null || wanted="$wanted chromium fonts-dejavu-core"
+    if [ -n "$wanted" ]; then
+        apt-get -qq update </dev/null
+        # shellcheck disable=SC2086 - several words
+        apt-get -qq -y --no-install-recommends install $wanted </dev/null
+    fi
+fi
+mkdir -p "$folder"
+packages=$(sed -n 's/.*"packages": {\(.*\)}.*/\1/p' "$runtimes"/*/runtime.json | tr -d ' "' | tr ',:' ' @')
+browser=$(sed -n 's/.*"playwright-core": "\(.*\)".*/\1/p' "$runtimes/../../__init__.py")
+cd "$folder"
+[ -e package.json ] || echo '{"private": true}' > package.json
+# shellcheck disable=SC2086 - several words
+npm install --no-audit --no-fund --save-exact $packages "playwright-core@$browser"
