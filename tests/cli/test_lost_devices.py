@@ -181,7 +181,7 @@ def test_files_that_were_sent_in_part_are_sent_to_their_end(
 
 
 @pytest.mark.parametrize("whom", ["agent", "slot"])
-@pytest.mark.parametrize("command", ["profile", "compare", "verify", "evaluate"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_process_there_that_is_killed(
     run: CommandLine,
     pi: SshServer,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,10 +63,21 @@ def test_files_are_profiled_there_and_on_several_devices(
     assert max(map(len, both.out.splitlines())) <= 80
     gone = run(*line, "--device", "host,ssh://127.0.0.1:1")
     assert gone.code == 5
-    assert "takes no SSH connections" in gone.err
+    assert gone.err.count("takes no SSH connections") == 1
     assert "ms" in gone.out
     history = run("history", "--json").json
     assert "pi" in json.dumps(history)
+
+
+def test_the_meter_of_a_profile_is_looked_for_by_the_agent_that_measures(
+    run: CommandLine, pi: SshServer, artifacts: Artifacts
+) -> None:
+    words = ("--transport", pi.address, "--python", sys.executable, "--meter", "rapl")
+    assert run("devices", "add", "metered", *words).code == 0
+    found = run("profile", artifacts["tflite", "fp32"], "--device", "metered", "--seconds", 1)
+    assert found.code == 0, found.err
+    assert "declares the meter 'rapl', which is not used" in " ".join(found.err.split())
+    assert len(pi.commands) == 1
 
 
 def test_two_files_are_compared_there(

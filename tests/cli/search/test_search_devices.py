@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import sqlite3
 import threading
 from contextlib import closing
@@ -101,3 +103,20 @@ def test_a_device_that_is_started_anew_in_a_search(
     assert "waiting, " in told
     assert "the device was started anew" in told
     assert list(dict.fromkeys(boots_of(tmp_path / "s"))) == ["first", "second"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["agent", "slot"])
+def test_a_process_that_is_killed_in_a_search(
+    run: CommandLine, pi: SshServer, proxy: CuttingProxy, trained: Path, whom: str
+) -> None:
+    def kill() -> None:
+        if whom == "agent":
+            pi.kill()
+        for pid in pi.slots():
+            os.kill(pid, signal.SIGKILL)
+
+    proxy.arm(kill, to_client=200_000)
+    found = run("search", trained, *LINE, "--wait", 60)
+    assert found.code in (0, 4), found.err
+    assert proxy.cuts == 1
