@@ -19,7 +19,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgekit.api.apps import app
+    from edgekit.api.apps import app, bundle
     from edgekit.api.describing import Description, describe
     from edgekit.api.exports import export
     from edgekit.api.measuring import compare, profile
@@ -117,6 +117,7 @@ _HOMES = {
     "Written": "edgekit.core",
     "app": "edgekit.api.apps",
     "build": "edgekit.models",
+    "bundle": "edgekit.api.apps",
     "compare": "edgekit.api.measuring",
     "describe": "edgekit.api.describing",
     "estimate": "edgekit.api.simulating",
@@ -178,6 +179,7 @@ __all__ = [
     "Written",
     "app",
     "build",
+    "bundle",
     "compare",
     "describe",
     "estimate",

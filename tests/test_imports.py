@@ -36,6 +36,7 @@ LEVELS = (
     ("conversion",),
     ("search",),
     ("apps", "report"),
+    ("bundles",),
     ("api",),
     ("cli",),
     ("__main__",),

@@ -56,6 +56,8 @@ SCRIPTS = {
         report -o page.html {FILES}
         export-profiles -o kept.csv
         app {ONE} --platform python -o made
+        bundle {FILES} -o all.zip
+        verify all.zip
     """.replace(
         "{each}",
         "\n".join(

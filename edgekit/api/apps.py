@@ -1,7 +1,8 @@
-"""``edgekit.app``: sample apps."""
+"""``edgekit.app`` and ``edgekit.bundle``: files on their way into products."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from edgekit.api.keywords import StrPath, text_of
 
 if TYPE_CHECKING:
     from edgekit.apps.app import App
+    from edgekit.bundles import Bundled
     from edgekit.models.taking import Network
 
 
@@ -48,3 +50,41 @@ def app(
     made = open_app(artifact, against=against, weights=text_of(weights, "weights"), images=images)
     write_app(made, platform, Path(out), overwrite=overwrite)
     return made
+
+
+def bundle(
+    artifacts: StrPath | Sequence[StrPath],
+    out: StrPath,
+    *,
+    licence: StrPath | None = None,
+    evaluations: Sequence[StrPath] = (),
+    overwrite: bool = False,
+) -> tuple[Bundled, ...]:
+    """Puts exported files into one archive, with contracts and a model card.
+
+    Args:
+        artifacts: the files, or what `export` gave for them.
+        out: the archive, whose name ends in ``.zip``.
+        licence: a text of the models' licence.
+        evaluations: documents of ``edgekit evaluate --json`` about these files.
+        overwrite: replace the archive.
+
+    Returns:
+        What the archive holds.
+
+    Raises:
+        ContractError: a file and its contract do not belong together.
+        UsageError: arguments that cannot be.
+        InputError: a file cannot be read.
+        OutputError: the archive is there already, or cannot be written.
+    """
+    from edgekit.bundles import bundle
+
+    several = [artifacts] if isinstance(artifacts, str | os.PathLike) else artifacts
+    return bundle(
+        [Path(one) for one in several],
+        Path(out),
+        licence=None if licence is None else Path(licence),
+        evaluations=[Path(one) for one in evaluations],
+        overwrite=overwrite,
+    )

@@ -10,16 +10,21 @@ import click
 from edgekit.cli import console
 from edgekit.cli.options import device_option, embedded_option, example_option, weights_option
 from edgekit.cli.stating import stated_options
-from edgekit.errors import GateError
+from edgekit.errors import GateError, UsageError
 
 if TYPE_CHECKING:
-    from edgekit.stated import Stated
     from edgekit.verification.artifact import Verification
+
+_UNSAID = (None, False, ())
 
 
 @click.command("verify")
 @click.argument("artifact", metavar="ARTIFACT")
-@click.option("--against", required=True, metavar="MODEL", help="The network it was made from.")
+@click.option(
+    "--against",
+    metavar="MODEL",
+    help="The network it was made from; an archive is checked without one, too.",
+)
 @click.option("--data", metavar="SRC", help="Images: digits, synthetic or a folder.")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
 @click.option(
@@ -33,35 +38,75 @@ if TYPE_CHECKING:
 @console.common_options
 def command(
     artifact: str,
-    against: str,
-    data: str | None,
-    skip_corrupt: bool,
+    against: str | None,
     per_layer: bool,
-    weights: Path | None,
-    example: str | None,
-    embedded: bool,
-    device: str | None,
-    stated: Stated,
+    **options: Any,
 ) -> None:
     """Run ARTIFACT and MODEL on the same images and compare their outputs.
 
-    Where they disagree (exit code 4), names the first layer that diverges.
+    Where they disagree (exit code 4), names the first layer that diverges. Of an
+    archive of 'edgekit bundle', every file is checked, and compared with MODEL if
+    one is given.
+    """
+    from edgekit.bundles import ENDING
+
+    if artifact.endswith(ENDING):
+        _archive(artifact, against, per_layer, options)
+        return
+    if against is None:
+        raise UsageError("missing --against MODEL: the network that the file was made from")
+    result = _compared(artifact, artifact, against, per_layer, options)
+    if console.wants_json():
+        console.emit_json("edgekit.verify/1", _document(artifact, against, result))
+    if not result.agreement.passed:
+        raise GateError(_why(artifact, against, result))
+    console.say("passed")
+
+
+def _archive(path: str, against: str | None, per_layer: bool, options: dict[str, Any]) -> None:
+    """Checks an archive, and compares each of its files with a network where one is given."""
+    from edgekit.bundles import Unpacked
+    from edgekit.stated import NOTHING
+
+    if against is None and any(value not in (*_UNSAID, NOTHING) for value in options.values()):
+        raise UsageError("an archive is checked as it is: other options go with --against MODEL")
+    documents, failures = [], []
+    with Unpacked(Path(path)) as checked:
+        for file in checked.artifacts:
+            name = f"{path}/{file.relative_to(checked.folder).as_posix()}"
+            if against is None:
+                console.say(f"{name}: as it was bundled")
+                continue
+            result = _compared(name, str(file), against, per_layer, options)
+            documents.append(_document(name, against, result))
+            if not result.agreement.passed:
+                failures.append(_why(name, against, result))
+        count = len(checked.artifacts)
+    if console.wants_json():
+        document = {"archive": path, "artifacts": count, "results": documents}
+        console.emit_json("edgekit.verify-archive/1", document)
+    if failures:
+        raise GateError("; ".join(failures))
+    console.say("passed")
+
+
+def _compared(
+    name: str, path: str, against: str, per_layer: bool, options: dict[str, Any]
+) -> Verification:
+    """Verifies a file and shows how it agrees.
+
+    Args:
+        name: of the file, for people.
     """
     with console.status("verifying"):
         from edgekit.api.using import verify
 
-        result = verify(
-            artifact,
-            against,
-            data=data,
-            weights=weights,
-            embedded=embedded,
-            device=device,
-            skip_corrupt=skip_corrupt,
-            per_layer=per_layer,
-            stated=stated,
-            example=example,
-        )
+        result = verify(path, against, per_layer=per_layer, **options)
+    _show_all(name, against, per_layer, result)
+    return result
+
+
+def _show_all(artifact: str, against: str, per_layer: bool, result: Verification) -> None:
     _warn(artifact, against, result)
     _show(artifact, against, result)
     console.warn_left_out(result.agreement)
@@ -76,11 +121,6 @@ def command(
         _show_layers(result)
     elif per_layer:
         console.warn(f"the layers of {artifact} cannot be looked at: {result.undiagnosed}")
-    if console.wants_json():
-        console.emit_json("edgekit.verify/1", _document(artifact, against, result))
-    if not result.agreement.passed:
-        raise GateError(_why(artifact, against, result))
-    console.say("passed")
 
 
 def _warn(artifact: str, against: str, result: Verification) -> None:

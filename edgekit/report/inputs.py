@@ -152,7 +152,7 @@ class _Gathered:
         if schema == SAVED_SCHEMA:
             self.add(path, _saved(path))
         elif schema == EVALUATE_SCHEMA:
-            self.add_accuracy(path, _accuracy(path))
+            self.add_accuracy(path, accuracy_of(path))
         else:
             advice = "; its samples are in the file of -o" if schema == "edgekit.profile/1" else ""
             raise InputError(f"{path} is of the unknown schema {schema!r}: {EXPECTED}{advice}")
@@ -242,7 +242,12 @@ def _saved(path: Path) -> list[Measurement]:
         raise InputError(f"{path} is damaged: it holds numbers that are none") from error
 
 
-def _accuracy(path: Path) -> Accuracy:
+def accuracy_of(path: Path) -> Accuracy:
+    """What a document of ``edgekit evaluate --json`` says.
+
+    Raises:
+        InputError: it is missing or damaged, or something else.
+    """
     data: dict[str, Any] = _document(path)
     n, source, target, images = (data.get(key) for key in ("n", "source", "target", "data"))
     # Documents without a headline are of classifiers.
