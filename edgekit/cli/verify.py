@@ -54,7 +54,10 @@ def command(
         _archive(artifact, against, per_layer, options)
         return
     if against is None:
-        raise UsageError("missing --against MODEL: the network that the file was made from")
+        raise UsageError(
+            "missing option '--against': name the network that the file was made from; see "
+            "'edgekit verify --help'"
+        )
     result = _compared(artifact, artifact, against, per_layer, options)
     if console.wants_json():
         console.emit_json("edgekit.verify/1", _document(artifact, against, result))
