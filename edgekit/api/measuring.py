@@ -186,9 +186,11 @@ def _devices(options: MeasuringOptions) -> list[Device]:
     for name in options.device:
         device = device_of(name)
         known = found.setdefault(device.transport.where, device)
+        if device.profile is None:
+            continue
         if known.profile is None:
             found[device.transport.where] = device
-        elif device.profile is not None and device.profile.python != known.profile.python:
+        elif device.profile.python != known.profile.python:
             raise UsageError(
                 f"--device {','.join(options.device)}: {known.name} and {device.name} are one "
                 f"device, {device.transport.where}: measure with one of them, then with the other"
