@@ -37,6 +37,7 @@ from edgekit.core.reading import check_file, open_file, parse_json, read_text
 from edgekit.core.reasons import PASSING
 from edgekit.data import preprocess
 from edgekit.devices.device import HOST, Device
+from edgekit.devices.fitting import misfit
 from edgekit.devices.runner import open_file as run_file
 from edgekit.devices.simulators import interpreter
 from edgekit.errors import ContractError, EdgekitError, InputError, UnavailableError
@@ -64,12 +65,17 @@ the byte, what ran."""
 
 @dataclass(frozen=True, slots=True)
 class OpenArtifact:
-    """A loaded artifact with its contract."""
+    """A loaded artifact with its contract.
+
+    Attributes:
+        misfit: what to say where it was written for another kind of processor.
+    """
 
     path: Path
     contract: Artifact
     target: Target
     runner: DeviceRunner
+    misfit: str | None = None
 
 
 def contract_path(path: Path) -> Path:
@@ -209,7 +215,7 @@ def open_artifact(
                 f"{path}: the contract promises {_forms(said)}, the file has {_forms(found)}: "
                 f"export it again"
             )
-    return OpenArtifact(path, contract, target, runner)
+    return OpenArtifact(path, contract, target, runner, misfit(path, contract, device))
 
 
 def _why_rejected(path: Path) -> str:

@@ -62,6 +62,7 @@ class Classifier(Protocol):
         batch: images that one call of `rows` takes best.
         notes: in which other way than it was built a network has to be run.
         artifact: what the contract of a file says; ``None`` for networks.
+        misfit: what to say of a file that was written for another kind of processor.
     """
 
     source: str
@@ -76,6 +77,7 @@ class Classifier(Protocol):
     batch: int
     notes: tuple[str, ...]
     artifact: Artifact | None
+    misfit: str | None
 
     @property
     def meaning(self) -> str | None:
@@ -121,6 +123,7 @@ class ArtifactClassifier:
             calibration and calibration.rpartition(", ")[0],
         )
         self.trained = artifact.trained
+        self.misfit = opened.misfit
         self._runner = opened.runner
         self._image, self._outputs = artifact.inputs[0], artifact.outputs
 
@@ -163,6 +166,7 @@ class ModelClassifier:
 
     target = "pytorch"
     artifact: Artifact | None = None
+    misfit: str | None = None
     batch = 32
 
     def __init__(self, model: Model) -> None:
@@ -302,6 +306,7 @@ def warnings_of(classifier: Classifier) -> tuple[str, ...]:
     """What has to be known of its answers, one sentence each."""
     source = classifier.source
     warnings = [f"'{source}': {note}" for note in classifier.notes]
+    warnings += [] if classifier.misfit is None else [classifier.misfit]
     if not classifier.trained:
         return f"'{source}' is untrained: its weights are random, and so are its answers", *warnings
     assumed = assumption(source, classifier.preprocessing, classifier.unsaid)

@@ -128,7 +128,15 @@ def _processors(root: Path) -> list[dict[str, str]]:
 
 
 def processor_name(root: Path = Path("/")) -> str | None:
-    """Board and cores on Arm, where the kernel gives no name; else the name of the processor."""
+    """Board and cores on Arm, where the kernel gives no name; else the name of the processor.
+
+    That of an imitation says so, wherever it is kept.
+    """
+    name = _processor_name(root)
+    return f"{name} (emulated)" if name and emulated(root) else name
+
+
+def _processor_name(root: Path) -> str | None:
     processors = _processors(root)
     names: Counter[str] = Counter()
     for one in processors:

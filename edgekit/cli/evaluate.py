@@ -108,6 +108,7 @@ def command(
             "data": result.data,
             "split": result.split,
             "skipped": list(result.skipped),
+            "warnings": list(result.warnings),
         }
         console.emit_json("edgekit.evaluate/1", document)
 

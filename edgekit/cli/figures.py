@@ -194,9 +194,11 @@ def _energy_text(energy: Energy, device: str) -> str:
 
 
 def conditions(measurements: Sequence[Measurement]) -> None:
-    """Prints on what it was measured, and what disturbed it."""
+    """Prints on what it was measured, what disturbed it, and what else is to be known."""
     for device in dict.fromkeys(m.device for m in measurements):
         _conditions([m for m in measurements if m.device == device])
+    for text in dict.fromkeys(text for m in measurements for text in m.warnings):
+        console.warn(text)
 
 
 def _conditions(measurements: Sequence[Measurement]) -> None:

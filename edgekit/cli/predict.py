@@ -87,7 +87,8 @@ def command(
             stated=stated,
             task=task,
         )
-    for text in warnings_of(classifier):
+    warnings = warnings_of(classifier)
+    for text in warnings:
         console.warn(text)
     predictions: list[Prediction] = []
     failure: EdgekitError | None = None
@@ -101,7 +102,11 @@ def command(
     except EdgekitError as error:
         failure = error
     if console.wants_json():
-        document = {"predictions": to_json(predictions), "scores": classifier.meaning}
+        document = {
+            "predictions": to_json(predictions),
+            "scores": classifier.meaning,
+            "warnings": list(warnings),
+        }
         if failure is not None:
             document["error"] = console.error_entry(failure)
         console.emit_json("edgekit.predict/1", document)

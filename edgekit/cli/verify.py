@@ -134,6 +134,8 @@ def _warn(artifact: str, against: str, result: Verification) -> None:
             f"was built computes something else"
         )
     console.warn_notes(against, result.notes)
+    if result.misfit is not None:
+        console.warn(result.misfit)
     if result.same_weights is False:
         console.warn(f"{artifact} was made from other weights than those of '{against}'")
 
@@ -208,6 +210,7 @@ def _document(artifact: str, against: str, result: Verification) -> dict[str, An
         "divergence": to_json(result.divergence),
         "undiagnosed": result.undiagnosed,
         "device": result.device,
+        "warnings": [] if result.misfit is None else [result.misfit],
         "kernels": to_json(result.kernels),
         "data": result.data,
         "skipped": list(result.skipped),

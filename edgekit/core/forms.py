@@ -2,11 +2,14 @@
 
 A form is the value of a switch. Targets name their own switches; those that are named here mean
 the same in each, and other parts of edgekit go by them.
+
+The fastest form depends on the runtime, the precision and the processor. Each `Choice` of a target
+says what it rests on; `docs/quantize.md` has the measurements.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 PROCESSORS = ("x86", "x86-vnni", "arm")
@@ -47,3 +50,45 @@ class Choice:
     isa: tuple[str, ...]
     forms: Mapping[str, str]
     because: str
+
+
+def chosen_forms(choices: Iterable[Choice], precision: str, isa: str) -> Mapping[str, str]:
+    """What a target takes where nobody measures; empty where it has no such choice.
+
+    Layers of ``int8-mixed`` that do not stay in float are those of ``int8``.
+
+    Args:
+        isa: the processor that the file is for.
+    """
+    forms: dict[str, str] = {}
+    precision = _PLAIN.get(precision, precision)
+    for choice in choices:
+        if choice.precision == precision and (not choice.isa or isa in choice.isa):
+            forms.update(choice.forms)
+    return forms
+
+
+def depends_on_isa(choices: Iterable[Choice], precision: str) -> bool:
+    """Whether a target writes different files for different processors."""
+    precision = _PLAIN.get(precision, precision)
+    return any(choice.isa for choice in choices if choice.precision == precision)
+
+
+def fits(choices: Iterable[Choice], precision: str, isa: str, there: str) -> bool:
+    """Whether a file that was written for one processor is what another one takes.
+
+    Weights of fewer bits than a processor needs do no harm there.
+
+    Args:
+        isa: the processor that the file is for.
+        there: the processor that it is to run on.
+    """
+    choices = tuple(choices)
+    written, wanted = (chosen_forms(choices, precision, one) for one in (isa, there))
+    if written.get(WEIGHTS) == SMALL_WEIGHTS:
+        wanted = {**wanted, WEIGHTS: SMALL_WEIGHTS}
+    return written == wanted
+
+
+_PLAIN = {"int8-mixed": "int8"}
+"""Precisions whose forms are those of another one."""

@@ -99,6 +99,8 @@ class Measurement:
         operators: time per operator, where asked for.
         stable: whether nothing that was watched disturbed it.
         reasons: what did.
+        warnings: what to know of the artifact there, such as that it was written for another kind
+            of processor.
     """
 
     artifact: str
@@ -121,6 +123,7 @@ class Measurement:
     operators: tuple[OperatorTime, ...] | None = None
     stable: bool = True
     reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def input(self) -> str:

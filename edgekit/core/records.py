@@ -77,6 +77,8 @@ class Scheme:
         float_layers: paths of modules that stay in float.
         interface: ``float``, or ``int8`` where inputs and outputs are integers with a scale.
         forms: which of several equal forms to write, by switch of the target.
+        isa: the processors that the target chose these forms for, see `edgekit.core.PROCESSORS`;
+            ``None`` where it makes no difference, or somebody else chose.
     """
 
     precision: str
@@ -87,6 +89,7 @@ class Scheme:
     float_layers: tuple[str, ...] = ()
     interface: str = "float"
     forms: Mapping[str, str] = field(default_factory=dict)
+    isa: str | None = field(default=None, metadata=SPARSE)
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,8 @@ class Written:
         calibration_data: where those images come from.
         trained_epochs: of quantization-aware training that the weights had since the checkpoint;
             ``None`` where they are the checkpoint's.
+        isa: the processors that the target chose the forms for, see `edgekit.core.PROCESSORS`;
+            ``None`` where it makes no difference, somebody else chose, or nobody noted it.
     """
 
     precision: str
@@ -125,6 +130,7 @@ class Written:
     interface: str = "float"
     forms: Mapping[str, str] = field(default_factory=dict)
     trained_epochs: int | None = None
+    isa: str | None = field(default=None, metadata=SPARSE)
 
     @classmethod
     def of(
@@ -153,6 +159,7 @@ class Written:
             interface=scheme.interface,
             forms=scheme.forms if decided.forms is None else decided.forms,
             trained_epochs=trained_epochs,
+            isa=scheme.isa,
         )
 
 

@@ -9,7 +9,7 @@ import os
 import secrets
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -88,17 +88,36 @@ class Device:
             "environment": about["environment"],
         }
 
-    def isa(self) -> str:
-        """The family of its processor's instruction set, of `edgekit.core.PROCESSORS`.
+    def hardware(self, agent: Agent | None = None) -> Mapping[str, Any]:
+        """What it is, see `edgekit.agent.hardware.described`; a device is asked for it once.
+
+        Args:
+            agent: on it; one of its own, where it has to be asked, if ``None``.
 
         Raises:
             UnavailableError: the device cannot be reached.
         """
         if self.here:
-            found = described()
-        else:
-            with contextlib.closing(self.open()) as agent:
-                found = agent.ask("about", packages=[], variables=[])[0]["hardware"]
+            return described()
+        where = self.transport.where
+        if where not in _HARDWARE:
+            with contextlib.ExitStack() as opened:
+                if agent is None:
+                    agent = opened.enter_context(contextlib.closing(self.open()))
+                answer, _ = agent.ask("about", packages=[], variables=[])
+            _HARDWARE[where] = answer["hardware"]
+        return _HARDWARE[where]
+
+    def isa(self, agent: Agent | None = None) -> str:
+        """The family of its processor's instruction set, of `edgekit.core.PROCESSORS`.
+
+        Args:
+            agent: see `hardware`.
+
+        Raises:
+            UnavailableError: the device cannot be reached.
+        """
+        found = self.hardware(agent)
         return isa_family(found["machine"], found["isa"])
 
     def check_able(self, what: str) -> None:
@@ -113,6 +132,17 @@ class Device:
         why = getattr(self.transport, "lacks", {}).get(what)
         if why is not None:
             raise UnavailableError(f"{self.transport.where}: {why}")
+
+    def emulated(self, agent: Agent | None = None) -> bool:
+        """Whether a program imitates its processor, so that its times mean nothing.
+
+        Args:
+            agent: see `hardware`.
+
+        Raises:
+            UnavailableError: the device cannot be reached.
+        """
+        return bool(self.hardware(agent)["emulated"])
 
     def open(self, *, known: bool = True) -> Agent:
         """Starts an agent there.
@@ -242,6 +272,9 @@ def _owner() -> str:
         user = f"user {os.geteuid()}" if hasattr(os, "geteuid") else "somebody"
     return f"{user}@{socket.gethostname()}"
 
+
+_HARDWARE: dict[str, Mapping[str, Any]] = {}
+"""Of devices that were asked for it, by where they are."""
 
 HOST = Device("host", LOCAL)
 """This machine."""

@@ -302,7 +302,20 @@ def open_file(
     Raises:
         UnavailableError: the device cannot be reached.
     """
+    return DeviceRunner(_slots_of(device), target, path, threads, batch)
+
+
+def agent_on(device: Device) -> Agent:
+    """The agent that runs files of this process on a device.
+
+    Raises:
+        UnavailableError: the device cannot be reached.
+    """
+    return _slots_of(device).agent()
+
+
+def _slots_of(device: Device) -> Slots:
     slots = _SLOTS.get(device.name)
     if slots is None or slots.device != device:
         slots = _SLOTS[device.name] = Slots(device)
-    return DeviceRunner(slots, target, path, threads, batch)
+    return slots

@@ -1,28 +1,13 @@
-"""Which of several equal forms to write, where nobody measures: what the target says.
+"""Forms that are asked for by name.
 
-The fastest form depends on the runtime, the precision and the processor. Each `Choice` of a target
-says what it rests on; `docs/quantize.md` has the measurements.
+What a target takes where nobody asks and nobody measures, `edgekit.core.forms.chosen_forms` tells.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgekit.core import Quantizing
 from edgekit.errors import UsageError
-
-
-def chosen_forms(target: Quantizing, precision: str, processor: str) -> Mapping[str, str]:
-    """What the target takes where nobody measures; empty where it has no such choice.
-
-    Layers of ``int8-mixed`` that do not stay in float are those of ``int8``.
-    """
-    precision = "int8" if precision == "int8-mixed" else precision
-    forms: dict[str, str] = {}
-    for choice in target.choices:
-        if choice.precision == precision and (not choice.isa or processor in choice.isa):
-            forms.update(choice.forms)
-    return forms
 
 
 def checked_forms(

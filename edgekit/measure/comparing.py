@@ -129,6 +129,11 @@ def compare_apart(
         KeyboardInterrupt: it was ended before there was anything to compare.
         UnavailableError: one of the devices is emulated, and the other is not.
     """
+    emulated = [device.name for device in devices if device.emulated()]
+    if len(emulated) == 1:
+        raise UnavailableError(
+            f"the processor of {emulated[0]} is emulated: its times mean nothing beside real ones"
+        )
 
     def measure(position: int, progress: Progress, opened: Opened | None) -> Profile:
         return profile(
@@ -151,11 +156,6 @@ def compare_apart(
     if len(found) < len(results):
         raise KeyboardInterrupt
     (one,), (other,) = (profiled.measurements for profiled in found)
-    emulated = [m.device for m in (one, other) if m.environment.get("emulated")]
-    if len(emulated) == 1:
-        raise UnavailableError(
-            f"the processor of {emulated[0]} is emulated: its times mean nothing beside real ones"
-        )
     ratio = statistics.ratio_apart(one.blocks, other.blocks)
     return Comparison(
         one, other, ratio, differences(one, other), any(p.interrupted for p in found), paired=False

@@ -177,6 +177,7 @@ def measurement(
         command=command,
         stable=not reasons,
         reasons=tuple(reasons),
+        warnings=() if participant.misfit is None else (participant.misfit,),
     )
 
 

@@ -28,7 +28,7 @@ from edgekit.devices.device import HOST, Device
 from edgekit.errors import EdgekitError, InputError, UnavailableError, UsageError
 from edgekit.measure.disturbances import disturbances, reference_changes
 from edgekit.measure.process import Placed, Process
-from edgekit.measure.subjects import Subject, check, check_threads, example_of
+from edgekit.measure.subjects import Subject, check, check_threads, example_of, misfit_of
 
 MOST_RUNS = 1 << 22
 """Timed runs of a subject, after which a session ends: what reads results takes no more of them."""
@@ -93,6 +93,7 @@ class Participant:
         blocks: one per round in which it took part.
         error: what ended its part; the blocks before that count.
         cut_short: whether that was before all rounds were done.
+        misfit: what to say where its file was written for another kind of processor.
     """
 
     subject: Subject
@@ -107,6 +108,7 @@ class Participant:
     switches: int = 0
     error: EdgekitError | None = None
     cut_short: bool = False
+    misfit: str | None = None
 
     @property
     def block_s(self) -> float:
@@ -176,6 +178,7 @@ class Session:
         self.seconds = 0.0
         self._begin_s: float = hello["clock_s"]
         self.boot: str | None = hello.get("boot")
+        self._emulated = device.emulated(agent)
         self._looked_s = 0.0
         self._folder = tempfile.TemporaryDirectory(prefix="edgekit-")
         self.conditions: dict[str, Scalar] = {}
@@ -199,7 +202,8 @@ class Session:
             process = Process(self.agent, placed, self.effort.time_limit_s)
             answer, _ = self.agent.ask("placements", threads=subject.threads)
             places = [tuple(cores) for cores in answer["places"]]
-            self.participants.append(Participant(subject, placed, process, places))
+            misfit = misfit_of(subject, self.device, self.agent)
+            self.participants.append(Participant(subject, placed, process, places, misfit=misfit))
             process.begin()
         for participant in self.participants:
             with self._failing(participant):
@@ -389,12 +393,20 @@ class Session:
             participant.process.close()
         self._folder.cleanup()
 
+    def _reference(self, runs: int) -> int:
+        """How often to run the reference network: never where its speed says nothing.
+
+        It takes an imitated processor a second, which imitates floats one by one.
+        """
+        return 0 if self._emulated else runs
+
     def _warm_up(self, participant: Participant) -> None:
         ask = participant.process.ask
         begin = time.monotonic()
         samples: list[float] = []
         while time.monotonic() - begin < _WARM_UP_S or len(samples) < 2:
-            samples += ask("block", runs=max(1, len(samples)), reference=2)["samples_ms"]
+            block = ask("block", runs=max(1, len(samples)), reference=self._reference(2))
+            samples += block["samples_ms"]
         one_s = float(np.median(samples[len(samples) // 2 :])) / 1e3
         block_s = _SUSTAINED_BLOCK_S if self.effort.sustained else _BLOCK_S
         fewest = _FEWEST_RUNS if one_s < _SLOW_RUN_S else _SLOW_RUNS
@@ -457,7 +469,8 @@ class Session:
         found = process.reload(participant.placed, participant.cores(loads), participant.load_s)
         self._check_state(participant, found)
         runs = min(_RELOAD_RUNS, max(2, math.ceil(_RELOAD_S / max(participant.run_s, 1e-9))))
-        process.ask("block", expected_s=participant.block_s, runs=runs, reference=1)
+        few = self._reference(1)
+        process.ask("block", expected_s=participant.block_s, runs=runs, reference=few)
         return time.monotonic() - begin_s
 
     def _check_state(self, participant: Participant, answer: dict[str, Any]) -> None:
@@ -484,9 +497,9 @@ class Session:
         turns = [p for i in range(count) for p in self._in_turn(done + loads + i)]
         alone = {p.process.number: p.process.allowed_s() for p in turns}
         limit_s = sum(alone.values()) + 3 * sum(p.block_s for p in turns)
+        reference = self._reference(_REFERENCE_RUNS)
         asked = [
-            (p.process.number, p.runs, _REFERENCE_RUNS, p.process.allowed_s(p.block_s))
-            for p in turns
+            (p.process.number, p.runs, reference, p.process.allowed_s(p.block_s)) for p in turns
         ]
         answer, _ = self.agent.ask("rounds", turns=asked, limit_s=limit_s)
         by_slot = {p.process.number: p for p in turns}

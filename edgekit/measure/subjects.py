@@ -12,6 +12,7 @@ from edgekit.arrays import SUFFIX, read_arrays
 from edgekit.contract import check_files, is_artifact, load, target_by_suffix
 from edgekit.core import Side
 from edgekit.devices.files import file_request
+from edgekit.devices.fitting import misfit
 from edgekit.errors import ContractError, UsageError
 from edgekit.measure.inputs import example_arrays
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.core import TensorSpec
+    from edgekit.devices.agents import Agent
+    from edgekit.devices.device import Device
 
 MODES = ("eager", "compiled")
 PROCESSORS = ("cpu", "cuda")
@@ -141,6 +144,21 @@ def check(subject: Subject) -> None:
         # Anyone's file can be measured; only one that says it is an export must be that export.
         if path.with_name(path.name + ".json").exists():
             raise
+
+
+def misfit_of(subject: Subject, device: Device, agent: Agent) -> str | None:
+    """What to say of a file that was written for another kind of processor than the device's.
+
+    Args:
+        agent: on the device.
+    """
+    if not is_artifact(subject.source):
+        return None
+    path = Path(subject.source)
+    try:
+        return misfit(path, load(path), device, agent)
+    except ContractError:  # a file of others
+        return None
 
 
 def check_threads(subject: Subject, cores: int, where: str) -> None:

@@ -60,13 +60,15 @@ def plot(measurement: Measurement, path: Path) -> None:
     groups = [blocks[part[0] : part[-1] + 1] for part in _parts(len(blocks))]
     seconds = [np.mean([b.start_s for b in group]) - blocks[0].start_s for group in groups]
     samples = [np.array([ms for b in g for ms in counted(b.samples_ms)]) for g in groups]
-    references = [np.median([ms for b in g for ms in counted(b.reference_ms)]) for g in groups]
+    behind = [[ms for b in g for ms in counted(b.reference_ms)] for g in groups]
     figure = Figure(figsize=(8, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.plot(seconds, [np.percentile(s, 90) for s in samples], color="#9bbbe0", label="p90")
     axes.plot(seconds, [np.median(s) for s in samples], color="#1f5fa8", label="p50")
-    axes.plot(seconds, references, color="#999999", ls=":", label="reference network")
+    if all(behind):  # there is none on an emulated device
+        references = [np.median(times) for times in behind]
+        axes.plot(seconds, references, color="#999999", ls=":", label="reference network")
     axes.set(xlabel="seconds", ylabel="ms")
     # Names may hold signs that would be read as formulas.
     axes.set_title(f"{measurement.artifact}, {measurement.runtime}", parse_math=False)

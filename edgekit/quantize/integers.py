@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from edgekit.arrays import arrays_of
 from edgekit.core import PROCESSORS, Quantizing, Scheme, Target
+from edgekit.core.forms import chosen_forms, depends_on_isa
 from edgekit.data.finite import check_finite
 from edgekit.devices.device import HOST, Device
 from edgekit.errors import DataError, ModelError, UsageError
-from edgekit.lowering.choices import checked_forms, chosen_forms
+from edgekit.lowering.choices import checked_forms
 from edgekit.models.copying import own_copy
 from edgekit.quantize.calibration import IMAGES, Calibration, calibration_images, calibration_rows
 from edgekit.verification.samples import reference_scores
@@ -35,7 +36,7 @@ class Integers:
         ranges: how a range becomes of them; the first way of each target if ``None``.
         interface: of the files, see `edgekit.core.Scheme`.
         float_layers: modules to keep in float.
-        forms: instead of what the table says; see `edgekit.lowering.choices`.
+        forms: instead of what the table says; see `edgekit.core.forms`.
         processor: that the table is asked for, of `edgekit.core.PROCESSORS`; that of the device if
             ``None``.
         max_drop: points of the task's figure that may be lost on held-out samples; ``None`` for no
@@ -163,9 +164,12 @@ class Integers:
         scheme = target.schemes[precision]
         if not isinstance(target, Quantizing):
             return scheme
-        chosen = self.forms
+        chosen, isa = self.forms, None
         if chosen is None:
-            chosen = chosen_forms(target, precision, self.processor or self.device.isa())
+            if depends_on_isa(target.choices, precision):
+                isa = self.processor or self.device.isa()
+            chosen = chosen_forms(target.choices, precision, isa or "")
+        scheme = dataclasses.replace(scheme, isa=isa)
         forms = {name: value for name, value in chosen.items() if name in target.forms}
         if scheme.weights != "int8":
             return dataclasses.replace(scheme, forms=forms)

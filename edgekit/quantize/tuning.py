@@ -1,7 +1,7 @@
 """Choosing forms by measuring: every candidate against the fastest one so far, in turns.
 
 The switches of a target are turned one after the other, from what the table says
-(`edgekit.lowering.choices`). What is measured is noted in a file beside the artifact, so that a
+(`edgekit.core.forms`). What is measured is noted in a file beside the artifact, so that a
 tuning that was interrupted goes on where it was.
 """
 

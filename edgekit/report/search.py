@@ -102,6 +102,12 @@ def _verdict(s: SearchDocument) -> str:
     mark = marks[s.keeps(end)] or badge("budget not checked", "none")
     html = paragraph(*parts, mark, kind="verdict")
     html += paragraph(f"For {s.target}, {s.precision}, within {s.budget}; {s.date}, seed {s.seed}.")
+    if s.emulated:
+        html += paragraph(
+            f"The processor of {printable(s.device)} is emulated: the times below mean nothing, "
+            f"and are no measure of a real one.",
+            kind="note",
+        )
     if not s.finished:
         html += paragraph(
             "This search has not finished: what follows is the way so far, and the last network "

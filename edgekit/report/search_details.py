@@ -190,7 +190,7 @@ def conditions(s: SearchDocument) -> Section:
     rows: list[Sequence[Cell]] = [
         ["network", s.network if s.words == s.network else f"{s.network} ({s.words})"],
         ["target", f"{s.target}, {s.precision}"],
-        ["device", s.device],
+        ["device", s.device if s.processor is None else f"{s.device}, {s.processor}"],
         ["budget", s.budget],
         ["method", s.method if s.rule is None else f"{s.method}, rule {s.rule}"],
         ["seed", str(s.seed)],

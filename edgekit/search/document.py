@@ -191,6 +191,8 @@ class SearchDocument:
         command: what was typed.
         options: of `edgekit.search.records.SearchOptions`.
         date: of its last change, as ISO 8601 has it.
+        processor: of the device; ``None`` where nobody knows, and of earlier versions.
+        emulated: whether a program imitates that processor, so that times mean nothing.
         task: of the network.
         test_top1: of a classifier.
         test_headline: the same of any task.
@@ -210,6 +212,8 @@ class SearchDocument:
     target: str
     precision: str
     device: str
+    processor: str | None = field(default=None, metadata=SPARSE)
+    emulated: bool = field(default=False, metadata=SPARSE)
     budget: str
     method: str
     rule: str | None

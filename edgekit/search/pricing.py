@@ -13,6 +13,7 @@ import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from edgekit.core import ModelSpec, to_json
@@ -71,7 +72,7 @@ def cost_table(task: Task, between: int) -> CostTable:
         "between_bytes": between,
         "device": task.device.name,
         "target": task.target.name,
-        "scheme": to_json(task.scheme),
+        "scheme": to_json(replace(task.scheme, isa=None)),  # its forms and the processor tell it
         "threads": task.threads,
     }
     return CostTable(cost_file(data_folder(), task.device.name), conditions)

@@ -21,7 +21,7 @@ from edgekit.models.model import Model
 from edgekit.models.weights import load_checkpoint, save_checkpoint
 from edgekit.search.baselines import baseline
 from edgekit.search.bounds import Appraisal
-from edgekit.search.budget import Limit, amount
+from edgekit.search.budget import MEASURED, Limit, amount
 from edgekit.search.groups import Group, checked, widths_of
 from edgekit.search.identity import identity_of
 from edgekit.search.inside import Inside
@@ -99,6 +99,12 @@ def search(
             )
         workers = functools.partial(_executor, task.conduct, say)
         shop = Workshop(task, journal, free, workers, notify, say)
+        if not resume and device.emulated() and set(task.resources) & set(MEASURED):
+            shop.say(
+                Iteration("device", 0),
+                f"the processor of {device.name} is emulated: what is measured there means nothing "
+                f"for real ones",
+            )
         try:
             return _run(shop, groups, draw)
         except UnavailableError as error:
@@ -307,6 +313,8 @@ def _settings(task: Task) -> dict[str, str]:
         "target": task.target.name,
         "precision": task.precision,
         "device": task.device.name,
+        "processor": (task.device.simulator is None and task.device.hardware()["soc"]) or "",
+        "emulated": "yes" if task.device.emulated() else "",
         "budget": ",".join(limit.text for limit in task.limits),
         "resource": task.resources[0],
         "method": options.method,

@@ -103,7 +103,7 @@ class Task:
     @property
     def scheme(self) -> Scheme:
         """How parts and networks of which only the costs count are written."""
-        scheme = Integers().scheme(self.target, self.precision, None)
+        scheme = Integers(device=self.device).scheme(self.target, self.precision, None)
         return replace(scheme, interface=self.interface)
 
     @property

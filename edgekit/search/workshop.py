@@ -362,7 +362,7 @@ class Workshop:
         assert spec is not None
         self.notify(f"{iteration.series} {iteration.step}: exporting and verifying")
         scheme = self.task.target.schemes[self.task.precision]
-        integers = Integers(self.task.data, interface=self.task.interface)
+        integers = Integers(self.task.data, interface=self.task.interface, device=self.task.device)
         with self.journal.spending("exporting"):
             (exported,) = export(
                 str(file),

@@ -67,6 +67,8 @@ def document(out: Path, result: SearchResult) -> SearchDocument:
         **{name: settings[name] for name in _SETTINGS},
         seed=int(settings["seed"]),
         options=json.loads(settings["options"]),
+        processor=settings["processor"] or None,
+        emulated=bool(settings["emulated"]),
         date=datetime.now(UTC).date().isoformat(),
         finished=result.model is not None,
         headline=Titled(name=settings["headline"], value=last.figure, title=settings["title"]),

@@ -22,6 +22,7 @@ from edgekit.core.reasons import PASSING
 from edgekit.data.finite import check_finite
 from edgekit.data.stored import real_values
 from edgekit.devices.device import HOST, Device
+from edgekit.devices.fitting import misfit
 from edgekit.devices.runner import open_file
 from edgekit.devices.simulators import interpreter
 from edgekit.errors import EdgekitError, GateError, InputError, ModelError, UsageError
@@ -94,6 +95,7 @@ class Verification:
         device: that ran the file, or the microcontroller whose interpreter did; ``None`` for this
             machine.
         kernels: how that compares with what its kernels were made from.
+        misfit: what to say where it was written for another kind of processor.
     """
 
     artifact: Artifact
@@ -108,6 +110,7 @@ class Verification:
     notes: tuple[str, ...] = ()
     device: str | None = None
     kernels: KernelAgreement | None = None
+    misfit: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -482,6 +485,7 @@ def verify(
         reference.model.notes or (),
         None if device.name == HOST.name else device.name,
         kernels,
+        misfit(path, contract, device),
     )
 
 

@@ -10,19 +10,19 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
+import sys
 import tempfile
 from pathlib import Path
 
 import torch
-from small_examples import singly
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from edgekit import registry, tables
 from edgekit.core import Quantizing, of_image
+from edgekit.core.forms import chosen_forms
 from edgekit.devices.device import HOST
 from edgekit.lowering import lower
-from edgekit.lowering.choices import chosen_forms
 from edgekit.lowering.fold_batchnorm import LOWERING as FOLD_BATCHNORM
 from edgekit.measure.comparing import compare
 from edgekit.measure.session import Effort
@@ -30,6 +30,10 @@ from edgekit.measure.subjects import Subject
 from edgekit.models import build, find_spec
 from edgekit.models.blocks import stabilize
 from edgekit.native_output import captured
+
+sys.path[:0] = [str(Path(__file__).parents[1])]
+
+from small_examples import singly  # noqa: E402
 
 PRECISIONS = ("fp32", "int8")
 SECONDS = 10.0
@@ -80,7 +84,7 @@ def write(model: nn.Module, target: str, precision: str, path: Path, **forms: st
     """A file, without contract and verification."""
     plug = registry.target(target)
     assert isinstance(plug, Quantizing)
-    forms = {**chosen_forms(plug, precision, HOST.isa()), **forms}
+    forms = {**chosen_forms(plug.choices, precision, HOST.isa()), **forms}
     scheme = dataclasses.replace(plug.schemes[precision], forms=forms)
     images = torch.randn(16, 1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     turned = images if plug.layout == "NCHW" else images.permute(0, 1, 3, 4, 2).contiguous()

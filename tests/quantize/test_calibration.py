@@ -11,12 +11,13 @@ from PIL import Image
 
 from edgekit.agent.hardware import isa_family as isa
 from edgekit.core import PROCESSORS, Preprocessing, Quantizing, TensorSpec
+from edgekit.core.forms import chosen_forms
 from edgekit.data import open_source
 from edgekit.data.stored import real_values, stored_values
 from edgekit.devices.device import HOST
 from edgekit.errors import ContractError, DataError, UsageError
 from edgekit.inference import default_split
-from edgekit.lowering.choices import checked_forms, chosen_forms
+from edgekit.lowering.choices import checked_forms
 from edgekit.quantize import calibration
 from edgekit.quantize.calibration import calibration_images
 from edgekit.quantize.integers import Integers
@@ -87,7 +88,7 @@ def test_floats_pass_as_they_are() -> None:
 def chosen(name: str, precision: str, processor: str) -> Mapping[str, str]:
     found = target(name)
     assert isinstance(found, Quantizing)
-    return chosen_forms(found, precision, processor)
+    return chosen_forms(found.choices, precision, processor)
 
 
 @pytest.mark.parametrize("name", TARGETS)
