@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.agent.hardware import emulated
+from edgekit.agent.hardware import emulated, processor_name
 from edgekit.core import DeviceProfile
 from edgekit.devices.host import detect, detected
 
@@ -103,4 +103,7 @@ def test_an_imitated_processor_is_told_by_its_kernel(
     own = os.uname().machine
     alias = "x86,ven0002fam0019mod0001:feature:,0000" if own == "x86_64" else f"{own}:feature:,0001"
     filled = {name: text.format(own=own, alias=alias) for name, text in files.items()}
-    assert emulated(tree(tmp_path, filled)) is found
+    filled["proc/cpuinfo"] = "processor\t: 0\nmodel name\t: Some CPU\n"
+    root = tree(tmp_path, filled)
+    assert emulated(root) is found
+    assert processor_name(root) == ("Some CPU (emulated)" if found else "Some CPU")

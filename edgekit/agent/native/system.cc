@@ -175,6 +175,8 @@ std::string board(const std::string& root) {
 #endif
 }
 
+bool emulated(const std::string& root);
+
 std::optional<std::string> processor_name(const std::string& root) {
   const auto found = processors(root);
   std::vector<std::pair<std::string, int>> counts;
@@ -211,7 +213,7 @@ std::optional<std::string> processor_name(const std::string& root) {
     if (!where.empty()) cores = where + (cores.empty() ? "" : ", ") + cores;
   }
   if (cores.empty()) return std::nullopt;
-  return cores;
+  return emulated(root) ? cores + " (emulated)" : cores;
 }
 
 std::string machine_name() {
