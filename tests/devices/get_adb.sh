@@ -9,10 +9,11 @@ uri=$(sed -n 's/^URIs: *//p; s/^deb \(\[[^]]*\] \)\?\([^ ]*\) .*/\2/p' \
     /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
     grep debian | grep -v security | head -n 1)
 [ -n "$uri" ] || { echo "no Debian here" >&2; exit 1; }
+suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 key=/usr/share/keyrings/debian-archive-keyring.gpg
 cat > "$folder/apt/sources.list" <<END
-deb [signed-by=$key] $uri bookworm main
-deb [signed-by=$key] $uri bookworm-backports main
+deb [signed-by=$key] $uri $suite main
+deb [signed-by=$key] $uri $suite-backports main
 END
 cat > "$folder/apt/apt.conf" <<END
 Dir::Etc::sourcelist "$folder/apt/sources.list";
@@ -25,9 +26,12 @@ APT_CONFIG=$folder/apt/apt.conf
 export APT_CONFIG
 apt-get -qq update
 cd "$folder/packages"
-from=bookworm-backports
-apt-get -qq download libprotobuf32 libusb-1.0-0 adb/$from adbd/$from android-liblog/$from \
-    android-libbase/$from android-libboringssl/$from android-libcutils/$from android-libziparchive/$from
+rm -f ./*.deb
+android="adb adbd android-liblog android-libbase android-libboringssl android-libcutils android-libziparchive"
+# Of backports, where they are newer than what the system itself has.
+apt-get -qq download -t "$suite-backports" $android || apt-get -qq download $android
+protobuf=$(dpkg-deb -f adb_*.deb Depends | tr ',|' '\n' | sed -n 's/^ *\(libprotobuf[^ ]*\).*/\1/p')
+apt-get -qq download $protobuf libusb-1.0-0
 for package in *.deb; do dpkg-deb -x "$package" "$folder/root"; done
 if [ "$(id -u)" = 0 ] && ! command -v aarch64-linux-gnu-g++ >/dev/null; then
     apt-get -qq -y --no-install-recommends install g++-aarch64-linux-gnu </dev/null ||
