@@ -9,12 +9,13 @@ const root = pathToFileURL(`${folder}/`);
 const { serve } = await import(new URL("serve.mjs", root));
 const { launch } = await import(new URL("tests/browser.mjs", root));
 
-const server = what === "plain" ? await serve(0, {}) : await serve();
+const server = ["plain", "speed"].includes(what) ? await serve(0, {}) : await serve();
 const browser = await launch();
 
 /** A page that has loaded, with a context of its own. */
 async function opened(options = {}, before = () => {}) {
   const context = await browser.newContext(options);
+  context.setDefaultTimeout(120_000); // of a busy machine
   const page = await context.newPage();
   page.outside = [];
   page.alerts = 0;
@@ -92,6 +93,23 @@ const WAYS = {
       );
     }
     return seen;
+  },
+
+  /** Milliseconds of the network in one thread, a median. */
+  async speed() {
+    const page = await opened();
+    return page.evaluate(async () => {
+      const { classifier } = await import("./app.js");
+      const count = classifier.contract.inputs[0].shape.reduce((a, b) => a * b, 1);
+      const input = new Float32Array(count).map((_, i) => Math.sin(i));
+      const times = [];
+      for (let i = 0; i < 31; i += 1) {
+        const begin = performance.now(); // which browsers round to 0.1 ms here
+        for (let k = 0; k < 20; k += 1) await classifier.scores(input);
+        times.push((performance.now() - begin) / 20);
+      }
+      return times.sort((a, b) => a - b)[15];
+    });
   },
 
   async use() {

@@ -15,6 +15,8 @@ from PIL import Image
 from small_artifacts import Artifacts, copy_artifact
 from test_platforms import edited
 
+from edgekit.contract import contract_path
+
 pytestmark = pytest.mark.apps
 
 PACKAGES = Path(__file__).parents[2] / ".apps" / "node_modules"
@@ -70,7 +72,10 @@ def look(folder: Path, what: str, *words: object) -> Any:
 @pytest.fixture(name="page")
 def _page(artifacts: Artifacts, run: CommandLine, tmp_path: Path) -> Path:
     """An app that is complete, of classes with names that have all there is in names."""
-    path = copy_artifact(artifacts["tflite", "fp32"], tmp_path)
+    copy = copy_artifact(artifacts["tflite", "fp32"], tmp_path)
+    path = copy.with_name(f"renamed #1 %20{copy.suffix}")
+    copy.rename(path)
+    contract_path(copy).rename(contract_path(path))
     edited(path, labels=NAMES)
     assert run("app", path, "--platform", "web", "-o", "page").code == 0
     vendored(tmp_path / "page")

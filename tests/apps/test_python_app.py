@@ -84,7 +84,7 @@ def test_names_of_classes_are_shown_on_one_line_whatever_is_in_them(
     from edgekit.contract import contract_path
 
     source = artifacts["tflite", "fp32"]
-    path = tmp_path / source.name
+    path = tmp_path / f"renamed #1 %20{source.suffix}"
     path.write_bytes(source.read_bytes())
     contract_path(path).write_bytes(contract_path(source).read_bytes())
     names = [

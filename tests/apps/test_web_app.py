@@ -6,7 +6,9 @@ import base64
 import io
 import json
 import shutil
+import struct
 import subprocess
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,6 +95,61 @@ def test_an_app_makes_the_same_numbers_of_an_image(
             assert "give a larger one" in numbers
         else:
             np.testing.assert_array_equal(numbers, expected.reshape(-1))
+
+
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+          (0, 1, 1, 2))  # fmt: skip
+"""PNG specification, 8.2: left, top, and steps across and down."""
+
+
+def written(kind: int, depth: int, interlaced: bool, height: int, width: int) -> bytes:
+    """A PNG file of any kind, since Pillow writes some only."""
+    rng = np.random.default_rng([kind, depth, height, width])
+    samples = rng.integers(0, 2**depth, (height, width, CHANNELS[kind]))
+    packed = b""
+    for left, top, across, down in PASSES if interlaced else [(0, 0, 1, 1)]:
+        for row in samples[top::down, left::across]:
+            if row.size:
+                bits = "".join(f"{sample:0{depth}b}" for sample in row.reshape(-1))
+                size = -(-len(bits) // 8)
+                packed += b"\0" + int(bits.ljust(8 * size, "0"), 2).to_bytes(size, "big")
+
+    def chunk(name: bytes, inside: bytes) -> bytes:
+        return struct.pack(">I", len(inside)) + name + inside + struct.pack(
+            ">I", zlib.crc32(name + inside)
+        )  # fmt: skip
+
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, int(interlaced))
+    palette = rng.integers(0, 256, 3 * 2**depth, np.uint8).tobytes() if kind == 3 else b""
+    clear = rng.integers(0, 256, 2**depth, np.uint8).tobytes() if kind == 3 else b""
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        chunk(name, inside)
+        for name, inside in (
+            (b"IHDR", header), (b"PLTE", palette), (b"tRNS", clear),
+            (b"IDAT", zlib.compress(packed)), (b"IEND", b""),
+        )
+        if inside or name == b"IEND"
+    )  # fmt: skip
+
+
+@with_node
+def test_png_files_of_every_kind_are_decoded_to_the_bit(tmp_path: Path) -> None:
+    kinds = [(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16), (3, 1), (3, 2), (3, 4),
+             (3, 8), (4, 8), (4, 16), (6, 8), (6, 16)]  # fmt: skip
+    cases: list[Case] = []
+    for height, width in ((1, 1), (3, 2), (5, 9), (13, 17)):
+        how = Preprocessing(
+            resize=None, crop=(height, width), mean=(0.0,) * 4, std=(1.0,) * 4, scale=1.0,
+            channel_order="RGBA", alpha="keep",
+        )  # fmt: skip
+        for kind, depth in kinds:
+            for interlaced in (False, True):
+                cases.append((written(kind, depth, interlaced, height, width), how))
+    for (content, how), found in zip(cases, prepared(cases, tmp_path), strict=True):
+        pixels = pixels_of(Image.open(io.BytesIO(content)), "image", how.exif, how.alpha)
+        expected = preprocess.prepare(pixels, how).reshape(-1)
+        np.testing.assert_array_equal(found, expected, str(content[16:33]))
 
 
 @with_node

@@ -8,7 +8,6 @@ from typing import Any
 
 from edgekit.apps import template
 from edgekit.apps.app import App
-from edgekit.contract import contract_path
 from edgekit.core.reading import read_text
 
 _TEMPLATE = Path(__file__).parent / "template"
@@ -83,8 +82,9 @@ def _files(app: App) -> str:
     """Names of files, for a page that cannot look into folders."""
     beside = [file.relative_to(app.path.parent).as_posix() for file in app.files()[1:]]
     return (
-        "// The contract of the model, and files that the model is stored in besides its own.\n"
-        f"export const CONTRACT = {json.dumps(contract_path(app.path).name)};\n"
+        "// The model, whose contract has its name with .json behind it, and other files that it\n"
+        "// is stored in.\n"
+        f"export const MODEL = {json.dumps(app.path.name)};\n"
         f"export const EXTERNAL = {json.dumps(beside)};\n"
     )
 

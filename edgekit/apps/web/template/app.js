@@ -37,7 +37,7 @@ async function start() {
   const { contract, runtime } = classifier;
   const threads = runtime.threads === 1 ? "1 thread" : `${runtime.threads} threads`;
   at("about").textContent =
-    `${contract.path}, ${contract.scheme.precision}, in ${runtime.name} with ${threads}`;
+    `${classifier.name}, ${contract.scheme.precision}, in ${runtime.name} with ${threads}`;
   at("file").disabled = false;
   at("camera").disabled = false;
 }

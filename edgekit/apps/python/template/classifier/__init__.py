@@ -36,7 +36,7 @@ class Classifier:
         (path,) = Path(folder).glob("*.json")
         self.contract = json.loads(path.read_text(encoding="utf-8"))
         self._input, self._outputs = self.contract["inputs"][0], self.contract["outputs"]
-        self._runtime = Runtime(path.with_name(self.contract["path"]), threads)
+        self._runtime = Runtime(path.with_suffix(""), threads)  # the file's name, and .json
 
     def __call__(self, image, most=5):
         """The likeliest classes of an image: a list of ``Label``.

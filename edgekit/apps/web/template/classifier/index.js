@@ -13,7 +13,7 @@ import { decode } from "./decode.js";
 import { ImageError, MissingError } from "./errors.js";
 import { finishedPixels, values } from "./preprocess.js";
 import { pixelsOf } from "./image.js";
-import { CONTRACT, EXTERNAL } from "./model/files.js";
+import { EXTERNAL, MODEL } from "./model/files.js";
 import { Runtime } from "./runtime.js";
 
 export { ImageError, MissingError };
@@ -24,9 +24,9 @@ const RANGES = { int8: [-128, 127], uint8: [0, 255] };
 export class Classifier {
   /** Loads model and runtime. Threads need a page that is cross-origin isolated. */
   static async load(threads = mostThreads()) {
-    const contract = await (await ofModel(CONTRACT)).json();
+    const contract = await (await ofModel(`${MODEL}.json`)).json();
     const bytes = async (path) => new Uint8Array(await (await ofModel(path)).arrayBuffer());
-    const model = await bytes(contract.path);
+    const model = await bytes(MODEL);
     const external = await Promise.all(
       EXTERNAL.map(async (path) => ({ path, data: await bytes(path) })),
     );
@@ -41,6 +41,7 @@ export class Classifier {
   }
 
   constructor(contract, runtime) {
+    this.name = MODEL;
     this.contract = contract;
     this.runtime = runtime;
   }

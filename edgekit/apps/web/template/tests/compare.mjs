@@ -9,9 +9,9 @@ const GOLDEN = new URL("../golden/", import.meta.url);
 export const golden = JSON.parse(await readFile(new URL("golden.json", GOLDEN), "utf8"));
 
 const model = new URL("../classifier/model/", import.meta.url);
-const { CONTRACT } = await import(new URL("files.js", model));
+const { MODEL } = await import(new URL("files.js", model));
 export const contract = JSON.parse(
-  await readFile(new URL(encodeURIComponent(CONTRACT), model), "utf8"),
+  await readFile(new URL(`${encodeURIComponent(MODEL)}.json`, model), "utf8"),
 );
 
 /** A file in the folder `golden`. */
