@@ -129,8 +129,8 @@ def test_a_device_that_is_lost_leaves_the_column_of_the_other(
 @pytest.mark.parametrize(
     ("command", "how"),
     [
-        ("verify", "reset"),
         ("evaluate", "close"),
+        pytest.param("verify", "reset", marks=pytest.mark.slow),
         pytest.param("evaluate", "hole", marks=pytest.mark.slow),
         pytest.param("verify", "hole", marks=pytest.mark.slow),
     ],
