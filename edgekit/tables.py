@@ -389,6 +389,9 @@ APPS = _Apps(
     "edgekit.apps",
     "see 'edgekit list apps'",
     {
+        "cpp": Entry(
+            "edgekit.apps.cpp:PLATFORM", "a CMake project: libpng, libjpeg and the runtime"
+        ),
         "python": Entry("edgekit.apps.python:PLATFORM", "a module and a command: NumPy and Pillow"),
         "web": Entry("edgekit.apps.web:PLATFORM", "a page of plain files, in the browser"),
     },

@@ -11,8 +11,8 @@ from edgekit.apps.app import App
 from edgekit.core.reading import read_bytes
 from edgekit.measure.statistics import summary
 
-_FILLED = (".md", ".txt")
-"""Endings of files with ``$name`` in them; others are copied as they are."""
+_FILLED = ".md"
+"""Ending of files with ``$name`` in them; others are copied as they are."""
 
 
 def copy(template: Path, folder: Path, texts: Mapping[str, str], leave: Sequence[str] = ()) -> None:
@@ -30,7 +30,7 @@ def copy(template: Path, folder: Path, texts: Mapping[str, str], leave: Sequence
         made = folder / place
         made.parent.mkdir(parents=True, exist_ok=True)
         content = read_bytes(file)
-        if file.suffix in _FILLED:
+        if file.suffix == _FILLED:
             content = Template(content.decode("utf-8")).substitute(texts).encode("utf-8")
         made.write_bytes(content)
 

@@ -116,7 +116,7 @@ def _serve(platform: Platform, folder: Path, port: int) -> None:
 
 def _tell(app: App, platform: Platform, out: Path) -> None:
     """Says what was written."""
-    files = sorted(path for path in out.rglob("*") if path.is_file())
+    files = sorted((path for path in out.rglob("*") if path.is_file()), key=Path.as_posix)
     size = sum(path.stat().st_size for path in files)
     console.say(
         f"{out}: an app for {platform.name} around {app.path.name}, {len(files)} files, "

@@ -1,0 +1,168 @@
+"""Apps in C++, built and run from their own folder; see ``make apps-test``."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine
+from PIL import Image
+from small_artifacts import Artifacts, copy_artifact
+from test_cpp_app import NAMES
+from test_platforms import edited
+
+from edgekit import registry, tables
+
+pytestmark = pytest.mark.apps
+
+LACKING = [name for name in ("cmake", "g++", "make") if shutil.which(name) is None]
+
+
+@pytest.fixture(autouse=True)
+def _needs() -> None:
+    if LACKING:
+        pytest.skip(f"there is no {LACKING[0]}")
+    headers = "#include <cstdio>\n#include <png.h>\n#include <jpeglib.h>\n"
+    done = subprocess.run(
+        ["g++", "-fsyntax-only", "-x", "c++", "-"], input=headers, capture_output=True, text=True
+    )
+    if done.returncode:
+        pytest.skip("there are no headers of libpng and libjpeg")
+
+
+def inside(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        list(map(str, words)), cwd=folder, capture_output=True, text=True, timeout=600,
+        env={"PATH": os.environ["PATH"], "CLICOLOR": "0"},
+    )  # fmt: skip
+
+
+def built(folder: Path, *options: str, place: str = "build") -> None:
+    for words in (["cmake", "-S", ".", "-B", place, *options], ["cmake", "--build", place]):
+        done = inside(folder, *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "warning:" not in done.stderr
+
+
+def failing(folder: Path) -> tuple[set[str], str]:
+    """Names of the app's own tests that fail, and what they say."""
+    names = ("pixels", "scores", "labels")
+    told = {
+        name: inside(folder / "build", "ctest", "-R", f"^{name}$", "--output-on-failure")
+        for name in names
+    }
+    assert all("1" in done.stdout for done in told.values())
+    failed = {name for name, done in told.items() if done.returncode}
+    return failed, "".join(done.stdout + done.stderr for done in told.values())
+
+
+@pytest.mark.parametrize("kind", ["fp32", "float", "int8"])
+@pytest.mark.parametrize("target", tables.TARGETS.built_in)
+def test_an_app_runs_and_passes_its_own_test(
+    target: str,
+    kind: str,
+    artifacts: Artifacts,
+    int8_files: Path,
+    trained_run: Path,
+    run: CommandLine,
+    tmp_path: Path,
+) -> None:
+    more: list[object] = []
+    if kind == "fp32":
+        path, more = artifacts[target, "fp32"], ["--against", trained_run]
+    else:
+        (path,) = (int8_files / kind).glob(f"*{registry.target(target).suffix}")
+    assert run("app", path, "--platform", "cpp", "-o", "made", *more).code == 0
+    folder = tmp_path / "made"
+    built(folder)
+    assert failing(folder)[0] == set(), failing(folder)[1]
+    moved = folder.rename(tmp_path / "moved")  # the program finds what lies beside it
+    images = sorted((moved / "golden").glob("*.png"))
+    own = inside(tmp_path, moved / "build" / "classify", "--json", *images)
+    assert own.returncode == 0, own.stderr
+    expected = run("predict", path, *images, "--json").json["predictions"]
+    for line, prediction in zip(own.stdout.splitlines(), expected, strict=True):
+        for mine, known in zip(json.loads(line)["labels"], prediction["labels"], strict=True):
+            assert (mine["index"], mine["label"]) == (known["index"], known["label"])
+            assert abs(mine["probability"] - known["probability"]) < 1e-4
+
+
+def test_a_wrong_app_fails_its_test_and_the_name_says_where(
+    artifacts: Artifacts, run: CommandLine, tmp_path: Path
+) -> None:
+    assert run("app", artifacts["tflite", "fp32"], "--platform", "cpp", "-o", "made").code == 0
+    folder = tmp_path / "made"
+
+    def wrong(file: str, old: str, new: str) -> set[str]:
+        path = folder / "classifier" / file
+        text = path.read_text()
+        assert text.count(old) >= 1
+        path.write_text(text.replace(old, new))
+        built(folder)
+        found, _ = failing(folder)
+        path.write_text(text)
+        return found
+
+    assert wrong("resample.cc", "std::max(0.0, 1.0 - x)", "1.0") == {"pixels"}
+    assert wrong("preprocess.cc", "value / std", "value * std") == {"scores"}
+    assert wrong("decode.cc", "std::exp(", "std::exp2(") == {"labels"}
+
+
+def test_names_of_classes_are_shown_on_one_line_whatever_is_in_them(
+    artifacts: Artifacts, run: CommandLine, tmp_path: Path
+) -> None:
+    path = copy_artifact(artifacts["tflite", "fp32"], tmp_path)
+    names = [name for name in NAMES if name != "\udcff"][:10]
+    edited(path, labels=names)
+    assert run("app", path, "--platform", "cpp", "-o", "made").code == 0
+    folder = tmp_path / "made"
+    built(folder)
+    assert failing(folder)[0] == set(), failing(folder)[1]
+    shown = inside(folder, "build/classify", "--top", "10", "golden/wide.png")
+    lines = shown.stdout.splitlines()
+    assert len(lines) == 11, shown.stdout + shown.stderr
+    assert "\x1b" not in shown.stdout
+    assert "\\u202eright" in shown.stdout
+    assert "two\\u000alines" in shown.stdout
+    told = inside(folder, "build/classify", "--top", "10", "--json", "golden/wide.png")
+    labels = json.loads(told.stdout)["labels"]
+    assert {each["label"] for each in labels} == set(names)
+
+
+def test_what_is_refused_is_a_sentence(
+    artifacts: Artifacts, run: CommandLine, tmp_path: Path
+) -> None:
+    assert run("app", artifacts["tflite", "fp32"], "--platform", "cpp", "-o", "made").code == 0
+    folder = tmp_path / "made"
+    built(folder)
+    (folder / "letter.png").write_text("dear")
+    Image.new("1", (10_000, 10_000)).save(folder / "large.png")
+    images = ("letter.png", "large.png", "nowhere.png", "golden", "golden/wide.png")
+    done = inside(folder, "build/classify", *images)
+    assert done.returncode == 3
+    said = [line for line in done.stderr.splitlines() if line.startswith(images)]
+    assert said == [
+        "letter.png: it is no image: expected a PNG or JPEG file",
+        "large.png: the image is 10000 x 10000 px, which is too large: expected at most 51 "
+        "megapixels",
+        "nowhere.png: there is no such file",
+        "golden: it is no file: expected a PNG or JPEG file",
+    ]
+    assert done.stdout.startswith("golden/wide.png")
+    for words in ((), ("--top", "x", "a.png"), ("--what",), ("--threads",)):
+        assert inside(folder, "build/classify", *words).returncode == 2
+    (model,) = (folder / "build" / "model").glob("*.tflite")
+    model.write_bytes(model.read_bytes()[:1000])
+    broken = inside(folder, "build/classify", "golden/wide.png")
+    assert broken.returncode == 1
+    assert broken.stderr.endswith(" is damaged, or another model than model.cc says\n")
+    model.unlink()
+    missing = inside(folder, "build/classify", "golden/wide.png")
+    assert missing.stderr.endswith(" cannot be read: No such file or directory\n")
+    lost = inside(folder, "cmake", "-S", ".", "-B", "other", "-DEDGE_RUNTIME_DIR=/nowhere")
+    assert lost.returncode == 1
+    assert "Give the folder of the runtime with -DEDGE_RUNTIME_DIR=FOLDER" in lost.stderr
