@@ -118,6 +118,10 @@ class MeterError(UnavailableError):
     """An energy meter that cannot be read any more, or shows what cannot be."""
 
 
+class PassedOverWarning(UserWarning):
+    """Something of the user's that cannot be used, beside what was asked for."""
+
+
 def name_of(error: BaseException) -> str:
     """The name of an error's class in this tree: its own, or of the one that it derives from.
 

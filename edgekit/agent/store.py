@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core.names import problem_of, shown
+from edgekit.core.names import problem_on_device, shown
 from edgekit.core.reading import open_file
 from edgekit.errors import UnavailableError, UsageError
 
@@ -105,8 +105,14 @@ class Store:
         _check_key(key)
         for name, size, digest in files:
             _check_key(digest)
-            if problem_of(name) is not None or size < 0:
-                raise UsageError(f"'{shown(str(name))}' cannot be the name of a file on the device")
+            problem = problem_on_device(name)
+            if problem is not None:
+                raise UsageError(
+                    f"'{shown(name)}' cannot be the name of a file on the device: {problem}; "
+                    f"rename the file"
+                )
+            if size < 0:
+                raise UsageError(f"'{shown(name)}' cannot have {size} bytes")
         folder = self._folder / key
         self._lock(key)
         paths = [folder / name for name, _, _ in files]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import click
 
 from edgekit.core import printable
-from edgekit.errors import OutputError
+from edgekit.errors import OutputError, PassedOverWarning
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -228,6 +228,8 @@ def printable_warnings() -> Iterator[None]:
 
     def formatted(*args: Any, **kwargs: Any) -> str:
         lines = plainly(*args, **kwargs).rstrip("\n").split("\n")
+        if isinstance(args[0], PassedOverWarning):
+            lines = [f"warning: {args[0]}"]
         return "".join(f"{printable(line)}\n" for line in lines)
 
     warnings.formatwarning = formatted

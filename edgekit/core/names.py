@@ -36,6 +36,15 @@ def problem_of(name: str, most_bytes: int = LONGEST) -> str | None:
     return None
 
 
+def problem_on_device(name: str) -> str | None:
+    """Why a file of that name cannot be sent to a device; ``None`` where it can.
+
+    All that takes files there lets the names pass that pass here, and keeps files of its own whose
+    names begin with a dot.
+    """
+    return "it begins with a dot" if name.startswith(".") else problem_of(name)
+
+
 def file_name(name: str, ending: str = "") -> str:
     """The name of a file that is named after something: the same name, where that can be.
 

@@ -24,6 +24,10 @@ _SHORTEST_MS, _LONGEST_MS = 1e-6, 1e9
 _MOST_CORES = 1 << 16
 _MOST_BYTES = 1 << 50
 _LONGEST_PERIOD_S = 60.0
+# Of what a device tells of itself, which is kept and shown.
+_LONGEST_TEXT, _LONGEST_WORD, _MOST_WORDS = 1 << 14, 256, 1024
+# Of what it says of files and errors, whose names are those of the files.
+_LONGEST_TOLD = 1 << 20
 
 
 def _number(low: float = 0.0, high: float = _LARGEST) -> Check:
@@ -36,8 +40,24 @@ def _whole(low: int = 0, high: int = _MOST_BYTES) -> Check:
     return lambda value: type(value) is int and low <= value <= high
 
 
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
+def _told(value: Any) -> bool:
+    """Text of whatever letters, which is printed only."""
+    return isinstance(value, str) and len(value) <= _LONGEST_TOLD
+
+
+def _text(value: Any, most: int = _LONGEST_TEXT) -> bool:
+    """Text that can be written into a file."""
+    if not isinstance(value, str) or len(value) > most:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # halves of letters, which JSON can spell
+        return False
+    return True
+
+
+def _word(value: Any) -> bool:
+    return _text(value, _LONGEST_WORD)
 
 
 def _truth(value: Any) -> bool:
@@ -48,12 +68,19 @@ def _maybe(check: Check) -> Check:
     return lambda value: value is None or check(value)
 
 
-def _some(check: Check, least: int = 0) -> Check:
-    return lambda value: isinstance(value, list) and len(value) >= least and all(map(check, value))
+def _some(check: Check, least: int = 0, most: int = 1 << 32) -> Check:
+    return lambda value: (
+        isinstance(value, list) and least <= len(value) <= most and all(map(check, value))
+    )
 
 
 def _by_name(check: Check) -> Check:
-    return lambda value: isinstance(value, dict) and all(map(check, value.values()))
+    return lambda value: (
+        isinstance(value, dict)
+        and len(value) <= _MOST_WORDS
+        and all(map(_word, value))
+        and all(map(check, value.values()))
+    )
 
 
 def _having(**checks: Check) -> Check:
@@ -82,7 +109,7 @@ _time_ms = _number(_SHORTEST_MS, _LONGEST_MS)
 _clock_s = _number(-_LARGEST)
 _pid = _whole(1, 1 << 32)
 _code = _maybe(_whole(-256, 1 << 32))
-_names = _some(_text)
+_names = _some(_told)
 _spec = _record(TensorSpec, shape=_some(_whole(-1)))
 
 _MEASURED = ("_celsius", "_mhz", "_1m", "_busy", "_cores")
@@ -91,9 +118,9 @@ _MEASURED = ("_celsius", "_mhz", "_1m", "_busy", "_cores")
 def _conditions(value: Any) -> bool:
     """Scalars, and numbers where something is computed with them."""
     number = _maybe(_number(-_LARGEST))
-    return isinstance(value, dict) and all(
-        number(one) if key.endswith(_MEASURED) or key == "cores" else _text(one) or _truth(one)
-        or number(one) for key, one in value.items()
+    return isinstance(value, dict) and len(value) <= _MOST_WORDS and all(
+        _word(key) and (number(one) if key.endswith(_MEASURED) or key == "cores" else _text(one)
+        or _truth(one) or number(one)) for key, one in value.items()
     )  # fmt: skip
 
 
@@ -111,7 +138,7 @@ _LOADED: dict[str, Check] = {
 }
 _HARDWARE: dict[str, Check] = {
     "soc": _maybe(_text),
-    "isa": _names,
+    "isa": _some(_word, most=_MOST_WORDS),
     "cores": _maybe(_whole(1, _MOST_CORES)),
     "max_mhz": _maybe(_number()),
     "ram_mib": _maybe(_whole()),
@@ -138,16 +165,16 @@ _AGENT: dict[str, dict[str, Check]] = {
     },
     "about": {
         "hardware": _having(**_HARDWARE),
-        "versions": _by_name(_text),
+        "versions": _by_name(_word),
         "environment": _by_name(_text),
     },
     "placements": {"places": _some(_some(_whole(0, _MOST_CORES)))},
     "place": {"paths": _names, "have": _some(_whole())},
     "put": {"have": _whole()},
     "slot": {"slot": _whole(1), "pid": _pid},
-    "fate": {"code": _code, "told": _text},
+    "fate": {"code": _code, "told": _told},
     "rounds": {"blocks": _some(_having(slot=_whole(1)))},
-    "watch": {"why_not": _maybe(_text)},
+    "watch": {"why_not": _maybe(_told)},
     "stop": {"conditions": _conditions, "met": _truth},
     "conditions": {"conditions": _conditions},
 }
@@ -189,11 +216,11 @@ FORMS: Mapping[str, Mapping[str, Mapping[str, Check]]] = {
 """By what was asked: commands, and of each what its answer has; behind a question mark, perhaps."""
 
 _ERRORS: dict[str, dict[str, Check]] = {
-    CRASHED: {"do": _text, "code": _code, "told": _text},
-    SILENT: {"do": _text, "within_s": _number()},
-    MISSING: {"package": _text, "message": _text},
+    CRASHED: {"do": _told, "code": _code, "told": _told},
+    SILENT: {"do": _told, "within_s": _number()},
+    MISSING: {"package": _told, "message": _told},
 }
-_ERROR: dict[str, Check] = {"message": _text}
+_ERROR: dict[str, Check] = {"message": _told}
 
 
 def check_error(answer: Mapping[str, Any]) -> None:
@@ -249,6 +276,12 @@ def _check(answer: Mapping[str, Any], form: Mapping[str, Check]) -> None:
             raise ValueError(name)
 
 
+def _about(asked: Mapping[str, Any], answer: Mapping[str, Any], _: Sequence[Array]) -> bool:
+    """Of nothing but what was asked for."""
+    versions, environment = {*answer["versions"]}, {*answer["environment"]}
+    return versions <= {*asked["packages"]} and environment <= {*asked["variables"]}
+
+
 def _placed(asked: Mapping[str, Any], answer: Mapping[str, Any], _: Sequence[Array]) -> bool:
     files = asked["files"]
     return len(answer["paths"]) == len(answer["have"]) == len(files) and all(
@@ -279,6 +312,7 @@ def _shown(_: Mapping[str, Any], answer: Mapping[str, Any], arrays: Sequence[Arr
 _ALSO: Mapping[
     tuple[str, str], Callable[[Mapping[str, Any], Mapping[str, Any], Sequence[Array]], bool]
 ] = {
+    ("agent", "about"): _about,
     ("agent", "place"): _placed,
     ("agent", "put"): _put,
     ("agent", "rounds"): _rounds,

@@ -11,6 +11,7 @@ import importlib
 import os
 import re
 import secrets
+import select
 import shlex
 import subprocess
 import sys
@@ -25,8 +26,8 @@ from edgekit.agent.hardware import described
 from edgekit.agent.kernel import text
 from edgekit.agent.wire import ARRAYS, GREETING, PROTOCOL, Closed, Wire
 from edgekit.core import to_json
-from edgekit.core.names import shown
-from edgekit.devices.native import Program, adb_push, program
+from edgekit.core.names import problem_on_device, shown
+from edgekit.devices.native import Program, adb_push, own_folder, program
 from edgekit.errors import EdgekitError, InputError, UnavailableError, UsageError, name_of
 
 _LIMIT_S = 600.0
@@ -45,6 +46,13 @@ _TELLING = (
     "/sys/class/thermal/thermal_zone*/temp /sys/class/thermal/cooling_device*/type "
     "/sys/class/thermal/cooling_device*/cur_state"
 )
+_TOLD = re.compile(
+    "|".join(
+        re.escape(name).replace(r"\[0\-9\]\*", "[0-9]{1,9}").replace(r"\*", "[0-9]{1,9}")
+        for name in _TELLING.split()
+    )
+)
+"""What their names may be."""
 
 
 class BenchmarkModel:
@@ -156,6 +164,9 @@ class Adapter:
             return command(self, **request)
         except EdgekitError as error:
             return {"error": name_of(error), "message": str(error)}
+        except OSError as error:
+            why = f"files of the measurement cannot be written here: {error.strerror}"
+            return {"error": UnavailableError.__name__, "message": f"{why}; make room"}
         except (LookupError, TypeError, ValueError) as error:
             return {"error": UsageError.__name__, "message": f"there is no such question: {error}"}
 
@@ -167,24 +178,36 @@ class Adapter:
         Raises:
             UnavailableError: it takes too long, or prints without end.
         """
-        with tempfile.TemporaryFile() as printed:
+        late = UnavailableError(f"{self._where} did not answer for {limit_s:.0f} s")
+        end_s = time.monotonic() + limit_s
+        printed = bytearray()
+        with subprocess.Popen(  # noqa: S603 - what comes from elsewhere is quoted
+            [*self._adb, "shell", "-T", line],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+        ) as process:
             try:
-                done = subprocess.run(  # noqa: S603 - what comes from elsewhere is quoted
-                    [*self._adb, "shell", "-T", line],
-                    stdin=subprocess.DEVNULL,
-                    stdout=printed,
-                    stderr=subprocess.STDOUT,
-                    timeout=limit_s,
-                    check=False,
-                )
+                assert process.stdout is not None
+                while True:
+                    left_s = max(0.0, end_s - time.monotonic())
+                    if not select.select([process.stdout], [], [], left_s)[0]:
+                        raise late
+                    content = process.stdout.read(1 << 16)
+                    if not content:
+                        break
+                    printed += content
+                    if len(printed) > _MOST_PRINTED:
+                        raise UnavailableError(
+                            f"{self._tool.path} prints without end on {self._where}"
+                        )
+                process.wait(max(0.0, end_s - time.monotonic()))
             except subprocess.TimeoutExpired as error:
-                raise UnavailableError(
-                    f"{self._where} did not answer for {limit_s:.0f} s"
-                ) from error
-            if printed.tell() > _MOST_PRINTED:
-                raise UnavailableError(f"{self._tool.path} prints without end")
-            printed.seek(0)
-            return done.returncode, printed.read().decode(errors="replace").replace("\r", "")
+                raise late from error
+            finally:
+                process.kill()
+        return process.returncode, printed.decode(errors="replace").replace("\r", "")
 
     def _prepare(self) -> None:
         """Finds a folder there, and brings the program to it.
@@ -193,10 +216,7 @@ class Adapter:
             UnavailableError: there is none, or the device is gone.
         """
         code, printed = self._shell(
-            "for d in /data/local/tmp /var/tmp /tmp no; do [ -d $d ] && [ -w $d ] && break; done; "
-            "f=$d/edgekit; [ $d = /data/local/tmp ] || f=$f-$(id -u); "
-            "mkdir -m 700 $f 2>/dev/null; mkdir -m 700 $f/benchmarks 2>/dev/null; "
-            "[ -O $f ] && cd $f/benchmarks && echo edgekit-at $f && "
+            f"{own_folder('benchmarks')}echo edgekit-at $f && "
             f"ls -t | tail -n +{_MOST_KEPT + 1} | while read k; do rm -rf ./$k; done"
         )
         found = re.search(r"^edgekit-at (\S+)$", printed, re.MULTILINE)
@@ -278,9 +298,10 @@ class Adapter:
         words = head.split()
         for part in parts:
             name, _, told = part.partition("\n")
-            place = root / name.strip().lstrip("/")
-            if root not in place.parents or ".." in place.parts:
+            name = name.strip()
+            if _TOLD.fullmatch(name) is None:
                 continue
+            place = root / name.lstrip("/")
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(told)
         cores = int(words[1]) if len(words) > 1 and words[1].isdecimal() else 1
@@ -300,8 +321,12 @@ class Adapter:
         for name, size, sha256 in files:
             if re.fullmatch(r"[0-9a-f]{64}", sha256) is None or not 0 <= size <= _MOST_FILE_BYTES:
                 raise UsageError("there is no such file")
-            if "/" in name or name in ("", ".", ".."):
-                raise UsageError(f"'{shown(name)}' cannot be the name of a file on the device")
+            problem = problem_on_device(name)
+            if problem is not None:
+                raise UsageError(
+                    f"'{shown(name)}' cannot be the name of a file on the device: {problem}; "
+                    f"rename the file"
+                )
             path = f"{self._folder}/{sha256}/{name}"
             self._files[path] = {"size": size, "sha256": sha256, "key": key, "name": name}
             paths.append(path)

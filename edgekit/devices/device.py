@@ -20,6 +20,7 @@ import numpy as np
 from edgekit.agent.files import digest
 from edgekit.agent.hardware import described, isa_family, processor_name
 from edgekit.core import canonical_json
+from edgekit.core.names import problem_on_device
 from edgekit.core.reading import open_file
 from edgekit.devices.agents import Agent
 from edgekit.devices.facts import built_in
@@ -196,15 +197,29 @@ class Device:
             return
         agent.ask("claim", token=_TOKEN, owner=_owner(), alone=alone, about=self.transport.where)
 
+    def check_names(self, files: Sequence[Path]) -> None:
+        """Refuses files that cannot be brought to the device, before it is asked for anything.
+
+        Raises:
+            InputError: of which one its name cannot be that of a file there, and why.
+        """
+        for file in files if not self.here else ():
+            problem = problem_on_device(file.name)
+            if problem is not None:
+                raise InputError(
+                    f"{file} cannot be sent to {self.transport.where}: {problem}; rename the file"
+                )
+
     def place(self, agent: Agent, files: Sequence[Path]) -> tuple[str, ...]:
         """Brings files to the device, in one folder; gives their paths there.
 
         Raises:
-            InputError: a file was changed meanwhile.
+            InputError: a file was changed meanwhile, or its name cannot be that of a file there.
             UnavailableError: the device is gone, or its disk is full.
         """
         if self.here:
             return tuple(str(file) for file in files)
+        self.check_names(files)
         about = [(file.name, file.stat().st_size, digest([file])) for file in files]
         key = hashlib.sha256(canonical_json(about).encode()).hexdigest()
         answer, _ = agent.ask("place", key=key, files=about)

@@ -27,13 +27,27 @@ Send = Callable[[Path, str], None]
 NO_FOLDER, ARRIVED_OTHERWISE = 65, 66
 """Exit codes of the line."""
 
-# Android's folder for what a computer brings; elsewhere one of the user's own.
-_FOLDERS = (
-    "for d in /data/local/tmp /var/tmp /tmp no; do [ -d $d ] && [ -w $d ] && break; done; "
-    "f=$d/edgekit; [ $d = /data/local/tmp ] || f=$f-$(id -u); "
-    "mkdir -m 700 $f 2>/dev/null; mkdir -m 700 $f/programs 2>/dev/null; "
-    f"[ -O $f ] && cd $f/programs || {{ echo $f cannot be written to >&2; exit {NO_FOLDER}; }}; "
-)
+
+def own_folder(name: str) -> str:
+    """For a device's shell: makes a folder below ``$f``, and goes there.
+
+    That is Android's folder for what a computer brings; elsewhere one of the user's own. Neither
+    may be a link, or one that others may write to: what lies there is run.
+
+    Args:
+        name: ours.
+    """
+    return (
+        "for d in /data/local/tmp /var/tmp /tmp no; do [ -d $d ] && [ -w $d ] && break; done; "
+        "f=$d/edgekit; [ $d = /data/local/tmp ] || f=$f-$(id -u); "
+        f"for k in $f $f/{name}; do mkdir -m 700 $k 2>/dev/null; "
+        "[ ! -L $k ] && [ -d $k ] && [ -O $k ] || "
+        f"{{ echo $k cannot be written to, or is a link >&2; exit {NO_FOLDER}; }}; "
+        "case $(ls -ld $k) in d????-??-*) ;; "
+        f"*) echo others may write to $k: remove it there >&2; exit {NO_FOLDER};; esac; done; "
+        f"cd $f/{name} || exit {NO_FOLDER}; "
+    )
+
 
 # Of programs and libraries: those that were not used for longest go.
 _MOST_KEPT = 16
@@ -192,7 +206,7 @@ class NativeRunner:
             f" --library $f/programs/{each.place} {shlex.quote(each.label)}" for each in found[1:]
         )
         return (
-            f"{_FOLDERS}"
+            f"{own_folder('programs')}"
             f'm=; for k in {places}; do if [ -f $k ]; then touch -c ${{k%/*}}; else m="$m $k"; '
             f"fi; done; "
             f"echo edgekit-at $f $(uname -m)$m; read go || exit 0; "

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import tomllib
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -25,6 +26,7 @@ from edgekit.errors import (
     EdgekitError,
     InputError,
     OutputError,
+    PassedOverWarning,
     UnknownNameError,
     UsageError,
 )
@@ -168,16 +170,29 @@ Files = list[tuple[str, Path]]
 def profile_at(address: str) -> DeviceProfile | None:
     """The profile of the user's whose device has that address; ``None`` where there is none.
 
+    It warns of profiles of the user's that are not what `DeviceProfile` describes, and passes them
+    over.
+
     Raises:
-        InputError: a profile of the user's is not what `DeviceProfile` describes.
+        UsageError: the address is none.
     """
+    wanted = _identity(address)
     for files in profile_files().values():
         if files[0][0] == "shipped":
             continue
-        profile = read_placed(files).profile
-        if profile.transport == address:
+        try:
+            profile = read_placed(files).profile
+        except InputError as error:
+            warnings.warn(str(error), PassedOverWarning, stacklevel=2)
+            continue
+        if _identity(profile.transport) == wanted:
             return profile
     return None
+
+
+def _identity(address: str) -> str:
+    """The same for all ways to write an address."""
+    return str(getattr(transport_of(address), "identity", address))
 
 
 def profile_files() -> dict[str, Files]:

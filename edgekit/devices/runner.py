@@ -71,7 +71,10 @@ class Slots:
 
     def place(self, files: Sequence[Path]) -> tuple[str, ...] | None:
         """Brings files to the device; see `edgekit.devices.device.Device.place`."""
-        return None if self.device.here else self.device.place(self.agent(), files)
+        if self.device.here:
+            return None
+        self.device.check_names(files)  # before it is reached
+        return self.device.place(self.agent(), files)
 
     def take(self, opener: str, subject: dict[str, Any], about: str) -> Slot:
         """A slot that has imported what opens a file.

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_artifacts import Artifacts
 
+from edgekit.agent.hardware import described
 from edgekit.core import DeviceProfile
 from edgekit.devices import agents, answers, runner
 from edgekit.devices.check import check_device
@@ -134,3 +135,30 @@ def test_what_is_odd_is_refused(
     answers.check_answer(whom, asked, answer, arrays)
     with pytest.raises(ValueError, match=r"\w"):
         answers.check_answer(whom, asked, changed, arrays)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda answer: answer["hardware"].update(soc="\ud800"),
+        lambda answer: answer["hardware"].update(soc="x" * 100_000),
+        lambda answer: answer["hardware"].update(machine="\udc80"),
+        lambda answer: answer["hardware"].update(isa=["\ud800"]),
+        lambda answer: answer["hardware"].update(isa=["neon"] * 100_000),
+        lambda answer: answer["versions"].update(numpy="\ud800"),
+        lambda answer: answer["versions"].update({"\ud800": "1"}),
+        lambda answer: answer["versions"].update(never="1.0"),
+        lambda answer: answer["environment"].update(HOME="/never/asked/for"),
+    ],
+)
+def test_what_a_device_is_can_be_kept(change: Callable[[dict[str, Any]], object]) -> None:
+    asked = {"do": "about", "packages": ["numpy"], "variables": ["OMP_NUM_THREADS"]}
+    answer = {
+        "hardware": {**described(), "soc": "a processor"},
+        "versions": {"numpy": "2.0"},
+        "environment": {"OMP_NUM_THREADS": "1"},
+    }
+    answers.check_answer("agent", asked, answer)
+    change(answer)
+    with pytest.raises(ValueError, match=r"\w"):
+        answers.check_answer("agent", asked, answer)

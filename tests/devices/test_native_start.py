@@ -5,13 +5,14 @@ from __future__ import annotations
 import platform
 import re
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edgekit.agent.wire import Closed, Wire
-from edgekit.devices.native import NativeRunner
+from edgekit.devices.native import NO_FOLDER, NativeRunner, own_folder
 from edgekit.errors import EdgekitError, InputError, UnavailableError
 
 MACHINE = platform.machine()
@@ -131,3 +132,36 @@ def test_why_it_does_not_start(runner: NativeRunner, code: int, message: str) ->
     assert isinstance(found, EdgekitError)
     assert re.search(message, str(found))
     assert runner.explain(1, told, "there") is None
+
+
+def own_folder_at(base: Path) -> tuple[int, str]:
+    """Runs the line in a shell for which a folder of the test's stands in the place of Android's;
+    gives its exit code, and what it says."""
+    line = own_folder("programs").replace("/data/local/tmp", str(base)) + "pwd"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
+def test_the_folder_on_a_device_is_the_users_own(tmp_path: Path) -> None:
+    base, other = tmp_path / "base", tmp_path / "other"
+    base.mkdir()
+    other.mkdir(mode=0o700)
+    for _ in range(2):
+        assert own_folder_at(base) == (0, str(base / "edgekit" / "programs"))
+    assert (base / "edgekit").stat().st_mode & 0o77 == 0
+    for folder in (base / "edgekit" / "programs", base / "edgekit"):
+        for mode in (0o770, 0o702):
+            folder.chmod(mode)
+            code, told = own_folder_at(base)
+            assert (code, told) == (NO_FOLDER, f"others may write to {folder}: remove it there")
+        folder.chmod(0o700)
+    for folder in (base / "edgekit" / "programs", base / "edgekit"):
+        folder.rename(tmp_path / f"old-{folder.name}")
+        folder.symlink_to(other)
+        code, told = own_folder_at(base)
+        assert (code, told) == (NO_FOLDER, f"{folder} cannot be written to, or is a link")
+        folder.unlink()
+        folder.write_text("")
+        assert own_folder_at(base)[0] == NO_FOLDER
+        folder.unlink()
+        (tmp_path / f"old-{folder.name}").rename(folder)

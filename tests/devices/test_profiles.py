@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from edgekit import tables
 from edgekit.core import DeviceProfile
+from edgekit.devices.device import find_device
 from edgekit.devices.profiles import (
     find_profile,
     load_profiles,
@@ -19,7 +20,13 @@ from edgekit.devices.profiles import (
     save_profile,
     user_folder,
 )
-from edgekit.errors import InputError, OutputError, UnknownNameError, UsageError
+from edgekit.errors import (
+    InputError,
+    OutputError,
+    PassedOverWarning,
+    UnknownNameError,
+    UsageError,
+)
 
 SHIPPED = (
     "host",
@@ -265,3 +272,32 @@ def test_only_devices_of_the_user_are_removed(write: Callable[..., Path]) -> Non
     with pytest.raises(UsageError, match="a folder of yours"):
         remove_profile("mine")
     assert path.exists()
+
+
+def test_a_damaged_profile_stops_no_address(write: Callable[..., Path]) -> None:
+    damaged = write("a-damaged-one", "?")
+    write("pi", MINIMAL.replace("local:", "ssh://pi@desk"))
+    with pytest.warns(PassedOverWarning, match=str(damaged)):
+        assert find_device("ssh://pi@desk").name == "pi"
+    with pytest.warns(PassedOverWarning, match=str(damaged)):
+        assert find_device("ssh://other").profile is None
+
+
+@pytest.mark.parametrize(
+    ("declared", "asked", "same"),
+    [
+        ("ssh://pi@desk", "ssh://pi@desk/", True),
+        ("ssh://pi@desk:22/", "ssh://pi@DESK", True),
+        ("ssh://desk:2222", "ssh://desk:2222/", True),
+        ("ssh://desk:2222", "ssh://desk", False),
+        ("ssh://pi@desk", "ssh://Pi@desk", False),
+        ("ssh://pi@desk", "ssh://desk", False),
+        ("adb:123", "adb:123", True),
+        ("adb:123", "adb:124", False),
+    ],
+)
+def test_all_ways_to_write_an_address_are_one_device(
+    write: Callable[..., Path], declared: str, asked: str, same: bool
+) -> None:
+    write("mine", MINIMAL.replace("local:", declared))
+    assert (find_device(asked).profile is not None) is same

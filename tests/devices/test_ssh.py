@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,10 +19,12 @@ from small_artifacts import Artifacts
 from ssh_server import PYTHON, SshServer
 
 from edgekit import registry
+from edgekit.agent.store import Store
 from edgekit.devices import runner
 from edgekit.devices.check import check_device
 from edgekit.devices.device import HOST, Device
 from edgekit.devices.profiles import transport_of
+from edgekit.devices.transports import ssh
 from edgekit.errors import InputError, UnavailableError, UsageError
 from edgekit.measure.profiling import profile
 from edgekit.measure.session import Effort
@@ -291,3 +294,115 @@ def test_a_file_that_no_runtime_can_read_is_named_as_here(
     assert ".cache" not in str(caught.value)
     for slots in runner._SLOTS.values():
         slots.close()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("RemoteCommand", "tmux attach"),
+        ("LocalForward", "127.0.0.1:1 127.0.0.1:1"),
+        ("SessionType", "none"),
+        ("StdinNull", "yes"),
+        ("RequestTTY", "force"),
+    ],
+    ids=lambda option: option[0],
+)
+def test_what_a_configuration_sets_for_people_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: tuple[str, str]
+) -> None:
+    newer = option[0] in ("SessionType", "StdinNull")
+    if newer and "StdinNull" not in ssh._newer_options(os.environ["PATH"]):
+        pytest.skip("an ssh that does not know it")
+    server = SshServer(tmp_path)
+    server.install(monkeypatch, **dict([option]), ExitOnForwardFailure="yes")
+    try:
+        with closing(device_of(server).open()) as agent:
+            assert agent.ask("hello")[0]["pid"]
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("told", "known"),
+    [
+        ("OpenSSH_7.4p1, OpenSSL 1.0.2k", set()),
+        ("OpenSSH_8.0p1 Debian", {"RemoteCommand"}),
+        ("OpenSSH_for_Windows_8.6p1", {"RemoteCommand"}),
+        (
+            "OpenSSH_10.0p2",
+            {"RemoteCommand", "SessionType", "StdinNull", "ForkAfterAuthentication"},
+        ),
+        ("something else", set()),
+    ],
+)
+def test_an_older_ssh_gets_no_option_that_it_does_not_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, known: set[str]
+) -> None:
+    (tmp_path / "ssh").write_text(f"#!/bin/sh\necho '{told}' >&2\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert {*ssh._newer_options(os.environ["PATH"])} == known
+
+
+def test_a_folder_for_sockets_that_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tempfile.mkdtemp(prefix="ek", dir="/tmp")
+    monkeypatch.setattr(tempfile, "tempdir", shared)
+    (tmp_path / "file").write_text("")
+    for bad in ("/proc/self", str(tmp_path / "file"), str(tmp_path / "none"), "relative"):
+        monkeypatch.setenv("XDG_RUNTIME_DIR", bad)
+        assert ssh._sockets().parent == Path(shared)
+    shutil.rmtree(shared)
+
+
+NAMES = {
+    "net.onnx": True,
+    "größe 1.tflite": True,
+    "a.part": True,
+    "x" * 120: True,
+    ".hidden.onnx": False,
+    ".lock": False,
+    'a"b.onnx': False,
+    "con.onnx": False,
+    "net.onnx ": False,
+    " net.onnx": False,
+    "net.": False,
+    "a\nb": False,
+    "a\x7fb": False,
+    "a\\b": False,
+    "a:b": False,
+    "x" * 121: False,
+    "ö" * 61: False,
+}
+"""Of files, and whether they are sent to devices."""
+
+
+@pytest.mark.parametrize(("name", "taken"), NAMES.items())
+def test_names_of_files(tmp_path: Path, name: str, taken: bool) -> None:
+    store, path = Store(tmp_path / "store"), tmp_path / name
+    (tmp_path / "store").mkdir()
+    found = Device("pi", transport_of("ssh://no-such-host.invalid"))
+    about = [(name, 1, "0" * 64)]
+    if taken:
+        found.check_names([path])
+        assert store.place("0" * 64, about)["have"] == [0]
+        store.close()
+        return
+    with pytest.raises(InputError, match=r"cannot be sent to ssh://.*: it .*; rename the file"):
+        found.check_names([path])
+    with pytest.raises(UsageError, match=r"cannot be the name of a file.*: it .*; rename the file"):
+        store.place("0" * 64, about)
+
+
+def test_a_name_is_refused_before_the_device_is_reached(
+    artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_SLOTS", {})
+    path = tmp_path / ".hidden.onnx"
+    shutil.copy(artifacts["onnx", "fp32"], path)
+    gone = Device("pi", transport_of("ssh://no-such-host.invalid"))
+    with pytest.raises(InputError, match="begins with a dot; rename the file"):
+        runner.open_file(registry.target("onnx"), path, 1, device=gone)
+    with pytest.raises(InputError, match="begins with a dot; rename the file"):
+        profile([path], Effort(1.0), device=gone, energy="off")

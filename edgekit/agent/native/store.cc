@@ -56,7 +56,7 @@ void check_name(const std::string& name) {
                    std::any_of(name.begin(), name.end(), [](unsigned char c) {
                      return c < 0x20 || c == 0x7F || c == '/' || c == '\\';
                    });
-  if (odd) throw usage("'" + name.substr(0, 40) + "' cannot be the name of a file on the device");
+  if (odd) throw usage("'" + name.substr(0, 40) + "' cannot be the name of a file on the device: rename it");
 }
 
 int64_t size_of(const std::string& path) {

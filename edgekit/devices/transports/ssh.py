@@ -5,6 +5,8 @@ call: one connection carries all.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import re
 import stat
@@ -38,8 +40,17 @@ _OPTIONS = {
     "ForwardX11": "no",
     "ForwardAgent": "no",
     "PermitLocalCommand": "no",
+    "ClearAllForwardings": "yes",
     "LogLevel": "ERROR",
 }
+
+# What a configuration may set that would put something else in the place of the command, by the
+# version of OpenSSH that first knows it: older ones refuse options that they do not know.
+_OPTIONS_SINCE = {
+    (7, 6): {"RemoteCommand": "none"},
+    (8, 7): {"SessionType": "default", "StdinNull": "no", "ForkAfterAuthentication": "no"},
+}
+_VERSION = re.compile(r"OpenSSH_(?:[A-Za-z_]+_)?(\d+)\.(\d+)")
 
 
 class Ssh:
@@ -48,6 +59,9 @@ class Ssh:
     Args:
         address: ``ssh://[user@]host[:port]``; a host may be a name of the user's ssh_config.
         python: interpreter there.
+
+    Attributes:
+        identity: the same for all ways to write the address.
 
     Raises:
         UsageError: the address or the interpreter cannot be.
@@ -61,14 +75,17 @@ class Ssh:
                 f"the host and :port behind it where they are needed"
             )
         self.where = address.rstrip("/")
+        user = f"{match['user']}@" if match["user"] else ""
+        self.identity = f"ssh://{user}{match['host'].lower()}:{int(match['port'] or 22)}"
         self._python = "python3" if python is None else python
         self._command = bootstrap.command(self._python)
 
     def start(self, channel: int, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
         """Starts ``ssh``."""
         options = {**_OPTIONS, "ControlPath": f"{_sockets()}/%C"}
-        words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         try:
+            options |= _newer_options(os.environ.get("PATH", ""))
+            words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
             return subprocess.Popen(  # noqa: S603 - the address was checked, the command is ours
                 ["ssh", "-T", *words, self.where, self._command],  # noqa: S607 - the user's own
                 stdin=channel,
@@ -109,6 +126,35 @@ class Ssh:
             )
         said = f": {last}" if last else f" (exit status {code})"
         return UnavailableError(f"the connection to {self.where} has ended{said}")
+
+
+@functools.lru_cache(8)
+def _newer_options(_path: str) -> dict[str, str]:
+    """Options that the ``ssh`` of the path knows, but not each one.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    try:
+        told = subprocess.run(
+            ["ssh", "-V"],  # noqa: S607 - the user's own
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_CONNECT_S,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return {}
+    found = _VERSION.search(told.stderr + told.stdout)
+    version = (int(found[1]), int(found[2])) if found is not None else (0, 0)
+    return {
+        name: value
+        for since, options in _OPTIONS_SINCE.items()
+        if version >= since
+        for name, value in options.items()
+    }
 
 
 _OWN = 255
@@ -178,21 +224,30 @@ def _sockets() -> Path:
     """A folder of this user's for the sockets of connections, whose paths must be short.
 
     Raises:
-        UnavailableError: others may write to it.
+        UnavailableError: there is none, or others may write to it.
     """
-    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
-    bases = [runtime] if runtime.is_absolute() and runtime.is_dir() else []
-    bases += [Path(tempfile.gettempdir()), Path("/tmp")]  # noqa: S108 - one of its own below it
-    name = f"edgekit-ssh-{os.geteuid()}"
-    folder = next(
-        (one for base in bases if len(str(one := base / name)) + _NAME <= _MOST_PATH),
-        bases[-1] / name,
-    )
-    folder.mkdir(mode=0o700, exist_ok=True)
-    about = folder.lstat()
-    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o077:
-        raise UnavailableError(f"{folder} is not yours alone: remove it")
-    return folder
+    bases = [Path(os.environ.get("XDG_RUNTIME_DIR", ""))]
+    with contextlib.suppress(OSError):  # no folder for temporary files at all
+        bases.append(Path(tempfile.gettempdir()))
+    bases.append(Path("/tmp"))  # noqa: S108 - one of its own below it
+    why = ""
+    for base in bases:
+        folder = base / f"edgekit-ssh-{os.geteuid()}"
+        if not base.is_absolute() or len(str(folder)) + _NAME > _MOST_PATH:
+            continue
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            about = folder.lstat()
+        except OSError as error:
+            why = f"{folder}: {error.strerror}"
+            continue
+        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o077:
+            why = f"{folder} is not yours alone: remove it"
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            why = f"{folder} cannot be written to"
+        else:
+            return folder
+    raise UnavailableError(f"there is no folder for the sockets of ssh: {why}")
 
 
 def transport(address: str, python: str | None = None) -> Ssh:
