@@ -16,7 +16,7 @@ from edgekit.measure import statistics
 from edgekit.measure.energy import unavailable
 from edgekit.measure.metering import AUTO, Metering, Say, metering
 from edgekit.measure.session import Effort, Hold, Participant, Progress, Session, session
-from edgekit.measure.subjects import Subject, as_subject
+from edgekit.measure.subjects import Subject, as_subject, check
 
 Opened = Callable[[Agent], None]
 """Told the agent that a measurement asks, so that whoever else can end it."""
@@ -88,6 +88,9 @@ def profile(
     effort = effort or Effort()
     started = now()
     chosen = [as_subject(subject) for subject in subjects]
+    for subject in chosen if not device.here else ():  # before it is reached
+        check(subject)
+        device.check_names(subject.files or ())
     gpu = any(subject.processor == "cuda" for subject in chosen)
     with (
         _agent(device, opened) as agent,

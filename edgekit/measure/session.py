@@ -574,7 +574,6 @@ def session(
         raise UsageError("nothing to measure: expected at least one file or network")
     for subject in subjects:
         check(subject)
-        device.check_names(subject.files or ())
     with contextlib.ExitStack() as closing:
         if agent is None:
             agent = closing.enter_context(contextlib.closing(device.open()))
