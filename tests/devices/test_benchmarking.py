@@ -1,4 +1,4 @@
-"""What stands for an agent where there is only a benchmark program, and phones that answer oddly."""
+"""What stands for an agent beside a benchmark program, and phones that answer oddly."""
 
 from __future__ import annotations
 
