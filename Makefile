@@ -86,7 +86,7 @@ $(ADB)/stamp:
 	sh tests/devices/get_adb.sh $(ADB)
 	touch $@
 
-# What the apps for browsers need of npm, and Debian's Chromium.
+# What the apps for browsers need of npm, Debian's Chromium, and compilers for apps in C++.
 $(APPS)/stamp:
 	sh tests/apps/get_npm.sh $(APPS)
 	touch $@

@@ -1,8 +1,9 @@
 """An arm64 board on a machine of another kind: Debian's userland with an SSH server, under QEMU.
 
 ``python tests/arm64_board.py FOLDER`` makes the userland (FOLDER/root) with Python, NumPy and all
-runtimes, and the emulator (FOLDER/qemu-aarch64), of packages of Debian and of wheels; nothing of
-this machine is changed, and no rights of root are needed. ``... FOLDER start`` runs it until Enter
+runtimes, libraries to link programs for it with (FOLDER/libraries), and the emulator
+(FOLDER/qemu-aarch64), of packages of Debian and of wheels; nothing of this machine is changed, and
+no rights of root are needed. ``... FOLDER start`` runs it until Enter
 is pressed and says how to reach it. What it computes is what a processor of that kind computes;
 how long it takes means nothing.
 """
@@ -31,6 +32,9 @@ PACKAGES = (
     "libstdc++6", "libgomp1",  # of the wheels
 )  # fmt: skip
 WHEELS = ("numpy", "ai-edge-litert", "onnxruntime", "openvino")
+LIBRARIES = (
+    "libpng-dev", "libpng16-16", "libjpeg62-turbo-dev", "libjpeg62-turbo", "zlib1g-dev", "zlib1g",
+)  # fmt: skip
 SITE = "opt/site"
 """Folder of the wheels in the userland."""
 
@@ -68,9 +72,10 @@ def make(folder: Path) -> None:
         part = Path(name)
         qemu = _emulator(part, system)
         _userland(part, system, qemu)
-        if (folder / "root").exists():
-            (folder / "root").rename(part / "old")
-        (part / "root").rename(folder / "root")
+        for made in ("root", "libraries"):
+            if (folder / made).exists():
+                (folder / made).rename(part / f"old-{made}")
+            (part / made).rename(folder / made)
         qemu.replace(folder / "qemu-aarch64")  # an old one may be running
 
 
@@ -115,6 +120,9 @@ def _userland(part: Path, system: dict[str, str], qemu: Path) -> None:
     apt = _Apt(part / "arm64", "arm64", [system["VERSION_CODENAME"]])
     apt("install", "--yes", "--download-only", "--no-install-recommends", *PACKAGES)
     _unpack(apt.archives(), root)
+    (part / "archives").mkdir()
+    apt("download", *LIBRARIES, cwd=part / "archives")
+    _unpack(sorted((part / "archives").glob("*.deb")), part / "libraries")
     if not (root / "bin/sh").exists():
         (root / "bin/sh").symlink_to("dash")
     for name in ("proc", "sys", "dev", "run", "tmp", "root", "mnt"):

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs below a folder the npm packages that apps for browsers name, and as root on Debian node
-# and Chromium, where they are missing.
+# Installs below a folder the npm packages that apps for browsers name, and as root on Debian node,
+# Chromium, and what apps in C++ are built with, where they are missing.
 set -eu
 folder=$1
 runtimes=$(dirname "$0")/../../edgekit/apps/web/template/runtimes
@@ -8,6 +8,12 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     wanted=
     command -v npm >/dev/null || wanted="nodejs npm"
     [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null || wanted="$wanted chromium fonts-dejavu-core"
+    for name in cmake g++ make; do
+        command -v $name >/dev/null || wanted="$wanted $name"
+    done
+    command -v aarch64-linux-gnu-g++ >/dev/null || wanted="$wanted g++-aarch64-linux-gnu"
+    [ -e /usr/include/png.h ] || wanted="$wanted libpng-dev"
+    [ -e /usr/include/jpeglib.h ] || wanted="$wanted libjpeg-dev"
     if [ -n "$wanted" ]; then
         apt-get -qq update </dev/null
         # shellcheck disable=SC2086 - several words

@@ -9,16 +9,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from arm64_board import CPU, SITE
 from command_line import CommandLine
 from PIL import Image
 from small_artifacts import Artifacts, copy_artifact
 from test_cpp_app import NAMES
 from test_platforms import edited
 
-from edgekit import registry, tables
+from edgekit import apps, registry, tables
 
 pytestmark = pytest.mark.apps
 
+ARM64 = Path(os.environ.get("EDGEKIT_ARM64") or Path(__file__).parents[2] / ".arm64")
 LACKING = [name for name in ("cmake", "g++", "make") if shutil.which(name) is None]
 
 
@@ -89,6 +91,49 @@ def test_an_app_runs_and_passes_its_own_test(
         for mine, known in zip(json.loads(line)["labels"], prediction["labels"], strict=True):
             assert (mine["index"], mine["label"]) == (known["index"], known["label"])
             assert abs(mine["probability"] - known["probability"]) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("target", "precision"),
+    [
+        ("tflite", "fp32"),
+        ("tflite", "int8"),
+        ("onnx", "fp32"),
+        ("onnx", "int8"),
+        ("openvino", "fp32"),  # its integers do not load where the processor has no dot products
+    ],
+)
+def test_an_app_for_arm64_passes_its_own_test(
+    target: str, precision: str, short_network: Path, run: CommandLine, tmp_path: Path
+) -> None:
+    """Under QEMU, as for a Raspberry Pi 4."""
+    if shutil.which("aarch64-linux-gnu-g++") is None:
+        pytest.skip("there is no g++-aarch64-linux-gnu")
+    libraries = ARM64 / "libraries"
+    if not libraries.is_dir():
+        pytest.skip(f"{ARM64} has no libraries for arm64: make devices-test")
+    options = ["--isa", "arm", "--calibration-images", "64"] if precision == "int8" else []
+    words = ("-t", target, "-p", precision, *options, "-o", "exported")
+    assert run("export", short_network, *words).code == 0
+    (path,) = (tmp_path / "exported").glob(f"*{registry.target(target).suffix}")
+    assert run("app", path, "--platform", "cpp", "-o", "made").code == 0
+    folder = tmp_path / "made"
+    template = Path(apps.__file__).parent / "cpp" / "template" / "runtimes" / target
+    module = json.loads((template / "runtime.json").read_text())["module"]
+    site = (ARM64 / "root" / SITE).resolve()
+    built(
+        folder,
+        "-DCMAKE_TOOLCHAIN_FILE=arm64.cmake",
+        f"-DCMAKE_FIND_ROOT_PATH={libraries.resolve()}",
+        f"-DEDGE_RUNTIME_DIR={site / module}",
+    )
+    found = f"{libraries.resolve()}/usr/lib/aarch64-linux-gnu:{site}/openvino/libs"
+    emulator = [ARM64.resolve() / "qemu-aarch64", "-cpu", CPU, "-L", ARM64.resolve() / "root"]
+    for name in ("pixels", "scores", "labels"):
+        words = (name, "golden", "classifier/model")
+        program = ("-E", f"LD_LIBRARY_PATH={found}", "build/golden_test", *words)
+        done = inside(folder, *emulator, *program)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_wrong_app_fails_its_test_and_the_name_says_where(

@@ -8,3 +8,7 @@ set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
+# Headers that differ by machine are in a folder of their own.
+foreach(root ${CMAKE_FIND_ROOT_PATH})
+  string(APPEND CMAKE_CXX_FLAGS_INIT " -isystem \"${root}/usr/include/aarch64-linux-gnu\"")
+endforeach()
