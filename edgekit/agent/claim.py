@@ -97,6 +97,11 @@ class Claim:
             ) from error
         raise UnavailableError(f"{other}: wait until that is done")
 
+    @property
+    def lock(self) -> int:
+        """Descriptor of its lock, which ends only with all copies of that."""
+        return self._file
+
     def _announce(self, folder: Path, text: bytes) -> None:
         """Makes the file, which bears its name only once it is locked: nobody takes it for left."""
         name = f"{_PREFIX}{os.getpid()}-{secrets.token_hex(8)}{_SUFFIX}"

@@ -88,6 +88,11 @@ class Store:
         self._whole: set[tuple[str, str]] = set()
         self._newest_ns = 0
 
+    @property
+    def locks(self) -> set[int]:
+        """Descriptors of its locks, which end only with all copies of those."""
+        return set(self._locks.values())
+
     def place(self, key: str, files: Sequence[Sequence[Any]]) -> dict[str, Any]:
         """Makes room for files, in a folder of their own, which stay until they are released.
 

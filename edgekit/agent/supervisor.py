@@ -56,13 +56,19 @@ class Slot:
     Args:
         serve: what it does.
         inherited: descriptors that it must not keep.
+        asker: descriptor to the one that asks, whose end ends any waiting for the process.
         direct: end of a channel on which it is asked instead; closed here.
     """
 
     def __init__(
-        self, serve: Callable[[Wire], None], inherited: set[int], direct: int | None = None
+        self,
+        serve: Callable[[Wire], None],
+        inherited: set[int],
+        asker: int,
+        direct: int | None = None,
     ) -> None:
         ours, theirs = socket.socketpair()
+        ours.setblocking(False)  # it may read nothing
         self.stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the slot
         self.loaded: int | None = None
         own = os.getpid()
@@ -94,7 +100,7 @@ class Slot:
         if direct is not None:
             os.close(direct)
         self._socket = ours
-        self.wire = Wire(ours.fileno(), ours.fileno())
+        self.wire = Wire(ours.fileno(), ours.fileno(), asker)
 
     def end(self) -> int:
         """Ends the process and those that it started, such as a compiler; gives its status."""
@@ -139,12 +145,13 @@ class Supervisor:
     def serve(self, idle_s: float | None = IDLE_S) -> None:
         """Answers until the one that asks is gone, or asks nothing for so long."""
         try:
-            self._outer.send({GREETING: PROTOCOL})
+            os.set_blocking(self._outer.sink, False)  # the one that asks may read nothing
+            self._outer.send({GREETING: PROTOCOL}, limit_s=idle_s)
             while True:
                 request, contents = self._outer.receive(idle_s)
                 answer = self._answer(request, contents)
                 if answer is not None:
-                    self._outer.send(*answer)
+                    self._outer.send(*answer, limit_s=idle_s)
         except (Closed, TimeoutError):
             return
         finally:
@@ -247,6 +254,7 @@ class Supervisor:
     def expect(self) -> None:
         """Answers, and then takes an end of a channel over the one to the one that asks."""
         self._outer.send({})
+        self._outer.await_some(_LIMIT_S)
         with socket.fromfd(self._outer.source, socket.AF_UNIX, socket.SOCK_STREAM) as channel:
             _, ends, _, _ = channel.recvmsg(1, socket.CMSG_SPACE(array.array("i").itemsize))
         numbers = array.array("i")
@@ -282,8 +290,12 @@ class Supervisor:
 
         own = {self._outer.source, self._outer.sink}
         inherited = own | {each.wire.source for each in self._slots.values()}
+        if self._store is not None:
+            inherited |= self._store.locks
+        if self._claim is not None:
+            inherited.add(self._claim.lock)
         end, self._handed = (self._handed, None) if direct else (None, self._handed)
-        found = Slot(serve, inherited, end)
+        found = Slot(serve, inherited, self._outer.source, end)
         self._count += 1
         self._slots[self._count] = found
         return {"slot": self._count, "pid": found.pid}
@@ -300,8 +312,12 @@ class Supervisor:
 
     def tell(self, of: int, request: dict[str, Any]) -> dict[str, Any]:
         """Hands a command to a slot and does not wait; its answer is that of ``heard``."""
-        with contextlib.suppress(Closed):  # what became of it shows in the answer
-            self._slot(of).wire.send(request)
+        try:
+            self._slot(of).wire.send(request, limit_s=_LIMIT_S)
+        except Closed:  # what became of it shows in the answer
+            pass
+        except TimeoutError:
+            return self._silent(of, str(request.get("do")), _LIMIT_S)
         return {}
 
     def heard(self, of: int, asked: str, within_s: float) -> dict[str, Any]:
@@ -379,19 +395,28 @@ class Supervisor:
 
     def _forward(self, number: int, request: dict[str, Any], contents: list[bytearray]) -> Message:
         limit_s = float(request.pop("within_s", _LIMIT_S))
-        with contextlib.suppress(Closed):  # what became of it shows in the answer
-            self._slot(number).wire.send(request, contents)
-        return self._await(number, str(request.get("do")), limit_s)
+        do, begun_s = str(request.get("do")), time.monotonic()
+        try:
+            self._slot(number).wire.send(request, contents, limit_s)
+        except Closed:  # what became of it, or of the one that asks, shows in the answer
+            pass
+        except TimeoutError:
+            return self._silent(number, do, limit_s), []
+        return self._await(number, do, limit_s, begun_s)
 
-    def _await(self, number: int, do: str, limit_s: float) -> Message:
+    def _await(self, number: int, do: str, limit_s: float, begun_s: float | None = None) -> Message:
         """The answer of a slot, or what became of it.
+
+        Args:
+            limit_s: longest wait.
+            begun_s: when it began; now if ``None``.
 
         Raises:
             Closed: the one that asked is gone.
         """
         slot = self._slot(number)
-        end_s = time.monotonic() + limit_s
-        left_s = limit_s
+        end_s = limit_s + (time.monotonic() if begun_s is None else begun_s)
+        left_s = end_s - time.monotonic()
         while left_s > 0:
             ready = poll({slot.wire.source: select.POLLIN, self._outer.source: 0}, left_s)
             if self._outer.source in ready:
@@ -408,8 +433,12 @@ class Supervisor:
                 return {"error": CRASHED, "do": do, "code": code, "told": slot.last_line()}, []
             slot.loaded = answer.get("pid", slot.loaded)
             return answer, contents
+        return self._silent(number, do, limit_s), []
+
+    def _silent(self, number: int, do: str, limit_s: float) -> dict[str, Any]:
+        """Ends a slot that reads or answers nothing; gives the answer that says so."""
         self._ended(number)
-        return {"error": SILENT, "do": do, "within_s": limit_s}, []
+        return {"error": SILENT, "do": do, "within_s": limit_s}
 
     def _ended(self, number: int) -> int:
         slot = self._slots.pop(number, None)

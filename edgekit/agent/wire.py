@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 
     from edgekit.core import Array
 
-MOST_LINE_BYTES = 1 << 28
-MOST_ARRAY_BYTES = 1 << 33
+MOST_LINE_BYTES = 1 << 26
+MOST_ARRAY_BYTES, MOST_ARRAYS = 1 << 31, 4096
+"""Of the arrays of a message, together."""
+_MOST_AXES = 32
 _CHUNK = 1 << 20
+# Taken before any byte of an array has come; more only as bytes come.
+_FIRST_BYTES = 1 << 26
 _KINDS = "biuf"
 
 PROTOCOL = 1
@@ -57,11 +61,13 @@ class Wire:
     Args:
         source: descriptor to read from.
         sink: descriptor to write to.
+        watched: descriptor whose end ends this conversation, too, where it waits.
     """
 
-    def __init__(self, source: int, sink: int) -> None:
+    def __init__(self, source: int, sink: int, watched: int | None = None) -> None:
         self.source, self.sink = source, sink
-        self._pending = b""
+        self._watched = {} if watched is None else {watched: 0}
+        self._pending = bytearray()
 
     def send(
         self,
@@ -103,17 +109,22 @@ class Wire:
             except OSError as error:
                 raise Closed from error
 
-    def receive(self, limit_s: float | None = None) -> Message:
+    def receive(self, limit_s: float | None = None, *, arrays: bool = True) -> Message:
         """Waits for a message.
+
+        Args:
+            limit_s: longest time until all of it is there.
+            arrays: whether it may have some.
 
         Raises:
             Closed: there is none any more.
+            Garbled: it is none, or larger than messages are.
             TimeoutError: none has come in time.
         """
         end_s = None if limit_s is None else time.monotonic() + limit_s
         try:
             document = parse_json(self.line(end_s))
-            sizes = [_size(kind, shape) for kind, shape in document.get(ARRAYS, ())]
+            sizes = _sizes(document.get(ARRAYS, ()), MOST_ARRAYS if arrays else 0)
         except (ValueError, TypeError, AttributeError) as error:
             raise Garbled from error
         try:
@@ -128,7 +139,7 @@ class Wire:
             TimeoutError: none has in time.
         """
         if not self._pending:
-            self._wait(time.monotonic() + limit_s)
+            self._wait(time.monotonic() + limit_s, self.source)
 
     def line(self, end_s: float | None = None, most: int = MOST_LINE_BYTES) -> bytes:
         """The next line, without its end.
@@ -142,16 +153,27 @@ class Wire:
             Garbled: it is longer.
             TimeoutError: none has come in time.
         """
-        while b"\n" not in self._pending:
+        searched = 0
+        while True:
+            end = self._pending.find(b"\n", searched)
+            if end >= 0:
+                found = bytes(self._pending[:end])
+                del self._pending[: end + 1]
+                return found
             if len(self._pending) > most:
                 raise Garbled
-            self._wait(end_s)
+            if searched:
+                _check_time(end_s)
+            searched = len(self._pending)
+            if end_s is not None:
+                self._wait(end_s, self.source)
             received = self._read(_CHUNK)
             if received == b"":
                 raise Closed
-            self._pending += received or b""
-        line, _, self._pending = self._pending.partition(b"\n")
-        return line
+            if received is None:
+                self._wait(end_s, self.source)
+            else:
+                self._pending += received
 
     def _read(self, most: int) -> bytes | None:
         """Some bytes; none at the end, ``None`` where there are none yet."""
@@ -163,31 +185,43 @@ class Wire:
             raise Closed from error
 
     def _exactly(self, size: int, end_s: float | None) -> bytearray:
-        content = bytearray(size)
-        known = min(size, len(self._pending))
-        content[:known], self._pending = self._pending[:known], self._pending[known:]
-        left = memoryview(content)[known:]
+        content = bytearray(min(size, max(_FIRST_BYTES, len(self._pending))))
+        have = min(len(content), len(self._pending))
+        with memoryview(self._pending) as pending:
+            content[:have] = pending[:have]
+        del self._pending[:have]
+        while True:
+            with memoryview(content) as room:
+                self._fill(room[have:], end_s)
+            have = len(content)
+            if have == size:
+                return content
+            content += bytes(min(size - have, have))
+
+    def _fill(self, left: memoryview, end_s: float | None) -> None:
         while len(left):
-            self._wait(end_s)
+            if end_s is not None:
+                self._wait(end_s, self.source)
             try:
                 count = os.readv(self.source, [left])
             except BlockingIOError:
+                self._wait(end_s, self.source)
                 continue
             except OSError as error:
                 raise Closed from error
             if count == 0:
                 raise Closed
             left = left[count:]
-        return content
+            if len(left):
+                _check_time(end_s)
 
-    def _wait(
-        self, end_s: float | None, descriptor: int | None = None, events: int = select.POLLIN
-    ) -> None:
-        if end_s is None and descriptor is None:
-            return
+    def _wait(self, end_s: float | None, descriptor: int, events: int = select.POLLIN) -> None:
         left_s = None if end_s is None else max(0.0, end_s - time.monotonic())
-        if not poll({self.source if descriptor is None else descriptor: events}, left_s):
+        ready = poll({**self._watched, descriptor: events}, left_s)
+        if not ready:
             raise TimeoutError
+        if descriptor not in ready:
+            raise Closed
 
 
 def poll(descriptors: Mapping[int, int], limit_s: float | None) -> dict[int, int]:
@@ -206,20 +240,48 @@ def poll(descriptors: Mapping[int, int], limit_s: float | None) -> dict[int, int
     return dict(waiting.poll(None if limit_s is None else 1000 * limit_s))
 
 
+def _check_time(end_s: float | None) -> None:
+    """For what comes without end.
+
+    Raises:
+        TimeoutError: the time is up.
+    """
+    if end_s is not None and time.monotonic() > end_s:
+        raise TimeoutError
+
+
+def _sizes(about: Any, most: int) -> list[int]:
+    """Bytes of each of some arrays.
+
+    Args:
+        about: what a document says of them.
+        most: arrays.
+
+    Raises:
+        ValueError: there are no such arrays, or they are too many or too large.
+    """
+    if len(about) > most:
+        raise ValueError
+    sizes = [_size(kind, shape) for kind, shape in about]
+    if sum(sizes) > MOST_ARRAY_BYTES:
+        raise ValueError
+    return sizes
+
+
 def _size(kind: str, shape: list[int]) -> int:
     """Bytes of an array.
 
     Raises:
-        ValueError: there is no such array, or it is too large.
+        ValueError: there is no such array.
     """
-    if len(kind) < 3 or kind[0] not in "<>|" or kind[1] not in _KINDS:
+    if len(kind) < 3 or kind[0] not in "<>|" or kind[1] not in _KINDS or len(shape) > _MOST_AXES:
         raise ValueError
     size = int(kind[2:])
     for length in shape:
         if type(length) is not int or length < 0:
             raise ValueError
         size *= length
-    if not 0 <= size <= MOST_ARRAY_BYTES:
+    if size < 0:
         raise ValueError
     return size
 

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 LIMIT_S = 300.0
 """Longest silence of an agent that was asked something, beside the time that it should take."""
 
+WITH_ARRAYS = (("worker", "run"), ("worker", "activations"), ("meter", "end"))
+"""Who answers what with arrays; no other answer has some."""
+
 _GREETING_S = 60.0
 _GREETING_BYTES = 1 << 16
 # The agent notices first that a slot is silent; what is silent longer is the way to it.
@@ -94,7 +97,7 @@ class _Talk:
         self.channel, self.turn = channel, threading.RLock()
         channel.setblocking(False)
         self.wire = Wire(channel.fileno(), channel.fileno())
-        self._due = self._cut = False
+        self._due = self._cut = self._arrays = False
         self._asked = 0
 
     @property
@@ -103,9 +106,17 @@ class _Talk:
         return self.channel.fileno() >= 0 and not self._due and not self._cut
 
     def begin(
-        self, document: Mapping[str, Any], contents: Sequence[Any], limit_s: float
+        self,
+        document: Mapping[str, Any],
+        contents: Sequence[Any],
+        limit_s: float,
+        *,
+        arrays: bool = False,
     ) -> Callable[[], Message]:
         """Asks; what is given waits for the answer, which no other question may come before.
+
+        Args:
+            arrays: whether the answer may have some.
 
         Raises:
             Closed: the other end has gone, or a message was cut.
@@ -117,6 +128,7 @@ class _Talk:
             if self._due:
                 self._received(min(limit_s, _DUE_S))
             self._due = self._cut = True
+            self._arrays = arrays
             with contextlib.suppress(Closed):  # what became of it shows in the answer
                 self.wire.send(document, contents, limit_s)
             self._cut = False
@@ -128,17 +140,10 @@ class _Talk:
             assert number == self._asked, "another question came before the answer"
             return self._received(limit_s)
 
-    def exchange(
-        self, document: Mapping[str, Any], contents: Sequence[Any], limit_s: float
-    ) -> Message:
-        """Asks, and waits for the answer; see `begin`."""
-        with self.turn:
-            return self.begin(document, contents, limit_s)()
-
     def _received(self, limit_s: float) -> Message:
         self.wire.await_some(limit_s)
         self._cut = True
-        message = self.wire.receive(limit_s)
+        message = self.wire.receive(limit_s, arrays=self._arrays)
         self._due = self._cut = False
         return message
 
@@ -270,7 +275,9 @@ class Agent:
         asked = {"do": do, **arguments}
         whom = whom or ("agent" if "slot" not in arguments else "worker")
         with self._losing(do, limit_s):
-            finish = self._talk.begin({**asked, **kinds}, contents, limit_s + _GRACE_S)
+            finish = self._talk.begin(
+                {**asked, **kinds}, contents, limit_s + _GRACE_S, arrays=(whom, do) in WITH_ARRAYS
+            )
 
         def answer() -> Answer:
             with self._losing(do, limit_s):
@@ -418,7 +425,9 @@ class Slot:
         kinds, contents = packed(arrays)
         asked = {"do": do, **arguments}
         with self._ending(do, limit_s):
-            finish = self._talk.begin({**asked, **kinds}, contents, limit_s)
+            finish = self._talk.begin(
+                {**asked, **kinds}, contents, limit_s, arrays=(self._serves, do) in WITH_ARRAYS
+            )
 
         def answer() -> Answer:
             with self._ending(do, limit_s):

@@ -26,13 +26,19 @@ LINE = 'import os;exec(b"".join(iter(lambda:os.read(0,1),b"@")))'
 TOO_OLD, NO_FOLDER = 64, 65
 """Exit codes of the program."""
 
-# Runs on any Python, to say which one it is. Bytes are read one by one, or all that are left of a
-# length: what comes behind them is for the agent.
+# Runs on any Python, to say which one it is. With -c, Python looks for modules first in the folder
+# that it is started in: somebody's ~/random.py is not for the agent. Bytes are read one by one, or
+# all that are left of a length: what comes behind them is for the agent.
 _PROGRAM = f"""
 import os, sys
 if sys.version_info < {OLDEST}:
     sys.stderr.write("Python %d.%d" % sys.version_info[:2])
     sys.exit({TOO_OLD})
+try:
+    here = os.path.realpath("")
+except OSError:
+    here = ""
+sys.path[:] = [p for p in sys.path if p and os.path.realpath(p) != here]
 import hashlib, tempfile
 def line():
     found = b""

@@ -15,7 +15,7 @@ from typing import Any
 from edgekit import tables
 from edgekit.core import DeviceProfile, Scalar
 from edgekit.devices import facts
-from edgekit.devices.agents import Agent
+from edgekit.devices.agents import Agent, EndedError
 from edgekit.devices.device import Device
 from edgekit.devices.facts import SEEN, Finding
 from edgekit.errors import UnavailableError, UsageError
@@ -24,6 +24,7 @@ NOISE_S = 10.0
 """How long the reference network runs to tell how steady a device is."""
 
 _BLOCK_RUNS, _FEWEST_BLOCKS = 50, 10
+_TOO_FEW_BLOCKS = 3
 _STEADY_SPREAD = 0.05
 _STEADY_GOVERNORS = ("performance", "userspace")
 _WARM_C = 70.0
@@ -103,8 +104,8 @@ def check_device(
         spread, noise_s = None, NOISE_S if noise_s is None else noise_s
         if noise_s > 0 and not about["hardware"]["emulated"]:  # whose times mean nothing
             notify(f"running the reference network for {noise_s:.0f} s")
-            with contextlib.suppress(UnavailableError):  # without NumPy there is none
-                spread = _spread(agent, noise_s)
+            spread = _spread(agent, noise_s)
+        agent.ask("hello")  # what was seen of a device that is gone says nothing
     hardware, versions = about["hardware"], dict(about["versions"])
     numpy = versions.pop("numpy", None)
     seen = _seen(profile, hardware, tuple(versions), own_meter)
@@ -174,21 +175,38 @@ def with_seen(profile: DeviceProfile, seen: DeviceProfile) -> DeviceProfile:
     return dataclasses.replace(profile, **empty, sources={**profile.sources, **sources})
 
 
-def _spread(agent: Agent, seconds: float) -> float:
-    """How much the time of the reference network varies, over its median."""
+def _spread(agent: Agent, seconds: float) -> float | None:
+    """How much the time of the reference network varies, over its median.
+
+    ``None`` without NumPy there, and where the device is too slow to tell.
+    """
     slot = agent.slot()
     subject = {"loader": "edgekit.agent.reference:Reference", "arguments": {}}
-    slot.ask("import", subject=subject)
+    try:
+        slot.ask("import", subject=subject)
+    except UnavailableError as error:
+        if isinstance(error, EndedError) or not agent.usable:
+            raise
+        slot.end()
+        return None
     slot.ask("open", subject=subject, cores=[])
+    begin_s = time.monotonic()
     first, _ = slot.ask("block", runs=1, reference=0)
     fit = 1e3 * seconds / _FEWEST_BLOCKS / max(first["samples_ms"][0], 1e-3)
     runs = max(1, min(_BLOCK_RUNS, int(fit)))  # a slow device is done in time, too
-    end_s = time.monotonic() + seconds
     medians: list[float] = []
-    while time.monotonic() < end_s or len(medians) < _FEWEST_BLOCKS:
+
+    def more() -> bool:
+        spent_s = time.monotonic() - begin_s
+        few = len(medians) < _FEWEST_BLOCKS
+        return spent_s < seconds or (few and spent_s < NOISE_S)
+
+    while more():
         block, _ = slot.ask("block", runs=runs, reference=0)
         medians.append(statistics.median(block["samples_ms"]))
     slot.end()
+    if len(medians) < _TOO_FEW_BLOCKS:
+        return None
     ordered = sorted(medians)
     low, high = ordered[len(ordered) // 10], ordered[-1 - len(ordered) // 10]
     return (high - low) / statistics.median(ordered)
@@ -245,11 +263,16 @@ def _meter(agent: Agent, declared: str | None, root: Path) -> tuple[Finding, str
             scope, detail = _opened(agent, declared, root)
             return Finding("meter", declared, f"{scope}: {detail}", True), None
         except (UnavailableError, UsageError) as error:
+            if not agent.usable:
+                raise
             return Finding("meter", declared, str(error), False), None
     scopes = {}
     for name in tables.METERS:
-        with contextlib.suppress(UnavailableError, UsageError):  # most have one kind, or none
+        try:
             scopes[name], _ = _opened(agent, name, root)
+        except (UnavailableError, UsageError):  # most have one kind, or none
+            if not agent.usable:
+                raise
     own = next((name for name, scope in scopes.items() if scope != "gpu"), None)
     return Finding("meter", "", ", ".join(scopes) or "none", None), own
 

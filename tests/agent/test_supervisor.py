@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import pytest
 
 from edgekit.agent.wire import PROTOCOL
@@ -313,3 +317,76 @@ def test_what_was_closed_says_so_and_writes_to_nothing_else(tmp_path: Path, kind
             with pytest.raises(UnavailableError, match="the agent on this machine was ended"):
                 ask("import", subject=imports("nothing"))
     assert not any(file.stat().st_size for file in files)
+
+
+LARGE = [np.zeros(4_000_000, np.float32)]
+
+
+def test_a_slot_that_reads_nothing_is_ended_at_its_limit(agent: Agent) -> None:
+    slot, good = agent.slot(), agent.slot()
+    os.kill(slot.pid, signal.SIGSTOP)
+    with pytest.raises(EndedError, match="did not answer to 'import' for 0 s"):
+        slot.ask("import", LARGE, limit_s=0.3, subject=imports("nothing"))
+    assert not runs(slot.pid)
+    good.ask("import", subject=imports("nothing"))
+
+
+def test_an_agent_whose_slot_reads_nothing_ends_with_the_one_that_asks() -> None:
+    agent = HOST.open()
+    slot = agent.slot()
+    os.kill(slot.pid, signal.SIGSTOP)
+    slot.begin("import", LARGE, subject=imports("nothing"))
+    agent.close()
+    assert ended(agent.pid, slot.pid)
+
+
+def test_an_agent_whose_answers_nobody_reads_ends() -> None:
+    """It would keep others from measuring for ever."""
+    ours, theirs = socket.socketpair()
+    program = "from edgekit.agent import supervisor; supervisor.main(0, 1, 0.3)"
+    with (
+        ours,
+        theirs,
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdin=theirs,
+            stdout=theirs,
+            env={**os.environ, "PYTHONPATH": PATH},
+        ) as process,
+    ):
+        asked = json.dumps({"do": "hello"}).encode() + b"\n"
+        ours.setblocking(False)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                ours.send(asked)
+        try:
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+
+
+def test_files_that_were_released_are_kept_by_no_slot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    key = "0" * 64
+    with closing(HOST.open()) as agent:
+        agent.ask("place", key=key, files=[])
+        slot = agent.slot()
+        slot.ask("import", subject=imports("nothing"))
+        agent.ask("release", key=key)
+        with open(tmp_path / "edgekit" / "files" / key / ".lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert runs(slot.pid)
+
+
+def test_a_slot_keeps_no_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEKIT_CLAIMS", str(tmp_path))
+    with closing(HOST.open()) as agent:
+        agent.ask("claim", token="one", owner="somebody")
+        slot = agent.slot()
+        slot.ask("import", subject=imports("nothing"))
+        kept = {os.path.realpath(each) for each in Path(f"/proc/{slot.pid}/fd").iterdir()}
+        assert not [each for each in kept if each.startswith(str(tmp_path))]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import threading
+import time
+import tracemalloc
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekit.agent import wire
 from edgekit.agent.wire import ARRAYS, Closed, Garbled, Wire, packed, unpacked
 
 
@@ -101,3 +106,106 @@ def test_nothing_is_sent_that_is_no_ascii(ends: tuple[Wire, Wire]) -> None:
     line = ends[0].line()
     assert json.loads(line) == {"name": "größe\n"}
     assert ARRAYS.encode() not in line
+
+
+@pytest.mark.parametrize("begins", [b"", b'{"arrays": [["|u1", [1000000000]]]}\n'])
+def test_what_comes_without_end_passes_no_limit(ends: tuple[Wire, Wire], begins: bytes) -> None:
+    """It comes slower than it is read, and faster than anything is waited for."""
+    over = threading.Event()
+
+    def feed() -> None:
+        os.write(ends[1].sink, begins)
+        while not over.is_set():
+            os.write(ends[1].sink, b"a" * 10)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    begin_s = time.monotonic()
+    try:
+        with pytest.raises(TimeoutError):
+            ends[0].receive(0.2)
+        assert time.monotonic() - begin_s < 2
+    finally:
+        over.set()
+        os.set_blocking(ends[0].source, False)
+        while feeder.is_alive():
+            with contextlib.suppress(BlockingIOError):
+                os.read(ends[0].source, 1 << 20)
+            feeder.join(0.001)
+
+
+def test_a_long_line_is_searched_once() -> None:
+    ours, theirs = socket.socketpair()
+    text = b"a" * (32 << 20)
+    sender = threading.Thread(target=theirs.sendall, args=(text + b"\n",))
+    with ours, theirs:
+        sender.start()
+        begin_s = time.thread_time()
+        assert Wire(ours.fileno(), ours.fileno()).line() == text
+        assert time.thread_time() - begin_s < 1
+        sender.join()
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        [["|u1", [1 << 30]]] * 3, [["|u1", [1]]] * 5000, [["|u1", [1] * 40]],
+        [["|u1", [(1 << 31) + 1]]],
+    ],
+)  # fmt: skip
+def test_arrays_that_are_too_many_or_too_large_are_refused(
+    ends: tuple[Wire, Wire], about: list[object]
+) -> None:
+    text = json.dumps({"arrays": about}).encode() + b"\n"
+    sender = threading.Thread(target=os.write, args=(ends[1].sink, text))
+    sender.start()
+    with pytest.raises(Garbled):
+        ends[0].receive(5)
+    sender.join()
+
+
+def test_arrays_that_nobody_asked_for_are_refused(ends: tuple[Wire, Wire]) -> None:
+    document, contents = packed([np.zeros(3)])
+    for arrays in (True, False):
+        ends[1].send(document, contents)
+        if arrays:
+            assert len(ends[0].receive(5)[1]) == 1
+    with pytest.raises(Garbled):
+        ends[0].receive(5, arrays=False)
+
+
+def test_an_array_takes_memory_as_it_comes(ends: tuple[Wire, Wire]) -> None:
+    tracemalloc.start()
+    try:
+        os.write(ends[1].sink, b'{"arrays": [["|u1", [2000000000]]]}\n')
+        with pytest.raises(TimeoutError):
+            ends[0].receive(0.05)
+        assert tracemalloc.get_traced_memory()[1] < 200e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_arrays_beyond_what_is_taken_first_arrive(
+    ends: tuple[Wire, Wire], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "_FIRST_BYTES", 1000)
+    array = np.arange(50_000, dtype=np.int32)
+    document, contents = packed([array])
+    sender = threading.Thread(target=ends[1].send, args=(document, contents))
+    sender.start()
+    answer, received = ends[0].receive(30)
+    sender.join()
+    assert np.array_equal(unpacked(answer, received)[0], array)
+
+
+def test_nothing_is_written_for_one_that_is_gone() -> None:
+    ours, theirs = socket.socketpair()
+    asker, gone = socket.socketpair()
+    with ours, theirs, asker:
+        ours.setblocking(False)
+        end = Wire(ours.fileno(), ours.fileno(), asker.fileno())
+        with pytest.raises(TimeoutError):
+            end.send({}, [bytes(10_000_000)], limit_s=0.05)
+        gone.close()
+        with pytest.raises(Closed):
+            end.send({}, [bytes(10_000_000)], limit_s=60)

@@ -1,15 +1,27 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from edgekit.core import DeviceProfile
-from edgekit.devices.check import Checked, check_device, with_seen
-from edgekit.devices.device import Device
+from edgekit.devices import agents, check
+from edgekit.devices.agents import Slot
+from edgekit.devices.check import NOISE_S, Checked, check_device, with_seen
+from edgekit.devices.device import HOST, Device
 from edgekit.devices.host import detect
-from edgekit.devices.transports.local import LOCAL
+from edgekit.devices.transports.local import LOCAL, Local
+from edgekit.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from edgekit.core import Array
+    from edgekit.devices.agents import Answer
 
 HERE = DeviceProfile("here", "this machine", "local:")
 
@@ -89,3 +101,50 @@ def test_what_is_seen_is_told_with_its_date() -> None:
     assert known.isa == seen.isa
     assert known.sources["isa"].startswith("seen there on 2")
     assert "cores" not in known.sources
+
+
+class Lost(Slot):
+    """A slot of a device that is lost before it answers a command for the so-manieth time."""
+
+    do, times = "", 0
+
+    def ask(self, do: str, arrays: Sequence[Array] = (), **arguments: Any) -> Answer:
+        if do == Lost.do:
+            Lost.times -= 1
+            if Lost.times == 0:
+                os.kill(self.agent.pid, signal.SIGKILL)
+        return super().ask(do, arrays, **arguments)
+
+
+@pytest.mark.parametrize("meter", [None, "rapl"])
+@pytest.mark.parametrize(("do", "times"), [("open", 1), ("import", 1), ("block", 1), ("block", 4)])
+def test_a_device_that_is_lost_while_it_is_checked_is_no_success(
+    do: str, times: int, meter: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEKIT_CLAIMS", str(tmp_path))
+    monkeypatch.setattr(agents, "Slot", Lost)
+    monkeypatch.setattr(Lost, "do", do)
+    monkeypatch.setattr(Lost, "times", times)
+    profile = dataclasses.replace(HERE, meter=meter)
+    with pytest.raises(UnavailableError, match="ended by itself"):
+        check_device(Device("there", Local(), profile), noise_s=0.2)
+    assert Lost.times == 0
+
+
+def test_a_slow_device_is_checked_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answer takes as long as the whole time."""
+    asked: list[str] = []
+    now = [0.0]
+
+    class Slow(Slot):
+        def ask(self, do: str, arrays: Sequence[Array] = (), **arguments: Any) -> Answer:
+            found = super().ask(do, arrays, **arguments)
+            asked.append(do)
+            now[0] += NOISE_S if do == "block" and len(asked) > 3 else 0.0
+            return found
+
+    monkeypatch.setattr(agents, "Slot", Slow)
+    with closing(HOST.open()) as agent:
+        monkeypatch.setattr(check.time, "monotonic", lambda: now[0])
+        assert check._spread(agent, NOISE_S) is None
+    assert asked == ["import", "open", "block", "block"]
