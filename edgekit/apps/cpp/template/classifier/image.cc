@@ -31,7 +31,7 @@ void check_size(uint64_t width, uint64_t height) {
 
 // The orientation of an EXIF block, 1 where it has none or is damaged.
 int orientation_of(const uint8_t* data, size_t size) {
-  if (size < 8 || (std::memcmp(data, "II", 2) != 0 && std::memcmp(data, "MM", 2) != 0)) return 1;
+  if (size < 8 || (std::memcmp(data, "II*", 4) != 0 && std::memcmp(data, "MM\0*", 4) != 0)) return 1;
   const bool little = data[0] == 'I';
   const auto number = [&](size_t at, int count) {
     uint32_t found = 0;
@@ -43,7 +43,11 @@ int orientation_of(const uint8_t* data, size_t size) {
   for (size_t i = 0, count = number(folder, 2); i < count; ++i) {
     const size_t entry = folder + 2 + 12 * i;
     if (entry + 12 > size) return 1;
-    if (number(entry, 2) == 0x0112) return static_cast<int>(number(entry + 8, 2));
+    if (number(entry, 2) != 0x0112) continue;
+    const uint32_t type = number(entry + 2, 2);
+    if (number(entry + 4, 4) != 1 || (type != 3 && type != 4)) return 1;  // one short, or long
+    const uint32_t found = number(entry + 8, type == 3 ? 2 : 4);
+    return found <= 8 ? static_cast<int>(found) : 1;
   }
   return 1;
 }
