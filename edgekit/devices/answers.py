@@ -56,6 +56,11 @@ def _text(value: Any, most: int = _LONGEST_TEXT) -> bool:
     return True
 
 
+def _name(value: Any) -> bool:
+    """Of something in a file, as long as that has it."""
+    return _text(value, _LONGEST_TOLD)
+
+
 def _word(value: Any) -> bool:
     return _text(value, _LONGEST_WORD)
 
@@ -92,7 +97,7 @@ def _having(**checks: Check) -> Check:
     return right
 
 
-def _record(kind: type, **checks: Check) -> Check:
+def _record(kind: type, /, **checks: Check) -> Check:
     inner = _having(**checks)
 
     def right(value: Any) -> bool:
@@ -109,8 +114,8 @@ _time_ms = _number(_SHORTEST_MS, _LONGEST_MS)
 _clock_s = _number(-_LARGEST)
 _pid = _whole(1, 1 << 32)
 _code = _maybe(_whole(-256, 1 << 32))
-_names = _some(_told)
-_spec = _record(TensorSpec, shape=_some(_whole(-1)))
+_names = _some(_name)
+_spec = _record(TensorSpec, name=_name, shape=_some(_whole(-1)))
 
 _MEASURED = ("_celsius", "_mhz", "_1m", "_busy", "_cores")
 
@@ -149,6 +154,9 @@ _HARDWARE: dict[str, Check] = {
 }
 _meter = _record(
     MeterRecord,
+    name=_text,
+    scope=_text,
+    detail=_text,
     quantity=lambda value: value in ("energy", "power"),
     range_mj=_maybe(_number()),
     period_s=_number(0.0, _LONGEST_PERIOD_S),
@@ -174,7 +182,7 @@ _AGENT: dict[str, dict[str, Check]] = {
     "slot": {"slot": _whole(1), "pid": _pid},
     "fate": {"code": _code, "told": _told},
     "rounds": {"blocks": _some(_having(slot=_whole(1)))},
-    "watch": {"why_not": _maybe(_told)},
+    "watch": {"why_not": _maybe(_name)},
     "stop": {"conditions": _conditions, "met": _truth},
     "conditions": {"conditions": _conditions},
 }
@@ -199,7 +207,7 @@ _WORKER: dict[str, dict[str, Check]] = {
     "block": _BLOCK,
     "burst": {"begin_s": _clock_s, "end_s": _clock_s, "inferences": _whole(1)},
     "operators": {
-        "operators": _some(_record(OperatorTime, ms=_number())),
+        "operators": _some(_record(OperatorTime, name=_name, kind=_name, ms=_number())),
     },
     "memory": {"peak_rss_mib": _maybe(_number()), "peak_gpu_mib": _maybe(_number())},
 }

@@ -124,6 +124,12 @@ def test_other_answers_are_refused_and_nothing_else_happens(
         ("rounds", lambda answer: answer["blocks"][0].update(slot=10_000)),
         ("rounds", lambda answer: answer["blocks"][0].update(samples_ms=[])),
         ("conditions", lambda answer: answer["conditions"].update(max_celsius="x")),
+        ("conditions", lambda answer: answer["conditions"].update({"\ud800": 1})),
+        ("open", lambda answer: answer.update(inputs=["\ud800"])),
+        ("open", lambda answer: answer.update(runtime="\ud800")),
+        ("operators", lambda answer: answer["operators"][0].update(name="\ud800")),
+        ("operators", lambda answer: answer["operators"][0].update(kind="\ud800")),
+        ("watch", lambda answer: answer.update(why_not="\ud800")),
     ],
 )
 def test_what_is_odd_is_refused(
