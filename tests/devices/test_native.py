@@ -21,6 +21,7 @@ import native_runner
 import numpy as np
 import pytest
 from native_runner import Direct
+from sent_names import NAMES
 from small_artifacts import Artifacts, once, shared_folder
 
 from edgekit import registry
@@ -732,3 +733,13 @@ def test_it_needs_nothing_but_the_c_library(program: Path) -> None:
         pytest.skip("no ldd here")
     done = subprocess.run(["ldd", program], capture_output=True, text=True, check=True)
     assert "libstdc++" not in done.stdout
+
+
+def test_names_of_files(agent: Agent) -> None:
+    for name, taken in NAMES.items():
+        about = [[name, 1, "0" * 64]]
+        if taken:
+            assert agent.ask("place", key="0" * 64, files=about)[0]["have"] == [0]
+        elif name[0] == "." or len(name.encode()) > 120 or {*name} & {*"\n\x7f\\"}:
+            with pytest.raises(UsageError, match="cannot be the name of a file on the device"):
+                agent.ask("place", key="0" * 64, files=about)

@@ -15,6 +15,7 @@ from typing import Any
 import asyncssh
 import numpy as np
 import pytest
+from sent_names import NAMES
 from small_artifacts import Artifacts
 from ssh_server import PYTHON, SshServer
 
@@ -354,28 +355,6 @@ def test_a_folder_for_sockets_that_cannot_be_used(
         monkeypatch.setenv("XDG_RUNTIME_DIR", bad)
         assert ssh._sockets().parent == Path(shared)
     shutil.rmtree(shared)
-
-
-NAMES = {
-    "net.onnx": True,
-    "größe 1.tflite": True,
-    "a.part": True,
-    "x" * 120: True,
-    ".hidden.onnx": False,
-    ".lock": False,
-    'a"b.onnx': False,
-    "con.onnx": False,
-    "net.onnx ": False,
-    " net.onnx": False,
-    "net.": False,
-    "a\nb": False,
-    "a\x7fb": False,
-    "a\\b": False,
-    "a:b": False,
-    "x" * 121: False,
-    "ö" * 61: False,
-}
-"""Of files, and whether they are sent to devices."""
 
 
 @pytest.mark.parametrize(("name", "taken"), NAMES.items())
