@@ -28,7 +28,7 @@ from edgekit import registry
 from edgekit.agent.wire import GREETING, PROTOCOL
 from edgekit.core import TensorSpec
 from edgekit.devices import runner
-from edgekit.devices.agents import Agent, Slot
+from edgekit.devices.agents import Agent, EndedError, Slot
 from edgekit.devices.device import HOST, Device
 from edgekit.devices.files import file_request
 from edgekit.errors import EdgekitError, InputError, ModelError, UnavailableError, UsageError
@@ -441,6 +441,38 @@ def test_it_ends_with_the_one_that_asks(artifacts: Artifacts, device: Device, bu
         time.sleep(0.3)
     agent._talk.channel.close()  # as if the way to it had been cut
     assert not any(map(alive, (pid, slot.pid, opened["pid"])))
+
+
+LARGE = [np.zeros(4_000_000, np.float32)]
+
+
+def test_a_slot_that_reads_nothing_is_ended_at_its_limit(agent: Agent) -> None:
+    slot, good = agent.slot(), agent.slot()
+    os.kill(slot.pid, signal.SIGSTOP)
+    with pytest.raises(EndedError, match="did not answer to 'import' for 0 s"):
+        slot.ask("import", LARGE, limit_s=0.3, subject=REFERENCE)
+    good.ask("import", subject=REFERENCE)
+
+
+def test_it_ends_with_the_one_that_asks_whose_slot_reads_nothing(device: Device) -> None:
+    agent = device.open()
+    slot = agent.slot()
+    os.kill(slot.pid, signal.SIGSTOP)
+    slot.begin("import", LARGE, subject=REFERENCE)
+    begin_s = time.monotonic()
+    agent.close()
+    assert time.monotonic() - begin_s < 5
+    assert device.transport.ended == []
+
+
+def test_a_slot_keeps_no_lock(device: Device, agent: Agent, tmp_path: Path) -> None:
+    key = "0" * 64
+    agent.ask("claim", token="one", owner="somebody")
+    agent.ask("place", key=key, files=[])
+    slot = agent.slot()
+    slot.ask("import", subject=REFERENCE)
+    kept = {os.path.realpath(each) for each in Path(f"/proc/{slot.pid}/fd").iterdir()}
+    assert not [each for each in kept if each.endswith((".lock", ".claim"))]
 
 
 @pytest.mark.parametrize("other", ["native", "python"])

@@ -41,6 +41,11 @@ Json crashed(const std::string& what, int code, const std::string& told) {
   return found;
 }
 
+void unblock(int descriptor) {
+  const int flags = fcntl(descriptor, F_GETFL);
+  if (flags >= 0) fcntl(descriptor, F_SETFL, flags | O_NONBLOCK);
+}
+
 // A nameless file for what a slot prints.
 int nameless_file(const std::string& folder) {
   std::string path = folder + "/told-XXXXXX";
@@ -90,10 +95,11 @@ class Supervisor {
   void serve() {
     Json greeting = Json::object();
     greeting.set("edgekit-agent", kProtocol);
-    outer_.send({greeting, {}});
+    unblock(outer_.sink());  // the one that asks may read nothing
+    outer_.send({greeting, {}}, kIdleS);
     while (true) {
       Message request = outer_.receive(kIdleS);
-      outer_.send(answered(std::move(request)));
+      outer_.send(answered(std::move(request)), kIdleS);
     }
   }
 
@@ -155,9 +161,12 @@ class Supervisor {
       return found;
     }
     if (what == "tell") {
+      const int64_t of = asked["of"].integer();
       try {
-        slot_of(asked["of"].integer()).wire->send({asked["request"], {}});
+        slot_of(of).wire->send({asked["request"], {}}, kLimitS);
       } catch (const Closed&) {  // what became of it shows in the answer
+      } catch (const TimedOut&) {
+        return silent(of, asked["request"]["do"].string(), kLimitS);
       }
       return Json::object();
     }
@@ -275,6 +284,8 @@ class Supervisor {
       close(outer_.source());
       close(outer_.sink());
       close(ends[0]);
+      if (store_) store_->forget_locks();
+      if (claim_) claim_->forget_lock();
       dup2(made.told, 1);
       dup2(made.told, 2);
       int code = 0;
@@ -307,7 +318,8 @@ class Supervisor {
         serve_no_meter(wire);
       }
     });
-    made.wire = std::make_unique<Wire>(made.channel, made.channel);
+    unblock(made.channel);  // it may read nothing
+    made.wire = std::make_unique<Wire>(made.channel, made.channel, outer_.source());
     Json found = Json::object();
     found.set("slot", ++count_);
     found.set("pid", made.pid);
@@ -386,17 +398,21 @@ class Supervisor {
     }
     request.arrays = std::move(arrays);
     const std::string what = asked["do"].string();
+    const double limit_s = limit_of(asked["within_s"]), begun_s = clock_s();
     try {
-      slot_of(number).wire->send(request);
-    } catch (const Closed&) {  // what became of it shows in the answer
+      slot_of(number).wire->send(request, limit_s);
+    } catch (const Closed&) {  // what became of it, or of the one that asks, shows in the answer
+    } catch (const TimedOut&) {
+      return {silent(number, what, limit_s), {}};
     }
-    return await(number, what, limit_of(asked["within_s"]));
+    return await(number, what, limit_s, begun_s);
   }
 
   // The answer of a slot, or what became of it. Throws Closed: the one that asked is gone.
-  Message await(int64_t number, const std::string& what, double limit_s) {
+  Message await(int64_t number, const std::string& what, double limit_s,
+                std::optional<double> begun_s = std::nullopt) {
     Slot& slot = slot_of(number);
-    const double end_s = clock_s() + limit_s;
+    const double end_s = begun_s.value_or(clock_s()) + limit_s;
     while (clock_s() < end_s) {
       const auto ready = poll_all({{slot.channel, POLLIN}, {outer_.source(), 0}}, end_s - clock_s());
       if (ready.count(outer_.source())) throw Closed();
@@ -413,12 +429,17 @@ class Supervisor {
         return {crashed(what, code, told), {}};
       }
     }
+    return {silent(number, what, limit_s), {}};
+  }
+
+  // Ends a slot that reads or answers nothing; gives the answer that says so.
+  Json silent(int64_t number, const std::string& what, double limit_s) {
     ended(number);
     Json found = Json::object();
     found.set("error", "Silent");
     found.set("do", what);
     found.set("within_s", limit_s);
-    return {std::move(found), {}};
+    return found;
   }
 
   std::pair<int, std::string> ended(int64_t number) {

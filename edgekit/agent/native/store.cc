@@ -168,9 +168,7 @@ void make_folders(const std::string& path) {
   }
 }
 
-Store::~Store() {
-  for (const auto& [key, file] : locks_) close(file);
-}
+Store::~Store() { forget_locks(); }
 
 Json Store::place(const std::string& key, const Json& files) {
   check_key(key);
@@ -249,6 +247,11 @@ void Store::release(const std::string& key) {
   close(found->second);
   locks_.erase(found);
   for (auto each = whole_.begin(); each != whole_.end();) each = each->first == key ? whole_.erase(each) : ++each;
+}
+
+void Store::forget_locks() {
+  for (const auto& [key, file] : locks_) close(file);
+  locks_.clear();
 }
 
 // How many bytes of a file are there; all of them only where they are the right ones.
@@ -425,6 +428,11 @@ void Claim::announce(const std::string& folder, const std::string& text) {
   if (file_ >= 0) close_file();
   throw unavailable("it cannot be noted on the device that it is in use: " + folder + ": " + why +
                     "; make room there, or let it be written to");
+}
+
+void Claim::forget_lock() {
+  if (file_ >= 0) close(file_);
+  file_ = -1;
 }
 
 void Claim::close_file() {

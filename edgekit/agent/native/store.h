@@ -42,6 +42,9 @@ class Store {
            int64_t offset, const std::vector<uint8_t>& content);
   void release(const std::string& key);
 
+  // In a fork: locks end only with all copies of their descriptors.
+  void forget_locks();
+
  private:
   int64_t have(const std::string& key, const std::string& name, int64_t size, const std::string& digest);
   void lock(const std::string& key);
@@ -66,6 +69,9 @@ class Claim {
   Claim(const Claim&) = delete;
 
   bool alone() const { return alone_; }
+
+  // In a fork: see `Store::forget_locks`.
+  void forget_lock();
 
  private:
   void announce(const std::string& folder, const std::string& text);

@@ -19,19 +19,15 @@ constexpr size_t kMostArrays = 4096;
 constexpr size_t kMostAxes = 32;
 constexpr size_t kChunk = size_t{1} << 20;
 
-void write_all(int sink, const void* content, size_t size) {
-  const char* left = static_cast<const char*>(content);
-  while (size > 0) {
-    const ssize_t count = ::write(sink, left, size);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-      poll_all({{sink, POLLOUT}}, std::nullopt);
-      continue;
-    }
-    if (count <= 0) throw Closed();
-    left += count;
-    size -= static_cast<size_t>(count);
+// Throws TimedOut: the time is up, whether nothing comes or it comes without end.
+void await_some(int source, std::optional<double> end_s) {
+  while (end_s && poll_all({{source, POLLIN}}, *end_s - clock_s()).empty()) {
+    if (clock_s() >= *end_s) throw TimedOut();
   }
+}
+
+void check_time(std::optional<double> end_s) {
+  if (end_s && clock_s() > *end_s) throw TimedOut();
 }
 
 size_t read_some(int source, void* into, size_t most) {
@@ -107,7 +103,30 @@ size_t item_bytes(const std::string& kind) {
   return size == 1 || size == 2 || size == 4 || size == 8 ? size : 0;
 }
 
-void Wire::send(const Message& message) {
+void Wire::write_all(const void* content, size_t size, std::optional<double> end_s) {
+  const char* left = static_cast<const char*>(content);
+  while (size > 0) {
+    const ssize_t count = ::write(sink_, left, size);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+      std::map<int, short> waiting{{sink_, POLLOUT}};
+      if (watched_ >= 0) waiting[watched_] = 0;
+      std::optional<double> left_s;
+      if (end_s) left_s = *end_s - clock_s();
+      const auto ready = poll_all(waiting, left_s);
+      if (watched_ >= 0 && ready.count(watched_)) throw Closed();
+      if (ready.empty()) check_time(end_s);
+      continue;
+    }
+    if (count <= 0) throw Closed();
+    left += count;
+    size -= static_cast<size_t>(count);
+  }
+}
+
+void Wire::send(const Message& message, std::optional<double> limit_s) {
+  std::optional<double> end_s;
+  if (limit_s) end_s = clock_s() + *limit_s;
   Json document = message.document;
   if (!message.arrays.empty()) {
     Json about = Json::array();
@@ -120,8 +139,8 @@ void Wire::send(const Message& message) {
     document.set("arrays", std::move(about));
   }
   const std::string line = to_text(document) + "\n";
-  write_all(sink_, line.data(), line.size());
-  for (const Array& array : message.arrays) write_all(sink_, array.bytes.data(), array.bytes.size());
+  write_all(line.data(), line.size(), end_s);
+  for (const Array& array : message.arrays) write_all(array.bytes.data(), array.bytes.size(), end_s);
 }
 
 Message Wire::receive(std::optional<double> limit_s) {
@@ -143,7 +162,7 @@ Message Wire::receive(std::optional<double> limit_s) {
   for (Array& array : message.arrays) {
     total += size_of(array);
     if (total > kMostArrayBytes) throw Closed();
-    array.bytes = exactly(size_of(array));
+    array.bytes = exactly(size_of(array), end_s);
   }
   return message;
 }
@@ -159,16 +178,15 @@ std::string Wire::line(std::optional<double> end_s) {
     }
     searched = pending_.size();
     if (searched > kMostLineBytes) throw Closed();
-    if (end_s && poll_all({{source_, POLLIN}}, *end_s - clock_s()).empty() && clock_s() >= *end_s) {
-      throw TimedOut();
-    }
+    if (searched > 0) check_time(end_s);
+    await_some(source_, end_s);
     std::string more(size_t{1} << 16, '\0');
     more.resize(read_some(source_, more.data(), more.size()));
     pending_ += more;
   }
 }
 
-std::vector<uint8_t> Wire::exactly(size_t size) {
+std::vector<uint8_t> Wire::exactly(size_t size, std::optional<double> end_s) {
   const size_t known = std::min(size, pending_.size());
   std::vector<uint8_t> found(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(known));
   pending_.erase(0, known);
@@ -176,7 +194,9 @@ std::vector<uint8_t> Wire::exactly(size_t size) {
   while (have < size) {
     // As bytes come: a length alone takes no memory.
     if (found.size() == have) found.resize(std::min(size, have + std::max(kChunk, have / 2)));
+    await_some(source_, end_s);
     have += read_some(source_, found.data() + have, found.size() - have);
+    if (have < size) check_time(end_s);
   }
   found.resize(size);
   return found;

@@ -54,22 +54,24 @@ struct Message {
 
 class Wire {
  public:
-  Wire(int source, int sink) : source_(source), sink_(sink) {}
+  // watched: descriptor whose end ends this conversation, too, where it waits to write.
+  Wire(int source, int sink, int watched = -1) : source_(source), sink_(sink), watched_(watched) {}
 
   int source() const { return source_; }
   int sink() const { return sink_; }
 
-  // Throws Closed.
-  void send(const Message& message);
+  // Throws Closed; TimedOut where nobody has read it in time and the sink does not block.
+  void send(const Message& message, std::optional<double> limit_s = std::nullopt);
 
-  // Throws Closed; TimedOut where none has begun to come in time.
+  // Throws Closed; TimedOut where none has come in time.
   Message receive(std::optional<double> limit_s = std::nullopt);
 
  private:
   std::string line(std::optional<double> end_s);
-  std::vector<uint8_t> exactly(size_t size);
+  std::vector<uint8_t> exactly(size_t size, std::optional<double> end_s);
+  void write_all(const void* content, size_t size, std::optional<double> end_s);
 
-  int source_, sink_;
+  int source_, sink_, watched_;
   std::string pending_;
 };
 
