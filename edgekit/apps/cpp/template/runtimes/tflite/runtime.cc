@@ -1,7 +1,6 @@
 // Runs the model in LiteRT, by the C interface of libLiteRt.so 2.2 or later.
 //
-// The library comes without headers; what is declared here is what it exports. Of its structures,
-// the type of a tensor alone is passed by address.
+// The library comes without headers; what is declared here is what it exports.
 #include "runtime.h"
 
 #include <algorithm>
@@ -22,7 +21,14 @@ struct LiteRtTensorType {
   int32_t element;
   LiteRtLayout layout;
 };
-LiteRtStatus LiteRtCreateEnvironment(int, const void*, LiteRtHandle*);
+struct LiteRtEnvironmentOption {
+  int tag;
+  struct {
+    int type;
+    int64_t number;
+  } value;
+};
+LiteRtStatus LiteRtCreateEnvironment(int, const LiteRtEnvironmentOption*, LiteRtHandle*);
 void LiteRtDestroyEnvironment(LiteRtHandle);
 LiteRtStatus LiteRtCreateModelFromFile(LiteRtHandle environment, const char*, LiteRtHandle*);
 void LiteRtDestroyModel(LiteRtHandle);
@@ -51,7 +57,8 @@ namespace classifier {
 
 namespace {
 
-constexpr int kOnCpu = 1;
+constexpr int kOnCpu = 1, kErrorsOnly = 3;
+constexpr int kAccelerators = 24, kLeastSeverity = 25, kNumber = 2;  // tags and type of options
 constexpr size_t kAlignment = 64;
 
 void check(LiteRtStatus status, const std::string& what) {
@@ -74,7 +81,10 @@ class LiteRt : public Runtime {
   LiteRt(const std::string& path, const Model& model, int threads)
       : input_bytes_(bytes_of(model.input)), output_bytes_(bytes_of(model.output)) {
     const std::string loading = path + " cannot be loaded";
-    check(LiteRtCreateEnvironment(0, nullptr, &environment_), loading);
+    // Other libraries, for accelerators, are not looked for.
+    const LiteRtEnvironmentOption options[] = {{kAccelerators, {kNumber, kOnCpu}},
+                                               {kLeastSeverity, {kNumber, kErrorsOnly}}};
+    check(LiteRtCreateEnvironment(2, options, &environment_), loading);
     check(LiteRtCreateModelFromFile(environment_, path.c_str(), &model_), loading);
     compile(threads, loading);
     LiteRtHandle signature = nullptr, tensor = nullptr, needs = nullptr;
