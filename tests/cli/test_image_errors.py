@@ -107,7 +107,7 @@ def test_what_was_predicted_before_a_bad_image_is_kept_beside_the_error(
     png("good.png")
     result = run("predict", source, "good.png", "missing.png", "good.png", "--json")
     assert result.code == 3
-    assert set(result.json) == {"schema", "predictions", "scores", "error"}
+    assert set(result.json) == {"schema", "predictions", "scores", "warnings", "error"}
     assert result.json["schema"] == "edgekit.predict/1"
     assert [p["image"] for p in result.json["predictions"]] == ["good.png"]
     assert (
