@@ -115,7 +115,9 @@ _clock_s = _number(-_LARGEST)
 _pid = _whole(1, 1 << 32)
 _code = _maybe(_whole(-256, 1 << 32))
 _names = _some(_name)
-_spec = _record(TensorSpec, name=_name, shape=_some(_whole(-1)))
+# A damaged file may tell any size, which is held against its contract.
+_size = _whole(-(1 << 63), (1 << 63) - 1)
+_spec = _record(TensorSpec, name=_name, shape=_some(_size))
 
 _MEASURED = ("_celsius", "_mhz", "_1m", "_busy", "_cores")
 
