@@ -80,7 +80,7 @@ def test_between_two_images(
     trained_run: Path,
     tmp_path: Path,
 ) -> None:
-    at(DeviceRunner, "run", 3)
+    at(DeviceRunner, "begin", 3)
     for line in (
         ["evaluate", file, "--data", "digits"],
         ["verify", file, "--against", trained_run],
@@ -90,13 +90,13 @@ def test_between_two_images(
         assert (result.code, result.out) == (128 + by, "")
         assert result.message == said(by)
         assert set(tmp_path.iterdir()) == before
-        at(DeviceRunner, "run", 3)
+        at(DeviceRunner, "begin", 3)
 
 
 def test_the_labels_of_earlier_images_stay(
     by: signal.Signals, at: At, run: CommandLine, file: Path, png: Callable[..., Path]
 ) -> None:
-    at(DeviceRunner, "run", 2)
+    at(DeviceRunner, "begin", 2)
     result = run("predict", file, png("one.png"), png("other.png"))
     assert result.code == 128 + by
     assert result.message == said(by)
@@ -157,7 +157,7 @@ def test_a_page_or_table_is_there_as_a_whole_or_not(
 def test_a_document_says_why_it_is_none(
     by: signal.Signals, at: At, run: CommandLine, file: Path
 ) -> None:
-    at(DeviceRunner, "run", 3)
+    at(DeviceRunner, "begin", 3)
     result = run("evaluate", file, "--data", "digits", "--json")
     assert result.code == 128 + by
     assert json.loads(result.out)["error"]["exit_code"] == 128 + by
