@@ -9,7 +9,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import CommandLine, Result
@@ -18,6 +20,7 @@ from small_artifacts import Artifacts
 from ssh_server import SshServer
 
 from edgekit.devices import device, runner
+from edgekit.measure.session import Session
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh here")
 
@@ -69,6 +72,30 @@ def is_told(found: Result) -> None:
     assert len(found.message) < 400
 
 
+AtBlock = Callable[[int, Callable[[], object]], None]
+
+
+@pytest.fixture
+def at_block(monkeypatch: pytest.MonkeyPatch) -> AtBlock:
+    """Does something in the middle of the question behind the n-th block of the device."""
+
+    def place(n: int, do: Callable[[], object]) -> None:
+        blocks = 0
+
+        def kept(session: Session, *arguments: Any) -> None:
+            nonlocal blocks
+            keep(session, *arguments)
+            if session.device.name == "far":
+                blocks += 1
+                if blocks == n:
+                    threading.Timer(0.03, do).start()
+
+        monkeypatch.setattr(Session, "_keep", kept)
+
+    keep = Session._keep
+    return place
+
+
 COMMANDS = ("profile", "compare", "verify", "evaluate", "predict")
 
 
@@ -93,10 +120,14 @@ def test_a_connection_that_is_cut_while_files_are_sent(
 
 @pytest.mark.parametrize("how", HOWS)
 def test_what_was_measured_before_a_connection_is_cut_is_kept(
-    run: CommandLine, proxy: CuttingProxy, line: Callable[[str], list[object]], how: str
+    run: CommandLine,
+    proxy: CuttingProxy,
+    line: Callable[[str], list[object]],
+    at_block: AtBlock,
+    how: str,
 ) -> None:
     for command in ("profile", "compare"):
-        proxy.arm(how, to_client=150_000)
+        at_block(40, partial(proxy.cut, how))
         found, seconds = timed(run, *line(command), "--json")
         is_told(found)
         assert seconds < LIMIT_S
@@ -114,11 +145,11 @@ def test_what_was_measured_before_a_connection_is_cut_is_kept(
 
 
 def test_a_device_that_is_lost_leaves_the_column_of_the_other(
-    run: CommandLine, proxy: CuttingProxy, artifacts: Artifacts
+    run: CommandLine, proxy: CuttingProxy, artifacts: Artifacts, at_block: AtBlock
 ) -> None:
     path = artifacts["tflite", "fp32"]
     for command in (["profile", path, "--energy", "off"], ["compare", path, path]):
-        proxy.arm("reset", to_client=150_000)
+        at_block(10, partial(proxy.cut, "reset"))
         words = [*command, "--seconds", 4, "--precision-goal", 0.01, "--device", "far,host"]
         found = run(*words, "--json")
         is_told(found)
@@ -187,23 +218,30 @@ def test_a_process_there_that_is_killed(
     pi: SshServer,
     proxy: CuttingProxy,
     line: Callable[[str], list[object]],
+    at_block: AtBlock,
     command: str,
     whom: str,
 ) -> None:
+    killed: list[int] = []
+
     def kill() -> None:
         if whom == "agent":
             pi.kill()
         for pid in pi.slots():
             os.kill(pid, signal.SIGKILL)
+        killed.extend(pi.pids)
 
     measures = command in ("profile", "compare")
     whole = None if measures else run(*line(command), "--json")
     forgotten()
     pi.pids.clear()
-    proxy.arm(kill, to_client=150_000 if measures else 1500)
+    if measures:
+        at_block(40, kill)
+    else:
+        proxy.arm(kill, to_client=1500)
     found, seconds = timed(run, *line(command), "--json")
     assert seconds < LIMIT_S
-    assert proxy.cuts == 1
+    assert killed
     if whole is not None:
         assert (found.code, found.json) == (0, whole.json), found.err
         return

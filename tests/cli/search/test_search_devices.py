@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -46,6 +47,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def boots_of(folder: Path) -> list[str]:
     """Of the measurements that a search has noted."""
     file = folder / "journal.sqlite"
+    if not file.exists():
+        return []
     with closing(sqlite3.connect(file)) as journal:
         rows = journal.execute("SELECT record FROM events WHERE kind = 'measurement'").fetchall()
     return [json.loads(record)["boot"] for (record,) in rows]
@@ -65,8 +68,19 @@ def boots(pi: SshServer, tmp_path: Path) -> SshServer:
 def test_a_device_that_is_lost_in_a_search(
     run: CommandLine, proxy: CuttingProxy, trained: Path, tmp_path: Path
 ) -> None:
-    proxy.arm("reset", to_client=200_000)
+    def cut() -> None:
+        while not ended.wait(0.01):
+            with contextlib.suppress(sqlite3.Error):  # it is just being made
+                if boots_of(tmp_path / "s"):
+                    proxy.cut("reset")
+                    return
+
+    ended = threading.Event()
+    cutting = threading.Thread(target=cut)
+    cutting.start()
     gone = run("search", trained, *LINE, "--wait", 0.2)
+    ended.set()
+    cutting.join()
     assert gone.code == 5, gone.err
     assert proxy.cuts == 1
     assert "all that was done is kept in s: go on with" in gone.message
