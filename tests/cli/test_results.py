@@ -80,7 +80,7 @@ def test_predict_tells_digits_apart(
     words = trained_run if target == "pytorch" else artifacts[target, "fp16"]
     result = run("predict", words, *names, "--json", "--top", "3")
     assert (result.code, result.err) == (0, "")
-    assert set(result.json) == {"schema", "predictions", "scores"}
+    assert set(result.json) == {"schema", "predictions", "scores", "warnings"}
     assert result.json["schema"] == "edgekit.predict/1"
     predictions = result.json["predictions"]
     assert [p["image"] for p in predictions] == names
