@@ -266,8 +266,8 @@ class Store:
             )
         free = shutil.disk_usage(str(self._folder)).free
         return UnavailableError(
-            f"the disk of the device is full: {self._folder} has {free / 2**20:,.0f} MiB left and "
-            f"{needed / 2**20:,.0f} MiB are needed; make room there"
+            f"the disk of the device is full: {self._folder} has {free // 2**20:,} MiB left and "
+            f"{-(-needed // 2**20):,} MiB are needed; make room there"
         )
 
     def close(self) -> None:

@@ -35,8 +35,8 @@ SAME_FILE_DB = {"fp32": 80.0, "fp16": 60.0}
 are in another order there (docs/measurements/devices.md)."""
 
 SAME_FILE_OF_INTEGERS_DB = 40.0
-"""The same of integers, whose kernels are equal to the bit where the file is one for them. ONNX
-files for x86 give 34 dB elsewhere: they are to be told."""
+"""The same of integers, whose kernels are equal to the bit where the file was written for them. A
+file for another kind of processor comes near the bound, or below it (docs/devices.md)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,7 +220,7 @@ def test_a_device_without_numpy_is_told_what_to_install(
 @pytest.mark.parametrize(
     ("code", "told", "words"),
     [
-        (126, "sh: 1: exec: /root/py: Permission denied", "has no Python called"),
+        (126, "sh: 1: exec: /home/pi/py: Permission denied", "has no Python called"),
         (65, "/tmp/x: Permission denied", "has no folder for the agent"),
         (255, "a@b: Permission denied (publickey).", "refuses the keys"),
         (1, "Connection reset by peer in a program", "has ended: Connection reset"),

@@ -326,8 +326,8 @@ void Store::no_room(int error, int64_t needed) const {
     throw unavailable("files cannot be written on the device: " + folder_ + ": " + std::strerror(error));
   }
   throw unavailable("the disk of the device is full: " + folder_ + " has " +
-                    std::to_string(free_bytes(folder_) >> 20) + " MiB left and " + std::to_string(needed >> 20) +
-                    " MiB are needed; make room there");
+                    std::to_string(free_bytes(folder_) >> 20) + " MiB left and " +
+                    std::to_string((needed + (1 << 20) - 1) >> 20) + " MiB are needed; make room there");
 }
 
 std::string claims_folder(const std::string& own) {
