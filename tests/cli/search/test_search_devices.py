@@ -9,7 +9,9 @@ import shutil
 import signal
 import sqlite3
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,27 @@ def boots_of(folder: Path) -> list[str]:
     return [json.loads(record)["boot"] for (record,) in rows]
 
 
+@contextlib.contextmanager
+def once_measured(folder: Path, do: Callable[[], object]) -> Iterator[None]:
+    """Does something as soon as a search has noted a measurement, however fast the machine is."""
+
+    def look() -> None:
+        while not ended.wait(0.01):
+            with contextlib.suppress(sqlite3.Error):  # it is just being made
+                if boots_of(folder):
+                    do()
+                    return
+
+    ended = threading.Event()
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        looking.join()
+
+
 @pytest.fixture
 def boots(pi: SshServer, tmp_path: Path) -> SshServer:
     """A device whose system was started for the first time."""
@@ -68,19 +91,8 @@ def boots(pi: SshServer, tmp_path: Path) -> SshServer:
 def test_a_device_that_is_lost_in_a_search(
     run: CommandLine, proxy: CuttingProxy, trained: Path, tmp_path: Path
 ) -> None:
-    def cut() -> None:
-        while not ended.wait(0.01):
-            with contextlib.suppress(sqlite3.Error):  # it is just being made
-                if boots_of(tmp_path / "s"):
-                    proxy.cut("reset")
-                    return
-
-    ended = threading.Event()
-    cutting = threading.Thread(target=cut)
-    cutting.start()
-    gone = run("search", trained, *LINE, "--wait", 0.2)
-    ended.set()
-    cutting.join()
+    with once_measured(tmp_path / "s", partial(proxy.cut, "reset")):
+        gone = run("search", trained, *LINE, "--wait", 0.2)
     assert gone.code == 5, gone.err
     assert proxy.cuts == 1
     assert "all that was done is kept in s: go on with" in gone.message
@@ -97,8 +109,8 @@ def test_a_device_that_is_started_anew_in_a_search(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Lost for good, it is gone on with; started anew, it goes on by itself and says so."""
-    proxy.arm("reset", to_client=100_000)
-    assert run("search", trained, *LINE, "--wait", 0.2).code == 5
+    with once_measured(tmp_path / "s", partial(proxy.cut, "reset")):
+        assert run("search", trained, *LINE, "--wait", 0.2).code == 5
     proxy.heal()
     monkeypatch.setattr(measuring, "_POLLS_S", (0.5,))
     back = threading.Timer(1.5, proxy.heal)
