@@ -79,6 +79,32 @@ const WAYS = {
     };
   },
 
+  /** What the page says while it loads, and what becomes of an image that comes meanwhile. */
+  async early() {
+    const content = (await readFile(file("wide.png"))).toString("base64");
+    const page = await opened({}, (page) =>
+      page.addInitScript((base64) => {
+        window.said = [];
+        const note = () => {
+          const now = document.getElementById("about")?.textContent;
+          if (!now || now === window.said.at(-1)) return;
+          window.said.push(now);
+          if (!now.startsWith("Getting ready")) return;
+          const bytes = Uint8Array.from(atob(base64), (sign) => sign.charCodeAt(0));
+          const data = new DataTransfer();
+          data.items.add(new File([bytes], "early.png"));
+          window.dispatchEvent(new DragEvent("drop", { dataTransfer: data }));
+        };
+        new MutationObserver(note).observe(document, { childList: true, subtree: true });
+      }, content),
+    );
+    return {
+      ...(await result(page)),
+      said: await page.evaluate(() => window.said),
+      status: await page.getByRole("status").textContent(),
+    };
+  },
+
   async scores() {
     const page = await opened();
     const seen = [];

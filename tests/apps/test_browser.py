@@ -139,6 +139,17 @@ def test_images_come_by_drop_and_by_keyboard_and_results_are_told(page: Path) ->
     assert seen["elements"] == 0  # of HTML in names
 
 
+def test_the_page_says_that_it_gets_ready_and_shows_what_came_meanwhile(page: Path) -> None:
+    seen = look(page, "early")
+    loading, getting, ready = seen["said"]
+    assert loading.startswith("Loading.")
+    assert getting == "Getting ready …"
+    assert seen["status"] == ready
+    assert ready.startswith("Ready: ")
+    assert "fp32, in LiteRT.js with " in ready
+    assert (len(seen["names"]), seen["picture"]) == (5, "early.png")
+
+
 def test_names_of_classes_are_shown_as_text(page: Path) -> None:
     seen = look(page, "names")
     assert sorted(seen["names"]) == sorted(name or "class 8" for name in NAMES)

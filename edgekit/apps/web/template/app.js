@@ -13,7 +13,8 @@ const NO_CAMERA = "this page may not use a camera (that needs https or localhost
 const at = (id) => document.getElementById(id);
 const percent = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1 });
 export let classifier = null; // once it is loaded
-let busy = false;
+let busy = true; // until it is ready
+let next = null; // what was given meanwhile, the last of it
 let shown = null; // the address of the picture on the page
 
 /** Whatever went wrong, in a sentence. */
@@ -24,6 +25,8 @@ function say(text) {
 async function start() {
   try {
     classifier = await Classifier.load();
+    at("about").textContent = "Getting ready …";
+    await classifier.warmUp();
   } catch (error) {
     at("about").textContent = "";
     say(
@@ -37,15 +40,21 @@ async function start() {
   const { contract, runtime } = classifier;
   const threads = runtime.threads === 1 ? "1 thread" : `${runtime.threads} threads`;
   at("about").textContent =
-    `${classifier.name}, ${contract.scheme.precision}, in ${runtime.name} with ${threads}`;
+    `Ready: ${classifier.name}, ${contract.scheme.precision}, in ${runtime.name} with ${threads}`;
   at("file").disabled = false;
   at("camera").disabled = false;
+  busy = false;
+  if (next) show(...next);
 }
 
-/** Classifies an image and shows it. */
+/** Classifies an image and shows it; later, if another one is at work. */
 async function show(image, picture, name) {
-  if (!classifier || busy) return;
+  if (busy) {
+    next = [image, picture, name];
+    return;
+  }
   busy = true;
+  next = null;
   say("");
   try {
     const begin = performance.now();
@@ -64,6 +73,7 @@ async function show(image, picture, name) {
   } finally {
     busy = false;
   }
+  if (next) await show(...next);
 }
 
 /** Shows classes with their names, as text, whatever is in these. */

@@ -2,6 +2,7 @@
 //
 //   import { Classifier } from "./classifier/index.js";
 //   const classifier = await Classifier.load();
+//   await classifier.warmUp();
 //   for (const label of await classifier.classify(file)) {
 //     console.log(label.name, label.probability);
 //   }
@@ -19,6 +20,8 @@ import { Runtime } from "./runtime.js";
 export { ImageError, MissingError };
 
 const ARRAYS = { float32: Float32Array, int32: Int32Array, int8: Int8Array, uint8: Uint8Array };
+const WARM_RUNS = 6; // times fall no further then
+const WARM_MS = 1500; // runs that would begin later are left out
 const RANGES = { int8: [-128, 127], uint8: [0, 255] };
 
 export class Classifier {
@@ -34,16 +37,26 @@ export class Classifier {
       throw new MissingError("the runtime is missing");
     }
     const runtime = await Runtime.load(model, contract, external, threads);
-    const found = new Classifier(contract, runtime);
-    const count = contract.inputs[0].shape.reduce((a, b) => a * b, 1);
-    await found.scores(new Float32Array(count)); // the first run takes longer than others
-    return found;
+    return new Classifier(contract, runtime);
   }
 
   constructor(contract, runtime) {
     this.name = MODEL;
     this.contract = contract;
     this.runtime = runtime;
+  }
+
+  /** Classifies a grey image a few times: code that a browser has just loaded is slow at first. */
+  async warmUp() {
+    const { crop } = this.contract.preprocessing;
+    const [tall, wide] = Array.isArray(crop) ? crop : [crop, crop];
+    const image = new ImageData(2 * wide, 2 * tall);
+    image.data.fill(128);
+    const end = performance.now() + WARM_MS;
+    for (let run = 0; run < WARM_RUNS && performance.now() < end; run += 1) {
+      await new Promise((next) => setTimeout(next)); // so that the page stays alive
+      await this.classify(image);
+    }
   }
 
   /** The likeliest classes of an image: a file, a blob, or ImageData. */
