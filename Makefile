@@ -41,7 +41,7 @@ check: $(VENV)/dev.stamp
 native:
 	$(MAKE) -C edgekit/agent/native OUT=$(CURDIR)/build/native
 
-# Figures for docs/benchmarks.md. Takes about an hour; run it on an idle machine.
+# Figures for docs/measurements/. Takes about an hour; run it on an idle machine.
 bench: $(VENV)/dev.stamp $(TENSORFLOW)/stamp
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/export.py

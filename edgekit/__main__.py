@@ -15,8 +15,9 @@ def main() -> None:
     gc.set_threshold(50_000, 20, 50)
     try:
         # OpenMP threads spin while they wait for one another, by default for so long that training
-        # nearly stands still on a busy machine. Images/s alone and beside two busy processes
-        # (docs/benchmarks.md): default 642 and 161, 20,000 turns 614 and 251, none 216 and 245.
+        # nearly stands still on a busy machine. Images/s alone and beside two busy processes:
+        # default 642 and 161, 20,000 turns 614 and 251, none 216 and 245
+        # (docs/measurements/training.md).
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
         if sys.stdout is None or sys.stderr is None:  # `>&-`: a result file would become stdout
             text = "standard output or error is closed: redirect it, to /dev/null for example"

@@ -43,8 +43,8 @@ def without_tiles(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
 
     With them, which it would take by itself, mobile networks of integers are slower at one image,
     and it has no way to lay out the weights of some grouped convolutions: it refuses ShuffleNetV1
-    (docs/quantize.md). Processors without tiles are left alone: the bound would take instructions
-    away from some that have no AVX-512.
+    (docs/measurements/int8-forms.md). Processors without tiles are left alone: the bound would
+    take instructions away from some that have no AVX-512.
 
     Returns:
         Variables of the environment.

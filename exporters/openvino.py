@@ -74,7 +74,7 @@ class OpenVinoTarget(OpenVinoOpener):
             "with 8 bits, by 23.2 dB with 7; untrained networks are lost with 8",
         ),
     )
-    # What stands at the ends of a file of integers takes as long (docs/benchmarks.md).
+    # What stands at the ends of a file of integers takes as long.
     free_casts = True
     timed_alone = False
     dynamic_batch = True

@@ -14,7 +14,7 @@ from edgekit.cli import COMMANDS, cli
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = [page for page in (README, *sorted((ROOT / "docs").glob("*.md"))) if page.exists()]
+PAGES = [page for page in (README, *sorted((ROOT / "docs").rglob("*.md"))) if page.exists()]
 
 needs_readme = pytest.mark.skipif(not README.exists(), reason="there is no README.md yet")
 

@@ -3,7 +3,7 @@
 In a network the other layers run between two runs of a part, and the caches hold theirs then. So
 about as many bytes as the network has are read between two runs: without that, layers with many
 weights on small maps take too little, and networks change by more than their parts
-(docs/benchmarks.md).
+(docs/measurements/search.md).
 """
 
 from __future__ import annotations

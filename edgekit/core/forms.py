@@ -4,7 +4,7 @@ A form is the value of a switch. Targets name their own switches; those that are
 the same in each, and other parts of edgekit go by them.
 
 The fastest form depends on the runtime, the precision and the processor. Each `Choice` of a target
-says what it rests on; `docs/quantize.md` has the measurements.
+says what it rests on; `docs/measurements/int8-forms.md` has the measurements.
 """
 
 from __future__ import annotations

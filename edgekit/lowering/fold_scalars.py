@@ -3,7 +3,7 @@
 Such as ``(image - mean) / std`` at the beginning of a network, a learned scale of a residual
 branch, or the ``/ 6`` of a h-swish written by hand. A constant is a number, or a tensor with one
 value per channel. ONNX Runtime and OpenVINO fold some of them while they load a file of float32;
-in integers each is an operator with a rounding of its own; see `docs/quantize.md`.
+in integers each is an operator with a rounding of its own: see docs/measurements/int8-forms.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 In front of a convolution, behind an addition or a concatenation, a batch norm has no layer before
 it that it could be folded into. Runtimes compute it in float between conversions, or as a product
 and a sum that are rounded one after the other; a depthwise convolution has integer kernels, and
-rounds once. docs/quantize.md has what it is worth.
+rounds once.
 """
 
 from __future__ import annotations

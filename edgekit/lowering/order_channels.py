@@ -2,7 +2,7 @@
 
 Concatenating, shuffling and splitting only say where channels lie. A convolution of all channels
 takes them in any order, and one of each channel by itself gives them in that order. What is left
-of the shuffles of ShuffleNetV2 are slices and concatenations; see `docs/quantize.md`.
+of the shuffles of ShuffleNetV2 are slices and concatenations: docs/measurements/int8-forms.md.
 """
 
 from __future__ import annotations

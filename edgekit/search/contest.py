@@ -1,10 +1,10 @@
 """The contest for the long training: the search's network against scaled ones of the same cost.
 
 A search changes a little at a time and goes by short trainings: where that leads can be worse than
-plain scaling (docs/benchmarks.md). So it does not rely on its own way: the start scaled uniformly
-to the budget, and what lies halfway between both, are trained as long as its network has been, and
-all of them for a part of the long training. The best one goes on. They are few and close to each
-other, so all images of the selection split tell.
+plain scaling (docs/measurements/search.md). So it does not rely on its own way: the start
+scaled uniformly to the budget, and what lies halfway between both, are trained as long as its
+network has been, and all of them for a part of the long training. The best one goes on. They are
+few and close to each other, so all images of the selection split tell.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from edgekit.search.workshop import CONTEST, Workshop
 
 PART = 4
 """A contest takes one in so many epochs of the long training, which follows it whole; a choice, as
-networks of 120 batches were in the order of those of 350 already (docs/benchmarks.md)."""
+networks of 120 batches were in the order of those of 350 already."""
 
 NEAR = 0.04
-"""To which the largest rivals are looked for; to 1 % that took 220 s of a search of 700
-(docs/benchmarks.md)."""
+"""To which the largest rivals are looked for; to 1 % that took 220 s of a search of 700."""
 
 TRIALS = 3
 """Measurements after which the largest rival is good enough: on a noisy machine 4 % took six."""

@@ -1,7 +1,8 @@
 """What networks cost: counted, or measured part by part in the runtime that they are meant for.
 
-A sum of parts is not the whole (docs/benchmarks.md), so it only proposes. The search corrects
-it at each step by a measurement of the whole network, and decides by such measurements alone.
+A sum of parts is not the whole (docs/measurements/search.md), so it only proposes. The search
+corrects it at each step by a measurement of the whole network, and decides by such measurements
+alone.
 """
 
 from __future__ import annotations
@@ -300,7 +301,7 @@ def write_part(spec: ModelSpec, part: Part, target: Target, scheme: Scheme, path
     inside = scheme.calibration is not None and not (part.begins or part.ends)
     if inside and not (isinstance(target, Quantizing) and target.free_casts):
         # Inside a network of integers a part takes and gives them; turning floats into integers
-        # and back took up to a third of all parts of MobileNetV1 (docs/benchmarks.md). A part whose
+        # and back took up to a third of all parts of MobileNetV1. A part whose
         # last layer computes in floats has no such ends, in the network neither.
         with contextlib.suppress(ModelError):
             integers = dataclasses.replace(scheme, interface="int8")

@@ -27,12 +27,12 @@ CHECKED_BATCHES = 2
 LEAST_BATCH, LEAST_EPOCH = 4, 16
 """Samples that a batch has at least, and batches that an epoch has before a batch has more. An
 epoch of 32 inputs in one batch would be one step: a U-Net with 0.7 of its channels explained less
-than nothing after ten of those, and 76 % after ten epochs of eight batches (docs/benchmarks.md)."""
+than nothing after ten of those, and 76 % after ten epochs of eight batches."""
 
 WARM_UP = 0.2
 """Share of a training in which the rate rises. The first steps of AdamW are as long for weights
 that are right as for others: 80 batches took a network that followed the start by 98 % to 92 %,
-and with a rise to 99.7 % (docs/benchmarks.md)."""
+and with a rise to 99.7 %."""
 
 SCORED_AT_ONCE = 256
 

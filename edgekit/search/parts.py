@@ -245,7 +245,7 @@ def module_of(spec: ModelSpec, name: str) -> nn.Module:
 
     Of what is no end of the network only a corner of the map is given, so that all give (N, C):
     formats differ in the order of axes, and a map at the end would be turned around. A pool there
-    took a third of the time of MobileNetV3-Small's head in integers (docs/benchmarks.md).
+    took a third of the time of MobileNetV3-Small's head in integers.
     """
     module = build(spec)
     if name == WHOLE:

@@ -162,8 +162,8 @@ def stages(spec: ModelSpec, free: Mapping[str, int]) -> dict[str, dict[str, int]
     """The groups that may be made narrower, by the size of the maps that they are computed on.
 
     Together they take from a stage what one of them could by losing most of its channels only: a
-    network of such bottlenecks is worse than one of uniform widths (docs/benchmarks.md). Stages of
-    one group are left out, and one of all groups.
+    network of such bottlenecks is worse than one of uniform widths.
+    Stages of one group are left out, and one of all groups.
 
     Args:
         spec: of the start.

@@ -37,13 +37,13 @@ class SearchOptions:
         decay: factor of that share from step to step.
         tune_steps: batches that a candidate is trained for at first; what is left of them at the
             end of a step has been trained for three times as many.
-        tune_rate: learning rate of that; 0.0003 and 0.0025 brought back less (docs/benchmarks.md).
+        tune_rate: learning rate of that; 0.0003 and 0.0025 brought back less.
         rule: one of `RULES`.
         criterion: which channels stay; one of `edgekit.search.groups.CRITERIA`.
         contest: whether scaled networks compete for the long training; see
             `edgekit.search.contest`.
         finish_epochs: that the last network is trained for.
-        finish_rate: learning rate of that; a third of it brought back less (docs/benchmarks.md).
+        finish_rate: learning rate of that; a third of it brought back less.
         scratch: train it from fresh weights instead of from those that it inherited.
         distill: whether trainings learn from the start network's scores, too.
         selection_images: that candidates are scored on, at most; contests take all there are.

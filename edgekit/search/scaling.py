@@ -22,7 +22,7 @@ from edgekit.search.groups import groups_of, resized
 
 GRID = 8
 """Widths are multiples of it: runtimes are fast there, and up to four times slower between
-(docs/search.md)."""
+(docs/search-method.md)."""
 
 LEAST_SHARE = 0.125
 """No group gets narrower than this share of what it was."""

@@ -21,7 +21,7 @@ def fit_for_training(model: nn.Module) -> None:
     """Makes training steps of a network shorter; values stay as they are.
 
     Weights, and by that what flows between layers, get channels innermost. Gradients of depthwise
-    kernels on small maps are computed here. docs/benchmarks.md has what both are worth.
+    kernels on small maps are computed here. docs/measurements/training.md has what both are worth.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):

@@ -3,7 +3,7 @@
 The threads of one operation wait for each other at its end. Where another process holds a
 processor, all wait for the thread that has none, some thousand times a second: beside two busy
 processes on two processors, two threads take four times as long as alone, and one thread 1.8 times
-(docs/benchmarks.md).
+(docs/measurements/training.md).
 """
 
 from __future__ import annotations

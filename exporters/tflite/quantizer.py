@@ -24,7 +24,7 @@ PERCENTILE = 0.01
 """Percent of values that ``percentile`` cuts off on each side of every image."""
 
 # What is taken of a tensor for one image, and what of all images. Never the mean: a mean of
-# extremes cuts off what squeeze-excite reacts to, and costs 8 dB (docs/quantize.md).
+# extremes cuts off what squeeze-excite reacts to, and costs 8 dB.
 _STATISTICS: dict[str, tuple[Callable[[Array], Any], Callable[..., Any], Callable[..., Any]]] = {
     "minmax": (lambda values: (values.min(), values.max()), np.min, np.max),
     "percentile": (

@@ -1,7 +1,8 @@
-"""Rewrites against the network as it is written, in turns: the figures of docs/quantize.md.
+"""Rewrites against the network as it is written, in turns: docs/measurements/int8-forms.md.
 
 ``scalars``: MobileNetV2 with the normalization of its images and a learned scale behind every
-projection, without and with ``fold-scalars``; ``squeeze``: squeeze-excite of ONNX files as
+projection, without and with ``fold-scalars``; ``shuffles``: networks with channel shuffles, without
+and with ``order-channels`` or ``order-groups``; ``squeeze``: squeeze-excite of ONNX files as
 convolutions and as products of matrices.
 """
 
@@ -37,6 +38,7 @@ from small_examples import singly  # noqa: E402
 
 PRECISIONS = ("fp32", "int8")
 SECONDS = 10.0
+SHUFFLES = (("shufflenetv2", "onnx"), ("shufflenetv2", "openvino"), ("shufflenetv1-g3", "openvino"))
 
 
 class Scaled(nn.Module):
@@ -119,6 +121,18 @@ def scalars(folder: Path) -> None:
                  write(folded, target, precision, folder / "folded"))  # fmt: skip
 
 
+def shuffles(folder: Path) -> None:
+    """Without the rewrite of a target that takes channel shuffles away, over with it."""
+    image = torch.randn(1, 3, 224, 224)
+    for name, target in SHUFFLES:
+        model, plug = network(name), registry.target(target)
+        given = FOLD_BATCHNORM.rewrite(model, (image,))
+        for precision in PRECISIONS:
+            ordered, _ = lower(model, (image,), plug, plug.schemes[precision])
+            one = write(given, target, precision, folder / "given")
+            show(name, target, precision, one, write(ordered, target, precision, folder / "new"))
+
+
 def squeeze(folder: Path) -> None:
     """Convolutions over products of matrices."""
     for name in ("mobilenetv3-small", "efficientnet-b0"):
@@ -131,7 +145,7 @@ def squeeze(folder: Path) -> None:
             show(name, "onnx", precision, one, other)
 
 
-PARTS = {"scalars": scalars, "squeeze": squeeze}
+PARTS = {"scalars": scalars, "shuffles": shuffles, "squeeze": squeeze}
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 ``python tests/bench/predictions.py OUT ...`` with folders of 'edgekit search' whose budget is of
 latency: measures the networks of each and their parts in turns with the start, the parts as
-searches do and back to back, and prints the table of docs/benchmarks.md.
+searches do and back to back, and prints the table of docs/measurements/search.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Figures of docs/search.md: what a search finds, how long it takes, and what scaling finds.
+"""Figures of docs/measurements/search.md: what searches and scaling find, and how long they take.
 
 ``python tests/bench/search.py RUN TARGET PRECISION BUDGET`` with a trained network of
 'edgekit train' searches beside uniform scaling and prints one line of the table. ``--out DIR``
