@@ -25,8 +25,13 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from edgekit.meant import advice as how_else
+from edgekit.meant import name_meant
+
 if TYPE_CHECKING:
     from typing import Self
+
+_FEW = 8  # names that a message has room for
 
 
 class EdgekitError(Exception):
@@ -68,9 +73,21 @@ class UnknownNameError(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str) -> None:
         choices = sorted(known)
+        own, advice = name_meant(kind, name), how_else(kind, name)
         near = difflib.get_close_matches(name.lower(), choices, n=3, cutoff=0.5)
-        guess = f"did you mean {' or '.join(near)}? " if near else ""
-        super().__init__(f"unknown {kind} '{name}': {guess}{hint}")
+        if own in choices:
+            near = [own]
+        elif advice:
+            near = []
+        if near:
+            said = f"did you mean {' or '.join(near)}? {hint}"
+        elif advice:
+            said = f"{advice}; {hint}"
+        elif hint.startswith("see ") and 0 < len(choices) <= _FEW:
+            said = f"expected {', '.join(choices)}; {hint}"
+        else:
+            said = hint
+        super().__init__(f"unknown {kind} '{name}': {said}")
         self.kind = kind
         self.name = name
         self.suggestions = tuple(near)

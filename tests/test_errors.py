@@ -88,9 +88,30 @@ def test_the_nearest_name_is_suggested_first(given_name: str, nearest: str) -> N
 
 
 def test_nothing_is_suggested_where_nothing_is_near() -> None:
-    error = unknown("zzz", "mobilenetv1")
+    many = [f"network{i}" for i in range(20)]
+    error = unknown("zzz", *many)
     assert error.suggestions == ()
     assert str(error) == "unknown model 'zzz': see 'edgekit list models'"
+    few = unknown("zzz", *many[:2])
+    assert few.suggestions == ()
+    assert str(few) == (
+        "unknown model 'zzz': expected network0, network1; see 'edgekit list models'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "meant"),
+    [("target", "LiteRT", "tflite"), ("target", "ort", "onnx"), ("precision", "half", "fp16")],
+)
+def test_names_of_other_tools_are_understood(kind: str, name: str, meant: str) -> None:
+    error = UnknownNameError(kind, name, ["fp16", "fp32", "int8", "onnx", "tflite"], "see there")
+    assert error.suggestions == (meant,)
+
+
+def test_networks_of_libraries_are_named_with_their_prefix() -> None:
+    message = str(unknown("ResNet18", "mnasnet", "mnasnet-b1"))
+    assert "'torchvision:resnet18'" in message
+    assert "mnasnet" not in message
 
 
 @given(name=st.text(max_size=20), known=st.lists(st.text(max_size=8), max_size=8))

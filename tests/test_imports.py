@@ -21,7 +21,8 @@ METERS = sorted((PACKAGE / "measure" / "meters").glob("*.py"))
 
 # A part may import its own level's files only within itself, and everything from levels before.
 LEVELS = (
-    ("core", "errors", "signals"),
+    ("core", "meant", "signals"),
+    ("errors",),
     ("locks",),
     ("arrays", "native_output", "plugins", "staging"),
     ("tables",),

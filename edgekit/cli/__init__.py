@@ -55,15 +55,19 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"edgekit.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
+        if ctx.resilient_parsing:
+            from edgekit.cli.completing import complete_names
+
+            complete_names(command)
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from edgekit.errors import UnknownNameError
+            from edgekit.cli.usage import unknown_command
 
-            raise UnknownNameError("command", args[0], COMMANDS, "see 'edgekit --help'")
+            raise unknown_command(args[0], [*COMMANDS])
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None and not ctx.resilient_parsing:
             _refuse_repeated(click.Context(command, ctx, name), rest)
@@ -147,6 +151,12 @@ def run(arguments: list[str], *, leaving: bool = False) -> int:
 
 def _run(arguments: list[str], settings: console.Settings, interrupts: Interrupts) -> int:
     try:
+        from edgekit.cli.usage import complete, with_help
+
+        completed = complete(cli)
+        if completed is not None:
+            return streams.finished(completed)
+        arguments = with_help(arguments)
         result = cli.main(arguments, prog_name="edgekit", standalone_mode=False, obj=settings)
         return streams.finished(result if isinstance(result, int) else 0)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -195,7 +205,11 @@ def _interrupted(error: BaseException, interrupts: Interrupts) -> int:
 def _failed(error: BaseException) -> int:
     """Says what went wrong; returns the exit code."""
     if isinstance(error, click.ClickException):
-        return console.fail(_usage_text(error), "UsageError", 2)
+        from edgekit.cli.usage import explained
+
+        every = {name: cli.get_command(click.Context(cli), name) for name in COMMANDS}
+        known = {name: command for name, command in every.items() if command is not None}
+        return console.fail(explained(error, known), "UsageError", 2)
     console.trace()
     kind = type(error).__name__
     if isinstance(error, EdgekitError):
@@ -249,9 +263,3 @@ def _noticed_interrupts(leaving: bool) -> Iterator[Interrupts]:
         last = signal.SIG_IGN if interrupts.seen else signal.SIG_DFL
         for number, handler in previous.items():
             signal.signal(number, last if leaving else handler)
-
-
-def _usage_text(error: click.ClickException) -> str:
-    text = error.format_message().rstrip(".")
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"{text}; see '{context.command_path} --help'" if context else text
