@@ -82,7 +82,8 @@ def train(
         recipe: name of a recipe, or a TOML file of options.
         pretrained: start from the published weights of a zoo network, downloaded once.
         options: all options in one record, in place of the recipe's.
-        resume: go on with the run in ``out``.
+        resume: go on with the run in ``out``, with its network, images and options where no
+            others are given; a finished run is trained for the ``epochs`` that it lacks.
         overwrite: replace the run in ``out``.
         skip_corrupt: leave out images that cannot be decoded.
         progress: is told how far the training is.
@@ -100,7 +101,9 @@ def train(
 
     if recipe is not None and options is not None:
         raise UsageError("recipe and options both say how to train: give one of them")
-    network, source, base = from_recipe(model, text_of(data, "data"), recipe)
+    network, source, base = chosen_words(
+        model, text_of(data, "data"), recipe, resume=resume, out=out
+    )
     chosen = training_options(keywords, options or base)
     if pretrained:
         if "init" in keywords:
@@ -118,21 +121,36 @@ def train(
     )
 
 
-def from_recipe(
-    model: Any, data: str | None, recipe: StrPath | None
+def chosen_words(
+    model: Any, data: str | None, recipe: StrPath | None, *, resume: bool, out: StrPath | None
 ) -> tuple[Any, str, TrainingOptions | None]:
-    """Network, images and options of a training: what was given, else what a recipe says.
+    """Network, images and options of a training: what was given, else what a recipe or run says.
+
+    Args:
+        resume: whether a run goes on, in ``out`` or where it is without one.
 
     Raises:
         UsageError: nobody names the network, or the images of a recipe.
+        InputError: a recipe or run that cannot be read.
     """
     from edgekit.training.recipe import load_recipe
 
     chosen = None if recipe is None else load_recipe(os.fspath(recipe))
+    if resume and chosen is None and not (out is model is None):
+        from edgekit.training.run_folder import RunFolder
+
+        folder = default_folder(model, data or DATA) if out is None else Path(out)
+        started = RunFolder(folder).started_with()
+        if started is not None:
+            return (started[0] if model is None else model), data or started[1], started[2]
     if model is None and chosen is not None:
         model = chosen.model
     if model is None:
-        raise UsageError("no MODEL was given: name one, or a --recipe that does")
+        raise UsageError(
+            "which network is to be trained? Name a MODEL, as in 'edgekit train "
+            "mobilenetv3-small', a --recipe that does, or with --resume -o RUN a run that goes "
+            "on; see 'edgekit list models'"
+        )
     if chosen is None:
         return model, data or DATA, None
     source = data or chosen.data

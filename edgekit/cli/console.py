@@ -105,6 +105,11 @@ def command_line() -> str:
     return shlex.join(["edgekit", *_settings.arguments])
 
 
+def typed(*words: object) -> str:
+    """A command line as it is typed, with quotes where a shell needs them."""
+    return shlex.join(map(str, words))
+
+
 @contextmanager
 def _to_results() -> Iterator[TextIO]:
     """Where results go.

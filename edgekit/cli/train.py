@@ -109,13 +109,16 @@ def command(
     """Train MODEL; checkpoint, metrics and curves go into DIR.
 
     Folders are DIR/class/image.jpg, or DIR/train/class/... with test (and
-    validation) beside. Stopped at any point, a run goes on with --resume.
+    validation) beside. Stopped at any point, a run goes on with --resume -o DIR,
+    without MODEL; a finished one is trained further with more --epochs.
     A recipe may name MODEL and hold any option; what is given here counts more.
     """
-    from edgekit.api.training import default_folder, from_recipe
+    from edgekit.api.training import chosen_words, default_folder
 
     given = {name: value for name, value in options.items() if _given(name)}
-    named, source, base = from_recipe(model, data if _given("data") else None, recipe)
+    named, source, base = chosen_words(
+        model, data if _given("data") else None, recipe, resume=resume, out=out
+    )
     if pretrained:
         given["init"] = _published(named, given, base)
     folder = out or default_folder(named, source)
@@ -123,7 +126,8 @@ def command(
         result = run(named, source, folder, resume, overwrite, skip_corrupt, given, base)
     except KeyboardInterrupt:
         if (folder / "state.pt").exists():
-            console.note(f"finished epochs are kept in {folder}: repeat the command with --resume")
+            go_on = console.typed("edgekit", "train", "--resume", "-o", folder)
+            console.note(f"finished epochs are kept in {folder}; go on with: {go_on}")
         raise
     from edgekit.training import processes
 

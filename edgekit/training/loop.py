@@ -6,7 +6,7 @@ import dataclasses
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +106,9 @@ def train(
             module, which in the end has the trained weights, or a function that makes one.
         data: an image source; see `edgekit.data.open_source`.
         out: folder of the run; made if need be.
-        resume: go on with the run in ``out``; a finished one just gives its result.
+        resume: go on with the run in ``out``. A finished one just gives its result, unless it has
+            fewer epochs than ``options`` ask for: then it is trained for those that are missing,
+            from its weights, with a schedule of their own.
         overwrite: replace the run in ``out``.
         skip_corrupt: leave out images that cannot be decoded, instead of failing.
         progress: is told how far the training is.
@@ -154,15 +156,21 @@ def _trained(
         teacher = _teacher(plan, progress.note)
         if resume:
             folder.compare(plan)
-            if folder.finished():
+        run = _Run(plan, folder, progress, begin, threads)
+        if resume and folder.finished():
+            if folder.test_record().epochs == options.epochs:
                 return _result(plan, folder, folder.test_record())
+            load_into(network, load_state(folder.checkpoint), str(folder.checkpoint))
+            run.extend(folder.history(), folder.test_record())
         images = open_splits(source, list(plan.images), plan.preprocessing, progress.loading)
-        if not resume and processes.is_main():
-            folder.begin(plan)  # only now: images that cannot be read leave earlier results alone
+        if processes.is_main():
+            # Only now: images that cannot be read leave earlier results alone.
+            if not resume:
+                folder.begin(plan)
+            elif run.first:
+                folder.extend(plan)
         state = folder.load_state() if resume else None
-        return _Run(plan, folder, progress, begin, threads).complete(
-            network, teacher, images, state
-        )
+        return run.complete(network, teacher, images, state)
 
 
 class _Run:
@@ -173,7 +181,11 @@ class _Run:
     ) -> None:
         self.plan, self.folder, self.progress, self.threads = plan, folder, progress, threads
         self.history: list[EpochRecord] = []
-        self.begin, self.earlier_s = begin, 0.0
+        self.first, self.begin, self.earlier_s = 0, begin, 0.0
+
+    def extend(self, history: Sequence[EpochRecord], test: TestRecord) -> None:
+        """Begins behind the last epoch of a run that was finished."""
+        self.history, self.first, self.earlier_s = [*history], test.epochs, test.seconds
 
     def complete(
         self,
@@ -184,13 +196,27 @@ class _Run:
     ) -> TrainingResult:
         """Trains to the end and writes the results; the last split is the one to report."""
         last = list(images)[-1]
-        trainer = Trainer(self.plan, network, images["train"], teacher)
+        if state is not None:
+            self.first = self._began(state)
+        trainer = Trainer(self.plan, network, images["train"], teacher, self.first)
         if trainer.kinds != Kinds() or self.plan.options.scores is not None:
             self.progress.note(f"outputs are taken for {trainer.kinds}")
         if state is not None:
             self._restore(trainer, state)
         self._epochs(trainer, images["validation"])
         return self._finish(trainer, images[last], last)
+
+    def _began(self, state: dict[str, Any]) -> int:
+        """The epoch that the training of a state began with."""
+        first = state.get("first", 0)
+        if not isinstance(first, int) or not 0 <= first < self.plan.options.epochs:
+            raise self._misfit(f"it begins with epoch {first}")
+        return first
+
+    def _misfit(self, reason: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self.folder.state} does not fit this run ({reason}): start anew with --overwrite"
+        )
 
     def _restore(self, trainer: Trainer, state: dict[str, Any]) -> None:
         try:
@@ -199,18 +225,16 @@ class _Run:
             self.earlier_s = float(state["seconds"])
             self.threads.resume(int(state.get("threads", self.threads.now)))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(
-                f"{self.folder.state} does not fit this run ({reason(error)}): start "
-                f"anew with --overwrite"
-            ) from error
+            raise self._misfit(reason(error)) from error
 
     def _epochs(self, trainer: Trainer, validation: SplitImages) -> None:
         loader = _in_order(validation, trainer.device)
         done = len(self.history)
-        self.progress.start(done * len(trainer.batches), trainer.steps)
+        self.progress.start((done - self.first) * len(trainer.batches), trainer.steps)
         drawn = time.perf_counter()
         for epoch in range(done, self.plan.options.epochs):
-            if epoch != done or not done:  # a run that goes on begins with the threads that it had
+            # A run that goes on begins with the threads that it had.
+            if epoch != done or done == self.first:
                 self.threads.fit()
             record = trainer.epoch(epoch, loader, self.progress.step)
             self.history.append(record)
@@ -226,6 +250,7 @@ class _Run:
         history = [to_json(record) for record in self.history]
         state = {
             "trainer": trainer.state(),
+            "first": self.first,
             "history": history,
             "seconds": self._seconds(),
             "threads": self.threads.now,

@@ -8,13 +8,14 @@ the next epoch.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.core import ModelSpec, Preprocessing, from_json, to_json
+from edgekit.core import ModelSpec, Preprocessing, from_json, reason, to_json
 from edgekit.core.reading import LARGEST_NOTE, LARGEST_RESULTS, parse_json, read_bytes, read_text
 from edgekit.errors import CheckpointError, OutputError, UsageError
 from edgekit.locks import one_writer
@@ -109,15 +110,25 @@ class RunFolder:
             return
         for file in (self.checkpoint, self.state, self.metrics, self.curves):
             if file.exists():
-                raise OutputError(
-                    f"{self.path} already holds {file.name}: continue with --resume, replace it "
-                    f"with --overwrite, or choose another folder"
-                )
+                raise OutputError(self._taken(file))
         if self.options.exists() and self._recorded() is None:
             raise OutputError(
                 f"{self.options} is not of a training run: choose another folder, or replace it "
                 f"with --overwrite"
             )
+
+    def _taken(self, file: Path) -> str:
+        """Why nothing new can begin here, and what can be done instead."""
+        others = "replace it with --overwrite, or choose another folder with -o"
+        if self._recorded() is None:
+            return f"{self.path} already holds {file.name}: {others}"
+        go_on = shlex.join(["edgekit", "train", "--resume", "-o", str(self.path)])
+        if self.finished():
+            return (
+                f"{self.path} already holds a finished run: train it further with "
+                f"'{go_on} --epochs N', {others}"
+            )
+        return f"{self.path} already holds an unfinished run: go on with '{go_on}', {others}"
 
     @contextmanager
     def held(self, *, resume: bool, overwrite: bool) -> Iterator[None]:
@@ -135,12 +146,25 @@ class RunFolder:
     def compare(self, plan: Plan) -> None:
         """Holds a plan against the one that the run was started with.
 
+        A finished run may have more epochs from now on.
+
         Raises:
             UsageError: they differ; names the first difference.
         """
         recorded = self._recorded() or {}
         # An option that is younger than the run had no effect on it: that is what defaults mean.
-        recorded["options"] = {**to_json(TrainingOptions()), **recorded.get("options", {})}
+        options = recorded["options"] = {
+            **to_json(TrainingOptions()),
+            **recorded.get("options", {}),
+        }
+        if self.finished():
+            done = self.test_record().epochs
+            if plan.options.epochs < done:
+                raise UsageError(
+                    f"{self.path} has {done} epochs already, and --epochs asks for "
+                    f"{plan.options.epochs}: give more of them, or start anew with --overwrite"
+                )
+            options["epochs"] = plan.options.epochs
         difference = _first_difference(recorded, _described(plan), "")
         if difference is not None:
             name, then, now = difference
@@ -159,6 +183,51 @@ class RunFolder:
             for file in (self.checkpoint, self.state, self.metrics, self.curves):
                 file.unlink(missing_ok=True)
         self._write(self.options, (json.dumps(_described(plan), indent=1) + "\n").encode())
+
+    def extend(self, plan: Plan) -> None:
+        """Records that the run has more epochs from now on.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        self._write(self.options, (json.dumps(_described(plan), indent=1) + "\n").encode())
+
+    def started_with(self) -> tuple[str, str, TrainingOptions] | None:
+        """Network, images and options of the run, but those of the machine; ``None`` for no run.
+
+        Raises:
+            OutputError: the folder cannot be read.
+            CheckpointError: what was recorded was changed.
+        """
+        recorded = self._recorded()
+        if recorded is None:
+            return None
+        defaults = to_json(TrainingOptions())
+        try:
+            options = {**defaults, **recorded["options"]}
+            options.update({name: defaults[name] for name in OF_THE_MACHINE})
+            model, data = recorded["model"], recorded["data"]
+            if not isinstance(model, str) or not isinstance(data, str):
+                raise TypeError("model and data: expected text")
+            return model, data, from_json(TrainingOptions, options)
+        except (LookupError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{self.options} was changed ({reason(error)}): start anew with --overwrite"
+            ) from error
+
+    def history(self) -> list[EpochRecord]:
+        """The epochs of a finished run.
+
+        Raises:
+            CheckpointError: ``metrics.jsonl`` is missing or was changed.
+        """
+        try:
+            lines = read_text(self.metrics, LARGEST_RESULTS).splitlines()[:-1]
+            return [from_json(EpochRecord, parse_json(line)) for line in lines]
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{self.metrics} does not have the epochs of a finished run: {error}"
+            ) from error
 
     def load_state(self) -> dict[str, Any] | None:
         """What `save_state` wrote last; ``None`` before the end of the first epoch.

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -70,10 +70,17 @@ class Trainer:
     Args:
         model: on the CPU; it is taken over.
         teacher: on the CPU; it is taken over.
+        first: epoch that the training begins with, of a run that is extended; rate and average
+            begin anew with it.
     """
 
     def __init__(
-        self, plan: Plan, model: nn.Module, train: SplitImages, teacher: Teacher | None = None
+        self,
+        plan: Plan,
+        model: nn.Module,
+        train: SplitImages,
+        teacher: Teacher | None = None,
+        first: int = 0,
     ) -> None:
         options = self.options = plan.options
         assert options.batch_size is not None
@@ -94,7 +101,8 @@ class Trainer:
         )
         self.images = train
         self.loader = Loader(train, self.batches, self.device)
-        steps = self.steps = options.epochs * len(self.batches)
+        self.first, epochs = first, options.epochs - first
+        steps = self.steps = epochs * len(self.batches)
         self.kinds = (
             Kinds()
             if plan.spec is not None
@@ -106,7 +114,7 @@ class Trainer:
             fit_for_training(teacher.module.to(self.device))
         self.network, self.average = model, make_average(model, options, steps)
         optimizer = make_optimizer(model, options)
-        schedule = make_schedule(optimizer, options, steps)
+        schedule = make_schedule(optimizer, replace(options, epochs=epochs), steps)
         self.model, self.optimizer, self.schedule = self.accelerator.prepare(
             model, optimizer, schedule
         )
@@ -165,7 +173,7 @@ class Trainer:
     def _steps(self, epoch: int, report: Callable[[int, float], None]) -> tuple[float, int, float]:
         self.model.train()
         self.batches.epoch = epoch
-        done = epoch * len(self.batches)
+        done = (epoch - self.first) * len(self.batches)
         loss_sum = torch.zeros((), device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
         lr, unchecked = 0.0, list[Tensor]()
@@ -199,12 +207,16 @@ class Trainer:
         ):
             last = i + 1 == parts
             with nullcontext() if last else self.accelerator.no_sync(self.model):
-                with self._running(f"at step {epoch * len(self.batches) + step + 1}"):
+                with self._running(
+                    f"at step {(epoch - self.first) * len(self.batches) + step + 1}"
+                ):
                     scores = self.model(normalize(images, self.preprocessing))
                 loss = self._loss(scores, wanted, images)
                 # The mean over the whole batch, of which the parts need not be equal.
                 share = len(images) * processes.count() / size
-                with self._running(f"at step {epoch * len(self.batches) + step + 1}"):
+                with self._running(
+                    f"at step {(epoch - self.first) * len(self.batches) + step + 1}"
+                ):
                     self.accelerator.backward(loss * share)
             found.append(scores.detach())
             minimized += loss.detach() * share
@@ -295,8 +307,8 @@ class Trainer:
         """Shows the teacher the images of a step again, to tell its faults from the network's."""
         if self.teacher is None:
             return
-        epoch, number = divmod(step - 1, len(self.batches))
-        self.batches.epoch = epoch
+        past, number = divmod(step - 1, len(self.batches))
+        epoch = self.batches.epoch = self.first + past
         indices = self.batches.step(number)
         pixels, labels = (part.to(self.device) for part in self.images.fetch(indices))
         pixels, _ = self._augmented(pixels, labels, (self.options.seed, epoch, number))

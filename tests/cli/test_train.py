@@ -96,7 +96,7 @@ def test_a_network_has_to_come_from_somewhere(run: CommandLine, tmp_path: Path) 
     (tmp_path / "own.toml").write_text('data = "synthetic"\n')
     result = run("train", "--recipe", "own.toml")
     assert result.code == 2
-    assert "no MODEL" in result.message
+    assert "Name a MODEL" in result.message
 
 
 @pytest.mark.parametrize("recipe", ["cifar10-mobilenetv3-small", "own.toml"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import edgekit
 from edgekit.core import to_json
 from edgekit.errors import CheckpointError, UsageError
 from edgekit.models.weights import load_checkpoint
@@ -143,7 +145,8 @@ def test_a_finished_run_gives_its_result_again(
 @pytest.mark.parametrize(
     ("model", "data", "change", "message"),
     [
-        (MODEL, "synthetic", {"epochs": 9}, "epochs 4, not 9"),
+        (MODEL, "synthetic", {"epochs": 3}, "4 epochs already, and --epochs asks for 3"),
+        (MODEL, "synthetic", {"epochs": 9, "lr": 0.5}, "lr 0.004, not 0.5"),
         (MODEL, "synthetic", {"lr": 0.5}, "lr 0.004, not 0.5"),
         (MODEL, "synthetic", {"flip": False}, "flip true, not false"),
         ("mobilenetv2@0.5", "synthetic", {}, "model mobilenetv1@0.25, not mobilenetv2@0.5"),
@@ -194,6 +197,78 @@ def test_a_damaged_state_is_refused_and_kept(
     with pytest.raises(CheckpointError, match=r"state\.pt"):
         train(MODEL, "synthetic", options=quick, out=interrupted, resume=True)
     assert state.read_bytes() == before
+
+
+class _Until(Silent):
+    def __init__(self, last: int) -> None:
+        self.last, self.started = last, (-1, -1)
+
+    def start(self, step: int, steps: int) -> None:
+        self.started = (step, steps)
+
+    def epoch(self, record: EpochRecord) -> None:
+        if record.epoch == self.last:
+            raise KeyboardInterrupt
+
+
+def _copied(run: Path, to: Path) -> Path:
+    shutil.copytree(run, to)
+    return to
+
+
+def test_a_finished_run_is_trained_further(
+    trained: TrainingResult, quick: TrainingOptions, tmp_path: Path
+) -> None:
+    before = (trained.run / "metrics.jsonl").read_text().splitlines()
+    longer = dataclasses.replace(quick, epochs=6)
+    seen = _Until(0)
+    whole = train(
+        MODEL, "synthetic", options=longer, out=_copied(trained.run, tmp_path / "whole"),
+        resume=True, progress=seen,
+    )  # fmt: skip
+    lines = (whole.run / "metrics.jsonl").read_text().splitlines()
+    assert (whole.epochs, len(lines), lines[:4]) == (6, 7, before[:4])
+    assert [json.loads(line)["epoch"] for line in lines[:-1]] == [1, 2, 3, 4, 5, 6]
+    assert whole.seconds > trained.seconds
+    steps = seen.started[1] // 2
+    assert seen.started == (0, 2 * steps)  # its own two epochs alone
+    # The rate has risen again behind the end of the first schedule.
+    rates = [json.loads(line)["lr"] for line in lines[:-1]]
+    assert rates[4] > rates[3]
+    assert train(MODEL, "synthetic", options=longer, out=whole.run, resume=True) == whole
+    # One that is stopped on its way ends with the same bits.
+    cut = _copied(trained.run, tmp_path / "cut")
+    with pytest.raises(KeyboardInterrupt):
+        train(MODEL, "synthetic", options=longer, out=cut, resume=True, progress=_Until(5))
+    _assert_same(train(MODEL, "synthetic", options=longer, out=cut, resume=True), whole)
+
+
+def test_a_run_stopped_before_its_first_further_epoch_goes_on(
+    trained: TrainingResult, quick: TrainingOptions, tmp_path: Path
+) -> None:
+    class AtOnce(Silent):
+        def start(self, step: int, steps: int) -> None:
+            raise KeyboardInterrupt
+
+    run = _copied(trained.run, tmp_path / "run")
+    longer = dataclasses.replace(quick, epochs=5)
+    with pytest.raises(KeyboardInterrupt):
+        train(MODEL, "synthetic", options=longer, out=run, resume=True, progress=AtOnce())
+    assert edgekit.train(out=run, resume=True).epochs == 5
+
+
+def test_what_a_run_was_started_with_is_not_asked_for(
+    interrupted: Path, trained: TrainingResult
+) -> None:
+    _assert_same(edgekit.train(out=interrupted, resume=True), trained)
+
+
+@pytest.mark.parametrize("change", [{"options": []}, {"model": 3}, {"options": {"epochs": "x"}}])
+def test_a_changed_record_of_a_run_is_refused(interrupted: Path, change: dict[str, object]) -> None:
+    path = interrupted / "options.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(CheckpointError, match=r"options\.json was changed"):
+        edgekit.train(out=interrupted, resume=True)
 
 
 def _names(folder: Path) -> set[str]:
