@@ -9,7 +9,7 @@ const root = pathToFileURL(`${folder}/`);
 const { serve } = await import(new URL("serve.mjs", root));
 const { launch } = await import(new URL("tests/browser.mjs", root));
 
-const server = ["plain", "speed"].includes(what) ? await serve(0, {}) : await serve();
+const server = ["plain", "speed", "cost"].includes(what) ? await serve(0, {}) : await serve();
 const browser = await launch();
 
 /** A page that has loaded, with a context of its own. */
@@ -119,6 +119,29 @@ const WAYS = {
       );
     }
     return seen;
+  },
+
+  /** In one thread: from the page's address to a first result, times of the network, files. */
+  async cost() {
+    const loaded = new Set();
+    let begin;
+    const page = await opened({}, (page) => {
+      page.on("response", (response) => {
+        const path = response.url().slice(server.address.length) || "index.html";
+        if (response.url().startsWith(server.address)) loaded.add(decodeURIComponent(path));
+      });
+      begin = performance.now();
+    });
+    let cold = null;
+    const network = [];
+    for (let i = 0; i < Number(words[0]); i += 1) {
+      await page.evaluate(() => document.getElementById("times").replaceChildren());
+      await page.setInputFiles("#file", file("wide.png"));
+      await page.waitForFunction(() => document.getElementById("times").textContent);
+      cold ??= performance.now() - begin;
+      network.push(Number((await text(page, "times")).match(/([\d.]+) ms network/)[1]));
+    }
+    return { cold, network, loaded: [...loaded] };
   },
 
   /** Milliseconds of the network in one thread, a median. */
