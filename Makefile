@@ -10,7 +10,7 @@ ADB := .adb
 APPS := .apps
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test devices-test apps-test check bench native clean
+.PHONY: demo test devices-test apps-test check docs bench native clean
 
 demo: $(VENV)/base.stamp
 	$(BIN)/edgekit demo --overwrite
@@ -35,6 +35,10 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The site of the documentation, in build/site. Broken links are errors.
+docs: $(VENV)/docs.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict -f docs/site/mkdocs.yml
 
 # The native runner, for devices without a Python; see docs/devices.md. It needs a C++ compiler; with
 # g++-aarch64-linux-gnu it is built for arm64, too, and with ANDROID_NDK=FOLDER for Android.
@@ -89,6 +93,10 @@ $(ADB)/stamp:
 # What the apps for browsers need of npm, Debian's Chromium, and compilers for apps in C++.
 $(APPS)/stamp:
 	sh tests/apps/get_npm.sh $(APPS)
+	touch $@
+
+$(VENV)/docs.stamp: $(VENV)/base.stamp
+	$(PIP_INSTALL) -e '.[docs]'
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/base.stamp
