@@ -389,7 +389,9 @@ APPS = _Apps(
     "edgekit.apps",
     "see 'edgekit list apps'",
     {
-        "android": Entry("edgekit.apps.android:PLATFORM", "a Gradle project in Kotlin: camera, files"),
+        "android": Entry(
+            "edgekit.apps.android:PLATFORM", "a Gradle project in Kotlin: camera, files"
+        ),
         "cpp": Entry(
             "edgekit.apps.cpp:PLATFORM", "a CMake project: libpng, libjpeg and the runtime"
         ),
