@@ -202,6 +202,32 @@ def test_sixths_cost_nothing_and_change_little() -> None:
     assert 10 * np.log10((spread**2).mean() / (noise**2).mean()) > 15
 
 
+@pytest.mark.parametrize("activations", ["uint8", "int8"])
+def test_no_gate_lies_halfway_between_integers_where_its_input_is_zero(activations: str) -> None:
+    """Kernels that add in another order would round it another way."""
+    proto = fresh(Saturated)
+    forms = {"hardswish": "clamp", "mean": "pool", **EXACT, "activations": activations}
+    write_forms(proto, forms)
+    scheme = replace(UNSIGNED, activations=activations, forms=forms)
+    with captured():
+        found = quantize(proto, scheme, singly(images(16)) or ())
+    known = {t.name: onnx.numpy_helper.to_array(t) for t in found.graph.initializer}
+    maker = {value: node for node in found.graph.node for value in node.output}
+    reader = {value: node for node in found.graph.node for value in node.input}
+    gates = 0
+    for node in found.graph.node:
+        if node.op_type != "Add" or not node.input[1].startswith("hard.three"):
+            continue
+        value, scale, zero = (known[name] for name in maker[node.input[1]].input)
+        clamped = reader[node.output[0]]
+        while clamped.op_type != "QuantizeLinear":
+            clamped = reader[clamped.output[0]]
+        steps = float(scale) * (int(value) - int(zero)) / float(known[clamped.input[1]])
+        assert abs(steps % 1 - 0.5) > 0.005
+        gates += 1
+    assert gates >= 2
+
+
 def test_the_stem_is_what_has_few_channels() -> None:
     proto = fresh(Net)
     assert stem_of(proto, {}) == []
@@ -331,6 +357,16 @@ def test_squeeze_excite_of_integers_is_as_exact_as_convolutions() -> None:
         found[form] = 10 * np.log10((spread**2).mean() / (noise**2).mean())
     assert found["conv"] > 10  # weights have 7 bits on processors without dot products of integers
     assert found["matmul"] > found["conv"] - 1
+
+
+class Saturated(Net):
+    """With gates that reach 0 and 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.no_grad():
+            for layer in (self.stem, self.squeeze.reduce, self.squeeze.expand):
+                layer.weight *= 30
 
 
 class Pixels(nn.Module):
