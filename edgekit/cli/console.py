@@ -154,6 +154,12 @@ def note(text: str, display: Progress | None = None) -> None:
         _log(text)
 
 
+def go_on(*words: object) -> None:
+    """What may be typed next, on stderr; nothing with ``--json``."""
+    if not _settings.json:
+        _log(f"next: {typed(*words)}")
+
+
 def warn(text: str) -> None:
     """A warning, on stderr."""
     _log(f"warning: {text}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,14 @@ from edgekit.errors import UsageError
 if TYPE_CHECKING:
     from rich.progress import Progress as Display
 
+    from edgekit.tasks.confusions import ClassFigures
     from edgekit.training.loop import TrainingResult
     from edgekit.training.options import TrainingOptions
     from edgekit.training.progress import EpochRecord
+
+
+MOST_CLASSES = 10
+"""That are shown one by one; all are in ``--json``."""
 
 
 def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -159,11 +164,36 @@ def _show(result: TrainingResult) -> None:
         f"{result.model}: top-1 {console.percent(result.top1)}{top5} on {result.n:,} "
         f"{result.split} images after {result.epochs} epochs in {result.seconds:.1f} s"
     )
-    console.say(f"{result.checkpoint}  (metrics.jsonl and curves.png beside it)")
+    _show_classes(result.classes)
+    console.say(f"{result.checkpoint}  (metrics.jsonl, curves.png and confusions.png beside it)")
+    console.go_on("edgekit", "export", result.run, "--target", "all", "-o", "exported")
     if console.wants_json():
         from edgekit.core import to_json
 
         console.emit_json("edgekit.train/1", to_json(result))
+
+
+def _show_classes(classes: Sequence[ClassFigures]) -> None:
+    """The classes that are told right least often, and what they are taken for."""
+    from edgekit.tasks.confusions import weakest
+
+    rows = [
+        (
+            one.label,
+            f"{one.n:,}",
+            console.percent(one.top1 or 0.0),
+            "" if one.taken_for is None else f"{one.taken_for} ({one.mistaken:,})",
+        )
+        for one in weakest(classes, MOST_CLASSES)
+    ]
+    if rows:
+        known = len(classes) if len(classes) > len(rows) else None
+        title = "weakest classes first" + ("" if known is None else f", {len(rows)} of {known}")
+        console.table(
+            ["class", ("images", "right"), ("top-1", "right"), "most often taken for"],
+            rows,
+            title=title,
+        )
 
 
 def run(
@@ -210,6 +240,14 @@ class Bar:
     def note(self, text: str) -> None:
         """Something that people should know."""
         console.note(f"note: {text}", self._display)
+
+    def images(self, text: str) -> None:
+        """What there is to learn from."""
+        console.note(text, self._display)
+
+    def warn(self, text: str) -> None:
+        """Something that makes the results doubtful."""
+        console.note(f"warning: {text}", self._display)
 
     def loading(self, done: int, total: int) -> None:
         """Images are being read."""

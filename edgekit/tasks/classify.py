@@ -71,8 +71,8 @@ class Accuracy:
         self._n += len(labels)
 
     def figures(self) -> dict[str, float | None]:
-        """``top1``, and ``top5`` of five classes or more."""
-        top5 = self._hits5 / self._n if self._classes >= 5 else None
+        """``top1``, and ``top5`` of more than five classes."""
+        top5 = self._hits5 / self._n if self._classes > 5 else None
         return {"top1": self._hits1 / self._n, "top5": top5}
 
     def ci95(self) -> tuple[float, float]:

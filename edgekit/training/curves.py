@@ -1,4 +1,4 @@
-"""The picture of a training: loss and accuracy over the epochs."""
+"""Pictures of a training: loss and accuracy over the epochs, and which classes are confused."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from edgekit.core import printable
+from edgekit.tasks.confusions import Confusions
 from edgekit.training.progress import EpochRecord
 
 # Okabe and Ito's palette, told apart by colour-blind readers and in grey.
@@ -18,6 +19,8 @@ _TRAIN = "#0072B2"
 _VALIDATION = "#D55E00"
 _GREY = "#555555"
 _MARKED_EPOCHS = 30
+_COUNTED_CLASSES = 20  # figures in the cells
+_NAMED_CLASSES = 60
 
 
 def draw(history: Sequence[EpochRecord], title: str) -> bytes:
@@ -71,3 +74,35 @@ def _panel(
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#BBBBBB")
     axes.legend(frameon=False)
+
+
+def draw_confusions(confusions: Confusions, title: str) -> bytes:
+    """Draws a square for each pair of a class and the one that its images are taken for.
+
+    Args:
+        confusions: of at least one image.
+
+    Returns:
+        A PNG of at most 1350 x 1350 pixels.
+    """
+    counts, n = confusions.counts, len(confusions.names)
+    side = min(9.0, 4.2 + 0.25 * n)
+    figure = Figure(figsize=(side, side), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(printable(title), fontsize=10, fontweight="bold", parse_math=False)
+    axes = figure.subplots()
+    shares = counts / counts.sum(1, keepdims=True).clip(1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="taken for", ylabel="class")
+    if n <= _NAMED_CLASSES:
+        names = [printable(name) for name in confusions.names]
+        size = 9 if n <= _COUNTED_CLASSES else 6
+        axes.set_xticks(range(n), names, rotation=90, fontsize=size, parse_math=False)
+        axes.set_yticks(range(n), names, fontsize=size, parse_math=False)
+    if n <= _COUNTED_CLASSES:
+        for i, j in zip(*counts.nonzero(), strict=True):
+            colour = "white" if shares[i, j] > 0.5 else "black"
+            axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8, color=colour)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

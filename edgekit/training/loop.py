@@ -23,7 +23,9 @@ from edgekit.models import family_of, find_spec, with_resolution
 from edgekit.models.source import is_path
 from edgekit.models.taking import Network
 from edgekit.models.weights import Checkpoint, load_into, load_state
+from edgekit.tasks.confusions import ClassFigures, Confusions
 from edgekit.tasks.losses import Kinds, check_said
+from edgekit.tasks.shares import share_interval
 from edgekit.training import options as training_options
 from edgekit.training import processes
 from edgekit.training.distillation import Teacher, open_teacher
@@ -44,6 +46,9 @@ from edgekit.training.trainer import EVALUATION_BATCH, Trainer
 
 DEFAULTS = TrainingOptions()
 
+TOO_WIDE = 0.1
+"""Width of an interval of 95 % from which on an accuracy says little."""
+
 # Seconds between two drawings of the curves, each of which takes a third of a second.
 _REDRAW_S = 30.0
 
@@ -60,8 +65,10 @@ class TrainingResult:
             have no test images.
         n: number of these images.
         top1: share of images whose class has the highest score.
-        top5: share of images whose class is among the five highest; ``None`` below 5 classes.
+        top5: share of images whose class is among the five highest, of more than five classes.
         seconds: of the whole training, over all sessions.
+        classes: how often the images of each class are told right, and what the others are taken
+            for.
         skipped: images that were left out because they cannot be decoded.
     """
 
@@ -74,6 +81,7 @@ class TrainingResult:
     seconds: float
     split: str
     n: int
+    classes: tuple[ClassFigures, ...] = ()
     skipped: tuple[str, ...] = ()
 
     def __fspath__(self) -> str:
@@ -163,6 +171,7 @@ def _trained(
             load_into(network, load_state(folder.checkpoint), str(folder.checkpoint))
             run.extend(folder.history(), folder.test_record())
         images = open_splits(source, list(plan.images), plan.preprocessing, progress.loading)
+        tell_images(plan, images, progress)
         if processes.is_main():
             # Only now: images that cannot be read leave earlier results alone.
             if not resume:
@@ -260,11 +269,21 @@ class _Run:
 
     def _finish(self, trainer: Trainer, images: SplitImages, split: str) -> TrainingResult:
         plan, epochs = self.plan, self.plan.options.epochs
-        scores = trainer.evaluate(_in_order(images, trainer.device))
+        confusions = Confusions(plan.labels)
+        scores = trainer.evaluate(_in_order(images, trainer.device), confusions)
         test = TestRecord(
-            split, scores.n, scores.loss, scores.top1, scores.top5, epochs, self._seconds()
+            split,
+            scores.n,
+            scores.loss,
+            scores.top1,
+            scores.top5,
+            epochs,
+            self._seconds(),
+            confusions.classes(),
         )
         if processes.is_main():
+            title = f"{self._title()}: {scores.n:,} {split} images"
+            self.folder.draw_confusions(confusions, title)
             self._write(trainer, test)
         return _result(plan, self.folder, test)
 
@@ -383,6 +402,24 @@ def _in_order(images: SplitImages, device: torch.device) -> Loader:
     return Loader(images, batches, device)
 
 
+def tell_images(plan: Plan, images: Mapping[str, SplitImages], progress: Progress) -> None:
+    """Says what a training has to learn from, and where that is too little to tell anything."""
+    counts = [int((images["train"].labels == i).sum()) for i in range(len(plan.labels))]
+    least = min(range(len(counts)), key=counts.__getitem__)
+    sizes = ", ".join(f"{len(split):,} {name}" for name, split in images.items())
+    progress.images(
+        f"{plan.data}: {len(plan.labels)} classes, images: {sizes}; the smallest class, "
+        f"'{plan.labels[least]}', has {counts[least]:,} for training"
+    )
+    last, split = list(images.items())[-1]
+    low, high = share_interval(0.9, len(split))
+    if high - low > TOO_WIDE:
+        progress.warn(
+            f"{len(split)} {last} images are few: an accuracy of 90 % may be anything "
+            f"from {low:.0%} to {high:.0%}"
+        )
+
+
 def _result(plan: Plan, folder: RunFolder, test: TestRecord) -> TrainingResult:
     return TrainingResult(
         model=plan.model,
@@ -394,6 +431,7 @@ def _result(plan: Plan, folder: RunFolder, test: TestRecord) -> TrainingResult:
         seconds=test.seconds,
         split=test.split,
         n=test.n,
+        classes=test.classes,
     )
 
 

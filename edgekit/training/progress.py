@@ -37,6 +37,12 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """Something that people should know, in a sentence; comes before all others, or never."""
 
+    def images(self, text: str) -> None:
+        """What there is to learn from, in a sentence."""
+
+    def warn(self, text: str) -> None:
+        """Something that makes the results doubtful; comes behind the images, or never."""
+
     def loading(self, done: int, total: int) -> None:
         """Images were read into memory; not called when they are decoded on access."""
 
@@ -54,6 +60,12 @@ class Silent:
     """Reports nothing."""
 
     def note(self, text: str) -> None:
+        """Nothing."""
+
+    def images(self, text: str) -> None:
+        """Nothing."""
+
+    def warn(self, text: str) -> None:
         """Nothing."""
 
     def loading(self, done: int, total: int) -> None:

@@ -22,6 +22,7 @@ from edgekit.locks import one_writer
 from edgekit.models.tensor_files import load_plain, save_plain
 from edgekit.models.weights import FILE_NAME, Checkpoint, save_checkpoint
 from edgekit.staging import named_failures, output_folder, replace_file
+from edgekit.tasks.confusions import ClassFigures, Confusions
 from edgekit.training.options import TrainingOptions
 from edgekit.training.progress import EpochRecord
 
@@ -64,8 +65,9 @@ class TestRecord:
     Attributes:
         split: ``test``, or ``validation`` where the data have no test images.
         n: images.
-        top5: ``None`` below 5 classes.
+        top5: only of more than five classes.
         seconds: of the whole training, over all sessions.
+        classes: figures of each class; empty in runs from before they were kept.
     """
 
     split: str
@@ -75,6 +77,7 @@ class TestRecord:
     top5: float | None
     epochs: int
     seconds: float
+    classes: tuple[ClassFigures, ...] = ()
 
 
 class RunFolder:
@@ -86,6 +89,7 @@ class RunFolder:
         self.state = path / "state.pt"
         self.metrics = path / "metrics.jsonl"
         self.curves = path / "curves.png"
+        self.confusions = path / "confusions.png"
         self.options = path / "options.json"
 
     def finished(self) -> bool:
@@ -180,7 +184,9 @@ class RunFolder:
             OutputError: the folder cannot be written.
         """
         with named_failures(self.path):
-            for file in (self.checkpoint, self.state, self.metrics, self.curves):
+            for file in (
+                self.checkpoint, self.state, self.metrics, self.curves, self.confusions
+            ):  # fmt: skip
                 file.unlink(missing_ok=True)
         self._write(self.options, (json.dumps(_described(plan), indent=1) + "\n").encode())
 
@@ -259,6 +265,12 @@ class RunFolder:
         from edgekit.training.curves import draw
 
         self._write(self.curves, draw(history, title))
+
+    def draw_confusions(self, confusions: Confusions, title: str) -> None:
+        """Draws which classes are taken for which."""
+        from edgekit.training.curves import draw_confusions
+
+        self._write(self.confusions, draw_confusions(confusions, title))
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """Saves the trained network; then the state has served its purpose."""

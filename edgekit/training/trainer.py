@@ -20,6 +20,7 @@ from torch.optim.swa_utils import update_bn
 from edgekit.data.finite import check_finite
 from edgekit.errors import ModelError
 from edgekit.foreign import explained
+from edgekit.tasks.confusions import Confusions
 from edgekit.tasks.losses import Kinds, class_logits, kinds_of, label_loss
 from edgekit.training import processes
 from edgekit.training.distillation import Teacher
@@ -51,7 +52,7 @@ _AUGMENTATION, _DROPOUT, _STATISTICS, _RANDAUGMENT, _MIXING = 0, 1, 2, 3, 4
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Result of an evaluation; top-1 and top-5 as fractions, ``None`` below 5 classes."""
+    """Result of an evaluation; fractions, top-5 only of more than five classes."""
 
     n: int
     loss: float
@@ -255,12 +256,15 @@ class Trainer:
         taught = self.teacher.loss(scores, pixels, kind)
         return (1 - o.teacher_weight) * loss + o.teacher_weight * taught
 
-    def evaluate(self, loader: Loader) -> Scores:
+    def evaluate(self, loader: Loader, confusions: Confusions | None = None) -> Scores:
         """Evaluates the averaged weights in fp32.
 
         Their batch-norm statistics are computed anew from training images without augmentation:
         those of the training lag behind the weights, and no average of them fits averaged
         weights.
+
+        Args:
+            confusions: counts the images, where it is given.
 
         Raises:
             ModelError: the loss is not finite.
@@ -279,13 +283,19 @@ class Trainer:
                 kind = self.kinds.evaluation
                 loss += float(label_loss(scores, labels, kind, reduction="sum"))
                 scores = class_logits(scores, kind) if scores.shape[1] == 1 else scores
-                ranked = scores.topk(min(5, scores.shape[1])).indices == labels[:, None]
+                likeliest = scores.topk(min(5, scores.shape[1])).indices
+                if confusions is not None:
+                    confusions.update(labels.cpu().numpy(), likeliest[:, 0].cpu().numpy())
+                ranked = likeliest == labels[:, None]
                 top1 += int(ranked[:, 0].sum())
                 top5 += int(ranked.any(1).sum())
                 n += len(labels)
         sums = torch.tensor([loss, top1, top5, n], dtype=torch.float64, device=self.device)
         loss, top1, top5, n = self.accelerator.reduce(sums, "sum").tolist()
-        share5 = top5 / n if self.classes >= 5 else None
+        if confusions is not None:
+            counts = torch.from_numpy(confusions.counts).to(self.device)
+            confusions.counts = self.accelerator.reduce(counts, "sum").cpu().numpy()
+        share5 = top5 / n if self.classes > 5 else None
         return Scores(int(n), self._finite(loss / n, "in the evaluation"), top1 / n, share5)
 
     def _inputs(self, loader: Iterable[Batch]) -> Iterable[Tensor]:

@@ -178,9 +178,18 @@ def test_train_reports_what_it_wrote(run: CommandLine, tmp_path: Path) -> None:
     assert document["checkpoint"] == "run/model.pt"
     assert 0 <= document["top1"] <= 1
     assert document["top5"] is None  # of four classes
-    names = {"model.pt", "metrics.jsonl", "curves.png", "options.json"}
+    names = {"model.pt", "metrics.jsonl", "curves.png", "confusions.png", "options.json"}
     assert {path.name for path in (tmp_path / "run").iterdir()} == names
-    assert "epoch   2" in result.err
+    assert [one["label"] for one in document["classes"]] == [
+        "circle",
+        "cross",
+        "square",
+        "triangle",
+    ]
+    assert sum(one["n"] for one in document["classes"]) == document["n"] == 16
+    for text in ("4 classes, images:", "the smallest class", "16 test images are few", "epoch   2"):
+        assert text in result.err
+    assert "next:" not in result.err  # of use to people only
     again = run(*arguments, "-o", "run", "--resume")
     assert again.code == 0
     assert re.search(rf"{SMALL}: top-1 [\d.]+ % on 16 test images", again.out)

@@ -197,7 +197,7 @@ def test_outputs_without_a_meaning_say_what_can_be_done(name: str) -> None:
         task.metric(Source(("a",)))  # type: ignore[arg-type]
 
 
-def test_top5_is_of_five_classes_and_more() -> None:
+def test_top5_is_of_more_than_five_classes() -> None:
     rows = np.eye(6, dtype=np.float32)[[0] * 4] * 9 + np.arange(6, dtype=np.float32) / 10
     metric = made("classify")[0].metric(Source(tuple("abcdef")))  # type: ignore[arg-type]
     metric.update(rows, [0, 5, 2, 1])

@@ -51,7 +51,13 @@ def test_the_checkpoint_alone_gives_the_reported_accuracy(learned: TrainingResul
 def test_the_run_folder_holds_a_complete_run(
     trained: TrainingResult, quick: TrainingOptions
 ) -> None:
-    assert _names(trained.run) == {"model.pt", "metrics.jsonl", "curves.png", "options.json"}
+    assert _names(trained.run) == {
+        "model.pt",
+        "metrics.jsonl",
+        "curves.png",
+        "confusions.png",
+        "options.json",
+    }
     checkpoint = load_checkpoint(trained.checkpoint)
     assert checkpoint.model == trained.model == MODEL
     assert checkpoint.labels == open_source("synthetic").classes
@@ -77,7 +83,7 @@ def test_metrics_have_a_line_per_epoch_and_the_test_figures(trained: TrainingRes
     assert test["seconds"] >= sum(r.seconds for r in records)
 
 
-def test_top5_is_reported_from_five_classes_on(
+def test_top5_is_reported_of_more_than_five_classes(
     trained: TrainingResult, learned: TrainingResult
 ) -> None:
     assert len(load_checkpoint(trained.checkpoint).labels) == 4

@@ -57,11 +57,12 @@ def test_a_run_of_two_processes_has_one_folder_and_speaks_once(
     options = ["--epochs", "2", "--threads", "1", "-o", "run"]
     done = _torchrun(package_env, tmp_path, "-m", "edgekit", *command, *options)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("top-1") == 1
+    assert done.stdout.count("weakest classes first") == 1
+    assert done.stderr.count("the smallest class") == 1
     assert sum(line.startswith("epoch ") for line in done.stderr.splitlines()) == 2
     assert "Warning" not in done.stderr
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"model.pt", "metrics.jsonl", "curves.png", "options.json"}
+    assert names == {"model.pt", "metrics.jsonl", "curves.png", "confusions.png", "options.json"}
     *epochs, test = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     assert [line["epoch"] for line in epochs] == [1, 2]
     assert test["n"] == 16  # every image once, whichever process scored it
