@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgekit.api.apps import app, bundle
+    from edgekit.api.benchmarks import benchmark
     from edgekit.api.describing import Description, describe
     from edgekit.api.exports import export
     from edgekit.api.measuring import compare, profile
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from edgekit.api.simulating import estimate
     from edgekit.api.training import train
     from edgekit.api.using import evaluate, open_model, predict, verify
+    from edgekit.benchmarking.results import Benchmark
     from edgekit.conversion.results import Exported, ExportReport, Failed, Rejected
     from edgekit.core import (
         Agreement,
@@ -74,6 +76,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Agreement": "edgekit.core",
     "Artifact": "edgekit.core",
+    "Benchmark": "edgekit.benchmarking.results",
     "CheckpointError": "edgekit.errors",
     "Classifier": "edgekit.inference",
     "Comparison": "edgekit.measure.comparing",
@@ -116,6 +119,7 @@ _HOMES = {
     "Verification": "edgekit.verification.artifact",
     "Written": "edgekit.core",
     "app": "edgekit.api.apps",
+    "benchmark": "edgekit.api.benchmarks",
     "build": "edgekit.models",
     "bundle": "edgekit.api.apps",
     "compare": "edgekit.api.measuring",
@@ -136,6 +140,7 @@ _HOMES = {
 __all__ = [
     "Agreement",
     "Artifact",
+    "Benchmark",
     "CheckpointError",
     "Classifier",
     "Comparison",
@@ -178,6 +183,7 @@ __all__ = [
     "Verification",
     "Written",
     "app",
+    "benchmark",
     "build",
     "bundle",
     "compare",

@@ -152,6 +152,22 @@ class OnnxTarget(OnnxOpener):
         path.write_bytes(proto.SerializeToString())
         return Decided(activations)
 
+    def export_stock(self, model: nn.Module, example: Example, path: Path) -> None:
+        """What ``torch.onnx.export`` writes by itself, with its weights inside."""
+        import torch
+
+        inputs, outputs = example.names
+        torch.onnx.export(
+            model,
+            example.tensors,
+            path,
+            dynamo=True,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            external_data=False,
+            verbose=False,
+        )
+
     def files(self, path: Path) -> tuple[Path, ...]:
         """The file, then external data of its tensors, as other tools write them."""
         return (path, *external_files(path))

@@ -37,7 +37,7 @@ LEVELS = (
     ("conversion",),
     ("search",),
     ("apps", "report"),
-    ("bundles",),
+    ("benchmarking", "bundles"),
     ("api",),
     ("cli",),
     ("__main__",),

@@ -21,6 +21,7 @@ from edgekit.signals import ENDING, INTERRUPTING, interrupt, obeyed
 
 COMMANDS = {
     "app": "Write a sample app around an artifact, with its test.",
+    "benchmark": "Say which file to ship: accuracy, speed, size of each.",
     "bundle": "Put artifacts into one archive with a model card.",
     "compare": "Measure which of two is faster, with an interval.",
     "demo": "Train, export, verify and predict: the whole way at once.",

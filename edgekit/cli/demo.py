@@ -1,4 +1,4 @@
-"""``edgekit demo``: the whole way, from training to a prediction."""
+"""``edgekit demo``: the whole way, from training to the file to ship."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit.cli import benchmark as benchmark_command
 from edgekit.cli import console, figures, train
 from edgekit.cli import predict as predict_command
+from edgekit.cli.interrupts import held_interrupts
 from edgekit.cli.options import overwrite_option
 from edgekit.errors import OutputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.conversion import Exported
-    from edgekit.inference import Evaluation
+    from edgekit.benchmarking.results import Benchmark
 
 MODEL, DATA, RESOLUTION, EPOCHS = "mobilenetv3-small", "digits", 32, 15
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16", "int8")
+SECONDS = 3.0
 SHADES = " ░▒▓█"
 
 
@@ -37,7 +39,11 @@ SHADES = " ░▒▓█"
 @overwrite_option
 @console.common_options
 def command(out: Path, epochs: int, overwrite: bool) -> None:
-    """Train a MobileNetV3 on scanned digits, export, verify, evaluate, predict."""
+    """Train a MobileNetV3 on scanned digits, and find the file to ship.
+
+    Exports the network to every format in float and int8, verifies each file,
+    evaluates and measures all of them, and classifies an image with the best one.
+    """
     from edgekit.locks import one_writer
     from edgekit.staging import output_folder
 
@@ -46,7 +52,6 @@ def command(out: Path, epochs: int, overwrite: bool) -> None:
 
 
 def _demonstrate(out: Path, epochs: int, overwrite: bool) -> None:
-    from edgekit import tables
     from edgekit.data import open_source
 
     _refuse_earlier(out, overwrite)
@@ -54,32 +59,50 @@ def _demonstrate(out: Path, epochs: int, overwrite: bool) -> None:
     options = {"epochs": epochs, "resolution": RESOLUTION}
     console.note(f"training {MODEL} on {DATA}, {RESOLUTION} px, {epochs} epochs")
     result = train.run(MODEL, DATA, out / "run", False, overwrite, False, options)
-    targets = sorted(tables.TARGETS.built_in)
-    console.note("exporting to " + ", ".join(targets))
-    with console.status("exporting") as notify:
-        from edgekit.conversion import export
-
-        exported = list(
-            export(result, targets, PRECISIONS, out=out, overwrite=overwrite, notify=notify)
-        )
-        source = open_source(DATA)
-        scores = {str(result.run): _evaluate(str(result.run), source)}
-        for file in exported:
-            notify(f"evaluating {file.path.name}")
-            scores[str(file.path)] = _evaluate(str(file.path), source)
-    _table(str(result.run), exported, scores)
-    image = out / "digit.png"
+    with held_interrupts() as interrupts, benchmark_command.progress() as progress:
+        found = _benchmark(result, out, progress, interrupts.hold)
+    source, image = open_source(DATA), out / "digit.png"
     _write_digit(image, source.image("test", 0), overwrite)
-    chosen = next(f for f in reversed(exported) if f.artifact.scheme.precision == PRECISIONS[0])
-    _predict(chosen.path, image)
+    if found.choice.row is not None:
+        _predict(found.choice.row.path, image)
     console.say()
     figures.say_wrapped(
         f"Everything lies in {out}/: the run in run/ (see run/curves.png), the files, each with "
         f"its contract, and {image.name}. It took {time.perf_counter() - begin:.0f} s.",
         behind="",
     )
+    benchmark_command.show(found)
     if console.wants_json():
-        console.emit_json("edgekit.demo/1", _document(result, exported, scores))
+        console.emit_json("edgekit.demo/1", _document(result, found))
+    if found.interrupted:
+        raise KeyboardInterrupt
+    failure = benchmark_command.failure(found)
+    if failure is not None:
+        raise failure
+
+
+def _benchmark(result: Any, out: Path, progress: Any, hold: Any) -> Benchmark:
+    """All files of the network that was trained, measured in turns."""
+    from edgekit import tables
+    from edgekit.benchmarking import run
+    from edgekit.devices.device import HOST
+    from edgekit.measure.session import Effort
+    from edgekit.models.source import open_model
+    from edgekit.quantize.integers import Integers
+
+    asked = run.Asked(
+        HOST,
+        threads=1,
+        targets=sorted(tables.TARGETS.built_in),
+        precisions=PRECISIONS,
+        effort=Effort(SECONDS),
+        out=out,
+        overwrite=True,
+        integers=Integers(),
+        command=console.command_line(),
+    )
+    told = run.Told(progress, console.note, console.warn, hold)
+    return run.benchmark_in(open_model(str(result.run)), asked, told, out)
 
 
 def _refuse_earlier(out: Path, overwrite: bool) -> None:
@@ -94,33 +117,6 @@ def _refuse_earlier(out: Path, overwrite: bool) -> None:
             f"{out} holds an earlier demo: give --overwrite to replace it, or another folder "
             f"with -o"
         )
-
-
-def _evaluate(path_or_model: str, source: Any) -> Evaluation:
-    from edgekit.inference import evaluate, open_classifier
-
-    return evaluate(open_classifier(path_or_model), source)
-
-
-def _table(run: str, exported: list[Exported], scores: dict[str, Evaluation]) -> None:
-    rows = [("pytorch", "fp32", "", "", console.percent(scores[run].headline.value))]
-    for file in exported:
-        agreement, size = file.artifact.agreement, file.artifact.size_bytes
-        assert agreement is not None
-        assert size is not None
-        rows.append(
-            (
-                file.artifact.target,
-                file.artifact.scheme.precision,
-                console.mebibytes(size),
-                f"{agreement.sqnr_db:.1f} dB",
-                console.percent(scores[str(file.path)].headline.value),
-            )
-        )
-    right = "right"
-    console.table(
-        ["target", "precision", ("size", right), ("agreement", right), ("top-1", right)], rows
-    )
 
 
 def _write_digit(path: Path, pixels: NDArray[Any], overwrite: bool) -> None:
@@ -142,22 +138,21 @@ def _predict(artifact: Path, image: Path) -> None:
         predict_command.show(classifier, prediction)
 
 
-def _document(
-    result: Any, exported: list[Exported], scores: dict[str, Evaluation]
-) -> dict[str, Any]:
+def _document(result: Any, found: Benchmark) -> dict[str, Any]:
+    from edgekit.benchmarking.document import document
     from edgekit.core import to_json
 
+    whole = document(found)
     return {
         "train": to_json(result),
         "artifacts": [
             {
-                "path": str(file.path),
-                "target": file.artifact.target,
-                "precision": file.artifact.scheme.precision,
-                "size_bytes": file.artifact.size_bytes,
-                "agreement": to_json(file.artifact.agreement),
-                "top1": scores[str(file.path)].top1,
+                "path": row["artifact"],
+                **{key: row[key] for key in ("target", "precision", "size_bytes", "agreement")},
+                "top1": None if row["headline"] is None else row["headline"]["value"],
             }
-            for file in exported
+            for row in whole["rows"]
+            if row["state"] == "ok"
         ],
+        "benchmark": whole,
     }

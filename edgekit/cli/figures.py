@@ -113,7 +113,7 @@ def _named_table(
         if room >= longest:
             break
     room = max(room, _SHORTEST_NAME + max(len(rest) for _, rest in names))
-    shown = [_shortened(name, room - len(rest)) for name, rest in names]
+    shown = [shortened(name, room - len(rest)) for name, rest in names]
     if len(set(shown)) < len({name for name, _ in names}):
         numbers = {name: str(i) for i, name in enumerate(dict.fromkeys(n for n, _ in names), 1)}
         for name, number in numbers.items():
@@ -127,7 +127,7 @@ def _named_table(
     )
 
 
-def _shortened(name: str, width: int) -> str:
+def shortened(name: str, width: int) -> str:
     """A name that fits; its ends tell most."""
     if len(name) <= width:
         return name

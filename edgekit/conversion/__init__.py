@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,7 @@ def export(
     strict: bool = True,
     notify: Notify = lambda stage: None,
     say: Notify = lambda warning: None,
+    done: Callable[[Result], None] = lambda result: None,
 ) -> ExportReport:
     """Exports a network to every target in every precision, and verifies each file.
 
@@ -96,6 +97,7 @@ def export(
         strict: raise where a file failed; else only the report tells.
         notify: told what is being done.
         say: told each warning as soon as it is known.
+        done: told what became of a file, as soon as that is known.
 
     Returns:
         What became of each file; as a sequence, the verified ones.
@@ -120,7 +122,9 @@ def export(
     told.of_network(opened)
     missing = unsaid(opened, stated)
     network = _described(opened, wanted, data, scores, stated)
-    results, skipped = _written(network, wanted, Path(out), data, skip_corrupt, overwrite, notify)
+    results, skipped = _written(
+        network, wanted, Path(out), data, skip_corrupt, overwrite, notify, done
+    )
     told.of_files(opened, missing, results)
     report = ExportReport(results, skipped, missing, tuple(told.texts))
     failure = report.failure if strict else None
@@ -243,6 +247,7 @@ def _written(
     skip_corrupt: bool,
     overwrite: bool,
     notify: Notify,
+    done: Callable[[Result], None],
 ) -> tuple[tuple[Result, ...], tuple[str, ...]]:
     """What becomes of each file, and the images that were left out of the verification."""
     integers = wanted.integers
@@ -272,7 +277,7 @@ def _written(
                 device=integers.device,
             )
         retrain = retraining(reference.model, integers, calibration, skip_corrupt, notify)
-        floats, results = FloatForms(), []
+        floats, results = FloatForms(), list[Result]()
         for target, precision, path in places:
             notify(f"{target.name} {precision}")
             scheme = integers.scheme(target, precision, calibration)
@@ -281,6 +286,7 @@ def _written(
                 notify, wanted.any_batch,
             )  # fmt: skip
             results.append(_attempt(job, floats))
+            done(results[-1])
     return tuple(results), reference.skipped
 
 

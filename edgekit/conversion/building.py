@@ -25,6 +25,7 @@ from edgekit.core import (
     Example,
     Quantizing,
     Scheme,
+    Stock,
     Target,
     TensorSpec,
     Written,
@@ -107,6 +108,27 @@ def build(job: Job, scheme: Scheme, staged: Path, model: Model | None = None) ->
             return worst_layers(layers_of(reference, target, staged))
 
     return Built(staged, scheme, artifact, content, converted, worst)
+
+
+def build_stock(reference: Reference, target: Target, path: Path, staged: Path) -> Artifact:
+    """Writes a network as the usual exporter alone does, runs the file and compares.
+
+    Args:
+        target: a `edgekit.core.Stock`.
+        path: that the file will get.
+    """
+    assert isinstance(target, Stock)
+    model, scheme = reference.model, target.schemes["fp32"]
+    example = _example(model, reference)
+    with _conversion(model.source, target), captured():
+        target.export_stock(own_copy(model.module), example, staged)
+        inputs, outputs = target.open(staged).tensors()
+        _check_names(example, inputs, outputs)
+    written = Written.of(scheme, Decided(scheme.activations))
+    artifact = _contract(model, target, written, path, inputs, outputs, ())
+    with running(path, target):
+        agreement = agreement_with(reference, target, staged, scheme.precision)
+    return finished(artifact, target.files(staged), agreement=agreement)
 
 
 def _example(model: Model, reference: Reference) -> Example:

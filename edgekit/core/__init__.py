@@ -42,6 +42,7 @@ from edgekit.core.protocols import (
     Runner,
     Shapes,
     Simulator,
+    Stock,
     Target,
     Transport,
 )
@@ -128,6 +129,7 @@ __all__ = [
     "Side",
     "Simulation",
     "Simulator",
+    "Stock",
     "Target",
     "TensorSpec",
     "Transport",

@@ -223,6 +223,19 @@ class Quantizing(Protocol):
 
 
 @runtime_checkable
+class Stock(Protocol):
+    """A target whose files people commonly write without edgekit, to compare its own with."""
+
+    @abstractmethod
+    def export_stock(self, model: nn.Module, example: Example, path: Path) -> None:
+        """Writes ``model`` in float32 as the usual exporter alone does, with no rewrite.
+
+        Args:
+            model: see `Target.export`, as for the others.
+        """
+
+
+@runtime_checkable
 class Convertible(Protocol):
     """A target whose files several converters can write.
 

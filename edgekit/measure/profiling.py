@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,17 @@ from edgekit.measure.subjects import Subject, as_subject, check
 
 Opened = Callable[[Agent], None]
 """Told the agent that a measurement asks, so that whoever else can end it."""
+
+Kept = Callable[[Sequence[Measurement]], None]
+"""Told what was measured so far, so that it is not lost should the process be killed."""
+
+KEEP_EVERY_S = 15.0
+
+KNOWN_TO, ENDED, INTERRUPTED, TIME_FOR = (
+    "the median is known to", "ended early", "interrupted", "there was time for",
+)  # fmt: skip
+OF_LENGTH = (KNOWN_TO, ENDED, INTERRUPTED, TIME_FOR)
+"""How reasons begin that a measurement which goes on for longer does not have any more."""
 
 _PROFILED_RUNS = 30
 # Fewer say nothing about how far a median can be believed.
@@ -64,6 +76,7 @@ def profile(
     progress: Progress | None = None,
     hold: Hold | None = None,
     opened: Opened | None = None,
+    kept: Kept | None = None,
     say: Say = lambda warning: None,
     root: Path = Path("/"),
 ) -> Profile:
@@ -78,6 +91,7 @@ def profile(
         command: what repeats it, for the record.
         hold: see `edgekit.measure.session.Hold`.
         opened: see `Opened`.
+        kept: see `Kept`; told every `KEEP_EVERY_S`.
         say: told why the meter that the device declares is not used.
         root: of the device's file system, in which meters are looked for.
 
@@ -91,13 +105,20 @@ def profile(
     for subject in chosen if not device.here else ():  # before it is reached
         check(subject)
         device.check_names(subject.files or ())
+    told = _Telling(progress, kept)
     gpu = any(subject.processor == "cuda" for subject in chosen)
     with (
         _agent(device, opened) as agent,
         metering(agent, energy, gpu=gpu, root=root, device=device, say=say) as meter,
-        session(chosen, effort, progress, hold, device, agent) as open_session,
+        session(chosen, effort, told, hold, device, agent) as open_session,
     ):
+        told.of = lambda: [
+            measurement(p, open_session, started=started, device=device.name, command=command)
+            for p in open_session.active
+            if p.blocks
+        ]
         open_session.take_turns(_precision)
+        told.of = None
         measured = [p for p in open_session.participants if p.blocks]
         untimed: list[Failure] = []
         further = [_further(p, open_session, meter, operators, untimed) for p in measured]
@@ -126,6 +147,31 @@ def profile(
         return Profile(tuple(found), failures, open_session.interrupted, tuple(untimed))
 
 
+class _Telling:
+    """Progress of a session, which now and then gives away what was measured so far.
+
+    Attributes:
+        of: makes records of that; ``None`` where there is nothing to give away.
+    """
+
+    def __init__(self, progress: Progress | None, kept: Kept | None) -> None:
+        self._progress, self._kept = progress, kept
+        self._last_s = time.monotonic()
+        self.of: Callable[[], list[Measurement]] | None = None
+
+    def __call__(self, what: str, done: float, total: float) -> None:
+        """See `edgekit.measure.session.Progress`."""
+        if self._progress is not None:
+            self._progress(what, done, total)
+        due = time.monotonic() - self._last_s >= KEEP_EVERY_S
+        if self._kept is None or self.of is None or not due:
+            return
+        found = self.of()
+        if found:
+            self._kept(found)
+            self._last_s = time.monotonic()
+
+
 @contextlib.contextmanager
 def _agent(device: Device, opened: Opened | None) -> Iterator[Agent]:
     with contextlib.closing(device.open()) as agent:
@@ -151,14 +197,14 @@ def measurement(
     subject, opened = participant.subject, participant.opened
     reasons = session.reasons()
     if participant.cut_short:
-        reasons.append(f"ended early: {participant.error}")
+        reasons.append(f"{ENDED}: {participant.error}")
     if session.interrupted:
-        reasons.append(f"interrupted after {session.seconds:.1f} s")
+        reasons.append(f"{INTERRUPTED} after {session.seconds:.1f} s")
     if len(participant.blocks) < _FEWEST_BLOCKS:
-        reasons.append(f"there was time for {len(participant.blocks)} blocks of runs only")
+        reasons.append(f"{TIME_FOR} {len(participant.blocks)} blocks of runs only")
     precision = statistics.summary(participant.blocks).precision
     if goal and precision > goal:
-        reasons.append(f"the median is known to ±{precision:.1%} only, not ±{goal:.1%}")
+        reasons.append(f"{KNOWN_TO} ±{precision:.1%} only, not ±{goal:.1%}")
     peak, idle = opened.get("peak_rss_mib"), opened.get("idle_rss_mib")
     return Measurement(
         artifact=subject.called,

@@ -30,7 +30,8 @@ ELSEWHERE = re.compile(
 )
 OPTION = re.compile(r"(?<![\w-])(?:--[a-z][\w-]*|-[a-z]\b)")
 COMMANDS = (
-    "app", "bundle", "compare", "demo", "describe", "evaluate", "export", "export-profiles",
+    "app", "benchmark", "bundle", "compare", "demo", "describe", "evaluate", "export",
+    "export-profiles",
     "history", "predict", "profile", "report", "search", "train", "verify",
 )  # fmt: skip
 _numbers = itertools.count()

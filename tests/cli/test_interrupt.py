@@ -78,6 +78,7 @@ def _results(folder: Path) -> set[str]:
 # What each command imports when it is at work, and a command line that gets there soon.
 AT_WORK: dict[str, tuple[str, str]] = {
     "app": ("edgekit.apps.app", f"{SMALL}.onnx --platform python -o out/app"),
+    "benchmark": ("edgekit.benchmarking.run", f"{SMALL} -o out"),
     "bundle": ("edgekit.bundles", f"{SMALL}.onnx -o out/a.zip"),
     "compare": ("edgekit.measure.session", f"{SMALL} {SMALL} -o out/m.json"),
     "demo": ("torch", "-o out"),

@@ -343,8 +343,8 @@ def test_a_second_demo_names_only_what_it_can_do(
 def test_the_demo_goes_all_the_way(cli: CommandLine, tmp_path: Path) -> None:
     result = cli("demo", "--epochs", "2", "-o", "demo", timeout=600)
     assert result.code == 0, result.err
-    for target in (*TARGETS, "pytorch"):
-        assert target in result.out
+    for words in (*TARGETS, "PyTorch", "stock fp32", "Take demo/", "edgekit app demo/"):
+        assert words in result.out
     for precision in PRECISIONS:
         for target in TARGETS:
             suffix = registry.target(target).suffix
