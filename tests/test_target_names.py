@@ -16,6 +16,7 @@ NAMES = re.compile("|".join(tables.TARGETS.built_in), re.IGNORECASE)
 
 HELP = "text of --help"
 MESSAGES = "how a library's messages look, whichever file they are about"
+WORDS = "words of other tools, and what they mean here"
 TELEMETRY = "a switch of a library, which others may have imported"
 
 ALLOWED = {
@@ -25,6 +26,7 @@ ALLOWED = {
     "cli/integers.py": HELP,
     "core/reasons.py": MESSAGES,
     "core/runtimes.py": TELEMETRY,
+    "meant.py": WORDS,
 }
 
 
