@@ -395,6 +395,9 @@ APPS = _Apps(
         "cpp": Entry(
             "edgekit.apps.cpp:PLATFORM", "a CMake project: libpng, libjpeg and the runtime"
         ),
+        "mcu": Entry(
+            "edgekit.apps.mcu:PLATFORM", "a microcontroller: an interpreter's C++ and ESP-IDF"
+        ),
         "python": Entry("edgekit.apps.python:PLATFORM", "a module and a command: NumPy and Pillow"),
         "web": Entry("edgekit.apps.web:PLATFORM", "a page of plain files, in the browser"),
     },

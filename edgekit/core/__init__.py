@@ -20,6 +20,7 @@ from edgekit.core.interface import CLASSIFY, TENSORS, Example, Interface, classi
 from edgekit.core.measurements import (
     Block,
     DeviceProfile,
+    EmbeddedOperator,
     Energy,
     Measurement,
     MeterRecord,
@@ -31,6 +32,7 @@ from edgekit.core.plain import FormError, canonical_json, from_json, to_json
 from edgekit.core.preprocessing import Preprocessing, Side
 from edgekit.core.protocols import (
     Convertible,
+    Embedded,
     FolderFormat,
     ImageSource,
     Inspectable,
@@ -100,6 +102,8 @@ __all__ = [
     "Decided",
     "DeviceProfile",
     "Draw",
+    "Embedded",
+    "EmbeddedOperator",
     "Energy",
     "Example",
     "FolderFormat",

@@ -202,6 +202,23 @@ class DeviceProfile:
 
 
 @dataclass(frozen=True)
+class EmbeddedOperator:
+    """An operator of an interpreter that is linked with programs.
+
+    Attributes:
+        name: of the interpreter's function that adds it, without ``Add``.
+        number: in the file.
+        kernel: the function that gives what computes it.
+        parser: the function that reads its options.
+    """
+
+    name: str
+    number: int
+    kernel: str
+    parser: str
+
+
+@dataclass(frozen=True)
 class Simulation:
     """What is known of a file on a microcontroller that nobody has asked.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Protocol, Tuple, runtime_checkab
 
 from edgekit.core.forms import Choice
 from edgekit.core.interface import Example
-from edgekit.core.measurements import OperatorTime, Reading, Simulation
+from edgekit.core.measurements import EmbeddedOperator, OperatorTime, Reading, Simulation
 from edgekit.core.records import Decided, Scheme, TensorSpec
 
 if TYPE_CHECKING:
@@ -392,6 +392,17 @@ class Simulator(Protocol):
 
         Raises:
             InputError: it cannot be used there; names all operators that the device lacks.
+        """
+
+
+class Embedded(Simulator, Protocol):
+    """A simulator whose interpreter is linked with programs for the device."""
+
+    def operators(self, path: Path) -> Sequence[EmbeddedOperator]:
+        """What such a program has to add to the interpreter for a file.
+
+        Raises:
+            InputError: the file needs operators that are not the interpreter's own.
         """
 
 

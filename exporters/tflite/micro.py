@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.core import Runner, Shapes, Simulation, TensorSpec, silent_import
+from edgekit.core import EmbeddedOperator, Runner, Shapes, Simulation, TensorSpec, silent_import
 from edgekit.core.names import shown
 from edgekit.errors import InputError
 from exporters._inputs import fixed_batch, numbers_only, type_name
 from exporters.tflite.alone import run_alone
 from exporters.tflite.flatbuffer import pack, schema, unpack
 from exporters.tflite.integers import EXPORTED, check_integers, names_of_ends
+from exporters.tflite.micro_operators import operators_of
 from exporters.tflite.runtime import TfliteRunner, content_of, interpreter_of, parsing
 from exporters.tflite.target import TfliteTarget
 
@@ -249,7 +250,7 @@ def _listening() -> Iterator[Callable[[], str]]:
 
 
 class Micro:
-    """See `edgekit.core.Simulator`."""
+    """See `edgekit.core.Embedded`."""
 
     name = "tflm"
     target = "tflite"
@@ -285,6 +286,10 @@ class Micro:
             arena_bytes=sum(arena.values()),
             arena=arena,
         )
+
+    def operators(self, path: Path) -> Sequence[EmbeddedOperator]:
+        """What a program adds to the interpreter for the file."""
+        return operators_of(path)
 
 
 def _allocated_alone(path: Path) -> dict[str, int]:

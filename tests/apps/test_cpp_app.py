@@ -101,7 +101,9 @@ def _prepare(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if there.returncode:
                 pytest.skip("there are no headers of libpng and libjpeg")
             code = TEMPLATE / "classifier"
-            sources = [code / name for name in ("image.cc", "preprocess.cc", "resample.cc")]
+            sources = [
+                code / name for name in ("geometry.cc", "image.cc", "preprocess.cc", "resample.cc")
+            ]
             sources.append(Path(__file__).with_name("prepare.cc"))
             compiled(
                 "-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-I", code,

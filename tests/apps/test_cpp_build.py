@@ -152,7 +152,7 @@ def test_a_wrong_app_fails_its_test_and_the_name_says_where(
         path.write_text(text)
         return found
 
-    assert wrong("resample.cc", "std::max(0.0, 1.0 - x)", "1.0") == {"pixels"}
+    assert wrong("geometry.cc", "std::max(0.0, 1.0 - x)", "1.0") == {"pixels"}
     assert wrong("preprocess.cc", "value / std", "value * std") == {"scores"}
     assert wrong("decode.cc", "std::exp(", "std::exp2(") == {"labels"}
 

@@ -21,8 +21,18 @@ PLATFORMS = tuple(tables.APPS.built_in)
 
 @pytest.fixture
 def artifact(artifacts: Artifacts, copied: Callable[[Path], Path]) -> Path:
-    """A file of the trained network that every platform can run."""
+    """A file of the trained network that platforms can run."""
     return copied(artifacts["tflite", "fp32"])
+
+
+@pytest.fixture
+def own(platform: str, artifact: Path, int8_files: Path, copied: Callable[[Path], Path]) -> Path:
+    """A file that the platform can run."""
+    if platform != "mcu":
+        return artifact
+    pytest.importorskip("tflite_micro", reason="tflite-micro is not installed")
+    (path,) = (int8_files / "int8").glob("*.tflite")
+    return copied(path)
 
 
 def edited(path: Path, **values: object) -> None:
@@ -41,9 +51,9 @@ def edited(path: Path, **values: object) -> None:
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_an_app_has_all_that_it_needs(
-    platform: str, artifact: Path, run: CommandLine, tmp_path: Path
+    platform: str, own: Path, run: CommandLine, tmp_path: Path
 ) -> None:
-    done = run("app", artifact, "--platform", platform, "-o", "made", "--json")
+    done = run("app", own, "--platform", platform, "-o", "made", "--json")
     assert done.code == 0, done.err
     folder = tmp_path / "made"
     files = sorted(
@@ -60,7 +70,7 @@ def test_an_app_has_all_that_it_needs(
         assert (golden.parent / each["file"]).is_file()
         assert (golden.parent / each["pixels"]).is_file()
     readme = (folder / "README.md").read_text()
-    assert artifact.name in readme
+    assert own.name in readme
     assert not re.search(r"\$[a-z{]", readme)
     assert str(tmp_path) not in readme
     assert max(map(len, readme.splitlines())) < 500
@@ -68,9 +78,9 @@ def test_an_app_has_all_that_it_needs(
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_an_app_replaces_an_app_only(
-    platform: str, artifact: Path, run: CommandLine, tmp_path: Path
+    platform: str, own: Path, run: CommandLine, tmp_path: Path
 ) -> None:
-    said = ("app", artifact, "--platform", platform, "-o", "made")
+    said = ("app", own, "--platform", platform, "-o", "made")
     (tmp_path / "made").mkdir()
     assert run(*said).code == 0  # an empty folder will do
     again = run(*said)
@@ -81,12 +91,12 @@ def test_an_app_replaces_an_app_only(
     assert not (tmp_path / "made" / "of-before").exists()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("dear")
-    other = run("app", artifact, "--platform", platform, "-o", "other", "--overwrite")
+    other = run("app", own, "--platform", platform, "-o", "other", "--overwrite")
     assert other.code == 3
     assert other.message == "other is not empty: name a new or an empty folder with -o"
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["letter.txt"]
-    file = run("app", artifact, "--platform", platform, "-o", artifact)
-    assert file.message == f"{artifact} is no folder: name a new one with -o"
+    file = run("app", own, "--platform", platform, "-o", own)
+    assert file.message == f"{own} is no folder: name a new one with -o"
 
 
 def test_scores_of_the_network_are_golden_as_well(

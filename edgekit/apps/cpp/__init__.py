@@ -13,7 +13,9 @@ from edgekit.apps.app import App
 from edgekit.apps.cpp import literals
 from edgekit.core.reading import read_text
 
-_TEMPLATE = Path(__file__).parent / "template"
+TEMPLATE = Path(__file__).parent / "template"
+"""Files of every app; other platforms have some of them, too."""
+
 _RUNTIMES = "runtimes"
 _IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 """How image files begin that the app decodes."""
@@ -32,7 +34,7 @@ class Cpp:
         input and output are of types that the app has, on images that it decodes.
         """
         if not _runtime(app).is_dir():
-            known = sorted(path.name for path in (_TEMPLATE / _RUNTIMES).iterdir())
+            known = sorted(path.name for path in (TEMPLATE / _RUNTIMES).iterdir())
             return f"it runs files of the targets {', '.join(known)}: export one of these"
         for what, spec in (("input", app.contract.inputs[0]), ("output", app.contract.outputs[0])):
             if spec.dtype not in literals.TYPES:
@@ -66,7 +68,7 @@ class Cpp:
             "module": about["module"],
             "libraries": ", ".join(f"`{Path(each).name}`" for each in about["libraries"]),
         }
-        template.copy(_TEMPLATE, folder, texts, leave=[_RUNTIMES])
+        template.copy(TEMPLATE, folder, texts, leave=[_RUNTIMES])
         code = folder / "classifier"
         for file in ("runtime.cc", "runtime.cmake"):
             (code / file).write_text(read_text(_runtime(app) / file), encoding="utf-8")
@@ -81,7 +83,7 @@ class Cpp:
 
 
 def _runtime(app: App) -> Path:
-    return _TEMPLATE / _RUNTIMES / app.target.name
+    return TEMPLATE / _RUNTIMES / app.target.name
 
 
 def _about(app: App) -> dict[str, Any]:

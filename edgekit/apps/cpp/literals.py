@@ -15,11 +15,14 @@ TYPES = ("float32", "uint8", "int8")
 _SHORT = {ord("\n"): r"\n", ord("\t"): r"\t", ord("\r"): r"\r", ord('"'): r"\"", ord("\\"): r"\\"}
 
 
-def string(text: str | bytes) -> str:
+def string(text: str | bytes, ending: str = "s") -> str:
     """A literal of type ``std::string``, in ASCII, whatever is in the text.
 
     Question marks are escaped, as two of them begin a trigraph in older C++; other bytes are
     three octal digits, behind which any sign may follow.
+
+    Args:
+        ending: ``sv`` gives a ``std::string_view``.
     """
     content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     signs = [
@@ -27,7 +30,7 @@ def string(text: str | bytes) -> str:
         or (chr(byte) if 0x20 <= byte < 0x7F else f"\\{byte:03o}")
         for byte in content
     ]  # fmt: skip
-    return f'"{"".join(signs)}"s'
+    return f'"{"".join(signs)}"{ending}'
 
 
 def number(value: float) -> str:
@@ -37,12 +40,13 @@ def number(value: float) -> str:
     return "NAN" if math.isnan(value) else "INFINITY" if value > 0 else "-INFINITY"
 
 
-def _list(items: Iterable[str]) -> str:
+def listed(items: Iterable[str]) -> str:
+    """A list in braces."""
     return f"{{{', '.join(items)}}}"
 
 
 def _numbers(values: Iterable[float]) -> str:
-    return _list(map(number, values))
+    return listed(map(number, values))
 
 
 def model(contract: Artifact, file: bytes, size: int) -> str:
@@ -113,7 +117,7 @@ def _preprocessing(p: Preprocessing) -> list[str]:
 
 def _tensor(spec: TensorSpec) -> str:
     scale = "std::nullopt" if spec.scale is None else number(spec.scale)
-    shape = _list(map(str, spec.shape))
+    shape = listed(map(str, spec.shape))
     return f"{{Type::{spec.dtype}, {shape}, {scale}, {spec.zero_point or 0}}}"
 
 
@@ -144,14 +148,14 @@ def golden(images: Sequence[Mapping[str, Any]], vectors: Sequence[Mapping[str, A
         )
         for of, scores in image["scores"].items():
             told = [string(of), number(image["least_db"][of]), _numbers(scores)]
-            lines.append(f"  all.back().scores.push_back({_list(told)});")
+            lines.append(f"  all.back().scores.push_back({listed(told)});")
         for each in image["labels"]:
             label = string(each["label"] or "")
             told = [str(each["index"]), label, number(each["probability"])]
-            lines.append(f"  all.back().labels.push_back({_list(told)});")
+            lines.append(f"  all.back().labels.push_back({listed(told)});")
     lines += ["  return all;", "}", "", "std::vector<Vector> score_vectors() {", "  return {"]
     for vector in vectors:
         rows = (_numbers(vector[of]) for of in ("scores", "probabilities"))
-        row = _list([f"Scores::{vector['kind']}", *rows])
+        row = listed([f"Scores::{vector['kind']}", *rows])
         lines.append(f"      {row},")
     return "\n".join([*lines, "  };", "}"]) + "\n"

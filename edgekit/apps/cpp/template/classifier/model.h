@@ -6,26 +6,17 @@
 #include <string>
 #include <vector>
 
+#include "geometry.h"
+
 namespace classifier {
 
-struct Size {
-  int height, width;
-};
-
-enum class Fit { crop, stretch, letterbox };
-enum class Interpolation { nearest, bilinear, bicubic, area };
 enum class Alpha { black, white, drop, keep };
 enum class Layout { nchw, nhwc };
 enum class Type { float32, uint8, int8 };
 enum class Scores { logits, probabilities, sigmoid };
 
 // How an image becomes the network's input.
-struct Preprocessing {
-  Fit fit;
-  std::optional<Size> resize;
-  Size crop;
-  int pad;  // value of all channels around an image that is letterboxed
-  Interpolation interpolation;
+struct Preprocessing : Geometry {
   bool upright;  // turned as its EXIF orientation says
   Alpha alpha;   // what transparency becomes
   bool grey;

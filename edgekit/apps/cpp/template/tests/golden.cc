@@ -4,13 +4,12 @@
 //
 // A failure of `pixels` is one of decoding or resizing, `scores` of the runtime or the model, `labels`
 // of what the outputs are taken for.
-#include "golden.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <exception>
 
+#include "checks.h"
 #include "classifier.h"
 #include "preprocess.h"
 
@@ -18,16 +17,6 @@ namespace {
 
 using classifier::Classifier;
 using classifier::Image;
-
-int failures = 0;
-
-template <typename... Arguments>
-void expect(bool holds, const char* format, Arguments... arguments) {
-  if (holds) return;
-  ++failures;
-  std::printf(format, arguments...);
-  std::printf("\n");
-}
 
 // Finished pixels as they are kept: a PNG file with the network's channels.
 Image kept_pixels(const std::string& path) {
@@ -74,38 +63,13 @@ void test_pixels(const std::string& folder) {
   }
 }
 
-// Power of the spread of what is expected over that of the difference.
-double signal_to_noise_db(const std::vector<double>& found, const std::vector<double>& expected) {
-  double mean = 0, spread = 0, noise = 0;
-  for (const double value : expected) mean += value / double(expected.size());
-  for (size_t i = 0; i < expected.size(); ++i) {
-    spread += (expected[i] - mean) * (expected[i] - mean);
-    noise += (found[i] - expected[i]) * (found[i] - expected[i]);
-  }
-  const double count = double(expected.size());
-  return 10 * std::log10(std::max(spread / count, 1e-30) / std::max(noise / count, 1e-30));
-}
-
 void test_scores(const std::string& folder, const std::string& model) {
   Classifier classifier(model);
   for (const auto& image : golden_images()) {
     const Image pixels = kept_pixels(folder + "/" + image.pixels);
     const auto found = classifier.scores(
         classifier::values(pixels, classifier::model().preprocessing));
-    for (const auto& [of, least, expected] : image.scores) {
-      const char* name = image.file.c_str();
-      if (found.size() != expected.size()) {
-        expect(false, "%s: %zu scores, expected %zu", name, found.size(), expected.size());
-      } else if (expected.size() == 1) {  // one number has no spread: it is compared as it is
-        const double off = std::fabs(found[0] - expected[0]);
-        expect(off <= 0.02 * std::max(1.0, std::fabs(expected[0])), "%s: the score is off by %g",
-               name, off);
-      } else {
-        const double decibels = signal_to_noise_db(found, expected);
-        expect(decibels >= least, "%s: %.1f dB to the scores of the %s: at least %g", name,
-               decibels, of.c_str(), least);
-      }
-    }
+    expect_scores(image, found);
   }
 }
 
