@@ -229,7 +229,11 @@ WRONG: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (edgekit.profile, {"batch": 2}, "batch goes with exported files and networks that have a name"),
     (edgekit.profile, {"input_shape": 3}, "input_shape=3: expected sizes, such as"),
     (edgekit.describe, {"embedded": True}, "'Sequential' is no artifact"),
-    (edgekit.evaluate, {}, "'sequential' does not say what it was trained on: give data"),
+    (
+        edgekit.evaluate,
+        {},
+        "'sequential' does not say what it was trained on: name images with --data",
+    ),
     (edgekit.evaluate, {"data": 3}, "data=3: expected a name or a path"),
 ]
 

@@ -119,8 +119,8 @@ def evaluate(
         data = next((one for one in classifier.seen if one is not None), None)
         if data is None:
             raise DataError(
-                f"'{classifier.source}' does not say what it was trained on: give data, a folder "
-                f"of class folders or a built-in source"
+                f"'{classifier.source}' does not say what it was trained on: name images with "
+                f"--data, a folder of class folders or a built-in source"
             )
     images = data
     if isinstance(images, str | os.PathLike):
@@ -196,7 +196,7 @@ def predict(
 @typed
 def verify(
     artifact: StrPath,
-    against: Network,
+    against: Network | None = None,
     *,
     data: StrPath | None = None,
     weights: StrPath | None = None,
@@ -212,7 +212,8 @@ def verify(
 
     Args:
         artifact: the file, or what `export` gave for it.
-        against: the network in any form.
+        against: the network in any form; the one that the contract names by default, where that
+            is here and has the weights of the file.
         data: SRC of real images; those of the training by default, else noise.
         weights: checkpoint or state dict, for a network that is named, or a module.
         example: inputs of the network, where the file does not tell enough of them.

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 @click.command("evaluate")
 @artifact_or_model
-@click.option("--data", required=True, metavar="SRC", help="digits, synthetic or a folder.")
+@click.option(
+    "--data",
+    metavar="SRC",
+    help="digits, synthetic or a folder. [default: the data of its training]",
+)
 @click.option("--split", help="test, validation, train or all. [default: test, else all]")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
 @weights_option
@@ -41,7 +45,7 @@ if TYPE_CHECKING:
 @console.common_options
 def command(
     source: str,
-    data: str,
+    data: str | None,
     split: str | None,
     skip_corrupt: bool,
     weights: Path | None,

@@ -159,24 +159,34 @@ def _say_ranges(results: Sequence[Exported | Rejected]) -> None:
             return
 
 
+_DEFAULT_FORMS = "the default"
+
+
 def _show_tuning(result: Exported | Rejected) -> None:
     """What was measured to choose how the file is written, one line each."""
     artifact = result.artifact
     if not artifact.tuning:
         return
     first = artifact.tuning[0].forms
-    rows = []
+    rows, chosen = [], ""
     for one in artifact.tuning:
         changed = ", ".join(f"{k}={v}" for k, v in one.forms.items() if first.get(k) != v)
-        name = one.precision if one.precision != artifact.scheme.precision else changed
-        ratio = "" if one.ratio is None else f"{one.ratio:.3f}"
+        own = one.precision == artifact.scheme.precision
+        name = (changed or _DEFAULT_FORMS) if own else one.precision
+        if own and one.verdict in ("first", "faster"):
+            chosen = name
+        ratio = "" if one.ratio is None else f"{one.ratio:.3f} times"
         interval = " to ".join(f"{x:.3f}" for x in one.ci95)
-        rows.append((name or "as the table says", ratio, interval, one.verdict))
+        rows.append((name, ratio, interval, one.verdict))
     console.table(
-        ["candidate", ("latency", "right"), "interval", ""],
+        ["form", ("latency", "right"), "interval", ""],
         rows,
-        title=f"{artifact.target}, {artifact.scheme.precision}, against the fastest one before",
+        title=(
+            f"{artifact.target}, {artifact.scheme.precision}: latency of each form, in times that "
+            f"of the fastest above it"
+        ),
     )
+    console.say(f"{result.path.name} is written in the form: {chosen or _DEFAULT_FORMS}.")
 
 
 def _show_ladder(result: Exported | Rejected) -> None:

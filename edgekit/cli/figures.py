@@ -207,13 +207,22 @@ def _conditions(measurements: Sequence[Measurement]) -> None:
     batch = "" if first.batch == 1 else f", batch {first.batch}"
     cpu = first.environment.get("cpu") or "an unknown processor"
     say_wrapped(f"{first.device}: {cpu}{batch}; {', '.join(runtimes)}")
-    reasons: dict[str, None] = {}
-    for m in measurements:
-        reasons |= dict.fromkeys(m.reasons)
-    if reasons:
+    if any(m.reasons for m in measurements):
         console.say("* not stable:")
-    for reason in reasons:
+    for reason in _reasons(measurements):
         say_wrapped(reason, "  - ", "    ")
+
+
+def _reasons(measurements: Sequence[Measurement]) -> list[str]:
+    """What disturbed measurements; it names those that it holds for, unless it does for all."""
+    holders: dict[str, list[str]] = {}
+    for m, (name, rest) in zip(measurements, labels(measurements), strict=True):
+        for reason in m.reasons:
+            holders.setdefault(reason, []).append(f"{name}{rest}")
+    return [
+        reason if len(names) == len(measurements) else f"{', '.join(names)}: {reason}"
+        for reason, names in holders.items()
+    ]
 
 
 SHOWN_OPERATORS = 15

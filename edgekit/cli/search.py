@@ -152,28 +152,42 @@ def command(
     trains in between. DIR holds a complete network for every step, the page
     search.html, and model.pt, which is a MODEL for every other command.
     """
-    with console.status(f"loading {model}") as notify:
-        from edgekit.api.searching import search
+    try:
+        with console.status(f"loading {model}") as notify:
+            from edgekit.api.searching import search
 
-        result = search(
-            model,
-            budget,
-            data=data,
-            outputs=outputs or (),
-            baselines=baselines or (),
-            out=out,
-            command=console.command_line(),
-            notify=notify,
-            say=console.note,
-            **options,
-        )
+            result = search(
+                model,
+                budget,
+                data=data,
+                outputs=outputs or (),
+                baselines=baselines or (),
+                out=out,
+                command=console.command_line(),
+                notify=notify,
+                say=console.note,
+                **options,
+            )
+    except KeyboardInterrupt:
+        _go_on(out, options["resume"])
+        raise
     show(result, out)
+    console.go_on("edgekit", "export", result.model, "--target", options["target"])
     if console.wants_json():
         from edgekit.core import to_json
         from edgekit.search.document import SCHEMA
         from edgekit.search.writing import document
 
         console.emit_json(SCHEMA, to_json(document(out, result)))
+
+
+def _go_on(out: Path, resumed: bool) -> None:
+    """Says how an interrupted search goes on, where it has kept anything."""
+    from edgekit.search.journal import FILE_NAME
+
+    if (out / FILE_NAME).exists():
+        more = "" if resumed else " --resume"
+        console.note(f"what was found is kept in {out}; go on with: {console.command_line()}{more}")
 
 
 def show(result: SearchResult, out: Path) -> None:

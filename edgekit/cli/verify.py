@@ -23,7 +23,7 @@ _UNSAID = (None, False, ())
 @click.option(
     "--against",
     metavar="MODEL",
-    help="The network it was made from; an archive is checked without one, too.",
+    help="The network it was made from. [default: the one that its contract names]",
 )
 @click.option("--data", metavar="SRC", help="Images: digits, synthetic or a folder.")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
@@ -42,7 +42,7 @@ def command(
     per_layer: bool,
     **options: Any,
 ) -> None:
-    """Run ARTIFACT and MODEL on the same images and compare their outputs.
+    """Run ARTIFACT and its network on the same images and compare their outputs.
 
     Where they disagree (exit code 4), names the first layer that diverges. Of an
     archive of 'edgekit bundle', every file is checked, and compared with MODEL if
@@ -53,12 +53,8 @@ def command(
     if artifact.endswith(ENDING):
         _archive(artifact, against, per_layer, options)
         return
-    if against is None:
-        raise UsageError(
-            "missing option '--against': name the network that the file was made from; see "
-            "'edgekit verify --help'"
-        )
     result = _compared(artifact, artifact, against, per_layer, options)
+    against = against or result.against
     if console.wants_json():
         console.emit_json("edgekit.verify/1", _document(artifact, against, result))
     if not result.agreement.passed:
@@ -94,7 +90,7 @@ def _archive(path: str, against: str | None, per_layer: bool, options: dict[str,
 
 
 def _compared(
-    name: str, path: str, against: str, per_layer: bool, options: dict[str, Any]
+    name: str, path: str, against: str | None, per_layer: bool, options: dict[str, Any]
 ) -> Verification:
     """Verifies a file and shows how it agrees.
 
@@ -105,7 +101,7 @@ def _compared(
         from edgekit.api.using import verify
 
         result = verify(path, against, per_layer=per_layer, **options)
-    _show_all(name, against, per_layer, result)
+    _show_all(name, against or result.against, per_layer, result)
     return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgekit import registry
 from edgekit.core import CLASSIFY, ModelSpec, Preprocessing, class_count, from_json, to_json
 from edgekit.core.names import problem_of, shown
 from edgekit.errors import CheckpointError, InputError, UsageError
@@ -157,13 +159,29 @@ def checkpoint_file(path: Path) -> Path:
             return path / FILE_NAME
         unfinished = (path / "state.pt").exists()
         raise CheckpointError(
-            f"{path} holds an unfinished training: finish it with 'edgekit train ... --resume'"
+            f"{path} holds an unfinished training: finish it with "
+            f"'{shlex.join(['edgekit', 'train', '--resume', '-o', str(path)])}'"
             if unfinished
             else f"{path} is no run folder: expected {FILE_NAME} in it, as 'edgekit train' writes"
+            f"{_instead(path)}"
         )
     if not path.exists():
         raise CheckpointError(f"{path} does not exist: expected a checkpoint or a run folder")
     return path
+
+
+def _instead(folder: Path) -> str:
+    """What may have been meant by a folder that is no run, as the rest of a sentence."""
+    from edgekit.models.source import FILE_SUFFIXES
+
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    exported = [file for file in files if registry.target_by_suffix(file.suffix) is not None]
+    weights = [file for file in files if file.suffix in FILE_SUFFIXES]
+    if exported:
+        return f"; it holds exported files, and each is given by itself, such as {exported[0]}"
+    if len(weights) == 1:
+        return f"; it holds weights: give {weights[0]} with --weights beside the network's name"
+    return ""
 
 
 def load_into(

@@ -41,6 +41,8 @@ CREATE TABLE IF NOT EXISTS seconds (what TEXT PRIMARY KEY, value REAL NOT NULL);
 """
 
 
+FILE_NAME = "journal.sqlite"
+
 _ADVICE = "restore it from a copy, or begin anew with another folder (-o)"
 
 

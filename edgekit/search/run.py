@@ -26,7 +26,7 @@ from edgekit.search.groups import Group, checked, widths_of
 from edgekit.search.identity import identity_of
 from edgekit.search.inside import Inside
 from edgekit.search.jobs import Bench, WorkerSetup
-from edgekit.search.journal import Iteration, Journal, files_of_search
+from edgekit.search.journal import FILE_NAME, Iteration, Journal, files_of_search
 from edgekit.search.measuring import Notify
 from edgekit.search.netadapt import ROUNDS, adapt
 from edgekit.search.processes import Executor
@@ -174,7 +174,7 @@ def _forget(shop: Workshop) -> None:
             path.unlink(missing_ok=True)
 
 
-_FIRST = ("journal.sqlite", "start.pt", "step-00", "narrowest-00")
+_FIRST = (FILE_NAME, "start.pt", "step-00", "narrowest-00")
 
 
 def _check_budget(shop: Workshop) -> None:
@@ -326,7 +326,7 @@ def _settings(task: Task) -> dict[str, str]:
 
 
 def _open_journal(out: Path, identity: Mapping[str, str], *, resume: bool) -> Journal:
-    path = out / "journal.sqlite"
+    path = out / FILE_NAME
     if path.exists() and not resume:
         raise UsageError(f"{out} holds a search: go on with --resume, or give another -o")
     if resume and not path.exists():

@@ -84,6 +84,11 @@ class TrainingResult:
     classes: tuple[ClassFigures, ...] = ()
     skipped: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """Canonical name of the network, as in the records of other commands."""
+        return self.model
+
     def __fspath__(self) -> str:
         """The folder of the run, which is a MODEL."""
         return str(self.run)

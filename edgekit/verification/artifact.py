@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgekit.arrays import array_files, read_arrays, turned
 from edgekit.contract import load
 from edgekit.core import CLASSIFY, Agreement, Artifact, Target, TensorSpec, reason
+from edgekit.core.names import shown
 from edgekit.core.reasons import PASSING
 from edgekit.data.finite import check_finite
 from edgekit.data.stored import real_values
@@ -28,11 +29,14 @@ from edgekit.devices.simulators import interpreter
 from edgekit.errors import EdgekitError, GateError, InputError, ModelError, UsageError
 from edgekit.foreign import explained
 from edgekit.models.model import Model
+from edgekit.models.program import SUFFIX as PROGRAM
 from edgekit.models.taking import Network, model_of
+from edgekit.models.tensor_files import sha256
 from edgekit.native_output import captured
 from edgekit.plugins import needed_packages
 from edgekit.registry import target
 from edgekit.stated import NOTHING, Stated, check_contract
+from edgekit.tables import FAMILIES
 from edgekit.tasks.agreement import signal_of
 from edgekit.verification.diagnosis import diagnose, layers_of
 from edgekit.verification.divergence import Divergence, LayerAgreement, most_noise
@@ -96,6 +100,7 @@ class Verification:
             machine.
         kernels: how that compares with what its kernels were made from.
         misfit: what to say where it was written for another kind of processor.
+        against: the network, as its source names it.
     """
 
     artifact: Artifact
@@ -111,11 +116,48 @@ class Verification:
     device: str | None = None
     kernels: KernelAgreement | None = None
     misfit: str | None = None
+    against: str = ""
 
     @property
     def passed(self) -> bool:
         """Whether every bound of the agreement holds."""
         return self.agreement.passed
+
+
+def named_network(path: Path, contract: Artifact, weights: Path | str | None) -> str:
+    """The network that a contract names, where it is here and has the weights of the file.
+
+    A contract may come from anywhere. What it names is taken where it is of the zoo, or plain
+    weights; code that it names is imported only where the user names it, too.
+
+    Raises:
+        UsageError: it has to be named.
+        InputError: weights that cannot be read.
+    """
+    from edgekit.models.weights import checkpoint_file, load_checkpoint
+
+    named = contract.model
+    made = f"{path} was made from '{shown(named)}'"
+    of_zoo = FAMILIES.key(named.partition("@")[0].lower().removeprefix("tf-")) is not None
+    if of_zoo and not Path(named).exists():
+        if contract.trained and weights is None:
+            raise UsageError(
+                f"{made} and a file of weights: name both with --against {shown(named)} --weights "
+                f"FILE"
+            )
+        return named
+    if not Path(named).exists():
+        raise UsageError(f"{made}, which is not here: name the network with --against MODEL")
+    if Path(named).suffix == PROGRAM or load_checkpoint(Path(named)).spec is None:
+        raise UsageError(
+            f"{made}, which holds or needs code of its own: name it with --against {shown(named)}"
+        )
+    if sha256(checkpoint_file(Path(named))) != contract.parent_sha256:
+        raise UsageError(
+            f"{made}, which has other weights now: export it again, or name the network that has "
+            f"them with --against MODEL"
+        )
+    return named
 
 
 def network_of_file(
@@ -403,7 +445,7 @@ def _refuse_unsteady(reference: Reference, left_out: int, others: str) -> NoRetu
 
 def verify(
     artifact: str | os.PathLike[str],
-    against: Network,
+    against: Network | None,
     *,
     data: str | None = None,
     weights: Path | str | None = None,
@@ -418,7 +460,8 @@ def verify(
 
     Args:
         artifact: the exported file.
-        against: any form of its network; the artifact's resolution is used.
+        against: any form of its network; the artifact's resolution is used. ``None``: the one
+            that the contract names; see `named_network`.
         data: SRC of real images; see `make_reference`.
         weights: for a zoo name or callable.
         embedded: trust the contract inside the file; see `edgekit.contract.load`.
@@ -437,6 +480,8 @@ def verify(
     path = Path(artifact)
     contract = check_contract(load(path, embedded=embedded), stated, str(path))
     simulator = interpreter(device, path)
+    if against is None:
+        against = named_network(path, contract, weights)
     model = network_of_file(path, contract, against, weights, example, data)
     reference = make_reference(model, data, skip_corrupt=skip_corrupt)
     format_, precision = target(contract.target), contract.scheme.precision
@@ -486,6 +531,7 @@ def verify(
         None if device.name == HOST.name else device.name,
         kernels,
         misfit(path, contract, device),
+        model.source,
     )
 
 
