@@ -164,6 +164,12 @@ def _about(one: Bundled) -> Iterator[str]:
     yield f"| trained on | {_cell(c.data or ('unknown data' if c.trained else 'nothing'))} |"
     if c.labels is not None:
         yield f"| classes | {len(c.labels)}, in `{_cell(one.name)}.labels.txt` |"
+    if c.baked is not None:
+        yield (
+            f"| input | bytes of pixels, {' x '.join(map(str, c.inputs[0].shape))}; the file "
+            f"computes (v x {c.baked.scale:.6g} - {list(c.baked.mean)}) / {list(c.baked.std)} "
+            f"itself |"
+        )
     agreement = c.agreement
     if agreement is not None:
         same = ""

@@ -194,11 +194,16 @@ def float_operators(path: Path) -> tuple[str, ...]:
             path, 1, optimized_model_filepath=str(optimized), graph_optimization_level=level
         )
         graph = onnx.load(str(optimized), load_external_data=False).graph
-    floats = {v.name for v in graph.input if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    kinds = {v.name: v.type.tensor_type.elem_type for v in graph.input}
+    floats = {name for name, kind in kinds.items() if kind == onnx.TensorProto.FLOAT}
+    given = set(kinds) - floats  # bytes of images, and what only moves them
     found = []
     for node in graph.node:
         takes = any(name in floats for name in node.input)
-        makes = node.op_type == "DequantizeLinear"
+        moves = bool(node.input) and given.issuperset(node.input[:1])
+        if moves and node.op_type in ("Gather", "Transpose"):
+            given.update(node.output)
+        makes = node.op_type == "DequantizeLinear" or (moves and node.op_type == "Cast")
         if makes or (takes and not node.op_type.startswith(("Quantize", "DynamicQuantize"))):
             floats.update(node.output)
         if takes and node.op_type not in _MOVING:

@@ -368,6 +368,10 @@ def _names_by_chance() -> Iterator[None]:
         helper.uuid = kept
 
 
+_PREPARING = ("Cast", "Gather", "Mul", "Sub", "Transpose")
+"""What makes a network's input of the bytes of an image."""
+
+
 def stem_of(proto: ModelProto, forms: Mapping[str, str]) -> list[str]:
     """Names of the nodes at the beginning that stay in float32."""
     import onnx
@@ -382,8 +386,11 @@ def stem_of(proto: ModelProto, forms: Mapping[str, str]) -> list[str]:
     inputs = {value.name for value in graph.input}
     begun, written, names = set(inputs), set[str](), []
     for node in graph.node:
-        first = node.op_type == "Conv" and node.input[0] in inputs
         given = [name for name in node.input if name and name not in known]
+        prepares = node.op_type in _PREPARING and inputs.issuperset(given)
+        if prepares:
+            inputs.update(node.output)
+        first = prepares or (node.op_type == "Conv" and node.input[0] in inputs)
         made = shapes.get(node.output[0], [])
         narrow = len(made) == 4 and made[1] <= channels and all(name in begun for name in given)
         if node.op_type == "MaxPool" and node.input[0] in {*begun, *written}:

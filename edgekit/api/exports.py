@@ -42,6 +42,7 @@ def export(
     scores: str | None = None,
     stated: Stated = NOTHING,
     dynamic: str | None = None,
+    bake_preprocessing: bool = False,
     device: str = "host",
     overwrite: bool = False,
     strict: bool = True,
@@ -64,6 +65,8 @@ def export(
         scores: what the outputs of a classifier are.
         stated: what is said of images and classes in one record; ``keywords`` count more.
         dynamic: ``batch`` for files that take any batch, of formats that have that.
+        bake_preprocessing: files take bytes of pixels, (N, H, W, C) in RGB, and do all else
+            themselves.
         device: that the files are for: its processor decides on forms of integers, ``tune``
             measures there, and ``max_drop`` is judged there; see
             `edgekit.devices.device.find_device`.
@@ -104,6 +107,7 @@ def export(
         scores=scores,
         stated=stated_of(said, stated),
         dynamic=dynamic,
+        bake_preprocessing=bake_preprocessing,
         overwrite=overwrite,
         strict=strict,
         notify=notify,

@@ -179,7 +179,7 @@ def _show_contract(artifact: Artifact) -> None:
         ("inputs", "; ".join(f"{t.name} {t.dtype} {t.shape} {t.layout}" for t in artifact.inputs)),
         ("outputs", "; ".join(f"{t.name} {t.dtype} {t.shape}" for t in artifact.outputs)),
         ("task", artifact.task),
-        *_prepared(artifact.preprocessing),
+        *_prepared(artifact),
         *([] if artifact.scores is None else [("scores", artifact.scores)]),
         ("labels", ", ".join(artifact.labels or ()) or "unknown"),
         ("lowerings", ", ".join(artifact.lowerings) or "none"),
@@ -204,10 +204,17 @@ def _show_contract(artifact: Artifact) -> None:
     console.table(["contract", ""], rows)
 
 
-def _prepared(preprocessing: Preprocessing | None) -> list[tuple[str, str]]:
-    if preprocessing is None:
+def _prepared(artifact: Artifact) -> list[tuple[str, str]]:
+    p, baked = artifact.preprocessing, artifact.baked
+    if p is None:
         return []
-    return [
-        ("image", f"{preprocessing.describe()}, {preprocessing.channel_order}"),
-        ("values", f"(v x {preprocessing.scale:.6g} - {preprocessing.mean}) / {preprocessing.std}"),
-    ]
+    image = ("image", f"{p.describe()}, {p.channel_order}")
+    if baked is None:
+        return [image, ("values", _formula(p))]
+    order = "" if baked.channel_order == p.channel_order else f", in {baked.channel_order}"
+    return [image, ("values", "bytes of pixels"), ("in the file", f"{_formula(baked)}{order}")]
+
+
+def _formula(p: Preprocessing) -> str:
+    """What becomes of a pixel's values, as a formula."""
+    return f"(v x {p.scale:.6g} - {p.mean}) / {p.std}"

@@ -58,6 +58,12 @@ if TYPE_CHECKING:
     help="Leave a size of the files open: batch, the number of inputs at once (onnx, openvino).",
 )
 @click.option(
+    "--bake-preprocessing",
+    is_flag=True,
+    help="Put scale, mean, standard deviation, layout and type into the files: they take bytes of "
+    "pixels, (N, H, W, C) in RGB.",
+)
+@click.option(
     "--device",
     default="host",
     metavar="D",

@@ -13,6 +13,7 @@ from typing import Any
 from edgekit import registry, tables
 from edgekit.arrays import array_files
 from edgekit.contract import contract_path, contract_text
+from edgekit.conversion.baking import check_bakeable
 from edgekit.conversion.building import Job, Notify, build
 from edgekit.conversion.choosing import chosen_file, how_to_go_on, retraining
 from edgekit.conversion.floats import PRECISION, FloatForms
@@ -64,6 +65,7 @@ def export(
     scores: str | None = None,
     stated: Stated = NOTHING,
     dynamic: str | None = None,
+    bake_preprocessing: bool = False,
     overwrite: bool = False,
     strict: bool = True,
     notify: Notify = lambda stage: None,
@@ -93,6 +95,7 @@ def export(
         stated: how its images are prepared and what its classes are called, before what the
             network itself says.
         dynamic: ``batch`` for files that take any batch.
+        bake_preprocessing: make files that take bytes of pixels, and prepare them themselves.
         overwrite: replace files of the same name.
         strict: raise where a file failed; else only the report tells.
         notify: told what is being done.
@@ -121,7 +124,10 @@ def export(
     told = _Warnings(say)
     told.of_network(opened)
     missing = unsaid(opened, stated)
+    if bake_preprocessing:
+        check_bakeable(opened, missing, wanted.integers.interface)
     network = _described(opened, wanted, data, scores, stated)
+    network = dataclasses.replace(network, baked=bake_preprocessing)
     results, skipped = _written(
         network, wanted, Path(out), data, skip_corrupt, overwrite, notify, done
     )

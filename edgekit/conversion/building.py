@@ -15,8 +15,8 @@ import torch
 
 import edgekit
 from edgekit import plugins
-from edgekit.arrays import arrays_of
 from edgekit.contract import digest, embedded_text, finished
+from edgekit.conversion.baking import taking_pixels
 from edgekit.core import (
     CLASSIFY,
     Artifact,
@@ -78,8 +78,12 @@ def build(job: Job, scheme: Scheme, staged: Path, model: Model | None = None) ->
     epochs = None if model is None else job.integers.epochs
     model = model or reference.model
     example = dataclasses.replace(_example(model, reference), any_batch=job.any_batch)
+    network = own_copy(model.module)
+    if model.baked:
+        assert model.preprocessing is not None
+        network = taking_pixels(network, model.preprocessing)
     with _conversion(model.source, target), captured():
-        lowered, lowerings = lower(own_copy(model.module), example.tensors, target, scheme)
+        lowered, lowerings = lower(network, example.tensors, target, scheme)
         ranges = ranged_inputs(job.calibration, model, target) if scheme.calibration else None
         begin = time.perf_counter()
         decided = target.export(lowered, example, staged, scheme, ranges)
@@ -133,9 +137,8 @@ def build_stock(reference: Reference, target: Target, path: Path, staged: Path) 
 
 def _example(model: Model, reference: Reference) -> Example:
     """The first sample, as the network takes it."""
-    row = reference.images[:1]
-    tensors = tuple(torch.from_numpy(array) for array in arrays_of(model.interface, row))
-    return Example(tensors, model.interface)
+    tensors = tuple(torch.from_numpy(array) for array in model.fed(reference.images[:1]))
+    return Example(tensors, dataclasses.replace(model.interface, inputs=model.file_inputs))
 
 
 def _check_names(
@@ -211,13 +214,17 @@ def _contract(
 ) -> Artifact:
     prepared, of_image = model.preprocessing, model.signature is None
     interface = described_interface(model)
+    left = prepared and dataclasses.replace(prepared, layout=target.layout)
+    if model.baked:
+        assert prepared is not None
+        left = prepared.of_pixels
     return Artifact(
         path=path.name,
         target=target.name,
         scheme=scheme,
         inputs=_described(inputs, interface.inputs, target.layout, () if of_image else model.noise),
         outputs=_described(outputs, interface.outputs, target.layout),
-        preprocessing=prepared and dataclasses.replace(prepared, layout=target.layout),
+        preprocessing=left,
         model=model.source,
         spec=model.spec if model.of_zoo else None,
         labels=model.labels,
@@ -233,4 +240,5 @@ def _contract(
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in target.packages},
         },
+        baked=prepared if model.baked else None,
     )

@@ -94,6 +94,21 @@ class Preprocessing:
             return (batch, self.channels, *size)
         return (batch, *size, self.channels)
 
+    @property
+    def of_pixels(self) -> Preprocessing:
+        """What is left of it where a file does all that changes values and axes itself.
+
+        Images of the finished size are bytes then, (height, width, channels), colours as RGB.
+        """
+        return dataclasses.replace(
+            self,
+            channel_order=self.channel_order.replace("BGR", "RGB"),
+            scale=1.0,
+            mean=(0.0,) * self.channels,
+            std=(1.0,) * self.channels,
+            layout="NHWC",
+        )
+
     def describe(self) -> str:
         """What becomes of an image's size, in words."""
         if self.fit == "letterbox":

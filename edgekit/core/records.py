@@ -391,6 +391,9 @@ class Artifact:
         agreement: result of the verification on export.
         dynamic_batch: whether the file takes any batch: the first size of its inputs and outputs,
             which are told for 1.
+        baked: how the network's images are prepared, where the file does all of it that changes
+            values and axes itself: ``preprocessing`` is what is left then, and its input takes
+            bytes. ``None`` for other files.
     """
 
     path: str
@@ -417,3 +420,4 @@ class Artifact:
     size_bytes: int | None = None
     agreement: Agreement | None = None
     dynamic_batch: bool = False
+    baked: Preprocessing | None = field(default=None, metadata=SPARSE)

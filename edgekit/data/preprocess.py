@@ -254,6 +254,24 @@ def normalize(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArra
     return found
 
 
+def pixels_of(images: NDArray[np.float32], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """The pixels that `normalize` made images of.
+
+    Args:
+        images: as `normalize` gives them; in between the values of pixels, they are rounded.
+
+    Returns:
+        Shape (..., height, width, channels), colours as RGB.
+    """
+    p = preprocessing
+    last = np.moveaxis(images, -3, -1) if p.layout == "NCHW" else images
+    values = (last.astype(np.float64) * np.asarray(p.std) + np.asarray(p.mean)) / p.scale
+    if p.channel_order in BLUE_FIRST:
+        values = values[..., BLUE_FIRST[p.channel_order]]
+    found: NDArray[np.uint8] = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(found)
+
+
 class Impossible(NamedTuple):
     """A field that cannot be carried out."""
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgekit.arrays import arrays_of
 from edgekit.core import (
     Call,
     Draw,
@@ -18,9 +20,12 @@ from edgekit.core import (
     Parameter,
     Preprocessing,
     Side,
+    TensorSpec,
     classifier,
 )
+from edgekit.core.interface import IMAGE
 from edgekit.core.preprocessing import pair
+from edgekit.data.preprocess import pixels_of
 from edgekit.models.adapted import is_adapted
 from edgekit.models.rows import draws_of, noise_rows, on_rows
 
@@ -66,6 +71,8 @@ class Model:
             three channels.
         call: what its code takes and gives, as plain data; ``None`` where that is a square image
             and scores, or cannot be written down.
+        baked: whether its files take the bytes of images, and do all else of ``preprocessing``
+            themselves that changes values and axes.
     """
 
     source: str
@@ -90,6 +97,7 @@ class Model:
     draws: tuple[Draw, ...] = ()
     image: tuple[int, int, int] | None = None
     call: Call | None = None
+    baked: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -102,6 +110,28 @@ class Model:
         if self.signature is not None:
             return self.signature
         return classifier(*self.shape, self.classes)
+
+    @property
+    def file_inputs(self) -> tuple[TensorSpec, ...]:
+        """Inputs of its files, but for the layout that a format gives to images of floats."""
+        if not self.baked:
+            return self.interface.inputs
+        assert self.preprocessing is not None
+        shape = self.preprocessing.of_pixels.shape()
+        return (TensorSpec(IMAGE, shape, "uint8", "NHWC"),)
+
+    def fed(self, row: NDArray[Any], layout: str = "NCHW") -> list[NDArray[np.generic]]:
+        """Inputs of one inference as its files take them, before there are scales.
+
+        Args:
+            row: one image (1, C, H, W), or one row of inputs.
+            layout: of images of floats in the file.
+        """
+        if not self.baked:
+            return arrays_of(self.interface, row, layout)
+        assert self.preprocessing is not None
+        prepared = replace(self.preprocessing, layout="NCHW")
+        return [pixels_of(row.reshape(1, *self.shape), prepared)]
 
     @property
     def on_rows(self) -> nn.Module:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgekit.arrays import arrays_of
 from edgekit.core import PROCESSORS, Quantizing, Scheme, Target
 from edgekit.core.forms import chosen_forms, depends_on_isa
 from edgekit.data.finite import check_finite
@@ -191,5 +190,5 @@ def ranged_inputs(
     """The images as inputs of a target, one inference after the other."""
     if calibration is None:
         return None
-    images, interface = calibration.images, model.interface
-    return [arrays_of(interface, images[i : i + 1], target.layout) for i in range(len(images))]
+    images = calibration.images
+    return [model.fed(images[i : i + 1], target.layout) for i in range(len(images))]

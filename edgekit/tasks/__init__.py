@@ -220,9 +220,7 @@ def task_of(model: Model) -> Task:
 def described_interface(model: Model) -> Interface:
     """Inputs and outputs of a network with what each means, as contracts keep it."""
     interface = model.interface
-    inputs = [
-        replace(spec, role="image" if spec.layout == "NCHW" else "") for spec in interface.inputs
-    ]
+    inputs = [replace(spec, role="image" if spec.layout else "") for spec in model.file_inputs]
     outputs = [
         replace(spec, role=role)
         for spec, role in zip(interface.outputs, task_of(model).roles(), strict=True)

@@ -202,7 +202,7 @@ def network_of_file(
             model = dataclasses.replace(model, draws=draws)
         return model
     assert contract.preprocessing is not None
-    prepared = dataclasses.replace(contract.preprocessing, layout="NCHW")
+    prepared = dataclasses.replace(contract.baked or contract.preprocessing, layout="NCHW")
     height, width = prepared.size
     square = prepared.channels == 3 and height == width
     model = (
@@ -223,7 +223,12 @@ def network_of_file(
             f"'{model.source}' has {model.classes} classes, {path} has {outputs}: give the network "
             f"that it was exported from"
         )
-    return dataclasses.replace(model, preprocessing=prepared, scores=contract.scores)
+    return dataclasses.replace(
+        model,
+        preprocessing=prepared,
+        scores=contract.scores,
+        baked=contract.baked is not None,
+    )
 
 
 def _inputs(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
-from edgekit.arrays import array_files, arrays_of, row_of
+from edgekit.arrays import array_files, row_of
 from edgekit.core import Preprocessing, TensorSpec
 from edgekit.data import open_source
 from edgekit.data.finite import check_finite
@@ -221,7 +221,7 @@ def inputs_of(model: Model, row: Images, layout: str, given: Sequence[TensorSpec
     Raises:
         ModelError: the file has others than the network.
     """
-    arrays = arrays_of(model.interface, row, layout)
+    arrays = model.fed(row, layout)
     if [array.shape for array in arrays] != [spec.shape for spec in given]:
         raise ModelError(
             f"'{model.source}' takes {_forms(arrays)}, the file {_forms(given)}: give the network "

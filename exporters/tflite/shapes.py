@@ -10,6 +10,8 @@ from exporters.tflite.channels import Channels, of_value, whole
 from exporters.tflite.layout import Layout, Value, plain
 from exporters.tflite.lowering import Lowering, Operand, axis_of, canonical, operator
 
+_FLOAT32, _UINT8 = 0, 3  # codes of `TensorType`
+
 
 @operator(
     "dropout.default",
@@ -21,8 +23,6 @@ from exporters.tflite.lowering import Lowering, Operand, axis_of, canonical, ope
     "detach_.default",
     "alias.default",
     "lift_fresh_copy.default",
-    "to.dtype",
-    "_to_copy.default",
     channels=True,
 )
 def identity(low: Lowering, x: Operand, train: bool = False, **how: Operand) -> Operand:
@@ -30,6 +30,16 @@ def identity(low: Lowering, x: Operand, train: bool = False, **how: Operand) -> 
     if train and how.get("p"):
         raise low.refuse("a dropout with train=True")
     return x
+
+
+@operator("to.dtype", "_to_copy.default", channels=True)
+def typed(low: Lowering, x: Value | Channels, **how: Operand) -> Value | Channels:
+    """Floats of bytes; nothing to floats."""
+    del how  # there is one type of results
+    if isinstance(x, Channels) or low.graph.tensors[x.tensor].dtype == "float32":
+        return x
+    found: Value = low.unary("CAST", x, inDataType=_UINT8, outDataType=_FLOAT32)
+    return found
 
 
 @operator(

@@ -117,16 +117,21 @@ _GIVE_PLACES = ("argmax", "argmin")
 _TAKE_PLACES = ("embedding",)
 """Those that take such."""
 
+_TAKE_BYTES = ("permute", "to.dtype")
+"""Those that take bytes, such as the pixels of an image; no arithmetic does."""
+
 
 def _check(lowering: Lowering, node: fx.Node, name: str, arguments: Mapping[str, Operand]) -> None:
     """Refuses integers where none are foreseen, and weights that are known too late."""
     given = [one for one in arguments.values() if isinstance(one, Value)]
     kinds = {lowering.graph.tensors[one.tensor].dtype for one in given} - {"float32"}
-    if name not in _TAKE_PLACES and kinds:
+    bytes_only = name in _TAKE_BYTES and kinds == {"uint8"}
+    if name not in _TAKE_PLACES and kinds and not bytes_only:
         raise refusal(node, f"the operator {name} on {sorted(kinds)[0]}")
     value = node.meta["val"]
     dtype = (value[0] if isinstance(value, list | tuple) else value).dtype
-    if str(dtype) != "torch.float32" and name not in _GIVE_PLACES:
+    allowed = ("torch.float32", "torch.uint8") if bytes_only else ("torch.float32",)
+    if str(dtype) not in allowed and name not in _GIVE_PLACES:
         asked = "dtype " if "dtype" in arguments else "results of "
         raise refusal(node, f"the operator {name} with {asked}{str(dtype).removeprefix('torch.')}")
     for key in _WEIGHTS:

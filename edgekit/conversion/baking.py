@@ -1,0 +1,116 @@
+"""Networks that take the bytes of an image, and prepare it themselves.
+
+What an app would compute for every image, ``(value * scale - mean) / std``, becomes part of the
+network before it is converted: exporters see one more layer at its beginning, and know nothing of
+images. Paths of all other layers stay, as options and messages name them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from edgekit.core import CLASSIFY, Preprocessing
+from edgekit.data.preprocess import BLUE_FIRST
+from edgekit.errors import UsageError
+from edgekit.models.model import Model
+
+OPTION = "--bake-preprocessing"
+LAYER = "pixels"
+
+
+class Pixels(nn.Module):
+    """The bytes of an image as the network wants it.
+
+    The mean is subtracted first, in units of pixels. So zeros that the layer behind pads the image
+    with are its zeros, and that layer's weights can take the factor that is left.
+    """
+
+    shift: Tensor
+    factor: Tensor
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        p = preprocessing
+        mean, std = (torch.tensor(one, dtype=torch.float64) for one in (p.mean, p.std))
+        for name, values in (("shift", mean / p.scale), ("factor", p.scale / std)):
+            self.register_buffer(name, values.float().reshape(-1, 1, 1))
+        self.order = BLUE_FIRST.get(p.channel_order)
+        self.shifts = any(p.mean)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(N, H, W, C) of bytes, in RGB, to (N, C, H, W)."""
+        values = pixels.permute(0, 3, 1, 2).float().contiguous()
+        if self.order is not None:
+            values = values[:, self.order]
+        if self.shifts:
+            values = values - self.shift
+        return values * self.factor
+
+
+def taking_pixels(network: nn.Module, preprocessing: Preprocessing) -> nn.Module:
+    """Makes a network of one image take its bytes; ``network`` is changed.
+
+    Args:
+        preprocessing: how the network's images are prepared.
+
+    Returns:
+        ``network``, which takes (N, H, W, C) uint8 in RGB.
+    """
+    name = LAYER
+    while hasattr(network, name):
+        name += "_"
+    network.add_module(name, Pixels(preprocessing).eval())
+    if isinstance(network, fx.GraphModule):  # its class is made of its graph, ever anew
+        _begin_with(network, name)
+        return network
+    kind: Any = type(network)
+
+    def forward(self: Any, pixels: Tensor) -> Any:
+        return kind.forward(self, getattr(self, name)(pixels))
+
+    # A layer around the network would be in the path of every other layer.
+    about = {"forward": forward, "__module__": kind.__module__, "__doc__": kind.__doc__}
+    network.__class__ = type(kind)(kind.__name__, (kind,), about)
+    return network
+
+
+def _begin_with(program: fx.GraphModule, name: str) -> None:
+    """Puts a layer before all others of a program of one input."""
+    (image,) = (node for node in program.graph.nodes if node.op == "placeholder")
+    image.meta = {}
+    with program.graph.inserting_after(image):
+        made = program.graph.call_module(name, (image,))
+    image.replace_all_uses_with(made, lambda user: user is not made)
+    program.recompile()
+
+
+def check_bakeable(model: Model, missing: tuple[str, ...], interface: str) -> None:
+    """Refuses networks that nothing can be baked into.
+
+    Args:
+        missing: what nobody said of its images; see `edgekit.stated.unsaid`.
+        interface: of files of integers; see `edgekit.core.Scheme`.
+
+    Raises:
+        UsageError: says what to do.
+    """
+    if interface != "float":
+        raise UsageError(
+            f"{OPTION} with --io {interface}: both say what goes in, and the first one makes it "
+            f"bytes of pixels: leave --io out"
+        )
+    if model.task != CLASSIFY or model.signature is not None:
+        raise UsageError(
+            f"{OPTION} goes with networks of one image whose preparation is known: "
+            f"'{model.source}' is of the task {model.task}; leave it out, or put what prepares its "
+            f"inputs into the network's own code"
+        )
+    # There are no images for random weights of the zoo.
+    if "values" in missing and (model.trained or not model.of_zoo):
+        raise UsageError(
+            f"{OPTION}: nobody said how the values of images are prepared for '{model.source}', "
+            f"and what is in a file cannot be corrected in an app: give --mean and --std"
+        )
