@@ -18,14 +18,38 @@ from edgekit.errors import UsageError
 from edgekit.models.model import Model
 
 OPTION = "--bake-preprocessing"
-LAYER = "pixels"
+NAME = "pixels"
 
 
-class Pixels(nn.Module):
-    """The bytes of an image as the network wants it.
+def prepared(pixels: Tensor, by: Pixels, shift: Tensor, factor: Tensor) -> Tensor:
+    """An image as a network takes it.
 
     The mean is subtracted first, in units of pixels. So zeros that the layer behind pads the image
     with are its zeros, and that layer's weights can take the factor that is left.
+
+    Args:
+        pixels: (N, H, W, C) of bytes, in RGB.
+        by: says which steps there are.
+        shift: of each channel, (C, 1, 1).
+        factor: as well.
+
+    Returns:
+        (N, C, H, W).
+    """
+    values = pixels.permute(0, 3, 1, 2).float().contiguous()
+    if by.order is not None:
+        values = values[:, by.order]
+    if by.shifts:
+        values = values - shift
+    return values * factor
+
+
+class Pixels(nn.Module):
+    """`prepared` as a layer.
+
+    Attributes:
+        order: of the channels, where the network's is another one than RGB.
+        shifts: whether there is a mean.
     """
 
     shift: Tensor
@@ -37,17 +61,11 @@ class Pixels(nn.Module):
         mean, std = (torch.tensor(one, dtype=torch.float64) for one in (p.mean, p.std))
         for name, values in (("shift", mean / p.scale), ("factor", p.scale / std)):
             self.register_buffer(name, values.float().reshape(-1, 1, 1))
-        self.order = BLUE_FIRST.get(p.channel_order)
-        self.shifts = any(p.mean)
+        self.order, self.shifts = BLUE_FIRST.get(p.channel_order), any(p.mean)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(N, H, W, C) of bytes, in RGB, to (N, C, H, W)."""
-        values = pixels.permute(0, 3, 1, 2).float().contiguous()
-        if self.order is not None:
-            values = values[:, self.order]
-        if self.shifts:
-            values = values - self.shift
-        return values * self.factor
+        """See `prepared`."""
+        return prepared(pixels, self, self.shift, self.factor)
 
 
 def taking_pixels(network: nn.Module, preprocessing: Preprocessing) -> nn.Module:
@@ -59,22 +77,33 @@ def taking_pixels(network: nn.Module, preprocessing: Preprocessing) -> nn.Module
     Returns:
         ``network``, which takes (N, H, W, C) uint8 in RGB.
     """
-    name = LAYER
-    while hasattr(network, name):
-        name += "_"
-    network.add_module(name, Pixels(preprocessing).eval())
+    layer = Pixels(preprocessing).eval()
     if isinstance(network, fx.GraphModule):  # its class is made of its graph, ever anew
+        name = _free(network, NAME)
+        network.add_module(name, layer)
         _begin_with(network, name)
         return network
+    # A layer around the network would be in the path of every other layer, and one among its
+    # layers would be called by code that calls all of them in turn.
+    names = [_free(network, f"{NAME}_{one}") for one in ("shift", "factor")]
+    for name, values in zip(names, layer.buffers(), strict=True):
+        network.register_buffer(name, values)
     kind: Any = type(network)
 
     def forward(self: Any, pixels: Tensor) -> Any:
-        return kind.forward(self, getattr(self, name)(pixels))
+        shift, factor = (getattr(self, name) for name in names)
+        return kind.forward(self, prepared(pixels, layer, shift, factor))
 
-    # A layer around the network would be in the path of every other layer.
     about = {"forward": forward, "__module__": kind.__module__, "__doc__": kind.__doc__}
     network.__class__ = type(kind)(kind.__name__, (kind,), about)
     return network
+
+
+def _free(network: nn.Module, name: str) -> str:
+    """A name that no attribute of a network has."""
+    while hasattr(network, name):
+        name += "_"
+    return name
 
 
 def _begin_with(program: fx.GraphModule, name: str) -> None:
