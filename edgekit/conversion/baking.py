@@ -1,8 +1,8 @@
 """Networks that take the bytes of an image, and prepare it themselves.
 
 What an app would compute for every image, ``(value * scale - mean) / std``, becomes part of the
-network before it is converted: exporters see one more layer at its beginning, and know nothing of
-images. Paths of all other layers stay, as options and messages name them.
+network before it is converted: what converts it sees more operators at its beginning, and knows
+nothing of images. Paths of all layers stay, as options and messages name them.
 """
 
 from __future__ import annotations

@@ -44,6 +44,7 @@ from edgekit.verification.artifact import agreement_with, check_batch, running
 from edgekit.verification.diagnosis import layers_of
 from edgekit.verification.divergence import worst_layers
 from edgekit.verification.reference import Reference
+from edgekit.verification.samples import fed
 
 Notify = Callable[[str], None]
 
@@ -137,7 +138,7 @@ def build_stock(reference: Reference, target: Target, path: Path, staged: Path) 
 
 def _example(model: Model, reference: Reference) -> Example:
     """The first sample, as the network takes it."""
-    tensors = tuple(torch.from_numpy(array) for array in model.fed(reference.images[:1]))
+    tensors = tuple(torch.from_numpy(array) for array in fed(model, reference.images[:1]))
     return Example(tensors, dataclasses.replace(model.interface, inputs=model.file_inputs))
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgekit.arrays import arrays_of
 from edgekit.core import (
     Call,
     Draw,
@@ -25,7 +23,6 @@ from edgekit.core import (
 )
 from edgekit.core.interface import IMAGE
 from edgekit.core.preprocessing import pair
-from edgekit.data.preprocess import pixels_of
 from edgekit.models.adapted import is_adapted
 from edgekit.models.rows import draws_of, noise_rows, on_rows
 
@@ -119,19 +116,6 @@ class Model:
         assert self.preprocessing is not None
         shape = self.preprocessing.of_pixels.shape()
         return (TensorSpec(IMAGE, shape, "uint8", "NHWC"),)
-
-    def fed(self, row: NDArray[Any], layout: str = "NCHW") -> list[NDArray[np.generic]]:
-        """Inputs of one inference as its files take them, before there are scales.
-
-        Args:
-            row: one image (1, C, H, W), or one row of inputs.
-            layout: of images of floats in the file.
-        """
-        if not self.baked:
-            return arrays_of(self.interface, row, layout)
-        assert self.preprocessing is not None
-        prepared = replace(self.preprocessing, layout="NCHW")
-        return [pixels_of(row.reshape(1, *self.shape), prepared)]
 
     @property
     def on_rows(self) -> nn.Module:

@@ -16,7 +16,7 @@ from edgekit.errors import DataError, ModelError, UsageError
 from edgekit.lowering.choices import checked_forms
 from edgekit.models.copying import own_copy
 from edgekit.quantize.calibration import IMAGES, Calibration, calibration_images, calibration_rows
-from edgekit.verification.samples import reference_scores
+from edgekit.verification.samples import fed, reference_scores
 
 EPOCHS = 3
 
@@ -191,4 +191,4 @@ def ranged_inputs(
     if calibration is None:
         return None
     images = calibration.images
-    return [model.fed(images[i : i + 1], target.layout) for i in range(len(images))]
+    return [fed(model, images[i : i + 1], target.layout) for i in range(len(images))]

@@ -36,6 +36,7 @@ from edgekit.verification.samples import (
     STATISTICS_COUNT,
     STATISTICS_SEED,
     Samples,
+    fed,
     noise,
     real_samples,
     reference_scores,
@@ -221,7 +222,7 @@ def inputs_of(model: Model, row: Images, layout: str, given: Sequence[TensorSpec
     Raises:
         ModelError: the file has others than the network.
     """
-    arrays = model.fed(row, layout)
+    arrays = fed(model, row, layout)
     if [array.shape for array in arrays] != [spec.shape for spec in given]:
         raise ModelError(
             f"'{model.source}' takes {_forms(arrays)}, the file {_forms(given)}: give the network "

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.arrays import SUFFIX, array_files, readable_files, rows_of
+from edgekit.arrays import SUFFIX, array_files, arrays_of, readable_files, rows_of
 from edgekit.core import ImageSource, Preprocessing
 from edgekit.data import decoded_for, open_source
 from edgekit.data.channels import grey
-from edgekit.data.preprocess import normalize, resize_and_crop
+from edgekit.data.preprocess import normalize, pixels_of, resize_and_crop
 from edgekit.data.synthetic import noise_images
 from edgekit.errors import DataError
 from edgekit.foreign import explained
@@ -54,6 +54,20 @@ class Samples:
     images: Images
     about: str
     skipped: tuple[str, ...] = ()
+
+
+def fed(model: Model, row: NDArray[Any], layout: str = "NCHW") -> list[NDArray[np.generic]]:
+    """Inputs of one inference as files of a network take them, before there are scales.
+
+    Args:
+        row: one image (1, C, H, W), or one row of inputs.
+        layout: of images of floats in the file.
+    """
+    if not model.baked:
+        return arrays_of(model.interface, row, layout)
+    assert model.preprocessing is not None
+    prepared = replace(model.preprocessing, layout="NCHW")
+    return [pixels_of(row.reshape(1, *model.shape), prepared)]
 
 
 def real_samples(source: ImageSource, preprocessing: Preprocessing) -> Samples:
