@@ -90,9 +90,13 @@ $(ADB)/stamp:
 	sh tests/devices/get_adb.sh $(ADB)
 	touch $@
 
-# What the apps for browsers need of npm, Debian's Chromium, and compilers for apps in C++.
-$(APPS)/stamp:
+# What the apps for browsers need of npm, Debian's Chromium, compilers for apps in C++, Kotlin and
+# Android's classes for those for Android, and a parser of Swift.
+$(APPS)/stamp: | $(VENV)/base.stamp
 	sh tests/apps/get_npm.sh $(APPS)
+	-sh tests/apps/get_android.sh $(APPS)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(APPS)/python \
+	    tree-sitter==0.26.1 tree-sitter-swift==0.7.4
 	touch $@
 
 $(VENV)/docs.stamp: $(VENV)/base.stamp

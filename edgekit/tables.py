@@ -395,6 +395,7 @@ APPS = _Apps(
         "cpp": Entry(
             "edgekit.apps.cpp:PLATFORM", "a CMake project: libpng, libjpeg and the runtime"
         ),
+        "ios": Entry("edgekit.apps.ios:PLATFORM", "a Swift package, as text: not compiled yet"),
         "mcu": Entry(
             "edgekit.apps.mcu:PLATFORM", "a microcontroller: an interpreter's C++ and ESP-IDF"
         ),

@@ -1,0 +1,11 @@
+import Golden
+import XCTest
+
+@testable import ClassifierApp
+
+/// Runs the model. A failure is one of the runtime, or of the model.
+final class ScoresTests: XCTestCase {
+    func testScores() throws {
+        XCTAssertEqual(try Golden().wrongScores(ModelRuntime.self), [])
+    }
+}
