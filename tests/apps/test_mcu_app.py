@@ -136,7 +136,7 @@ def test_what_it_cannot_run_is_refused_with_the_way_out(
     assert message(other).endswith(expected)
     (ends,) = (int8_files / "float").glob("*.tflite")
     for path in (artifacts["tflite", "fp32"], ends):
-        told = f"it takes integers at both ends, and the input is of float32: {WAY}"
+        told = f"it takes int8 at both ends, and the input is of float32: {WAY}"
         assert message(path).endswith(told)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -10,11 +11,20 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import CommandLine
-from test_cpp_app import NAMES
+from test_cpp_app import NAMES, compiled
 from test_cpp_build import built, inside
 from test_platforms import edited
+
+from edgekit import apps
+from edgekit.apps.mcu import sources
+from edgekit.contract import load
+from edgekit.core import Preprocessing
+from edgekit.data import preprocess
+from edgekit.data.stored import stored_values
+from edgekit.errors import DataError
 
 pytestmark = pytest.mark.apps
 
@@ -138,3 +148,65 @@ def test_a_python_without_the_interpreter_says_what_to_install(
     )  # fmt: skip
     assert done.returncode == 1
     assert "lacks the interpreter: python -m pip install tflite-micro" in done.stderr
+
+
+HOWS = [
+    Preprocessing(resize=20, crop=16),
+    Preprocessing(resize=(17, 30), crop=(13, 22), interpolation="bicubic", channel_order="BGR"),
+    Preprocessing(resize=None, crop=(9, 5), interpolation="nearest"),
+    Preprocessing(resize=None, crop=(12, 16), fit="letterbox", pad=114, interpolation="bilinear"),
+    Preprocessing(resize=None, crop=24, fit="letterbox", pad=7, interpolation="area"),
+    Preprocessing(resize=None, crop=3, fit="letterbox", pad=255, interpolation="bicubic"),
+    Preprocessing(resize=None, crop=(40, 7), fit="stretch", interpolation="area", layout="NCHW"),
+    Preprocessing(
+        resize=(30, 31), crop=(28, 29), fit="stretch", channel_order="L", mean=(0.5,), std=(0.2,)
+    ),
+    Preprocessing(resize=None, crop=1, fit="stretch", interpolation="bicubic"),
+    Preprocessing(resize=70, crop=(65, 3), layout="NCHW", channel_order="BGR"),
+]
+MOST = 60
+SMALL = 2  # Status::small
+
+
+@pytest.mark.parametrize("how", HOWS, ids=lambda how: f"{how.fit}-{how.interpolation}")
+def test_frames_of_any_size_become_what_edgekit_makes_of_them(
+    how: Preprocessing, artifact: Path, tmp_path: Path
+) -> None:
+    contract = load(artifact)
+    given = dataclasses.replace(contract.inputs[0], shape=how.shape())
+    contract = dataclasses.replace(contract, preprocessing=how, inputs=(given,))
+    (tmp_path / "model.h").write_text(sources.header(contract, 1, 1, "nothing"))
+    (tmp_path / "model.cc").write_text(sources.tables(contract))
+    code = [
+        Path(apps.__file__).parent / place / "template" / "classifier" for place in ("cpp", "mcu")
+    ]
+    # Else headers beside a source come first.
+    for place in (code[0] / "geometry.h", code[0] / "geometry.cc", *code[1].glob("prepare.*")):
+        shutil.copy(place, tmp_path)
+    shutil.copy(code[1] / "status.h", tmp_path)
+    compiled(
+        "-std=c++17", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover",
+        "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", f"-DCLASSIFIER_MAX_SIDE={MOST}",
+        "-I", tmp_path, *tmp_path.glob("*.cc"), Path(__file__).with_name("frames.cc"),
+        "-o", tmp_path / "frames",
+    )  # fmt: skip
+    rng = np.random.default_rng(5)
+    sizes = [(MOST, 1), (1, MOST), (MOST, MOST), (1, 1), (MOST, 2), (3, MOST)]
+    sizes += [(int(h), int(w)) for h, w in rng.integers(1, MOST + 1, (60, 2))]
+    frames = [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+    with open(tmp_path / "in", "wb") as file:
+        for frame in frames:
+            file.write(bytes([frame.shape[1], frame.shape[0]]))
+            file.write(b"".join(row.tobytes() + b"\0" for row in frame))
+    done = inside(tmp_path, tmp_path / "frames", tmp_path / "in", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    rows = np.fromfile(tmp_path / "out", np.uint8).reshape(len(frames), -1)
+    for frame, row in zip(frames, rows, strict=True):
+        try:
+            pixels = preprocess.resize_and_crop(frame, how)
+        except DataError:
+            assert row[0] == SMALL, frame.shape
+            continue
+        assert row[0] == 0, frame.shape
+        expected = stored_values(preprocess.normalize(pixels, how), given).reshape(-1)
+        np.testing.assert_array_equal(row[1:].view(np.int8), expected, str(frame.shape))

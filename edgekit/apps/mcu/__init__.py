@@ -53,7 +53,7 @@ class Mcu:
             )
         for what, spec in (("input", contract.inputs[0]), ("output", contract.outputs[0])):
             if spec.dtype != "int8":
-                return f"it takes integers at both ends, and the {what} is of {spec.dtype}: {way}"
+                return f"it takes int8 at both ends, and the {what} is of {spec.dtype}: {way}"
         assert contract.preprocessing is not None
         if contract.preprocessing.alpha == "keep":
             return "a camera's frames have no transparency, which the network takes as a channel"
