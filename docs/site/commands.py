@@ -30,7 +30,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     assert config.nav is not None
     config.nav += [
         {"Commands": [f"{FOLDER}/{name}.md" for name in ("README", *COMMANDS)]},
-        {"Measurements": measured},  # README is before small letters
+        {"Figures": measured},  # README is before small letters
     ]
     return config
 
