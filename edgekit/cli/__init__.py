@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 
 import click
 
 from edgekit.cli import console, streams
+from edgekit.cli.grouping import format_options
 from edgekit.errors import EdgekitError, OutputError, UsageError
 from edgekit.signals import ENDING, INTERRUPTING, interrupt, obeyed
 
@@ -56,6 +58,7 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"edgekit.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
+        command.format_options = partial(format_options, command)  # type: ignore[method-assign]
         if ctx.resilient_parsing:
             from edgekit.cli.completing import complete_names
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @artifact_or_model
 @click.argument("other", metavar="[OTHER]", required=False)
 @click.option("--compare", is_flag=True, help="Show two networks side by side.")
+@click.option("--summary", is_flag=True, help="Show the totals alone.")
 @click.option("--formula", is_flag=True, help="Show parameters as k*k*C/g*M+b.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print one CSV table instead.")
 @size_option
@@ -39,6 +40,7 @@ def command(
     source: str,
     other: str | None,
     compare: bool,
+    summary: bool,
     formula: bool,
     as_csv: bool,
     resolution: Side | None,
@@ -59,6 +61,8 @@ def command(
     edgekit describe mobilenetv2 --compare mobilenetv3-large
     """
     _check_options(other, compare, formula, as_csv, weights)
+    if summary and (formula or as_csv):
+        raise UsageError("--summary leaves out the layers, which --formula and --csv show")
     if embedded:
         _check_artifact(source, other)
     given = {
@@ -75,7 +79,8 @@ def command(
     if described.artifact is not None:
         _show_contract(described.artifact)
     if described.totals is not None:
-        describe_tables.show_layers(described.layers, formula)
+        if not summary:
+            describe_tables.show_layers(described.layers, formula)
         image = described.model is None or described.model.signature is None
         unit = "image" if image else "inference"
         describe_tables.show_totals(described.heading, described.totals, unit)

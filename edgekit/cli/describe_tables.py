@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from edgekit.models.count import Layer
 
 TABLE_WIDTH = console.PLAIN_WIDTH
-MARGIN, GAP = 2, 3  # around a table, and between two of its columns
+MARGIN = 2  # around a table
+GAPS = (3, 2, 1)  # between two of its columns
 
 KIND_NAMES = {
     "depthwise": "depthwise",
@@ -55,7 +56,10 @@ _COMPARED = (
 
 
 def show_layers(layers: Sequence[Layer], formula: bool) -> None:
-    """The table of layers, in at most `TABLE_WIDTH` columns."""
+    """The table of layers, in at most `TABLE_WIDTH` columns.
+
+    Names are those that options take, as long as there is room for them.
+    """
     header = ["layer", "operation", "output", "parameters", "MACs", "KiB"]
     rows = [
         [
@@ -70,13 +74,26 @@ def show_layers(layers: Sequence[Layer], formula: bool) -> None:
     ]
     if formula:  # what is left for the names is too little otherwise
         header, rows = header[:-1], [row[:-1] for row in rows]
-    cells = list(zip(header, *rows, strict=True))
-    left = TABLE_WIDTH - MARGIN - sum(max(map(len, column)) + GAP for column in cells[1:])
-    paths = _short_paths([row[0] for row in rows], left)
+    names = [row[0] for row in rows]
+    longest = max(map(len, names))
+    if _room(header, rows, GAPS[-1]) < longest and not formula:  # memory gives way to names
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    gap = next((gap for gap in GAPS if _room(header, rows, gap) >= longest), GAPS[-1])
+    paths = _short_paths(names, _room(header, rows, gap))
     numbers = [(name, "right") for name in header[2:]]
     console.table(
-        [*header[:2], *numbers], [[path, *row[1:]] for path, row in zip(paths, rows, strict=True)]
+        [*header[:2], *numbers],
+        [[path, *row[1:]] for path, row in zip(paths, rows, strict=True)],
+        gap=gap,
     )
+    if paths != names:
+        console.say("Names are shortened: --json and --csv have them whole, as options take them.")
+
+
+def _room(header: Sequence[str], rows: Sequence[Sequence[str]], gap: int) -> int:
+    """What the columns behind the first leave of a line."""
+    cells = list(zip(header, *rows, strict=True))
+    return TABLE_WIDTH - MARGIN - sum(max(map(len, column)) + gap for column in cells[1:])
 
 
 def _short_operation(op: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import tomllib
 from collections.abc import Callable
 from importlib import resources
@@ -14,15 +15,68 @@ from edgekit.cli import console, figures
 from edgekit.errors import UnknownNameError
 from edgekit.plugins import Entry, Table, points
 
-Rows = list[dict[str, str]]
+Rows = list[dict[str, Any]]
+
+
+def zoo() -> dict[str, dict[str, str]]:
+    """What is known of networks without building them, by name; the columns of ``zoo.csv``."""
+    # Not by edgekit.models, which imports torch.
+    text = resources.files("edgekit").joinpath("models", "zoo.csv").read_text(encoding="utf-8")
+    return {row["model"]: row for row in csv.DictReader(text.splitlines()[1:])}
 
 
 def _models() -> Rows:
+    known = zoo()
     return [
-        {"name": name, "family": family, "source": entry.about, **_package(entry)}
+        {
+            "name": name,
+            "family": family,
+            "source": entry.about,
+            **_figures(known.get(name)),
+            **_package(entry),
+        }
         for family, entry in tables.FAMILIES.lines()
         for name in entry.variants
     ]
+
+
+def _figures(row: dict[str, str] | None) -> dict[str, Any]:
+    """Size and published accuracy of a network; empty for those of other packages."""
+    if row is None:
+        return {}
+    return {
+        "params": int(row["params"]),
+        "macs": int(row["macs"]),
+        "resolution": int(row["resolution"]),
+        "top1": float(row["top1"]) / 100 if row["top1"] else None,
+        "top1_source": row["source"] or None,
+        "weights": row["weights"] or None,
+    }
+
+
+def _show_models(rows: Rows) -> None:
+    def cells(row: dict[str, Any]) -> tuple[str, ...]:
+        if "params" not in row:
+            return (row["name"], "", "", "", "", row.get("package", ""))
+        return (
+            row["name"],
+            f"{row['params'] / 1e6:.2f}",
+            f"{row['macs'] / 1e6:,.0f}",
+            str(row["resolution"]),
+            "" if row["top1"] is None else f"{100 * row['top1']:.1f}",
+            "yes" if row["weights"] else row.get("package", ""),
+        )
+
+    right = "right"
+    console.table(
+        [
+            "network", ("M params", right), ("M MACs", right), ("px", right), ("top-1 %", right),
+            "weights",
+        ],
+        map(cells, rows),
+    )  # fmt: skip
+    console.say("px: published resolution, which MACs are of. top-1: on ImageNet, as published;")
+    console.say("--json has the sources. weights: --pretrained fetches them.")
 
 
 def _devices() -> Rows:
@@ -103,6 +157,9 @@ def command(topic: str | None) -> None:
     found = {name: TOPICS[name]() for name in ([topic] if topic else TOPICS)}
     for name, rows in found.items():
         console.say(f"{name.capitalize()}:" if rows else f"{name.capitalize()}: none")
+        if name == "models" and rows:
+            _show_models(rows)
+            continue
         width = max((len(row["name"]) for row in rows), default=0)
         for row in rows:
             rest = "  ".join(value for key, value in row.items() if key != "name")

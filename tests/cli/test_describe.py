@@ -182,3 +182,19 @@ def test_tensors_say_what_they_mean_where_somebody_said(run: CommandLine) -> Non
     line = ("describe", "any_networks:features", "--example", "any_networks:row", "--json")
     row = run(*line).json["interface"]
     assert [row[end][0]["role"] for end in ("inputs", "outputs")] == ["", ""]
+
+
+def test_names_are_those_that_options_take(run: CommandLine) -> None:
+    for name in ("mobilenetv3-small", "efficientnet-b7"):
+        text = run("describe", name, "--resolution", "64").out
+        assert " blocks.0.depthwise.conv " in text
+        assert "shortened" not in text
+        assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_summary_has_no_layers(run: CommandLine) -> None:
+    text = run("describe", "mobilenetv2", "--summary").out
+    assert "3,504,872 parameters" in text
+    assert "stem.conv" not in text
+    refused = run("describe", "mobilenetv2", "--summary", "--csv")
+    assert (refused.code, "--summary" in refused.message) == (2, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from command_line import CommandLine
 import edgekit
 from edgekit import registry, tables
 from edgekit.cli import COMMANDS, cli
+from edgekit.cli import cli as group
 from edgekit.training.recipe import recipe_names
 
 TOPICS = (
@@ -190,3 +192,34 @@ def test_a_wrong_command_line_is_explained_as_json(arguments: list[str], run: Co
     assert result.json["schema"] == "edgekit.error/1"
     assert result.json["error"]["exit_code"] == 2
     assert result.json["error"]["message"] == result.message
+
+
+def test_many_options_stand_in_groups_and_each_once(run: CommandLine) -> None:
+    text = run("export", "--help").out
+    titles = [line for line in text.splitlines() if line.endswith(":") and line[0] != " "]
+    assert titles[:3] == ["Options:", "Network:", "Integers:"]
+    first = text[: text.index("Network:")]
+    assert all(option in first for option in ("--target", "--precision", "--out", "--json"))
+    assert "--ranges" not in first
+    for name in ("export", "search", "train", "profile", "describe", "list"):
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
+        listed = run(name, "--help").out.partition("\nOptions:")[2]
+        found = re.findall(r"^  (?:-\w, )?(--[a-z][\w-]*)", listed, re.MULTILINE)
+        declared = [
+            option.opts[-1] if option.opts[-1].startswith("--") else option.opts[0]
+            for option in command.params
+            if isinstance(option, click.Option)
+        ]
+        assert len(found) == len(set(found)) == len(declared) + 1  # and --help
+
+
+def test_networks_are_listed_with_size_and_accuracy(run: CommandLine) -> None:
+    listed = run("list", "models")
+    assert all(len(line) <= 80 for line in listed.out.splitlines())
+    row = next(line.split() for line in listed.out.splitlines() if " mobilenetv2 " in line)
+    assert row == ["mobilenetv2", "3.50", "301", "224", "72.2", "yes"]
+    entries = {one["name"]: one for one in run("list", "models", "--json").json["models"]}
+    found = entries["mobilenetv1"]
+    assert (found["params"], found["top1"], found["weights"]) == (4231976, 0.706, None)
+    assert found["top1_source"] == "arXiv:1704.04861, table 8"

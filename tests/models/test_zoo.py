@@ -12,6 +12,7 @@ import pytest
 import torch
 from zoo_networks import KINDS, NAMES, affordable, certain, images, laid_out, small
 
+from edgekit.cli.list import zoo
 from edgekit.core import ModelSpec, from_json, to_json
 from edgekit.errors import ModelError, UnknownNameError, UsageError
 from edgekit.models import (
@@ -23,6 +24,7 @@ from edgekit.models import (
     with_resolution,
 )
 from edgekit.models.count import Layer, layers
+from edgekit.models.pretrained import PUBLISHED
 from edgekit.models.size import check_size
 
 WIDTHS = ("0.35", "0.75", "1.4")
@@ -138,6 +140,26 @@ def test_efficientnets_are_computed_wherever_the_rule_gives_them() -> None:
         scale = efficientnet.SCALES[name]
         assert (scale.width, scale.depth, scale.resolution) == (width, depth, resolution)
         assert ((width, depth) in by_rule) == (name <= "b4"), name
+
+
+@pytest.mark.parametrize("row", zoo().values(), ids=lambda row: row["model"])
+def test_the_listed_figures_are_counted(row: dict[str, str]) -> None:
+    spec = find_spec(row["model"])
+    found = counted(row["model"], spec.resolution)
+    assert spec.resolution == int(row["resolution"])
+    assert sum(layer.params for layer in found) == int(row["params"])
+    assert sum(layer.macs for layer in found) == int(row["macs"])
+    published = PUBLISHED.get(row["model"])
+    assert row["weights"] == ("torchvision" if published else "")
+    if published:
+        assert (float(row["top1"]), row["source"].partition(" at ")[0]) == (
+            round(published.top1, 1),
+            "torchvision 0.29",
+        )
+
+
+def test_every_network_is_listed() -> None:
+    assert set(zoo()) == {*NAMES, *PUBLISHED}
 
 
 def test_every_network_has_a_reference() -> None:
