@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from edgekit.apps import golden
 from edgekit.apps.golden import Golden, Picture
 from edgekit.contract import OpenArtifact, contract_path, open_artifact
-from edgekit.core import CLASSIFY, Artifact
+from edgekit.core import CLASSIFY, Artifact, Quantizing
+from edgekit.core.forms import PROCESSORS, fits
 from edgekit.core.names import shown
 from edgekit.core.reading import read_bytes
 from edgekit.data import preprocess
@@ -57,6 +58,17 @@ class App:
         """The artifact's files, the main one first."""
         return self.target.files(self.path)
 
+    def processors(self) -> list[str] | None:
+        """Kinds of processors that the file was written for, of `edgekit.core.PROCESSORS`; ``None``
+        for all.
+        """
+        scheme = self.contract.scheme
+        if scheme.isa is None or not isinstance(self.target, Quantizing):
+            return None
+        choices, precision = self.target.choices, scheme.precision
+        found = [kind for kind in PROCESSORS if fits(choices, precision, scheme.isa, kind)]
+        return None if len(found) == len(PROCESSORS) else found
+
     def write_golden(self, folder: Path) -> None:
         """Writes the golden images with ``golden.json``."""
         folder.mkdir(parents=True)
@@ -65,6 +77,7 @@ class App:
             (folder / f"{each.picture.file}.pixels.png").write_bytes(each.pixels_png())
         document = {
             "schema": GOLDEN_SCHEMA,
+            "processors": self.processors(),
             "images": [each.entry() for each in self.golden],
             "vectors": golden.vectors(),
         }
@@ -240,7 +253,8 @@ def write_app(app: App, platform: str, out: Path, *, overwrite: bool = False) ->
     if why_not is not None:
         raise UsageError(f"{app.path} cannot be in an app for {found.name}: {why_not}")
     _check_folder(out, overwrite)
-    final = Path(os.path.abspath(out))  # noqa: PTH100 - links stay as they were named
+    # Errors name it as the user does, where it has a name.
+    final = out if out.name not in ("", "..") else Path(os.path.abspath(out))  # noqa: PTH100
     with output_folder(final.parent), named_failures(out), staging(final.parent) as hidden:
         made = hidden / final.name
         made.mkdir()

@@ -36,7 +36,8 @@ are in another order there (docs/measurements/devices.md)."""
 
 SAME_FILE_OF_INTEGERS_DB = 40.0
 """The same of integers, whose kernels are equal to the bit where the file was written for them. A
-file for another kind of processor comes near the bound, or below it (docs/devices.md)."""
+file for another kind of processor may pass the bound (docs/devices.md), so that apps look at their
+processor as well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,15 +15,21 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     [ -e /usr/include/png.h ] || wanted="$wanted libpng-dev"
     [ -e /usr/include/jpeglib.h ] || wanted="$wanted libjpeg-dev"
     if [ -n "$wanted" ]; then
-        apt-get -qq update </dev/null
         # shellcheck disable=SC2086 - several words
-        apt-get -qq -y --no-install-recommends install $wanted </dev/null
+        { apt-get -qq update && apt-get -qq -y --no-install-recommends install $wanted; } </dev/null ||
+            echo "not all of$wanted can be had: tests that need them are skipped" >&2
     fi
 fi
-mkdir -p "$folder"
+part=$folder/part # until all is there: what is ended on its way is no folder of packages
+rm -rf "$part"
+mkdir -p "$part"
 packages=$(sed -n 's/.*"packages": {\(.*\)}.*/\1/p' "$runtimes"/*/runtime.json | tr -d ' "' | tr ',:' ' @')
 browser=$(sed -n 's/.*"playwright-core": "\(.*\)".*/\1/p' "$runtimes/../../__init__.py")
-cd "$folder"
-[ -e package.json ] || echo '{"private": true}' > package.json
+cd "$part"
+echo '{"private": true}' > package.json
 # shellcheck disable=SC2086 - several words
 npm install --no-audit --no-fund --save-exact $packages "playwright-core@$browser"
+cd ..
+rm -rf node_modules
+mv part/node_modules .
+rm -rf part

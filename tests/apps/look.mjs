@@ -163,6 +163,7 @@ const WAYS = {
 
   async use() {
     const page = await opened();
+    page.on("filechooser", () => {}); // else the first one may come before it is listened to
     await drop(page, "wide.png");
     const dropped = await result(page);
     await page.reload();

@@ -31,7 +31,7 @@ NAMES = [
     "\u202eright to left",
     "\u0633\u0645\u0643\u0629",
     "${x}",
-    "`",
+    "\x1b[31m`\u2066\x85",
     "a\\b",
     "",
     "a name that is so long that it has to be broken " * 3,

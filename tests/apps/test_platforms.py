@@ -150,8 +150,39 @@ def test_what_is_no_good_artifact_is_refused(
     contract = contract_path(artifact)
     contract.write_text(contract.read_text().replace("digits", "numbers"))
     assert "was edited after the export" in message(artifact)
+    newer = json.loads(contract.read_text())
+    contract.write_text(json.dumps({**newer, "schema": "edgekit.artifact/3"}))
+    assert "it is of schema 'edgekit.artifact/3', of another edgekit" in message(artifact)
+    contract.write_text("{")
+    assert contract.name in message(artifact)
     contract.unlink()
     assert "has no contract" in message(artifact)
+    assert "nowhere.onnx" in message("nowhere.onnx")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a proc file system")
+def test_a_folder_that_cannot_be_made_is_named(
+    artifact: Path, run: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("precious")
+    for out in ("/proc/edgekit/made", "file/made", "x" * 300):
+        done = run("app", artifact, "--platform", "python", "-o", out)
+        assert done.code == 3
+        assert str(Path(out).parent if "/" in out else out) in done.message
+        assert str(tmp_path) not in done.message  # it is named as it was given
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_classes_need_no_names(
+    platform: str, artifact: Path, run: CommandLine, tmp_path: Path
+) -> None:
+    edited(artifact, labels=None)
+    done = run("app", artifact, "--platform", platform, "-o", "made")
+    assert done.code == 0, done.err
+    (golden,) = (tmp_path / "made").rglob("golden.json")
+    for image in json.loads(golden.read_text())["images"]:
+        assert {each["label"] for each in image["labels"]} == {None}
 
 
 def test_an_openvino_file_is_copied_with_its_weights(

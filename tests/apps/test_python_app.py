@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import CommandLine
-from small_artifacts import Artifacts
+from PIL import Image
+from small_artifacts import Artifacts, copy_artifact
+from test_platforms import edited
 
 from edgekit import registry, tables
+from edgekit.contract import contract_path
 
 
 def inside(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -76,13 +79,53 @@ def test_a_wrong_app_fails_its_test_and_the_name_says_where(
     assert failing("decode.py", "np.exp(", "np.exp2(") == {"test_labels", "test_vectors_of_scores"}
 
 
+def test_a_file_for_another_kind_of_processor_is_told(
+    int8_files: Path, run: CommandLine, tmp_path: Path
+) -> None:
+    """Its scores may be near enough: within the bound of files of integers."""
+    (source,) = (int8_files / "float").glob(f"*{registry.target('onnx').suffix}")
+    path = copy_artifact(source, tmp_path)
+    scheme = json.loads(contract_path(path).read_text())["scheme"]
+    assert scheme["isa"].startswith("x86")
+    edited(path, scheme={**scheme, "isa": "arm"})
+    assert run("app", path, "--platform", "python", "-o", "made").code == 0
+    tested = inside(tmp_path / "made", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    failed = [line for line in tested.stdout.splitlines() if line.startswith("FAILED")]
+    assert [line.split("::")[1].split()[0] for line in failed] == ["test_processor"]
+    assert "the model was written for arm, and this is x86" in tested.stdout
+
+
+def test_what_is_refused_is_a_sentence(
+    artifacts: Artifacts, run: CommandLine, tmp_path: Path
+) -> None:
+    path = copy_artifact(artifacts["tflite", "fp32"], tmp_path)
+    edited(path, labels=None)
+    assert run("app", path, "--platform", "python", "-o", "made").code == 0
+    folder = tmp_path / "made"
+    (folder / "letter.png").write_text("dear")
+    Image.new("1", (10_000, 10_000)).save(folder / "large.png")
+    content = (folder / "golden" / "turned.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(content[: len(content) // 2])
+    images = ("letter.png", "large.png", "cut.jpg", "nowhere.png", "golden", "golden/wide.png")
+    done = inside(folder, "-m", "classifier", *images)
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith(images)]
+    assert said[:2] == [
+        "letter.png: it is no image: expected a JPEG, PNG, BMP, WebP or GIF file",
+        "large.png: the image is too large: expected at most 51 megapixels",
+    ]
+    assert said[2].startswith("cut.jpg: the image is damaged: ")
+    assert said[3] == "nowhere.png: there is no such file"
+    assert len(said) == 5
+    shown = done.stdout.splitlines()
+    assert shown[0].startswith("golden/wide.png")
+    assert all(" class " in line for line in shown[1:])  # which have no names
+
+
 def test_names_of_classes_are_shown_on_one_line_whatever_is_in_them(
     artifacts: Artifacts, run: CommandLine, tmp_path: Path
 ) -> None:
-    from test_platforms import edited
-
-    from edgekit.contract import contract_path
-
     source = artifacts["tflite", "fp32"]
     path = tmp_path / f"renamed #1 %20{source.suffix}"
     path.write_bytes(source.read_bytes())

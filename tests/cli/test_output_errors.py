@@ -13,6 +13,7 @@ import pytest
 from command_line import CommandLine, Result
 from PIL import Image
 from report_records import measurement
+from small_artifacts import Artifacts
 
 from edgekit.contract import load
 from edgekit.measure.store import Store, save
@@ -220,6 +221,7 @@ WITHOUT_SPACE = {
     "export-profiles": "export-profiles -o out/table.csv",
     "search": "search {network} --budget macs=0.85x --target tflite --workers 1 -o out/s",
     "export": f"export {SMALL} -t onnx --resolution 32 -o out/files",
+    "app": "app {artifact} --platform python -o out/made/app",
     "train": f"{' '.join(TRAIN)} -o out/run",
     "profile": f"profile {SMALL} --resolution 32 --seconds 1 --no-store -o out/m.json",
 }
@@ -232,10 +234,11 @@ def test_a_disk_without_any_space_is_named(
     tmp_path: Path,
     package_env: dict[str, str],
     short_network: Path,
+    artifacts: Artifacts,
 ) -> None:
     save([measurement()], tmp_path / "m.json")
     Store(tmp_path / "home" / "measurements.db").add([measurement()])
-    words = WITHOUT_SPACE[command].format(network=short_network)
+    words = WITHOUT_SPACE[command].format(network=short_network, artifact=artifacts["onnx", "fp32"])
     fill = "dd if=/dev/zero of=out/full bs=4k 2>/dev/null; "
     edgekit = f"{sys.executable} -m edgekit {words}; code=$?; "
     done = subprocess.run(
@@ -254,7 +257,7 @@ def test_a_disk_without_any_space_is_named(
     )
     left = {Path(name).name for name in (tmp_path / "left").read_text().split()}
     assert not {name for name in left if name.startswith(".edgekit")}
-    assert not left & {"page.html", "table.csv", "m.json", "model.pt", f"{SMALL}-fp32.onnx"}
+    assert not left & {"made", "page.html", "table.csv", "m.json", "model.pt", f"{SMALL}-fp32.onnx"}
 
 
 @pytest.mark.parametrize("form", ["--json", "--verbose"])

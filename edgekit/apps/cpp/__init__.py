@@ -74,9 +74,10 @@ class Cpp:
             (code / file).write_text(read_text(_runtime(app) / file), encoding="utf-8")
         size = template.bytes_of([code / "model" / app.path.name])
         entries = [each.entry() for each in app.golden]
+        golden_code = literals.golden(entries, golden.vectors(), app.processors() or ())
         for place, text in (
             (code / "model.cc", literals.model(app.contract, os.fsencode(app.path.name), size)),
-            (folder / "golden" / "golden.cc", literals.golden(entries, golden.vectors())),
+            (folder / "golden" / "golden.cc", golden_code),
             (folder / ".gitignore", "/build*/\n"),
         ):
             place.write_text(text, encoding="utf-8")

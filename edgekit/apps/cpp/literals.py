@@ -121,12 +121,17 @@ def _tensor(spec: TensorSpec) -> str:
     return f"{{Type::{spec.dtype}, {shape}, {scale}, {spec.zero_point or 0}}}"
 
 
-def golden(images: Sequence[Mapping[str, Any]], vectors: Sequence[Mapping[str, Any]]) -> str:
+def golden(
+    images: Sequence[Mapping[str, Any]],
+    vectors: Sequence[Mapping[str, Any]],
+    processors: Sequence[str],
+) -> str:
     """``golden.cc``: what stands in ``golden.json``.
 
     Args:
         images: entries of `edgekit.apps.golden.Golden.entry`.
         vectors: of `edgekit.apps.golden.vectors`.
+        processors: that the file was written for; none for all.
     """
     lines = [
         "// What golden.json has, as code. Written by `edgekit app`; do not edit it.",
@@ -136,6 +141,10 @@ def golden(images: Sequence[Mapping[str, Any]], vectors: Sequence[Mapping[str, A
         "",
         "using namespace std::string_literals;",
         "using classifier::Scores;",
+        "",
+        "std::vector<std::string> processors() {",
+        f"  return {_list(map(string, processors))};",
+        "}",
         "",
         "std::vector<GoldenImage> golden_images() {",
         "  std::vector<GoldenImage> all;",

@@ -1,13 +1,15 @@
 // Runs the app on the images in `golden`, and holds what it gives against what is known:
 //
-//   golden_test pixels|scores|labels GOLDEN MODEL
+//   golden_test pixels|scores|labels|processor GOLDEN MODEL
 //
 // A failure of `pixels` is one of decoding or resizing, `scores` of the runtime or the model, `labels`
-// of what the outputs are taken for.
+// of what the outputs are taken for, `processor` of a model that was written for another kind of
+// processor: its scores are somewhat other ones here.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <exception>
+#include <fstream>
 
 #include "checks.h"
 #include "classifier.h"
@@ -100,11 +102,33 @@ void test_labels() {
   }
 }
 
+// The kind of this processor.
+std::string processor() {
+#if defined(__aarch64__) || defined(__arm__)
+  return "arm";
+#else
+  std::ifstream about("/proc/cpuinfo");
+  for (std::string word; about >> word;) {
+    if (word == "avx_vnni" || word == "avx512_vnni") return "x86-vnni";
+  }
+  return "x86";
+#endif
+}
+
+void test_processor() {
+  const auto written = processors();
+  std::string names;
+  for (const auto& name : written) names += (names.empty() ? "" : ", ") + name;
+  expect(written.empty() || std::find(written.begin(), written.end(), processor()) != written.end(),
+         "the model was written for %s, and this is %s: export it for this processor, with --isa",
+         names.c_str(), processor().c_str());
+}
+
 }  // namespace
 
 int main(int count, char** words) {
   if (count != 4) {
-    std::fprintf(stderr, "usage: golden_test pixels|scores|labels GOLDEN MODEL\n");
+    std::fprintf(stderr, "usage: golden_test pixels|scores|labels|processor GOLDEN MODEL\n");
     return 2;
   }
   const std::string name = words[1];
@@ -112,6 +136,7 @@ int main(int count, char** words) {
     if (name == "pixels") test_pixels(words[2]);
     if (name == "scores") test_scores(words[2], words[3]);
     if (name == "labels") test_labels();
+    if (name == "processor") test_processor();
   } catch (const std::exception& error) {
     expect(false, "%s", error.what());
   }

@@ -30,5 +30,6 @@ struct Vector {
   std::vector<double> scores, probabilities;
 };
 
+std::vector<std::string> processors();  // that the model was written for; none for all
 std::vector<GoldenImage> golden_images();
 std::vector<Vector> score_vectors();

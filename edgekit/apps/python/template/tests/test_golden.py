@@ -1,10 +1,12 @@
 """Runs the app on the images in ``golden``, and holds what it gives against what is known.
 
 A failure of ``test_pixels`` is one of decoding or resizing, ``test_scores`` of the runtime or the
-model, ``test_labels`` of what the outputs are taken for.
+model, ``test_labels`` of what the outputs are taken for, ``test_processor`` of a model that was
+written for another kind of processor: its scores are somewhat other ones here.
 """
 
 import json
+import platform
 import sys
 from pathlib import Path
 
@@ -57,6 +59,28 @@ def test_scores(classifier, name, of):
     decibels = signal_to_noise_db(found, expected)
     least = IMAGES[name]["least_db"][of]
     assert decibels >= least, f"{decibels:.1f} dB to the scores of the {of}: at least {least}"
+
+
+def processors():
+    """The kinds that this processor may be called."""
+    machine = platform.machine().lower()
+    if machine.startswith(("arm", "aarch")):
+        return {"arm"}
+    if machine not in ("x86_64", "amd64", "x86", "i686", "i386"):
+        return {machine}
+    about = Path("/proc/cpuinfo")
+    if not about.is_file():
+        return {"x86", "x86-vnni"}
+    flags = about.read_text(encoding="utf-8", errors="replace").split()
+    return {"x86-vnni" if {"avx_vnni", "avx512_vnni"} & set(flags) else "x86"}
+
+
+def test_processor():
+    written = GOLDEN["processors"]
+    assert written is None or processors() & set(written), (
+        f"the model was written for {', '.join(written)}, and this is {', '.join(processors())}: "
+        f"export it for this processor, with --isa"
+    )
 
 
 @pytest.mark.parametrize("name", IMAGES)
