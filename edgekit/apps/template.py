@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -61,7 +62,8 @@ def _golden_about(app: App) -> str:
 def _latency(app: App) -> str:
     measured = app.latency
     if measured is None:
-        return f"Nobody has measured it on this machine yet: `edgekit profile {app.path.name}`."
+        command = f"edgekit profile {shlex.quote(app.path.name)}"
+        return f"Nobody has measured it on this machine yet: `{command}`."
     found = summary(measured.blocks)
     threads = "1 thread" if measured.threads == 1 else f"{measured.threads} threads"
     low, high = found.ci95_ms

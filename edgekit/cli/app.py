@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,7 +129,7 @@ def _tell(app: App, platform: Platform, out: Path) -> None:
             "to test the app against PyTorch, too"
         )
     console.say("")
-    for line in (f"cd {out}", *platform.runs, *platform.tests):
+    for line in (f"cd {shlex.quote(str(out))}", *platform.runs, *platform.tests):
         console.say(f"  {line}")
     if console.wants_json():
         console.emit_json(

@@ -13,7 +13,7 @@ import pytest
 from command_line import CommandLine
 from PIL import Image
 from small_artifacts import Artifacts, copy_artifact
-from test_platforms import edited
+from test_platforms import edited, of_kind
 
 from edgekit.contract import contract_path
 
@@ -100,10 +100,7 @@ def test_an_app_passes_its_own_test(
     run: CommandLine,
     tmp_path: Path,
 ) -> None:
-    if kind == "fp32":
-        path = artifacts[target, "fp32"]
-    else:
-        (path,) = (int8_files / kind).glob(f"*.{target}")
+    path = of_kind(artifacts, int8_files, target, kind)
     assert run("app", path, "--platform", "web", "-o", "made").code == 0
     folder = tmp_path / "made"
     vendored(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from small_artifacts import Artifacts, once, shared_folder
 from test_platforms import edited
 from test_prepare import preprocessings
 
+import edgekit
 from edgekit import apps
 from edgekit.apps.cpp import literals
 from edgekit.core import Preprocessing
@@ -48,6 +50,19 @@ NAMES = [
     "",
     "é1",
 ]
+
+
+def test_the_places_of_functions_are_those_of_the_native_runner() -> None:
+    """The table of the same interface, which stands in each as it uses it."""
+    native = Path(edgekit.__file__).parent / "agent" / "native" / "onnxruntime.cc"
+    app = TEMPLATE / "runtimes" / "onnx" / "runtime.cc"
+    mine, known = (
+        dict(re.findall(r"^  (k\w+) = (\d+),$", path.read_text(), re.MULTILINE))
+        for path in (app, native)
+    )
+    shared = mine.keys() & known.keys()
+    assert len(shared) > 15
+    assert {name: mine[name] for name in shared} == {name: known[name] for name in shared}
 
 
 def test_literals_are_ascii_on_one_line() -> None:

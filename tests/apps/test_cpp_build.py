@@ -15,7 +15,7 @@ from command_line import CommandLine
 from PIL import Image
 from small_artifacts import Artifacts, copy_artifact
 from test_cpp_app import NAMES
-from test_platforms import edited
+from test_platforms import edited, of_kind
 
 from edgekit import apps, registry, tables
 
@@ -78,9 +78,8 @@ def test_an_app_runs_and_passes_its_own_test(
 ) -> None:
     more: list[object] = []
     if kind == "fp32":
-        path, more = artifacts[target, "fp32"], ["--against", trained_run]
-    else:
-        (path,) = (int8_files / kind).glob(f"*{registry.target(target).suffix}")
+        more = ["--against", trained_run]
+    path = of_kind(artifacts, int8_files, target, kind)
     assert run("app", path, "--platform", "cpp", "-o", "made", *more).code == 0
     folder = tmp_path / "made"
     built(folder)

@@ -35,6 +35,14 @@ def own(platform: str, artifact: Path, int8_files: Path, copied: Callable[[Path]
     return copied(path)
 
 
+def of_kind(artifacts: Artifacts, int8_files: Path, target: str, kind: str) -> Path:
+    """A file of fp32, or of integers: by the type of its inputs and outputs, float or int8."""
+    if kind == "fp32":
+        return artifacts[target, "fp32"]
+    (path,) = (int8_files / kind).glob(f"*{registry.target(target).suffix}")
+    return path
+
+
 def edited(path: Path, **values: object) -> None:
     """Changes a contract, and makes it whole again."""
     import hashlib
@@ -174,11 +182,9 @@ def test_a_folder_that_cannot_be_made_is_named(
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
-def test_classes_need_no_names(
-    platform: str, artifact: Path, run: CommandLine, tmp_path: Path
-) -> None:
-    edited(artifact, labels=None)
-    done = run("app", artifact, "--platform", platform, "-o", "made")
+def test_classes_need_no_names(platform: str, own: Path, run: CommandLine, tmp_path: Path) -> None:
+    edited(own, labels=None)
+    done = run("app", own, "--platform", platform, "-o", "made")
     assert done.code == 0, done.err
     (golden,) = (tmp_path / "made").rglob("golden.json")
     for image in json.loads(golden.read_text())["images"]:

@@ -12,9 +12,9 @@ import pytest
 from command_line import CommandLine
 from PIL import Image
 from small_artifacts import Artifacts, copy_artifact
-from test_platforms import edited
+from test_platforms import edited, of_kind
 
-from edgekit import registry, tables
+from edgekit import tables
 from edgekit.contract import contract_path
 
 
@@ -36,10 +36,7 @@ def test_an_app_runs_and_passes_its_own_test(
     run: CommandLine,
     tmp_path: Path,
 ) -> None:
-    if kind == "fp32":
-        path = artifacts[target, "fp32"]
-    else:
-        (path,) = (int8_files / kind).glob(f"*{registry.target(target).suffix}")
+    path = of_kind(artifacts, int8_files, target, kind)
     assert run("app", path, "--platform", "python", "-o", "made").code == 0
     folder = tmp_path / "made"
     tested = inside(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider")
@@ -80,11 +77,10 @@ def test_a_wrong_app_fails_its_test_and_the_name_says_where(
 
 
 def test_a_file_for_another_kind_of_processor_is_told(
-    int8_files: Path, run: CommandLine, tmp_path: Path
+    artifacts: Artifacts, int8_files: Path, run: CommandLine, tmp_path: Path
 ) -> None:
     """Its scores may be near enough: within the bound of files of integers."""
-    (source,) = (int8_files / "float").glob(f"*{registry.target('onnx').suffix}")
-    path = copy_artifact(source, tmp_path)
+    path = copy_artifact(of_kind(artifacts, int8_files, "onnx", "float"), tmp_path)
     scheme = json.loads(contract_path(path).read_text())["scheme"]
     assert scheme["isa"].startswith("x86")
     edited(path, scheme={**scheme, "isa": "arm"})

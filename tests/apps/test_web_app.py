@@ -20,9 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from small_artifacts import Artifacts
+from test_platforms import of_kind
 from test_prepare import preprocessings
 
-from edgekit import apps, registry
+from edgekit import apps
 from edgekit.core import Preprocessing, to_json
 from edgekit.data import preprocess
 from edgekit.data.decode import pixels_of
@@ -218,18 +219,18 @@ def test_files_that_browsers_do_not_run_are_refused(
     copied: Callable[[Path], Path],
     run: CommandLine,
 ) -> None:
-    def message(path: Path) -> str:
+    def message(target: str, kind: str) -> str:
+        path = of_kind(artifacts, int8_files, target, kind)
         done = run("app", copied(path), "--platform", "web", "-o", "made")
         assert done.code == 2
         return done.message
 
-    assert message(artifacts["openvino", "fp32"]).endswith(
+    assert message("openvino", "fp32").endswith(
         "it runs files of the targets onnx, tflite: export one of these"
     )
-    (path,) = (int8_files / "int8").glob(f"*{registry.target('tflite').suffix}")
-    assert message(path).endswith(
+    assert message("tflite", "int8").endswith(
         "takes inputs of float32, int32, uint8, and this one is of int8: export it without "
         "--io int8"
     )
-    (path,) = (int8_files / "int8").glob(f"*{registry.target('onnx').suffix}")
+    path = of_kind(artifacts, int8_files, "onnx", "int8")
     assert run("app", copied(path), "--platform", "web", "-o", "made").code == 0

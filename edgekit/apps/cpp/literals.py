@@ -124,14 +124,15 @@ def _tensor(spec: TensorSpec) -> str:
 def golden(
     images: Sequence[Mapping[str, Any]],
     vectors: Sequence[Mapping[str, Any]],
-    processors: Sequence[str],
+    processors: Sequence[str] | None = None,
 ) -> str:
     """``golden.cc``: what stands in ``golden.json``.
 
     Args:
         images: entries of `edgekit.apps.golden.Golden.entry`.
         vectors: of `edgekit.apps.golden.vectors`.
-        processors: that the file was written for; none for all.
+        processors: that the file was written for, none for all; ``None`` for an app that does not
+            ask.
     """
     lines = [
         "// What golden.json has, as code. Written by `edgekit app`; do not edit it.",
@@ -142,10 +143,7 @@ def golden(
         "using namespace std::string_literals;",
         "using classifier::Scores;",
         "",
-        "std::vector<std::string> processors() {",
-        f"  return {_list(map(string, processors))};",
-        "}",
-        "",
+        *([] if processors is None else _processors(processors)),
         "std::vector<GoldenImage> golden_images() {",
         "  std::vector<GoldenImage> all;",
     ]
@@ -168,3 +166,8 @@ def golden(
         row = listed([f"Scores::{vector['kind']}", *rows])
         lines.append(f"      {row},")
     return "\n".join([*lines, "  };", "}"]) + "\n"
+
+
+def _processors(names: Sequence[str]) -> list[str]:
+    found = _list(map(string, names))
+    return ["std::vector<std::string> processors() {", f"  return {found};", "}", ""]
