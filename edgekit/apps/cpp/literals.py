@@ -169,5 +169,5 @@ def golden(
 
 
 def _processors(names: Sequence[str]) -> list[str]:
-    found = _list(map(string, names))
+    found = listed(map(string, names))
     return ["std::vector<std::string> processors() {", f"  return {found};", "}", ""]
