@@ -138,7 +138,7 @@ def classified(classes: Path, folder: Path, path: Path, *files: Path) -> Any:
     return json.loads(told.stdout)
 
 
-@pytest.mark.parametrize("kind", ["fp32", "float", "int8"])
+@pytest.mark.parametrize("kind", ["fp32", "float", "int8", "baked"])
 @pytest.mark.parametrize("target", TARGETS)
 def test_an_app_passes_its_golden_tests_in_java(
     target: str,
@@ -146,6 +146,7 @@ def test_an_app_passes_its_golden_tests_in_java(
     classes: Path,
     artifacts: Artifacts,
     int8_files: Path,
+    short_network: Path,
     trained_run: Path,
     run: CommandLine,
     tmp_path: Path,
@@ -153,6 +154,10 @@ def test_an_app_passes_its_golden_tests_in_java(
     more: list[object] = []
     if kind == "fp32":
         path, more = artifacts[target, "fp32"], ["--against", trained_run]
+    elif kind == "baked":
+        words = ("-t", target, "--bake-preprocessing", "-o", "exported")
+        assert run("export", short_network, *words).code == 0
+        (path,) = (tmp_path / "exported").glob(f"*{registry.target(target).suffix}")
     else:
         (path,) = (int8_files / kind).glob(f"*{registry.target(target).suffix}")
     assert run("app", path, "--platform", "android", "-o", "made", *more).code == 0
