@@ -143,10 +143,14 @@ def _frame(picture: Picture, how: Preprocessing) -> NDArray[np.uint8]:
     return pixels_of(image, picture.file, how.exif, how.alpha)
 
 
+def _kb(size: int) -> str:
+    return f"{size / 1e3:,.1f} KB"
+
+
 def _ships(model: int, arena: int) -> str:
     rows = (
-        ("the model, in flash", template.mb(model)),
-        ("the arena, in RAM", template.mb(arena)),
+        ("the model, in flash", _kb(model)),
+        ("the arena, in RAM", _kb(arena)),
     )
     return "\n".join(
         ["| what | size |", "|---|---|", *(f"| {what} | {size} |" for what, size in rows)]

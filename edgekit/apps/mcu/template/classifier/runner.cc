@@ -6,6 +6,10 @@
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 
+#ifdef ESP_PLATFORM
+#include "esp_attr.h"
+#endif
+
 // Where the arena lies: EXT_RAM_BSS_ATTR puts it into the external memory of an ESP32, for example.
 #ifndef CLASSIFIER_ARENA_ATTRIBUTE
 #define CLASSIFIER_ARENA_ATTRIBUTE
