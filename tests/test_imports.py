@@ -31,7 +31,7 @@ LEVELS = (
     ("foreign",),
     ("models", "data", "devices"),
     ("contract", "stated", "tasks"),
-    ("training", "lowering", "verification", "measure"),
+    ("folders", "training", "lowering", "verification", "measure"),
     ("inference",),
     ("quantize",),
     ("conversion",),

@@ -102,6 +102,7 @@ def benchmark(
         UnavailableError: the device is gone, or something is not installed; what was done is kept.
     """
     from edgekit.benchmarking import run
+    from edgekit.folders import is_folder
     from edgekit.measure.session import Effort
     from edgekit.models.taking import model_of
 
@@ -132,7 +133,7 @@ def benchmark(
     )
     step = progress or (lambda what, done, total: None)
     told = run.Told(step, note, say, hold)
-    if run.is_folder(source):
+    if is_folder(source):
         _refuse_for_files(source, {**of_network, **of_integers}, asked)
         result = run.benchmark(Path(source), asked, told)  # type: ignore[arg-type]
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -49,8 +50,8 @@ def profile(
     """Measures files and networks, several of them in turns.
 
     Args:
-        sources: exported files and networks in any form; one, or several in a list. A module is
-            measured as ``torch.export`` writes it.
+        sources: exported files, folders of them, and networks in any form; one, or several in a
+            list. A module is measured as ``torch.export`` writes it.
         per_op: time each operator as well, of exported files.
         energy: ``auto``, ``off``, ``estimate`` or a meter.
         sustain: seconds, or a time such as ``30m``, to run one without a pause.
@@ -71,7 +72,7 @@ def profile(
 
     options = measuring_options(keywords)
     devices = _devices(options)
-    many = list(sources) if isinstance(sources, list | tuple) else [sources]
+    many = _unfolded(list(sources) if isinstance(sources, list | tuple) else [sources])
     if not many:
         raise UsageError("sources=[]: expected an exported file, a network, or several in a list")
     _check_out(out, overwrite)
@@ -100,6 +101,16 @@ def profile(
         result = fleet.on_devices(devices, subjects, measure, progress)
     _keep(result.measurements, store, out, overwrite)
     return result
+
+
+def _unfolded(sources: Sequence[Any]) -> list[Any]:
+    """Sources with the exported files of each folder in its place."""
+    from edgekit.folders import expanded, is_folder
+
+    found: list[Any] = []
+    for one in sources:
+        found += expanded([os.fspath(one)]) if is_folder(one) else [one]
+    return found
 
 
 @typed

@@ -21,6 +21,7 @@ from edgekit.core import Artifact, Target
 from edgekit.core.names import file_name, shown
 from edgekit.core.reading import parse_json, read_text
 from edgekit.errors import ContractError, EdgekitError, InputError, OutputError, UsageError
+from edgekit.folders import files_in
 from edgekit.models.model import Model
 from edgekit.quantize.integers import Integers
 from edgekit.staging import refuse_existing
@@ -351,16 +352,9 @@ def in_folder(folder: Path, runs: Mapping[str, str | None]) -> Found:
     left: list[str] = []
     others: list[str] = []
     contracts: dict[Path, Artifact] = {}
-    paths = sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file() and path.name not in OWN and not path.name.startswith(".")
-    )
+    paths = [path for path in files_in(folder) if path.name not in OWN]
     known: dict[str | None, Path] = {}
-    companions = _companions(paths)
     for path in paths:
-        if path in companions:
-            continue
         if not is_artifact(str(path)):
             others.append(path.name)
             continue
@@ -397,21 +391,6 @@ def _listed(names: Sequence[str]) -> str:
     most = 5
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(shown, names[:most])) + more
-
-
-def _companions(paths: Sequence[Path]) -> set[Path]:
-    """Files that belong to others: contracts, reports, and further files of a format."""
-    found: set[Path] = set()
-    for path in paths:
-        if is_artifact(str(path)):
-            found.add(contract_path(path))
-            target = registry.target_by_suffix(path.suffix)
-            if target is not None:
-                try:
-                    found.update(target.files(path)[1:])
-                except InputError:  # said where it is opened
-                    found.update(target.written(path)[1:])
-    return found
 
 
 def _rejected(path: Path) -> Row | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,6 @@ from edgekit.measure import statistics
 from edgekit.measure.session import Effort, Hold
 from edgekit.measure.store import save
 from edgekit.models.model import Model
-from edgekit.models.weights import FILE_NAME
 from edgekit.quantize.integers import Integers
 from edgekit.report import page
 from edgekit.report.inputs import collect
@@ -91,22 +89,6 @@ class Told:
     note: Callable[[str], None] = lambda text: None
     warn: Callable[[str], None] = lambda text: None
     hold: Hold | None = None
-
-
-def is_folder(source: object) -> bool:
-    """Whether a source means a folder of exported files, rather than a network."""
-    if not isinstance(source, str | os.PathLike):
-        return False
-    text = os.fspath(source)
-    if not os.path.isdir(text):  # noqa: PTH112 - which takes names that are too long
-        return False
-    if any((Path(text) / name).exists() for name in (FILE_NAME, "state.pt")):
-        return False
-    if os.sep not in text:
-        with contextlib.suppress(EdgekitError):
-            registry.find_model(text)
-            return False
-    return True
 
 
 def benchmark(source: Model | Path, asked: Asked, told: Told) -> Benchmark:

@@ -66,13 +66,19 @@ def command(
     task: str | None,
     stated: Stated,
 ) -> None:
-    """Say what images show; the preprocessing comes from the contract."""
+    """Say what images show; the preprocessing comes from the contract.
+
+    A folder stands for the images in it.
+    """
     from edgekit.api.measuring_options import device_of
     from edgekit.core import to_json
     from edgekit.inference import draw, open_classifier, predict, warnings_of
 
     if overwrite and out is None:
         raise UsageError("--overwrite goes with -o DIR only: nothing else is written")
+    from edgekit.data.folder import with_folders
+
+    images = (*with_folders(images),)
     drawn = None if out is None else _drawn(out, images, overwrite)
 
     with console.status(f"loading {source}"):

@@ -37,11 +37,11 @@ def command(
 ) -> None:
     """Measure how fast exported files and networks run.
 
-    Several are measured in turns, in one session; --threads 1,2 and --torch
-    eager,compiled measure each in every way. Every number comes with its
-    interval, and with what disturbed the machine. With a microcontroller as
-    --device (tflm, ethos-u55-128, ...) files are not timed: it shows the memory
-    that they take there, or an estimate.
+    A folder stands for the exported files in it. Several are measured in turns,
+    in one session; --threads 1,2 and --torch eager,compiled measure each in every
+    way. Every number comes with its interval, and with what disturbed the
+    machine. With a microcontroller as --device (tflm, ethos-u55-128, ...) files
+    are not timed: it shows the memory that they take there, or an estimate.
     """
     if SIMULATORS.key(options["device"]) is not None:
         others = [name for name in options if name != "device"]

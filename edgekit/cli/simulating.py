@@ -39,11 +39,12 @@ def command(sources: Sequence[str], device: str) -> None:
         EdgekitError: one of them cannot be used; the others are shown all the same.
     """
     from edgekit.api.simulating import estimate
+    from edgekit.folders import expanded
 
     found: list[tuple[str, Simulation]] = []
     failed: list[tuple[str, EdgekitError]] = []
     with console.status("") as notify:
-        for source in dict.fromkeys(sources):
+        for source in expanded(sources):
             notify(f"looking at {source}")
             try:
                 found.append((source, estimate(source, device)))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -308,3 +309,25 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def _suffixes() -> str:
     return ", ".join(sorted(IMAGE_SUFFIXES))
+
+
+def with_folders(names: Sequence[str]) -> list[str]:
+    """Names of image files, with the images of each folder, and of folders in it, in its place.
+
+    Raises:
+        DataError: a folder has none.
+    """
+    found: list[str] = []
+    for name in names:
+        if not os.path.isdir(name):  # noqa: PTH112 - which takes names that are too long
+            found.append(name)
+            continue
+        images = sorted(
+            str(path)
+            for path in Path(name).rglob("*")
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+        )
+        if not images:
+            raise DataError(f"{name} holds no images: expected files ending in {_suffixes()}")
+        found += images
+    return found
