@@ -48,6 +48,7 @@ SCRIPTS = {
     """,
     "files": f"""
         export NETWORK -t {TARGETS} -p fp32,int8 --calibration-images 16 -o a
+        benchmark a --seconds 1 -o m
         export NETWORK -t onnx,tflite -p int8-dynamic -o b
         {{each}}
         profile {FILES} NETWORK --time-limit 60 --seconds 1 --per-op

@@ -10,15 +10,12 @@ from edgekit.measure import statistics
 _ROUNDING = 1e-9
 
 
-def choose(
-    rows: Sequence[Row], reference: float | None, against: str, title: str, max_drop: float
-) -> Choice:
+def choose(rows: Sequence[Row], reference: float | None, against: str, max_drop: float) -> Choice:
     """The file to take.
 
     Args:
         reference: the figure that files are held against; ``None`` where none is known.
-        against: whose figure that is, for people.
-        title: what the figure is called.
+        against: what that is, for people: ``PyTorch's top-1``.
         max_drop: points that may be lost.
     """
     good = [row for row in rows if row.state == OK]
@@ -43,7 +40,7 @@ def choose(
     taken = min(alike, key=lambda row: (row.size_bytes or 0, _p50(row)))
     among = "that agree with PyTorch"
     if reference is not None:
-        among = f"within {max_drop:g} points of {title} of {against}"
+        among = f"within {max_drop:g} points of {against}"
     others = tuple(row for row in alike if row is not taken)
     if taken is fastest and not others:
         why = f"the fastest of those {among}"

@@ -386,20 +386,21 @@ class _Run:
         """The file to take."""
         asked = self._asked
         rated = [row for row in rows if row.state == OK and row.evaluation is not None]
-        reference, against, title = None, "PyTorch", ""
-        best = self._network
+        reference, against = None, ""
+        best, name = self._network, None
         if best is None and rated:
             top = max(rated, key=lambda row: row.headline or 0.0)
-            best, against = top.evaluation, f"the best file, {top.path.name}"
+            best, name = top.evaluation, top.path.name
         if best is not None:
             reference, title = best.headline.value, registry.task(best.task).title
+            against = f"PyTorch's {title}" if name is None else f"the {title} of the best, {name}"
             half = best.headline.ci95
             if half is not None and 50 * (half[1] - half[0]) > asked.max_drop:
                 self._warn(
                     f"{best.n:,} images tell {title} to about ±{50 * (half[1] - half[0]):.1f} "
                     f"points: a loss of {asked.max_drop:g} may be chance"
                 )
-        return choose(rows, reference, against, title, asked.max_drop)
+        return choose(rows, reference, against, asked.max_drop)
 
     def _written(self, result: Benchmark) -> Benchmark:
         """The page, the document, and the measurements with all samples."""

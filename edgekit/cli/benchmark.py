@@ -171,8 +171,11 @@ def progress() -> Iterator[Progress]:
 
 def show(result: Benchmark) -> None:
     """The table, the choice, and what to do next."""
+    from edgekit.cli import benchmark_table
+
     console.say()
-    _table(result)
+    if not console.wants_json():
+        benchmark_table.show(result)
     _say_others(result)
     console.say()
     _say_choice(result)
@@ -191,80 +194,6 @@ def _emit(result: Benchmark) -> None:
         if error is not None:
             entry["error"] = console.error_entry(error)
         console.emit_json(SCHEMA, entry)
-
-
-def _table(result: Benchmark) -> None:
-    """The rows, the fastest first, with the stock file among them."""
-    rows = [(row, False) for row in result.rows]
-    if result.stock is not None and result.stock.latency is not None:
-        slower = [
-            i
-            for i, row in enumerate(result.rows)
-            if row.latency is None or row.latency.p50_ms > result.stock.latency.p50_ms
-        ]
-        rows.insert(slower[0] if slower else len(rows), (result.stock, True))
-    shown = [(row, stock) for row, stock in rows if stock or row.state != "left out"]
-    several = len({row.model for row, _ in shown if row.model}) > 1
-    timed = any(row.latency is not None for row, _ in shown)
-    right = "right"
-    rated_rows = [row for row, _ in shown if row.evaluation is not None]
-    rated = bool(rated_rows)
-    title = f"{_figure(rated_rows[0])} %" if rated else "agree dB"
-    columns: list[str | tuple[str, str]] = ["file"] if several else ["target", "precision"]
-    columns += [("MiB", right), (title, right)]
-    columns += [("±", right)] if rated else []
-    if timed:
-        columns += [("p50 ms", right), ("±", right), ("RAM MiB", right)]
-    compared = result.stock is not None and result.stock.latency is not None
-    columns += [("x stock", right)] if compared else []
-    cells = []
-    for row, stock in shown:
-        name = row.path.name
-        first = (figures.shortened(name, 26),) if several else (row.target, row.precision)
-        if stock:
-            first = (figures.shortened(name, 26),) if several else (row.target, "stock fp32")
-        if row is result.choice.row:
-            first = (f"> {first[0]}", *first[1:])
-        line = [*first, "-" if row.size_bytes is None else f"{row.size_bytes / 2**20:.2f}"]
-        line += _quality(row, rated)
-        if timed:
-            line += _times(row)
-        if compared:
-            ratio = 1.0 if stock else None if row.speedup is None else row.speedup.ratio
-            line.append("" if ratio is None else f"{ratio:.2f}")
-        cells.append(line)
-    console.table(columns, cells, gap=2)
-
-
-def _figure(row: Row) -> str:
-    """What the figure of a row is called."""
-    from edgekit import registry
-
-    assert row.evaluation is not None
-    return str(registry.task(row.evaluation.task).title)
-
-
-def _quality(row: Row, rated: bool) -> list[str]:
-    """Accuracy with half of its interval, or agreement."""
-    if not rated:
-        return ["" if row.agreement is None else f"{row.agreement.sqnr_db:.1f}"]
-    if row.evaluation is None:
-        return ["", ""]
-    headline = row.evaluation.headline
-    half = "" if headline.ci95 is None else f"{50 * (headline.ci95[1] - headline.ci95[0]):.1f}"
-    return [f"{100 * headline.value:.2f}", half]
-
-
-def _times(row: Row) -> list[str]:
-    if row.latency is None or row.measurement is None:
-        return [row.state if row.state != "ok" else "-", "", ""]
-    memory = row.measurement.peak_rss_mib
-    mark = "" if row.measurement.stable else "*"
-    return [
-        f"{row.latency.p50_ms:.3f}{mark}",
-        f"{row.latency.precision:.1%}",
-        "-" if memory is None else f"{memory:.1f}",
-    ]
 
 
 def _say_others(result: Benchmark) -> None:
@@ -295,17 +224,20 @@ def _say_choice(result: Benchmark) -> None:
     if taken is None:
         figures.say_wrapped(f"No file to take: {result.choice.why}.")
         return
+    from edgekit.cli import benchmark_table
+
     facts = []
     if taken.latency is not None:
-        facts.append(f"{taken.latency.p50_ms:.3f} ms")
-    if taken.speedup is not None:
-        facts.append(f"{taken.speedup.ratio:.2f} times as fast as the stock fp32 file")
+        ratio = taken.speedup
+        times = "" if ratio is None else f", {ratio.ratio:.2f} times as fast as the stock fp32 file"
+        facts.append(f"{taken.latency.p50_ms:.3f} ms{times}")
     if taken.headline is not None:
-        facts.append(f"{_figure(taken)} {console.percent(taken.headline)}")
+        facts.append(f"{benchmark_table.figure(taken)} {console.percent(taken.headline)}")
     if taken.size_bytes is not None:
         facts.append(console.mebibytes(taken.size_bytes))
     console.say(f"Take {taken.path}")
-    figures.say_wrapped(f"{', '.join(facts)}: {result.choice.why}.", "  ")
+    figures.say_wrapped("; ".join(facts), "  ")
+    figures.say_wrapped(f"{result.choice.why[0].upper()}{result.choice.why[1:]}.", "  ")
 
 
 def _say_next(result: Benchmark) -> None:

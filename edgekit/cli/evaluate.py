@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli import console
+from edgekit.cli import console, keeping
 from edgekit.cli.options import (
-    artifact_or_model,
     device_option,
     embedded_option,
     scores_option,
@@ -19,14 +19,14 @@ from edgekit.cli.options import (
     weights_option,
 )
 from edgekit.cli.stating import stated_options
+from edgekit.errors import EdgekitError
 
 if TYPE_CHECKING:
-    from edgekit.core import Side
-    from edgekit.stated import Stated
+    from edgekit.inference import Evaluation
 
 
 @click.command("evaluate")
-@artifact_or_model
+@click.argument("sources", metavar="ARTIFACT|MODEL...", nargs=-1, required=True)
 @click.option(
     "--data",
     metavar="SRC",
@@ -43,49 +43,67 @@ if TYPE_CHECKING:
 @task_option
 @stated_options
 @console.common_options
-def command(
-    source: str,
-    data: str | None,
-    split: str | None,
-    skip_corrupt: bool,
-    weights: Path | None,
-    resolution: Side | None,
-    threads: int | None,
-    embedded: bool,
-    device: str | None,
-    scores: str | None,
-    task: str | None,
-    stated: Stated,
-) -> None:
+def command(sources: tuple[str, ...], data: str | None, device: str | None, **options: Any) -> None:
     """Measure how often a network is right on labelled images.
 
-    Folders are DIR/class/image.jpg, or DIR/train/class/... with a test folder
+    Images lie in DIR/class/image.jpg, or DIR/train/class/... with a test folder
     beside. The test split is used where there is one that training left alone,
-    else all images.
+    else all images. Of several sources, each is evaluated; a folder stands for
+    the exported files in it.
     """
-    from edgekit.core import to_json
+    from edgekit.folders import expanded
 
+    every = expanded(sources)
+    several = len(every) > 1 or [*sources] != every
+    results: list[tuple[str, Evaluation]] = []
+    errors: list[EdgekitError] = []
+    for position, source in enumerate(every, 1):
+        count = f" {position} of {len(every)}" if several else ""
+        try:
+            result = _evaluated(source, data, device, count, options)
+        except EdgekitError as error:
+            if not several:
+                raise
+            errors.append(error)
+            continue
+        results.append((source, result))
+        _show(source, result, device)
+    if several:
+        _show_table(results)
+    if console.wants_json() and results:
+        documents = [_document(source, result, device) for source, result in results]
+        whole: dict[str, Any] = documents[0]
+        if several:
+            failed = [console.error_entry(error) for error in errors]
+            whole = {"results": documents, "failed": failed}
+        console.emit_json("edgekit.evaluate/1", whole)
+    keeping.finish(errors)
+
+
+def _evaluated(
+    source: str, data: str | None, device: str | None, count: str, options: dict[str, Any]
+) -> Evaluation:
+    """Evaluates one.
+
+    Args:
+        count: which of several it is, for people.
+    """
     with console.progress() as display:
-        bar = display.add_task("loading", total=None)
+        bar = display.add_task(f"loading{count}", total=None)
         from edgekit.api.using import evaluate
 
-        result = evaluate(
+        return evaluate(
             source,
             data,
-            split=split,
-            skip_corrupt=skip_corrupt,
-            weights=weights,
-            resolution=resolution,
-            threads=threads,
             device=device,
-            embedded=embedded,
-            scores=scores,
-            stated=stated,
-            task=task,
             done=lambda n, total: display.update(
-                bar, description="evaluating", completed=n, total=total
+                bar, description=f"evaluating{count}", completed=n, total=total
             ),
+            **options,
         )
+
+
+def _show(source: str, result: Evaluation, device: str | None) -> None:
     for text in result.warnings:
         console.warn(text)
     console.warn_skipped(result.skipped)
@@ -99,22 +117,46 @@ def command(
         f"{source} ({where}): {said} on {result.n:,} images ({result.data}, {result.split})"
     )
     console.say_scores(result.scores)
-    if console.wants_json():
-        document = {
-            "task": result.task,
-            "headline": to_json(result.headline),
-            **result.figures,
-            "n": result.n,
-            "source": source,
-            "target": result.target,
-            "device": device,
-            "scores": result.scores,
-            "data": result.data,
-            "split": result.split,
-            "skipped": list(result.skipped),
-            "warnings": list(result.warnings),
-        }
-        console.emit_json("edgekit.evaluate/1", document)
+
+
+def _show_table(results: Sequence[tuple[str, Evaluation]]) -> None:
+    """Several beside each other, the best one first."""
+    from edgekit import registry
+
+    if not results:
+        return
+    rows = []
+    for source, result in sorted(results, key=lambda one: -one[1].headline.value):
+        head = result.headline
+        half = "" if head.ci95 is None else f"{50 * (head.ci95[1] - head.ci95[0]):.1f}"
+        rows.append((Path(source).name, result.precision, console.percent(head.value), half,
+                     f"{result.n:,}"))  # fmt: skip
+    titles = dict.fromkeys(registry.task(result.task).title for _, result in results)
+    right = "right"
+    console.say()
+    console.table(
+        ["file", "precision", ("/".join(titles), right), ("± points", right), ("images", right)],
+        rows,
+    )
+
+
+def _document(source: str, result: Evaluation, device: str | None) -> dict[str, Any]:
+    from edgekit.core import to_json
+
+    return {
+        "task": result.task,
+        "headline": to_json(result.headline),
+        **result.figures,
+        "n": result.n,
+        "source": source,
+        "target": result.target,
+        "device": device,
+        "scores": result.scores,
+        "data": result.data,
+        "split": result.split,
+        "skipped": list(result.skipped),
+        "warnings": list(result.warnings),
+    }
 
 
 def _title(name: str) -> str:

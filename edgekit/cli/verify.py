@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli import console
+from edgekit.cli import console, keeping
 from edgekit.cli.options import device_option, embedded_option, example_option, weights_option
 from edgekit.cli.stating import stated_options
-from edgekit.errors import GateError, UsageError
+from edgekit.errors import EdgekitError, GateError, UsageError
 
 if TYPE_CHECKING:
     from edgekit.verification.artifact import Verification
@@ -19,7 +20,7 @@ _UNSAID = (None, False, ())
 
 
 @click.command("verify")
-@click.argument("artifact", metavar="ARTIFACT")
+@click.argument("artifacts", metavar="ARTIFACT...", nargs=-1, required=True)
 @click.option(
     "--against",
     metavar="MODEL",
@@ -37,22 +38,32 @@ _UNSAID = (None, False, ())
 @stated_options
 @console.common_options
 def command(
-    artifact: str,
+    artifacts: tuple[str, ...],
     against: str | None,
     per_layer: bool,
     **options: Any,
 ) -> None:
     """Run ARTIFACT and its network on the same images and compare their outputs.
 
-    Where they disagree (exit code 4), names the first layer that diverges. Of an
+    Where they disagree (exit code 4), names the first layer that diverges. Of
+    several, each is verified; a folder stands for the exported files in it. Of an
     archive of 'edgekit bundle', every file is checked, and compared with MODEL if
     one is given.
     """
     from edgekit.bundles import ENDING
+    from edgekit.folders import expanded
 
-    if artifact.endswith(ENDING):
-        _archive(artifact, against, per_layer, options)
+    archives = [one for one in artifacts if one.endswith(ENDING)]
+    if archives and len(artifacts) > 1:
+        raise UsageError(f"{archives[0]} is an archive, which is verified alone: give it by itself")
+    if archives:
+        _archive(archives[0], against, per_layer, options)
         return
+    every = expanded(artifacts)
+    if len(every) > 1 or [*artifacts] != every:
+        _several(every, against, per_layer, options)
+        return
+    (artifact,) = every
     result = _compared(artifact, artifact, against, per_layer, options)
     against = against or result.against
     if console.wants_json():
@@ -60,6 +71,36 @@ def command(
     if not result.agreement.passed:
         raise GateError(_why(artifact, against, result))
     console.say("passed")
+
+
+def _several(
+    artifacts: Sequence[str], against: str | None, per_layer: bool, options: dict[str, Any]
+) -> None:
+    """Verifies each of several files; one that fails does not keep the others from it."""
+    documents: list[dict[str, Any]] = []
+    rows: list[tuple[str, ...]] = []
+    errors: list[EdgekitError] = []
+    for artifact in artifacts:
+        try:
+            result = _compared(artifact, artifact, against, per_layer, options)
+        except EdgekitError as error:
+            errors.append(error)
+            rows.append((Path(artifact).name, "", "", "cannot be verified"))
+            continue
+        other, agreement = against or result.against, result.agreement
+        documents.append(_document(artifact, other, result))
+        if not agreement.passed:
+            errors.append(GateError(_why(artifact, other, result)))
+        same = "" if agreement.top1_match is None else f"{agreement.top1_match:.2%}"
+        told = "passed" if agreement.passed else "failed"
+        rows.append((Path(artifact).name, f"{agreement.sqnr_db:.1f} dB", same, told))
+    right = "right"
+    console.table(["file", ("signal to noise", right), ("same top-1", right), ""], rows)
+    if console.wants_json() and documents:
+        failed = [console.error_entry(e) for e in errors if not isinstance(e, GateError)]
+        console.emit_json("edgekit.verify/1", {"results": documents, "failed": failed})
+    keeping.finish(errors)
+    console.say(f"{len(artifacts)} files passed")
 
 
 def _archive(path: str, against: str | None, per_layer: bool, options: dict[str, Any]) -> None:

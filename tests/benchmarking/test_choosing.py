@@ -37,7 +37,7 @@ def row(name: str, ms: float, top1: float | None, size: int = 1, state: str = OK
 
 
 def taken(rows: list[Row], reference: float | None = 0.9, max_drop: float = 0.5) -> str | None:
-    found = choose(rows, reference, "PyTorch", "top-1", max_drop).row
+    found = choose(rows, reference, "PyTorch's top-1", max_drop).row
     return None if found is None else found.path.name
 
 
@@ -46,8 +46,8 @@ def test_the_fastest_one_that_is_good_enough() -> None:
     assert taken(rows) == "int8"
     assert taken(rows, max_drop=0.6) == "tiny"
     assert taken(rows, max_drop=0.0) == "float"
-    assert "the fastest of those within 0.5 points of top-1 of PyTorch" in (
-        choose(rows, 0.9, "PyTorch", "top-1", 0.5).why
+    assert "the fastest of those within 0.5 points of PyTorch's top-1" in (
+        choose(rows, 0.9, "PyTorch's top-1", 0.5).why
     )
 
 
@@ -57,7 +57,7 @@ def test_the_bound_itself_is_within() -> None:
 
 def test_of_equally_fast_ones_the_smallest() -> None:
     rows = [row("large", 1.0, 0.9, 4), row("small", 1.001, 0.9, 2), row("slow", 2.0, 0.9, 1)]
-    found = choose(rows, 0.9, "PyTorch", "top-1", 0.5)
+    found = choose(rows, 0.9, "PyTorch's top-1", 0.5)
     assert found.row is not None
     assert found.row.path.name == "small"
     assert [one.path.name for one in found.alike] == ["large"]
@@ -67,15 +67,17 @@ def test_of_equally_fast_ones_the_smallest() -> None:
 def test_what_failed_is_never_taken() -> None:
     rows = [row("bad", 0.1, 0.9, state=REJECTED), row("good", 1.0, 0.9)]
     assert taken(rows) == "good"
-    none = choose(rows[:1], 0.9, "PyTorch", "top-1", 0.5)
+    none = choose(rows[:1], 0.9, "PyTorch's top-1", 0.5)
     assert none.row is None
     assert "bad is rejected: it failed" in none.why
 
 
 def test_none_is_good_enough() -> None:
-    found = choose([row("int8", 1.0, 0.8)], 0.9, "PyTorch", "top-1", 0.5)
+    found = choose([row("int8", 1.0, 0.8)], 0.9, "PyTorch's top-1", 0.5)
     assert found.row is None
-    assert found.why == ("no file is within 0.5 points of PyTorch: the best one, int8, loses 10.00")
+    assert found.why == (
+        "no file is within 0.5 points of PyTorch's top-1: the best one, int8, loses 10.00"
+    )
 
 
 @pytest.mark.parametrize("reference", [None, 0.9])
