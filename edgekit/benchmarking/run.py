@@ -360,7 +360,10 @@ class _Run:
         if measured is None or whole:
             choice = self._choice(ordered)
         else:
-            choice = Choice(None, "the measurement is not finished")
+            choice = Choice(
+                None,
+                "the measurement is not finished; the same command, without --overwrite, goes on",
+            )
         source = self._source.source if isinstance(self._source, Model) else str(self._source)
         lost = None if measured is None else measured.lost
         result = Benchmark(
