@@ -27,7 +27,7 @@ def captured() -> Iterator[None]:
     """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    with _sink() as sink:
+    with sink_of_output() as sink:
         saved = os.dup(1), os.dup(2)
         try:
             os.dup2(sink.fileno(), 1)
@@ -49,7 +49,7 @@ def captured() -> Iterator[None]:
                 os.close(original)
 
 
-def _sink() -> IO[bytes]:
+def sink_of_output() -> IO[bytes]:
     """A file in memory where there are such: on a full disk, converters end the process else."""
     if hasattr(os, "memfd_create"):
         return open(os.memfd_create("edgekit-output"), "w+b")

@@ -8,34 +8,40 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import shlex
-import shutil
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
+from edgekit.cli import screen as screens
+from edgekit.cli.screen import (
+    WIDEST,
+    Screen,
+    coloured_message,
+    coloured_result,
+    screen_of,
+    wrapped,
+)
+from edgekit.cli.tabular import laid_out
 from edgekit.core import printable
 from edgekit.errors import OutputError, PassedOverWarning
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress, Task, TextColumn
 
+    from edgekit.cli.live import Display, Status
     from edgekit.core import Agreement
     from edgekit.errors import EdgekitError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-PLAIN_WIDTH = 80  # of tables that go into a file or pipe
-WIDEST = 120
+PLAIN_WIDTH = screens.PLAIN_WIDTH
 
 
 @dataclass
@@ -141,17 +147,21 @@ def emit_json(schema: str, data: dict[str, Any]) -> None:
 
 def say(text: str = "") -> None:
     """A line of the result, on stdout; nothing with ``--json``."""
-    if not _settings.json:
-        with _to_results() as stream:
-            click.echo(printable(text), file=stream)
+    if _settings.json:
+        return
+    with _to_results() as stream:
+        screen = screen_of(stream)
+        for line in _lines(text, screen):
+            shown = coloured_result(line) if screen.colour else line
+            if screen.terminal and screens.current is not None:
+                screens.current.above(shown)
+            else:
+                click.echo(shown, file=stream, color=screen.colour)
 
 
-def note(text: str, display: Progress | None = None) -> None:
+def note(text: str) -> None:
     """A line of the log, on stderr; above a live display where one is running."""
-    if display is not None and not display.disable:
-        display.console.print(printable(text))
-    else:
-        _log(text)
+    _log(text)
 
 
 def go_on(*words: object) -> None:
@@ -167,7 +177,20 @@ def warn(text: str) -> None:
 
 def _log(text: str) -> None:
     with suppress(OSError):  # no terminal or disk takes it any more: results matter more
-        click.echo(printable(text), err=True)
+        live = screens.current
+        screen = screen_of(sys.stderr) if live is None else live.screen
+        for line in _lines(text, screen):
+            shown = coloured_message(line) if screen.colour else line
+            if live is not None:
+                live.above(shown)
+            else:
+                click.echo(shown, err=True, color=screen.colour)
+
+
+def _lines(text: str, screen: Screen) -> list[str]:
+    """Text in one printable line, or in several that a terminal has room for."""
+    line = screen.encodable(printable(text))
+    return wrapped(line, screen.width) if screen.terminal else [line]
 
 
 def warn_notes(source: str, notes: Iterable[str] | None) -> None:
@@ -250,10 +273,6 @@ def printable_warnings() -> Iterator[None]:
         warnings.formatwarning = plainly
 
 
-# Of cells: top, right, bottom, left. Between two columns is a line of one character besides.
-_PADDING = {1: (0, 0, 0, 0), 2: (0, 1, 0, 0), 3: (0, 1, 0, 1)}
-
-
 def table(
     columns: Sequence[str | tuple[str, str]],
     rows: Iterable[Sequence[str]],
@@ -261,170 +280,67 @@ def table(
     gap: int = 3,
     folder: str | None = None,
 ) -> None:
-    """A table on stdout; nothing with ``--json``.
-
-    Lines are broken between words: names and figures stay whole where the screen has room for them.
-
-    Args:
-        columns: headers; a pair adds the alignment, ``left`` or ``right``, which is for figures.
-        gap: characters between columns, 1 to 3; fewer where the screen is narrow.
-        folder: that the first cells are paths of files in. Where these are too long it is said
-            once, and the names stand alone.
-    """
+    """A table on stdout; nothing with ``--json``. See `edgekit.cli.tabular` for what fits."""
     if _settings.json:
         return
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
     if title:
         say(title)
-    heads = [(one, "left") if isinstance(one, str) else one for one in columns]
-    cells = [[printable(cell) for cell in row] for row in rows]
     with _to_results() as stream:
-        room = _width(stream)
-    layout = _layout(heads, cells, room, range(gap, 0 if folder is None else 1, -1))
-    if layout is None and folder is not None:
-        say(f"in {folder}:")
-        cells = [[Path(first).name, *others] for first, *others in cells]
-        layout = _layout(heads, cells, room, range(gap, 0, -1))
-    gap, widths = layout or (gap, [None] * len(heads))
-    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, padding=_PADDING[gap])
-    for (header, justify), width in zip(heads, widths, strict=True):
-        drawn.add_column(Text(printable(header)), justify=justify, overflow="fold", width=width)  # type: ignore[arg-type]
-    for row in cells:
-        drawn.add_row(*map(Text, row))
-    with _to_results() as stream:
-        _rich(stream).print(drawn)
-
-
-def _layout(
-    heads: Sequence[tuple[str, str]], cells: Sequence[Sequence[str]], room: int, gaps: Iterable[int]
-) -> tuple[int, list[int | None]] | None:
-    """The first of the gaps, and widths of columns, with which no word is broken; none if none."""
-    from rich.cells import cell_len
-
-    def longest(texts: Iterable[str]) -> int:
-        return max(map(cell_len, texts), default=0)
-
-    whole, least = [], []
-    for i, (header, justify) in enumerate(heads):
-        column = [header, *(row[i] for row in cells)]
-        words = column if justify == "right" else [word for text in column for word in text.split()]
-        whole.append(longest(column))
-        least.append(longest(words))
-    for gap in gaps:
-        free = room - 2 - gap * (len(heads) - 1)
-        if sum(whole) <= free:
-            return gap, [None] * len(heads)
-    for gap in gaps:
-        free = room - 2 - gap * (len(heads) - 1)
-        if sum(least) <= free:
-            return gap, [*_shared(whole, least, free)]
-    return None
-
-
-def _shared(whole: Sequence[int], least: Sequence[int], free: int) -> list[int]:
-    """Widths between two bounds that fill a line; the widest column gives way first."""
-    widths = list(whole)
-    while sum(widths) > free:
-        narrower = [i for i, width in enumerate(widths) if width > least[i]]
-        widths[max(narrower, key=widths.__getitem__)] -= 1
-    return widths
-
-
-def _description() -> TextColumn:
-    """What is being done, in a live display."""
-    from rich.progress import TextColumn
-    from rich.text import Text
-
-    class Description(TextColumn):
-        def render(self, task: Task) -> Text:
-            return Text(printable(task.description))
-
-    return Description("")
+        screen = screen_of(stream)
+    for part in laid_out(columns, rows, screen, gap, folder):
+        if isinstance(part, str):
+            say(part)
+        else:
+            with _to_results() as stream:
+                _rich(stream, screen).print(part, crop=False)
 
 
 @contextmanager
-def progress() -> Iterator[Progress]:
+def progress() -> Iterator[Display]:
     """A live display on stderr: only on a terminal, and gone when the block ends."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from edgekit.cli.live import drawn
 
-    with _terminal_copy() as stream:
-        display = Progress(
-            SpinnerColumn(),
-            _description(),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=_rich(stream),
-            transient=True,
-            disable=not stream.isatty(),
-        )
-        with display:
-            yield display
+    with drawn() as display:
+        yield display
 
 
 @contextmanager
-def status(text: str) -> Iterator[Callable[[str], None]]:
+def status(text: str) -> Iterator[Status]:
     """A line on stderr that says what is being done, with a running clock; only on a terminal.
 
     Yields:
         A function that changes the text.
     """
-    from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
+    from edgekit.cli.live import Status, drawn
 
-    with _terminal_copy() as stream:
-        display = Progress(
-            SpinnerColumn(),
-            _description(),
-            TimeElapsedColumn(),
-            console=_rich(stream),
-            transient=True,
-            disable=not stream.isatty(),
-        )
-        with display:
-            task = display.add_task(text)
-
-            def change(text: str) -> None:
-                display.reset(task, description=text)
-
-            yield change
-
-
-@contextmanager
-def _terminal_copy() -> Iterator[TextIO]:
-    """A second way to stderr, which stays open while converters' own output is captured."""
-    if not sys.stderr.isatty():
-        yield sys.stderr
-        return
-    with open(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding) as stream:
-        yield stream
+    with drawn() as display:
+        yield Status(display, text)
 
 
 def width() -> int:
     """Columns that tables may take."""
-    return _width(_results())
+    return min(screen_of(_results()).width, WIDEST)
 
 
-def _width(stream: TextIO) -> int:
-    return min(shutil.get_terminal_size().columns, WIDEST) if stream.isatty() else PLAIN_WIDTH
-
-
-def _rich(stream: TextIO) -> Console:
+def _rich(stream: TextIO, screen: Screen) -> Console:
+    """What draws tables; those for files and pipes are as wide as they have to be."""
     from rich.console import Console
 
-    return Console(file=stream, width=_width(stream), highlight=False, markup=False, emoji=False)
+    return Console(
+        file=stream,
+        width=screen.width if screen.terminal else _ENDLESS,
+        height=screen.height,
+        force_terminal=screen.terminal,
+        color_system="standard" if screen.colour else None,
+        no_color=not screen.colour,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+    )
+
+
+_ENDLESS = 100_000
 
 
 def percent(share: float) -> str:

@@ -239,15 +239,15 @@ class Bar:
 
     def note(self, text: str) -> None:
         """Something that people should know."""
-        console.note(f"note: {text}", self._display)
+        console.note(f"note: {text}")
 
     def images(self, text: str) -> None:
         """What there is to learn from."""
-        console.note(text, self._display)
+        console.note(text)
 
     def warn(self, text: str) -> None:
         """Something that makes the results doubtful."""
-        console.note(f"warning: {text}", self._display)
+        console.note(f"warning: {text}")
 
     def loading(self, done: int, total: int) -> None:
         """Images are being read."""
@@ -266,6 +266,5 @@ class Bar:
         """An epoch is done."""
         console.note(
             f"epoch {record.epoch:3}  loss {record.train_loss:.3f}  validation top-1 "
-            f"{console.percent(record.validation_top1)}  {record.images_per_s:,.0f} images/s",
-            self._display,
+            f"{console.percent(record.validation_top1)}  {record.images_per_s:,.0f} images/s"
         )

@@ -6,6 +6,7 @@ import itertools
 import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from command_line import CommandLine, Result
 from cutting_proxy import CuttingProxy
 from PIL import Image
+from pseudo_terminal import PseudoTerminal, Shown, shown
 from ssh_server import SshServer
 
 from edgekit.cli import cli as group
@@ -169,3 +171,21 @@ def proxy(
         slots.close()
     runner._SLOTS.clear()
     found.close()
+
+
+@pytest.fixture
+def pseudo_terminal(tmp_path: Path, package_env: dict[str, str]) -> PseudoTerminal:
+    """Runs Python code, or ``edgekit`` with a list of words, on a terminal of its own."""
+
+    def call(
+        what: str | list[str], *, columns: int = 80, lines: int = 24, **variables: str
+    ) -> Shown:
+        if isinstance(what, str):
+            words = [sys.executable, "-c", textwrap.dedent(what)]
+        else:
+            words = [sys.executable, "-m", "edgekit", *what]
+        env = {"TERM": "xterm", "EDGEKIT_HOME": str(tmp_path / "home")}
+        kept = {k: v for k, v in package_env.items() if k not in ("NO_COLOR", "COLUMNS", "LINES")}
+        return shown(words, tmp_path, {**kept, **env, **variables}, columns, lines)
+
+    return call

@@ -7,7 +7,6 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,11 @@ import pytest
 from command_line import CommandLine, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from pseudo_terminal import PseudoTerminal
 from report_records import measurement
 
 import edgekit
-from edgekit.cli import COMMANDS, console
+from edgekit.cli import COMMANDS
 from edgekit.cli import cli as group
 from edgekit.core import printable, write_csv
 from edgekit.measure.store import Store
@@ -191,29 +191,23 @@ def test_warnings_and_tracebacks(
     assert_printable(result)
 
 
-class _Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_live_displays(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from rich.console import Console
-
-    stream = _Terminal()
-    terminal = Console(file=stream, force_terminal=True, markup=False, emoji=False, width=300)
-    monkeypatch.setattr(console, "_rich", lambda _: terminal)
-    monkeypatch.setattr("sys.stderr", stream)
-    monkeypatch.setattr(console, "_terminal_copy", lambda: nullcontext(stream))
-    with console.progress() as display:
-        display.add_task(HOSTILE, total=3)
-        console.note(HOSTILE, display)
-    with console.status(HOSTILE) as notify:
-        notify(f"then {HOSTILE}")
-    text = stream.getvalue()
-    assert SHOWN in text
-    assert f"then {SHOWN}" in text
-    assert "\x1b[31m" + "red" not in text
-    assert not set("\x9b\u202e\u2028") & set(text)
+def test_live_displays(pseudo_terminal: PseudoTerminal) -> None:
+    screen = pseudo_terminal(
+        f"""
+        from edgekit.cli import console
+        with console.progress() as display:
+            display.add_task({HOSTILE!r}, total=3)
+            display.refresh()
+            console.note({HOSTILE!r})
+        with console.status({HOSTILE!r}) as notify:
+            notify({f"then {HOSTILE}"!r})
+        """,
+        columns=300,
+    )
+    assert SHOWN in screen.text
+    assert f"then {SHOWN}" in screen.raw
+    assert "\x1b[31m" + "red" not in screen.raw
+    assert not set("\x9b\u202e\u2028") & set(screen.raw)
 
 
 def test_there_is_one_way_to_print_and_one_to_write_tables() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit import registry, tables
-from edgekit.cli import console
+from edgekit.cli import console, tabular
 
 SMALL = ("mobilenetv1@0.25", "--size", "32")
 FOLDER = "a-folder-of-a-long-name/for-the-files-of-today"
@@ -55,7 +55,7 @@ def test_no_word_is_broken_where_all_fit(data: st.DataObject) -> None:
     ways = st.sampled_from(["left", "right"])
     heads = [(data.draw(words), data.draw(ways)) for _ in range(count)]
     rows = data.draw(st.lists(st.lists(sentences, min_size=count, max_size=count), max_size=4))
-    found = console._layout(heads, rows, 80, (3, 2, 1))
+    found = tabular.layout(heads, rows, 80, (3, 2, 1))
     columns = [[head, *(row[i] for row in rows)] for i, (head, _) in enumerate(heads)]
     least = [
         max(len(word) for text in column for word in (text.split() if way == "left" else [text]))

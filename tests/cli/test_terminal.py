@@ -1,0 +1,213 @@
+"""What people see on a terminal: nothing torn, nothing cut within words, colours where wanted."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pseudo_terminal import PseudoTerminal
+
+from edgekit.cli import screen, tabular
+from edgekit.cli.screen import Screen, wrapped
+
+# Lines of others, by every way there is, while displays change.
+NOISE = """
+import logging, os, subprocess, sys, threading, time
+from edgekit.cli import console
+logging.basicConfig(format="%(message)s")
+
+def write():
+    for i in range(20):
+        logging.getLogger("library").warning("line of a logger %d", i)
+        os.write(1, b"line of C on 1, %d\\n" % i)
+        os.write(2, b"line of C on 2, %d\\n" % i)
+        print("line of Python", i)
+        sys.stderr.write(f"line in parts ")
+        sys.stderr.flush()
+        time.sleep(0.02)
+        sys.stderr.write(f"{i}\\n")
+
+writer = threading.Thread(target=write)
+with console.status("loading something with a long name") as notify:
+    writer.start()
+    for i in range(20):
+        notify(f"step 1: training candidates, {i} of 20")
+        time.sleep(0.03)
+    subprocess.run(["sh", "-c", "echo line of a process; printf 'bar 9%%\\rline of a bar'"])
+    console.note("line of a note")
+    console.warn("of a warning")
+    writer.join()
+with console.progress() as display:
+    task = display.add_task("measuring", total=10)
+    for i in range(10):
+        display.update(task, completed=i)
+        os.write(2, b"line while measuring %d\\n" % i)
+        time.sleep(0.03)
+    console.say("line of a result")
+console.say("done")
+"""
+
+
+def test_lines_of_others_never_tear_a_display(pseudo_terminal: PseudoTerminal) -> None:
+    seen = pseudo_terminal(NOISE)
+    assert seen.code == 0
+    assert "training candidates" in seen.raw
+    wanted = [
+        *(f"{text}{i}" for i in range(20) for text in (
+            "line of a logger ", "line of C on 1, ", "line of C on 2, ", "line of Python ",
+            "line in parts ",
+        )),
+        "line of a process", "line of a bar", "line of a note", "warning: of a warning",
+        *(f"line while measuring {i}" for i in range(10)), "line of a result", "done",
+    ]  # fmt: skip
+    assert sorted(seen.lines) == sorted(wanted)  # each whole, and nothing else is left
+    assert seen.lines[-1] == "done"
+    assert "0:00:00 done, about 0:00:0" in seen.raw
+    for frame in seen.frames:
+        for line in frame.split("\n"):
+            assert not line or line in wanted or re.match(r"[⠀-⣿] ", line), frame
+
+
+def test_a_display_is_gone_whatever_ends_it(pseudo_terminal: PseudoTerminal) -> None:
+    seen = pseudo_terminal("""
+        import os
+        from edgekit.cli import console
+        try:
+            with console.status("at work"):
+                os.write(2, b"last words")
+                raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            console.note("interrupted")
+        os.write(2, b"on the terminal again\\n")
+    """)
+    assert seen.lines == ["last words", "interrupted", "on the terminal again"]
+    assert seen.raw.count("\x1b[?25l") == seen.raw.count("\x1b[?25h") == 1
+
+
+TABLE = """
+from edgekit.cli import console
+console.table(
+    ["file", ("size", "right"), ("agreement", "right"), "time"],
+    [("out/a-name-that-is-longer-than-all-there-is-room-for-on-a-screen-of-that-width.onnx",
+      "1.20 MiB", "85.2 dB", "rejected"), ("out/short.tflite", "0.31 MiB", "9.5 dB", "0.1 s")],
+    folder="out",
+)
+console.warn("a sentence that is longer than the eighty columns of a usual screen, \\u00b1 a word")
+console.go_on("edgekit", "export", "runs/a-run-of-a-long-name", "--target", "all", "-o", "my files")
+"""
+
+
+@pytest.mark.parametrize("columns", [80, 40, 20])
+def test_names_are_shortened_and_words_stay_whole(
+    columns: int, pseudo_terminal: PseudoTerminal
+) -> None:
+    seen = pseudo_terminal(TABLE, columns=columns)
+    assert seen.code == 0
+    words = set(re.split(r"\s+", seen.text))
+    for word in ("1.20", "MiB", "85.2", "rejected", "short.tflite", "sentence", "'my files'"):
+        assert word in words or word in seen.text.replace("\n", " ")
+    assert re.search(r"a-\S*…\S*\.onnx", seen.text)
+    if columns == 80:
+        assert seen.lines[3].endswith("85.2 dB   rejected") or "rejected" in seen.lines[4]
+
+
+def test_a_pipe_gets_whole_names_and_no_codes(tmp_path: Path, package_env: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TABLE], env={**package_env, "FORCE_COLOR": "1"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "that-is-longer-than-all-there-is-room-for-on-a-screen-of-that-width.onnx" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
+COLOURS = """
+import time
+from edgekit.cli import console
+with console.status("at work"):
+    time.sleep(0.2)
+console.warn("mind this")
+console.table(["file", "verdict"], [("a", "faster"), ("rejected.onnx", "rejected")])
+console.say("passed")
+console.fail("it went wrong", "Error", 3)
+"""
+
+
+def test_good_and_bad_news_are_coloured(pseudo_terminal: PseudoTerminal) -> None:
+    raw = pseudo_terminal(COLOURS).raw
+    for coloured in (
+        "\x1b[1;33mwarning:\x1b[0m mind this", "\x1b[32mfaster\x1b[0m", "\x1b[31mrejected\x1b[0m",
+        "\x1b[32mpassed\x1b[0m", "\x1b[1;31merror:\x1b[0m it went wrong",
+    ):  # fmt: skip
+        assert coloured in raw
+    assert "\x1b[31mrejected\x1b[0m.onnx" not in raw
+
+
+def test_no_color_is_obeyed(pseudo_terminal: PseudoTerminal) -> None:
+    seen = pseudo_terminal(COLOURS, NO_COLOR="1")
+    assert "at work" in seen.raw
+    assert not re.search(r"\x1b\[[\d;]*m", seen.raw)
+
+
+def test_a_dumb_terminal_gets_text_alone(pseudo_terminal: PseudoTerminal) -> None:
+    seen = pseudo_terminal(COLOURS, TERM="dumb")
+    assert seen.lines[0] == "warning: mind this"
+    assert "\x1b" not in seen.raw
+
+
+PLAIN = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+
+
+def test_without_utf8_everything_is_ascii(pseudo_terminal: PseudoTerminal) -> None:
+    streams = (
+        'import sys; [s.reconfigure(errors="backslashreplace") for s in (sys.stdout, sys.stderr)]'
+    )
+    seen = pseudo_terminal(f"{streams}\n{COLOURS}\n{TABLE}", **PLAIN)
+    assert seen.code == 0
+    assert seen.raw.isascii()
+    assert "| at work" in seen.raw or "/ at work" in seen.raw or "- at work" in seen.raw
+    assert re.search(r"^ -{20,}$", seen.text, re.MULTILINE)
+    assert re.search(r"a-\S*\.\.\.\S*\.onnx", seen.text)
+    assert "screen, +-" in seen.text
+    assert "\\u" not in seen.text
+
+
+@pytest.mark.parametrize("words", ["list", "devices", "describe mobilenetv1@0.25 --size 32"])
+@pytest.mark.parametrize("columns", [80, 40])
+def test_commands_on_odd_terminals(
+    words: str, columns: int, pseudo_terminal: PseudoTerminal
+) -> None:
+    seen = pseudo_terminal(words.split(), columns=columns, NO_COLOR="1", **PLAIN)
+    assert seen.code == 0, seen.text
+    assert seen.raw.isascii()
+    assert "\\u" not in seen.text
+    assert "Traceback" not in seen.text
+
+
+def test_a_command_line_is_broken_as_a_shell_reads_it() -> None:
+    command = "edgekit search net --budget 'latency=0.6x, size=2MB' -o out --data some/folder"
+    lines = wrapped(f"it is kept; go on with: {command}", 50)
+    assert all(len(line) <= 50 for line in lines)
+    start = next(i for i, line in enumerate(lines) if "edgekit" in line)
+    typed = "\n".join(lines[start:])
+    assert re.sub(r" \\\n\s+", " ", typed[typed.index("edgekit") :]) == command
+
+
+def test_a_table_without_room_becomes_lists() -> None:
+    heads = ["name", ("latency", "right"), ("memory", "right"), ("accuracy", "right")]
+    rows = [("a-very-long-name.onnx", "1.234 ms", "12.5 MiB", "97.25 %")]
+    shown = list(tabular.laid_out(heads, rows, Screen(terminal=True, width=30)))
+    assert shown[1:-1] == [
+        " name      a-very-l…-name.onnx", " latency   1.234 ms", " memory    12.5 MiB",
+        " accuracy  97.25 %",
+    ]  # fmt: skip
+
+
+def test_only_whole_words_are_news() -> None:
+    assert (
+        screen.coloured_result("a/passed.onnx is not-rejected") == "a/passed.onnx is not-rejected"
+    )
+    assert screen.coloured_result("ok  torch").startswith("\x1b[32mok\x1b[0m  ")
