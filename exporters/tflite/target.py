@@ -25,6 +25,7 @@ from edgekit.core import (
 )
 from edgekit.core.reading import open_file
 from exporters.tflite.flatbuffer import metadata_of, pack, schema, unpack
+from exporters.tflite.image_bytes import with_fast_bytes
 from exporters.tflite.lowering import STEMS
 from exporters.tflite.opener import TfliteOpener
 from exporters.tflite.outside import check_inside
@@ -151,7 +152,7 @@ class TfliteTarget(TfliteOpener):
             content = CONVERTERS[self.converter](model, example, scheme)
         if scheme.weights == "int8":
             content = quantize(content, scheme, calibration or ())
-        path.write_bytes(content)
+        path.write_bytes(with_fast_bytes(content))
         return Decided(scheme.activations, scheme.forms)
 
     def files(self, path: Path) -> tuple[Path, ...]:
