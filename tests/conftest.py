@@ -16,6 +16,7 @@ import pytest
 from command_line import CommandLine, Result
 from small_artifacts import (
     Artifacts,
+    baked_files,
     copy_artifact,
     int8_files,
     shared_folder,
@@ -125,6 +126,12 @@ def _short_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _int8_files(short_network: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """int8 files of the trained network for all targets; see `int8_files`. Read-only."""
     return int8_files(short_network, shared_folder(tmp_path_factory))
+
+
+@pytest.fixture(scope="session", name="baked_files")
+def _baked_files(short_network: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of the trained network that take bytes of pixels; see `baked_files`. Read-only."""
+    return baked_files(short_network, shared_folder(tmp_path_factory))
 
 
 @pytest.fixture(scope="session")

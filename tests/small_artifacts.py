@@ -108,6 +108,25 @@ def int8_files(network: Path, folder: Path) -> Path:
     return found
 
 
+def baked_files(network: Path, folder: Path) -> Path:
+    """A folder with files of a network for all targets that take bytes of pixels, in fp32 and int8:
+    by precision."""
+    from edgekit.conversion import export
+    from edgekit.quantize.integers import Integers
+
+    found = folder / "baked"
+    staged = found.with_name("baked.part")
+    with once(found) as mine:
+        if mine:
+            for precision in ("fp32", "int8"):
+                export(
+                    str(network), tuple(tables.TARGETS), [precision], out=staged / precision,
+                    integers=Integers(images=64), bake_preprocessing=True,
+                )  # fmt: skip
+            staged.rename(found)
+    return found
+
+
 class Artifacts(Mapping[tuple[str, str], Path]):
     """Exported files of a run by (target, precision); each target is exported when first asked for.
 

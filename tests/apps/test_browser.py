@@ -90,6 +90,8 @@ def _page(artifacts: Artifacts, run: CommandLine, tmp_path: Path) -> Path:
         ("onnx", "fp32"),
         ("onnx", "float"),
         ("onnx", "int8"),  # of int8 inputs, which LiteRT.js does not take
+        ("tflite", "baked"),
+        ("onnx", "baked"),
     ],
 )
 def test_an_app_passes_its_own_test(
@@ -97,10 +99,14 @@ def test_an_app_passes_its_own_test(
     kind: str,
     artifacts: Artifacts,
     int8_files: Path,
+    baked_files: Path,
     run: CommandLine,
     tmp_path: Path,
 ) -> None:
-    path = of_kind(artifacts, int8_files, target, kind)
+    if kind == "baked":
+        (path,) = (baked_files / "fp32").glob(f"*.{target}")
+    else:
+        path = of_kind(artifacts, int8_files, target, kind)
     assert run("app", path, "--platform", "web", "-o", "made").code == 0
     folder = tmp_path / "made"
     vendored(folder)

@@ -65,13 +65,14 @@ def failing(folder: Path) -> tuple[set[str], str]:
     return failed, "".join(done.stdout + done.stderr for done in told.values())
 
 
-@pytest.mark.parametrize("kind", ["fp32", "float", "int8"])
+@pytest.mark.parametrize("kind", ["fp32", "float", "int8", "baked"])
 @pytest.mark.parametrize("target", tables.TARGETS.built_in)
 def test_an_app_runs_and_passes_its_own_test(
     target: str,
     kind: str,
     artifacts: Artifacts,
     int8_files: Path,
+    baked_files: Path,
     trained_run: Path,
     run: CommandLine,
     tmp_path: Path,
@@ -79,7 +80,10 @@ def test_an_app_runs_and_passes_its_own_test(
     more: list[object] = []
     if kind == "fp32":
         more = ["--against", trained_run]
-    path = of_kind(artifacts, int8_files, target, kind)
+    if kind == "baked":
+        (path,) = (baked_files / "int8").glob(f"*{registry.target(target).suffix}")
+    else:
+        path = of_kind(artifacts, int8_files, target, kind)
     assert run("app", path, "--platform", "cpp", "-o", "made", *more).code == 0
     folder = tmp_path / "made"
     built(folder)

@@ -26,17 +26,21 @@ def inside(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["fp32", "float", "int8"])
+@pytest.mark.parametrize("kind", ["fp32", "float", "int8", "baked"])
 @pytest.mark.parametrize("target", tables.TARGETS.built_in)
 def test_an_app_runs_and_passes_its_own_test(
     target: str,
     kind: str,
     artifacts: Artifacts,
     int8_files: Path,
+    baked_files: Path,
     run: CommandLine,
     tmp_path: Path,
 ) -> None:
-    path = of_kind(artifacts, int8_files, target, kind)
+    if kind == "baked":
+        (path,) = (baked_files / "int8").glob(f"*{registry.target(target).suffix}")
+    else:
+        path = of_kind(artifacts, int8_files, target, kind)
     assert run("app", path, "--platform", "python", "-o", "made").code == 0
     folder = tmp_path / "made"
     tested = inside(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider")

@@ -20,6 +20,7 @@ from edgekit.data.preprocess import (
     for_source,
     geometry,
     normalize,
+    pixels_of,
     prepare,
     resize_and_crop,
 )
@@ -51,6 +52,17 @@ def preprocessings(draw: st.DrawFn) -> Preprocessing:
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@given(preprocessing=preprocessings(), seed=st.integers(0, 9))
+def test_the_pixels_of_what_was_prepared_are_found_again(
+    preprocessing: Preprocessing, seed: int
+) -> None:
+    pixels = np.stack([noise(*preprocessing.size, seed + i) for i in range(2)])
+    found = pixels_of(normalize(pixels, preprocessing), preprocessing)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, pixels)
+    np.testing.assert_array_equal(normalize(found, preprocessing.of_pixels), pixels)
 
 
 @settings(deadline=None)
