@@ -14,7 +14,7 @@ from PIL import Image
 from small_artifacts import Artifacts, copy_artifact
 from test_platforms import edited, of_kind
 
-from edgekit import tables
+from edgekit import registry, tables
 from edgekit.contract import contract_path
 
 
