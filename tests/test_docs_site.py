@@ -66,3 +66,8 @@ def test_a_page_of_a_command_is_whole_markdown(pages: dict[str, str]) -> None:
 )
 def test_what_a_page_would_load(page: str, found: list[str]) -> None:
     assert module("offline").loaded(page) == found
+
+
+def test_bars_in_code_are_those_that_mkdocs_takes() -> None:
+    plain = module("pipes").plain
+    assert plain("| `a\\|b` | c\\|d |") == "| `a|b` | c\\|d |"
