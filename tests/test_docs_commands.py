@@ -41,7 +41,7 @@ SMALLER = {
     ),
     "profile": ("--seconds", "1"),
     "compare": ("--seconds", "1"),
-    "benchmark": ("--seconds", "1", "--target", "tflite", "--precision", "fp32,int8"),
+    "benchmark": ("--seconds", "1", "--target", "tflite"),
     "demo": ("--epochs", "1"),
 }  # fmt: skip
 """Options that make a command short; the last one of an option counts."""
