@@ -6,13 +6,14 @@ happens at the level of file descriptors.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import IO
+from typing import IO, TextIO
 
 # Enough for the error message that a converter ends with.
 KEPT_CHARACTERS = 4000
@@ -63,8 +64,29 @@ def _python_streams(descriptor: int) -> Iterator[None]:
         open(os.dup(descriptor), "w", encoding="utf-8", errors="replace") as sink,
         redirect_stdout(sink),
         redirect_stderr(sink),
+        _log_handlers(sink),
     ):
         yield
+
+
+@contextmanager
+def _log_handlers(sink: TextIO) -> Iterator[None]:
+    """Sends lines of loggers there too: a handler keeps the stream that it was made with.
+
+    One that was made while progress was shown would write its lines into that.
+    """
+    known = logging.Logger.manager.loggerDict.values()
+    loggers = [logging.getLogger(), *(one for one in known if isinstance(one, logging.Logger))]
+    handlers = {
+        h: None for one in loggers for h in one.handlers if type(h) is logging.StreamHandler
+    }
+    earlier = {handler: handler.setStream(sink) for handler in handlers}
+    try:
+        yield
+    finally:
+        for handler, stream in earlier.items():
+            if stream is not None:
+                handler.setStream(stream)
 
 
 def _flush() -> None:

@@ -151,3 +151,18 @@ def test_the_descriptors_are_restored_and_none_is_left_open(kind: type[BaseExcep
         fail(captured(), kind("oops"))
     assert descriptors() == before
     assert len(os.listdir("/dev/fd")) == opened
+
+
+def test_lines_of_loggers_that_were_there_before_do_not_come_through_either() -> None:
+    """A handler that was made while progress was shown writes into that."""
+    code = """
+import io
+progress = io.StringIO()
+handler = logging.StreamHandler(progress)
+logging.getLogger("torch.some").addHandler(handler)
+with captured():
+    logging.getLogger("torch.some").warning("inside")
+logging.getLogger("torch.some").warning("after")
+print(progress.getvalue().split())
+"""
+    assert output_of(code)[0] == "['after']\n"
