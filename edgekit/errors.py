@@ -136,7 +136,7 @@ class MeterError(UnavailableError):
 
 
 class PassedOverWarning(UserWarning):
-    """Something of the user's that cannot be used, beside what was asked for."""
+    """Something of the user's that is not used, beside what was asked for."""
 
 
 def name_of(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from edgekit import registry
 from edgekit.core import CLASSIFY, ModelSpec, Preprocessing, class_count, from_json, to_json
 from edgekit.core.names import problem_of, shown
-from edgekit.errors import CheckpointError, InputError, UsageError
+from edgekit.errors import CheckpointError, InputError, PassedOverWarning, UsageError
 from edgekit.models import build, check, family_of
 from edgekit.models.calls import check_call
 from edgekit.models.foreign import COUNTER
@@ -26,7 +27,7 @@ from edgekit.models.tensor_files import (
     load_safetensors,
     save_plain,
 )
-from edgekit.models.wrapping import nested_hint, prefix_hint
+from edgekit.models.wrapping import nested_hint, nested_states, prefix_hint
 
 FORMAT = "edgekit.checkpoint/1"
 FILE_NAME = "model.pt"
@@ -279,16 +280,27 @@ class _Header:
 def _tensors(path: Path, data: Any) -> dict[str, Tensor]:
     if not isinstance(data, dict) or not data:
         raise CheckpointError(f"{path} holds no state dict: expected tensors by name")
-    hint = nested_hint(data)
-    if hint is not None:
-        raise CheckpointError(f"{path} holds more than a state dict: {hint}")
+    keys = nested_states(data)
+    if len(keys) > 1:
+        raise CheckpointError(f"{path} holds more than a state dict: {nested_hint(keys)}")
+    if keys:
+        others = [f"'{shown(str(key))}'" for key in data if key != keys[0]]
+        beside = f", and nothing of {', '.join(others)}" if others else ""
+        warnings.warn(
+            f"{path}: its state dict was taken from under '{shown(str(keys[0]))}'{beside}",
+            PassedOverWarning,
+            stacklevel=2,
+        )
+        data = data[keys[0]]
+    state: dict[str, Tensor] = {}
     for name, value in data.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise CheckpointError(
                 f"{path} holds no state dict: entry '{name}' is a {type(value).__name__}, "
                 f"expected a tensor"
             )
-    return data
+        state[name] = value
+    return state
 
 
 def _shape(tensor: Tensor) -> str:

@@ -1,7 +1,7 @@
 """State dicts inside something else, as training scripts leave them: what it is, and the way out.
 
-Nothing is unwrapped by itself: a file often holds several state dicts, and which of them is meant,
-the trained or the averaged weights, only its owner knows.
+The only state dict of a file is taken. Of several, the trained and the averaged weights for
+example, only the owner knows which is meant, and has to save that alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
+
+from edgekit.core.names import shown
 
 # What PyTorch itself puts before all names, and what most training scripts do.
 PREFIXES = {
@@ -31,15 +33,17 @@ def prefix_hint(names: Iterable[str]) -> str | None:
     return None
 
 
-def nested_hint(data: Mapping[Any, Any]) -> str | None:
-    """What to do about the state dicts among the values of a file; ``None``: none there."""
-    keys = [str(key) for key, value in data.items() if _is_state(value)]
-    if not keys:
-        return None
-    others = f" (and others under {', '.join(map(repr, keys[1:]))})" if keys[1:] else ""
+def nested_states(data: Mapping[Any, Any]) -> list[Any]:
+    """Keys of the values of a file that are state dicts themselves."""
+    return [key for key, value in data.items() if _is_state(value)]
+
+
+def nested_hint(keys: Iterable[Any]) -> str:
+    """What to do about several state dicts of a file, by their keys."""
+    first, *others = map(shown, map(str, keys))
     return (
-        f"its state dict lies under '{keys[0]}'{others}: save that alone, as "
-        f"torch.save(checkpoint['{keys[0]}'], 'weights.pth')"
+        f"its state dict lies under '{first}' (and others under {', '.join(map(repr, others))}): "
+        f"save that alone, as torch.save(checkpoint['{first}'], 'weights.pth')"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from edgekit.core import ModelSpec
-from edgekit.errors import CheckpointError
+from edgekit.errors import CheckpointError, PassedOverWarning
 from edgekit.models import build, family_of, find_spec
 from edgekit.models.fitting import fill, init_from
 from edgekit.models.foreign import Layout
@@ -230,14 +231,10 @@ def test_a_file_of_which_all_tensors_were_cast_fits(
 
 
 WRAPPED: dict[str, tuple[Callable[[dict[str, Tensor]], object], str]] = {
-    "state_dict": (
-        lambda s: {"epoch": 3, "state_dict": s, "optimizer": {"state": {}}},
-        "its state dict lies under 'state_dict': save that alone, as "
-        "torch.save(checkpoint['state_dict'], 'weights.pth')",
-    ),
     "two": (
         lambda s: {"model": s, "model_ema": s},
-        "its state dict lies under 'model' (and others under 'model_ema')",
+        "its state dict lies under 'model' (and others under 'model_ema'): save that alone, as "
+        "torch.save(checkpoint['model'], 'weights.pth')",
     ),
     "DataParallel": (
         lambda s: {f"module.{key}": value for key, value in s.items()},
@@ -267,6 +264,23 @@ def test_state_dicts_inside_something_else_are_refused_with_the_way_out(
     assert (result.code, result.out) == (3, "")
     assert "weights.pth" in result.message
     assert expected in result.message
+
+
+def test_the_only_state_dict_of_a_file_is_taken_and_that_is_said(
+    tmp_path: Path, run: CommandLine
+) -> None:
+    spec = find_spec("mobilenetv2@0.35", classes=3, resolution=32)
+    wrapped = {"epoch": 3, "state_dict": foreign(spec, "timm")[0], "optimizer": {"state": {}}}
+    torch.save(wrapped, tmp_path / "weights.pth")
+    words = ("--weights", "weights.pth", "--resolution", 32, "--json")
+    told = (
+        "weights.pth: its state dict was taken from under 'state_dict', and nothing of 'epoch', "
+        "'optimizer'"
+    )
+    with pytest.warns(PassedOverWarning, match=re.escape(told)):
+        result = run("describe", "mobilenetv2@0.35", *words)
+    assert result.code == 0, result.err
+    assert result.json["params"] == sum(parameter.numel() for parameter in build(spec).parameters())
 
 
 @pytest.mark.parametrize("share", [0, 0.0001, 0.5, 0.99])

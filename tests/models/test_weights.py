@@ -254,7 +254,7 @@ def test_missing_files_and_folders_are_told_apart(tmp_path: Path) -> None:
         ([1], "holds no state dict"),
         (torch.zeros(3), "holds no state dict"),
         ({"a": 1}, "entry 'a' is a int, expected a tensor"),
-        ({"a": {"b": torch.zeros(1)}}, "its state dict lies under 'a'"),
+        ({"a": {"b": torch.zeros(1)}, "c": {"b": torch.zeros(1)}}, "its state dict lies under 'a'"),
         ({"a": {"b": {"c": torch.zeros(1)}}}, "entry 'a' is a dict, expected a tensor"),
         ({"format": FORMAT}, "holds no state dict"),
     ],
