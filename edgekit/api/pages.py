@@ -46,7 +46,10 @@ class Page:
 
 @typed
 def report(
-    things: Reportable | Sequence[Reportable], out: StrPath, *, overwrite: bool = False
+    things: Reportable | Sequence[Reportable] | None = None,
+    out: StrPath = "report.html",
+    *,
+    overwrite: bool = False,
 ) -> Page:
     """Makes one self-contained HTML page of measurements and accuracies, or of a search.
 
@@ -54,17 +57,17 @@ def report(
         things: what `profile`, `compare`, `evaluate` and `search` give; files of
             ``edgekit profile -o`` and ``edgekit evaluate --json``; exported files, whose newest
             measurements are taken from the history; or the folder of a search. One, or several in
-            a list.
+            a list. Nothing stands for the newest measurements of the history.
         out: the page, which ends with ``.html``.
         overwrite: replace it.
 
     Raises:
         UsageError: something else, or a name that does not end so.
-        InputError: a file is missing or damaged; there is nothing to report.
+        InputError: a file is missing or damaged; nothing of it was ever measured.
     """
     from edgekit import staging
     from edgekit.report import page, search
-    from edgekit.report.inputs import collect, search_of
+    from edgekit.report.inputs import collect, kept, search_of
 
     path = Path(out)
     if path.suffix.lower() not in (".html", ".htm"):
@@ -72,13 +75,16 @@ def report(
     staging.refuse_existing([path], overwrite)
     with staging.output_folder(path.parent):
         pass  # it takes files
-    paths, measurements, evaluations = _sorted(things)
+    paths, measurements, evaluations = _sorted(() if things is None else things)
     found = search_of(paths)
     if found is not None and not measurements and not evaluations:
         file, document = found
         text, made = search.render(document, str(file)), Page(path, 0, 0, (), file)
     else:
-        material = collect(paths, measurements=measurements, evaluations=evaluations)
+        if things is None:
+            material = kept()
+        else:
+            material = collect(paths, measurements=measurements, evaluations=evaluations)
         text = page.render(material)
         made = Page(path, len(material.measurements), len(material.accuracies), material.notes)
     staging.write_file(

@@ -12,16 +12,14 @@ from edgekit.cli.options import overwrite_option
 
 
 @click.command("report")
-@click.argument(
-    "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
+@click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "-o",
     "--output",
-    required=True,
+    default=Path("report.html"),
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The page: FILE.html.",
+    help="The page, which ends with .html; report.html otherwise.",
 )
 @overwrite_option
 @console.common_options
@@ -31,15 +29,17 @@ def command(paths: tuple[Path, ...], output: Path, overwrite: bool) -> None:
     PATH is a file of 'edgekit profile -o', an exported artifact, whose newest
     measurements are taken from the history, or what 'edgekit evaluate --json'
     printed, for accuracy against latency. The folder of 'edgekit search -o',
-    alone, makes a page about that search.
+    alone, makes a page about that search. Without PATH, the page shows the
+    newest measurements of the history.
     """
     from edgekit.api.pages import report
+    from edgekit.report.text import counted_words
 
     with console.status("reading and drawing"):
-        page = report(paths, output, overwrite=overwrite)
+        page = report(paths or None, output, overwrite=overwrite)
     for note in page.notes:
         console.warn(note)
-    about = f"{page.measurements:,} measurements"
+    about = counted_words(page.measurements, "measurement")
     if page.search is not None:
         about = f"the search in {page.search.parent}"
     console.say(f"{output}: {about}")

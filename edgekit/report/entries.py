@@ -11,7 +11,7 @@ from edgekit.core import Measurement, printable
 from edgekit.core.text import shortened
 from edgekit.measure.statistics import LatencySummary, summary
 from edgekit.plugins import normalize
-from edgekit.report.inputs import Accuracy, Material
+from edgekit.report.inputs import Accuracy, Material, Unmeasured
 
 _NAME_WIDTH = 44
 
@@ -61,6 +61,27 @@ def make_entries(material: Material) -> tuple[Entry, ...]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """An artifact that was never measured, with what is known of it all the same."""
+
+    name: str
+    size_bytes: int
+    accuracies: tuple[Accuracy, ...]
+
+
+def bare(material: Material) -> tuple[Bare, ...]:
+    """What stands on the page without a measurement."""
+    return tuple(
+        Bare(
+            one.artifact,
+            one.size_bytes,
+            tuple(found for found in material.accuracies if belongs(found, one)),
+        )
+        for one in material.unmeasured
+    )
+
+
 def _machine(m: Measurement, measurements: Iterable[Measurement]) -> str:
     """Each machine calls itself 'host', and is compared with itself alone."""
     processors = {one.environment.get("cpu") for one in measurements if one.device == m.device}
@@ -69,8 +90,8 @@ def _machine(m: Measurement, measurements: Iterable[Measurement]) -> str:
     return f"{m.device} ({m.environment.get('cpu') or 'unknown processor'})"
 
 
-def belongs(accuracy: Accuracy, m: Measurement) -> bool:
-    """Whether an accuracy is that of what was measured: the same file, or the same source."""
+def belongs(accuracy: Accuracy, m: Measurement | Unmeasured) -> bool:
+    """Whether an accuracy is that of an artifact: the same file, or the same source."""
     if accuracy.target != m.target:
         return False
     if accuracy.source == m.artifact:
@@ -83,11 +104,10 @@ def belongs(accuracy: Accuracy, m: Measurement) -> bool:
 
 
 def unmatched(material: Material) -> tuple[Accuracy, ...]:
-    """Accuracies of what was not measured."""
+    """Accuracies of what is not on the page."""
+    shown = (*material.measurements, *material.unmeasured)
     return tuple(
-        found
-        for found in material.accuracies
-        if not any(belongs(found, m) for m in material.measurements)
+        found for found in material.accuracies if not any(belongs(found, one) for one in shown)
     )
 
 

@@ -66,17 +66,28 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True)
+class Unmeasured:
+    """An exported file that the history has no measurement of."""
+
+    artifact: str
+    target: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Material:
     """Everything that was found.
 
     Attributes:
         measurements: in the order in which they were given, each once, all with samples.
         notes: what a reader should know about what was left out.
+        unmeasured: files that stand on the page with the figures that are known.
     """
 
     measurements: tuple[Measurement, ...]
     accuracies: tuple[Accuracy, ...]
     notes: tuple[str, ...] = ()
+    unmeasured: tuple[Unmeasured, ...] = ()
 
 
 def collect(
@@ -88,13 +99,15 @@ def collect(
 ) -> Material:
     """Reads files of measurements and accuracies, and looks artifacts up in the store.
 
+    Artifacts that were never measured are no error beside one that was.
+
     Args:
         store: by default the user's own.
         measurements: that are there already; so are ``evaluations``.
 
     Raises:
-        InputError: a file is missing, damaged, rejected or something else; an artifact was never
-            measured; two documents contradict each other; or there is nothing to report.
+        InputError: a file is missing, damaged, rejected or something else; two documents
+            contradict each other; or nothing of it was ever measured.
     """
     gathered = _Gathered(store or Store())
     for path in paths:
@@ -103,14 +116,53 @@ def collect(
     for one in evaluations:
         gathered.add_accuracy("an evaluation", _of_evaluation(one))
     if not gathered.measurements:
-        where = ", ".join(map(str, paths)) or "what was given"
-        raise InputError(
-            f"there is no measurement in {where}: measure with "
-            f"'edgekit profile ARTIFACT -o FILE', and give FILE"
-        )
+        raise gathered.nothing(paths)
     return Material(
-        tuple(gathered.measurements), tuple(gathered.accuracies.values()), tuple(gathered.notes)
+        tuple(gathered.measurements),
+        tuple(gathered.accuracies.values()),
+        tuple(gathered.notes),
+        tuple(gathered.unmeasured),
     )
+
+
+MOST_KEPT = 24
+"""Measurements of the history on one page: more of them make no plot that one can read."""
+
+
+def kept(store: Store | None = None) -> Material:
+    """The history's measurements: the newest of each file and condition, at most `MOST_KEPT`.
+
+    Args:
+        store: by default the user's own.
+
+    Raises:
+        InputError: it is empty, or cannot be read.
+    """
+    store = store or Store()
+    newest: dict[object, Measurement] = {}
+    notes, older = [], 0
+    for _, m in store.each():  # the newest first
+        key = (m.sha256 or m.artifact, m.target, *_condition(m))
+        if key in newest or not m.blocks:
+            older += 1
+        elif len(newest) == MOST_KEPT:
+            notes.append(
+                f"the history holds more than the newest {MOST_KEPT} files and conditions, which "
+                f"are shown: name exported files to see others"
+            )
+            break
+        else:
+            newest[key] = m
+    if older:
+        which = counted_words(older, "older measurement")
+        notes.insert(0, f"{which} of the same files and conditions left out")
+    notes += store.skipped
+    if not newest:
+        raise InputError(
+            f"there is no measurement in {store.path}: measure with 'edgekit profile ARTIFACT', "
+            f"and make the page again"
+        )
+    return Material(tuple(newest.values()), (), tuple(notes))
 
 
 def search_of(paths: Sequence[Path]) -> tuple[Path, Any] | None:
@@ -142,6 +194,7 @@ class _Gathered:
         self.measurements: list[Measurement] = []
         self.accuracies: dict[tuple[str, str, str], Accuracy] = {}
         self.notes: list[str] = []
+        self.unmeasured: list[Unmeasured] = []
 
     def take(self, path: Path) -> None:
         """Adds what a path stands for."""
@@ -183,6 +236,22 @@ class _Gathered:
                 f"{other.value:.4f} ({other.n} images) on {accuracy.data}; give one of them"
             )
 
+    def nothing(self, paths: Sequence[Path]) -> InputError:
+        """Why there is no page: nothing was measured."""
+        if self.unmeasured:
+            names = " ".join(one.artifact for one in self.unmeasured)
+            which = names.replace(" ", ", ") if len(self.unmeasured) < 4 else "what was given"
+            have = "has" if len(self.unmeasured) == 1 else "have"
+            return InputError(
+                f"{which} {have} no measurement in {self._store.path}: measure with "
+                f"'edgekit profile {names}'"
+            )
+        where = ", ".join(map(str, paths)) or "what was given"
+        return InputError(
+            f"there is no measurement in {where}: measure with "
+            f"'edgekit profile ARTIFACT -o FILE', and give FILE"
+        )
+
     def _stored(self, path: Path) -> list[Measurement]:
         """The newest measurement of an artifact for each way in which it was run."""
         target = target_by_suffix(path)
@@ -196,19 +265,21 @@ class _Gathered:
         older = 0
         for _, m in self._store.each(artifact=sha256):  # the newest first
             if m.sha256 == sha256:
-                key = (m.device, m.runtime, m.threads, m.batch, m.input)
+                key = _condition(m)
                 older += key in newest
                 newest.setdefault(key, m)
         self.notes += [note for note in self._store.skipped if note not in self.notes]
         if not newest:
-            raise InputError(
-                f"{path} has no measurement in {self._store.path}: measure it with "
-                f"'edgekit profile {path}'"
-            )
+            size = sum(file.stat().st_size for file in target.files(path))
+            self.unmeasured.append(Unmeasured(str(path), target.name, size))
         if older:
             which = counted_words(older, "older measurement")
             self.notes.append(f"{path}: {which} of the same conditions left out")
         return list(newest.values())
+
+
+def _condition(m: Measurement) -> tuple[object, ...]:
+    return m.device, m.runtime, m.threads, m.batch, m.input
 
 
 def _identity(m: Measurement) -> tuple[object, ...]:

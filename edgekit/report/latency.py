@@ -9,7 +9,8 @@ import numpy as np
 from edgekit.core import Energy
 from edgekit.measure.statistics import counted, ratio
 from edgekit.report import plots
-from edgekit.report.entries import Entry
+from edgekit.report.entries import Bare, Entry
+from edgekit.report.inputs import Accuracy
 from edgekit.report.markup import (
     Cell,
     Html,
@@ -25,8 +26,8 @@ from edgekit.report.markup import (
 from edgekit.report.text import UNKNOWN, figures, percent
 
 
-def headline(entries: Sequence[Entry]) -> Section:
-    """One line for each measurement."""
+def headline(entries: Sequence[Entry], unmeasured: Sequence[Bare] = ()) -> Section:
+    """One line for each measurement, and what is known of files without one."""
     columns = ["#", "artifact", "runtime", "device", "threads", "p50 ms", "p90 ms", "p99 ms"]
     columns += ["images/s", "memory MiB", "size MiB", "energy each", "state"]
     with_batch = any(e.measurement.batch != 1 for e in entries)
@@ -46,15 +47,28 @@ def headline(entries: Sequence[Entry]) -> Section:
         row += [figures(s.p90_ms), figures(s.p99_ms), figures(e.images_per_s)]
         row += [mebibytes(m.peak_rss_mib), mebibytes(size_mib(e)), energy_cell(m.energy)]
         row += [badge("stable", "good") if m.stable else badge("unstable", "bad")]
-        row += [_accuracy(e)] if with_accuracy else []
+        row += [_accuracy(e.accuracies)] if with_accuracy else []
         rows.append(row)
     note = paragraph(
         "The small numbers below a median are its 95 % interval. Memory is what loading and "
         "running adds to the process. The numbers in the first column stand for the measurements "
         "everywhere on this page."
     )
-    body = table("All measurements", columns, rows, len(columns) - 4) + _disturbances(entries)
-    return Section("results", "Results", body + note)
+    body = table("All measurements", columns, rows, len(columns) - 4) + _unmeasured(unmeasured)
+    return Section("results", "Results", body + _disturbances(entries) + note)
+
+
+def _unmeasured(artifacts: Sequence[Bare]) -> str:
+    """Files without measurements, and the command that changes that."""
+    if not artifacts:
+        return ""
+    rows = [
+        [one.name, _accuracy(one.accuracies), mebibytes(one.size_bytes / 2**20)]
+        for one in artifacts
+    ]
+    names = " ".join(one.name for one in artifacts)
+    note = f"Measure them with 'edgekit profile {names}', and make the page again."
+    return table("Not measured", ["artifact", "accuracy", "size MiB"], rows, 2) + paragraph(note)
 
 
 def _disturbances(entries: Sequence[Entry]) -> str:
@@ -91,10 +105,10 @@ def energy_cell(energy: Energy) -> Html:
     return joined(f"≈ {value}", Html("<br>"), badge(energy.kind, "guess"))
 
 
-def _accuracy(e: Entry) -> Cell:
-    if not e.accuracies:
+def _accuracy(accuracies: Sequence[Accuracy]) -> Cell:
+    if not accuracies:
         return UNKNOWN
-    return joined(*(joined(percent(a.value, 2), small(a.data)) for a in e.accuracies))
+    return joined(*(joined(percent(a.value, 2), small(a.data)) for a in accuracies))
 
 
 def speed(entries: Sequence[Entry]) -> Section | None:

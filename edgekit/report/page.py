@@ -8,7 +8,7 @@ import edgekit
 from edgekit.core import printable
 from edgekit.measure.plausible import started_at
 from edgekit.report.conditions import conditions
-from edgekit.report.entries import Entry, make_entries, unmatched
+from edgekit.report.entries import Entry, bare, make_entries, unmatched
 from edgekit.report.inputs import Material
 from edgekit.report.latency import distribution, headline, speed
 from edgekit.report.markup import Section, items, paragraph
@@ -31,7 +31,7 @@ def render(material: Material) -> str:
     sections = [
         found
         for found in (
-            headline(entries),
+            headline(entries, bare(material)),
             speed(entries),
             distribution(entries),
             accuracy(entries, unmatched(material)),

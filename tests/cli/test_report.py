@@ -93,6 +93,28 @@ def test_a_page_is_replaced_when_asked_for(run: CommandLine, saved: Path, tmp_pa
     assert "a.onnx" in page.read_text(encoding="utf-8")
 
 
+def test_without_paths_the_page_is_of_the_history(run: CommandLine, tmp_path: Path) -> None:
+    Store().add([measurement("a.onnx", "ab" * 32), measurement("b.onnx", "cd" * 32)])
+    result = run("report")
+    assert (result.code, result.out) == (0, "report.html: 2 measurements\n")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "a.onnx" in page
+    assert "b.onnx" in page
+    assert "report.html exists already: give --overwrite" in run("report").message
+
+
+def test_a_file_that_was_never_measured_is_on_the_page_of_others(
+    run: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"a network")
+    (tmp_path / "b.onnx").write_bytes(b"another network")
+    Store().add([measurement("a.onnx", digest([tmp_path / "a.onnx"]))])
+    result = run("report", "a.onnx", "b.onnx", "-o", "page.html")
+    assert (result.code, result.out) == (0, "page.html: 1 measurement\n")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Measure them with &#x27;edgekit profile b.onnx&#x27;" in page
+
+
 def test_what_was_left_out_is_a_warning(run: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"a network")
     sha256 = digest([tmp_path / "a.onnx"])
@@ -146,8 +168,7 @@ def test_a_search_that_cannot_be_drawn_is_explained(
 @pytest.mark.parametrize(
     ("arguments", "code", "named"),
     [
-        (["m.json"], 2, "--output"),
-        (["-o", "a.html"], 2, "PATH"),
+        (["-o", "a.html"], 3, "there is no measurement in"),
         (["m.json", "-o", "a.pdf"], 2, "a.pdf: expected a name that ends with .html"),
         (["none.json", "-o", "a.html"], 3, "none.json does not exist: expected a file of"),
         (["broken.json", "-o", "a.html"], 3, "broken.json is no JSON, or damaged"),

@@ -14,7 +14,8 @@ from report_records import blocks, measurement, write_accuracy
 from edgekit.core import Block, to_json
 from edgekit.errors import InputError
 from edgekit.measure.store import SAVED_SCHEMA, Store, save
-from edgekit.report.inputs import Accuracy, collect
+from edgekit.report.entries import bare, unmatched
+from edgekit.report.inputs import MOST_KEPT, Accuracy, Unmeasured, collect, kept
 from edgekit.tasks.shares import share_interval
 
 
@@ -97,6 +98,42 @@ def test_a_measurement_without_samples_is_left_out_and_named(tmp_path: Path, sto
 def test_accuracies_alone_are_no_report(tmp_path: Path, store: Store) -> None:
     with pytest.raises(InputError, match="there is no measurement in"):
         collect([write_accuracy(tmp_path / "a.json")], store)
+
+
+def test_the_history_gives_the_newest_of_each_file_and_condition(store: Store) -> None:
+    days = [measurement(1.0 + d, started=f"2026-02-{d:02d}T12:00:00+00:00") for d in range(1, 4)]
+    other = measurement(9.0, artifact="b.onnx", sha256="cd" * 32)
+    store.add([*days, other, measurement(blocks=(), sha256="ef" * 32)])
+    found = kept(store)
+    assert found.measurements == (days[-1], other)
+    assert found.notes == ("3 older measurements of the same files and conditions left out",)
+    store.add([measurement(1.0, sha256=f"{i:064x}") for i in range(MOST_KEPT)])
+    found = kept(store)
+    assert len(found.measurements) == MOST_KEPT
+    assert "holds more than the newest" in found.notes[-1]
+
+
+def test_an_empty_history_is_no_page(store: Store) -> None:
+    with pytest.raises(InputError, match=r"no measurement in .*measure with 'edgekit profile"):
+        kept(store)
+
+
+def test_an_artifact_without_measurements_stands_beside_one_with_them(
+    store: Store, artifact: Path, tmp_path: Path
+) -> None:
+    store.add([measurement(sha256=hashlib.sha256(artifact.read_bytes()).hexdigest())])
+    other = tmp_path / "other.onnx"
+    other.write_bytes(b"another network")
+    found = collect(
+        [other, artifact, write_accuracy(tmp_path / "a.json", source=str(other))], store
+    )
+    assert len(found.measurements) == 1
+    assert found.unmeasured == (Unmeasured(str(other), "onnx", 15),)
+    (one,) = bare(found)
+    assert [a.value for a in one.accuracies] == [0.75]
+    assert unmatched(found) == ()
+    with pytest.raises(InputError, match=r"other\.onnx has no measurement in"):
+        collect([other], store)
 
 
 def test_an_artifact_that_was_never_measured_is_named(store: Store, artifact: Path) -> None:
