@@ -8,7 +8,7 @@ from edgekit.core import Scalar
 from edgekit.measure.plausible import started_at
 from edgekit.report.entries import Entry
 from edgekit.report.markup import Cell, Section, command, paragraph, table
-from edgekit.report.text import escaped
+from edgekit.report.text import escaped, plain
 
 # Conditions that stay for a while; those that change from second to second differ always.
 _LASTING = ("system", "cpu", "cores", "governor", "input", "denormals_flushed")
@@ -55,7 +55,7 @@ def _shown(value: Scalar) -> str:
         return "unknown"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return plain(value, 4) if isinstance(value, float) else str(value)
 
 
 def _differences(entries: Sequence[Entry]) -> str:

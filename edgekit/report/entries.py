@@ -105,7 +105,7 @@ def belongs(accuracy: Accuracy, m: Measurement | Unmeasured) -> bool:
 
 def unmatched(material: Material) -> tuple[Accuracy, ...]:
     """Accuracies of what is not on the page."""
-    shown = (*material.measurements, *material.unmeasured)
+    shown: tuple[Measurement | Unmeasured, ...] = (*material.measurements, *material.unmeasured)
     return tuple(
         found for found in material.accuracies if not any(belongs(found, one) for one in shown)
     )

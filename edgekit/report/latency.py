@@ -22,40 +22,60 @@ from edgekit.report.markup import (
     paragraph,
     small,
     table,
+    tables,
 )
 from edgekit.report.text import UNKNOWN, figures, percent
 
 
 def headline(entries: Sequence[Entry], unmeasured: Sequence[Bare] = ()) -> Section:
     """One line for each measurement, and what is known of files without one."""
-    columns = ["#", "artifact", "runtime", "device", "threads", "p50 ms", "p90 ms", "p99 ms"]
-    columns += ["images/s", "memory MiB", "size MiB", "energy each", "state"]
-    with_batch = any(e.measurement.batch != 1 for e in entries)
-    with_accuracy = any(e.accuracies for e in entries)
-    if with_batch:
-        columns.insert(5, "batch")
-    if with_accuracy:
-        figures_known = {a.figure for e in entries for a in e.accuracies}
-        columns.append(figures_known.pop() if len(figures_known) == 1 else "accuracy")
-    rows = []
-    for e in entries:
-        m, s = e.measurement, e.latency
-        low, high = (figures(v) for v in s.ci95_ms)
-        row: list[Cell] = [str(e.number), m.artifact, m.runtime, m.device, str(m.threads)]
-        row += [str(m.batch)] if with_batch else []
-        row += [joined(figures(s.p50_ms), small(f"{low} to {high}"))]
-        row += [figures(s.p90_ms), figures(s.p99_ms), figures(e.images_per_s)]
-        row += [mebibytes(m.peak_rss_mib), mebibytes(size_mib(e)), energy_cell(m.energy)]
-        row += [badge("stable", "good") if m.stable else badge("unstable", "bad")]
-        row += [_accuracy(e.accuracies)] if with_accuracy else []
-        rows.append(row)
     note = paragraph(
         "The small numbers below a median are its 95 % interval. Memory is what loading and "
         "running adds to the process. The numbers in the first column stand for the measurements "
         "everywhere on this page."
     )
-    body = table("All measurements", columns, rows, len(columns) - 4) + _unmeasured(unmeasured)
+    body = tables([_speeds(entries), _costs(entries)]) + _unmeasured(unmeasured)
     return Section("results", "Results", body + _disturbances(entries) + note)
+
+
+def _speeds(entries: Sequence[Entry]) -> str:
+    rows: list[Sequence[Cell]] = []
+    for e in entries:
+        m, s = e.measurement, e.latency
+        low, high = (figures(v) for v in s.ci95_ms)
+        p50 = joined(figures(s.p50_ms), small(f"{low} to {high}"))
+        state = badge("stable", "good") if m.stable else badge("unstable", "bad")
+        artifact = joined(e.name, small(_how(e)), state)
+        others = figures(s.p90_ms), figures(s.p99_ms), figures(e.images_per_s)
+        rows.append([str(e.number), artifact, p50, *others])
+    columns = ["#", "artifact", "p50 ms", "p90 ms", "p99 ms", "images/s"]
+    return table("Speed", columns, rows, 4)
+
+
+def _how(e: Entry) -> str:
+    """Where and how a measurement was taken."""
+    m = e.measurement
+    parts = [m.runtime, m.device, f"{m.threads} thread{'s' * (m.threads != 1)}"]
+    return ", ".join(parts + [f"batch {m.batch}"] * (m.batch != 1))
+
+
+def _costs(entries: Sequence[Entry]) -> str:
+    """Accuracy, memory, size and energy; what nothing is known about has no column."""
+    with_accuracy = any(e.accuracies for e in entries)
+    with_energy = any(e.measurement.energy.mj_per_inference is not None for e in entries)
+    columns, rows = ["#", "artifact"], []
+    if with_accuracy:
+        known = {a.figure for e in entries for a in e.accuracies}
+        columns.append(known.pop() if len(known) == 1 else "accuracy")
+    columns += ["memory MiB", "size MiB"] + ["energy each"] * with_energy
+    for e in entries:
+        m = e.measurement
+        row: list[Cell] = [str(e.number), m.artifact]
+        row += [_accuracy(e.accuracies)] if with_accuracy else []
+        row += [mebibytes(m.peak_rss_mib), mebibytes(size_mib(e))]
+        row += [energy_cell(m.energy)] if with_energy else []
+        rows.append(row)
+    return table("Accuracy and cost" if with_accuracy else "Cost", columns, rows, len(columns) - 2)
 
 
 def _unmeasured(artifacts: Sequence[Bare]) -> str:
@@ -126,19 +146,21 @@ def speed(entries: Sequence[Entry]) -> Section | None:
             rows.append(_against(e, fastest))
     if not rows:
         return None
-    columns = ["#", "measurement", "verdict", "time of which", "ratio", "95 % interval"]
+    columns = ["#", "measurement", "verdict", "ratio"]
     note = paragraph(
-        "Ratios are medians over neighbouring blocks of the same session, which is surer than "
-        "the medians themselves: what slowed the machine down slowed both. Measurements of "
-        "different sessions are not ranked here; 'edgekit compare' measures two in turns."
+        "A ratio is the time of a measurement over that of the fastest of its session, with the "
+        "95 % interval below. Ratios are medians over neighbouring blocks of the same session, "
+        "which is surer than the medians themselves: what slowed the machine down slowed both. "
+        "Measurements of different sessions are not ranked here; 'edgekit compare' measures two "
+        "in turns."
     )
-    return Section("speed", "Against the fastest", table("Ratios", columns, rows, 2) + note)
+    return Section("speed", "Against the fastest", table("Ratios", columns, rows, 1) + note)
 
 
 def _against(e: Entry, fastest: Entry) -> list[Cell]:
     name: list[Cell] = [str(e.number), e.name]
     if e is fastest:
-        return [*name, "lowest median of its session", UNKNOWN, "1", UNKNOWN]
+        return [*name, "lowest median of its session", "1"]
     compared = ratio(e.measurement.blocks, fastest.measurement.blocks)
     verdict = {
         "a_faster": f"faster than {fastest.number}, in spite of its median",
@@ -146,8 +168,8 @@ def _against(e: Entry, fastest: Entry) -> list[Cell]:
         "indistinguishable": f"cannot be told from {fastest.number}",
     }[compared.verdict]
     low, high = compared.ci95
-    between = f"{low:.3f} to {high:.3f}"
-    return [*name, verdict, f"{e.number} over {fastest.number}", f"{compared.ratio:.3f}", between]
+    between = small(f"{low:.3f} to {high:.3f}")
+    return [*name, verdict, joined(f"{compared.ratio:.3f}", between)]
 
 
 def distribution(entries: Sequence[Entry]) -> Section:

@@ -68,26 +68,30 @@ def command(text: str) -> str:
     return f"<pre><code>{escaped(text)}</code></pre>"
 
 
+_KEYS = ("#", "step")
+"""Columns of short numbers that stand for what a row is about."""
+
+
 def table(
     caption: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]], numeric: int = 0
 ) -> str:
-    """A table that turns into cards on a narrow screen.
+    """A table; at most six columns of figures fit on a phone.
 
     Args:
         numeric: how many columns, from the last one back, are numbers.
     """
     first = len(columns) - numeric
-    kinds = ['class="number"' if i >= first else "" for i in range(len(columns))]
+    kinds = [
+        'class="number"' if i >= first else 'class="key"' if name in _KEYS else ""
+        for i, name in enumerate(columns)
+    ]
     head = "".join(
         f'<th scope="col" {kind}>{escaped(name)}</th>'
         for name, kind in zip(columns, kinds, strict=True)
     )
     body = "".join(
         "<tr>"
-        + "".join(
-            f'<td {kind} data-label="{escaped(name)}">{markup(cell)}</td>'
-            for name, kind, cell in zip(columns, kinds, row, strict=True)
-        )
+        + "".join(f"<td {kind}>{markup(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
         + "</tr>"
         for row in rows
     )
@@ -108,6 +112,11 @@ def figure(title: str, *pictures: tuple[str, str]) -> str:
         for picture, caption in pictures
     )
     return f'<div class="plot"><h3>{escaped(title)}</h3>{drawn}</div>'
+
+
+def tables(parts: Iterable[str]) -> str:
+    """Tables side by side where there is room."""
+    return f'<div class="tables">{"".join(parts)}</div>'
 
 
 def gallery(figures: Iterable[str]) -> str:

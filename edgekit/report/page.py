@@ -12,7 +12,8 @@ from edgekit.report.entries import Entry, bare, make_entries, unmatched
 from edgekit.report.inputs import Material
 from edgekit.report.latency import distribution, headline, speed
 from edgekit.report.markup import Section, items, paragraph
-from edgekit.report.resources import energy, memory, operators
+from edgekit.report.operators import operators
+from edgekit.report.resources import energy, memory
 from edgekit.report.style import CSS
 from edgekit.report.text import counted_words, escaped
 from edgekit.report.tradeoff import accuracy

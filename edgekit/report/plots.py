@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 
 from edgekit.core import printable
 from edgekit.report import svg
-from edgekit.report.text import figures
+from edgekit.report.text import figures, plain
 
 Values = NDArray[np.float64]
 
 _BINS = 80
 _POINTS = 150
+_GAP = 10  # between texts of one line
 _NEAR = 12  # marks of points that are nearer would hide each other
-_ROW, _LAST = 56, 36  # height of a row of small multiples, and of the axis below
-_RIGHT = svg.WIDTH - 8
+_ROW, _LAST = 58, 40  # height of a row of small multiples, and of the axis below
+_RIGHT = svg.WIDTH - 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def bars(
     Args:
         longest: what the axis reaches at least, for several pictures of one scale.
     """
-    step = 30
+    step = 34
 
     def paint(figure: Figure) -> None:
         axes = svg.panel(figure, 2, 4, svg.WIDTH - 4, step * len(rows))
@@ -66,13 +67,13 @@ def bars(
         axes.set_ylim(step * len(rows), 0)
         for index, row in enumerate(rows):
             top = step * index
-            _line_of_text(axes, top + 10, row.label, row.shown)
+            _line_of_text(axes, top + 12, row.label, row.shown)
             if row.before is not None:
-                axes.barh(top + 19, row.before, 8, color=svg.ACCENT_SOFT)
+                axes.barh(top + 22, row.before, 8, color=svg.ACCENT_SOFT)
             if row.value is None:
                 continue
             axes.barh(
-                top + 19,
+                top + 22,
                 row.value,
                 8,
                 facecolor="none" if row.dashed else row.colour,
@@ -81,8 +82,8 @@ def bars(
                 linewidth=1.2 if row.dashed else 0,
             )
             if row.interval is not None:
-                axes.plot(row.interval, [top + 19] * 2, color=svg.INK, lw=1.2)
-                axes.plot(row.interval, [top + 19] * 2, "|", color=svg.INK, ms=6, mew=1.2)
+                axes.plot(row.interval, [top + 22] * 2, color=svg.INK, lw=1.2)
+                axes.plot(row.interval, [top + 22] * 2, "|", color=svg.INK, ms=6, mew=1.2)
 
     return svg.draw(step * len(rows) + 6, paint, ident=ident, title=title, description=description)
 
@@ -90,8 +91,10 @@ def bars(
 def _line_of_text(axes: Axes, y: float, left: str, right: str) -> None:
     """A label and, at the other end, its value."""
     at = axes.get_yaxis_transform()
-    axes.text(0, y, printable(left), transform=at, color=svg.INK, va="baseline")
-    axes.text(1, y, printable(right), transform=at, color=svg.MUTED, va="baseline", ha="right")
+    right = printable(right)
+    room = svg.WIDTH - 4 - svg.width_of(right) - _GAP
+    axes.text(0, y, svg.fitted(left, room), transform=at, color=svg.INK, va="baseline")
+    axes.text(1, y, right, transform=at, color=svg.MUTED, va="baseline", ha="right")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ def distributions(rows: Sequence[Samples], *, ident: str, title: str, descriptio
 
     def paint(figure: Figure) -> None:
         for index, row in enumerate(rows):
-            axes = svg.panel(figure, 8, _ROW * index + 18, _RIGHT - 8, _ROW - 22)
+            axes = svg.panel(figure, 8, _ROW * index + 20, _RIGHT - 8, _ROW - 24)
             counts, _ = np.histogram(row.samples_ms, edges)
             axes.stairs(counts / max(1, counts.max()), edges, fill=True, color=svg.ACCENT_SOFT)
             axes.vlines(row.p50_ms, 0, 1, color=svg.ACCENT, lw=2)
@@ -153,7 +156,7 @@ def courses(rows: Sequence[Course], *, ident: str, title: str, description: str)
 
     def paint(figure: Figure) -> None:
         for index, row in enumerate(rows):
-            axes = svg.panel(figure, 44, 70 * index + 20, _RIGHT - 44, 44)
+            axes = svg.panel(figure, 44, 74 * index + 22, _RIGHT - 44, 46)
             axes.axhline(1, color=svg.LINE, lw=1)
             axes.plot(*_condensed(row.reference_seconds, row.reference), color=svg.REFERENCE, lw=1)
             mark = "." if len(row.seconds) < 2 else None
@@ -164,15 +167,18 @@ def courses(rows: Sequence[Course], *, ident: str, title: str, description: str)
                 axes.set_yscale("log")
             axes.set_ylim(low, high)
             axes.set_yticks(sorted({_round_up(low), 1.0, _round_down(high)}))
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}x"))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{plain(v, 3)}x"))
             axes.yaxis.set_minor_formatter(NullFormatter())
             axes.minorticks_off()
+            svg.spread_ticks(axes, "y", first=1.0)
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: plain(v)))
+            svg.spread_ticks(axes, "x")
             axes.tick_params(labelbottom=index == len(rows) - 1, length=2)
             if index == len(rows) - 1:
                 axes.set_xlabel("seconds since the first block")
             _heading(axes, row.label, "")
 
-    height = 70 * len(rows) + _LAST - 4
+    height = 74 * len(rows) + _LAST - 4
     return svg.draw(height, paint, ident=ident, title=title, description=description)
 
 
@@ -202,7 +208,7 @@ def tradeoff(
     """
 
     def paint(figure: Figure) -> None:
-        axes = svg.panel(figure, 54, 12, _RIGHT - 58, 230)
+        axes = svg.panel(figure, 54, 24, _RIGHT - 58, 218)
         front = sorted((p.ms, p.value) for p in points if p.on_front)
         axes.step(*zip(*front, strict=True), where="post", color=svg.ACCENT, lw=1.2, ls=":")
         for p in points:
@@ -216,17 +222,20 @@ def tradeoff(
         axes.set_axisbelow(True)
         if max(p.ms for p in points) > 8 * min(p.ms for p in points):
             axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: plain(v)))
             axes.xaxis.set_minor_formatter(NullFormatter())
         else:
             axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.yaxis.set_major_locator(MaxNLocator(6))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.4g} %"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{plain(100 * v, 4)} %"))
+        svg.spread_ticks(axes, "x")
+        svg.spread_ticks(axes, "y")
         _marks(axes, points)
         axes.set_xlabel("p50 in ms (left is better)")
-        axes.set_ylabel(f"{printable(name)} (up is better)")
+        above = svg.fitted(f"{name} (up is better)", svg.WIDTH - 8)
+        axes.annotate(above, (4 - 54, 225), xycoords="axes pixels", color=svg.MUTED)
 
-    return svg.draw(282, paint, ident=ident, title=title, description=description)
+    return svg.draw(288, paint, ident=ident, title=title, description=description)
 
 
 def _marks(axes: Axes, points: Sequence[Point]) -> None:
@@ -245,8 +254,10 @@ def _marks(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _heading(axes: Axes, left: str, right: str) -> None:
-    axes.set_title(printable(left), loc="left", color=svg.INK, pad=3)
-    axes.set_title(printable(right), loc="right", color=svg.MUTED, pad=3)
+    box, right = axes.get_position(), printable(right)
+    room = box.width * svg.WIDTH - (svg.width_of(right) + _GAP if right else 0)
+    axes.set_title(svg.fitted(left, room), loc="left", color=svg.INK, pad=3)
+    axes.set_title(right, loc="right", color=svg.MUTED, pad=3)
 
 
 def _limits(low: float, high: float) -> tuple[float, float, bool]:
@@ -264,8 +275,9 @@ def _time_axis(axes: Axes, low: float, high: float, log: bool, last: bool, name:
         axes.minorticks_off()
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.6g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: plain(v)))
     axes.set_xlim(low, high)
+    svg.spread_ticks(axes, "x")
     axes.tick_params(axis="x", labelbottom=last, length=2)
     if last:
         axes.set_xlabel(name + (" (logarithmic)" if log else ""))

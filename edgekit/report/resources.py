@@ -1,99 +1,20 @@
-"""Sections about what a network takes: operators, memory, size, energy."""
+"""Sections about what a network takes: memory, size, energy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from edgekit.core import Energy, printable
-from edgekit.core.text import shortened
+from edgekit.core import Energy
 from edgekit.report import plots, svg
 from edgekit.report.entries import Entry
 from edgekit.report.latency import mebibytes, size_mib
-from edgekit.report.markup import Cell, Section, figure, gallery, paragraph, table
-from edgekit.report.text import UNKNOWN, figures, percent
-
-_SHOWN_OPERATORS = 20
-_OPERATOR_WIDTH = 46
-
-
-def operators(entries: Sequence[Entry]) -> Section | None:
-    """Where the time goes, by the runtimes' own profilers."""
-    timed = [e for e in entries if e.measurement.operators]
-    if not timed:
-        return None
-    note = paragraph(
-        "Profilers slow a runtime down, leave out what it does between operators, and tell fused "
-        "operators as one: their sum is not the latency."
-    )
-    runtimes: dict[str, list[Entry]] = {}
-    for e in timed:
-        runtimes.setdefault(e.measurement.runtime, []).append(e)
-    colours = {runtime: _colours(group) for runtime, group in runtimes.items()}
-    drawn = gallery(_operators(e, colours[e.measurement.runtime]) for e in timed)
-    return Section("operators", "Operators", note + drawn)
-
-
-def _by_kind(e: Entry) -> dict[str, list[float]]:
-    kinds: dict[str, list[float]] = {}
-    for operator in e.measurement.operators or ():
-        kinds.setdefault(operator.kind, []).append(operator.ms)
-    return kinds
-
-
-def _colours(entries: Sequence[Entry]) -> dict[str, str]:
-    """A colour for each kind that a runtime names; those that take least share the last one."""
-    totals: dict[str, float] = {}
-    for e in entries:
-        kinds = _by_kind(e)
-        whole = sum(map(sum, kinds.values())) or 1.0
-        for kind, times in kinds.items():
-            totals[kind] = totals.get(kind, 0.0) + sum(times) / whole
-    ranked = sorted(totals, key=lambda kind: (-totals[kind], kind))
-    last = len(svg.KINDS) - 1
-    return {kind: svg.KINDS[min(place, last)] for place, kind in enumerate(ranked)}
-
-
-def _operators(e: Entry, colours: Mapping[str, str]) -> str:
-    timed, kinds = e.measurement.operators or (), _by_kind(e)
-    total = sum(operator.ms for operator in timed)
-
-    def bar(label: str, ms: float, kind: str) -> plots.Bar:
-        share = percent(ms / total) if total else "0 %"
-        return plots.Bar(label, ms, f"{figures(ms)} ms, {share}", colour=colours[kind])
-
-    by_kind = [
-        bar(f"{shortened(printable(kind), 30)} ({len(times)})", sum(times), kind)
-        for kind, times in sorted(kinds.items(), key=lambda item: (-sum(item[1]), item[0]))
-    ]
-    ranked = sorted(timed, key=lambda operator: -operator.ms)
-    each = [
-        bar(shortened(printable(operator.name), _OPERATOR_WIDTH), operator.ms, operator.kind)
-        for operator in ranked[:_SHOWN_OPERATORS]
-    ]
-    whole = (
-        f"By kind, with the number of each. All {len(timed)} operators take {figures(total)} ms, "
-        f"{percent(total / e.latency.p50_ms, 0)} of the median {figures(e.latency.p50_ms)} ms."
-    )
-    rest = ranked[_SHOWN_OPERATORS:]
-    slowest = "The slowest, in the colours of their kinds."
-    if rest:
-        rest_ms = sum(operator.ms for operator in rest)
-        slowest += f" The other {len(rest)} take {figures(rest_ms)} ms."
-    return figure(
-        e.label,
-        _drawn(f"kinds-{e.number}", f"{e.label}: time by kind of operator", by_kind, whole),
-        _drawn(f"slowest-{e.number}", f"{e.label}: slowest operators", each, slowest),
-    )
-
-
-def _drawn(ident: str, title: str, rows: Sequence[plots.Bar], caption: str) -> tuple[str, str]:
-    """A bar chart and its caption."""
-    description = "; ".join(f"{row.label}: {row.shown}" for row in rows)
-    return plots.bars(rows, ident=ident, title=title, description=description), caption
+from edgekit.report.markup import Cell, Section, figure, gallery, table
+from edgekit.report.operators import drawn_bars
+from edgekit.report.text import UNKNOWN, figures, plain
 
 
 def _bars(ident: str, title: str, rows: Sequence[plots.Bar], caption: str) -> str:
-    return figure(title, _drawn(ident, title, rows, caption))
+    return figure(title, drawn_bars(ident, title, rows, caption))
 
 
 def memory(entries: Sequence[Entry]) -> Section:
@@ -197,7 +118,7 @@ def _energy_caption(kind: str, about: str, group: Sequence[Entry]) -> str:
 
 
 def _coefficients(energy: Energy) -> str:
-    return ", ".join(f"{k} = {v:g}" for k, v in sorted((energy.coefficients or {}).items()))
+    return ", ".join(f"{k} = {plain(v)}" for k, v in sorted((energy.coefficients or {}).items()))
 
 
 def _shared(conditions: Iterable[tuple[Entry, str]]) -> str:

@@ -157,9 +157,11 @@ def _comparison(s: SearchDocument) -> Section:
     name, unit, _ = UNITS[s.resource]
     missing = sum(n.cost(s.resource) is None for series in s.methods for n in series.steps)
     caption = "The star is the start, the ring the result."
+    if any(n.figure_ci95 for n in s.steps):
+        caption += f" Upright lines are 95 % intervals of {s.title}."
     if s.resource == "latency":
-        caption += " Lines through points are 95 % intervals of latency, measured against the start"
-        caption += ", at the start's speed."
+        caption += " Level lines are 95 % intervals of latency, measured against the start, at the "
+        caption += "start's speed."
     if missing:
         which = counted_words(missing, "network")
         caption += f" {which} without a measured {name} cannot be drawn."
@@ -168,9 +170,8 @@ def _comparison(s: SearchDocument) -> Section:
     if predicted is not None:
         drawn.append(predicted)
     rows = [_method(s, series) for series in s.methods]
-    columns = ["method", "networks", "best in budget", unit, "over the start"]
-    columns += [f"selection {s.title}", f"test {s.title}"]
-    body = gallery(drawn) + table("By method", columns, rows, 4)
+    columns = ["method", unit, "over the start", f"selection {s.title}", f"test {s.title}"]
+    body = gallery(drawn) + table("Best in the budget, by method", columns, rows, 4)
     of = "Accuracy" if s.headline.name == TOP1 else _capital(s.title)
     return Section("comparison", f"{of} against {name}", body)
 
@@ -227,23 +228,24 @@ def _spot(network: Network, resource: str) -> search_plots.Spot | None:
     if cost is None:
         return None
     scaled = None if interval is None else (interval[0] / factor, interval[1] / factor)
-    return search_plots.Spot(cost / factor, scaled, network.figure)
+    return search_plots.Spot(cost / factor, scaled, network.figure, network.figure_ci95)
 
 
 def _method(s: SearchDocument, series: Series) -> list[Cell]:
     """What a method reached within the budget: its most accurate network, or the result."""
     test = UNKNOWN if series.tested is None else percent(series.tested, 2)
     within = [n for n in series.steps if s.keeps(n)]
-    row: list[Cell] = [_named(series), str(len(series.steps))]
+    tried = counted_words(len(series.steps), "network")
     if not within:
-        return [*row, "none", UNKNOWN, UNKNOWN, UNKNOWN, test]
+        none = joined(_named(series), small(f"{tried}, none keeps the budget"))
+        return [none, UNKNOWN, UNKNOWN, UNKNOWN, test]
     best = s.final if s.final in within else max(within, key=lambda n: n.figure)
     cost, start = best.cost(s.resource), s.baseline.cost(s.resource)
     share: Cell = UNKNOWN if not start or cost is None else f"{cost / start:.3f}"
     if s.resource == "latency" and best.ci95:
         share = joined(share, small(between(best.ci95)))
-    which = f"network {best.step}"
-    return [*row, which, amount(best, s.resource), share, percent(best.figure, 2), test]
+    which = joined(_named(series), small(f"{tried}; the best: network {best.step}"))
+    return [which, amount(best, s.resource), share, percent(best.figure, 2), test]
 
 
 def _predicted(s: SearchDocument) -> str | None:

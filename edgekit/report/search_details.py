@@ -18,6 +18,7 @@ from edgekit.report.markup import (
     paragraph,
     small,
     table,
+    tables,
 )
 from edgekit.report.text import UNKNOWN, counted_words, figures, percent
 from edgekit.search.budget import MEMORIES
@@ -53,33 +54,41 @@ def steps(s: SearchDocument) -> Section:
     networks = s.steps or (s.baseline,)
     with_latency = any(n.latency_ms is not None for n in networks)
     with_energy = any(n.energy_mj is not None for n in networks)
-    columns = ["step", "change", s.title]
-    columns += ["latency ms", "ratio"] if with_latency else []
-    columns += ["energy mJ"] if with_energy else []
+    columns = ["step", "change", s.title] + ["latency ms", "ratio"] * with_latency
     memories = [one for one in MEMORIES if any(n.cost(one) is not None for n in networks)]
-    columns += [" ".join(UNITS[one][:2]) for one in memories]
-    columns += ["size MB", "M MACs", "M params"]
+    cost_columns = ["step"] + ["energy mJ"] * with_energy
+    cost_columns += [" ".join(UNITS[one][:2]) for one in memories]
+    cost_columns += ["size MB", "M MACs", "M params"]
     best = {(n.step, n.artifact) for n in s.pareto}
-    rows = []
+    rows: list[list[Cell]] = []
+    costs: list[list[Cell]] = []
     for n in networks:
         change: Cell = _change(s, n)
         if (n.step, n.artifact) in best:
             change = joined(change, " ", badge("Pareto front", "good"))
-        row: list[Cell] = [str(n.step), change, percent(n.figure, 2)]
+        quality: Cell = percent(n.figure, 2)
+        if n.figure_ci95:
+            quality = joined(quality, small(" to ".join(percent(end) for end in n.figure_ci95)))
+        row: list[Cell] = [str(n.step), change, quality]
         if with_latency:
             row += [amount(n, "latency"), _ratio(n)]
-        row += [amount(n, "energy")] if with_energy else []
-        row += [amount(n, one) for one in memories]
-        row += [amount(n, "size"), amount(n, "macs"), figures(n.params / 1e6)]
         rows.append(row)
-    note = f"{s.title[:1].upper()}{s.title[1:]} is on the selection {s.inputs}."
+        cost: list[Cell] = [str(n.step)]
+        cost += [amount(n, "energy")] if with_energy else []
+        cost += [amount(n, one) for one in memories]
+        costs.append([*cost, amount(n, "size"), amount(n, "macs"), figures(n.params / 1e6)])
+    note = f"{s.title[:1].upper()}{s.title[1:]} is on the selection {s.inputs}"
+    note += ", with its 95 % interval." if any(n.figure_ci95 for n in networks) else "."
     if with_latency:
         note += " Ratios are over the start's latency, with 95 % intervals below them."
     if best:
         good = "accurate" if s.headline.name == TOP1 else "good"
         note += f" No other network is at least as {good} and as cheap as one on the Pareto front."
-    body = table("Networks on the way", columns, rows, len(columns) - 2) + paragraph(note)
-    return Section("steps", "Steps", body)
+    both = [
+        table("Networks on the way", columns, rows, len(columns) - 2),
+        table("What they take", cost_columns, costs, len(cost_columns) - 1),
+    ]
+    return Section("steps", "Steps", tables(both) + paragraph(note))
 
 
 def _change(s: SearchDocument, n: Network) -> str:

@@ -33,8 +33,9 @@ def read_search(document: Any, named: str = "the document") -> SearchDocument:
         for where, network in _networks(search):
             if network.headline is None and network.top1 is None:
                 raise ValueError(f"{where}.headline: expected a name and a value")
-            if len(network.ci95) not in (0, 2) or list(network.ci95) != sorted(network.ci95):
-                raise ValueError(f"{where}.ci95: expected two numbers, the lower one first")
+            for name, ends in (("ci95", network.ci95), ("headline.ci95", network.figure_ci95)):
+                if len(ends) not in (0, 2) or list(ends) != sorted(ends):
+                    raise ValueError(f"{where}.{name}: expected two numbers, the lower one first")
     except (ValueError, OverflowError, RecursionError) as error:
         what = (
             shortened(printable(error), 300)
@@ -68,6 +69,7 @@ def _ranges(document: SearchDocument) -> Iterator[tuple[str, float, float, float
             yield f"{where}.top1", one.top1, 0, 1
         if one.headline is not None:
             yield f"{where}.headline.value", one.headline.value, 0, 1
+            yield from ((f"{where}.headline.ci95", end, 0, 1) for end in one.headline.ci95)
         for name in (
             "latency_ms",
             "latency_ratio",

@@ -1,7 +1,7 @@
 """The plots of a search: accuracy against cost, predictions, where the time went.
 
 Nothing is written inside the axes: points of a search lie close together, and names would hide
-them. What a mark means stands below, with room for the larger letters of narrow screens.
+them. What a mark means stands below.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from edgekit.core import printable
 from edgekit.report import svg
+from edgekit.report.text import plain
 
-_LEFT, _TOP, _HEIGHT = 62, 24, 220
-_AXIS = 52  # height of the numbers and the name below the axes
+_LEFT, _TOP, _HEIGHT = 58, 26, 214
+_AXIS = 48  # height of the numbers and the name below the axes
 _LINE = 19  # of the legend
 _LEAST_SPAN = 0.01  # of an axis of accuracies: less would make noise look like a trend
 
@@ -29,11 +30,13 @@ class Spot:
 
     Attributes:
         interval: of its cost.
+        figure_ci95: interval of its figure; empty where none is known.
     """
 
     cost: float
     interval: tuple[float, float] | None
     figure: float
+    figure_ci95: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +123,22 @@ def tradeoff(
             for spot in line.spots:
                 if spot.interval is not None:
                     axes.plot(spot.interval, [spot.figure] * 2, color=style["color"], lw=1)
+                if spot.figure_ci95:
+                    axes.plot([spot.cost] * 2, spot.figure_ci95, color=style["color"], lw=1)
             points = [spot.cost for spot in line.spots], [spot.figure for spot in line.spots]
             axes.plot(*points, **style, zorder=4 if i == 0 else 3)
+        if start.figure_ci95:
+            axes.plot([start.cost] * 2, start.figure_ci95, color=svg.INK, lw=1)
         axes.plot([start.cost], [start.figure], **star, zorder=6)
         if end is not None:
             axes.plot([end.cost], [end.figure], **ring, zorder=5)
         if bound is not None:
             axes.axvline(bound, **dashes, zorder=2)
-        costs = [start.cost, *(spot.cost for line in lines for spot in line.spots)]
-        _cost_axis(axes, costs)
-        _share_axis(axes, [start.figure, *(spot.figure for line in lines for spot in line.spots)])
+        spots = [start, *(spot for line in lines for spot in line.spots)]
+        _cost_axis(axes, [spot.cost for spot in spots])
+        _share_axis(axes, [v for spot in spots for v in (spot.figure, *spot.figure_ci95)])
+        svg.spread_ticks(axes, "x")
+        svg.spread_ticks(axes, "y")
         axes.set_xlabel(f"{cost_label} (left is better)", labelpad=7)
         _heading(axes, f"{quality} (up is better)")
         _legend(figure, keys)
@@ -173,8 +182,10 @@ def predictions(
         axes.set_xlim(min(steps) - 0.6, max(steps) + 0.6)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.4g}"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: plain(v, 4)))
         axes.margins(y=0.1)
+        svg.spread_ticks(axes, "x")
+        svg.spread_ticks(axes, "y")
         axes.set_xlabel("step", labelpad=7)
         _heading(axes, cost_label)
         _legend(figure, keys)
@@ -228,7 +239,7 @@ def _axes(figure: Figure) -> Axes:
 def _heading(axes: Axes, text: str) -> None:
     """The name of the vertical axis, where it can be read without turning the head."""
     above = (4 - _LEFT, _HEIGHT + 9)
-    axes.annotate(printable(text), above, xycoords="axes pixels", color=svg.MUTED)
+    axes.annotate(svg.fitted(text, svg.WIDTH - 8), above, xycoords="axes pixels", color=svg.MUTED)
 
 
 def _cost_axis(axes: Axes, costs: Iterable[float]) -> None:
@@ -241,7 +252,7 @@ def _cost_axis(axes: Axes, costs: Iterable[float]) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: plain(v)))
 
 
 def _share_axis(axes: Axes, shares: Iterable[float]) -> None:
@@ -251,26 +262,35 @@ def _share_axis(axes: Axes, shares: Iterable[float]) -> None:
     axes.set_ylim(low - room, high + room)
     axes.yaxis.set_major_locator(MaxNLocator(6))
     # Room above the best network is room, not more than everything.
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.4g} %" if v <= 1 else ""))
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda v, _: f"{plain(100 * v, 4)} %" if v <= 1 else "")
+    )
 
 
-_COLUMNS = 2
+_MARK = 36  # what a mark takes of a line of the legend
+
+
+def _columns(keys: Sequence[_Key]) -> int:
+    """Two, where all texts fit into half the width."""
+    room = svg.WIDTH / 2 - _MARK - 6
+    return 2 if all(svg.width_of(printable(key.text)) <= room for key in keys) else 1
 
 
 def _legend_height(keys: Sequence[_Key]) -> int:
-    return _LINE * -(-len(keys) // _COLUMNS) + 4
+    return _LINE * -(-len(keys) // _columns(keys)) + 4
 
 
 def _legend(figure: Figure, keys: Sequence[_Key]) -> None:
     """What marks mean, at the lower end of a picture."""
-    height = _legend_height(keys)
+    height, columns = _legend_height(keys), _columns(keys)
     top = figure.get_figheight() * 72 - height
     axes = svg.panel(figure, 0, top, svg.WIDTH, height)
     axes.set_axis_off()
     axes.set_xlim(0, svg.WIDTH)
     axes.set_ylim(height, 0)
     for i, key in enumerate(keys):
-        left = svg.WIDTH / _COLUMNS * (i % _COLUMNS)
-        y = _LINE * (i // _COLUMNS) + _LINE / 2
+        left = svg.WIDTH / columns * (i % columns)
+        y = _LINE * (i // columns) + _LINE / 2
         axes.plot([left + 4, left + 16, left + 28], [y] * 3, **{**key.style, "markevery": [1]})
-        axes.text(left + 36, y + 4, printable(key.text), color=svg.INK, va="baseline")
+        text = svg.fitted(key.text, svg.WIDTH / columns - _MARK)
+        axes.text(left + _MARK, y + 4, text, color=svg.INK, va="baseline")

@@ -43,10 +43,8 @@ th { border-top: 0; color: var(--muted); font-weight: 600; overflow-wrap: normal
 .number { text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 td.number { white-space: nowrap; }
 .number small { white-space: normal; overflow-wrap: anywhere; }
-#results td:nth-child(3) { min-width: 6rem; }
-#results td:nth-child(6) small { white-space: nowrap; }
-#results th, #results td { padding-left: .5rem; padding-right: .5rem; }
-#results td:nth-child(2) { min-width: 9rem; }
+td:not(.number) { min-width: 6rem; }
+td.key:not(.number) { min-width: 0; width: 2rem; }
 .badge { display: inline-block; border-radius: 4px; padding: 0 .4em; margin: 0 .3em;
   font-size: .78rem; font-weight: 600; background: var(--line); }
 td > .badge { margin-left: 0; margin-right: 0; }
@@ -54,12 +52,14 @@ td > .badge { margin-left: 0; margin-right: 0; }
 .good { color: var(--good); background: var(--good-back); }
 .bad { color: var(--bad); background: var(--bad-back); }
 .guess { color: var(--guess); background: var(--guess-back); }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr));
-  gap: 16px; margin: 0 0 1rem; align-items: start; }
+.gallery, .tables { display: grid; gap: 16px; margin: 0 0 1rem; align-items: start;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 360px), 1fr)); }
+.tables { grid-template-columns: repeat(auto-fill, minmax(min(100%, 540px), 1fr)); }
 .plot { padding: 16px; break-inside: avoid; min-width: 0; }
 figure { margin: 0; }
 figure + figure { margin-top: 1.2rem; }
-.gallery .wide { margin: 0; min-width: 0; }
+.gallery .wide, .tables .wide { margin: 0; min-width: 0; }
+@media screen and (min-width: 860px) { .gallery .wide { grid-column: span 2; } }
 figure svg { display: block; width: 100%; height: auto; overflow: visible;
   stroke-linejoin: round; }
 figcaption { color: var(--muted); font-size: .85rem; margin-top: .5rem; }
@@ -72,16 +72,15 @@ footer { color: var(--muted); font-size: .85rem; padding-top: 1rem; padding-bott
 @media screen and (max-width: 720px) {
   main, header, footer { padding-left: 14px; padding-right: 14px; }
   .plot, .session { padding: 12px; }
-  table, caption, tbody, tr, td { display: block; }
-  thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-  tr { border-top: 1px solid var(--line); padding: .5rem 0; }
-  .wide tbody td, #results td:nth-child(n) { border: 0; min-width: 0;
-    padding: .15rem .8rem .15rem 8.6rem; white-space: normal;
-    text-align: left; display: flow-root; min-height: 1.6em; }
-  td::before { content: attr(data-label); float: left; width: 7.4rem; margin-left: -7.8rem;
-    color: var(--muted); } }
-@media screen and (max-width: 520px) {
-  #comparison svg text, #widths svg text, #time svg text { font-size: 14px !important; } }
+  table { font-size: .78rem; }
+  th, td { padding: .35rem .2rem; }
+  th:first-child, td:first-child, caption { padding-left: .6rem; }
+  th:last-child, td:last-child { padding-right: .6rem; }
+  td:not(.number) { min-width: 5.7rem; }
+  td.key + td:not(.number) { min-width: 6.2rem; }
+  td.key:not(.number) { min-width: 0; width: 1.3rem; }
+  small, .badge { font-size: .7rem; }
+  td > .badge { padding: 0 .25em; } }
 @media print {
   :root { --paper: #ffffff; }
   html { font-size: 10px; }
@@ -92,7 +91,6 @@ footer { color: var(--muted); font-size: .85rem; padding-top: 1rem; padding-bott
   .wide { overflow: visible; }
   table { font-size: .85rem; }
   th, td { padding: 3px 4px; min-width: 0; }
-  #results td:nth-child(n) { min-width: 0; }
   tr { break-inside: avoid; }
   h2, h3, caption { break-after: avoid; } }
 """

@@ -7,9 +7,20 @@ from collections.abc import Sequence
 from edgekit.report import plots
 from edgekit.report.entries import Entry
 from edgekit.report.inputs import Accuracy
-from edgekit.report.markup import Cell, Section, badge, figure, gallery, items, paragraph, table
+from edgekit.report.markup import (
+    Cell,
+    Section,
+    badge,
+    figure,
+    gallery,
+    items,
+    joined,
+    paragraph,
+    small,
+    table,
+)
 from edgekit.report.pareto import front
-from edgekit.report.text import UNKNOWN, counted_words, figures, percent
+from edgekit.report.text import counted_words, figures, percent
 
 Rated = tuple[Entry, Accuracy]
 
@@ -57,20 +68,19 @@ def _group(
     for i in order:
         e, accuracy = rated[i]
         mark: Cell = badge("Pareto front", "good") if points[i].on_front else "beaten"
-        between = (
-            " to ".join(percent(bound) for bound in accuracy.ci95) if accuracy.ci95 else UNKNOWN
-        )
-        value = percent(accuracy.value, 2)
-        rows.append([str(e.number), e.name, mark, figures(points[i].ms), value, between])
-    columns = ["#", "network", "choice", "p50 ms", name, "95 % interval"]
+        value: Cell = percent(accuracy.value, 2)
+        if accuracy.ci95:
+            value = joined(value, small(" to ".join(percent(end) for end in accuracy.ci95)))
+        rows.append([str(e.number), e.name, mark, figures(points[i].ms), value])
+    columns = ["#", "network", "choice", "p50 ms", name]
     sizes = sorted({accuracy.n for _, accuracy in rated})
     images = " and ".join(counted_words(n, "image") for n in sizes)
     caption = (
-        f"Of {images}. Lines are 95 % intervals. The dotted line joins the Pareto front: no other "
-        f"network is at least as fast and as accurate. It goes by the points alone, so where "
-        f"intervals overlap it may be another."
+        f"Of {images}. Lines and small numbers are 95 % intervals. The dotted line joins the "
+        f"Pareto front: no other network is at least as fast and as accurate. It goes by the "
+        f"points alone, so where intervals overlap it may be another."
     )
-    return gallery([figure(title, (drawn, caption)), table(title, columns, rows, 3)])
+    return gallery([figure(title, (drawn, caption)), table(title, columns, rows, 2)])
 
 
 def _gaps(entries: Sequence[Entry], unmatched: Sequence[Accuracy]) -> str:

@@ -24,10 +24,15 @@ TOP1 = "top1"
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """The figure that speaks for a network; higher is better, and 1 is the most there is."""
+    """The figure that speaks for a network; higher is better, and 1 is the most there is.
+
+    Attributes:
+        ci95: interval of the value; empty where none is known, and of earlier versions.
+    """
 
     name: str
     value: float
+    ci95: tuple[float, ...] = field(default=(), metadata=SPARSE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +86,11 @@ class Network:
         found = self.top1 if self.headline is None else self.headline.value
         assert found is not None, "looked at when it was read"
         return found
+
+    @property
+    def figure_ci95(self) -> tuple[float, ...]:
+        """Its 95 % interval; empty where none is known."""
+        return () if self.headline is None else self.headline.ci95
 
     def cost(self, resource: str) -> float | None:
         """In the units of budgets; ``None`` where it is not known."""

@@ -117,6 +117,7 @@ class Step:
             from a contest on all of the split.
         test_figure: of the exported file on test inputs, for finished networks and the start;
             known at the end only.
+        figure_ci95: 95 % interval of ``figure``; empty where none is known.
         trained_steps: batches that it was trained for since the start.
         checkpoint: of the network, relative to the search's folder.
         artifact: its exported file.
@@ -141,6 +142,7 @@ class Step:
     checkpoint: str
     artifact: str
     test_figure: float | None = field(default=None, metadata=named("test_top1"))
+    figure_ci95: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,7 +255,7 @@ class Workshop:
         )
         self.notify(f"{iteration.series} {iteration.step}: evaluating")
         with self.journal.spending("scoring"):
-            figure = self._figure(exported.path, SELECTION)
+            figure, between = self._figure(exported.path, SELECTION)
             if scored is None:
                 scored = self._network_figure(network)
         step = Step(
@@ -277,6 +277,7 @@ class Workshop:
             trained_steps=trained_steps,
             checkpoint=str(file.relative_to(self.out)),
             artifact=str(exported.path.relative_to(self.out)),
+            figure_ci95=between,
         )
         files = [path for path in self.folder(iteration).iterdir() if path.is_file()]
         self.journal.finish(iteration, to_json(step), *files)
@@ -447,11 +448,16 @@ class Workshop:
             )
         return found
 
-    def _figure(self, path: Path, split: str) -> float:
-        """The headline figure of a file in its runtime, on all inputs of a split."""
+    def _figure(self, path: Path, split: str) -> tuple[float, tuple[float, ...]]:
+        """The headline figure of a file in its runtime, on all inputs of a split.
+
+        Returns:
+            It, and its 95 % interval, which is empty where none is known.
+        """
         if self.task.objective.labelled:
-            return evaluate(open_classifier(path), self.task.source, split=split).headline.value
-        return followed(path, self.task, split)
+            found = evaluate(open_classifier(path), self.task.source, split=split).headline
+            return found.value, found.ci95 or ()
+        return followed(path, self.task, split), ()
 
     def tested(self, step: Step) -> float | None:
         """The headline figure of a network's file on test inputs; ``None`` without any."""
@@ -459,7 +465,7 @@ class Workshop:
             return None
         self.notify(f"{step.series} {step.step}: testing")
         with self.journal.spending("scoring"):
-            return self._figure(self.artifact(step), "test")
+            return self._figure(self.artifact(step), "test")[0]
 
     def _network_figure(self, network: bytes) -> float:
         outcomes: list[Outcome] = []

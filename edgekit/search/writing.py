@@ -131,7 +131,7 @@ def _network(out: Path, settings: Mapping[str, str], step: Step) -> Network:
         width=step.width,
         top1=step.figure if of_classes else None,
         test_top1=tested if of_classes else None,
-        headline=Headline(name, step.figure),
+        headline=Headline(name, step.figure, step.figure_ci95),
         test_headline=None if tested is None else Headline(name, tested),
         latency_ms=step.costs.get("latency"),
         latency_ratio=step.ratio,
