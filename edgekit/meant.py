@@ -6,6 +6,7 @@ import re
 
 # Words of Ultralytics, TensorFlow's converter, optimum, Olive, OpenVINO's and TFLite's tools.
 COMMANDS = {
+    "bench": "benchmark",
     "benchmark_app": "profile",
     "benchmark_model": "profile",
     "check": "verify",

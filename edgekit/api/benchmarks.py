@@ -153,11 +153,14 @@ def _refuse_for_files(source: object, given: dict[str, object], asked: object) -
         UsageError: as said.
     """
     from edgekit.benchmarking.run import Asked
+    from edgekit.core import to_json
 
     assert isinstance(asked, Asked)
     names = [name for name, value in given.items() if value not in (None, (), False)]
     names += [name for name in ("targets", "precisions") if getattr(asked, name) != "all"]
     names += ["scores"] if asked.scores is not None else []
+    said = to_json(asked.stated)
+    names += [name for name, value in said.items() if value != to_json(NOTHING)[name]]
     if names:
         option = {"targets": "target", "precisions": "precision"}.get(names[0], names[0])
         raise UsageError(

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from edgekit import conversion, registry, tables
 from edgekit.benchmarking.journal import Journal
 from edgekit.benchmarking.results import FAILED, LEFT_OUT, REJECTED, Row
@@ -118,9 +120,13 @@ def _loadable() -> list[Target]:
 def weights_digest(model: Model) -> str:
     """Tells networks of one name apart by their numbers."""
     total = hashlib.sha256()
-    for name, tensor in sorted(model.module.state_dict().items()):
-        total.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    for name, value in sorted(model.module.state_dict().items()):
+        if not isinstance(value, torch.Tensor):  # of modules that keep something else
+            total.update(f"{name} {value!r}".encode())
+            continue
+        total.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        numbers = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        total.update(numbers.numpy().tobytes())
     return total.hexdigest()
 
 

@@ -415,7 +415,10 @@ class _Run:
                 if row.evaluation is not None and row.measurement is not None
             ]
             save(measurements, self._out / candidates.MEASUREMENTS, overwrite=True)
-            text = page.render(collect([], measurements=measurements, evaluations=evaluations))
+            material = collect([], measurements=measurements, evaluations=evaluations)
+            taken, why = result.choice.row, result.choice.why
+            told = f"No file to take: {why}." if taken is None else f"Take {taken.path}: {why}."
+            text = page.render(dataclasses.replace(material, notes=(told, *material.notes)))
             path = self._out / candidates.PAGE
             write_file(
                 path, lambda staged: staged.write_text(text, encoding="utf-8"), overwrite=True

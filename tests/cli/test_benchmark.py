@@ -105,6 +105,9 @@ def test_a_run_from_its_network_to_the_choice(
     refused = run("benchmark", "b", "-t", "onnx")
     assert refused.code == 2
     assert "--target goes with networks only, and b is a folder" in refused.message
+    refused = run("benchmark", "b", "--mean", "0.5")
+    assert refused.code == 2
+    assert "--mean goes with networks only" in refused.message
     # Other files may follow, and what is there is not made anew.
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "b").glob("*-*.onnx")}
     more = run(*words[:2], "-t", "onnx", "-p", "fp32,fp16", *QUICK, "-o", "b", "--json")
