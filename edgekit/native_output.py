@@ -60,33 +60,54 @@ def sink_of_output() -> IO[bytes]:
 @contextmanager
 def _python_streams(descriptor: int) -> Iterator[None]:
     """Sends sys.stdout and sys.stderr there too: in a notebook they are not descriptors 1 and 2."""
+    outside = sys.stderr
     with (
         open(os.dup(descriptor), "w", encoding="utf-8", errors="replace") as sink,
         redirect_stdout(sink),
         redirect_stderr(sink),
-        _log_handlers(sink),
+        _log_handlers(sink, outside),
     ):
         yield
 
 
 @contextmanager
-def _log_handlers(sink: TextIO) -> Iterator[None]:
+def _log_handlers(sink: TextIO, outside: TextIO) -> Iterator[None]:
     """Sends lines of loggers there too: a handler keeps the stream that it was made with.
 
     One that was made while progress was shown would write its lines into that.
+
+    Args:
+        outside: for handlers that are made meanwhile, whose stream is closed afterwards.
     """
-    known = logging.Logger.manager.loggerDict.values()
-    loggers = [logging.getLogger(), *(one for one in known if isinstance(one, logging.Logger))]
-    handlers = {
-        h: None for one in loggers for h in one.handlers if type(h) is logging.StreamHandler
-    }
-    earlier = {handler: handler.setStream(sink) for handler in handlers}
+    earlier = {handler: _give(handler, sink) for handler in _handlers()}
     try:
         yield
     finally:
         for handler, stream in earlier.items():
-            if stream is not None:
-                handler.setStream(stream)
+            _give(handler, stream)
+        for handler in _handlers():
+            if handler.stream is sink:
+                _give(handler, outside)
+
+
+def _handlers() -> set[logging.StreamHandler[TextIO]]:
+    """Of all loggers, those that write to a stream that is no file of theirs."""
+    known = logging.Logger.manager.loggerDict.copy().values()
+    loggers = [logging.getLogger(), *(one for one in known if isinstance(one, logging.Logger))]
+    return {h for one in loggers for h in one.handlers if type(h) is logging.StreamHandler}
+
+
+def _give(handler: logging.StreamHandler[TextIO], stream: TextIO) -> TextIO:
+    """Changes the stream of a handler; gives the earlier one.
+
+    That one may be closed, so it is not flushed: handlers do so after each line.
+    """
+    handler.acquire()
+    try:
+        earlier, handler.stream = handler.stream, stream
+    finally:
+        handler.release()
+    return earlier
 
 
 def _flush() -> None:

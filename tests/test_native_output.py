@@ -166,3 +166,22 @@ logging.getLogger("torch.some").warning("after")
 print(progress.getvalue().split())
 """
     assert output_of(code)[0] == "['after']\n"
+
+
+def test_handlers_whose_stream_is_closed_do_no_harm() -> None:
+    """One that is made while output is captured gets the stream that is there afterwards."""
+    code = """
+import io
+closed = io.StringIO()
+closed.close()
+logging.getLogger("torch.closed").addHandler(logging.StreamHandler(closed))
+with captured():
+    handler = logging.StreamHandler()
+    logging.getLogger("torch.some").addHandler(handler)
+    logging.getLogger("torch.closed").warning("inside")
+print(handler.stream is sys.stderr)
+with captured():
+    logging.getLogger("torch.some").warning("inside")
+logging.getLogger("torch.some").warning("after")
+"""
+    assert output_of(code) == ("True\n", "after\n")
