@@ -143,7 +143,9 @@ def kept(store: Store | None = None) -> Material:
     notes, older = [], 0
     for _, m in store.each():  # the newest first
         key = (m.sha256 or m.artifact, m.target, *_condition(m))
-        if key in newest or not m.blocks:
+        if not m.blocks:
+            notes.append(f"{m.artifact} has no samples, and was left out")
+        elif key in newest:
             older += 1
         elif len(newest) == MOST_KEPT:
             notes.append(

@@ -44,7 +44,8 @@ th { border-top: 0; color: var(--muted); font-weight: 600; overflow-wrap: normal
 td.number { white-space: nowrap; }
 .number small { white-space: normal; overflow-wrap: anywhere; }
 td:not(.number) { min-width: 6rem; }
-td.key:not(.number) { min-width: 0; width: 2rem; }
+td.key { white-space: nowrap; }
+td.key:not(.number) { min-width: 2.4rem; width: 2.4rem; }
 .badge { display: inline-block; border-radius: 4px; padding: 0 .4em; margin: 0 .3em;
   font-size: .78rem; font-weight: 600; background: var(--line); }
 td > .badge { margin-left: 0; margin-right: 0; }
@@ -59,7 +60,8 @@ td > .badge { margin-left: 0; margin-right: 0; }
 figure { margin: 0; }
 figure + figure { margin-top: 1.2rem; }
 .gallery .wide, .tables .wide { margin: 0; min-width: 0; }
-@media screen and (min-width: 860px) { .gallery .wide { grid-column: span 2; } }
+.gallery .wide { grid-column: 1 / -1; }
+@media screen and (min-width: 1180px) { .gallery .wide { grid-column: span 2; } }
 figure svg { display: block; width: 100%; height: auto; overflow: visible;
   stroke-linejoin: round; }
 figcaption { color: var(--muted); font-size: .85rem; margin-top: .5rem; }
@@ -77,7 +79,7 @@ footer { color: var(--muted); font-size: .85rem; padding-top: 1rem; padding-bott
   th:first-child, td:first-child, caption { padding-left: .6rem; }
   th:last-child, td:last-child { padding-right: .6rem; }
   td:not(.number) { min-width: 5.7rem; }
-  td.key + td:not(.number) { min-width: 6.2rem; }
+  td.key + td:not(.number) { min-width: 6.2rem; width: 50%; }
   td.key:not(.number) { min-width: 0; width: 1.3rem; }
   small, .badge { font-size: .7rem; }
   td > .badge { padding: 0 .25em; } }

@@ -106,7 +106,10 @@ def test_the_history_gives_the_newest_of_each_file_and_condition(store: Store) -
     store.add([*days, other, measurement(blocks=(), sha256="ef" * 32)])
     found = kept(store)
     assert found.measurements == (days[-1], other)
-    assert found.notes == ("3 older measurements of the same files and conditions left out",)
+    assert found.notes == (
+        "2 older measurements of the same files and conditions left out",
+        "exported/small.onnx has no samples, and was left out",
+    )
     store.add([measurement(1.0, sha256=f"{i:064x}") for i in range(MOST_KEPT)])
     found = kept(store)
     assert len(found.measurements) == MOST_KEPT
