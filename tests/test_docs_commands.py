@@ -168,5 +168,6 @@ def smaller(arguments: tuple[str, ...]) -> tuple[str, ...]:
     if {"--overwrite", "--resume", "--serve"} & {*arguments}:
         again = ()
     simulated = any(word.startswith(("tflm", "ethos-")) for word in arguments)
-    small = () if name == "profile" and simulated else SMALLER.get(name, ())  # nothing is timed
-    return (*arguments, *small, *again)
+    if name == "profile" and simulated:  # nothing is timed there
+        return arguments
+    return (*arguments, *SMALLER.get(name, ()), *again)
