@@ -146,6 +146,8 @@ def test_a_page(page: str, workplace: Path, tmp_path: Path) -> None:
 def follow(block: Shown, folder: Path) -> None:
     for line in block.lines:
         arguments, file = redirected(line)
+        if arguments[:1] == ("search",) and "--resume" not in arguments:  # one of another block
+            shutil.rmtree(folder / arguments[arguments.index("-o") + 1], ignore_errors=True)
         done = edgekit(folder, *smaller(arguments))
         told = f"{block}: edgekit {shlex.join(line)}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
         name = line[0] if line else ""
