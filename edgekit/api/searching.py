@@ -68,6 +68,7 @@ def search(
     command: str | None = None,
     notify: Callable[[str], None] = lambda text: None,
     say: Callable[[str], None] = lambda text: None,
+    found: Callable[[SearchResult], None] = lambda result: None,
     **keywords: Unpack[SearchKeywords],
 ) -> SearchResult:
     """Adapts a trained network to a budget.
@@ -96,6 +97,7 @@ def search(
         command: what repeats it, for messages and records.
         notify: told what is being done.
         say: told what has to be known.
+        found: given the networks so far, whenever there is one more.
         keywords: ``method``, ``rule``, ``finish_epochs``, ``seed``, ...; see
             `edgekit.search.records.SearchOptions`; of the network (``weights``, ``size``, ...);
             and of images and classes.
@@ -130,7 +132,7 @@ def search(
         as_stated(opened, stated_of(said, stated), source or opened.data), limits, target,
         precision, data=source, out=Path(out), options=options, conduct=conduct,
         device=place, threads=count, scores=scores, resume=resume, draw=drawn,
-        notify=notify, say=say,
+        notify=notify, say=say, found=found,
     )  # fmt: skip
 
 

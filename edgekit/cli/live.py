@@ -280,22 +280,26 @@ class Status:
     """A line that says what is being done, with a running clock; see `edgekit.cli.console`."""
 
     def __init__(self, display: Display, text: str) -> None:
-        self._display, self._text = display, text
+        self._display, self._text, self._total = display, text, 0
         self._task = display.add_task(text, total=None)
+
+    @property
+    def shown(self) -> bool:
+        """Whether anybody sees it."""
+        return not self._display.disable
 
     def __call__(self, text: str) -> None:
         """Changes the text. The clock starts anew where more than its last part changes.
 
         What ends in a count, as in "checking, 3 of 8", gets a bar and the time that is left.
         """
-        found = _COUNTED.fullmatch(text)
-        name, done, total = (text, "0", "0") if found is None else found.groups()
-        if name.split(",")[0] != self._text.split(",")[0]:
-            self._display.reset(self._task)
-        self._text = name
-        self._display.update(
-            self._task, description=name, completed=int(done), total=int(total) or None
-        )
+        counted = _COUNTED.fullmatch(text)
+        name, done, total = (text, "0", "0") if counted is None else counted.groups()
+        if name.split(",")[0] != self._text.split(",")[0] or int(total) != self._total:
+            self._display.remove_task(self._task)
+            self._task = self._display.add_task(name, total=int(total) or None)
+        self._text, self._total = name, int(total)
+        self._display.update(self._task, description=name, completed=int(done))
 
     def table(self, columns: Sequence[str | tuple[str, str]], rows: Sequence[Row]) -> None:
         """Shows a table above the line, of which the last rows stay in sight."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from edgekit.cli.options import (
 from edgekit.cli.stating import stated_options
 
 if TYPE_CHECKING:
+    from edgekit.cli.live import Status
     from edgekit.search.records import SearchResult, Step
 
 
@@ -166,6 +168,7 @@ def command(
                 command=console.command_line(),
                 notify=notify,
                 say=console.note,
+                found=Growing(notify, resumed=options["resume"]),
                 **options,
             )
     except KeyboardInterrupt:
@@ -190,15 +193,55 @@ def _go_on(out: Path, resumed: bool) -> None:
         console.note(f"what was found is kept in {out}; go on with: {console.command_line()}{more}")
 
 
-def show(result: SearchResult, out: Path) -> None:
-    """One line per network, and the verdict."""
+class Growing:
+    """The networks of a search under way: a table on a terminal, else a line for each new one.
+
+    Args:
+        display: that is on the terminal.
+        resumed: the first ones are known from before.
+    """
+
+    def __init__(self, display: Status, *, resumed: bool) -> None:
+        self._display, self._resumed = display, resumed
+        self._told = 0
+
+    def __call__(self, result: SearchResult) -> None:
+        """There is one more."""
+        columns, rows = table_of(result)
+        if self._display.shown:
+            self._display.table(columns, rows)
+            return
+        steps = _steps(result)
+        if self._resumed:
+            self._resumed, self._told = False, len(steps)
+            console.note(f"{len(steps)} networks are known from before")
+        for step in steps[self._told :]:
+            console.note(f"step {step.step}: {', '.join(_told(step, result))}")
+        self._told = max(self._told, len(steps))
+
+
+def _told(step: Step, result: SearchResult) -> Iterator[str]:
+    """What a line says of a network."""
+    yield _what(step, result)
+    yield f"{result.title} {console.percent(step.figure)}"
+    if step.ratio is not None:
+        yield f"{step.ratio:.3f} of the start's latency"
+    yield f"{step.costs['macs'] / 1e6:.2f} M MACs"
+
+
+def _steps(result: SearchResult) -> list[Step]:
+    """Of the method, and of those for comparison."""
+    return [*result.steps, *(one for found in result.baselines.values() for one in found)]
+
+
+def table_of(result: SearchResult) -> tuple[list[str | tuple[str, str]], list[tuple[str, ...]]]:
+    """Columns, and a row for each network; figures that none has are left out."""
     from edgekit.search.budget import MEMORIES
 
-    rows = []
     memories = [one for one in MEMORIES if one in result.final.costs]
-    for step in (*result.steps, *(one for found in result.baselines.values() for one in found)):
+    rows = []
+    for step in _steps(result):
         latency = step.costs.get("latency")
-        memory = [f"{step.costs[one] / 1024:.1f}" for one in memories]
         rows.append(
             (
                 str(step.step),
@@ -207,21 +250,24 @@ def show(result: SearchResult, out: Path) -> None:
                 "" if step.test_figure is None else f"{step.test_figure:.2%}",
                 "" if latency is None else f"{latency:.3f}",
                 "" if step.ratio is None else f"{step.ratio:.3f}",
-                *memory,
+                *(f"{step.costs[one] / 1024:.1f}" for one in memories),
                 f"{step.costs['macs'] / 1e6:.2f}",
                 f"{step.params / 1e6:.2f}",
             )
         )
     right = "right"
-    console.table(
-        [
-            ("step", right), "change", (result.title, right), ("test", right), ("ms", right),
-            ("ratio", right), *((f"{one} KiB", right) for one in memories),
-            ("M MACs", right), ("M par.", right),
-        ],
-        rows,
-        gap=2,
-    )  # fmt: skip
+    columns = [
+        ("step", right), ("change", "left"), (result.title, right), ("test", right), ("ms", right),
+        ("ratio", right), *((f"{one} KiB", right) for one in memories),
+        ("M MACs", right), ("M par.", right),
+    ]  # fmt: skip
+    there = [i for i in range(len(columns)) if any(row[i] for row in rows)]
+    return [columns[i] for i in there], [tuple(row[i] for i in there) for row in rows]
+
+
+def show(result: SearchResult, out: Path) -> None:
+    """One line per network, and the verdict."""
+    console.table(*table_of(result), gap=2)
     for group in result.frozen:
         console.note(f"{group.name} was left alone: {group.frozen}")
     first, last = result.steps[0], result.final

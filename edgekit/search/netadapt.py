@@ -86,10 +86,9 @@ def _ended(shop: Workshop, steps: Sequence[Step]) -> Step:
 def finished(shop: Workshop, last: Step, number: int) -> Step:
     """The long training of a network that keeps the budget, as a step of that number."""
     options, iteration = shop.options, Iteration(SERIES, number)
-    shop.notify(f"training the last network for {options.finish_epochs} epochs")
     network = shop.network(last)
     job = Candidate(
-        "training the last network",
+        f"training the last network for {options.finish_epochs} epochs",
         network,
         epochs=options.finish_epochs,
         rate=options.finish_rate,

@@ -37,6 +37,8 @@ from edgekit.search.workshop import CONTEST, FINISHING, Workshop
 from edgekit.search.writing import Documents, Draw
 from edgekit.staging import output_folder
 
+Found = Callable[[SearchResult], None]
+
 
 def search(
     model: Model,
@@ -55,6 +57,7 @@ def search(
     draw: Draw = lambda document: {},
     notify: Notify = lambda text: None,
     say: Notify = lambda text: None,
+    found: Found = lambda result: None,
 ) -> SearchResult:
     """Adapts a trained network to a budget.
 
@@ -70,6 +73,7 @@ def search(
         draw: makes further files of the search's document, as steps are done and at the end.
         notify: told what is being done.
         say: told what has to be known, such as measurements too coarse for a step.
+        found: given the networks so far, whenever there is one more.
 
     Raises:
         UsageError: options that do not go together, a budget out of reach, or another process is
@@ -106,7 +110,7 @@ def search(
                 f"for real ones",
             )
         try:
-            return _run(shop, groups, draw)
+            return _run(shop, groups, draw, found)
         except UnavailableError as error:
             raise type(error)(
                 f"{error}; all that was done is kept in {out}: go on with "
@@ -116,7 +120,7 @@ def search(
             shop.close()
 
 
-def _run(shop: Workshop, groups: Sequence[Group], draw: Draw) -> SearchResult:
+def _run(shop: Workshop, groups: Sequence[Group], draw: Draw, found: Found) -> SearchResult:
     try:
         shop.open()
         _check_budget(shop)
@@ -124,15 +128,23 @@ def _run(shop: Workshop, groups: Sequence[Group], draw: Draw) -> SearchResult:
         _forget(shop)  # so that another budget can be tried
         raise
     result, documents = functools.partial(_result, shop, groups), Documents(shop.out, draw)
+
+    def keep(networks: SearchResult) -> None:
+        documents.keep(networks)
+        found(networks)
+
     whole = shop.out / "model.pt"
     if not whole.exists():
         known = [step_of(record) for record in shop.journal.steps(shop.options.method)]
-        documents.keep(result((shop.start, *known), {}))
+        keep(result((shop.start, *known), {}))
     if shop.options.method == "netadapt":
-        steps = adapt(shop, lambda steps: documents.keep(result(tuple(steps), {})))
+        steps = adapt(shop, lambda steps: keep(result(tuple(steps), {})))
     else:
-        found = baseline(shop, shop.options.method)
-        steps = [shop.start, *sorted(found, key=lambda step: (shop.bounds.fits(step), step.figure))]
+        scaled = baseline(shop, shop.options.method)
+        steps = [
+            shop.start,
+            *sorted(scaled, key=lambda step: (shop.bounds.fits(step), step.figure)),
+        ]
     final, within = _chosen(shop, steps)
     place = steps.index(final)
     last = next(step for step in reversed(steps) if step.kind == "finished")
@@ -147,7 +159,7 @@ def _run(shop: Workshop, groups: Sequence[Group], draw: Draw) -> SearchResult:
     ended = functools.partial(result, model=whole, final=final, within=within)
     others: dict[str, tuple[Step, ...]] = {}
     finished = ended(tuple(steps), others)
-    documents.keep(finished)
+    keep(finished)
     for method in shop.task.conduct.baselines:
         if method == shop.options.method:
             continue
@@ -159,7 +171,7 @@ def _run(shop: Workshop, groups: Sequence[Group], draw: Draw) -> SearchResult:
         else:
             others[method] = tuple(_tested(shop, step) for step in scaled_ones)
         finished = ended(tuple(steps), others)
-        documents.keep(finished)
+        keep(finished)
     return finished
 
 

@@ -190,11 +190,15 @@ class Workshop:
                 self.say(iteration, f"{jobs[name].name} was given up: {outcome.error}")
             self.journal.add(iteration, scored, *files)
             known[name] = scored
-            self.notify(f"{jobs[name].name}, {done} of {len(missing)}")
+            tell(name)
+
+        def tell(name: str) -> None:
+            count = f", {done} of {len(missing)}" if len(missing) > 1 else ""
+            self.notify(f"{jobs[name].name}{count}")
 
         if missing:
             training = any(jobs[name].steps or jobs[name].epochs for name in missing)
-            self.notify(f"{jobs[missing[0]].name}, 1 of {len(missing)}")
+            tell(missing[0])
             with self.journal.spending("training" if training else "scoring"):
                 self._executor.run([jobs[name] for name in missing], ended)
         return [one for name in jobs if (one := known[name]) is not None]

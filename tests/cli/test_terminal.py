@@ -87,6 +87,27 @@ def test_a_display_is_gone_whatever_ends_it(pseudo_terminal: PseudoTerminal) -> 
     assert seen.raw.count("\x1b[?25l") == seen.raw.count("\x1b[?25h") == 1
 
 
+def test_finished_steps_are_a_table_that_grows(pseudo_terminal: PseudoTerminal) -> None:
+    seen = pseudo_terminal("""
+        import time
+        from edgekit.cli import console
+        with console.status("at work") as notify:
+            for i in range(20):
+                notify.table(["step", "change"], [(str(n), f"change {n}") for n in range(i)])
+                notify(f"step {i}: training, 1 of 3")
+                time.sleep(0.05)
+            notify("testing")
+            time.sleep(0.2)
+        console.say("done")
+    """, lines=16)  # fmt: skip
+    assert (seen.code, seen.text) == (0, "done")
+    assert any("change 0" in frame and "change 2" in frame for frame in seen.frames)
+    assert any("change 18" in frame and "change 8" not in frame for frame in seen.frames)
+    assert all(len(frame.split("\n")) <= 16 for frame in seen.frames)  # nothing scrolled away
+    last = next(frame for frame in reversed(seen.frames) if "testing" in frame)
+    assert re.search(r"testing  0:00:0\d$", last)  # whose count is not that of what was before
+
+
 TABLE = """
 from edgekit.cli import console
 console.table(
