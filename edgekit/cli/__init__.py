@@ -18,6 +18,7 @@ import click
 
 from edgekit.cli import console, streams
 from edgekit.cli.grouping import format_options
+from edgekit.cli.narrow import Context
 from edgekit.errors import EdgekitError, OutputError, UsageError
 from edgekit.signals import ENDING, INTERRUPTING, interrupt, obeyed
 
@@ -50,6 +51,8 @@ INTERRUPTED = 130
 class LazyGroup(click.Group):
     """A group that knows its commands by name and imports the one that is called."""
 
+    context_class = Context
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -58,6 +61,7 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"edgekit.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
+        command.context_class = Context
         command.format_options = partial(format_options, command)  # type: ignore[method-assign]
         if ctx.resilient_parsing:
             from edgekit.cli.completing import complete_names

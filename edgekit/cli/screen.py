@@ -68,8 +68,11 @@ class Screen:
 
 
 _PLAIN = str.maketrans(
-    {"±": "+-", "×": "x", "…": "...", "µ": "u", "°": " deg ", "–": "-", "—": "-", "→": "->"}  # noqa: RUF001
-)
+    {
+        "±": "+-", "×": "x", "…": "...", "µ": "u", "°": " deg ", "–": "-", "—": "-", "→": "->",  # noqa: RUF001
+        "≈": "~", "─": "-", "█": "#", "▓": "*", "▒": "+", "░": ".",
+    }
+)  # fmt: skip
 
 
 def screen_of(stream: TextIO) -> Screen:
@@ -120,15 +123,19 @@ def _positive(text: str | None) -> int:
 _COMMAND = re.compile(r"(.*?\b(?:next|go on with): )(edgekit .+)")
 _ARGUMENT = re.compile(r"(?:'[^']*'|\"[^\"]*\"|[^\s'\"])+")
 _WORD = re.compile(r"\s*\S+")
+_BAR = re.compile(r"\s+(?:█+|#+)$")
 
 
 def wrapped(text: str, width: int) -> list[str]:
     """Lines of at most so many columns, broken between words; a longer word stays whole.
 
-    A command line is broken as a shell reads it, so that it may be copied.
+    A command line is broken as a shell reads it, so that it may be copied. A bar at the end, which
+    shows a figure of the line once more, is left out where it has no room.
     """
     from rich.cells import cell_len
 
+    if cell_len(text) > width:
+        text = _BAR.sub("", text)
     if cell_len(text) <= width:
         return [text]
     indent = " " * min(len(text) - len(text.lstrip()) + 2, width // 4)

@@ -285,7 +285,8 @@ def _written(
         retrain = retraining(reference.model, integers, calibration, skip_corrupt, notify)
         floats, results = FloatForms(), list[Result]()
         for target, precision, path in places:
-            notify(f"{target.name} {precision}")
+            count = f", {len(results)} of {len(places)}" if len(places) > 1 else ""
+            notify(f"{target.name} {precision}{count}")
             scheme = integers.scheme(target, precision, calibration)
             job = Job(
                 reference, target, scheme, path, integers, calibration, judge, retrain, overwrite,

@@ -232,3 +232,17 @@ def test_only_whole_words_are_news() -> None:
         screen.coloured_result("a/passed.onnx is not-rejected") == "a/passed.onnx is not-rejected"
     )
     assert screen.coloured_result("ok  torch").startswith("\x1b[32mok\x1b[0m  ")
+
+
+def test_a_bar_without_room_is_left_out() -> None:
+    assert wrapped("   12.38%  cat     ████", 40) == ["   12.38%  cat     ████"]
+    assert wrapped("   12.38%  cat     ████", 18) == ["   12.38%  cat"]
+
+
+def test_help_on_a_narrow_terminal_breaks_no_word(pseudo_terminal: PseudoTerminal) -> None:
+    seen = pseudo_terminal(["profile", "--help"], columns=40)
+    assert seen.code == 0
+    assert "  --seconds S\n    Measure" in seen.text
+    wide = pseudo_terminal(["profile", "--help"], columns=80)
+    words = set(wide.text.split())
+    assert {word for word in seen.text.split() if word.isalpha()} <= words

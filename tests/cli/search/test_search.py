@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -85,6 +86,8 @@ def test_all_groups_can_become_narrower_in_one_step(
     result = run("search", trained, *words)
     assert result.code == 0, result.err
     assert f" {TOGETHER} " in result.out
+    assert re.search(r"^step 0: start, top-1 [\d.]+ %, [\d.]+ M MACs$", result.err, re.MULTILINE)
+    assert f"step 1: {TOGETHER}, top-1 " in result.err
     found = json.loads(Path("s/search.json").read_text())
     assert found["final"]["macs"] <= 0.7 * found["baseline"]["macs"]
     changed = [step for step in found["steps"] if step["changed"]]
