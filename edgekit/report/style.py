@@ -79,7 +79,7 @@ footer { color: var(--muted); font-size: .85rem; padding-top: 1rem; padding-bott
   th:first-child, td:first-child, caption { padding-left: .6rem; }
   th:last-child, td:last-child { padding-right: .6rem; }
   td:not(.number) { min-width: 5.7rem; }
-  td.key + td:not(.number) { min-width: 6.2rem; width: 50%; }
+  td.key + td:not(.number) { min-width: 6.2rem; width: 40%; }
   td.key:not(.number) { min-width: 0; width: 1.3rem; }
   small, .badge { font-size: .7rem; }
   td > .badge { padding: 0 .25em; } }

@@ -152,6 +152,7 @@ def test_tables_are_tables_that_fit(html: str) -> None:
     assert heads
     assert max(head.count("<th ") for head in heads) <= MOST_COLUMNS
     sheet = html.partition("<style>")[2].partition("</style>")[0]
+    assert re.search(r"td\.key \{[^}]*white-space: nowrap", sheet)  # 12 is no 1 above a 2
     assert (
         re.search(r"\b(table|tbody|tr|td|thead)\b[^{};]*\{[^}]*display: *(block|grid)", sheet)
         is None
