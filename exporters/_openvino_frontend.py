@@ -45,6 +45,7 @@ def converted(model: nn.Module, example: tuple[Tensor, ...]) -> Any:
             extension=[frontend.ConversionExtension(name, rule) for name, rule in rules.items()],
         )
     _write_padding_apart(graph)
+    _shift_before_turns(graph)
     return graph
 
 
@@ -184,3 +185,46 @@ def _take_pixels(op: Any, kind: str, attributes: Any, spatial: int) -> None:
     written.set_friendly_name(op.get_friendly_name())
     for target in list(op.output(0).get_target_inputs()):
         target.replace_source_output(written.output(0))
+
+
+def _shift_before_turns(graph: Any) -> None:
+    """What is added to an input whose axes are turned is added before the turn.
+
+    OpenVINO computes convolutions with channels last. Where nothing stands between the turn of an
+    input that has its channels last already and the first convolution, it takes both turns away.
+    """
+    ops = silent_import("openvino.opset13")
+
+    for op in graph.get_ordered_ops():
+        if op.get_type_name() != "Add":
+            continue
+        sides = [op.input_value(i) for i in (0, 1)]
+        kinds = [side.get_node().get_type_name() for side in sides]
+        if sorted(kinds) != ["Constant", "Transpose"]:
+            continue
+        by, turned = (sides[kinds.index(kind)].get_node() for kind in ("Constant", "Transpose"))
+        order = turned.input_value(1).get_node()
+        shape = list(by.get_output_shape(0))
+        if (
+            not _is_input(turned.input_value(0))
+            or order.get_type_name() != "Constant"
+            or len(turned.output(0).get_target_inputs()) > 1
+            or len(shape) != len(order.data)
+            or list(op.get_output_shape(0)) != list(turned.get_output_shape(0))
+        ):
+            continue
+        back = np.ascontiguousarray(by.data.transpose(np.argsort(order.data)))
+        added = ops.add(turned.input_value(0), ops.constant(back))
+        written = ops.transpose(added, turned.input_value(1))
+        written.set_friendly_name(op.get_friendly_name())
+        for target in list(op.output(0).get_target_inputs()):
+            target.replace_source_output(written.output(0))
+    graph.validate_nodes_and_infer_types()
+
+
+def _is_input(port: Any) -> bool:
+    """Whether a value is an input of the graph, but for its type."""
+    node = port.get_node()
+    if node.get_type_name() == "Convert":
+        node = node.input_value(0).get_node()
+    return bool(node.get_type_name() == "Parameter")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 import torch
 from command_line import CommandLine
 from PIL import Image
+from ssh_server import SshServer
 
 from edgekit import registry, tables
 from edgekit.contract import load
-from edgekit.core import Artifact
+from edgekit.core import Artifact, Convertible
 from edgekit.data import open_source
 from edgekit.data.preprocess import normalize, resize_and_crop
 from edgekit.data.stored import real_values
@@ -265,3 +267,47 @@ def test_a_ladder_and_its_last_rung_are_of_baked_files(
     assert contract["inputs"][0]["dtype"] == "uint8"
     assert one["agreement"]["sqnr_db"] > 10
     assert all(rung["error"] is None for rung in one["ladder"])
+
+
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("int8", marks=pytest.mark.slow)])
+def test_all_converters_write_such_files(
+    precision: str, short_network: Path, run: CommandLine
+) -> None:
+    targets = [(name, registry.target(name)) for name in TARGETS]
+    found = [(n, one) for n, t in targets if isinstance(t, Convertible) for one in t.converters[1:]]
+    assert found
+    for target, converter in found:
+        line = (short_network, "-t", target, "-p", precision, "--converter", converter)
+        ranges = ("--calibration-images", "32") if precision == "int8" else ()
+        both = [
+            load(exported(run, *line, *ranges, *more)[target, precision])
+            for more in ((BAKED, "-o", f"baked-{converter}"), ("-o", f"plain-{converter}"))
+        ]
+        baked, plain = (contract.agreement for contract in both)
+        assert baked is not None
+        assert plain is not None
+        assert both[0].inputs[0].dtype == "uint8"
+        assert baked.sqnr_db > plain.sqnr_db - 4
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh here")
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_device_takes_such_a_file(
+    target: str, pi: SshServer, baked_files: Path, short_network: Path, run: CommandLine
+) -> None:
+    (path,) = (baked_files / "int8").glob(f"*{registry.target(target).suffix}")
+    Image.fromarray(open_source("digits").image("test", 0)).resize((50, 40)).save("a.png")
+    for line in (
+        ("verify", path, "--against", short_network),
+        ("evaluate", path, "--data", "digits"),
+        ("predict", path, "a.png"),
+    ):
+        here, there = (run(*line, "--json", *more) for more in ((), ("--device", "pi")))
+        assert (here.code, there.code) == (0, 0), there.err
+        assert {**here.json, "device": None} == {**there.json, "device": None}
+    quick = ("--seconds", "1", "--precision-goal", "50", "--energy", "off")
+    timed = run("profile", path, *quick, "--device", "pi", "--json")
+    assert timed.code == 0, timed.err
+    (entry,) = timed.json["measurements"]
+    assert (entry["device"], entry["environment"]["input"]) == ("pi", "1x32x32x3 uint8")
+    assert pi.commands

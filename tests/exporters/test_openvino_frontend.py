@@ -14,7 +14,15 @@ from small_examples import singly
 from torch import Tensor, nn
 
 from edgekit import registry
-from edgekit.core import FLOAT_SCHEMES, INT8, of_image
+from edgekit.core import (
+    FLOAT_SCHEMES,
+    INT8,
+    Example,
+    Interface,
+    TensorSpec,
+    of_image,
+    silent_import,
+)
 from edgekit.native_output import captured
 
 SIDE = 17
@@ -173,3 +181,50 @@ def test_softplus_with_its_numbers(precision: str, tmp_path: Path) -> None:
     ]
     least = 1e-5 if precision == "fp32" else 0.1
     assert difference(Side(parts), tmp_path / "net.xml", precision) < least
+
+
+class Turned(nn.Module):
+    """Takes images with channels last, and adds a number to each channel."""
+
+    def __init__(self, shift: Tensor, twice: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.first, self.twice = nn.Conv2d(3, 8, 3, 2, 1), twice
+        self.register_buffer("shift", shift)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        image = pixels.permute(0, 3, 1, 2).float()
+        shifted = image - self.shift
+        if self.twice:
+            shifted = torch.cat([shifted[:, :2], image[:, :1]], 1)
+        return self.first(shifted).relu().mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("shape", "twice", "moved"),
+    [
+        ((3, 1, 1), False, True),
+        ((1, 3, SIDE, 1), False, True),
+        ((1,), False, True),
+        ((3, 1, 1), True, False),
+    ],
+)
+def test_a_mean_is_subtracted_before_axes_are_turned(
+    shape: tuple[int, ...], twice: bool, moved: bool, tmp_path: Path
+) -> None:
+    openvino = silent_import("openvino")
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (1, SIDE, SIDE, 3), dtype=torch.uint8, generator=generator)
+    model = Turned(100 * torch.rand(shape, generator=generator), twice).eval()
+    image = TensorSpec("image", (1, SIDE, SIDE, 3), "uint8", "NHWC")
+    scores = TensorSpec("scores", (1, 8), "float32", "NC")
+    example = Example((pixels,), Interface((image,), (scores,)))
+    target, path = registry.target("openvino"), tmp_path / "net.xml"
+    with torch.no_grad(), captured():
+        expected = model(pixels).numpy()
+        target.export(model, example, path, FLOAT_SCHEMES["fp32"])
+        (found,) = target.open(path, 1).run([pixels.numpy()])
+        ops = openvino.Core().read_model(path).get_ordered_ops()
+    assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+    order = [op.get_type_name() for op in ops if op.get_type_name() in ("Add", "Transpose")]
+    assert (order[0] == "Add") == moved
