@@ -164,14 +164,16 @@ class _Collected:
     is busy with, and those that outlive the display do not end at a closed pipe.
 
     Args:
-        descriptors: that lead to the terminal.
+        descriptors: that lead to the terminal; none, and nothing is collected.
     """
 
     def __init__(self, descriptors: Sequence[int]) -> None:
-        self._file = sink_of_output()
+        self._file = sink_of_output() if descriptors else None
         self._read, self._left = 0, b""
         self._lock = threading.Lock()
         _flush()
+        if self._file is None:
+            return
         for descriptor in descriptors:
             screens.taken[descriptor] = os.dup(descriptor)
             os.dup2(self._file.fileno(), descriptor)
@@ -182,6 +184,8 @@ class _Collected:
         Args:
             end: nothing more will come, and what has no line end is a line.
         """
+        if self._file is None:
+            return []
         with self._lock:
             new = os.pread(self._file.fileno(), 1 << 20, self._read)
             self._read += len(new)
@@ -221,6 +225,8 @@ def drawn() -> Iterator[Display]:
         yield Display(sys.stderr, screen, shown=False)
         return
     ours = {sys.stderr.fileno(), *(one for one in (1, 2) if os.isatty(one))}
+    if not hasattr(os, "pread"):  # Windows: what others write cannot be read back as they write
+        ours = set()
     with (
         open(os.dup(terminal), "w", encoding=screen.encoding, errors="backslashreplace") as copy,
         _collected(sorted(ours)) as collected,
@@ -256,7 +262,8 @@ def drawn() -> Iterator[Display]:
                     _flush()
                     show()
                     display.stop()
-                    show(end=True)
+                    collected.close()
+                    show(end=True)  # what came until then
 
 
 @contextmanager

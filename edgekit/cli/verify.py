@@ -138,7 +138,7 @@ def _compared(
     Args:
         name: of the file, for people.
     """
-    with console.status("verifying"):
+    with console.status(f"verifying {name}"):
         from edgekit.api.using import verify
 
         result = verify(path, against, per_layer=per_layer, **options)

@@ -246,3 +246,38 @@ def test_help_on_a_narrow_terminal_breaks_no_word(pseudo_terminal: PseudoTermina
     wide = pseudo_terminal(["profile", "--help"], columns=80)
     words = set(wide.text.split())
     assert {word for word in seen.text.split() if word.isalpha()} <= words
+
+
+def test_a_reader_that_goes_away_ends_a_command_quietly(
+    tmp_path: Path, package_env: dict[str, str]
+) -> None:
+    for words in ("list", "devices", "export --help"):
+        done = subprocess.run(
+            ["sh", "-c", f'("$0" -m edgekit {words} 2>err; echo $? >code) | true', sys.executable],
+            cwd=tmp_path, env=package_env, check=True,
+        )  # fmt: skip
+        assert done.returncode == 0
+        assert (tmp_path / "err").read_text() == ""
+        assert (tmp_path / "code").read_text() == "0\n"
+
+
+def test_lines_of_a_network_stand_above_the_progress(
+    pseudo_terminal: PseudoTerminal, tmp_path: Path
+) -> None:
+    (tmp_path / "noisy.py").write_text(
+        "import logging, os, time\n"
+        "from torch import nn\n"
+        "def net():\n"
+        "    time.sleep(0.5)\n"
+        "    print('a line of print')\n"
+        "    logging.getLogger('noisy').warning('a line of a logger')\n"
+        "    os.write(1, b'a line of C\\n')\n"
+        "    time.sleep(0.5)\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(3))\n"
+    )
+    seen = pseudo_terminal(["describe", "noisy:net", "--size", "8"])
+    assert seen.code == 0, seen.text
+    assert "loading noisy:net" in seen.raw
+    assert "loading" not in seen.text
+    for line in ("a line of print", "a line of a logger", "a line of C"):
+        assert line in seen.lines
