@@ -136,16 +136,41 @@ def _lists(heads: Heads, cells: Cells, room: int, screen: Screen) -> Iterator[st
 def layout(
     heads: Heads, cells: Cells, room: int, gaps: Iterable[int]
 ) -> tuple[int, list[int | None]] | None:
-    """The first of the gaps, and widths of columns, with which no word is broken; none if none."""
+    """The gap, and widths of columns, with which no word is broken; ``None`` if there are none.
+
+    It is the first one of those with which the table is shortest.
+    """
     whole, least = _bounds(heads, cells)
     free = {gap: room - 2 - gap * (len(heads) - 1) for gap in gaps}
     for gap, columns in free.items():
         if sum(whole) <= columns:
             return gap, [None] * len(heads)
-    for gap, columns in free.items():
-        if sum(least) <= columns:
-            return gap, [*_shared(whole, least, columns)]
-    return None
+    found = [
+        (gap, _shared(whole, least, columns))
+        for gap, columns in free.items()
+        if sum(least) <= columns
+    ]
+    if not found:
+        return None
+    rows = [[header for header, _ in heads], *cells]
+    gap, widths = min(found, key=lambda one: sum(_height(row, one[1]) for row in rows))
+    return gap, [*widths]
+
+
+def _height(row: Sequence[str], widths: Sequence[int]) -> int:
+    """Lines that a row takes."""
+    return max(_broken(cell, width) for cell, width in zip(row, widths, strict=True))
+
+
+def _broken(cell: str, width: int) -> int:
+    """Lines that a cell takes, broken between words."""
+    lines = used = 0
+    for word in cell.split():
+        if not used or used + 1 + len(word) > width:
+            lines, used = lines + 1, len(word)
+        else:
+            used += 1 + len(word)
+    return lines
 
 
 def _bounds(heads: Heads, cells: Cells) -> tuple[list[int], list[int]]:

@@ -281,3 +281,12 @@ def test_lines_of_a_network_stand_above_the_progress(
     assert "loading" not in seen.text
     for line in ("a line of print", "a line of a logger", "a line of C"):
         assert line in seen.lines
+
+
+def test_columns_stand_closer_where_that_saves_lines() -> None:
+    heads = [("name", "left"), ("what it is", "left")]
+    rows = [("a", "one two three"), ("bcd", "four")]
+    assert tabular.layout(heads, rows, 30, (3, 2, 1)) == (3, [None, None])
+    gap, widths = tabular.layout(heads, rows, 20, (3, 2, 1)) or (0, [])
+    assert (gap, widths) == (1, [None, None])
+    assert tabular.layout(heads, rows, 18, (3, 2, 1)) == (2, [4, 10])
