@@ -323,12 +323,12 @@ def width() -> int:
 
 
 def _rich(stream: TextIO, screen: Screen) -> Console:
-    """What draws tables; those for files and pipes are as wide as they have to be."""
+    """What draws tables."""
     from rich.console import Console
 
     return Console(
         file=stream,
-        width=screen.width if screen.terminal else _ENDLESS,
+        width=screen.width,
         height=screen.height,
         force_terminal=screen.terminal,
         color_system="standard" if screen.colour else None,
@@ -338,9 +338,6 @@ def _rich(stream: TextIO, screen: Screen) -> Console:
         emoji=False,
         legacy_windows=False,
     )
-
-
-_ENDLESS = 100_000
 
 
 def percent(share: float) -> str:

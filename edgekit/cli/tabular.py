@@ -35,8 +35,8 @@ def laid_out(
     """Lines and tables that show the rows.
 
     Lines are broken between words. Where the words of a row have no room beside each other, those
-    of a folder's files go without it; then long words are shortened in the middle; and on a
-    terminal too narrow for that, each row is a list of its own. Files and pipes get long lines.
+    of a folder's files go without it; then long words are shortened in the middle; and where there
+    is too little room for that, each row is a list of its own.
 
     Args:
         columns: headers; a pair adds the alignment, ``left`` or ``right``, which is for figures.
@@ -56,22 +56,13 @@ def laid_out(
         yield f"in {folder}:"
         cells = [[Path(first).name, *others] for first, *others in cells]
         found = layout(heads, cells, room, range(gap, 0, -1))
-    if found is None and screen.terminal:
+    if found is None:
         less = _with_short_words(heads, cells, room, screen)
         if less is None:
             yield from _lists(heads, cells, room, screen)
             return
         cells, found = less
-    if found is None:
-        whole, least = _bounds(heads, cells)
-        widths = [max(low, min(high, PROSE)) for low, high in zip(least, whole, strict=True)]
-        room = sum(widths) + 2 + gap * len(widths)
-        found = gap, [*widths]
     yield _drawn(heads, cells, *found, screen)
-
-
-PROSE = 60
-"""Columns that sentences take in a table that is wider than a screen."""
 
 
 def _drawn(
