@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgekit.contract import contract_path, load
 from edgekit.core import Artifact, Measurement
 from edgekit.core.names import inside, shown
-from edgekit.core.reading import LARGEST_FILE, LARGEST_NOTE, parse_json, read_bytes
+from edgekit.core.reading import LARGEST_FILE, LARGEST_NOTE, open_file, parse_json, read_bytes
 from edgekit.errors import InputError, OutputError, UsageError
 from edgekit.measure.statistics import summary
 from edgekit.measure.store import Store
@@ -33,6 +35,14 @@ ENDING = ".zip"
 
 MOST_FILES = 1_000
 """Of an archive that is read."""
+
+_OF_ZIP = (
+    zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, EOFError,
+    ValueError, ArithmeticError, LookupError, TypeError, AttributeError,
+)  # fmt: skip
+"""What the reader of archives raises for those that are damaged, or were made to be."""
+
+_PLAIN_FLAGS = 0x0800  # names in UTF-8; any other flag is of what edgekit does not write
 
 _WHEN = (1980, 1, 1, 0, 0, 0)  # the first moment that the format knows
 _READABLE = 0o100644 << 16
@@ -100,6 +110,11 @@ def bundle(
         contents[LICENCE] = read_bytes(licence, LARGEST_NOTE)
     contents[CARD] = card(bundled, licence is not None).encode()
     contents[MANIFEST] = _manifest(bundled, contents)
+    size = sum(map(len, contents.values()))
+    if size > LARGEST_FILE - LARGEST_NOTE:
+        raise UsageError(
+            f"the files have {size:,} bytes, too many for one archive: make several of them"
+        )
     write_file(out, lambda staged: _write(staged, contents), overwrite=overwrite)
     return tuple(bundled)
 
@@ -252,13 +267,13 @@ class Unpacked:
     def _checked(self, folder: Path) -> Checked:
         path = self._path
         try:
-            with zipfile.ZipFile(path) as archive:
+            with open_file(path) as file, zipfile.ZipFile(file) as archive:
                 files, artifacts = _listed(path, archive)
                 for name, about in files.items():
                     _unpack(path, archive, name, about, inside(folder, name))
         except FileNotFoundError as error:
             raise InputError(f"{path} does not exist: expected an archive") from error
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        except _OF_ZIP as error:
             raise InputError(f"{path} is no archive, or a damaged one ({error})") from error
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -276,23 +291,26 @@ def _listed(
     path: Path, archive: zipfile.ZipFile
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, str]]]:
     """What the manifest says, once the archive holds just that."""
-    names = [entry.filename for entry in archive.infolist()]
+    entries = archive.infolist()
+    names = [entry.filename for entry in entries]
     if len(names) > MOST_FILES or len(set(names)) != len(names):
         raise InputError(f"{path} has too many files, or two of one name: make it anew")
+    packed = next((entry for entry in entries if not _as_written(entry)), None)
+    if packed is not None:
+        raise InputError(
+            f"{path}: {shown(packed.filename)} is packed or encrypted, and 'edgekit bundle' stores "
+            f"files as they are: make it anew"
+        )
+    # Entries that share their bytes would fill the disk from a small archive.
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise InputError(f"{path} says that it holds more bytes than it has: make it anew")
     if MANIFEST not in names:
         raise InputError(f"{path} has no {MANIFEST}: it was not made by 'edgekit bundle'")
     if archive.getinfo(MANIFEST).file_size > LARGEST_NOTE:
         raise InputError(f"{path}: {MANIFEST} is too large")
     try:
-        document = parse_json(archive.read(MANIFEST))
-        assert document["schema"] == SCHEMA
-        files, artifacts = document["files"], document["artifacts"]
-        for name, about in files.items():
-            inside(Path(), name)
-            assert isinstance(about["sha256"], str)
-            assert 0 <= int(about["size_bytes"]) <= LARGEST_FILE
-        assert all(one["path"] in files and isinstance(one["sha256"], str) for one in artifacts)
-    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        files, artifacts = _manifest_of(parse_json(archive.read(MANIFEST)))
+    except _OF_ZIP as error:
         raise InputError(
             f"{path}: {MANIFEST} is damaged, or of another version of edgekit: make it anew"
         ) from error
@@ -303,12 +321,44 @@ def _listed(
     return files, artifacts
 
 
+def _as_written(entry: zipfile.ZipInfo) -> bool:
+    return (
+        entry.compress_type == zipfile.ZIP_STORED
+        and entry.flag_bits & ~_PLAIN_FLAGS == 0
+        and entry.file_size == entry.compress_size
+    )
+
+
+def _manifest_of(document: Any) -> tuple[dict[str, dict[str, Any]], list[dict[str, str]]]:
+    """Files and artifacts of a manifest.
+
+    Raises:
+        ValueError: it is none. Others, too, where a part is of another kind.
+    """
+    if document["schema"] != SCHEMA:
+        raise ValueError("it is of another schema")
+    files, artifacts = document["files"], document["artifacts"]
+    for name, about in files.items():
+        inside(Path(), name)
+        if PurePosixPath(name).as_posix() != name:
+            raise ValueError(f"{shown(name)} is no plain path")
+        size = about["size_bytes"]
+        if not isinstance(about["sha256"], str) or type(size) is not int or size < 0:
+            raise ValueError(f"what it says of {shown(name)} is incomplete")
+    if not isinstance(artifacts, list) or not artifacts:
+        raise ValueError("it has no artifacts")
+    for one in artifacts:
+        if one["path"] not in files or not isinstance(one["sha256"], str):
+            raise ValueError("an artifact is none of its files")
+    return files, artifacts
+
+
 def _unpack(
     path: Path, archive: zipfile.ZipFile, name: str, about: Mapping[str, Any], to: Path
 ) -> None:
     """One file, no byte more than the list says."""
     to.parent.mkdir(parents=True, exist_ok=True)
-    total, size = hashlib.sha256(), int(about["size_bytes"])
+    total, size = hashlib.sha256(), about["size_bytes"]
     with archive.open(name) as source, open(to, "wb") as sink:
         left = size
         while block := source.read(min(1 << 20, left + 1)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -171,11 +172,137 @@ def test_what_is_no_archive_is_refused(archive: Path, run: CommandLine, tmp_path
     assert "other options go with --against" in run("verify", archive, "--data", "digits").message
 
 
-def test_a_file_that_inflates_without_end_is_read_up_to_its_size(
-    archive: Path, run: CommandLine
+def damaged(archive: Path, how: str) -> None:
+    """Makes an archive that no 'edgekit bundle' would write."""
+    found = contents(archive)
+    manifest = json.loads(found["bundle.json"])
+    flags = {b"PK\3\4": 6, b"PK\1\2": 8}  # where an entry's flags stand
+
+    def listed(**values: Any) -> dict[str, bytes]:
+        return {**found, "bundle.json": json.dumps({**manifest, **values}).encode()}
+
+    def first_size(size: str) -> dict[str, bytes]:
+        old = f'"size_bytes": {next(iter(manifest["files"].values()))["size_bytes"]}'
+        text = found["bundle.json"].decode().replace(old, f'"size_bytes": {size}')
+        return {**found, "bundle.json": text.encode()}
+
+    def mangled(change: Callable[[bytearray], None]) -> None:
+        content = bytearray(archive.read_bytes())
+        change(content)
+        archive.write_bytes(content)
+
+    def garbled(content: bytearray) -> None:
+        start = content.find(b"bundle.json") + len("bundle.json")
+        content[start : start + 30] = bytes(0xFF ^ byte for byte in content[start : start + 30])
+
+    def misnamed(content: bytearray) -> None:
+        content[:] = content.replace(b"README.md", b"\xff\xfe\xffADME\xffd")
+        flagged(0x0800)(content)
+
+    def flagged(bits: int) -> Callable[[bytearray], None]:
+        def change(content: bytearray) -> None:
+            for mark, offset in flags.items():
+                at = content.find(mark)
+                while at >= 0:
+                    content[at + offset : at + offset + 2] = bits.to_bytes(2, "little")
+                    at = content.find(mark, at + 4)
+
+        return change
+
+    def beyond(content: bytearray) -> None:
+        """A file of the list of contents that is four gigabytes long."""
+        at = content.find(b"PK\1\2")
+        content[at + 20 : at + 28] = b"\xf0\xff\xff\xff" * 2
+
+    if how in ("deflated", "lzma", "bzip2"):
+        methods = {"deflated": 8, "bzip2": 12, "lzma": 14}
+        rewritten(archive, found, compression=methods[how])
+        mangled(garbled)
+    elif how == "encrypted":
+        mangled(flagged(1))
+    elif how == "a name that is no text":
+        mangled(misnamed)
+    elif how == "more than it has":
+        mangled(beyond)
+    elif how.startswith("size "):
+        rewritten(archive, first_size(how.removeprefix("size ")))
+    elif how == "two ways to one file":
+        name = "mobilenetv3-small-fp32.onnx"
+        files = {**manifest["files"], f"./{name}": manifest["files"][name]}
+        rewritten(archive, {**listed(files=files), f"./{name}": found[name]})
+    elif how == "no artifact":
+        files = {"README.md": manifest["files"]["README.md"]}
+        kept = listed(artifacts=[], files=files)
+        rewritten(archive, {name: kept[name] for name in ("bundle.json", "README.md")})
+    elif how == "a list as a name":
+        rewritten(archive, listed(artifacts=[{"path": ["x"], "sha256": "a"}]))
+    else:
+        assert how in ("artifacts 5", 'artifacts {"a": 1}', "artifacts null"), how
+        rewritten(archive, listed(artifacts=json.loads(how.removeprefix("artifacts "))))
+
+
+OF_ANOTHER = "is damaged, or of another version of edgekit"
+PACKED = "is packed or encrypted, and 'edgekit bundle' stores files as they are"
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("deflated", PACKED),
+        ("lzma", PACKED),
+        ("bzip2", PACKED),
+        ("encrypted", PACKED),
+        ("a name that is no text", "is no archive, or a damaged one"),
+        ("more than it has", "says that it holds more bytes than it has"),
+        ("size 1e999", OF_ANOTHER),
+        ("size NaN", OF_ANOTHER),
+        ("size 1.5", OF_ANOTHER),
+        ("size true", OF_ANOTHER),
+        ("size -1", OF_ANOTHER),
+        ("size " + "9" * 5000, OF_ANOTHER),
+        ("two ways to one file", OF_ANOTHER),
+        ("no artifact", OF_ANOTHER),
+        ("a list as a name", OF_ANOTHER),
+        ("artifacts 5", OF_ANOTHER),
+        ('artifacts {"a": 1}', OF_ANOTHER),
+        ("artifacts null", OF_ANOTHER),
+    ],
+)
+def test_an_archive_that_was_made_to_harm_is_refused(
+    how: str, message: str, archive: Path, run: CommandLine
 ) -> None:
+    damaged(archive, how)
+    refused = run("verify", archive)
+    assert (refused.code, "Traceback" in refused.err) == (3, False)
+    assert message in refused.message
+
+
+def test_bytes_that_are_damaged_anywhere_end_in_a_sentence(archive: Path, tmp_path: Path) -> None:
+    """Through the library, since these are many."""
+    from edgekit.bundles import Unpacked
+    from edgekit.errors import EdgekitError
+
+    rng = random.Random(23)
+    content = archive.read_bytes()
+    # The archive's own parts: the list at its start, and the directory at its end.
+    heads = [*range(3_000), *range(content.rfind(b"PK\5\6") - 2_000, len(content))]
+    for number in range(200):
+        harmed = bytearray(content)
+        for _ in range(rng.randint(1, 4)):
+            harmed[rng.choice(heads)] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+        path = tmp_path / f"{number}.zip"
+        path.write_bytes(harmed)
+        try:
+            with Unpacked(path):
+                pass
+        except EdgekitError:
+            pass
+        path.unlink()
+
+
+def test_a_file_that_inflates_without_end_is_not_read(archive: Path, run: CommandLine) -> None:
     found = contents(archive)
     found["mobilenetv3-small-fp32.onnx"] = bytes(200_000_000)
     rewritten(archive, found, compression=zipfile.ZIP_DEFLATED)
     assert archive.stat().st_size < 20_000_000
-    assert "was changed after the archive was made" in run("verify", archive).message
+    assert PACKED in run("verify", archive).message
