@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
-import sys
 from collections.abc import Mapping, Sequence
 
 import click
 from click.shell_completion import get_completion_class
 
+from edgekit.cli import console
 from edgekit.errors import UnavailableError, UnknownNameError
 from edgekit.meant import COMMANDS, OPTIONS
 
@@ -112,5 +112,6 @@ def complete(group: click.Command) -> int | None:
         text = completion.source() if instruction == "source" else completion.complete()
     except RuntimeError as error:
         raise UnavailableError(f"completions for {shell}: {error}") from error
-    click.echo(text, file=sys.stdout)
+    for line in text.splitlines():
+        console.say(line)
     return 0

@@ -219,7 +219,7 @@ def test_a_training_goes_on_where_it_was_interrupted(
         out, seen = process.stdout.read(), seen + process.stderr.read()
     assert (process.returncode, out) == (128 + by, "")
     assert ("error: interrupted" if by is signal.SIGINT else "error: ended by SIGHUP") in seen
-    assert "finished epochs are kept in run: repeat the command with --resume" in seen
+    assert "finished epochs are kept in run; go on with: edgekit train --resume -o run" in seen
     assert "Traceback" not in seen
     assert _results(tmp_path) == {"run/state.pt", "run/metrics.jsonl", "run/options.json"}
 
