@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from edgekit.core import SCORES, Preprocessing, scores_fit
 from edgekit.core.reading import read_bytes
@@ -23,6 +25,7 @@ from edgekit.errors import DataError
 _SEED = 23
 _MOST_SIDE = 640
 _ORIENTATION, _QUARTER_LEFT = 0x0112, 6
+_LONG_EXIF = b"Exif\0\0MM\0*" + struct.pack(">IHHHIII", 8, 1, _ORIENTATION, 4, 1, _QUARTER_LEFT, 0)
 
 EXACT = {"one": 0.0, "mean": 0.0}
 """How far pixels may be off, one of them and on average, where decoding loses nothing."""
@@ -85,11 +88,23 @@ def pictures(preprocessing: Preprocessing) -> Iterator[Picture]:
     yield Picture(
         "turned.jpg", "a JPEG file whose EXIF orientation turns it", content.getvalue(), LOSSY
     )
+    other = PngInfo()
+    other.add_itxt("XML:com.adobe.xmp", f'<x tiff:Orientation="{_QUARTER_LEFT}"/>')
+    text = "\n".join(["", "exif", f"{len(_LONG_EXIF):8}", _LONG_EXIF.hex(), ""])
+    other.add_text("Raw profile type exif", text)
+    yield _png(
+        "upright.png", "XMP and a text say that it is turned, which do not count",
+        _scene((wide[1] | 1, wide[0] + 2 | 1), 6), pnginfo=other,
+    )  # fmt: skip
+    yield _png(
+        "turned.png", "a PNG file whose EXIF orientation, in 32 bits, turns it",
+        _scene((wide[1] | 1, wide[0] + 4 | 1), 7), exif=_LONG_EXIF,
+    )  # fmt: skip
 
 
-def _png(name: str, about: str, pixels: NDArray[np.uint8]) -> Picture:
+def _png(name: str, about: str, pixels: NDArray[np.uint8], **options: Any) -> Picture:
     content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "PNG", optimize=True)
+    Image.fromarray(pixels).save(content, "PNG", optimize=True, **options)
     return Picture(name, about, content.getvalue(), EXACT)
 
 

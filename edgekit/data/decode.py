@@ -49,7 +49,9 @@ _DECODE_ERRORS = (
     MemoryError,
 )
 
+_EXIF = b"Exif\0\0"
 _ORIENTATION_TAG = 0x0112
+_SHORT, _LONG = 3, 4
 _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -217,13 +219,37 @@ def _too_large(name: str, width: int, height: int) -> str:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 (upright) where there is none or where the EXIF block is damaged."""
-    try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except _DECODE_ERRORS:
-        # The pixels are intact: damaged EXIF says as little about them as none does.
+    """Orientation by the file's EXIF block, 1 (upright) where there is none or a damaged one.
+
+    Pillow's own ``getexif`` looks at XMP and at text chunks as well, where apps do not: platform
+    decoders hand out neither. See docs/preprocessing.md.
+    """
+    block = image.info.get("exif")
+    for name, content in getattr(image, "applist", ()):  # of JPEG, whose blocks Pillow joins
+        if name == "APP1" and content.startswith(_EXIF):
+            block = content
+            break
+    return _orientation_of(block.removeprefix(_EXIF)) if isinstance(block, bytes) else 1
+
+
+def _orientation_of(block: bytes) -> int:
+    if block[:4] not in (b"II*\0", b"MM\0*"):
         return 1
-    return value if isinstance(value, int) else 1
+    order = "<" if block[:1] == b"I" else ">"
+    try:
+        (folder,) = struct.unpack_from(order + "I", block, 4)
+        (count,) = struct.unpack_from(order + "H", block, folder)
+        for entry in range(folder + 2, folder + 2 + 12 * count, 12):
+            tag, kind, values = struct.unpack_from(order + "HHI", block, entry)
+            if tag == _ORIENTATION_TAG:
+                if values != 1 or kind not in (_SHORT, _LONG):
+                    return 1
+                number = order + ("H2x" if kind == _SHORT else "I")
+                found: int = struct.unpack_from(number, block, entry + 8)[0]
+                return found if 1 <= found <= 8 else 1
+    except struct.error:
+        pass  # the pixels are intact: damaged EXIF says as little about them as none does
+    return 1
 
 
 def _pixels(image: Image.Image, alpha: str) -> NDArray[np.uint8]:

@@ -20,6 +20,7 @@ from PIL import Image
 from small_artifacts import Artifacts, once, shared_folder
 from test_platforms import edited
 from test_prepare import preprocessings
+from turned_files import turned_files
 
 import edgekit
 from edgekit import apps
@@ -213,6 +214,15 @@ def test_an_app_makes_the_same_numbers_of_an_image(
             assert "give a larger one" in numbers
         else:
             np.testing.assert_array_equal(numbers, expected.reshape(-1))
+
+
+@with_compiler
+def test_only_the_exif_block_turns_an_image(prepare: Path, tmp_path: Path) -> None:
+    how = Preprocessing(resize=None, crop=(48, 48), mean=(0.0,) * 3, std=(1.0,) * 3, scale=1.0)
+    files = [each for each, _ in turned_files()]
+    cases = [(each, how) for each in files]
+    for content, found in zip(files, prepared(prepare, cases, tmp_path), strict=True):
+        np.testing.assert_allclose(found, expected_of(content, how).reshape(-1), atol=4)
 
 
 @with_compiler

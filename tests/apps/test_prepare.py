@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from turned_files import turned_files, upright
 
 from edgekit import apps
 from edgekit.apps.golden import pictures, vectors
@@ -84,6 +85,17 @@ def test_an_app_makes_the_same_numbers_of_an_image(
     found = APP.prepare(content.getvalue(), to_json(how))
     assert found.dtype == expected.dtype
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("content", "orientation"), turned_files())
+def test_only_the_exif_block_turns_an_image(content: bytes, orientation: int) -> None:
+    height, width = upright(orientation).shape[:2]
+    how = Preprocessing(
+        resize=None, crop=(height, width), mean=(0.0,) * 3, std=(1.0,) * 3, scale=1.0, layout="NHWC"
+    )
+    expected = pixels_of(Image.open(io.BytesIO(content)), "image")
+    np.testing.assert_array_equal(APP.prepare(content, to_json(how)), expected)
+    np.testing.assert_allclose(expected, upright(orientation), atol=4)
 
 
 @given(preprocessings())

@@ -22,6 +22,7 @@ from PIL import Image
 from small_artifacts import Artifacts
 from test_platforms import of_kind
 from test_prepare import preprocessings
+from turned_files import turned_files
 
 from edgekit import apps
 from edgekit.core import Preprocessing, to_json
@@ -96,6 +97,36 @@ def test_an_app_makes_the_same_numbers_of_an_image(
             assert "give a larger one" in numbers
         else:
             np.testing.assert_array_equal(numbers, expected.reshape(-1))
+
+
+@with_node
+def test_only_the_exif_block_turns_an_image(tmp_path: Path) -> None:
+    how = Preprocessing(resize=None, crop=(48, 48), mean=(0.0,) * 3, std=(1.0,) * 3, scale=1.0)
+    files = [each for each, _ in turned_files()]
+    pngs = [(each, how) for each in files if each.startswith(b"\x89PNG")]
+    for (content, _), found in zip(pngs, prepared(pngs, tmp_path), strict=True):
+        pixels = pixels_of(Image.open(io.BytesIO(content)), "image")
+        np.testing.assert_array_equal(found, preprocess.prepare(pixels, how).reshape(-1))
+    script = f"""
+        import {{ header }} from "{(TEMPLATE / "classifier" / "header.js").as_uri()}";
+        import {{ readFileSync }} from "node:fs";
+        const files = JSON.parse(readFileSync("{tmp_path / "files.json"}", "utf8"));
+        console.log(JSON.stringify(files.map((each) => {{
+          const found = header(new Uint8Array(Buffer.from(each, "base64")));
+          return [found.orientation, Buffer.from(found.hidden).toString("base64")];
+        }})));
+    """
+    (tmp_path / "files.json").write_text(json.dumps([base64.b64encode(x).decode() for x in files]))
+    (tmp_path / "script.mjs").write_text(script)
+    done = node(tmp_path / "script.mjs")
+    assert done.returncode == 0, done.stderr
+    for (content, orientation), (found, hidden) in zip(
+        turned_files(), json.loads(done.stdout), strict=True
+    ):
+        assert found == orientation
+        if not content.startswith(b"\x89PNG"):  # what the browser gets turns nothing
+            opened = Image.open(io.BytesIO(base64.b64decode(hidden)))
+            assert 0x0112 not in opened.getexif()
 
 
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}

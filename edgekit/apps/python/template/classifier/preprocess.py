@@ -6,6 +6,7 @@ deviation, axes).
 """
 
 import io
+import struct
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -28,7 +29,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_EXIF = b"Exif\0\0"
 _ORIENTATION = 0x0112
+_SHORT, _LONG = 3, 4
 
 
 class ImageError(ValueError):
@@ -107,7 +110,8 @@ def _decoded(image, how):
             image = Image.open(content, formats=("JPEG", "PNG", "BMP", "WEBP", "GIF"))
         if image.width * image.height > MAX_PIXELS:
             raise ImageError(_TOO_LARGE)
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        image.load()
+        turn = _TURNS.get(_orientation(image))
         if image.mode.startswith("I;16"):  # Pillow's own conversion clips
             grey = ((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)
             image = Image.fromarray(grey)
@@ -125,6 +129,34 @@ def _decoded(image, how):
         raise ImageError("it is no image: expected a JPEG, PNG, BMP, WebP or GIF file") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ImageError(f"the image is damaged: {error}") from error
+
+
+def _orientation(image):
+    """The orientation by the EXIF block, 1 (upright) where there is none or a damaged one."""
+    block = image.info.get("exif")
+    for name, content in getattr(image, "applist", ()):  # of JPEG: the first block counts
+        if name == "APP1" and content.startswith(_EXIF):
+            block = content
+            break
+    if not isinstance(block, bytes):
+        return 1
+    block = block[len(_EXIF) :] if block.startswith(_EXIF) else block
+    if block[:4] not in (b"II*\0", b"MM\0*"):
+        return 1
+    order = "<" if block[:1] == b"I" else ">"
+    try:
+        (folder,) = struct.unpack_from(order + "I", block, 4)
+        (count,) = struct.unpack_from(order + "H", block, folder)
+        for entry in range(folder + 2, folder + 2 + 12 * count, 12):
+            tag, kind, values = struct.unpack_from(order + "HHI", block, entry)
+            if tag == _ORIENTATION:
+                if values != 1 or kind not in (_SHORT, _LONG):
+                    return 1
+                number = order + ("H2x" if kind == _SHORT else "I")
+                return struct.unpack_from(number, block, entry + 8)[0]
+    except struct.error:
+        pass  # damaged EXIF says as little as none
+    return 1
 
 
 def _channels(pixels, how):

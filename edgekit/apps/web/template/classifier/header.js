@@ -37,6 +37,7 @@ export function checkSize(width, height) {
 const view = (bytes) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 const text = (bytes, from, count) => String.fromCharCode(...bytes.subarray(from, from + count));
 
+const [SHORT, LONG] = [3, 4]; // kinds of numbers in EXIF
 const READERS = [png, jpeg, gif, bmp, webp];
 
 function png(bytes, data) {
@@ -45,7 +46,7 @@ function png(bytes, data) {
   let orientation = 1;
   for (let at = 8; at + 12 <= bytes.length; at += 12 + data.getUint32(at)) {
     if (text(bytes, at + 4, 4) !== "eXIf") continue;
-    orientation = orientationOf(bytes, at + 8).value;
+    orientation = orientationOf(bytes.subarray(at + 8, at + 8 + data.getUint32(at)));
   }
   // PNG files are decoded by the app itself (png.js), so there is nothing to hide.
   return { kind: "png", width: data.getUint32(16), height: data.getUint32(20), orientation };
@@ -53,8 +54,9 @@ function png(bytes, data) {
 
 function jpeg(bytes, data) {
   if (text(bytes, 0, 3) !== "\xff\xd8\xff") return null;
-  let orientation = 1;
+  let orientation = null; // the first EXIF block counts
   let hidden = bytes;
+  let size = null;
   for (let at = 2; ;) {
     const marker = data.getUint8(at + 1);
     if (data.getUint8(at) !== 0xff)
@@ -64,19 +66,20 @@ function jpeg(bytes, data) {
       continue;
     }
     if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker)) {
-      const [height, width] = [data.getUint16(at + 5), data.getUint16(at + 7)];
-      return { kind: "jpeg", width, height, orientation, hidden };
+      size ??= { width: data.getUint16(at + 7), height: data.getUint16(at + 5) };
+    } else if (marker === 0xda || marker === 0xd9) {
+      if (size === null) throw new ImageError("the image is damaged: it has no header");
+      return { kind: "jpeg", ...size, orientation: orientation ?? 1, hidden };
     }
-    if (marker === 0xe1 && text(bytes, at + 4, 6) === "Exif\0\0") {
-      const found = orientationOf(bytes, at + 10);
-      if (found.at !== null) {
-        orientation = found.value;
-        hidden = bytes.slice();
-        hidden.fill(0, found.at, found.at + 2);
-        hidden[found.little ? found.at : found.at + 1] = 1;
+    const end = at + 2 + data.getUint16(at + 2);
+    if (marker === 0xe1) {
+      if (text(bytes, at + 4, 6) === "Exif\0\0") {
+        orientation ??= orientationOf(bytes.subarray(at + 10, end));
       }
+      if (hidden === bytes) hidden = bytes.slice();
+      hidden[at + 1] = 0xef; // EXIF and XMP lie in segments of this kind; nobody reads the other
     }
-    at += 2 + data.getUint16(at + 2);
+    at = end;
   }
 }
 
@@ -104,35 +107,43 @@ function webp(bytes, data) {
     size = { width: (both & 0x3fff) + 1, height: ((both >> 14) & 0x3fff) + 1 };
   } else
     size = { width: data.getUint16(26, true) & 0x3fff, height: data.getUint16(28, true) & 0x3fff };
-  let orientation = 1;
+  let orientation = null;
   let hidden = bytes;
-  for (let at = 12; at + 8 <= bytes.length; at += 8 + ((data.getUint32(at + 4, true) + 1) & ~1)) {
-    if (text(bytes, at, 4) !== "EXIF") continue;
-    const start = text(bytes, at + 8, 6) === "Exif\0\0" ? at + 14 : at + 8;
-    orientation = orientationOf(bytes, start).value;
-    hidden = bytes.slice();
-    hidden.set([0x65, 0x78, 0x69, 0x66], at); // a chunk that nobody knows
+  for (let at = 12; at + 8 <= bytes.length;) {
+    const length = data.getUint32(at + 4, true);
+    const kind = text(bytes, at, 4);
+    if (kind === "EXIF") {
+      const start = text(bytes, at + 8, 6) === "Exif\0\0" ? at + 14 : at + 8;
+      orientation ??= orientationOf(bytes.subarray(start, at + 8 + length));
+    }
+    if (kind === "EXIF" || kind === "XMP ") {
+      if (hidden === bytes) hidden = bytes.slice();
+      hidden.set([0x6e, 0x6f, 0x6e, 0x65], at); // a chunk that nobody knows
+    }
+    at += 8 + length + (length % 2);
   }
-  return { kind: "webp", ...size, orientation, hidden };
+  return { kind: "webp", ...size, orientation: orientation ?? 1, hidden };
 }
 
-/** The EXIF orientation, 1 (upright) where there is none, and where it stands. */
-function orientationOf(bytes, start) {
-  const data = view(bytes);
-  const none = { value: 1, at: null };
+/** The orientation that an EXIF block says, 1 (upright) where it says none. */
+function orientationOf(block) {
+  const data = view(block);
   try {
-    const order = data.getUint16(start);
-    if (order !== 0x4949 && order !== 0x4d4d) return none;
-    const little = order === 0x4949;
-    const folder = start + data.getUint32(start + 4, little);
+    const little = text(block, 0, 4) === "II*\0";
+    if (!little && text(block, 0, 4) !== "MM\0*") return 1;
+    const folder = data.getUint32(4, little);
     const count = data.getUint16(folder, little);
     for (let i = 0; i < count; i += 1) {
       const entry = folder + 2 + 12 * i;
       if (data.getUint16(entry, little) !== 0x0112) continue;
-      return { value: data.getUint16(entry + 8, little), at: entry + 8, little };
+      const type = data.getUint16(entry + 2, little);
+      if (data.getUint32(entry + 4, little) !== 1 || ![SHORT, LONG].includes(type)) return 1;
+      const long = data.getUint32(entry + 8, little); // looked at for its bytes: all have to be there
+      const found = type === SHORT ? data.getUint16(entry + 8, little) : long;
+      return found >= 1 && found <= 8 ? found : 1;
     }
   } catch (error) {
     if (!(error instanceof RangeError)) throw error; // damaged EXIF says as little as none
   }
-  return none;
+  return 1;
 }

@@ -55,14 +55,16 @@ extension Pixels {
         else { throw ImageError("it is no image, or a damaged one") }
         try Pixels.check(width: width, height: height)
         var found: Pixels
-        if [UInt8](file.prefix(8)) == Png.signature {
-            found = try Png([UInt8](file)).decoded()
+        let bytes = [UInt8](file)
+        if [UInt8](bytes.prefix(8)) == Png.signature {
+            found = try Png(bytes).decoded()
         } else if let image = CGImageSourceCreateImageAtIndex(source, 0, nil) {
             found = try Pixels(image: image)
         } else {
             throw ImageError("the image is damaged")
         }
-        let orientation = about[kCGImagePropertyOrientation] as? Int ?? 1
+        let orientation =
+            Exif.orientation(file: bytes) ?? about[kCGImagePropertyOrientation] as? Int ?? 1
         self = upright ? found.turned(orientation) : found
     }
 

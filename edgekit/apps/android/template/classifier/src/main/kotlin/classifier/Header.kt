@@ -93,7 +93,7 @@ private fun png(file: Bytes): Header? {
     var at = PNG.length
     while (at <= file.size - 12) {
         val size = file.number(at, 4).coerceAtMost(Int.MAX_VALUE.toLong() - 12).toInt()
-        if (file.says(at + 4, "eXIf")) orientation = orientation(file, at + 8)
+        if (file.says(at + 4, "eXIf")) orientation = orientation(file, at + 8, after(at + 8, size))
         at = after(at, size + 12)
     }
     return Header(true, file.number(16, 4), file.number(20, 4), orientation)
@@ -101,7 +101,8 @@ private fun png(file: Bytes): Header? {
 
 private fun jpeg(file: Bytes): Header? {
     if (!file.says(0, "\u00ff\u00d8\u00ff")) return null
-    var orientation = 1
+    var orientation: Int? = null // the first EXIF block counts
+    var size: Pair<Long, Long>? = null
     var at = 2
     while (true) {
         if (file.byte(at) != 0xFF) throw ImageError("the image is damaged: a marker is missing")
@@ -111,10 +112,16 @@ private fun jpeg(file: Bytes): Header? {
             continue
         }
         if (marker in 0xC0..0xCF && marker !in setOf(0xC4, 0xC8, 0xCC)) {
-            return Header(false, file.number(at + 7, 2), file.number(at + 5, 2), orientation)
+            size = size ?: Pair(file.number(at + 7, 2), file.number(at + 5, 2))
+        } else if (marker == 0xDA || marker == 0xD9) {
+            val (width, height) = size ?: throw ImageError("the image is damaged: it has no header")
+            return Header(false, width, height, orientation ?: 1)
         }
-        if (marker == 0xE1 && file.says(at + 4, "Exif\u0000\u0000")) orientation = orientation(file, at + 10)
-        at = after(at, 2 + file.place(at + 2, 2))
+        val end = after(at, 2 + file.place(at + 2, 2))
+        if (marker == 0xE1 && file.says(at + 4, "Exif\u0000\u0000")) {
+            orientation = orientation ?: orientation(file, at + 10, end)
+        }
+        at = end
     }
 }
 
@@ -149,33 +156,38 @@ private fun webp(file: Bytes): Header? {
                 listOf(26, 28).map { file.number(it, 2, true) and 0x3FFF }
             }
         }
-    var orientation = 1
+    var orientation: Int? = null
     var at = 12
     while (at <= file.size - 8) {
-        if (file.says(at, "EXIF")) {
-            orientation = orientation(file, if (file.says(at + 8, "Exif\u0000\u0000")) at + 14 else at + 8)
-        }
         val size = file.number(at + 4, 4, true).coerceAtMost(Int.MAX_VALUE.toLong() - 10).toInt()
+        if (file.says(at, "EXIF")) {
+            val start = if (file.says(at + 8, "Exif\u0000\u0000")) at + 14 else at + 8
+            orientation = orientation ?: orientation(file, start, after(at + 8, size))
+        }
         at = after(at, 8 + size + size % 2)
     }
-    return Header(false, width, height, orientation)
+    return Header(false, width, height, orientation ?: 1)
 }
 
 /** The orientation of an EXIF block; damaged ones say as little as none. */
 private fun orientation(
     file: Bytes,
     start: Int,
+    end: Int,
 ): Int {
+    val from = start.coerceAtMost(file.size)
+    val block = Bytes(file.all.copyOfRange(from, end.coerceAtMost(file.size).coerceAtLeast(from)))
     try {
-        val little = file.says(start, "II*\u0000")
-        if (!little && !file.says(start, "MM\u0000*")) return 1
-        val folder = after(start, file.place(start + 4, 4, little))
-        for (i in 0 until file.place(folder, 2, little)) {
+        val little = block.says(0, "II*\u0000")
+        if (!little && !block.says(0, "MM\u0000*")) return 1
+        val folder = block.place(4, 4, little)
+        for (i in 0 until block.place(folder, 2, little)) {
             val entry = after(folder, 2 + 12 * i)
-            if (file.number(entry, 2, little) != 0x0112L) continue
-            val type = file.number(entry + 2, 2, little)
-            if (file.number(entry + 4, 4, little) != 1L || type !in 3L..4L) return 1
-            val found = file.number(entry + 8, if (type == 3L) 2 else 4, little)
+            if (block.number(entry, 2, little) != 0x0112L) continue
+            val type = block.number(entry + 2, 2, little)
+            if (block.number(entry + 4, 4, little) != 1L || type !in 3L..4L) return 1
+            block.byte(entry + 11) // all of the entry has to be there
+            val found = block.number(entry + 8, if (type == 3L) 2 else 4, little)
             return if (found in 1L..8L) found.toInt() else 1
         }
     } catch (_: IndexOutOfBoundsException) {
