@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from command_line import CommandLine
 from PIL import Image
 from small_artifacts import Artifacts
 
+from edgekit import apps
 from edgekit.apps.app import open_app
 from edgekit.tables import APPS
 
@@ -88,3 +90,18 @@ def test_an_app_has_the_runtime_of_its_file_and_no_other(
     assert not (folder / other).exists()
     assert not list(folder.rglob("runtime.json"))
     assert Path(place).name in (folder / "README.md").read_text() or "Sources" in place
+
+
+NEEDED_GRADLE = {"9.1.0": "9.3.1"}
+"""Least version of Gradle by that of Android's plugin: release notes of the plugin, March 2026."""
+
+
+def test_documents_ask_for_the_gradle_that_the_plugin_needs() -> None:
+    template = Path(apps.__file__).parent / "android" / "template"
+    script = (template / "build.gradle.kts").read_text()
+    plugin = re.search(r'"com.android.application"\) version "([\d.]+)"', script)
+    assert plugin is not None
+    for file in (template / "README.md", Path(__file__).parents[2] / "docs" / "apps.md"):
+        text = " ".join(file.read_text().split())
+        assert re.findall(r"Gradle (\d+[\d.]*\d)", text) == [NEEDED_GRADLE[plugin[1]]], file
+        assert f"the plugin {plugin[1]} for Android" in text
