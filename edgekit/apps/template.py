@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -11,6 +12,9 @@ from string import Template
 from edgekit.apps.app import App
 from edgekit.core.reading import read_bytes
 from edgekit.measure.statistics import summary
+
+_LEAST_PYTHON = (3, 9)
+"""What the sources of apps are written for."""
 
 _FILLED = ".md"
 """Ending of files with ``$name`` in them; others are copied as they are."""
@@ -94,6 +98,20 @@ def installed(distribution: str) -> tuple[str, int]:
     found = metadata.distribution(distribution)
     sizes = (Path(str(found.locate_file(file))) for file in found.files or ())
     return found.version, sum(path.stat().st_size for path in sizes if path.is_file())
+
+
+def needed_python(distributions: Sequence[str]) -> str:
+    """The least version of Python that all of some packages run in, as they are installed here.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: one is not.
+    """
+    needed = _LEAST_PYTHON
+    for name in distributions:
+        told = metadata.metadata(name).get("Requires-Python") or ""
+        for version in re.findall(r">=\s*(\d+(?:\.\d+)*)", told):
+            needed = max(needed, tuple(int(part) for part in version.split(".")))
+    return ".".join(map(str, needed))
 
 
 def mb(size: int) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command_line import CommandLine
+from packaging.specifiers import SpecifierSet
 from PIL import Image
 from small_artifacts import Artifacts, copy_artifact
 from test_platforms import edited, of_kind
@@ -153,3 +156,40 @@ def test_names_of_classes_are_shown_on_one_line_whatever_is_in_them(
     golden = json.loads((tmp_path / "made" / "golden" / "golden.json").read_text())
     assert {each["label"] for each in golden["images"][0]["labels"]} <= set(names)
     assert np.isfinite(golden["images"][0]["scores"]["file"]).all()
+
+
+@pytest.mark.parametrize("target", tables.TARGETS.built_in)
+def test_a_readme_names_the_python_that_the_packages_need(
+    target: str, artifacts: Artifacts, run: CommandLine, tmp_path: Path
+) -> None:
+    assert run("app", artifacts[target, "fp32"], "--platform", "python", "-o", "made").code == 0
+    told = re.search(r"Python (3[.\d]*\d) or later", (tmp_path / "made/README.md").read_text())
+    assert told is not None
+    for line in (tmp_path / "made/requirements.txt").read_text().splitlines():
+        name, _, version = line.partition("==")
+        found = metadata.distribution(name)
+        assert found.version == version
+        needed = SpecifierSet(found.metadata.get("Requires-Python") or "")
+        assert needed.contains(told[1]), line
+    assert told[1] in ("3.9", *(f"3.{minor}" for minor in range(10, sys.version_info[1] + 1)))
+
+
+@pytest.mark.apps
+def test_an_app_runs_with_nothing_but_what_its_readme_installs(
+    artifacts: Artifacts, run: CommandLine, tmp_path: Path
+) -> None:
+    assert run("app", artifacts["onnx", "fp32"], "--platform", "python", "-o", "made").code == 0
+    made = subprocess.run([sys.executable, "-m", "venv", tmp_path / "own"], capture_output=True)
+    if made.returncode:
+        pytest.skip("this Python makes no environments: python3-venv is missing")
+    python = tmp_path / "own" / "bin" / "python"
+    for words in (
+        ("-m", "pip", "install", "-q", "-r", "requirements.txt"),
+        ("-m", "pip", "install", "-q", "pytest"),
+        ("-m", "pytest", "-q"),
+        ("-m", "classifier", "golden/wide.png"),
+    ):
+        done = subprocess.run(
+            [python, *words], cwd=tmp_path / "made", capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0, done.stdout + done.stderr

@@ -40,7 +40,8 @@ class Python:
         runtime = _PACKAGE.search(source)
         assert runtime is not None
         lines, sizes = [], []
-        for name in ("numpy", "pillow", runtime[1]):
+        packages = ("numpy", "pillow", runtime[1])
+        for name in packages:
             version, size = template.installed(name)
             lines.append(f"{name}=={version}")
             sizes.append(f"| {name} {version} | {template.mb(size)} |")
@@ -50,7 +51,7 @@ class Python:
         model = template.bytes_of([folder / "classifier" / "model"])
         sizes.insert(0, f"| model and contract | {template.mb(model)} |")
         table = "\n".join(["| what | size |", "|---|---|", *sizes])
-        texts = {**template.texts(app), "ships": table}
+        texts = {**template.texts(app), "ships": table, "python": template.needed_python(packages)}
         template.copy(_TEMPLATE, folder, texts, leave=[_RUNTIMES])
         (folder / "classifier" / "runtime.py").write_text(source, encoding="utf-8")
 
