@@ -71,10 +71,13 @@ def test_an_app_makes_the_same_numbers_of_an_image(
         image = Image.fromarray(rng.integers(0, 65536, (height, width)).astype(np.uint16))
     else:
         image = Image.fromarray(pixels).convert(mode)
+    options: dict[str, Any] = {}
+    if mode in ("RGB", "L", "P", "I;16") and data.draw(st.booleans()):  # one colour is transparent
+        options["transparency"] = image.getpixel((0, 0))
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = io.BytesIO()
-    image.save(content, "PNG", exif=exif)
+    image.save(content, "PNG", exif=exif, **options)
     opened = Image.open(io.BytesIO(content.getvalue()))
     try:
         expected = preprocess.prepare(pixels_of(opened, "image", how.exif, how.alpha), how)

@@ -229,6 +229,38 @@ def test_an_app_passes_what_its_own_test_has_without_a_browser(
     assert wrong("decode.js", "Math.exp(", "Math.expm1(") == {"labels", "vectors of scores"}
 
 
+@with_node
+def test_a_test_without_a_browser_fails_and_says_how_to_get_one(
+    artifacts: Artifacts, run: CommandLine, tmp_path: Path
+) -> None:
+    assert run("app", artifacts["tflite", "fp32"], "--platform", "web", "-o", "made").code == 0
+    folder = tmp_path / "made"
+    scripts = json.loads((folder / "package.json").read_text())["scripts"]
+    for name, code in (("test", 1), ("test:images", 0)):
+        words = scripts[name].removeprefix("node ").split()
+        done = node(words[0], "--test-reporter=tap", *words[1:], cwd=folder)
+        assert done.returncode == code, done.stdout
+        assert ("nothing has run the model: classifier/vendor is missing: npm run vendor" in
+                done.stdout) == bool(code)  # fmt: skip
+
+
+@with_node
+def test_a_folder_is_served_through_a_link(
+    artifacts: Artifacts, run: CommandLine, tmp_path: Path
+) -> None:
+    assert run("app", artifacts["tflite", "fp32"], "--platform", "web", "-o", "made").code == 0
+    (tmp_path / "link").symlink_to(tmp_path / "made")
+    server = subprocess.Popen(
+        [str(NODE), tmp_path / "link" / "serve.mjs", "0"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline().startswith("http://127.0.0.1:")
+    finally:
+        server.kill()
+        server.wait()
+
+
 def test_what_runs_in_a_browser_comes_from_the_folder(
     artifacts: Artifacts, run: CommandLine, tmp_path: Path
 ) -> None:

@@ -99,6 +99,7 @@ def _package(about: dict[str, Any]) -> str:
             "vendor": "node vendor.mjs",
             "start": "node serve.mjs",
             "test": "node --test tests/golden.test.mjs tests/browser.test.mjs",
+            "test:images": "node --test tests/golden.test.mjs",
         },
         "dependencies": about["packages"],
         "devDependencies": _BROWSER_TESTS,

@@ -2,7 +2,7 @@
 //
 // Any server of plain files will do. This one isolates the page, so that the runtime has threads.
 
-import { createReadStream } from "node:fs";
+import { createReadStream, realpathSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { createServer } from "node:http";
 import { extname, normalize, sep } from "node:path";
@@ -53,7 +53,8 @@ async function answer(request, response, headers) {
     .pipe(response);
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+// Node takes a link for the file behind it, `argv` for itself.
+if (import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href) {
   const { address } = await serve(Number(process.argv[2] ?? 8000));
   console.log(`${address} - end it with Ctrl-C`);
 }

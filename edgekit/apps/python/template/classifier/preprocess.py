@@ -113,8 +113,11 @@ def _decoded(image, how):
         image.load()
         turn = _TURNS.get(_orientation(image))
         if image.mode.startswith("I;16"):  # Pillow's own conversion clips
-            grey = ((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)
+            samples, clear = np.asarray(image), image.info.get("transparency")
+            grey = ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
             image = Image.fromarray(grey)
+            if isinstance(clear, int):  # one grey is transparent
+                image.putalpha(Image.fromarray(np.where(samples == clear, 0, 255).astype(np.uint8)))
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
         if turn is not None and how["exif"] == "upright":
             image = image.transpose(turn)

@@ -15,6 +15,11 @@ import {
   wrongScores,
 } from "./compare.mjs";
 
+test("there is a browser, which the runtime needs", () => {
+  const how = `nothing has run the model: ${whyNot}. What needs no browser: npm run test:images`;
+  assert.ok(whyNot === null, how);
+});
+
 describe("in a browser", { skip: whyNot ?? false }, () => {
   let server, browser, page;
 
