@@ -106,9 +106,10 @@ def needed_python(distributions: Sequence[str]) -> str:
     Raises:
         importlib.metadata.PackageNotFoundError: one is not.
     """
-    needed = _LEAST_PYTHON
+    needed: tuple[int, ...] = _LEAST_PYTHON
     for name in distributions:
-        told = metadata.metadata(name).get("Requires-Python") or ""
+        about = metadata.metadata(name)
+        told = about["Requires-Python"] if "Requires-Python" in about else ""
         for version in re.findall(r">=\s*(\d+(?:\.\d+)*)", told):
             needed = max(needed, tuple(int(part) for part in version.split(".")))
     return ".".join(map(str, needed))

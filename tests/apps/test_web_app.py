@@ -258,7 +258,7 @@ def test_a_folder_is_served_through_a_link(
         assert server.stdout.readline().startswith("http://127.0.0.1:")
     finally:
         server.kill()
-        server.wait()
+        server.communicate()
 
 
 def test_what_runs_in_a_browser_comes_from_the_folder(
