@@ -108,8 +108,7 @@ def needed_python(distributions: Sequence[str]) -> str:
     """
     needed: tuple[int, ...] = _LEAST_PYTHON
     for name in distributions:
-        about = metadata.metadata(name)
-        told = about["Requires-Python"] if "Requires-Python" in about else ""
+        told = str(metadata.metadata(name).json.get("requires_python", ""))
         for version in re.findall(r">=\s*(\d+(?:\.\d+)*)", told):
             needed = max(needed, tuple(int(part) for part in version.split(".")))
     return ".".join(map(str, needed))
