@@ -22,11 +22,12 @@ from edgekit.core.names import shown
 from edgekit.core.reading import read_bytes
 from edgekit.data import preprocess
 from edgekit.data.stored import real_values, stored_values
-from edgekit.errors import ContractError, OutputError, UsageError
+from edgekit.errors import ContractError, GateError, OutputError, UsageError
 from edgekit.measure.store import Store
 from edgekit.staging import named_failures, output_folder, publish_folder, staging
 from edgekit.tables import APPS
 from edgekit.tasks import Frame, task_of_file
+from edgekit.tasks.agreement import TOLERANCES, compare, failures
 
 if TYPE_CHECKING:
     from edgekit.core import Measurement, Target
@@ -137,6 +138,7 @@ def open_app(
         ContractError: file and contract do not belong together.
         UsageError: its outputs have no meaning that an app could show.
         DataError: an image cannot be used.
+        GateError: the network gives other scores than the file.
     """
     path = Path(artifact)
     opened = open_artifact(path)
@@ -161,11 +163,14 @@ def open_app(
         taken.add(name)
         found.append(golden.named_picture(os.fspath(image), name))
     network = None if against is None else _network(path, contract, against, weights)
+    images_of = tuple(_golden(opened, picture, network) for picture in found)
+    if network is not None:
+        _check_network(path, contract, network.source, images_of)
     return App(
         path,
         contract,
         opened.target,
-        tuple(_golden(opened, picture, network) for picture in found),
+        images_of,
         _latency(contract),
         None if network is None else network.source,
     )
@@ -181,6 +186,30 @@ def _network(path: Path, contract: Artifact, against: Network, weights: Path | s
             f"that {path} was made from"
         )
     return model
+
+
+def _check_network(
+    path: Path, contract: Artifact, source: str, several: Sequence[Golden]
+) -> None:
+    """Holds the file against the network on the golden images, by the bound of its contract.
+
+    Raises:
+        GateError: they are too far apart.
+    """
+    known = contract.agreement
+    bounds = TOLERANCES[contract.scheme.precision] if known is None else known.tolerance
+    # These images are too few for shares of likeliest classes.
+    least = {"sqnr_db": bounds["sqnr_db"]}
+    expected = np.stack([each.scores["network"] for each in several])
+    outputs = np.stack([each.scores["file"] for each in several])
+    if not np.isfinite(expected).all():
+        raise GateError(f"'{source}' gives scores that are not finite for the golden images")
+    found = compare(expected, outputs, least, contract.scores)
+    if not found.passed:
+        raise GateError(
+            f"{path} and '{source}' give other scores for the golden images: {failures(found)}; "
+            f"give the network that the file was exported from"
+        )
 
 
 def _golden(opened: OpenArtifact, picture: Picture, network: Any) -> Golden:

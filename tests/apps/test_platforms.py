@@ -118,6 +118,24 @@ def test_scores_of_the_network_are_golden_as_well(
         assert image["least_db"]["network"] > 60
 
 
+def test_a_network_that_gives_other_scores_is_refused(
+    artifact: Path, tmp_path: Path
+) -> None:
+    """Modules count as trained, whatever their weights are."""
+    import torch
+
+    import edgekit
+
+    torch.manual_seed(3)
+    other = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, stride=2), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(), torch.nn.Linear(8, 10),
+    ).eval()  # fmt: skip
+    with pytest.raises(edgekit.GateError, match=r"give other scores for the golden images: .* dB"):
+        edgekit.app(artifact, "python", tmp_path / "made", against=other)
+    assert not (tmp_path / "made").exists()
+
+
 def test_images_of_ones_own_are_golden_as_well(
     artifact: Path, run: CommandLine, tmp_path: Path
 ) -> None:

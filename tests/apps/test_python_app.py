@@ -81,6 +81,10 @@ def test_a_wrong_app_fails_its_test_and_the_name_says_where(
     }
     assert failing("preprocess.py", "found /= ", "found *= ") == {"test_scores"}
     assert failing("decode.py", "np.exp(", "np.exp2(") == {"test_labels", "test_vectors_of_scores"}
+    assert failing("decode.py", '"stable")[:most]', '"stable")[:0]') == {"test_labels"}
+    assert "test_vectors_of_scores" in failing(
+        "decode.py", "/ shares.sum()", "/ shares.sum() * np.nan"
+    )
 
 
 def test_a_file_for_another_kind_of_processor_is_told(

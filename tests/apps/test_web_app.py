@@ -227,6 +227,21 @@ def test_an_app_passes_what_its_own_test_has_without_a_browser(
 
     assert wrong("resample.js", "Math.max(0, 1 - Math.abs(x))", "1") == {"pixels"}
     assert wrong("decode.js", "Math.exp(", "Math.expm1(") == {"labels", "vectors of scores"}
+    # What is missing is wrong, too.
+    assert wrong("decode.js", "order.slice(0, most)", "order.slice(0, 0)") == {"labels"}
+    assert "labels" in wrong("decode.js", "order.slice(0, most)", "order.slice(0, most - 1)")
+    assert "vectors of scores" in wrong(
+        "decode.js", "return shares.map((share) => share / sum);", "return [];"
+    )
+    assert wrong("preprocess.js", "const channels = grey ? 1 : 3;", "const channels = 1;") == {
+        "pixels"
+    }
+    call = "export function finishedPixels("
+    cut = "{ const found = whole(...all); return { ...found, data: found.data.slice(0, 9) }; }"
+    nothing = f"export function finishedPixels(...all) {cut}\nfunction whole("
+    assert wrong("preprocess.js", call, nothing) == {"pixels"}
+    gap = cut.replace("found.data.slice(0, 9)", "Float32Array.from(found.data, () => NaN)")
+    assert wrong("preprocess.js", call, nothing.replace(cut, gap)) == {"pixels"}
 
 
 @with_node

@@ -53,6 +53,8 @@ def test_pixels(classifier, name):
 def test_scores(classifier, name, of):
     found = classifier.scores(classifier.values(pixels_of(IMAGES[name])))
     expected = np.array(IMAGES[name]["scores"][of])
+    assert found.shape == expected.shape
+    assert np.isfinite(found).all()
     if expected.size == 1:  # one number has no spread: it is compared as it is
         assert abs(found[0] - expected[0]) <= 0.02 * max(1.0, abs(expected[0]))
         return
@@ -87,6 +89,7 @@ def test_processor():
 def test_labels(classifier, name):
     expected = IMAGES[name]["labels"]
     found = classifier.labels(np.array(IMAGES[name]["scores"]["file"]), len(expected))
+    assert len(found) == len(expected)
     for label, known in zip(found, expected):
         assert (label.index, label.label) == (known["index"], known["label"])
         assert abs(label.probability - known["probability"]) < 1e-6
@@ -96,7 +99,8 @@ def test_vectors_of_scores(classifier):
     from classifier.decode import probabilities
 
     for vector in GOLDEN["vectors"]:
-        found = probabilities(vector["scores"], vector["kind"])
+        found = np.asarray(probabilities(vector["scores"], vector["kind"]))
+        assert found.shape == (len(vector["probabilities"]),)
         assert np.abs(found - np.array(vector["probabilities"])).max() < 1e-9
 
 

@@ -14,13 +14,17 @@ export const contract = JSON.parse(
   await readFile(new URL(`${encodeURIComponent(MODEL)}.json`, model), "utf8"),
 );
 
+// Of the network: by the contract itself, since the app may be mistaken about it.
+const CHANNELS = contract.preprocessing.mean.length;
+
 /** A file in the folder `golden`. */
 export function goldenFile(name) {
   return readFile(new URL(encodeURIComponent(name), GOLDEN));
 }
 
 /** The pixels that belong to an image: {width, height, channels, data}. */
-export async function expectedPixels(image, channels) {
+export async function expectedPixels(image) {
+  const channels = CHANNELS;
   const { width, height, data } = await decodePng(await goldenFile(image.pixels));
   const found = new Uint8Array(width * height * channels);
   for (let i = 0; i < width * height; i += 1) {
@@ -34,6 +38,9 @@ export function wrongPixels(found, expected, most) {
   if (found.width !== expected.width || found.height !== expected.height) {
     return `${found.width} x ${found.height} px: expected ${expected.width} x ${expected.height}`;
   }
+  const counts = `${found.channels} channels, ${found.data.length} values`;
+  const known = `${expected.channels} channels, ${expected.data.length} values`;
+  if (counts !== known) return `${counts}: expected ${known}`;
   let [one, sum] = [0, 0];
   expected.data.forEach((value, i) => {
     const off = Math.abs(value - found.data[i]);
@@ -41,12 +48,16 @@ export function wrongPixels(found, expected, most) {
     sum += off;
   });
   const mean = sum / expected.data.length;
-  if (one > most.one) return `a pixel is off by ${one}: at most ${most.one}`;
-  return mean > most.mean ? `pixels are off by ${mean.toFixed(2)}: at most ${most.mean}` : null;
+  if (!(one <= most.one)) return `a pixel is off by ${one}: at most ${most.one}`;
+  return mean <= most.mean ? null : `pixels are off by ${mean.toFixed(2)}: at most ${most.mean}`;
 }
 
 /** Why scores are not close enough to those that are expected; null if they are. */
 export function wrongScores(found, expected, least) {
+  if (found.length !== expected.length) {
+    return `${found.length} scores: expected ${expected.length}`;
+  }
+  if (![...found].every(Number.isFinite)) return "scores that are not finite";
   if (expected.length === 1) {
     // One number has no spread: it is compared as it is.
     const most = 0.02 * Math.max(1, Math.abs(expected[0]));

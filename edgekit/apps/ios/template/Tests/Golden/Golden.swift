@@ -82,6 +82,7 @@ public struct Golden {
     /// Why scores are not close enough to those that are known; nil if they are.
     private func wrong(_ found: [Double], _ known: [Double], least: Double) -> String? {
         guard found.count == known.count else { return "\(found.count) scores" }
+        guard found.allSatisfy({ $0.isFinite }) else { return "scores that are not finite" }
         if known.count == 1 {  // one number has no spread: it is compared as it is
             let off = abs(found[0] - known[0])
             return off <= 0.02 * max(1, abs(known[0])) ? nil : "the score is off by \(off)"

@@ -20,7 +20,9 @@ final class GoldenTests: XCTestCase {
             let found = try finishedPixels(read, how)
             let known = try golden.known(image)
             XCTAssertEqual([found.width, found.height], [known.width, known.height], image.file)
-            guard found.data.count == known.data.count else { continue }
+            XCTAssertEqual(found.channels, known.channels, image.file)
+            XCTAssertEqual(found.data.count, known.data.count, image.file)
+            guard found.data.count == known.data.count else { continue }  // which has failed
             let off = zip(found.data, known.data).map { abs(Double($0) - Double($1)) }
             XCTAssertLessThanOrEqual(off.max() ?? 0, image.mostOff.one, image.file)
             let mean = off.reduce(0, +) / Double(off.count)

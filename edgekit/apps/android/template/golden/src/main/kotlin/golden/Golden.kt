@@ -89,6 +89,9 @@ class Golden(
         if (found.width != known.width || found.height != known.height) {
             return "${found.width} x ${found.height} px: expected ${known.width} x ${known.height}"
         }
+        if (found.channels != known.channels || found.data.size != known.data.size) {
+            return "${found.channels} channels, ${found.data.size} values: expected ${known.channels}, ${known.data.size}"
+        }
         var one = 0
         var sum = 0L
         for (i in known.data.indices) {
@@ -110,6 +113,7 @@ class Golden(
         least: Double,
     ): String? {
         if (found.size != known.size) return "${found.size} scores: expected ${known.size}"
+        if (!found.all { it.isFinite() }) return "scores that are not finite"
         if (known.size == 1) { // one number has no spread: it is compared as it is
             val off = abs(found[0] - known[0])
             return if (off <= 0.02 * max(1.0, abs(known[0]))) null else "the score is off by $off"
@@ -124,11 +128,14 @@ class Golden(
     private fun wrongLabels(image: JSONObject): List<String> {
         val known = image.getJSONArray("labels").objects()
         val scores = image.getJSONObject("scores").getJSONArray("file").doubles()
-        return decode(scores, contract, known.size).zip(known).mapNotNull { (found, one) ->
+        val labels = decode(scores, contract, known.size)
+        val name = image.getString("file")
+        if (labels.size != known.size) return listOf("$name: ${labels.size} labels, expected ${known.size}")
+        return labels.zip(known).mapNotNull { (found, one) ->
             val label = if (one.isNull("label")) null else one.getString("label")
             val off = abs(found.probability - one.getDouble("probability"))
             val right = found.index == one.getInt("index") && found.label == label && off < 1e-6
-            if (right) null else "${image.getString("file")}: $found, expected $one"
+            if (right) null else "$name: $found, expected $one"
         }
     }
 
