@@ -23,7 +23,7 @@ from edgekit.core import Artifact, Measurement
 from edgekit.core.names import inside, shown
 from edgekit.core.reading import LARGEST_FILE, LARGEST_NOTE, open_file, parse_json, read_bytes
 from edgekit.errors import InputError, OutputError, UsageError
-from edgekit.measure.statistics import summary
+from edgekit.measure.latency_text import in_markdown, latency_text
 from edgekit.measure.store import Store
 from edgekit.registry import target
 from edgekit.report.inputs import Accuracy, accuracy_of
@@ -162,12 +162,12 @@ def card(bundled: Sequence[Bundled], licensed: bool) -> str:
         c = one.contract
         size = f"{(c.size_bytes or 0) / 2**20:.2f} MiB"
         lines.append(
-            f"| {_cell(one.name)} | {c.target} | {c.scheme.precision} | {size} | {c.task} |"
+            f"| {in_markdown(one.name)} | {c.target} | {c.scheme.precision} | {size} | {c.task} |"
         )
     licence = f"See `{LICENCE}`." if licensed else "Nobody has given one."
     lines += ["", "## Licence", "", licence]
     for one in bundled:
-        lines += ["", f"## {_cell(one.name)}", "", *_about(one)]
+        lines += ["", f"## {in_markdown(one.name)}", "", *_about(one)]
     return "\n".join([*lines, ""])
 
 
@@ -175,10 +175,10 @@ def _about(one: Bundled) -> Iterator[str]:
     c = one.contract
     yield "| what | |"
     yield "|---|---|"
-    yield f"| network | {_cell(c.model)} |"
-    yield f"| trained on | {_cell(c.data or ('unknown data' if c.trained else 'nothing'))} |"
+    yield f"| network | {in_markdown(c.model)} |"
+    yield f"| trained on | {in_markdown(c.data or ('unknown data' if c.trained else 'nothing'))} |"
     if c.labels is not None:
-        yield f"| classes | {len(c.labels)}, in `{_cell(one.name)}.labels.txt` |"
+        yield f"| classes | {len(c.labels)}, in `{in_markdown(one.name)}.labels.txt` |"
     if c.baked is not None:
         yield (
             f"| input | bytes of pixels, {' x '.join(map(str, c.inputs[0].shape))}; the file "
@@ -194,40 +194,22 @@ def _about(one: Bundled) -> Iterator[str]:
     for found in one.accuracies:
         low, high = found.interval
         yield (
-            f"| {_cell(found.figure)} | {found.value:.2%} ({low:.2%} to {high:.2%}) on {found.n:,} "
-            f"images ({_cell(found.data)}) |"
+            f"| {in_markdown(found.figure)} | {found.value:.2%} ({low:.2%} to {high:.2%}) on "
+            f"{found.n:,} images ({in_markdown(found.data)}) |"
         )
     for m in one.latencies:
-        yield f"| latency on {_cell(m.device)} | {_latency(m)} |"
+        yield f"| latency on {in_markdown(m.device)} | {latency_text(m)} |"
         if m.energy.mj_per_inference is not None:
             kind = m.energy.kind
             yield (
-                f"| energy on {_cell(m.device)} | {m.energy.mj_per_inference:.3g} mJ an inference, "
-                f"{kind} ({_cell(m.energy.meter or m.energy.model or '')}) |"
+                f"| energy on {in_markdown(m.device)} | {m.energy.mj_per_inference:.3g} mJ an "
+                f"inference, {kind} ({in_markdown(m.energy.meter or m.energy.model or '')}) |"
             )
     yield f"| SHA-256 | `{c.sha256}` |"
     if c.parent_sha256 is not None:
         yield f"| made from a checkpoint of SHA-256 | `{c.parent_sha256}` |"
     tools = ", ".join(f"{name} {version}" for name, version in sorted(c.tools.items()))
-    yield f"| written by | {_cell(tools)} |"
-
-
-def _latency(m: Measurement) -> str:
-    found = summary(m.blocks)
-    low, high = found.ci95_ms
-    threads = "1 thread" if m.threads == 1 else f"{m.threads} threads"
-    processor = m.environment.get("cpu")
-    unstable = "" if m.stable else "; not stable: " + "; ".join(m.reasons)
-    return _cell(
-        f"{found.p50_ms:.3g} ms ({low:.3g} to {high:.3g}), {threads}, batch {m.batch}, {m.runtime}"
-        f"{f', {processor}' if processor else ''}, {m.started[:10]}{unstable}"
-    )
-
-
-def _cell(text: str) -> str:
-    """Text of others in a table of Markdown, as text."""
-    plain = "".join(sign if sign.isprintable() else " " for sign in text)
-    return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>#|!~" else sign for sign in plain)
+    yield f"| written by | {in_markdown(tools)} |"
 
 
 @dataclass(frozen=True)

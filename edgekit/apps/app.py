@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import inspect
 import json
 import os
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgekit.apps import golden
 from edgekit.apps.golden import Golden, Picture
-from edgekit.contract import OpenArtifact, contract_path, open_artifact
+from edgekit.contract import OpenArtifact, contract_path, load, open_artifact
 from edgekit.core import CLASSIFY, Artifact, Quantizing
 from edgekit.core.forms import PROCESSORS, fits
 from edgekit.core.names import shown
@@ -43,7 +45,7 @@ class App:
     Attributes:
         path: of the artifact's main file.
         golden: images that the app is tested with.
-        latency: the newest measurement of the file that is kept; ``None`` without one.
+        latency: a measurement of the file that is kept, of one image at a time; ``None`` without.
         network: whose scores the golden images have beside those of the file; ``None`` where it
             was not given.
     """
@@ -188,9 +190,7 @@ def _network(path: Path, contract: Artifact, against: Network, weights: Path | s
     return model
 
 
-def _check_network(
-    path: Path, contract: Artifact, source: str, several: Sequence[Golden]
-) -> None:
+def _check_network(path: Path, contract: Artifact, source: str, several: Sequence[Golden]) -> None:
     """Holds the file against the network on the golden images, by the bound of its contract.
 
     Raises:
@@ -262,8 +262,9 @@ def run_again(app: App, opened: OpenArtifact) -> App:
 
 
 def _latency(contract: Artifact) -> Measurement | None:
-    found = Store().find(artifact=contract.sha256, limit=1)
-    return found[0][1] if found else None
+    """Of one image at a time, as apps run it: the newest that is stable, or else the newest."""
+    single = [one for _, one in Store().each(artifact=contract.sha256) if one.batch == 1]
+    return next((one for one in single if one.stable), single[0] if single else None)
 
 
 def write_app(app: App, platform: str, out: Path, *, overwrite: bool = False) -> Platform:
@@ -312,13 +313,48 @@ def _check_folder(out: Path, overwrite: bool) -> None:
         raise OutputError(f"{out} holds an app already: give --overwrite to replace all of it")
 
 
-def holds(app: App, platform: str, folder: Path) -> bool:
-    """Whether a folder holds an app that was written for this artifact and platform."""
+def holds(artifact: Path, platform: str, folder: Path) -> bool:
+    """Whether a folder holds an app that this edgekit has written, or would write just so, for
+    this file, its contract and the platform; whatever golden images it has.
+    """
     try:
         mark = json.loads(read_bytes(folder / MARK))
-        return (mark["platform"], mark["artifact"]["sha256"]) == (platform, app.contract.sha256)
+        return bool(mark["of"] == _of(artifact, platform))
     except (OSError, ValueError, LookupError, TypeError):
         return False
+
+
+def _of(artifact: Path, platform: str) -> dict[str, Any]:
+    """What an app is written from, beside its golden images."""
+    import edgekit
+
+    code = hashlib.sha256()
+    package = Path(inspect.getfile(type(APPS.load(platform)))).parent
+    own = sorted(Path(__file__).parent.glob("*.py"))
+    for file in (*own, *sorted(package.rglob("*"))):
+        if file.is_file() and "__pycache__" not in file.parts:
+            for part in (file.name.encode(), read_bytes(file)):
+                code.update(hashlib.sha256(part).digest())
+    return {
+        "platform": platform,
+        "artifact": load(artifact).sha256,
+        "contract": hashlib.sha256(read_bytes(contract_path(artifact))).hexdigest(),
+        "edgekit": edgekit.__version__,
+        "template": code.hexdigest(),
+    }
+
+
+def written_with(folder: Path) -> tuple[list[str], str | None]:
+    """Golden images of an app in a folder, by name, and the network whose scores they have.
+
+    Raises:
+        OutputError: it holds no app that can be read.
+    """
+    try:
+        mark = json.loads(read_bytes(folder / MARK))
+        return list(mark["golden"]), mark["network"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise OutputError(f"{folder / MARK} is damaged: write the app anew") from error
 
 
 MARK = "edgekit-app.json"
@@ -326,12 +362,14 @@ MARK = "edgekit-app.json"
 
 
 def _mark(app: App, platform: str) -> str:
-    import edgekit
-
+    of = _of(app.path, platform)
     about = {
         "schema": "edgekit.app/1",
         "platform": platform,
         "artifact": {"path": app.path.name, "sha256": app.contract.sha256},
-        "edgekit": edgekit.__version__,
+        "edgekit": of["edgekit"],
+        "of": of,
+        "golden": [each.picture.file for each in app.golden],
+        "network": app.network,
     }
     return json.dumps(about, indent=2) + "\n"

@@ -11,7 +11,7 @@ from string import Template
 
 from edgekit.apps.app import App
 from edgekit.core.reading import read_bytes
-from edgekit.measure.statistics import summary
+from edgekit.measure.latency_text import in_markdown, latency_text
 
 _LEAST_PYTHON = (3, 9)
 """What the sources of apps are written for."""
@@ -68,13 +68,10 @@ def _latency(app: App) -> str:
     if measured is None:
         command = f"edgekit profile {shlex.quote(app.path.name)}"
         return f"Nobody has measured it on this machine yet: `{command}`."
-    found = summary(measured.blocks)
-    threads = "1 thread" if measured.threads == 1 else f"{measured.threads} threads"
-    low, high = found.ci95_ms
     return (
-        f"One inference takes {found.p50_ms:.3g} ms ({low:.3g} to {high:.3g}, the median and its "
-        f"95 % interval), measured by `edgekit profile` on {measured.device}, {threads}, "
-        f"{measured.runtime}, without the app around it."
+        f"One inference, without the app around it, as `edgekit profile` measured it on "
+        f"{in_markdown(measured.device)} (the median and its 95 % interval): "
+        f"{latency_text(measured)}."
     )
 
 

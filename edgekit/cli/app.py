@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 @click.option(
     "--serve",
     is_flag=True,
-    help="Then serve the app's page on this machine for a look, until Ctrl-C. An app of ARTIFACT "
-    "that is in DIR already is served as it is.",
+    help="Then serve the app's page on this machine for a look, until Ctrl-C. The same app, "
+    "where DIR holds it already, is served as it is.",
 )
 @click.option(
     "--port",
@@ -89,8 +89,14 @@ def command(
     if serve and not found.page:
         raise UsageError(f"an app for {platform} is no page that could be served: omit --serve")
     with console.status(f"writing an app around {artifact}"):
+        there = serve and not overwrite and holds(Path(artifact), platform, out)
+        if there and (images or against is not None):
+            option = "--image" if images else "--against"
+            raise UsageError(
+                f"{out} holds this app already, which {option} would not change: add --overwrite "
+                f"to write it anew"
+            )
         app = open_app(artifact, against=against, weights=weights, images=images)
-        there = serve and not overwrite and holds(app, platform, out)
         if not there:
             write_app(app, platform, out, overwrite=overwrite)
     if console.wants_json() or not there:
@@ -116,14 +122,17 @@ def _serve(platform: Platform, folder: Path, port: int) -> None:
 
 
 def _tell(app: App, platform: Platform, out: Path) -> None:
-    """Says what was written."""
+    """Says what is in the folder."""
+    from edgekit.apps.app import written_with
+
+    golden, network = written_with(out)
     files = sorted((path for path in out.rglob("*") if path.is_file()), key=Path.as_posix)
     size = sum(path.stat().st_size for path in files)
     console.say(
         f"{out}: an app for {platform.name} around {app.path.name}, {len(files)} files, "
-        f"{size / 1e6:.1f} MB, {len(app.golden)} golden images"
+        f"{size / 1e6:.1f} MB, {len(golden)} golden images"
     )
-    if app.network is None:
+    if network is None:
         console.note(
             "the golden images have the scores of the file only: give the network with --against "
             "to test the app against PyTorch, too"
@@ -139,8 +148,8 @@ def _tell(app: App, platform: Platform, out: Path) -> None:
                 "platform": platform.name,
                 "artifact": str(app.path),
                 "sha256": app.contract.sha256,
-                "network": app.network,
-                "golden": [each.picture.file for each in app.golden],
+                "network": network,
+                "golden": golden,
                 "files": [path.relative_to(out).as_posix() for path in files],
                 "size_bytes": size,
             },

@@ -118,9 +118,7 @@ def test_scores_of_the_network_are_golden_as_well(
         assert image["least_db"]["network"] > 60
 
 
-def test_a_network_that_gives_other_scores_is_refused(
-    artifact: Path, tmp_path: Path
-) -> None:
+def test_a_network_that_gives_other_scores_is_refused(artifact: Path, tmp_path: Path) -> None:
     """Modules count as trained, whatever their weights are."""
     import torch
 
@@ -134,6 +132,45 @@ def test_a_network_that_gives_other_scores_is_refused(
     with pytest.raises(edgekit.GateError, match=r"give other scores for the golden images: .* dB"):
         edgekit.app(artifact, "python", tmp_path / "made", against=other)
     assert not (tmp_path / "made").exists()
+
+
+def test_latencies_of_one_image_are_told_with_their_conditions(
+    artifact: Path, run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dataclasses
+
+    from edgekit.measure.store import Store
+
+    monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "home"))
+    said = ("app", artifact, "--platform", "python", "-o", "made", "--overwrite")
+
+    def told() -> str:
+        assert run(*said).code == 0
+        return (tmp_path / "made" / "README.md").read_text()
+
+    assert "Nobody has measured it on this machine yet" in told()
+    assert run("profile", artifact, "--time-limit", "20", "--seconds", "1").code == 0
+    ((_, measured),) = Store().find()
+    environment = {**measured.environment, "cpu": "Processor *9*"}
+    single = dataclasses.replace(measured, environment=environment, reasons=("it was hot",))
+    stable = dataclasses.replace(single, stable=True, reasons=())
+    Store().add([dataclasses.replace(single, device="b1", stable=False)])
+    text = told()
+    if not measured.stable:
+        assert "measured it on b1 (" in text
+        assert "; not stable: it was hot." in text
+    Store().add(
+        [
+            dataclasses.replace(stable, device="b2"),
+            dataclasses.replace(single, device="b3", stable=False),
+            dataclasses.replace(stable, device="b4", batch=8),
+        ]
+    )
+    text = told()
+    assert "measured it on b2 (" in text
+    assert ", batch 1, " in text
+    assert ", Processor \\*9\\*, " in text
+    assert "not stable" not in text
 
 
 def test_images_of_ones_own_are_golden_as_well(

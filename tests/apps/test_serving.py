@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,9 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine
+from PIL import Image
 from small_artifacts import Artifacts
+from test_platforms import edited
 
 from edgekit.apps import serving
 
@@ -69,6 +72,34 @@ def test_what_cannot_be_served_is_told_before_anything_is_written(
     python = message("--platform", "python", "--serve")
     assert python == "an app for python is no page that could be served: omit --serve"
     assert message("--platform", "web", "--port", "8000") == "--port goes with --serve only"
+
+
+def test_an_app_that_would_be_another_one_is_not_served(
+    artifact: Path, trained_run: Path, run: CommandLine, tmp_path: Path
+) -> None:
+    said = ("app", artifact, "--platform", "web", "-o", "made")
+    Image.new("RGB", (40, 50), "green").save(tmp_path / "own.png")
+    assert run(*said, "--image", "own.png").code == 0
+    there = run(*said, "--serve", "--json")
+    assert there.code == 5  # it would be served, had it its runtime
+    assert there.json["golden"][-1] == "own.png"
+    for option in (("--image", "own.png"), ("--against", trained_run)):
+        refused = run(*said, "--serve", *option)
+        assert (refused.code, refused.message) == (
+            2,
+            f"made holds this app already, which {option[0]} would not change: add --overwrite to "
+            f"write it anew",
+        )
+    mark = tmp_path / "made" / "edgekit-app.json"
+    content = mark.read_text()
+    for key in ("template", "edgekit", "contract", "artifact"):
+        about = json.loads(content)
+        about["of"][key] = "another"
+        mark.write_text(json.dumps(about))
+        assert "made holds an app already: give --overwrite" in run(*said, "--serve").message
+    mark.write_text(content)
+    edited(artifact, labels=[f"new {i}" for i in range(10)])
+    assert "made holds an app already: give --overwrite" in run(*said, "--serve").message
 
 
 def test_a_port_that_is_taken_is_told(artifact: Path, run: CommandLine, tmp_path: Path) -> None:

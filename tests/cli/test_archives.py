@@ -87,9 +87,9 @@ def test_accuracies_and_latencies_stand_in_the_card(
 
 
 def test_text_of_others_is_text_in_the_card() -> None:
-    from edgekit.bundles import _cell
+    from edgekit.measure.latency_text import in_markdown
 
-    assert _cell("a|b\n<script>`x`[y](z)\u202e") == "a\\|b \\<script\\>\\`x\\`\\[y\\](z) "
+    assert in_markdown("a|b\n<script>`x`[y](z)\u202e") == "a\\|b \\<script\\>\\`x\\`\\[y\\](z) "
 
 
 def test_what_cannot_be_written_is_said(
