@@ -45,7 +45,6 @@ def converted(model: nn.Module, example: tuple[Tensor, ...]) -> Any:
             extension=[frontend.ConversionExtension(name, rule) for name, rule in rules.items()],
         )
     _write_padding_apart(graph)
-    _shift_before_turns(graph)
     return graph
 
 
@@ -187,11 +186,12 @@ def _take_pixels(op: Any, kind: str, attributes: Any, spatial: int) -> None:
         target.replace_source_output(written.output(0))
 
 
-def _shift_before_turns(graph: Any) -> None:
+def shift_before_turns(graph: Any) -> None:
     """What is added to an input whose axes are turned is added before the turn.
 
     OpenVINO computes convolutions with channels last. Where nothing stands between the turn of an
     input that has its channels last already and the first convolution, it takes both turns away.
+    Not for graphs that become integers: MobileNetV3-Small agreed by 25.5 dB, and by 27.8 without.
     """
     ops = silent_import("openvino.opset13")
 

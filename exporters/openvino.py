@@ -23,7 +23,7 @@ from edgekit.core import (
 )
 from edgekit.errors import InputError
 from exporters._openvino_files import contract_inside
-from exporters._openvino_frontend import converted
+from exporters._openvino_frontend import converted, shift_before_turns
 from exporters._openvino_opener import (
     ISA_VARIABLE,
     SCALES,
@@ -91,6 +91,8 @@ class OpenVinoTarget(OpenVinoOpener):
         """Writes the model; `edgekit.core.Target.export` describes the arguments."""
         ov = runtime()
         graph = converted(model, example.tensors)
+        if scheme.weights != "int8":
+            shift_before_turns(graph)
         inputs, outputs = example.names
         _part_results(graph)
         names = zip((*graph.inputs, *graph.outputs), (*inputs, *outputs), strict=True)
