@@ -276,6 +276,22 @@ def test_only_the_exif_block_turns_an_image(classes: Path, tmp_path: Path) -> No
         assert np.abs(found - expected).max() <= 4
 
 
+def test_a_picture_is_made_smaller_until_it_can_be_drawn(classes: Path, tmp_path: Path) -> None:
+    sides = [(1, 1), (2048, 2048), (2049, 3), (3, 2049), (8192, 6144), (50_999_999, 1)]
+    words = [side for pair in sides for side in pair]
+    told = java(classes, "HarnessKt", "reduce", 2048, *words, cwd=tmp_path)
+    found = json.loads(told.stdout)
+    assert found == [1, 1, 2, 2, 4, 32768]
+    for (width, height), by in zip(sides, found, strict=True):
+        assert 4 * (width / by) * (height / by) < 100e6
+
+
+def test_pictures_are_shown_by_what_makes_them_smaller() -> None:
+    """Views that decode by themselves do so at full size, which ends the app at 26 megapixels."""
+    for path in kotlin(TEMPLATE / "app" / "src" / "main"):
+        assert not re.search("setImageURI|ImageDecoder|decodeStream", path.read_text())
+
+
 def test_what_is_no_good_image_is_refused(classes: Path, tmp_path: Path) -> None:
     how = preprocess.default(32)
     contents = [b"", b"no image"]

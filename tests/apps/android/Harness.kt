@@ -8,6 +8,7 @@ import classifier.Runtime
 import classifier.decodeImage
 import classifier.finishedPixels
 import classifier.preprocessing
+import classifier.reduction
 import classifier.values
 import golden.Golden
 import org.json.JSONArray
@@ -24,15 +25,17 @@ import kotlin.system.exitProcess
  * ```
  * prepare CASES OUT
  * classify MODEL GOLDEN COMMAND IMAGE...
+ * reduce MOST WIDTH HEIGHT...
  * ```
  * `prepare` reads a list of {content, how}, and writes the numbers that become of the images; it
  * prints their counts, or what was refused. `classify` prints what is wrong with scores, and the
- * labels of images. COMMAND runs the model: it is a program that reads inputs and writes outputs.
+ * labels of images; `reduce` by how much images are made smaller to be shown. COMMAND runs the model: it is a program that reads inputs and writes outputs.
  */
 fun main(words: Array<String>) {
     val told =
         when (words[0]) {
             "prepare" -> prepare(File(words[1]), File(words[2]))
+            "reduce" -> reduce(words[1].toInt(), words.drop(2).map { it.toLong() })
             else -> classify(File(words[1]), File(words[2]), words[3], words.drop(4))
         }
     System.out.write((told.toString() + "\n").toByteArray())
@@ -63,6 +66,11 @@ private fun prepare(
     }
     return told
 }
+
+private fun reduce(
+    most: Int,
+    sides: List<Long>,
+) = JSONArray(sides.chunked(2).map { (width, height) -> reduction(width, height, most) })
 
 private fun classify(
     model: File,

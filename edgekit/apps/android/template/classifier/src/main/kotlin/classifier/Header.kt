@@ -42,6 +42,17 @@ fun checkSize(
     }
 }
 
+/** The least power of two that leaves at most [most] pixels a side of an image. */
+fun reduction(
+    width: Long,
+    height: Long,
+    most: Int,
+): Int {
+    var found = 1
+    while (maxOf(width, height) > most.toLong() * found) found *= 2
+    return found
+}
+
 /** Numbers in a file; what lies behind its end is an IndexOutOfBoundsException. */
 internal class Bytes(
     val all: ByteArray,

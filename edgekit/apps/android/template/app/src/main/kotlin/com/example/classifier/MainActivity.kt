@@ -2,6 +2,7 @@ package com.example.classifier
 
 import android.Manifest
 import android.content.pm.PackageManager
+import android.graphics.Bitmap
 import android.net.Uri
 import android.os.Bundle
 import android.text.BidiFormatter
@@ -98,24 +99,25 @@ class MainActivity : ComponentActivity() {
         worker.execute {
             try {
                 val bytes = contentResolver.openInputStream(uri)?.use { it.readBytes() } ?: throw IOException()
-                show { it.read(bytes) }
-                runOnUiThread { showPicture(uri) }
-            } catch (error: IOException) {
-                Log.w(TAG, error)
-                say(getString(R.string.not_read))
-            } catch (error: SecurityException) {
-                // of an image that was chosen long ago
-                Log.w(TAG, error)
+                val picture = if (show { it.read(bytes) }) shownPicture(bytes) else null
+                runOnUiThread { showPicture(uri, picture) }
+            } catch (error: Exception) {
+                // such as a SecurityException, of an image that was chosen long ago
+                Log.w(TAG, "the image cannot be read", error)
                 say(getString(R.string.not_read))
             } catch (_: OutOfMemoryError) {
-                say(getString(R.string.too_large))
+                say(getString(R.string.no_memory))
             }
         }
     }
 
-    /** Classifies an image and shows what comes out. Runs in [worker]. */
-    private fun show(read: (Classifier) -> Image) {
-        val classifier = classifier ?: return
+    /**
+     * Classifies an image and shows what comes out, or says why nothing does. Runs in [worker].
+     *
+     * Gives whether it was classified.
+     */
+    private fun show(read: (Classifier) -> Image): Boolean {
+        val classifier = classifier ?: return false
         try {
             val begin = System.nanoTime()
             val prepared = classifier.prepare(read(classifier))
@@ -129,10 +131,18 @@ class MainActivity : ComponentActivity() {
                 find<TextView>(R.id.times).text =
                     getString(R.string.times, (middle - begin) / 1e6, (end - middle) / 1e6)
             }
+            return true
         } catch (error: ImageError) {
             say(error.message.orEmpty().replaceFirstChar { it.uppercase() } + ".")
-            runOnUiThread { fill(emptyList()) }
+        } catch (error: Exception) {
+            // of the runtime, or of a frame that is of another kind than was asked for
+            Log.e(TAG, "the image cannot be classified", error)
+            say(getString(R.string.not_classified, error.message ?: error.javaClass.simpleName))
+        } catch (_: OutOfMemoryError) {
+            say(getString(R.string.no_memory))
         }
+        runOnUiThread { fill(emptyList()) }
+        return false
     }
 
     private fun fill(labels: List<Label>) {
@@ -165,11 +175,14 @@ class MainActivity : ComponentActivity() {
     /** A name that goes from left to right or from right to left, whatever stands beside it. */
     private fun wrapped(name: String): String = BidiFormatter.getInstance().unicodeWrap(name)
 
-    private fun showPicture(uri: Uri) {
+    private fun showPicture(
+        uri: Uri,
+        picture: Bitmap?,
+    ) {
         shown = uri
-        val picture = find<ImageView>(R.id.picture)
-        picture.setImageURI(uri)
-        picture.visibility = View.VISIBLE
+        val view = find<ImageView>(R.id.picture)
+        view.setImageBitmap(picture)
+        view.visibility = if (picture == null) View.GONE else View.VISIBLE
     }
 
     private fun askForCamera() {

@@ -3,12 +3,15 @@ package com.example.classifier
 import android.content.Context
 import android.graphics.Bitmap
 import android.graphics.BitmapFactory
+import android.graphics.Matrix
 import androidx.camera.core.ImageProxy
 import classifier.Classifier
 import classifier.Decoder
 import classifier.Image
 import classifier.ImageError
 import classifier.ModelRuntime
+import classifier.header
+import classifier.reduction
 import classifier.turned
 import java.io.File
 import java.nio.ByteBuffer
@@ -73,6 +76,27 @@ object PhoneDecoder : Decoder {
         }
     }
 }
+
+/**
+ * A picture to be shown, upright, of at most [MOST_SHOWN] pixels a side: Android draws none of more
+ * than 100 MB, which is 26 megapixels. Null where Android cannot decode it.
+ */
+fun shownPicture(bytes: ByteArray): Bitmap? {
+    val header = header(bytes)
+    val options = BitmapFactory.Options()
+    options.inSampleSize = reduction(header.width, header.height, MOST_SHOWN)
+    val found = BitmapFactory.decodeByteArray(bytes, 0, bytes.size, options) ?: return null
+    val turn = Matrix()
+    when (header.orientation) {
+        3, 4 -> turn.postRotate(180f)
+        5, 6 -> turn.postRotate(90f)
+        7, 8 -> turn.postRotate(270f)
+    }
+    if (header.orientation in setOf(2, 4, 5, 7)) turn.postScale(-1f, 1f)
+    return Bitmap.createBitmap(found, 0, 0, found.width, found.height, turn, true)
+}
+
+private const val MOST_SHOWN = 2048
 
 /** A frame of the camera, upright. */
 fun ImageProxy.toImage(): Image {
