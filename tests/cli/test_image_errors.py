@@ -65,11 +65,11 @@ def test_a_missing_image_is_named(source: Path, run: CommandLine) -> None:
     assert "image 'missing.png' does not exist" in result.message
 
 
-def test_a_folder_is_no_image(source: Path, run: CommandLine, tmp_path: Path) -> None:
+def test_a_folder_without_images_is_named(source: Path, run: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     result = run("predict", source, "folder.png")
     assert (result.code, result.out) == (3, "")
-    assert "'folder.png' is a folder: expected an image file" in result.message
+    assert "folder.png holds no images: expected files ending in .bmp" in result.message
 
 
 def test_a_dangling_link_is_named(source: Path, run: CommandLine, tmp_path: Path) -> None:

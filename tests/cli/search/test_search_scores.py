@@ -126,11 +126,11 @@ def test_what_is_said_of_outputs_is_kept_and_used(run: CommandLine, tmp_path: Pa
     assert _losses("run") != pytest.approx(as_found, rel=1e-3)
     recorded = json.loads(Path("run", "options.json").read_text(encoding="utf-8"))
     assert recorded["options"]["scores"] == "logits"
-    for other in ([], ["--scores", "sigmoid"]):
-        resumed = run("train", words, *short, *other, "--resume")
-        assert resumed.code == 2
-        assert "run was started with scores logits, not" in resumed.message
-    assert run("train", words, *short, "--scores", "logits", "--resume").code == 0
+    resumed = run("train", words, *short, "--scores", "sigmoid", "--resume")
+    assert resumed.code == 2
+    assert "run was started with scores logits, not sigmoid" in resumed.message
+    for same in ([], ["--scores", "logits"]):
+        assert run("train", words, *short, *same, "--resume").code == 0
     trained = f"{words}=run/model.pt"
     for more, kind in (([], "logits"), (["--scores", "sigmoid"], "sigmoid")):
         for line in (["evaluate", trained, "--data", "images"], ["predict", trained, _image()]):
