@@ -73,14 +73,6 @@ def _check_container(path: Path) -> None:
             raise CheckpointError(
                 f"{path} is cut short after {size:,} bytes: copy it again, or train again"
             )
-        with zipfile.ZipFile(path) as archive:
-            script = any("/code/" in name for name in archive.namelist())
-        if script:
-            raise CheckpointError(
-                f"{path} is a TorchScript program, which holds code: expected weights. Save those "
-                f"with torch.save(torch.jit.load(FILE).state_dict(), 'weights.pt') and give them "
-                f"with --weights beside the network's name or package.module:callable"
-            )
         refuse_torchscript(path)
         _check_sums(path)
     elif not head.startswith(_PICKLE):

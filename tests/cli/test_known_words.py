@@ -70,7 +70,7 @@ def test_torchscript_is_named_and_what_to_do(run: CommandLine, tmp_path: Path) -
     for words in (("describe", "script.pt"), ("describe", "mobilenetv2", "--weights", "script.pt")):
         told = run(*words)
         assert told.code == 3
-        assert "script.pt is a TorchScript program" in told.message
+        assert "script.pt is a TorchScript archive" in told.message
         assert "state_dict()" in told.message
 
 
