@@ -84,7 +84,7 @@ class App:
             "images": [each.entry() for each in self.golden],
             "vectors": golden.vectors(),
         }
-        text = json.dumps(document, indent=1, ensure_ascii=True)
+        text = json.dumps(document, indent=1, ensure_ascii=True, allow_nan=False)
         (folder / "golden.json").write_text(text + "\n", encoding="utf-8")
 
     def write_model(self, folder: Path) -> None:
@@ -237,6 +237,11 @@ def _run(
     image = preprocess.normalize(pixels, contract.preprocessing)
     given = stored_values(np.ascontiguousarray(image[np.newaxis]), contract.inputs[0])
     row = real_values(opened.runner.run([given])[0], contract.outputs[0]).reshape(1, -1)
+    if not np.isfinite(row).all():
+        raise GateError(
+            f"{opened.path} gives scores that are not finite for the golden image {picture.file}: "
+            f"export it in another precision"
+        )
     precision = contract.scheme.precision
     least = {"file": golden.SAME_FILE_DB.get(precision, golden.SAME_FILE_OF_INTEGERS_DB)}
     for of, scores in known.items():

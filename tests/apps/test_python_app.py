@@ -124,6 +124,7 @@ def test_what_is_refused_is_a_sentence(
     ]
     assert said[2].startswith("cut.jpg: the image is damaged: ")
     assert said[3] == "nowhere.png: there is no such file"
+    assert said[4] == "golden: it cannot be read: Is a directory"
     assert len(said) == 5
     shown = done.stdout.splitlines()
     assert shown[0].startswith("golden/wide.png")

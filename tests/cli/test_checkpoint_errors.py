@@ -318,7 +318,7 @@ def test_folders_that_are_no_finished_run_say_what_they_are(
     for words in ("./empty", "empty"):
         nothing = run("evaluate", words, "--data", "digits")
         assert nothing.code == 3
-        assert "expected model.pt in it" in nothing.message
+        assert f"{words} holds no exported file, and is no run folder" in nothing.message
 
 
 def test_a_name_that_is_a_network_and_a_run_asks_which(

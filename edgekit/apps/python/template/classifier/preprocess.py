@@ -124,6 +124,8 @@ def _decoded(image, how):
         return np.asarray(image)
     except FileNotFoundError as error:
         raise ImageError("there is no such file") from error
+    except (IsADirectoryError, PermissionError) as error:
+        raise ImageError(f"it cannot be read: {error.strerror}") from error
     except Image.DecompressionBombError as error:
         raise ImageError(_TOO_LARGE) from error
     except ImageError:
