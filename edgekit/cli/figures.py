@@ -219,10 +219,18 @@ def _reasons(measurements: Sequence[Measurement]) -> list[str]:
     for m, (name, rest) in zip(measurements, labels(measurements), strict=True):
         for reason in m.reasons:
             holders.setdefault(reason, []).append(f"{name}{rest}")
-    return [
-        reason if len(names) == len(measurements) else f"{', '.join(names)}: {reason}"
-        for reason, names in holders.items()
-    ]
+    found = []
+    for reason, names in holders.items():
+        if len(names) == len(measurements):
+            found.append(reason)
+        elif len(names) > _NAMED:
+            found.append(f"{len(names)} of {len(measurements)}: {reason}")
+        else:
+            found.append(f"{', '.join(names)}: {reason}")
+    return found
+
+
+_NAMED = 2  # files that a line has room for
 
 
 SHOWN_OPERATORS = 15
