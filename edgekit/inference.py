@@ -22,6 +22,7 @@ from edgekit.data.decode import Picture, pixels_of
 from edgekit.data.finite import check_finite, namer
 from edgekit.data.scores import check_kind, class_names, kind_of
 from edgekit.data.stored import real_values, stored_values
+from edgekit.data.truths import check_told
 from edgekit.devices.device import HOST, Device
 from edgekit.devices.simulators import refuse_networks
 from edgekit.errors import DataError, EdgekitError, UsageError
@@ -464,6 +465,10 @@ def evaluate(
     source = open_source(data, skip_corrupt=skip_corrupt) if isinstance(data, str) else data
     split = split_for(source, split or default_split(source, *classifier.seen))
     task = classifier.task
+    task.check_meaning()
+    truth = task.truth
+    assert truth is not None, "what has a meaning has what is right"
+    check_told(source, truth, f"the task {task.name}")
     metric = task.metric(source)
     preprocessing = classifier.preprocessing
     if classifier.assumed:
@@ -484,7 +489,8 @@ def evaluate(
 
     for indices, rows in zip(batches, classifier.stream(map(prepared, batches)), strict=True):
         _check_rows(classifier, rows, namer(source, split, indices.start))
-        metric.update(rows, [source.label(split, i) for i in indices])
+        labels = [truth.label(source, split, i, preprocessing) for i in indices]
+        metric.update(rows, truth.stacked(labels))
         if done is not None:
             done(indices.stop, size)
     figures = metric.figures()

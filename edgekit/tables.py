@@ -123,9 +123,9 @@ class _Formats(Table[Entry]):
 
 
 OF_TASKS = (
-    "name", "headline", "title", "labelled", "check_meaning", "metric", "decode", "shown", "draw",
-    "check_reference", "agreement", "decided_alike", "sqnr_db", "followed", "objective", "roles",
-    "said", "labels_for",
+    "name", "headline", "title", "labelled", "truth", "check_meaning", "metric", "decode", "shown",
+    "draw", "check_reference", "agreement", "decided_alike", "sqnr_db", "followed", "objective",
+    "roles", "said", "labels_for",
 )  # fmt: skip
 """Members of `edgekit.tasks.Task`."""
 

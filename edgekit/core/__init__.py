@@ -28,15 +28,19 @@ from edgekit.core.measurements import (
     Reading,
     Simulation,
 )
+from edgekit.core.objects import IGNORE, Boxes
 from edgekit.core.plain import FormError, canonical_json, from_json, to_json
 from edgekit.core.preprocessing import Preprocessing, Side
 from edgekit.core.protocols import (
+    BoxSource,
     Convertible,
     Embedded,
     FolderFormat,
     ImageSource,
     Inspectable,
+    LabelSource,
     Lowering,
+    MaskSource,
     Meter,
     MeterKind,
     Profilable,
@@ -85,6 +89,7 @@ __all__ = [
     "CLASSIFY",
     "DYNAMIC",
     "FLOAT_SCHEMES",
+    "IGNORE",
     "INT8",
     "MIXED",
     "NARROW",
@@ -95,6 +100,8 @@ __all__ = [
     "Agreement",
     "Artifact",
     "Block",
+    "BoxSource",
+    "Boxes",
     "Call",
     "Candidate",
     "Choice",
@@ -111,7 +118,9 @@ __all__ = [
     "ImageSource",
     "Inspectable",
     "Interface",
+    "LabelSource",
     "Lowering",
+    "MaskSource",
     "Measurement",
     "Meter",
     "MeterKind",

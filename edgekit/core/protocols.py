@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Protocol, Tuple, runtime_checkab
 from edgekit.core.forms import Choice
 from edgekit.core.interface import Example
 from edgekit.core.measurements import EmbeddedOperator, OperatorTime, Reading, Simulation
+from edgekit.core.objects import Boxes
 from edgekit.core.records import Decided, Scheme, TensorSpec
 
 if TYPE_CHECKING:
@@ -482,12 +483,12 @@ class FolderFormat(Protocol):
 
 
 class ImageSource(Protocol):
-    """Labelled images with fixed splits.
+    """Images with fixed splits, of which something is known; see `LabelSource` and others.
 
     Attributes:
         name: what opens it again.
-        classes: class names by label.
-        flippable: whether a mirrored image keeps its label.
+        classes: class names by index.
+        flippable: whether a mirrored image keeps its classes.
         splits: names of the splits that it has.
         keeps_test: whether its test split is its own, rather than cut by edgekit from images
             that somebody may mean to use as a whole.
@@ -502,8 +503,26 @@ class ImageSource(Protocol):
     def size(self, split: str) -> int:
         """Number of images in a split."""
 
-    def label(self, split: str, index: int) -> int:
-        """Label of one image."""
-
     def image(self, split: str, index: int) -> Pixels:
         """One image: 8-bit RGB, shape (height, width, 3)."""
+
+
+class LabelSource(ImageSource, Protocol):
+    """Images of one class each."""
+
+    def label(self, split: str, index: int) -> int:
+        """Index of the class of one image."""
+
+
+class BoxSource(ImageSource, Protocol):
+    """Images with boxes around their objects."""
+
+    def boxes(self, split: str, index: int) -> Boxes:
+        """The objects of one image; there may be none."""
+
+
+class MaskSource(ImageSource, Protocol):
+    """Images with a class for each pixel."""
+
+    def mask(self, split: str, index: int) -> Pixels:
+        """Indices of classes, shape (height, width); `edgekit.core.IGNORE` where nobody knows."""

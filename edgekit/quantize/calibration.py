@@ -176,11 +176,13 @@ def _digest(image: NDArray[Any]) -> str:
 def _balanced(source: ImageSource, split: str, count: int, seed: int) -> Iterator[int]:
     """Indices of a seeded draw in which the classes take turns, in a drawn order.
 
-    Where there are more classes than images, neighbours in the list would be alike.
+    Where there are more classes than images, neighbours in the list would be alike. Images of
+    several classes each are drawn as they come.
     """
     members: dict[int, list[int]] = {}
+    label = getattr(source, "label", lambda split, index: 0)
     for index in range(source.size(split)):
-        members.setdefault(source.label(split, index), []).append(index)
+        members.setdefault(label(split, index), []).append(index)
     shuffled = [
         list(np.random.default_rng([seed, label]).permutation(found))
         for label, found in sorted(members.items())

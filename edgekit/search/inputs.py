@@ -16,6 +16,7 @@ from edgekit.arrays import SUFFIX, array_files, rows_of
 from edgekit.core import ImageSource, Interface, Preprocessing
 from edgekit.core.names import shown
 from edgekit.data import open_source
+from edgekit.data.truths import CLASS_LABELS, Truth, truth_bytes
 from edgekit.errors import DataError
 from edgekit.models.rows import at_once, one_by_one, together
 from edgekit.training.images import (
@@ -115,6 +116,7 @@ class ImageInputs:
 
     Args:
         preprocessing: how images become inputs.
+        truth: makes the labels; ``None`` where there are none.
         as_rows: whether the network takes rows of inputs, see `edgekit.core.interface`.
 
     Raises:
@@ -122,13 +124,19 @@ class ImageInputs:
     """
 
     def __init__(
-        self, source: ImageSource, preprocessing: Preprocessing, *, as_rows: bool = False
+        self,
+        source: ImageSource,
+        preprocessing: Preprocessing,
+        truth: Truth | None = CLASS_LABELS,
+        *,
+        as_rows: bool = False,
     ) -> None:
         check_splits(source)
-        self.name, self.source, self._preprocessing, self._as_rows = (
+        self.name, self.source, self._preprocessing, self._truth, self._as_rows = (
             source.name,
             source,
             preprocessing,
+            truth,
             as_rows,
         )
         self._images: dict[str, SplitImages] = {}
@@ -148,11 +156,15 @@ class ImageInputs:
     def load(self) -> None:
         """See `Inputs`."""
         splits = ["train", SELECTION]
-        self._images = open_splits(self.source, splits, self._preprocessing, lambda done, of: None)
+        self._images = open_splits(
+            self.source, splits, self._preprocessing, lambda done, of: None, self._truth
+        )
 
     def _of(self, split: str) -> SplitImages:
         if split not in self._images:
-            self._images[split] = SplitImages(self.source, split, self._preprocessing, cache=False)
+            self._images[split] = SplitImages(
+                self.source, split, self._preprocessing, False, self._truth
+            )
         return self._images[split]
 
     def fetch(self, split: str, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -182,7 +194,8 @@ class ImageInputs:
         for split in ("train", SELECTION):
             size = source.size(split)
             sizes.append(f"{size} in {split}")
-            digest.update(bytes(str([source.label(split, i) for i in range(size)]), "ascii"))
+            for i in range(size):
+                digest.update(truth_bytes(source, split, i))
             for i in range(0, size, max(1, size // SAMPLED)):
                 with contextlib.suppress(DataError):  # one that cannot be decoded is told of later
                     digest.update(source.image(split, i).tobytes())
@@ -284,8 +297,7 @@ def open_inputs(
     data: str,
     preprocessing: Preprocessing | None,
     interface: Interface | None,
-    *,
-    labelled: bool,
+    truth: Truth | None,
 ) -> Inputs:
     """Samples of a search; nothing but their number is looked at yet.
 
@@ -293,7 +305,7 @@ def open_inputs(
         data: SRC, or a folder of files of arrays for networks of any tensors.
         preprocessing: how images become inputs; ``None`` where there are none.
         interface: of a network of any tensors; ``None`` of classifiers.
-        labelled: whether labels are needed.
+        truth: makes the labels; ``None`` where none are needed.
 
     Raises:
         DataError: they cannot be used, or are too few.
@@ -301,9 +313,9 @@ def open_inputs(
     if interface is not None and array_files(data):
         return ArrayInputs(data, interface)
     assert preprocessing is not None
-    source = open_source(data, labelled=labelled)
-    inputs = ImageInputs(source, preprocessing, as_rows=interface is not None)
-    if not labelled and inputs.size(SELECTION) < LEAST_UNLABELLED:
+    source = open_source(data, labelled=truth is not None)
+    inputs = ImageInputs(source, preprocessing, truth, as_rows=interface is not None)
+    if truth is None and inputs.size(SELECTION) < LEAST_UNLABELLED:
         raise DataError(
             f"'{data}' has {inputs.size(SELECTION)} image to choose by (split '{SELECTION}'): "
             f"expected {LEAST_UNLABELLED} at least, and some hundred are better"

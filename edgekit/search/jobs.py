@@ -81,12 +81,7 @@ class Bench:
         if (preprocessing, follow) not in self._learners:
             self._learners.clear()  # memory for the images of one size is enough
             self._learners[preprocessing, follow] = Learner(
-                open_inputs(
-                    setup.data,
-                    preprocessing,
-                    setup.run.interface,
-                    labelled=setup.objective.labelled,
-                ),
+                open_inputs(setup.data, preprocessing, setup.run.interface, setup.objective.truth),
                 setup.objective,
                 setup.seed,
                 _built(self._teacher) if follow else None,

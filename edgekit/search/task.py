@@ -17,6 +17,7 @@ from edgekit.core import (
 )
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
+from edgekit.data.truths import check_told
 from edgekit.devices.device import Device
 from edgekit.devices.simulators import ready
 from edgekit.errors import DataError, ModelError, UsageError
@@ -217,9 +218,10 @@ def task_of(
         _check_has_labels(model, chosen)
         source = open_source(chosen)
         check_splits(source)
+        check_told(source, objective.truth, f"the task {meaning.name}")
         labels = meaning.labels_for(source)
     preprocessing = _preparation(model, chosen, labelled=objective.labelled)
-    inputs = open_inputs(chosen, preprocessing, model.signature, labelled=objective.labelled)
+    inputs = open_inputs(chosen, preprocessing, model.signature, objective.truth)
     inputs.check()
     if model.signature is not None:
         model = replace(model, preprocessing=preprocessing, data=chosen)

@@ -14,6 +14,7 @@ from edgekit.core import Agreement, Interface, Parameter, Preprocessing
 
 if TYPE_CHECKING:
     from edgekit.core import Artifact, ImageSource, Pixels
+    from edgekit.data.truths import Truth
     from edgekit.models.model import Model
     from edgekit.tasks.objectives import Objective
 
@@ -68,12 +69,12 @@ class Prediction:
 class Metric(Protocol):
     """Figures of a network on labelled samples."""
 
-    def update(self, rows: Rows, labels: Sequence[Any]) -> None:
+    def update(self, rows: Rows, labels: NDArray[Any]) -> None:
         """Takes outputs of some more samples.
 
         Args:
             rows: numbers that are finite, (n, numbers).
-            labels: what the source says of the same samples.
+            labels: of the same samples, as `Task.truth` stacks them.
         """
 
     def figures(self) -> Mapping[str, float | None]:
@@ -92,12 +93,14 @@ class Task(Protocol):
             1 is the most there is.
         title: the same as people write it.
         labelled: whether labels say what is right, so that `metric` can measure it.
+        truth: makes these labels; ``None`` where nothing says what is right.
     """
 
     name: str
     headline: str
     title: str
     labelled: bool
+    truth: Truth | None
 
     def roles(self) -> tuple[str, ...]:
         """What each output means, in a word for contracts; empty where nobody knows."""

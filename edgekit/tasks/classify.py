@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgekit.core import Agreement, class_count
 from edgekit.core.names import shown
 from edgekit.data.scores import class_names, likeliest, probabilities
+from edgekit.data.truths import CLASS_LABELS
 from edgekit.errors import DataError, ModelError
 from edgekit.tasks import Described, Frame, Prediction, agreement, drawing
 from edgekit.tasks.shares import share_interval
@@ -59,7 +60,7 @@ class Accuracy:
         self._kind, self._outputs, self._classes = kind, outputs, classes
         self._hits1 = self._hits5 = self._n = 0
 
-    def update(self, rows: NDArray[Any], labels: Sequence[int]) -> None:
+    def update(self, rows: NDArray[Any], labels: NDArray[Any]) -> None:
         """Takes scores (n, columns) and the labels of the source."""
         scores = rows
         if rows.shape[1] == 1:
@@ -88,7 +89,7 @@ class Classify:
     """
 
     name = "classify"
-    headline, title, labelled = "top1", "top-1", True
+    headline, title, labelled, truth = "top1", "top-1", True, CLASS_LABELS
 
     def __init__(self, described: Described) -> None:
         self._kind = described.scores or "logits"

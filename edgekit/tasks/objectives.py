@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgekit.core import Interface
+from edgekit.data.truths import CLASS_LABELS, Truth
 from edgekit.errors import ModelError
 from edgekit.tasks.agreement import LEAST_RELATIVE_SPREAD, is_float, pieces
 from edgekit.tasks.losses import LOGITS, Kinds, class_logits, divergence, label_loss
@@ -44,9 +45,13 @@ class Objective(Protocol):
     """What networks of one task learn; plain data, which can be sent to other processes.
 
     Attributes:
-        labelled: whether they learn from labels. Else it is from the outputs of another network
-            alone, which is always there then.
+        truth: makes the labels that they learn from. Without, they learn from the outputs of
+            another network alone, which is always there then.
+        labelled: whether there is such a truth.
     """
+
+    @property
+    def truth(self) -> Truth | None: ...
 
     @property
     def labelled(self) -> bool: ...
@@ -93,6 +98,11 @@ class OfClasses:
     """
 
     kinds: Kinds = LOGITS
+
+    @property
+    def truth(self) -> Truth:
+        """Classes of images."""
+        return CLASS_LABELS
 
     @property
     def labelled(self) -> bool:
@@ -175,6 +185,11 @@ class OfTensors:
             f"{spec.name} {part}".strip(): is_float(spec)
             for spec, part, _ in pieces(self.interface, self.parts)
         }
+
+    @property
+    def truth(self) -> None:
+        """None but the network that is followed."""
+        return
 
     @property
     def labelled(self) -> bool:

@@ -22,7 +22,7 @@ class Tensors:
     """Outputs of any number, shape and type; each has to agree by itself."""
 
     name = "tensors"
-    headline, title, labelled = "agreement", "agreement", False
+    headline, title, labelled, truth = "agreement", "agreement", False, None
 
     def __init__(self, described: Described) -> None:
         self._interface, self._source = described.interface, described.source

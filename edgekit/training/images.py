@@ -18,6 +18,7 @@ from edgekit.agent.kernel import usable_cores
 from edgekit.core import ImageSource, Preprocessing
 from edgekit.data import decoded_for
 from edgekit.data.preprocess import BLUE_FIRST, resize_and_crop
+from edgekit.data.truths import Truth
 from edgekit.errors import EdgekitError
 
 CACHE_BYTES = 2 * 1024**3
@@ -32,7 +33,7 @@ MAX_ZOOM = 0.15
 _CHUNK = 256
 
 Batch = tuple[Tensor, Tensor]
-"""Pixels, uint8 (N, height, width, channels), and labels, int64 (N)."""
+"""Pixels, uint8 (N, height, width, channels), and labels (N, ...), as the task stacks them."""
 
 
 class SplitImages(Dataset[Batch]):
@@ -40,14 +41,24 @@ class SplitImages(Dataset[Batch]):
 
     Args:
         cache: keep the images in memory after `load`.
+        truth: makes the labels; zeros where nobody asks for any.
     """
 
     def __init__(
-        self, source: ImageSource, split: str, preprocessing: Preprocessing, cache: bool
+        self,
+        source: ImageSource,
+        split: str,
+        preprocessing: Preprocessing,
+        cache: bool,
+        truth: Truth | None = None,
     ) -> None:
         self.source = decoded_for(source, preprocessing)
         self.split, self.preprocessing = split, preprocessing
-        self.labels = torch.tensor([source.label(split, i) for i in range(source.size(split))])
+        count = source.size(split)
+        self.labels = torch.zeros(count, dtype=torch.int64)
+        if truth is not None:
+            labels = [truth.label(source, split, i, preprocessing) for i in range(count)]
+            self.labels = torch.from_numpy(truth.stacked(labels))
         shape = (len(self), *preprocessing.size, preprocessing.channels)
         self.cached = torch.empty(shape, dtype=torch.uint8) if cache else None
 
@@ -183,10 +194,12 @@ def open_splits(
     splits: Sequence[str],
     preprocessing: Preprocessing,
     report: Callable[[int, int], None],
+    truth: Truth | None = None,
 ) -> dict[str, SplitImages]:
     """The images of some splits, read into memory if all of them fit into `CACHE_BYTES`.
 
     Args:
+        truth: see `SplitImages`.
         report: is given the number of images in memory and of all, whenever there are more.
 
     Raises:
@@ -194,7 +207,7 @@ def open_splits(
     """
     total = sum(source.size(split) for split in splits)
     cache = total * math.prod(preprocessing.shape()) <= CACHE_BYTES
-    opened = {split: SplitImages(source, split, preprocessing, cache) for split in splits}
+    opened = {split: SplitImages(source, split, preprocessing, cache, truth) for split in splits}
     done = 0
 
     def count(more: int) -> None:

@@ -18,6 +18,7 @@ from torch import nn
 from edgekit.core import ImageSource, from_json, reason, to_json
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
+from edgekit.data.truths import CLASS_LABELS
 from edgekit.errors import CheckpointError, DataError, UsageError
 from edgekit.models import family_of, find_spec, with_resolution
 from edgekit.models.source import is_path
@@ -175,7 +176,9 @@ def _trained(
                 return _result(plan, folder, folder.test_record())
             load_into(network, load_state(folder.checkpoint), str(folder.checkpoint))
             run.extend(folder.history(), folder.test_record())
-        images = open_splits(source, list(plan.images), plan.preprocessing, progress.loading)
+        images = open_splits(
+            source, list(plan.images), plan.preprocessing, progress.loading, CLASS_LABELS
+        )
         tell_images(plan, images, progress)
         if processes.is_main():
             # Only now: images that cannot be read leave earlier results alone.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from edgekit.core import ModelSpec, Preprocessing
 from edgekit.data import open_source
+from edgekit.data.truths import CLASS_LABELS
 from edgekit.training import TrainingOptions, processes
 from edgekit.training.images import Batches, Loader, open_splits
 from edgekit.training.options import resolve
@@ -38,7 +39,9 @@ def weights_after(options: TrainingOptions) -> tuple[dict[str, Tensor], int]:
     options = resolve(options, source, SIDE, 1)
     spec = ModelSpec("plain", "plain", (), 8, (), "relu", 4, SIDE)
     plan = Plan("plain", "synthetic", options, spec, preprocessing, source.classes, {})
-    images = open_splits(source, ["train", "validation"], preprocessing, lambda *_: None)
+    images = open_splits(
+        source, ["train", "validation"], preprocessing, lambda *_: None, CLASS_LABELS
+    )
     trainer = Trainer(plan, network(), images["train"])
     share = processes.share()
     validation = Loader(images["validation"], Batches(16, 16, share=share), trainer.device)

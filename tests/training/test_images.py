@@ -12,6 +12,7 @@ from PIL import Image
 
 from edgekit.core import Preprocessing
 from edgekit.data import open_source, preprocess
+from edgekit.data.truths import CLASS_LABELS
 from edgekit.errors import DataError
 from edgekit.training import images as training_images
 from edgekit.training.images import Batches, Loader, augment, normalize, open_splits
@@ -94,7 +95,11 @@ def test_images_are_the_same_whether_cached_or_decoded_in_workers(
 
     def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
         opened = open_splits(
-            source, ["validation"], preprocessing, lambda *done: reports.append(done)
+            source,
+            ["validation"],
+            preprocessing,
+            lambda *done: reports.append(done),
+            CLASS_LABELS,
         )["validation"]
         return list(Loader(opened, Batches(len(opened), 5), CPU))
 
