@@ -1,9 +1,8 @@
-"""What is where in an image, as records."""
+"""What is where in an image."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -12,8 +11,7 @@ IGNORE = 255
 """Pixels of a mask that count neither as right nor as wrong."""
 
 
-@dataclass(frozen=True, eq=False)
-class Boxes:
+class Boxes(NamedTuple):
     """The objects of one image.
 
     Attributes:
