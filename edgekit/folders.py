@@ -24,7 +24,10 @@ def is_folder(source: object) -> bool:
         return False
     if os.sep not in text and text not in (".", ".."):
         with contextlib.suppress(EdgekitError):
-            registry.find_model(text)
+            if registry.is_composed(text):
+                registry.find_composed(text)
+            else:
+                registry.find_model(text)
             return False
     return True
 

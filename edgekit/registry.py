@@ -12,6 +12,7 @@ from edgekit.plugins import load, normalize
 from edgekit.tables import (
     EXECUTORS,
     FAMILIES,
+    HEADS,
     LOWERINGS,
     METERS,
     OTHERS,
@@ -82,6 +83,40 @@ def canonical_name(text: str) -> str:
     _, name, width = find_model(text)
     prefix = "tf-" if is_tensorflow(text) else ""
     return prefix + name + ("" if width == 1 else f"@{width:g}")
+
+
+def is_composed(text: str) -> bool:
+    """Whether a name asks for a head on a network of the zoo, as ``mobilenetv3-small+ssdlite``."""
+    return "+" in text and not any(mark in text for mark in (":", "/", "\\"))
+
+
+def find_composed(text: str) -> tuple[str, str]:
+    """Canonical names of backbone and head of what `is_composed`.
+
+    Raises:
+        UnknownNameError: there is no such network, or no such head.
+        UsageError: there are several heads.
+    """
+    backbone, _, wanted = text.partition("+")
+    name = canonical_name(backbone)
+    if "+" in wanted:
+        raise UsageError(f"'{text}' has several heads: expected one, as in {name}+ssdlite")
+    return name, HEADS.find(wanted)[0]
+
+
+def head(name: str) -> Any:
+    """The head of that name; see `edgekit.tables.HEADS`."""
+    return HEADS.load(name)
+
+
+def task_name(text: str) -> str:
+    """The canonical name of a task."""
+    return TASKS.find(text)[0]
+
+
+def default_head(task: str) -> str | None:
+    """The head that a task means on a network of the zoo; ``None`` for a task that needs none."""
+    return next((name for name, entry in HEADS.items() if entry.task == task), None)
 
 
 def target(name: str) -> Target:

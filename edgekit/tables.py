@@ -38,6 +38,13 @@ class MeterEntry(Entry):
     argument: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class HeadEntry(Entry):
+    """A kind of head, and the task that it is for; packages' heads tell it when they are loaded."""
+
+    task: str = ""
+
+
 class _Families(Table[FamilyEntry]):
     """Families, of which packages name the networks.
 
@@ -92,6 +99,19 @@ class _Tasks(Table[Entry]):
         return None if loaded.name == name else f"it calls itself '{loaded.name}'"
 
 
+class _Heads(Table[HeadEntry]):
+    """Heads, which call themselves as the table does."""
+
+    def _added(self, points: Sequence[Point]) -> list[tuple[str, Any]]:
+        return [(p.name, HeadEntry(p.where, p.about, p.package)) for p in points]
+
+    def _flaw(self, name: str, entry: HeadEntry, loaded: Any) -> str | None:
+        lacking = [member for member in OF_HEADS if not hasattr(loaded, member)]
+        if lacking:
+            return f"as a Head it lacks {', '.join(lacking)}"
+        return None if loaded.name == name else f"it calls itself '{loaded.name}'"
+
+
 class _Simulators(Table[Entry]):
     """Microcontrollers, which call themselves as the table does."""
 
@@ -128,6 +148,9 @@ OF_TASKS = (
     "roles", "said", "labels_for",
 )  # fmt: skip
 """Members of `edgekit.tasks.Task`."""
+
+OF_HEADS = ("name", "task", "classes", "outputs", "stride", "network", "parameters")
+"""Members of `edgekit.models.heads.Head`."""
 
 OF_PLATFORMS = ("name", "runs", "tests", "why_not", "write")
 """Members of `edgekit.apps.app.Platform`."""
@@ -242,6 +265,26 @@ TASKS = _Tasks(
         ),
     },
 )
+
+HEADS = _Heads(
+    "head",
+    "edgekit.heads",
+    "see 'edgekit list heads'",
+    {
+        "ssdlite": HeadEntry(
+            "edgekit.models.heads.ssdlite:HEAD",
+            "anchors on six maps, each class by itself, arXiv:1801.04381",
+            task="detect",
+        ),
+        "ssdlite-softmax": HeadEntry(
+            "edgekit.models.heads.ssdlite:WITH_BACKGROUND",
+            "the same with a softmax over classes and background, as published",
+            task="detect",
+        ),
+    },
+)
+"""What tasks put on a backbone of the zoo, as in ``mobilenetv3-small+ssdlite``; the first one of a
+task is what ``--task`` means."""
 
 LOWERINGS = Table(
     "lowering",
@@ -407,6 +450,6 @@ APPS = _Apps(
 
 TABLES: tuple[Table[Any], ...] = (
     FAMILIES, TASKS, TARGETS, LOWERINGS, SOURCES, FORMATS, METERS, SIMULATORS, TRANSPORTS,
-    EXECUTORS, APPS,
+    EXECUTORS, APPS, HEADS,
 )  # fmt: skip
 """All that other packages can add to."""

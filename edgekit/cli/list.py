@@ -110,6 +110,18 @@ def _entries(table: Table[Any]) -> Callable[[], Rows]:
     ]
 
 
+def _heads() -> Rows:
+    return [
+        {
+            "name": name,
+            **({"task": entry.task} if entry.task else {}),
+            "about": entry.about,
+            **_package(entry),
+        }
+        for name, entry in tables.HEADS.lines()
+    ]
+
+
 def _plugins() -> Rows:
     groups = {table.group for table in tables.TABLES}
     return [
@@ -135,6 +147,7 @@ TOPICS: dict[str, Callable[[], Rows]] = {
     "meters": _entries(tables.METERS),
     "transports": _entries(tables.TRANSPORTS),
     "tasks": _entries(tables.TASKS),
+    "heads": _heads,
     "apps": _entries(tables.APPS),
     "plugins": _plugins,
 }
@@ -146,10 +159,11 @@ TOPICS: dict[str, Callable[[], Rows]] = {
 def command(topic: str | None) -> None:
     """List what there is.
 
-    TOPIC is models, tasks (what outputs are for), targets, precisions,
-    recipes (of trainings), data, formats (of folders with images), devices,
-    meters, transports (ways to devices), apps or plugins (what other packages
-    add); without it, all of them. '@0.75' behind a model's name is its width
+    TOPIC is models, tasks (what outputs are for), heads (that tasks put on a
+    model, as in mobilenetv3-small+ssdlite), targets, precisions, recipes (of
+    trainings), data, formats (of folders with images), devices, meters,
+    transports (ways to devices), apps or plugins (what other packages add);
+    without it, all of them. '@0.75' behind a model's name is its width
     multiplier.
     """
     if topic is not None and topic not in TOPICS:

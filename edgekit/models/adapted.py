@@ -25,6 +25,7 @@ from edgekit.models.family import Family, typed_rows
 from edgekit.models.libraries import LIBRARIES, open_library
 from edgekit.models.purity import on_copies, pure
 from edgekit.models.widths import REST, Axes, Width, name_axes
+from edgekit.registry import is_composed
 
 SIDES = ("out", "in")
 
@@ -83,8 +84,8 @@ def is_adapted(spec: ModelSpec) -> bool:
 
 
 def may_run(source: str) -> bool:
-    """Whether what a file names may be made: a library's network, or what the user named, too."""
-    return source.partition(":")[0] in LIBRARIES or was_named(source)
+    """Whether what a file names may be made: a library's or a composed one, or what was named."""
+    return is_composed(source) or source.partition(":")[0] in LIBRARIES or was_named(source)
 
 
 def give(module: nn.Module, name: str) -> str:
@@ -159,6 +160,8 @@ def _whole(source: str, classes: int, side: int, call: Call | None) -> nn.Module
     # The same fresh weights and buffers every time.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
+        if is_composed(source):
+            return _composed(source, call)
         library = source.partition(":")[0] in LIBRARIES
         if call is not None and call.outputs:
             classes = call.classes
@@ -168,6 +171,16 @@ def _whole(source: str, classes: int, side: int, call: Call | None) -> nn.Module
     shape = (3, side, side) if call is None else call.inputs[0].shape[1:]
     images = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     return pure(made.eval(), images, source).module
+
+
+def _composed(source: str, call: Call | None) -> nn.Module:
+    """A backbone with a head, for the images and classes of a call."""
+    from edgekit.models.composed import compose  # which needs what needs this
+
+    if call is None or not call.outputs or len(call.inputs[0].shape) != 4:
+        raise ModelError(f"it says nothing of the images of '{source}': its spec is damaged")
+    height, width = call.inputs[0].shape[2:]
+    return compose(source, call.classes, (height, width))
 
 
 def _of_tensors(made: nn.Module, call: Call, source: str) -> nn.Module:

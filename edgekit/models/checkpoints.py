@@ -101,6 +101,7 @@ def _called(
         code=spec.source,
         task=checkpoint.task,
         call=call,
+        parameters=checkpoint.parameters,
     )
     if not call.outputs:
         _, channels, height, width = call.inputs[0].shape
@@ -119,7 +120,11 @@ def _called(
             f"checkpoint was written"
         )
     return dataclasses.replace(
-        model, signature=interface_of(call), example=example, draws=draws_in(call)
+        model,
+        labels=checkpoint.labels or None,
+        signature=interface_of(call),
+        example=example,
+        draws=draws_in(call),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgekit import registry
 from edgekit.core import CLASSIFY, Side
 from edgekit.core.names import shown
 from edgekit.errors import CheckpointError
@@ -18,6 +19,8 @@ from edgekit.models.arguments import refilled
 from edgekit.models.asked import Asked, asked_for, check_resolution
 from edgekit.models.callables import is_fresh, open_callable
 from edgekit.models.checkpoints import adapted_model, size_of, with_training
+from edgekit.models.composed import canonical
+from edgekit.models.composed_model import opened_checkpoint
 from edgekit.models.copying import own_copy
 from edgekit.models.libraries import LIBRARIES, open_library
 from edgekit.models.model import Model
@@ -153,10 +156,12 @@ def program_model(source: str, asked: Asked) -> Model:
 def own_model(source: str, path: Path, checkpoint: Checkpoint, size: Side | None) -> Model:
     """A checkpoint of a network that is not of the zoo.
 
-    A library's is built again by its name. A callable's is not: a checkpoint may come from
-    anywhere, and what it names would be run.
+    A library's is built again by its name, and one of a backbone and a head. A
+    callable's is not: a checkpoint may come from anywhere, and what it names would be run.
     """
     named = checkpoint.model
+    if registry.is_composed(named):
+        return opened_checkpoint(source, canonical(named), path, checkpoint, Asked().at(size))
     if ":" not in named:
         raise CheckpointError(
             f"{path} is damaged or from another version, as it has no spec, or '{shown(named)}' "

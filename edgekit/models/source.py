@@ -1,8 +1,8 @@
 """MODEL as people write it.
 
-A zoo name, a run folder, a checkpoint, an exported program (``.pt2``), ``timm:NAME``,
-``torchvision:NAME``, or ``package.module:callable``; the latter three also with the file of their
-weights behind ``=``.
+A zoo name, one with a head as ``mobilenetv3-small+ssdlite``, a run folder, a checkpoint, an
+exported program (``.pt2``), ``timm:NAME``, ``torchvision:NAME``, or ``package.module:callable``;
+the latter three also with the file of their weights behind ``=``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from edgekit.errors import CheckpointError, EdgekitError, UnknownNameError, Usag
 from edgekit.models import build, find_spec, pretrained, with_resolution
 from edgekit.models.asked import asked_for
 from edgekit.models.checkpoints import checkpoint_model
+from edgekit.models.composed_model import composed_model, with_head
 from edgekit.models.fitting import fill
 from edgekit.models.libraries import LIBRARIES
 from edgekit.models.model import Model
@@ -58,14 +59,14 @@ def open_model(
         source: MODEL as people write it.
         weights: checkpoint or state dict for a zoo name or callable.
         resolution: input side in pixels, instead of the network's own, or height and width.
-        classes: outputs of a zoo network, instead of the published number; by default those of
-            ``weights`` where they say so.
+        classes: outputs of a zoo network, instead of the published number, or classes of one with
+            a head; by default those of ``weights`` where they say so.
         example: inputs of one inference, where an image is none: text for
             `edgekit.models.examples.open_example`, or tensors, as of
             `edgekit.models.arguments.arguments`.
         outputs: names of those to keep, of a network that gives anything but scores.
         task: name of what outputs are for; ``classify`` if ``None`` where the network gives scores
-            of an image, else ``tensors``.
+            of an image, else ``tensors``. One that needs a head gets one on a zoo network.
 
     Raises:
         UnknownNameError: neither a network nor a file; or no such task.
@@ -95,6 +96,9 @@ def open_model(
         return library_model(source, weights, classes, asked)
     if ":" in source:
         return callable_model(source, weights, asked)
+    whole = with_head(source, task)
+    if registry.is_composed(whole):
+        return composed_model(whole, weights, classes, asked)
     return asked.of(_open_zoo(source, weights, asked.size or asked.side, classes))
 
 
@@ -118,7 +122,10 @@ def is_path(source: str) -> bool:
     ):
         return False
     try:
-        registry.find_model(source)
+        if registry.is_composed(source):
+            registry.find_composed(source)
+        else:
+            registry.find_model(source)
     except EdgekitError:
         return True
     raise UsageError(f"'{source}' is a zoo network and a path here: write ./{source} for the path")

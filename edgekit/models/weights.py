@@ -14,7 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from edgekit import registry
-from edgekit.core import CLASSIFY, ModelSpec, Preprocessing, class_count, from_json, to_json
+from edgekit.core import (
+    CLASSIFY,
+    ModelSpec,
+    Parameter,
+    Preprocessing,
+    class_count,
+    from_json,
+    to_json,
+)
 from edgekit.core.names import problem_of, shown
 from edgekit.errors import CheckpointError, InputError, PassedOverWarning, UsageError
 from edgekit.models import build, check, family_of
@@ -48,6 +56,8 @@ class Checkpoint:
         results: figures of the training, such as ``top1`` and ``epochs``.
         scores: what its outputs are, of `edgekit.core.SCORES`, where somebody said so.
         task: what the outputs are for; key of the registry's task table.
+        parameters: what the task has to know of this network besides, where that is not what its
+            head says.
     """
 
     model: str
@@ -59,6 +69,7 @@ class Checkpoint:
     results: Mapping[str, float] = field(default_factory=dict)
     scores: str | None = None
     task: str = CLASSIFY
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -67,6 +78,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     plain["state"] = {k: v.detach().cpu().contiguous() for k, v in checkpoint.state.items()}
     if checkpoint.task == CLASSIFY:  # whose checkpoints are as they always were
         del plain["task"]
+    if not checkpoint.parameters:
+        del plain["parameters"]
     save_plain(path, {"format": FORMAT, **{k: to_json(v) for k, v in plain.items()}})
 
 
@@ -119,7 +132,8 @@ def _check_call(header: _Header) -> None:
     call = None if header.spec is None else header.spec.call
     if call is not None:
         check_call(call)
-    if (header.task == CLASSIFY) != (call is None or not call.outputs):
+    composed = header.spec is None and registry.is_composed(header.model)
+    if (header.task == CLASSIFY) != (call is None or not call.outputs) and not composed:
         raise ValueError(f"a network of the task '{shown(header.task)}' has other outputs")
     if header.task == CLASSIFY and header.preprocessing is None:
         raise ValueError(
@@ -275,6 +289,7 @@ class _Header:
     results: Mapping[str, float] = field(default_factory=dict)
     scores: str | None = None
     task: str = CLASSIFY
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
 
 def _tensors(path: Path, data: Any) -> dict[str, Tensor]:

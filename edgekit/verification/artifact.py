@@ -138,7 +138,8 @@ def named_network(path: Path, contract: Artifact, weights: Path | str | None) ->
 
     named = contract.model
     made = f"{path} was made from '{shown(named)}'"
-    of_zoo = FAMILIES.key(named.partition("@")[0].lower().removeprefix("tf-")) is not None
+    backbone = named.partition("+")[0]
+    of_zoo = FAMILIES.key(backbone.partition("@")[0].lower().removeprefix("tf-")) is not None
     if of_zoo and not Path(named).exists():
         if contract.trained and weights is None:
             raise UsageError(

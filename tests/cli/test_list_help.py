@@ -19,7 +19,7 @@ from edgekit.training.recipe import recipe_names
 
 TOPICS = (
     "models", "targets", "precisions", "recipes", "data", "devices", "formats", "meters", "tasks",
-    "transports",
+    "transports", "heads",
     "apps",
     "plugins",
 )  # fmt: skip
