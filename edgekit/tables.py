@@ -330,6 +330,10 @@ SOURCES = Table(
     "edgekit.data",
     "see 'edgekit list data'",
     {
+        "digit-scenes": Entry(
+            "edgekit.data.digit_scenes:open_source",
+            "2,800 scenes of these digits, with boxes and masks",
+        ),
         "digits": Entry("edgekit.data.digits:open_source", "1,797 scans of handwritten digits"),
         "synthetic": Entry("edgekit.data.synthetic:open_source", "generated shapes, for tests"),
     },

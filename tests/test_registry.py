@@ -96,7 +96,7 @@ def test_canonical_names_are_those_of_the_design() -> None:
         ["fp16", "fp32", "int8", "int8-dynamic", "int8-mixed", "w8a16"]
     )
     assert registry.precision("INT16x8") == "w8a16"
-    assert list(tables.SOURCES) == ["digits", "synthetic"]
+    assert list(tables.SOURCES) == ["digit-scenes", "digits", "synthetic"]
 
 
 @pytest.mark.parametrize(

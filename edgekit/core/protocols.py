@@ -522,7 +522,15 @@ class BoxSource(ImageSource, Protocol):
 
 
 class MaskSource(ImageSource, Protocol):
-    """Images with a class for each pixel."""
+    """Images with a class for each pixel.
+
+    Attributes:
+        mask_classes: class names by the values of masks. They are `classes` where the source tells
+            masks only. One that tells boxes, too, has pixels of no object: the first name stands
+            for those then, and is ``background``.
+    """
+
+    mask_classes: tuple[str, ...]
 
     def mask(self, split: str, index: int) -> Pixels:
         """Indices of classes, shape (height, width); `edgekit.core.IGNORE` where nobody knows."""

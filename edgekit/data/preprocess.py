@@ -128,6 +128,33 @@ def resize_and_crop(image: NDArray[np.uint8], preprocessing: Preprocessing) -> N
     return found
 
 
+def place_mask(
+    mask: NDArray[np.uint8], preprocessing: Preprocessing, outside: int
+) -> NDArray[np.uint8]:
+    """The geometry of `resize_and_crop` for numbers that do not mix: nearest pixels are taken.
+
+    Args:
+        mask: shape (height, width).
+        outside: value around a letterboxed image.
+
+    Returns:
+        Shape (height, width) of the finished image, freshly owned.
+
+    Raises:
+        DataError: as for the image.
+        ContractError: see `check`.
+    """
+    p = preprocessing
+    place = geometry(mask.shape[0], mask.shape[1], p)
+    if p.resize is None and p.fit == "crop":
+        left, top, right, bottom = map(int, place.box)
+        return mask[top:bottom, left:right].copy()
+    found = np.full(p.size, outside, np.uint8)
+    shown = _resampled(mask[..., np.newaxis], place, Image.Resampling.NEAREST)[..., 0]
+    found[place.top : place.top + place.height, place.left : place.left + place.width] = shown
+    return found
+
+
 def geometry(height: int, width: int, preprocessing: Preprocessing) -> Geometry:
     """Where an image goes; ``docs/preprocessing.md`` has the rules in words.
 

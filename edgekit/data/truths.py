@@ -11,11 +11,27 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.core import Boxes, ImageSource, LabelSource, Preprocessing
+from edgekit.core import (
+    IGNORE,
+    Boxes,
+    BoxSource,
+    ImageSource,
+    LabelSource,
+    MaskSource,
+    Preprocessing,
+)
+from edgekit.data import decoded_for
+from edgekit.data.preprocess import geometry, place_mask
 from edgekit.errors import DataError
 
 TELLS = {"labels": "label", "boxes": "boxes", "masks": "mask"}
 """What a source can say of an image, and the method that says it."""
+
+NO_OBJECT = -1
+"""Class of a row of `BoxTruth` that stands for no object."""
+
+LEAST_SEEN = 0.25
+"""Share of an object's box that has to be left for it to be asked for."""
 
 
 class Truth(Protocol):
@@ -37,6 +53,9 @@ class Truth(Protocol):
             preprocessing: of the image.
         """
 
+    def classes(self, source: ImageSource) -> tuple[str, ...]:
+        """Names of the classes that labels are indices of."""
+
     def stacked(self, labels: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """Labels of several images as one array, (n, ...)."""
 
@@ -52,12 +71,102 @@ class ClassLabels:
         """One number, of the source's classes."""
         return np.array(cast("LabelSource", source).label(split, index), np.int64)
 
+    def classes(self, source: ImageSource) -> tuple[str, ...]:
+        """The source's."""
+        return source.classes
+
     def stacked(self, labels: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
         """One number an image, (n,)."""
         return np.array(labels, np.int64)
 
 
+class BoxTruth:
+    """The objects of an image: rows of x0, y0, x1, y1, class and crowd.
+
+    Corners are in pixels of the prepared image and lie within it. Objects that preprocessing cuts
+    away are left out; one of which less than `LEAST_SEEN` is left counts as crowd, since nobody
+    can be asked to find it.
+    """
+
+    needs = "boxes"
+
+    def label(
+        self, source: ImageSource, split: str, index: int, preprocessing: Preprocessing
+    ) -> NDArray[np.float32]:
+        """Shape (k, 6); crowd is 0 or 1."""
+        found = cast("BoxSource", decoded_for(source, preprocessing)).boxes(split, index)
+        place = geometry(*found.size, preprocessing)
+        left, top, right, bottom = place.box
+        whole = np.asarray(found.corners, np.float64).reshape(-1, 4)
+        across, down = place.width / (right - left), place.height / (bottom - top)
+        whole = (whole - (left, top, left, top)) * (across, down, across, down)
+        whole += (place.left, place.top, place.left, place.top)
+        return cut_to(whole, found.classes, found.crowd, preprocessing.size)
+
+    def classes(self, source: ImageSource) -> tuple[str, ...]:
+        """The source's."""
+        return source.classes
+
+    def stacked(self, labels: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Shape (n, most objects of an image, 6); rows of none have the class -1."""
+        most = max(1, max(map(len, labels), default=0))
+        found = np.zeros((len(labels), most, 6), np.float32)
+        found[..., 4] = NO_OBJECT
+        for row, label in zip(found, labels, strict=True):
+            row[: len(label)] = label
+        return found
+
+
+def cut_to(
+    corners: NDArray[Any], classes: NDArray[Any], crowd: NDArray[Any], size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Rows as of `BoxTruth`, cut to an image: what lies outside of it is left out.
+
+    Args:
+        corners: (n, 4), of all of each object.
+        size: height and width of the image.
+    """
+    height, width = size
+    inside = np.clip(corners, 0, (width, height, width, height))
+    seen = _areas(inside)
+    kept = seen > 0
+    hardly = seen < LEAST_SEEN * _areas(corners)
+    rows = np.column_stack([inside, classes, np.logical_or(crowd, hardly)])
+    found: NDArray[np.float32] = rows[kept].astype(np.float32)
+    return found
+
+
+def _areas(corners: NDArray[Any]) -> NDArray[Any]:
+    """Of boxes (n, 4)."""
+    sides = np.maximum(corners[:, 2:] - corners[:, :2], 0)
+    found: NDArray[Any] = sides[:, 0] * sides[:, 1]
+    return found
+
+
+class MaskTruth:
+    """The class of each pixel; `edgekit.core.IGNORE` around a letterboxed image, too."""
+
+    needs = "masks"
+
+    def label(
+        self, source: ImageSource, split: str, index: int, preprocessing: Preprocessing
+    ) -> NDArray[np.uint8]:
+        """Shape (height, width) of the prepared image; each pixel is that of the nearest one."""
+        mask = cast("MaskSource", decoded_for(source, preprocessing)).mask(split, index)
+        return place_mask(mask, preprocessing, IGNORE)
+
+    def classes(self, source: ImageSource) -> tuple[str, ...]:
+        """Those of the source's masks."""
+        return cast("MaskSource", source).mask_classes
+
+    def stacked(self, labels: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:
+        """Shape (n, height, width)."""
+        return np.stack(labels)
+
+
 CLASS_LABELS = ClassLabels()
+BOX_TRUTH = BoxTruth()
+MASK_TRUTH = MaskTruth()
 
 
 def told(source: ImageSource) -> tuple[str, ...]:

@@ -4,14 +4,45 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from edgekit import tables
+from edgekit.core import IGNORE
 from edgekit.data import open_source, split_for
+from edgekit.data.truths import told
 from edgekit.errors import DataError, UnknownNameError, UsageError
 
 MakeFolder = Callable[..., Path]
+
+
+def check_told_of_all(what: str, source: Any, split: str) -> None:
+    """Every class occurs, and what is told is of the image that it is told of."""
+    some = range(0, source.size(split), max(1, source.size(split) // 30))
+    found: set[int] = set()
+    if what == "labels":
+        found = {source.label(split, index) for index in range(source.size(split))}
+    for index in () if what == "labels" else some:
+        shape = source.image(split, index).shape[:2]
+        if what == "masks":
+            mask = source.mask(split, index)
+            assert (mask.shape, mask.dtype) == (shape, np.uint8)
+            found |= set(np.unique(mask).tolist()) - {IGNORE}
+            continue
+        boxes = source.boxes(split, index)
+        assert boxes.size == shape
+        assert boxes.corners.dtype == np.float32
+        assert boxes.corners.shape == (len(boxes.classes), 4)
+        assert boxes.classes.dtype == np.int64
+        assert boxes.crowd.dtype == bool
+        x0, y0, x1, y1 = boxes.corners.T
+        assert ((x0 >= 0) & (x0 < x1) & (x1 <= shape[1])).all()
+        assert ((y0 >= 0) & (y0 < y1) & (y1 <= shape[0])).all()
+        found |= set(boxes.classes.tolist())
+    names = source.mask_classes if what == "masks" else source.classes
+    assert found == set(range(len(names)))
 
 
 @pytest.mark.parametrize("words", sorted(tables.SOURCES))
@@ -22,8 +53,9 @@ def test_every_registered_source_keeps_the_contract(words: str) -> None:
     for split in source.splits:
         size = source.size(split)
         assert size > 0
-        labels = {source.label(split, index) for index in range(size)}
-        assert labels == set(range(len(source.classes)))
+        assert told(source)
+        for what in told(source):
+            check_told_of_all(what, source, split)
         image = source.image(split, size - 1)
         assert image.dtype == "uint8"
         assert image.ndim == 3
