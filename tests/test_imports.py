@@ -24,7 +24,7 @@ LEVELS = (
     ("core", "meant", "signals"),
     ("errors",),
     ("locks",),
-    ("arrays", "native_output", "plugins", "staging"),
+    ("arrays", "boxes", "native_output", "plugins", "staging"),
     ("tables",),
     ("registry",),
     ("agent",),
@@ -228,7 +228,9 @@ def test_data_needs_neither_torch_nor_a_runtime() -> None:
                 assert found.moment == "call", str(found)
             if package == "edgekit":
                 own = found.module.split(".")[1]
-                assert own in ("data", "core", "errors", "tables", "native_output"), str(found)
+                assert own in ("boxes", "data", "core", "errors", "tables", "native_output"), str(
+                    found
+                )
 
 
 def test_the_exporters_are_named_only_in_the_tables_the_project_file_and_tests() -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgekit.boxes import Geometry, frames
 from edgekit.core import ImageSource, Preprocessing, Side
 from edgekit.core.preprocessing import (
     ALPHAS,
@@ -46,33 +46,6 @@ MAX_SIDE = 16_384
 
 SAMPLED_IMAGES = 32
 """Images whose size is looked at to tell photographs from small images."""
-
-
-@dataclass(frozen=True, slots=True)
-class Geometry:
-    """Which part of an image is shown where in the finished one, in pixels.
-
-    Attributes:
-        box: left, top, right and bottom edge of the part of the image.
-        height: of the part in the finished image.
-        width: of the same.
-        top: rows of the finished image above it.
-        left: columns of the finished image beside it.
-    """
-
-    box: tuple[float, float, float, float]
-    height: int
-    width: int
-    top: int = 0
-    left: int = 0
-
-    def to_image(self, x: float, y: float) -> tuple[float, float]:
-        """A point of the finished image in pixels of the image; not limited to its edges."""
-        left, top, right, bottom = self.box
-        return (
-            left + (x - self.left) * (right - left) / self.width,
-            top + (y - self.top) * (bottom - top) / self.height,
-        )
 
 
 def prepare(image: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
@@ -156,63 +129,17 @@ def place_mask(
 
 
 def geometry(height: int, width: int, preprocessing: Preprocessing) -> Geometry:
-    """Where an image goes; ``docs/preprocessing.md`` has the rules in words.
-
-    All sizes are rounded half up in integers.
-
-    Args:
-        height: of the image, pixels.
-        width: of the image, pixels.
+    """See `edgekit.boxes.frames.geometry`.
 
     Raises:
         DataError: the image, or the image after resizing, is smaller than the crop.
         ContractError: see `check`.
     """
-    p = preprocessing
-    tall, wide = p.size
-    if p.fit == "letterbox":
-        check(p)
-        by_height = tall * width <= wide * height
-        part, whole = (tall, height) if by_height else (wide, width)
-        new_height, new_width = (
-            max(1, in_proportion(side, part, whole)) for side in (height, width)
-        )
-        box = (0.0, 0.0, float(width), float(height))
-        return Geometry(
-            box, new_height, new_width, (tall - new_height) // 2, (wide - new_width) // 2
-        )
-    if p.resize is None and p.fit == "crop":
-        new_height, new_width, after = height, width, ""
-    else:
-        least_height, least_width = pair(p.crop if p.resize is None else p.resize)
-        new_height, new_width = least_height, least_width
-        after = f" after resizing to {new_width} x {new_height} px"
-        if p.fit == "crop":
-            by_height = least_height * width >= least_width * height
-            part, whole = (least_height, height) if by_height else (least_width, width)
-            new_height, new_width = (in_proportion(side, part, whole) for side in (height, width))
-            if least_height == least_width:
-                after = f" after resizing its shorter side to {p.resize} px"
-    if min(new_height - tall, new_width - wide) < 0:
-        raise DataError(
-            f"image of {width} x {height} px{after} is smaller than the crop of {wide} x {tall} "
-            f"px: give a larger image, or a preprocessing that resizes to at least the crop"
-        )
-    check(p)
-    top, bottom = crop_edges(height, new_height, tall)
-    left, right = crop_edges(width, new_width, wide)
-    return Geometry((left, top, right, bottom), tall, wide)
-
-
-def in_proportion(side: int, part: int, whole: int) -> int:
-    """``side * part / whole``, rounded half up."""
-    return (2 * side * part + whole) // (2 * whole)
-
-
-def crop_edges(side: int, resized: int, crop: int) -> tuple[float, float]:
-    """The edges of the middle along one axis, in pixels of the image before it is resized."""
-    offset = (resized - crop) // 2
-    return offset * side / resized, (offset + crop) * side / resized
+    if min(preprocessing.size) < 1:
+        check(preprocessing)
+    place = frames.geometry(height, width, preprocessing)
+    check(preprocessing)
+    return place
 
 
 def _with_channels(image: NDArray[np.uint8], p: Preprocessing) -> NDArray[np.uint8]:
