@@ -281,6 +281,31 @@ HEADS = _Heads(
             "the same with a softmax over classes and background, as published",
             task="detect",
         ),
+        "lraspp": HeadEntry(
+            "edgekit.models.heads.lraspp:HEAD",
+            "two maps and a gate, arXiv:1905.02244",
+            task="segment",
+        ),
+        "deeplabv3": HeadEntry(
+            "edgekit.models.heads.deeplabv3:HEAD",
+            "atrous kernels at rates of 6, 12 and 18 pixels, arXiv:1706.05587",
+            task="segment",
+        ),
+        "deeplabv3-wide": HeadEntry(
+            "edgekit.models.heads.deeplabv3:WIDE",
+            "the same at 12, 24 and 36 pixels, as torchvision has it",
+            task="segment",
+        ),
+        "unet": HeadEntry(
+            "edgekit.models.heads.unet:HEAD",
+            "transposed convolutions, beside the maps on the way, arXiv:1505.04597",
+            task="segment",
+        ),
+        "embed": HeadEntry(
+            "edgekit.models.heads.embed:HEAD",
+            "an embedding of length 1, arXiv:1503.03832",
+            task="embed",
+        ),
     },
 )
 """What tasks put on a backbone of the zoo, as in ``mobilenetv3-small+ssdlite``; the first one of a

@@ -28,6 +28,7 @@ class Backbone(nn.Module):
         spec: of the network.
         channels: of the last map of each stride.
         block_channels: of what the last block of each stride gives.
+        first_channels: of what the first block of each stride gives.
         style: what the network's own convolutions share, for the layers of a head.
         act: activation of the network's last layer, for those as well.
     """
@@ -39,9 +40,11 @@ class Backbone(nn.Module):
         self.spec = spec
         self.style, self.act = Style.of(spec), spec.act
         self.stem, self.blocks, self.head = whole.stem, whole.blocks, whole.head
+        self._begins: dict[int, int] = {}
         self._ends: dict[int, int] = {}
         self._expanded: dict[int, int] = {}
         self.block_channels: dict[int, int] = {}
+        self.first_channels: dict[int, int] = {}
         self.channels: dict[int, int] = {}
         self._probe()
 
@@ -50,19 +53,28 @@ class Backbone(nn.Module):
         """All that there are maps of, ascending."""
         return tuple(self.channels)
 
-    def maps(self, image: Tensor, *, blocks: Collection[int] = ()) -> dict[int, Tensor]:
+    def last_block(self, stride: int) -> int:
+        """Place among `blocks` of the last one that has a stride; -1 where that is the stem."""
+        return self._ends[stride]
+
+    def maps(
+        self, image: Tensor, *, blocks: Collection[int] = (), firsts: Collection[int] = ()
+    ) -> dict[int, Tensor]:
         """The last map of each stride.
 
         Args:
             image: (N, 3, H, W).
             blocks: strides of which it is to be what the last block gives.
+            firsts: strides of which it is to be what the first block gives.
 
         Returns:
             By stride, (N, C, ceil(H / stride), ceil(W / stride)).
         """
         found: dict[int, Tensor] = {}
-        places = {place: stride for stride, place in self._ends.items()}
-        inner = {place: s for s, place in self._expanded.items() if s not in blocks}
+        ends = {s: self._begins[s] if s in firsts else place for s, place in self._ends.items()}
+        places = {place: stride for stride, place in ends.items()}
+        of_blocks = {*blocks, *firsts}
+        inner = {place: s for s, place in self._expanded.items() if s not in of_blocks}
         x = self.stem(image)
         if -1 in places:
             found[places[-1]] = x
@@ -101,6 +113,8 @@ class Backbone(nn.Module):
 
     def _note(self, place: int, x: Tensor) -> None:
         stride = PROBE // x.shape[2]
+        if stride not in self._begins:
+            self._begins[stride], self.first_channels[stride] = place, x.shape[1]
         self._ends[stride] = place
         self.channels[stride] = self.block_channels[stride] = x.shape[1]
 

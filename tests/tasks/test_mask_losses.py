@@ -1,0 +1,63 @@
+"""What networks learn that tell the class of each pixel."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from edgekit.core.objects import IGNORE
+from edgekit.tasks.mask_losses import OfMasks
+from edgekit.tasks.overlaps import confusions, ious, mean_iou, pixel_accuracy
+
+CLASSES, SIZE = 3, (5, 7)
+
+
+def _some(n: int = 4) -> tuple[OfMasks, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    masks = torch.randint(0, CLASSES, (n, *SIZE), dtype=torch.uint8)
+    masks[0, 0] = IGNORE
+    return OfMasks(CLASSES, SIZE), torch.randn(n, CLASSES * SIZE[0] * SIZE[1]), masks
+
+
+def test_counts_come_to_what_they_mean() -> None:
+    right = np.array([[0, 0, 1, 1, IGNORE]])
+    told = np.array([[0, 1, 1, 1, 2]])
+    counts = confusions(right, told, 4)
+    assert counts.sum() == 4
+    np.testing.assert_allclose(ious(counts), [1 / 2, 2 / 3, np.nan, np.nan])
+    assert mean_iou(counts) == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert pixel_accuracy(counts) == pytest.approx(3 / 4)
+    assert mean_iou(np.zeros((4, 4), np.int64)) == pixel_accuracy(np.zeros((4, 4), int)) == 0
+
+
+def test_the_loss_is_cross_entropy_without_ignored_pixels() -> None:
+    objective, rows, masks = _some()
+    expected = F.cross_entropy(rows.view(4, CLASSES, *SIZE), masks.long(), ignore_index=IGNORE)
+    for loss in (
+        objective.loss(rows, masks, None, training=True),
+        objective.effect(rows, masks),
+    ):
+        torch.testing.assert_close(loss, expected)
+    assert objective.loss(rows, torch.full_like(masks, IGNORE), None, training=True) == 0
+    same = objective.loss(rows, masks, rows, training=False)
+    torch.testing.assert_close(same, expected / 2)
+    assert objective.loss(rows, masks, -rows, training=False) > same
+    assert pickle.loads(pickle.dumps(objective)) == objective
+
+
+def test_parts_are_tallied_as_a_whole() -> None:
+    objective, rows, masks = _some()
+    tally = objective.tally()
+    tally.update(rows[:1], masks[:1], None)
+    tally.update(rows[1:], masks[1:], None)
+    counts = confusions(masks.numpy(), rows.view(4, CLASSES, *SIZE).argmax(1).numpy(), CLASSES)
+    assert tally.figure == pytest.approx(mean_iou(counts))
+    assert tally.loss == pytest.approx(float(objective.effect(rows, masks)), rel=1e-5)
+    best = objective.tally()
+    perfect = F.one_hot(masks.long().clamp(max=CLASSES - 1), CLASSES).permute(0, 3, 1, 2)
+    best.update(50.0 * perfect.flatten(1), masks, None)
+    assert best.figure == 1
