@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgekit.api.apps import app, bundle
     from edgekit.api.benchmarks import benchmark
     from edgekit.api.describing import Description, describe
+    from edgekit.api.explaining import explain
     from edgekit.api.exports import export
     from edgekit.api.measuring import compare, profile
     from edgekit.api.pages import Page, report
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         UnknownNameError,
         UsageError,
     )
+    from edgekit.explaining import Explanation
     from edgekit.inference import Classifier, Evaluation, open_classifier
     from edgekit.measure.comparing import Comparison
     from edgekit.measure.profiling import Profile
@@ -87,6 +89,7 @@ _HOMES = {
     "EdgekitError": "edgekit.errors",
     "Energy": "edgekit.core",
     "Evaluation": "edgekit.inference",
+    "Explanation": "edgekit.explaining",
     "ExportReport": "edgekit.conversion.results",
     "Exported": "edgekit.conversion.results",
     "Failed": "edgekit.conversion.results",
@@ -126,6 +129,7 @@ _HOMES = {
     "describe": "edgekit.api.describing",
     "estimate": "edgekit.api.simulating",
     "evaluate": "edgekit.api.using",
+    "explain": "edgekit.api.explaining",
     "export": "edgekit.api.exports",
     "open_classifier": "edgekit.inference",
     "open_model": "edgekit.api.using",
@@ -151,6 +155,7 @@ __all__ = [
     "EdgekitError",
     "Energy",
     "Evaluation",
+    "Explanation",
     "ExportReport",
     "Exported",
     "Failed",
@@ -190,6 +195,7 @@ __all__ = [
     "describe",
     "estimate",
     "evaluate",
+    "explain",
     "export",
     "open_classifier",
     "open_model",

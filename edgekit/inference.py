@@ -186,7 +186,7 @@ class ModelClassifier:
         self.seen: tuple[str | None, ...] = (model.data,)
         self.trained = model.trained
         self._model = model
-        self._module = own_copy(model.on_rows)
+        self.module = own_copy(model.on_rows)  # takes images, or rows of them, as `given` has it
 
     @property
     def meaning(self) -> str | None:
@@ -195,7 +195,7 @@ class ModelClassifier:
 
         if self._scores is None and self._model.task == CLASSIFY:
             images = noise(replace(self.preprocessing, layout="NCHW"), BATCH)
-            strained = partial(strained_scores, self._module, images)
+            strained = partial(strained_scores, self.module, images)
             self._scores = kind_of(self.rows(images), strained)
         return self._scores
 
@@ -208,8 +208,11 @@ class ModelClassifier:
         """Runs the batch as one."""
         from edgekit.verification.samples import reference_scores
 
-        given = images if self._model.signature is None else images.reshape(len(images), -1)
-        return reference_scores(self._module, given)
+        return reference_scores(self.module, self.given(images))
+
+    def given(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Prepared images as `module` takes them."""
+        return images if self._model.signature is None else images.reshape(len(images), -1)
 
     def stream(self, batches: Iterable[NDArray[np.float32]]) -> Iterator[Rows]:
         """One batch after the other."""

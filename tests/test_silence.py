@@ -44,6 +44,7 @@ SCRIPTS = {
         devices check host
         describe NETWORK
         evaluate NETWORK --data digits
+        explain NETWORK image.png -o map.png
         train mobilenetv1@0.25 --data digits {QUICK} -o run
     """,
     "files": f"""
@@ -66,6 +67,7 @@ SCRIPTS = {
             verify {file} --against NETWORK --per-layer
             evaluate {file} --data digits
             predict {file} image.png
+            explain {file} image.png --window 32
             """
             for file in FILES.split()
         ),

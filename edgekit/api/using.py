@@ -181,8 +181,7 @@ def predict(
 
     if top < 1:
         raise UsageError(f"top={top}: expected 1 or more")
-    given = _given(keywords)
-    classifier = _opened(source, given) or _classifier(source, given)
+    classifier = opened_by(source, keywords)
     if isinstance(images, str | os.PathLike | Image.Image | np.ndarray):
         return next(inference.predict(classifier, [images], top))
     if not isinstance(images, Iterable):
@@ -245,6 +244,20 @@ def verify(
         stated=stated_of(said, stated),
         example=example,
     )
+
+
+def opened_by(source: Network | Classifier, keywords: Mapping[str, object]) -> Classifier:
+    """What a function works with: opened with its keywords, or open already.
+
+    Args:
+        keywords: of `OpeningKeywords`.
+
+    Raises:
+        UsageError: arguments that cannot be, or do not go together.
+        InputError: what was named cannot be used.
+    """
+    given = _given(keywords)
+    return _opened(source, given) or _classifier(source, given)
 
 
 def _given(keywords: Mapping[str, object]) -> Opening:

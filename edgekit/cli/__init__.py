@@ -32,6 +32,7 @@ COMMANDS = {
     "devices": "Show, add, remove and check device profiles.",
     "doctor": "Check what works here, and how to mend what does not.",
     "evaluate": "Measure the accuracy of an artifact or network.",
+    "explain": "Show what in an image speaks for a class.",
     "export": "Export a network, verified, to ONNX, TFLite, OpenVINO.",
     "export-profiles": "Write kept measurements as CSV or Parquet.",
     "history": "List the measurements that were kept.",

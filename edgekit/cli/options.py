@@ -192,13 +192,17 @@ class _Side(click.ParamType[Side]):
         return sides[0] if sides[0] == sides[-1] else (sides[0], sides[1])
 
 
+SIDE = _Side()
+"""Pixels of a square, or height x width."""
+
+
 def size_option(command: Command) -> Command:
     """``--resolution N`` or ``HxW``, or ``--size``, which is the same."""
     return click.option(
         "--resolution",
         "--size",
         "resolution",
-        type=_Side(),
+        type=SIDE,
         metavar="PIXELS|HxW",
         help="Side of the input image, or its height and width, as in 96x160.",
     )(command)

@@ -79,7 +79,7 @@ def command(
     from edgekit.data.folder import with_folders
 
     images = (*with_folders(images),)
-    drawn = None if out is None else _drawn(out, images, overwrite)
+    drawn = None if out is None else drawn_in(out, images, overwrite)
 
     with console.status(f"loading {source}"):
         classifier = open_classifier(
@@ -120,7 +120,7 @@ def command(
         raise failure
 
 
-def _drawn(folder: Path, images: Sequence[str], overwrite: bool) -> list[Path]:
+def drawn_in(folder: Path, images: Sequence[str], overwrite: bool) -> list[Path]:
     """Where each image with its prediction goes; images of one name are numbered.
 
     Raises:

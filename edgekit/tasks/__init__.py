@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgekit import registry
 from edgekit.core import Agreement, Interface, Parameter, Preprocessing
+from edgekit.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from edgekit.core import Artifact, ImageSource, Pixels
@@ -206,6 +207,68 @@ class Task(Protocol):
         Args:
             outputs: for the samples ``indices`` of the reference.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What of the outputs of one image is explained: one number, a weighted sum of them.
+
+    Attributes:
+        weights: one for each number of a row.
+        index: of the class.
+        label: its name; ``None`` where it has none.
+        probability: that the network gives it, from 0 to 1; ``None`` of outputs without any.
+        box: x0, y0, x1, y1 in pixels of the image, where the class is told of a part of it.
+    """
+
+    weights: NDArray[np.float32]
+    index: int
+    label: str | None
+    probability: float | None
+    box: tuple[float, float, float, float] | None = None
+
+    @property
+    def name(self) -> str:
+        """The class as people call it."""
+        return self.label or f"class {self.index}"
+
+
+class Aiming(Protocol):
+    """What a task has besides, whose outputs can be explained by `edgekit.explaining`."""
+
+    def aim(self, rows: Rows, frame: Frame, wanted: str | None) -> Aim:
+        """What to explain of an image.
+
+        Args:
+            rows: outputs of the network for the image, (1, numbers).
+            wanted: a class by name or place; the likeliest one if ``None``.
+
+        Raises:
+            UnknownNameError: there is no such class.
+        """
+
+
+def class_named(wanted: str, labels: Sequence[str] | None, count: int) -> int:
+    """The place of a class that somebody names.
+
+    Args:
+        wanted: its name, in any case, or its place from 0 on.
+        labels: of all classes; ``None`` where they have no names.
+
+    Raises:
+        UnknownNameError: there is none of that name or place; suggests the nearest names.
+    """
+    names = [*(labels or ())]
+    if wanted in names:
+        return names.index(wanted)
+    alike = [i for i, name in enumerate(names) if name.lower() == wanted.lower()]
+    if len(alike) == 1:
+        return alike[0]
+    if wanted.isascii() and wanted.isdigit() and int(wanted[:9]) < count:
+        return int(wanted[:9])
+    of_names = f" or the name of one, such as {', '.join(names[:3])}" if names else ""
+    hint = f"expected the place of a class, 0 to {count - 1},{of_names}".rstrip(",")
+    raise UnknownNameError("class", wanted, names, hint)
 
 
 def task_of(model: Model) -> Task:

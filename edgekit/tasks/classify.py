@@ -14,7 +14,7 @@ from edgekit.core.names import shown
 from edgekit.data.scores import class_names, likeliest, probabilities
 from edgekit.data.truths import CLASS_LABELS
 from edgekit.errors import DataError, ModelError
-from edgekit.tasks import Described, Frame, Prediction, agreement, drawing
+from edgekit.tasks import Aim, Described, Frame, Prediction, agreement, class_named, drawing
 from edgekit.tasks.shares import share_interval
 
 if TYPE_CHECKING:
@@ -138,6 +138,25 @@ class Classify:
             for i in np.argsort(-shares, kind="stable")[:most]
         )
         return Labels(image, tuple(found))
+
+    def aim(self, rows: NDArray[Any], frame: Frame, wanted: str | None) -> Aim:
+        """The score of a class; of one column, what speaks for the first class speaks against it.
+
+        Raises:
+            UnknownNameError: there is no such class.
+        """
+        shares = probabilities(rows, self._kind)[0]
+        if wanted is None:
+            index = int(np.argsort(-shares, kind="stable")[0])
+        else:
+            index = class_named(wanted, self._labels, self._classes)
+        weights = np.zeros(self._columns, np.float32)
+        if self._columns == 1:
+            weights[0] = 1 if index else -1
+        else:
+            weights[index] = 1
+        label = self._labels[index] if self._labels else None
+        return Aim(weights, index, label, float(shares[index]))
 
     def shown(self, prediction: Labels) -> list[str]:
         """The image, and a line with a bar for each class."""

@@ -32,7 +32,7 @@ ELSEWHERE = re.compile(
 )
 OPTION = re.compile(r"(?<![\w-])(?:--[a-z][\w-]*|-[a-z]\b)")
 COMMANDS = (
-    "app", "benchmark", "bundle", "compare", "demo", "describe", "evaluate", "export",
+    "app", "benchmark", "bundle", "compare", "demo", "describe", "evaluate", "explain", "export",
     "export-profiles",
     "history", "predict", "profile", "report", "search", "train", "verify",
 )  # fmt: skip

@@ -86,6 +86,7 @@ AT_WORK: dict[str, tuple[str, str]] = {
     "devices": ("edgekit.devices.profiles", "add board --transport ssh://board"),
     "doctor": ("torch", ""),
     "evaluate": ("numpy", f"{SMALL} --data synthetic"),
+    "explain": ("numpy", f"{SMALL} image.png -o out/map.png"),
     "export": ("torch", f"{SMALL} -t onnx -o out"),
     "export-profiles": ("sqlite3", "-o out/table.csv"),
     "history": ("sqlite3", ""),

@@ -1,0 +1,123 @@
+"""A map over its image, with a scale of its colours and a caption."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.core import printable
+from edgekit.tasks import drawing
+
+if TYPE_CHECKING:
+    from edgekit.core import Pixels
+    from edgekit.explaining import Explanation
+
+COLOURS = "inferno"
+"""Of matplotlib: even steps for the eye, also for colour-blind readers and in grey."""
+
+LEAST, MOST = 0.1, 0.75
+"""How much of the map's colour is seen over the image, where it is 0 and where it is greatest."""
+
+BRIGHT = {"saliency": 99.0}
+"""Percentile of the evidence that has the brightest colour already, where not the greatest has:
+gradients of a few single pixels are far above all others."""
+
+UNSEEN = 0.35
+"""Brightness of what the network did not see."""
+
+_BACKGROUND, _TEXT, _RING = (24, 24, 27), (244, 244, 245), (255, 255, 255)
+
+
+def laid_out(explanation: Explanation, times: int) -> NDArray[np.float32]:
+    """The evidence over the image, (height * times, width * times), 0 where nothing was seen."""
+    from PIL import Image
+
+    place = explanation.place
+    left, top, right, bottom = (round(edge * times) for edge in place.box)
+    height, width = (side * times for side in explanation.pixels.shape[:2])
+    part = explanation.evidence[
+        place.top : place.top + place.height, place.left : place.left + place.width
+    ]
+    found = np.zeros((height, width), np.float32)
+    size = (max(1, right - left), max(1, bottom - top))
+    grown = np.asarray(Image.fromarray(part).resize(size, Image.Resampling.BILINEAR))
+    target = found[top : top + size[1], left : left + size[0]]
+    target[...] = grown[: target.shape[0], : target.shape[1]]
+    return found
+
+
+def draw(explanation: Explanation) -> Pixels:
+    """The map over the image, dark where the network did not see it; 8-bit RGB.
+
+    Small images are enlarged by a whole number.
+    """
+    import matplotlib
+
+    pixels = drawing.rgb(explanation.pixels)
+    times = -(-drawing.LEAST_WIDTH // pixels.shape[1])
+    image = pixels.repeat(times, axis=0).repeat(times, axis=1).astype(np.float32)
+    values = laid_out(explanation, times)
+    evidence = explanation.evidence
+    most = float(np.percentile(evidence, BRIGHT.get(explanation.method, 100.0)))
+    share = np.minimum(values / most, 1) if most > 0 else np.sign(values)
+    colours = matplotlib.colormaps[COLOURS](share)[..., :3].astype(np.float32) * 255
+    cover = (LEAST + (MOST - LEAST) * share)[..., None]
+    seen = image * (1 - cover) + colours * cover
+    left, top, right, bottom = (round(edge * times) for edge in explanation.place.box)
+    drawn = image * UNSEEN
+    drawn[top:bottom, left:right] = seen[top:bottom, left:right]
+    return _captioned(_marked(drawn.round().astype(np.uint8), explanation, times), explanation)
+
+
+def _marked(drawn: Pixels, explanation: Explanation, times: int) -> Pixels:
+    """The same with a ring around the peak, and the box where there is one."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(drawn)
+    pen = ImageDraw.Draw(picture)
+    thick = max(1, picture.width // 240)
+    if explanation.box is not None:
+        x0, y0, x1, y1 = (edge * times for edge in explanation.box)
+        pen.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=_RING, width=thick)
+    if explanation.peak is not None:
+        x, y = (value * times for value in explanation.peak)
+        radius = max(4, picture.width // 60)
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), outline=_RING, width=thick)
+    return np.asarray(picture)
+
+
+def _captioned(drawn: Pixels, explanation: Explanation) -> Pixels:
+    """The picture with the class, the method and a scale below it."""
+    import matplotlib
+    from PIL import Image, ImageDraw, ImageFont
+
+    share = explanation.probability
+    head = printable(explanation.name)
+    lines = [head if share is None else f"{share:.1%}  {head}", caption(explanation)]
+    picture = Image.fromarray(drawing.captioned(drawn, lines, [share or 0, 0]))
+    size = max(12, picture.width // 28)
+    font, height = ImageFont.load_default(size), round(size * 1.7)
+    canvas = Image.new("RGB", (picture.width, picture.height + height), _BACKGROUND)
+    canvas.paste(picture, (0, 0))
+    pen = ImageDraw.Draw(canvas)
+    low, high = ("no evidence", "most") if explanation.peak is not None else ("no evidence", "")
+    middle = picture.height + height // 2
+    begin = size // 2 + round(pen.textlength(low, font)) + size // 2
+    end = picture.width - size - round(pen.textlength(high, font))
+    pen.text((size // 2, middle), low, _TEXT, font, anchor="lm")
+    pen.text((picture.width - size // 2, middle), high, _TEXT, font, anchor="rm")
+    if end > begin:
+        steps = matplotlib.colormaps[COLOURS](np.linspace(0, 1, end - begin))[:, :3] * 255
+        bar = np.broadcast_to(steps.round().astype(np.uint8), (size, end - begin, 3))
+        canvas.paste(Image.fromarray(np.ascontiguousarray(bar)), (begin, middle - size // 2))
+    return np.asarray(canvas)
+
+
+def caption(explanation: Explanation) -> str:
+    """The method, and of Grad-CAM the layer with the size of its map."""
+    if explanation.layer is None or explanation.layer_size is None:
+        return explanation.method
+    height, width = explanation.layer_size
+    return f"{explanation.method}, {printable(explanation.layer)} ({height} x {width})"
