@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.boxes import Geometry
 from edgekit.data import preprocess
 from edgekit.data.decode import Picture, pixels_of
 from edgekit.data.finite import check_finite
-from edgekit.data.preprocess import Geometry
 from edgekit.errors import DataError, ModelError, UnknownNameError, UsageError
 from edgekit.explaining.occlusion import Windows, occlusion
 from edgekit.inference import Classifier, ModelClassifier

@@ -14,8 +14,8 @@ from edgekit.data.finite import check_finite
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgekit.boxes import Geometry
     from edgekit.core import Side
-    from edgekit.data.preprocess import Geometry
     from edgekit.inference import Classifier
     from edgekit.tasks import Aim
 
