@@ -60,6 +60,7 @@ def train(
     model: Network | None = None,
     data: StrPath | None = None,
     *,
+    task: str | None = None,
     out: StrPath | None = None,
     recipe: StrPath | None = None,
     pretrained: bool = False,
@@ -78,6 +79,7 @@ def train(
         model: a zoo name or callable, a module, or a function that makes one; ``None`` where the
             recipe names it.
         data: SRC of the images; those of the recipe, else ``digits``.
+        task: what the outputs are for: its usual head is put on a network of the zoo.
         out: folder of the run; ``runs/MODEL-SRC`` by default.
         recipe: name of a recipe, or a TOML file of options.
         pretrained: start from the published weights of a zoo network, downloaded once.
@@ -104,6 +106,7 @@ def train(
     network, source, base = chosen_words(
         model, text_of(data, "data"), recipe, resume=resume, out=out
     )
+    network = headed(network, task)
     chosen = training_options(keywords, options or base)
     if pretrained:
         if "init" in keywords:
@@ -119,6 +122,27 @@ def train(
         skip_corrupt=skip_corrupt,
         progress=progress,
     )
+
+
+def headed(model: Any, task: str | None) -> Any:
+    """The network that a network and a task mean together.
+
+    Raises:
+        UsageError: the network is there already, or has no place for a head.
+        UnknownNameError: there is no such task.
+    """
+    from edgekit.core import CLASSIFY
+    from edgekit.models.composed_model import with_head
+
+    if task is None:
+        return model
+    named = with_head(model, task) if isinstance(model, str) else model
+    if named == model and task != CLASSIFY and not (isinstance(model, str) and "+" in model):
+        raise UsageError(
+            f"--task {task} puts a head on a network of the zoo, and '{model}' is none: give "
+            f"BACKBONE+HEAD, or leave the option out"
+        )
+    return named
 
 
 def chosen_words(
@@ -182,6 +206,7 @@ def published(
     if not isinstance(model, str):
         raise UsageError("--pretrained goes with a zoo name, and this is a module: leave it out")
     alone = processes.count() == 1
+    model = model.partition("+")[0]  # of a composed network the weights of its backbone
     return fetched(model, options.resolution, may_download=alone, report=report)
 
 

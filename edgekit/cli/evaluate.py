@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,16 +107,21 @@ def _show(source: str, result: Evaluation, device: str | None) -> None:
     for text in result.warnings:
         console.warn(text)
     console.warn_skipped(result.skipped)
-    said = ", ".join(
-        f"{_title(name)} {console.percent(value)}"
-        for name, value in result.figures.items()
-        if value is not None
-    )
     where = result.target if device is None else f"{result.target}, {device}"
     console.say(
-        f"{source} ({where}): {said} on {result.n:,} images ({result.data}, {result.split})"
+        f"{source} ({where}): {said(result.figures)} on {result.n:,} images ({result.data}, "
+        f"{result.split})"
     )
     console.say_scores(result.scores)
+
+
+def said(figures: Mapping[str, float | None]) -> str:
+    """Figures in a line, those that are known."""
+    return ", ".join(
+        f"{_title(name)} {console.percent(value)}"
+        for name, value in figures.items()
+        if value is not None
+    )
 
 
 def _show_table(results: Sequence[tuple[str, Evaluation]]) -> None:

@@ -83,6 +83,7 @@ def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 @click.option("--teacher-temperature", type=Number(0, above=True), default=4.0, show_default=True)
 @size_option
 @scores_option
+@click.option("--task", metavar="NAME", help="Put the usual head of a task on MODEL: detect, ...")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--init", metavar="FILE", help="Checkpoint or state dict to start from.")
 @click.option("--pretrained", is_flag=True, help="Start from torchvision's weights, downloaded.")
@@ -109,6 +110,7 @@ def command(
     overwrite: bool,
     skip_corrupt: bool,
     pretrained: bool,
+    task: str | None,
     **options: Any,
 ) -> None:
     """Train MODEL; checkpoint, metrics and curves go into DIR.
@@ -118,12 +120,13 @@ def command(
     without MODEL; a finished one is trained further with more --epochs.
     A recipe may name MODEL and hold any option; what is given here counts more.
     """
-    from edgekit.api.training import chosen_words, default_folder
+    from edgekit.api.training import chosen_words, default_folder, headed
 
     given = {name: value for name, value in options.items() if _given(name)}
     named, source, base = chosen_words(
         model, data if _given("data") else None, recipe, resume=resume, out=out
     )
+    named = headed(named, task)
     if pretrained:
         given["init"] = _published(named, given, base)
     folder = out or default_folder(named, source)
@@ -159,18 +162,23 @@ def _published(model: str, given: Mapping[str, Any], base: TrainingOptions | Non
 
 def _show(result: TrainingResult) -> None:
     console.warn_skipped(result.skipped)
-    top5 = "" if result.top5 is None else f", top-5 {console.percent(result.top5)}"
+    from edgekit.cli.evaluate import said
+
     console.say(
-        f"{result.model}: top-1 {console.percent(result.top1)}{top5} on {result.n:,} "
-        f"{result.split} images after {result.epochs} epochs in {result.seconds:.1f} s"
+        f"{result.model}: {said(result.figures)} on {result.n:,} {result.split} images after "
+        f"{result.epochs} epochs in {result.seconds:.1f} s"
     )
     _show_classes(result.classes)
-    console.say(f"{result.checkpoint}  (metrics.jsonl, curves.png and confusions.png beside it)")
+    pictures = "curves.png and confusions.png" if result.classes else "and curves.png"
+    console.say(f"{result.checkpoint}  (metrics.jsonl, {pictures} beside it)")
     console.go_on("edgekit", "export", result.run, "--target", "all", "-o", "exported")
     if console.wants_json():
         from edgekit.core import to_json
 
-        console.emit_json("edgekit.train/1", to_json(result))
+        plain = to_json(result)
+        figures, headline = plain.pop("figures"), plain.pop("headline")
+        headline = {"name": headline, "value": figures[headline]}
+        console.emit_json("edgekit.train/1", {**plain, **figures, "headline": headline})
 
 
 def _show_classes(classes: Sequence[ClassFigures]) -> None:
@@ -265,6 +273,6 @@ class Bar:
     def epoch(self, record: EpochRecord) -> None:
         """An epoch is done."""
         console.note(
-            f"epoch {record.epoch:3}  loss {record.train_loss:.3f}  validation top-1 "
-            f"{console.percent(record.validation_top1)}  {record.images_per_s:,.0f} images/s"
+            f"epoch {record.epoch:3}  loss {record.train_loss:.3f}  validation {record.title} "
+            f"{console.percent(record.validation_figure)}  {record.images_per_s:,.0f} images/s"
         )

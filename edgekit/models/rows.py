@@ -107,6 +107,13 @@ def together(network: Function, x: Tensor, interface: Interface) -> Tensor:
     return torch.cat([one.reshape(len(x), -1).to(x.dtype) for one in parts], 1)
 
 
+def flattened(outputs: Any) -> Tensor:
+    """What a network returns for several inferences, a tensor or several, as rows, (n, numbers)."""
+    if isinstance(outputs, Tensor):
+        return outputs if outputs.ndim == 2 else outputs.flatten(1)
+    return torch.cat([one.flatten(1) for one in outputs], 1)
+
+
 def at_once(most: int, interface: Interface) -> int:
     """How many inferences are computed together: of large maps fewer, as memory has an end."""
     numbers = sum(prod(spec.shape) for spec in (*interface.inputs, *interface.outputs))

@@ -23,11 +23,12 @@ _COUNTED_CLASSES = 20  # figures in the cells
 _NAMED_CLASSES = 60
 
 
-def draw(history: Sequence[EpochRecord], title: str) -> bytes:
-    """Draws two panels, loss and top-1 accuracy.
+def draw(history: Sequence[EpochRecord], figure_name: str, title: str) -> bytes:
+    """Draws two panels, the loss and the task's figure.
 
     Args:
         history: one record per epoch, at least one.
+        figure_name: what people call the figure.
 
     Returns:
         A PNG of 1500 x 630 pixels.
@@ -38,10 +39,10 @@ def draw(history: Sequence[EpochRecord], title: str) -> bytes:
     left, right = figure.subplots(1, 2)
     epochs = [r.epoch for r in history]
     curves = [r.train_loss for r in history], [r.validation_loss for r in history]
-    _panel(left, "Loss (cross-entropy)", epochs, *curves, "{:.3f}".format)
+    _panel(left, "Loss", epochs, *curves, "{:.3f}".format)
     left.set_ylim(bottom=0)
-    curves = [r.train_top1 for r in history], [r.validation_top1 for r in history]
-    _panel(right, "Top-1 accuracy", epochs, *curves, "{:.1%}".format)
+    figures = [r.train_figure for r in history], [r.validation_figure for r in history]
+    _panel(right, figure_name, epochs, *figures, "{:.1%}".format)
     right.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     right.set_ylim(top=1.01)
     buffer = io.BytesIO()
@@ -53,8 +54,8 @@ def _panel(
     axes: Axes,
     title: str,
     epochs: Sequence[int],
-    train: Sequence[float],
-    validation: Sequence[float],
+    train: Sequence[float | None],
+    validation: Sequence[float | None],
     value: Callable[[float], str],
 ) -> None:
     """One quantity on training and validation images, its last values in the legend."""
@@ -63,8 +64,19 @@ def _panel(
         (train, _TRAIN, "train (augmented)"),
         (validation, _VALIDATION, "validation"),
     ):
-        text = f"{label}: {value(values[-1])}"
-        axes.plot(epochs, values, color=colour, label=text, marker=marker, markersize=4, lw=1.8)
+        last = values[-1]
+        if last is None:
+            continue
+        text = f"{label}: {value(last)}"
+        axes.plot(
+            epochs,
+            [v for v in values if v is not None],
+            color=colour,
+            label=text,
+            marker=marker,
+            markersize=4,
+            lw=1.8,
+        )
     axes.set_title(title, loc="left", fontsize=11)
     axes.set_xlabel("epoch", color=_GREY)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,4 +1,4 @@
-"""Distillation: learning from the class scores of a trained network (arXiv:1503.02531)."""
+"""Distillation: learning from the outputs of a trained network (arXiv:1503.02531)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from edgekit.models.libraries import LIBRARIES
 from edgekit.models.model import Model
 from edgekit.models.program import SUFFIX
 from edgekit.models.purity import as_function
+from edgekit.models.rows import flattened
 from edgekit.models.source import is_path, open_model
 from edgekit.models.weights import is_checkpoint, load_checkpoint
 from edgekit.tasks.losses import divergence, kind_of_network
@@ -24,7 +25,7 @@ from edgekit.training.images import normalize
 
 
 class Teacher:
-    """A trained network whose scores are learned.
+    """A trained network whose outputs are learned.
 
     Args:
         model: in eval mode, which it stays in.
@@ -38,26 +39,26 @@ class Teacher:
         self.temperature, self._source = temperature, model.source
         image = (self.preprocessing.channels, *self.preprocessing.size)
         known = "logits" if model.of_zoo else model.scores
-        self._kind = known or kind_of_network(self.module, image, model.source)
+        if model.task == CLASSIFY:
+            self._kind = known or kind_of_network(self.module, image, model.source)
 
-    def scores(self, pixels: Tensor) -> Tensor:
-        """Class scores (N, classes) of 8-bit images (N, height, width, 3)."""
+    def rows(self, pixels: Tensor) -> Tensor:
+        """Outputs (N, numbers), class scores mostly, of 8-bit images (N, height, width, 3)."""
         told = f"teacher '{self._source}' fails on an image: "
         with explained(told.__add__), torch.no_grad():
-            scores: Tensor = self.module(normalize(pixels, self.preprocessing))
-        return scores
+            return flattened(self.module(normalize(pixels, self.preprocessing)))
 
     def check(self, pixels: Tensor, name: Callable[[int], str]) -> None:
         """Refuses a teacher that gives no numbers for some images, as no loss can be made of them.
 
         Args:
-            pixels: see `scores`.
+            pixels: see `rows`.
             name: names the image of a row.
 
         Raises:
             ModelError: as said.
         """
-        check_finite(self.scores(pixels).cpu().numpy(), f"teacher '{self._source}'", name)
+        check_finite(self.rows(pixels).cpu().numpy(), f"teacher '{self._source}'", name)
 
     def loss(self, scores: Tensor, pixels: Tensor, kind: str = "logits") -> Tensor:
         """Divergence of the softened probabilities from the teacher's, times temperature squared.
@@ -71,7 +72,7 @@ class Teacher:
             kind: what the scores are, of `edgekit.core.SCORES`.
         """
         kinds = (kind, self._kind)
-        away = divergence(scores.float(), self.scores(pixels).float(), kinds, self.temperature)
+        away = divergence(scores.float(), self.rows(pixels).float(), kinds, self.temperature)
         return away * self.temperature**2
 
 
@@ -110,6 +111,7 @@ def open_teacher(
     preprocessing: Preprocessing,
     temperature: float,
     note: Callable[[str], None] = lambda text: None,
+    task: str = CLASSIFY,
 ) -> Teacher:
     """Opens the network of ``--teacher``.
 
@@ -118,20 +120,27 @@ def open_teacher(
         labels: the classes that are to be learned.
         preprocessing: of the network that learns; the teacher sees the same images.
         note: is told in which other way than it was built it has to be run.
+        task: of the network that learns.
 
     Raises:
-        ModelError: it has other classes.
+        ModelError: it has other classes, or is of another task.
         UsageError: it is not trained.
         CheckpointError: a file that cannot be used.
     """
     _check_file(source)
-    model = open_model(source, resolution=preprocessing.crop, task=CLASSIFY)
+    asked = CLASSIFY if task == CLASSIFY else None
+    model = open_model(source, resolution=preprocessing.crop, task=asked)
+    if model.task != task:
+        raise ModelError(
+            f"teacher '{source}' is of the task {model.task}: expected one of the task {task}, as "
+            f"the network that learns is"
+        )
     if not model.trained:
         raise UsageError(
             f"teacher '{source}' is untrained: expected a run folder or checkpoint, as 'edgekit "
             f"train' writes"
         )
-    if class_count(model.classes) != len(labels):
+    if task == CLASSIFY and class_count(model.classes) != len(labels):
         raise ModelError(
             f"teacher '{source}' has {model.classes} classes and the data have {len(labels)}: "
             f"expected a teacher that was trained on the same classes"

@@ -10,16 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgekit.core import CLASSIFY, ModelSpec, Preprocessing, class_count
+from edgekit import registry
+from edgekit.core import CLASSIFY, ImageSource, ModelSpec, Preprocessing, class_count
+from edgekit.data.truths import check_told
 from edgekit.errors import ModelError, UsageError
 from edgekit.models import build
 from edgekit.models.blocks import DropPath
 from edgekit.models.callables import try_forward, try_training
+from edgekit.models.composed import fill_backbone
 from edgekit.models.fitting import fill, init_from
 from edgekit.models.model import Model
 from edgekit.models.purity import pure
 from edgekit.models.taking import Network, model_of
 from edgekit.models.weights import load_into, load_state
+from edgekit.tasks import task_of
 from edgekit.training.options import TrainingOptions
 from edgekit.training.run_folder import Plan
 
@@ -48,31 +52,39 @@ def with_epsilon(spec: ModelSpec, options: TrainingOptions) -> ModelSpec:
     return dataclasses.replace(spec, norm_eps=filled.norm_eps)
 
 
-def open_own(network: Network, options: TrainingOptions, classes: int) -> Model:
+def open_own(
+    network: Network, options: TrainingOptions, source: ImageSource, task: str | None
+) -> Model:
     """Opens a network that is not of the zoo.
 
     Args:
-        network: ``timm:NAME``, ``torchvision:NAME`` or ``package.module:callable``; or one that is
-            there already.
+        network: ``timm:NAME``, ``torchvision:NAME``, ``package.module:callable`` or
+            ``BACKBONE+HEAD``; or one that is there already.
+        source: what it learns from.
+        task: name of what its outputs are for; that of its head, else ``classify``, if ``None``.
 
     Raises:
         ModelError: it cannot be built or run, or gives another number of scores.
         UsageError: dropout or stochastic depth, which only specs of the zoo have.
         UnavailableError: a library that is not installed.
     """
-    source = network if isinstance(network, str) else "the module"
+    told = network if isinstance(network, str) else "the module"
     for option, value in (("drop-path", options.drop_path), ("dropout", options.dropout)):
         if value is not None:
             raise UsageError(
-                f"--{option} {value:g}: '{source}' is not of the zoo, and has what it was built "
+                f"--{option} {value:g}: '{told}' is not of the zoo, and has what it was built "
                 f"with; leave the option out"
             )
+    classes = len(source.classes)
     if isinstance(network, Model):
         model = network
-        if model.task != CLASSIFY:
-            raise ModelError(f"'{model.source}' is of the task {model.task}: expected a classifier")
     else:
-        model = model_of(network, resolution=options.resolution, classes=classes, task=CLASSIFY)
+        if task is None and not (isinstance(network, str) and registry.is_composed(network)):
+            task = CLASSIFY
+        resolution = options.resolution
+        model = model_of(network, resolution=resolution, classes=classes, task=task)
+    if model.task != CLASSIFY:
+        return _of_task(model, source)
     if class_count(model.classes) != classes:
         one = f"one score, which tells two classes apart, and the data have {classes}: expected"
         several = f"{model.classes} scores and the data have {classes} classes: expected"
@@ -82,10 +94,29 @@ def open_own(network: Network, options: TrainingOptions, classes: int) -> Model:
     return model
 
 
+def _of_task(model: Model, source: ImageSource) -> Model:
+    """A network that is trained by the loss of its task, with the classes of the source.
+
+    Raises:
+        DataError: the source does not say what the task needs to know.
+        ModelError: networks of the task have nothing to learn from a source.
+    """
+    task = task_of(model)
+    if task.truth is None:
+        raise ModelError(
+            f"'{model.source}' is of the task {model.task}, whose networks have nothing to learn "
+            f"from images: expected a classifier, or BACKBONE+HEAD; see 'edgekit list heads'"
+        )
+    check_told(source, task.truth, f"the task {model.task}")
+    return dataclasses.replace(model, labels=task.labels_for(source))
+
+
 def own_preprocessing(model: Model, preprocessing: Preprocessing) -> Preprocessing:
     """The source's preprocessing, normalized as the library's own weights want it."""
     if model.preprocessing is None:
         return preprocessing
+    if model.task != CLASSIFY:  # it says what becomes of boxes and masks, too
+        return model.preprocessing.at(preprocessing.crop)
     own = model.preprocessing
     return dataclasses.replace(preprocessing, mean=own.mean, std=own.std)
 
@@ -105,7 +136,10 @@ def initial(plan: Plan, own: nn.Module | None, note: Callable[[str], None]) -> n
     """
     init = plan.options.init
     torch.manual_seed(torch_seed(plan.options.seed))
-    if plan.spec is None:
+    if plan.task != CLASSIFY:
+        assert own is not None
+        network = own
+    elif plan.spec is None:
         assert own is not None
         scores = try_forward(own, torch.zeros(1, *plan.image), plan.model)
         try_training(own, plan.image, scores.shape[1], plan.model)
@@ -120,6 +154,9 @@ def initial(plan: Plan, own: nn.Module | None, note: Callable[[str], None]) -> n
     if init is None:
         return network
     state = load_state(Path(init))
+    if plan.task != CLASSIFY:
+        _init_composed(network, plan.model, state, init, note)
+        return network
     if plan.spec is None:
         same = _init_own(network, state, init)
     else:
@@ -146,6 +183,25 @@ def _init_own(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> b
     }
     load_into(network, {**state, **other}, origin)
     return not other
+
+
+def _init_composed(
+    network: nn.Module,
+    name: str,
+    state: Mapping[str, Tensor],
+    origin: str,
+    note: Callable[[str], None],
+) -> None:
+    """Weights of the same network, or those of a classifier for its backbone."""
+    own = network.state_dict()
+    if set(own) <= set(state) and all(own[key].shape == state[key].shape for key in own):
+        load_into(network, state, origin)
+        return
+    left = fill_backbone(network, name, state, origin)
+    note(
+        f"{origin} fills the backbone; the head starts anew"
+        + (f", and {len(left)} tensors of {origin} have no place" if left else "")
+    )
 
 
 def _check_regularization(network: nn.Module, plan: Plan) -> None:

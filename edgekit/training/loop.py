@@ -13,19 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from edgekit.core import ImageSource, from_json, reason, to_json
+from edgekit import registry
+from edgekit.core import CLASSIFY, ImageSource, reason
+from edgekit.core.preprocessing import pair
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
-from edgekit.data.truths import CLASS_LABELS
+from edgekit.data.truths import CLASS_LABELS, check_told
 from edgekit.errors import CheckpointError, DataError, UsageError
 from edgekit.models import family_of, find_spec, with_resolution
+from edgekit.models.composed import head_of
+from edgekit.models.model import Model
 from edgekit.models.source import is_path
 from edgekit.models.taking import Network
 from edgekit.models.weights import Checkpoint, load_into, load_state
+from edgekit.tasks import task_of
 from edgekit.tasks.confusions import ClassFigures, Confusions
-from edgekit.tasks.losses import Kinds, check_said
+from edgekit.tasks.losses import Kinds, check_said, kinds_of
 from edgekit.tasks.shares import share_interval
 from edgekit.training import options as training_options
 from edgekit.training import processes
@@ -39,9 +44,10 @@ from edgekit.training.initial import (
     with_epsilon,
     with_regularization,
 )
+from edgekit.training.lesson import Lesson, OfClasses, OfTask
 from edgekit.training.options import TrainingOptions
 from edgekit.training.progress import EpochRecord, Progress, Silent
-from edgekit.training.run_folder import Plan, RunFolder, TestRecord
+from edgekit.training.run_folder import Plan, RunFolder, TestRecord, epoch_of, plain_epoch
 from edgekit.training.threads import Threads, threads_put_back
 from edgekit.training.trainer import EVALUATION_BATCH, Trainer
 
@@ -62,12 +68,13 @@ class TrainingResult:
         model: canonical name of the network.
         run: folder of the run, as it was given.
         checkpoint: the trained network in it.
-        split: which images top-1 and top-5 are of: ``test``, or ``validation`` where the data
-            have no test images.
-        n: number of these images.
-        top1: share of images whose class has the highest score.
-        top5: share of images whose class is among the five highest, of more than five classes.
         seconds: of the whole training, over all sessions.
+        split: which images the figures are of: ``test``, or ``validation`` where the data have no
+            test images.
+        n: number of these images.
+        task: what the outputs of the network are for.
+        headline: name of the figure that speaks for it.
+        figures: of the task, by name; ``None`` for one that the images do not tell.
         classes: how often the images of each class are told right, and what the others are taken
             for.
         skipped: images that were left out because they cannot be decoded.
@@ -77,13 +84,24 @@ class TrainingResult:
     run: Path
     checkpoint: Path
     epochs: int
-    top1: float
-    top5: float | None
     seconds: float
     split: str
     n: int
+    task: str
+    headline: str
+    figures: Mapping[str, float | None]
     classes: tuple[ClassFigures, ...] = ()
     skipped: tuple[str, ...] = ()
+
+    @property
+    def top1(self) -> float | None:
+        """Share of images whose class has the highest score; ``None`` of other tasks."""
+        return self.figures.get("top1")
+
+    @property
+    def top5(self) -> float | None:
+        """Share of images whose class is among the five highest; ``None`` below 6 classes."""
+        return self.figures.get("top5")
 
     @property
     def name(self) -> str:
@@ -116,8 +134,9 @@ def train(
     first writes files and reports progress.
 
     Args:
-        model: zoo name, ``timm:NAME``, ``torchvision:NAME`` or ``package.module:callable``; or a
-            module, which in the end has the trained weights, or a function that makes one.
+        model: zoo name, ``BACKBONE+HEAD``, ``timm:NAME``, ``torchvision:NAME`` or
+            ``package.module:callable``; or a module, which in the end has the trained weights, or
+            a function that makes one.
         data: an image source; see `edgekit.data.open_source`.
         out: folder of the run; made if need be.
         resume: go on with the run in ``out``. A finished one just gives its result, unless it has
@@ -166,19 +185,19 @@ def _trained(
     plan, own = _plan(model, source, options)
     with _own_torch():
         threads = Threads(options.threads, progress.note)
-        network = initial(plan, own, progress.note)
+        network = initial(plan, None if own is None else own.module, progress.note)
         teacher = _teacher(plan, progress.note)
         if resume:
             folder.compare(plan)
-        run = _Run(plan, folder, progress, begin, threads)
+        run = _Run(plan, own, folder, progress, begin, threads)
         if resume and folder.finished():
             if folder.test_record().epochs == options.epochs:
                 return _result(plan, folder, folder.test_record())
             load_into(network, load_state(folder.checkpoint), str(folder.checkpoint))
-            run.extend(folder.history(), folder.test_record())
-        images = open_splits(
-            source, list(plan.images), plan.preprocessing, progress.loading, CLASS_LABELS
-        )
+            run.extend(folder.history(plan.headline), folder.test_record())
+        lesson = _lesson(plan, own, network, source, teacher)
+        truth = CLASS_LABELS if own is None else task_of(own).truth
+        images = open_splits(source, list(plan.images), plan.preprocessing, progress.loading, truth)
         tell_images(plan, images, progress)
         if processes.is_main():
             # Only now: images that cannot be read leave earlier results alone.
@@ -187,16 +206,24 @@ def _trained(
             elif run.first:
                 folder.extend(plan)
         state = folder.load_state() if resume else None
-        return run.complete(network, teacher, images, state)
+        return run.complete(network, lesson, teacher, images, state)
 
 
 class _Run:
     """A training under way: its history and its clock."""
 
     def __init__(
-        self, plan: Plan, folder: RunFolder, progress: Progress, begin: float, threads: Threads
+        self,
+        plan: Plan,
+        own: Model | None,
+        folder: RunFolder,
+        progress: Progress,
+        begin: float,
+        threads: Threads,
     ) -> None:
         self.plan, self.folder, self.progress, self.threads = plan, folder, progress, threads
+        self.parameters = {} if own is None else own.parameters
+        self.figure = registry.task(plan.task).title
         self.history: list[EpochRecord] = []
         self.first, self.begin, self.earlier_s = 0, begin, 0.0
 
@@ -207,6 +234,7 @@ class _Run:
     def complete(
         self,
         network: nn.Module,
+        lesson: Lesson,
         teacher: Teacher | None,
         images: Mapping[str, SplitImages],
         state: dict[str, Any] | None,
@@ -215,9 +243,11 @@ class _Run:
         last = list(images)[-1]
         if state is not None:
             self.first = self._began(state)
-        trainer = Trainer(self.plan, network, images["train"], teacher, self.first)
-        if trainer.kinds != Kinds() or self.plan.options.scores is not None:
-            self.progress.note(f"outputs are taken for {trainer.kinds}")
+        trainer = Trainer(self.plan, network, images["train"], lesson, teacher, self.first)
+        if isinstance(lesson, OfClasses) and (
+            lesson.kinds != Kinds() or self.plan.options.scores is not None
+        ):
+            self.progress.note(f"outputs are taken for {lesson.kinds}")
         if state is not None:
             self._restore(trainer, state)
         self._epochs(trainer, images["validation"])
@@ -238,14 +268,15 @@ class _Run:
     def _restore(self, trainer: Trainer, state: dict[str, Any]) -> None:
         try:
             trainer.restore(state["trainer"])
-            self.history = [from_json(EpochRecord, record) for record in state["history"]]
+            headline = self.plan.headline
+            self.history = [epoch_of(record, headline) for record in state["history"]]
             self.earlier_s = float(state["seconds"])
             self.threads.resume(int(state.get("threads", self.threads.now)))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise self._misfit(reason(error)) from error
 
     def _epochs(self, trainer: Trainer, validation: SplitImages) -> None:
-        loader = _in_order(validation, trainer.device)
+        loader = _in_order(validation, trainer)
         done = len(self.history)
         self.progress.start((done - self.first) * len(trainer.batches), trainer.steps)
         drawn = time.perf_counter()
@@ -259,12 +290,13 @@ class _Run:
                 continue
             self._save(trainer)
             if time.perf_counter() - drawn > _REDRAW_S:
-                self.folder.draw_curves(self.history, self._title())
+                self.folder.draw_curves(self.history, self.figure, self._title())
                 drawn = time.perf_counter()
             self.progress.epoch(record)
 
     def _save(self, trainer: Trainer) -> None:
-        history = [to_json(record) for record in self.history]
+        headline = self.plan.headline
+        history = [plain_epoch(record, headline) for record in self.history]
         state = {
             "trainer": trainer.state(),
             "first": self.first,
@@ -273,38 +305,33 @@ class _Run:
             "threads": self.threads.now,
         }
         self.folder.save_state(state)
-        self.folder.write_metrics(self.history)
+        self.folder.write_metrics(self.history, headline)
 
     def _finish(self, trainer: Trainer, images: SplitImages, split: str) -> TrainingResult:
         plan, epochs = self.plan, self.plan.options.epochs
-        confusions = Confusions(plan.labels)
-        scores = trainer.evaluate(_in_order(images, trainer.device), confusions)
+        confusions = Confusions(plan.labels) if plan.task == CLASSIFY else None
+        scores = trainer.evaluate(_in_order(images, trainer), confusions)
         test = TestRecord(
             split,
             scores.n,
             scores.loss,
-            scores.top1,
-            scores.top5,
+            scores.figures,
             epochs,
             self._seconds(),
-            confusions.classes(),
+            () if confusions is None else confusions.classes(),
         )
-        if processes.is_main():
+        if processes.is_main() and confusions is not None:
             title = f"{self._title()}: {scores.n:,} {split} images"
             self.folder.draw_confusions(confusions, title)
+        if processes.is_main():
             self._write(trainer, test)
         return _result(plan, self.folder, test)
 
     def _write(self, trainer: Trainer, test: TestRecord) -> None:
         plan = self.plan
-        self.folder.draw_curves(self.history, self._title())
-        self.folder.write_metrics(self.history, test)
-        results = {
-            "top1": test.top1,
-            "top5": test.top5,
-            "epochs": test.epochs,
-            "seconds": test.seconds,
-        }
+        self.folder.draw_curves(self.history, self.figure, self._title())
+        self.folder.write_metrics(self.history, plan.headline, test)
+        results = {**test.figures, "epochs": test.epochs, "seconds": test.seconds}
         self.folder.finish(
             Checkpoint(
                 model=plan.model,
@@ -315,6 +342,8 @@ class _Run:
                 data=plan.data,
                 results={k: float(value) for k, value in results.items() if value is not None},
                 scores=plan.options.scores,
+                task=plan.task,
+                parameters=self.parameters,
             )
         )
 
@@ -322,7 +351,9 @@ class _Run:
         return self.earlier_s + time.perf_counter() - self.begin
 
     def _title(self) -> str:
-        return f"{self.plan.model} on {self.plan.data}, {self.plan.preprocessing.crop} px"
+        height, width = self.plan.preprocessing.size
+        size = f"{height}" if height == width else f"{height}x{width}"
+        return f"{self.plan.model} on {self.plan.data}, {size} px"
 
 
 def _check(model: Network, options: TrainingOptions) -> None:
@@ -342,25 +373,34 @@ def _check(model: Network, options: TrainingOptions) -> None:
             f"'{model}' is a file or folder: expected a network's name; to start from a "
             f"checkpoint, give the network's name and --init FILE; see 'edgekit list models'"
         )
-    if ":" not in model:
+    if registry.is_composed(model):
+        head_of(model)
+    elif ":" not in model:
         find_spec(model)
 
 
 def _plan(
     network: Network, source: ImageSource, options: TrainingOptions
-) -> tuple[Plan, nn.Module | None]:
+) -> tuple[Plan, Model | None]:
     """What is to be done, and the network where it is not of the zoo."""
     splits, classes = _splits(source), len(source.classes)
-    if not isinstance(network, str) or ":" in network:
-        own = open_own(network, options, classes)
-        check_said(options.scores, own.classes, own.source, of_zoo=False)
+    own: Model | None = None
+    labels = source.classes
+    if not isinstance(network, str) or ":" in network or registry.is_composed(network):
+        own = open_own(network, options, source, None)
+        if own.task == CLASSIFY:
+            check_said(options.scores, own.classes, own.source, of_zoo=False)
         options = training_options.resolve(options, source, own.resolution, OWN_STRIDE)
-        spec, name, module = None, own.source, own.module
         assert options.resolution is not None
+        if own.task != CLASSIFY and pair(options.resolution) != own.interface.inputs[0].shape[2:]:
+            # What is made for one size, such as anchors, is made for the size that was chosen.
+            own = open_own(network, options, source, None)
+        spec, name, labels = None, own.source, own.labels or labels
         preprocessing = own_preprocessing(own, for_source(source, options.resolution))
     else:
+        check_told(source, CLASS_LABELS, "a classifier")
         check_said(options.scores, classes, network, of_zoo=True)
-        spec, module = find_spec(network), None
+        spec = find_spec(network)
         smallest = family_of(spec).stride(spec)
         options = training_options.resolve(options, source, spec.resolution, smallest)
         spec = with_resolution(find_spec(network, classes=classes), options.resolution)
@@ -374,10 +414,31 @@ def _plan(
         options=options,
         spec=spec,
         preprocessing=preprocessing,
-        labels=source.classes,
+        labels=labels,
         images={split: source.size(split) for split in splits},
+        task=CLASSIFY if own is None else own.task,
+        headline="top1" if own is None else task_of(own).headline,
     )
-    return plan, module
+    return plan, own
+
+
+def _lesson(
+    plan: Plan, own: Model | None, network: nn.Module, source: ImageSource, teacher: Teacher | None
+) -> Lesson:
+    """What the network is trained to do.
+
+    Args:
+        own: what is known of the network where it is not of the zoo.
+        network: that is trained, on the CPU.
+    """
+    if own is None or own.task == CLASSIFY:
+        kinds = Kinds()
+        if own is not None:
+            kinds = kinds_of(network, plan.image, plan.model, plan.options.scores)
+        return OfClasses(kinds, len(plan.labels), plan.options, teacher)
+    own = dataclasses.replace(own, module=network)
+    task = task_of(own)
+    return OfTask(task, task.objective(own), source, plan.options, teacher)
 
 
 def _splits(source: ImageSource) -> list[str]:
@@ -402,23 +463,25 @@ def _teacher(plan: Plan, note: Callable[[str], None]) -> Teacher | None:
     if o.teacher is None:
         return None
     temperature = o.teacher_temperature
-    return open_teacher(o.teacher, plan.labels, plan.preprocessing, temperature, note)
+    return open_teacher(o.teacher, plan.labels, plan.preprocessing, temperature, note, plan.task)
 
 
-def _in_order(images: SplitImages, device: torch.device) -> Loader:
-    batches = Batches(len(images), EVALUATION_BATCH, share=processes.share())
-    return Loader(images, batches, device)
+def _in_order(images: SplitImages, trainer: Trainer) -> Loader:
+    share = processes.share() if trainer.lesson.shares else (0, 1)
+    return Loader(images, Batches(len(images), EVALUATION_BATCH, share=share), trainer.device)
 
 
 def tell_images(plan: Plan, images: Mapping[str, SplitImages], progress: Progress) -> None:
     """Says what a training has to learn from, and where that is too little to tell anything."""
-    counts = [int((images["train"].labels == i).sum()) for i in range(len(plan.labels))]
+    counts = _counts(images["train"].labels, len(plan.labels), plan.task)
     least = min(range(len(counts)), key=counts.__getitem__)
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in images.items())
     progress.images(
         f"{plan.data}: {len(plan.labels)} classes, images: {sizes}; the smallest class, "
         f"'{plan.labels[least]}', has {counts[least]:,} for training"
     )
+    if plan.task != CLASSIFY:
+        return
     last, split = list(images.items())[-1]
     low, high = share_interval(0.9, len(split))
     if high - low > TOO_WIDE:
@@ -428,17 +491,28 @@ def tell_images(plan: Plan, images: Mapping[str, SplitImages], progress: Progres
         )
 
 
+def _counts(labels: Tensor, classes: int, task: str) -> list[int]:
+    """How often each class is there: images of it, objects, or images with pixels of it."""
+    if labels.ndim == 1:
+        return torch.bincount(labels, minlength=classes)[:classes].tolist()
+    if labels.shape[-1:] == (6,) and labels.is_floating_point():
+        found = labels[..., 4].flatten().long()
+        return torch.bincount(found[found >= 0], minlength=classes)[:classes].tolist()
+    return [int((labels == one).flatten(1).any(1).sum()) for one in range(classes)]
+
+
 def _result(plan: Plan, folder: RunFolder, test: TestRecord) -> TrainingResult:
     return TrainingResult(
         model=plan.model,
         run=folder.path,
         checkpoint=folder.checkpoint,
         epochs=test.epochs,
-        top1=test.top1,
-        top5=test.top5,
         seconds=test.seconds,
         split=test.split,
         n=test.n,
+        task=plan.task,
+        headline=plan.headline,
+        figures=test.figures,
         classes=test.classes,
     )
 

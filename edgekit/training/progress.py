@@ -8,27 +8,30 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
-    """A line of ``metrics.jsonl``.
+    """A line of ``metrics.jsonl``, where the figures go by their name, as ``train_top1``.
 
     Attributes:
         epoch: counted from 1.
         lr: learning rate of the epoch's last step.
-        train_loss: mean cross-entropy over the augmented training images.
-        train_top1: of the network in training, on augmented images.
-        validation_loss: mean cross-entropy of the averaged weights.
-        validation_top1: of the averaged weights.
+        train_loss: mean over the augmented training images.
+        train_figure: the task's headline figure of the network in training, on augmented images;
+            ``None`` of tasks whose figures take long.
+        validation_loss: mean of the averaged weights.
+        validation_figure: the headline figure of the averaged weights.
         seconds: of the whole epoch.
         images_per_s: of the training steps alone.
+        title: what people call the figure; the file does not have it.
     """
 
     epoch: int
     lr: float
     train_loss: float
-    train_top1: float
+    train_figure: float | None
     validation_loss: float
-    validation_top1: float
+    validation_figure: float
     seconds: float
     images_per_s: float
+    title: str = "top-1"
 
 
 class Progress(Protocol):

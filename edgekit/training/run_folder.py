@@ -11,11 +11,11 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from edgekit.core import ModelSpec, Preprocessing, from_json, reason, to_json
+from edgekit.core import CLASSIFY, ModelSpec, Preprocessing, from_json, reason, to_json
 from edgekit.core.reading import LARGEST_NOTE, LARGEST_RESULTS, parse_json, read_bytes, read_text
 from edgekit.errors import CheckpointError, OutputError, UsageError
 from edgekit.locks import one_writer
@@ -42,6 +42,8 @@ class Plan:
         options: resolved.
         spec: ``None`` where the network is not of the zoo.
         images: number of images by split.
+        task: name of what its outputs are for.
+        headline: name of the figure that it goes by.
     """
 
     model: str
@@ -51,6 +53,8 @@ class Plan:
     preprocessing: Preprocessing
     labels: tuple[str, ...]
     images: Mapping[str, int]
+    task: str = CLASSIFY
+    headline: str = "top1"
 
     @property
     def image(self) -> tuple[int, int, int]:
@@ -60,12 +64,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class TestRecord:
-    """The last line of ``metrics.jsonl``.
+    """The last line of ``metrics.jsonl``, where each of the figures has a key of its own.
 
     Attributes:
         split: ``test``, or ``validation`` where the data have no test images.
         n: images.
-        top5: only of more than five classes.
+        figures: of the task, by name; ``None`` for one that the images do not tell.
         seconds: of the whole training, over all sessions.
         classes: figures of each class; empty in runs from before they were kept.
     """
@@ -73,8 +77,7 @@ class TestRecord:
     split: str
     n: int
     loss: float
-    top1: float
-    top5: float | None
+    figures: Mapping[str, float | None]
     epochs: int
     seconds: float
     classes: tuple[ClassFigures, ...] = ()
@@ -221,15 +224,18 @@ class RunFolder:
                 f"{self.options} was changed ({reason(error)}): start anew with --overwrite"
             ) from error
 
-    def history(self) -> list[EpochRecord]:
+    def history(self, headline: str) -> list[EpochRecord]:
         """The epochs of a finished run.
+
+        Args:
+            headline: name of the figure that they have.
 
         Raises:
             CheckpointError: ``metrics.jsonl`` is missing or was changed.
         """
         try:
             lines = read_text(self.metrics, LARGEST_RESULTS).splitlines()[:-1]
-            return [from_json(EpochRecord, parse_json(line)) for line in lines]
+            return [epoch_of(parse_json(line), headline) for line in lines]
         except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"{self.metrics} does not have the epochs of a finished run: {error}"
@@ -254,17 +260,27 @@ class RunFolder:
         """Saves what is needed to go on: plain data and tensors."""
         save_plain(self.state, {"format": FORMAT, **state})
 
-    def write_metrics(self, history: Sequence[EpochRecord], test: TestRecord | None = None) -> None:
+    def write_metrics(
+        self, history: Sequence[EpochRecord], headline: str, test: TestRecord | None = None
+    ) -> None:
         """Writes one line per epoch, and the figures on the test images behind them."""
-        records = [*history] if test is None else [*history, test]
-        lines = [json.dumps(to_json(record)) + "\n" for record in records]
-        self._write(self.metrics, "".join(lines).encode())
+        lines = [plain_epoch(record, headline) for record in history]
+        if test is not None:
+            plain = to_json(test)
+            figures = plain.pop("figures")
+            lines.append({**plain, **figures})
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        self._write(self.metrics, text.encode())
 
-    def draw_curves(self, history: Sequence[EpochRecord], title: str) -> None:
-        """Draws loss and accuracy over the epochs."""
+    def draw_curves(self, history: Sequence[EpochRecord], figure: str, title: str) -> None:
+        """Draws loss and figure over the epochs.
+
+        Args:
+            figure: what people call the figure.
+        """
         from edgekit.training.curves import draw
 
-        self._write(self.curves, draw(history, title))
+        self._write(self.curves, draw(history, figure, title))
 
     def draw_confusions(self, confusions: Confusions, title: str) -> None:
         """Draws which classes are taken for which."""
@@ -286,7 +302,10 @@ class RunFolder:
         """
         try:
             last = read_text(self.metrics, LARGEST_RESULTS).rstrip().rpartition("\n")[2]
-            return from_json(TestRecord, parse_json(last))
+            plain = parse_json(last)
+            own = {field.name for field in fields(TestRecord)}
+            figures = {name: plain.pop(name) for name in [*plain] if name not in own}
+            return from_json(TestRecord, {**plain, "figures": figures})
         except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"{self.metrics} does not end with the figures of a finished run: {error}"
@@ -307,8 +326,30 @@ class RunFolder:
         replace_file(path, lambda file: file.write(content))
 
 
+def plain_epoch(record: EpochRecord, headline: str) -> dict[str, Any]:
+    """An epoch as plain data, its figures under their name."""
+    return {
+        f"{name.removesuffix('figure')}{headline}" if name.endswith("_figure") else name: value
+        for name, value in to_json(record).items()
+        if name != "title"
+    }
+
+
+def epoch_of(plain: Mapping[str, Any], headline: str) -> EpochRecord:
+    """The epoch of `plain_epoch`.
+
+    Raises:
+        FormError: it is none.
+    """
+    figures = {f"{split}_{headline}": f"{split}_figure" for split in ("train", "validation")}
+    return from_json(EpochRecord, {figures.get(name, name): v for name, v in plain.items()})
+
+
 def _described(plan: Plan) -> dict[str, Any]:
-    return {"format": FORMAT, **to_json(plan)}
+    plain = {"format": FORMAT, **to_json(plan)}
+    if plan.task == CLASSIFY:  # as they always were
+        del plain["task"], plain["headline"]
+    return plain
 
 
 def _first_difference(then: Any, now: Any, name: str) -> tuple[str, Any, Any] | None:

@@ -17,11 +17,10 @@ from accelerate.utils import DataLoaderConfiguration
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from edgekit.data.finite import check_finite
 from edgekit.errors import ModelError
 from edgekit.foreign import explained
+from edgekit.models.rows import flattened
 from edgekit.tasks.confusions import Confusions
-from edgekit.tasks.losses import Kinds, class_logits, kinds_of, label_loss
 from edgekit.training import processes
 from edgekit.training.distillation import Teacher
 from edgekit.training.images import (
@@ -29,35 +28,38 @@ from edgekit.training.images import (
     Batches,
     Loader,
     SplitImages,
-    augment,
     changed_image,
     normalize,
 )
 from edgekit.training.initial import torch_seed
 from edgekit.training.layout import fit_for_training
-from edgekit.training.mixing import mix
+from edgekit.training.lesson import Lesson, Ranks, check_rows
 from edgekit.training.optimization import make_average, make_optimizer, make_schedule
 from edgekit.training.options import machine
 from edgekit.training.progress import EpochRecord
-from edgekit.training.randaugment import randaugment
 from edgekit.training.run_folder import Plan
 
 # The standard error of a mean over so many images is 2 % of their spread.
 STATISTICS_IMAGES = 2048
 EVALUATION_BATCH = 256
 _REPORT_EVERY = 10
-# Tells the uses of a seed apart; epochs are counted from 0.
-_AUGMENTATION, _DROPOUT, _STATISTICS, _RANDAUGMENT, _MIXING = 0, 1, 2, 3, 4
+# Tells the uses of a seed apart, beside those of `edgekit.training.lesson`; epochs are counted
+# from 0.
+_DROPOUT, _STATISTICS = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Result of an evaluation; fractions, top-5 only of more than five classes."""
+    """Result of an evaluation.
+
+    Attributes:
+        n: images.
+        figures: of the task, by name.
+    """
 
     n: int
     loss: float
-    top1: float
-    top5: float | None
+    figures: Mapping[str, float | None]
 
 
 class Trainer:
@@ -70,6 +72,7 @@ class Trainer:
 
     Args:
         model: on the CPU; it is taken over.
+        lesson: what it is trained to do.
         teacher: on the CPU; it is taken over.
         first: epoch that the training begins with, of a run that is extended; rate and average
             begin anew with it.
@@ -80,13 +83,13 @@ class Trainer:
         plan: Plan,
         model: nn.Module,
         train: SplitImages,
+        lesson: Lesson,
         teacher: Teacher | None = None,
         first: int = 0,
     ) -> None:
         options = self.options = plan.options
         assert options.batch_size is not None
-        self.source, self.preprocessing = plan.model, plan.preprocessing
-        self.classes = len(plan.labels)
+        self.source, self.preprocessing, self.lesson = plan.model, plan.preprocessing, lesson
         device, amp = machine(options)
         # Accelerate keeps device and precision for the whole process; this run has its own.
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -104,11 +107,6 @@ class Trainer:
         self.loader = Loader(train, self.batches, self.device)
         self.first, epochs = first, options.epochs - first
         steps = self.steps = epochs * len(self.batches)
-        self.kinds = (
-            Kinds()
-            if plan.spec is not None
-            else kinds_of(model, plan.image, plan.model, options.scores)
-        )
         fit_for_training(model.to(self.device))
         self.teacher = teacher
         if teacher is not None:
@@ -156,7 +154,7 @@ class Trainer:
             DataError: an image that cannot be decoded.
         """
         begin = time.perf_counter()
-        loss, correct, lr = self._steps(epoch, report)
+        loss, right, lr = self._steps(epoch, report)
         trained = time.perf_counter()
         scores = self.evaluate(validation)
         images = self.batches.images
@@ -164,41 +162,49 @@ class Trainer:
             epoch=epoch + 1,
             lr=lr,
             train_loss=loss / images,
-            train_top1=correct / images,
+            train_figure=None if right is None else right / images,
             validation_loss=scores.loss,
-            validation_top1=scores.top1,
+            validation_figure=scores.figures[self.lesson.headline] or 0.0,
             seconds=time.perf_counter() - begin,
             images_per_s=images / (trained - begin),
+            title=self.lesson.title,
         )
 
-    def _steps(self, epoch: int, report: Callable[[int, float], None]) -> tuple[float, int, float]:
+    def _steps(
+        self, epoch: int, report: Callable[[int, float], None]
+    ) -> tuple[float, int | None, float]:
         self.model.train()
         self.batches.epoch = epoch
         done = (epoch - self.first) * len(self.batches)
         loss_sum = torch.zeros((), device=self.device)
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        lr, unchecked = 0.0, list[Tensor]()
+        right = torch.zeros((), dtype=torch.int64, device=self.device)
+        told_right, lr, unchecked = True, 0.0, list[Tensor]()
         for step, (pixels, labels) in enumerate(self.loader):
             lr = self.schedule.get_last_lr()[0]
-            scores, targets, minimized = self._step(pixels, labels, epoch, step)
-            loss = label_loss(scores, targets, self.kinds.training)
+            rows, targets, minimized = self._step(pixels, labels, epoch, step)
+            told = self.lesson.told(rows, targets)
+            loss = minimized if told is None else told
             loss_sum += loss * len(labels)
-            main = targets if targets.ndim == 1 else targets.argmax(1)
-            correct += (class_logits(scores, self.kinds.training).argmax(1) == main).sum()
+            found = self.lesson.right(rows, targets)
+            if found is None:
+                told_right = False
+            else:
+                right += found
             unchecked.append(minimized)
             if step % _REPORT_EVERY == 0 or step + 1 == len(self.batches):
                 self._check_steps(unchecked, done + step + 1)
                 unchecked.clear()
                 report(done + step + 1, float(loss))
-        loss_sum, correct = self.accelerator.reduce((loss_sum, correct), "sum")
-        return self._finite(float(loss_sum), f"in epoch {epoch + 1}"), int(correct), lr
+        loss_sum, right = self.accelerator.reduce((loss_sum, right), "sum")
+        whole = self._finite(float(loss_sum), f"in epoch {epoch + 1}")
+        return whole, int(right) if told_right else None, lr
 
     def _step(
         self, pixels: Tensor, labels: Tensor, epoch: int, step: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Trains on a batch; gives its scores, its targets, and what was made smaller."""
+        """Trains on a batch; gives its outputs, its targets, and what was made smaller."""
         where = (self.options.seed, epoch, step)
-        pixels, targets = self._augmented(pixels, labels, where)
+        pixels, targets = self.lesson.augmented(pixels, labels, where, self._process())
         torch.manual_seed(torch_seed(*where, _DROPOUT, *self._process()))
         parts = self.options.accumulate
         size = self.batches.size(step)
@@ -211,15 +217,15 @@ class Trainer:
                 with self._running(
                     f"at step {(epoch - self.first) * len(self.batches) + step + 1}"
                 ):
-                    scores = self.model(normalize(images, self.preprocessing))
-                loss = self._loss(scores, wanted, images)
+                    rows = flattened(self.model(normalize(images, self.preprocessing)))
+                loss = self.lesson.loss(rows, wanted, images)
                 # The mean over the whole batch, of which the parts need not be equal.
                 share = len(images) * processes.count() / size
                 with self._running(
                     f"at step {(epoch - self.first) * len(self.batches) + step + 1}"
                 ):
                     self.accelerator.backward(loss * share)
-            found.append(scores.detach())
+            found.append(rows.detach())
             minimized += loss.detach() * share
         self.optimizer.step()
         self.schedule.step()
@@ -227,34 +233,10 @@ class Trainer:
         self.average.update_parameters(self.network)
         return torch.cat(found), targets, minimized
 
-    def _augmented(
-        self, pixels: Tensor, labels: Tensor, where: tuple[int, ...]
-    ) -> tuple[Tensor, Tensor]:
-        """Changed images, and their labels or, where they are mixed, the shares of the classes."""
-        o, process = self.options, self._process()
-        seed = (*where, _AUGMENTATION, *process)
-        pixels = augment(pixels, seed, flip=bool(o.flip), crop=o.crop)
-        if o.randaugment is not None:
-            pixels = randaugment(pixels, (*where, _RANDAUGMENT, *process), *o.randaugment)
-        if o.mixup == o.cutmix == 0:
-            return pixels, labels
-        seed = (*where, _MIXING, *process)
-        return mix(pixels, labels, seed, classes=self.classes, mixup=o.mixup, cutmix=o.cutmix)
-
     def _process(self) -> tuple[int, ...]:
         """What tells the random choices of this process from those of the first."""
         rank = processes.rank()
         return (rank,) if rank else ()
-
-    def _loss(self, scores: Tensor, targets: Tensor, pixels: Tensor) -> Tensor:
-        """What is made smaller: cross-entropy, and the divergence from the teacher."""
-        o = self.options
-        kind = self.kinds.training
-        loss = label_loss(scores, targets, kind, label_smoothing=o.label_smoothing)
-        if self.teacher is None:
-            return loss
-        taught = self.teacher.loss(scores, pixels, kind)
-        return (1 - o.teacher_weight) * loss + o.teacher_weight * taught
 
     def evaluate(self, loader: Loader, confusions: Confusions | None = None) -> Scores:
         """Evaluates the averaged weights in fp32.
@@ -271,32 +253,35 @@ class Trainer:
         """
         network = self.average.module
         torch.manual_seed(torch_seed(self.options.seed, _STATISTICS))  # dropout is active there
+        scored, loss, n = self.lesson.scored(), 0.0, 0
+        if confusions is not None:
+            assert isinstance(scored, Ranks)
+            scored.confusions = confusions
         with torch.no_grad():
             with self._running("in the evaluation"):
                 update_bn(self._inputs(self.statistics), network)
             self.average.eval()
-            loss, top1, top5, n = 0.0, 0, 0, 0
             for pixels, labels in loader:
                 with self._running("in the evaluation"):
-                    scores = network(normalize(pixels, self.preprocessing))
-                self._check_scores(scores, n)
-                kind = self.kinds.evaluation
-                loss += float(label_loss(scores, labels, kind, reduction="sum"))
-                scores = class_logits(scores, kind) if scores.shape[1] == 1 else scores
-                likeliest = scores.topk(min(5, scores.shape[1])).indices
-                if confusions is not None:
-                    confusions.update(labels.cpu().numpy(), likeliest[:, 0].cpu().numpy())
-                ranked = likeliest == labels[:, None]
-                top1 += int(ranked[:, 0].sum())
-                top5 += int(ranked.any(1).sum())
+                    rows = flattened(network(normalize(pixels, self.preprocessing)))
+                check_rows(rows, n)
+                loss += float(self.lesson.sum_of_losses(rows, labels))
+                scored.update(rows, labels)
                 n += len(labels)
-        sums = torch.tensor([loss, top1, top5, n], dtype=torch.float64, device=self.device)
-        loss, top1, top5, n = self.accelerator.reduce(sums, "sum").tolist()
-        if confusions is not None:
-            counts = torch.from_numpy(confusions.counts).to(self.device)
-            confusions.counts = self.accelerator.reduce(counts, "sum").cpu().numpy()
-        share5 = top5 / n if self.classes > 5 else None
-        return Scores(int(n), self._finite(loss / n, "in the evaluation"), top1 / n, share5)
+        if isinstance(scored, Ranks):
+            sums = torch.tensor([loss, n], dtype=torch.float64, device=self.device)
+            loss, count = self.accelerator.reduce(sums, "sum").tolist()
+            n = int(count)
+            self._add_up(scored)
+        return Scores(n, self._finite(loss / n, "in the evaluation"), scored.figures())
+
+    def _add_up(self, ranks: Ranks) -> None:
+        """Counts of all processes, each of which has seen its share of the images."""
+        counts = ranks.counts.to(self.device)
+        ranks.counts = self.accelerator.reduce(counts, "sum").cpu()
+        if ranks.confusions is not None:
+            counts = torch.from_numpy(ranks.confusions.counts).to(self.device)
+            ranks.confusions.counts = self.accelerator.reduce(counts, "sum").cpu().numpy()
 
     def _inputs(self, loader: Iterable[Batch]) -> Iterable[Tensor]:
         for pixels, _ in loader:
@@ -321,17 +306,9 @@ class Trainer:
         epoch = self.batches.epoch = self.first + past
         indices = self.batches.step(number)
         pixels, labels = (part.to(self.device) for part in self.images.fetch(indices))
-        pixels, _ = self._augmented(pixels, labels, (self.options.seed, epoch, number))
+        where = (self.options.seed, epoch, number)
+        pixels, _ = self.lesson.augmented(pixels, labels, where, self._process())
         self.teacher.check(pixels, partial(changed_image, indices))
-
-    def _check_scores(self, scores: Tensor, first: int) -> None:
-        """Of an evaluation: a loss can be finite where scores are not."""
-        if not torch.isfinite(scores).all():
-            check_finite(
-                scores.cpu().numpy(),
-                "the training diverged: the network",
-                lambda i: f"image {first + i} of the evaluation",
-            )
 
     def _finite(self, loss: float, when: str) -> float:
         if not math.isfinite(loss):
