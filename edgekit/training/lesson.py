@@ -17,6 +17,7 @@ from edgekit.tasks import Metric, Task
 from edgekit.tasks.confusions import Confusions
 from edgekit.tasks.losses import Kinds, class_logits, label_loss
 from edgekit.tasks.objectives import Objective
+from edgekit.training.augmentation import augment_boxes, augment_masks
 from edgekit.training.distillation import Teacher
 from edgekit.training.images import augment
 from edgekit.training.mixing import mix
@@ -205,8 +206,6 @@ class OfTask:
         self, pixels: Tensor, labels: Tensor, where: Sequence[int], process: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
         """Boxes and masks move with their images."""
-        from edgekit.training.augmentation import augment_boxes, augment_masks
-
         o, seed = self._options, (*where, AUGMENTATION, *process)
         assert self._task.truth is not None
         if self._task.truth.needs == "boxes":

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from edgekit.core import ModelSpec, Preprocessing
 from edgekit.data import open_source
 from edgekit.data.truths import CLASS_LABELS
+from edgekit.tasks.losses import Kinds
 from edgekit.training import TrainingOptions, processes
 from edgekit.training.images import Batches, Loader, open_splits
+from edgekit.training.lesson import OfClasses
 from edgekit.training.options import resolve
 from edgekit.training.run_folder import Plan
 from edgekit.training.trainer import Trainer
@@ -42,12 +44,13 @@ def weights_after(options: TrainingOptions) -> tuple[dict[str, Tensor], int]:
     images = open_splits(
         source, ["train", "validation"], preprocessing, lambda *_: None, CLASS_LABELS
     )
-    trainer = Trainer(plan, network(), images["train"])
+    lesson = OfClasses(Kinds(), len(source.classes), options, None)
+    trainer = Trainer(plan, network(), images["train"], lesson)
     share = processes.share()
     validation = Loader(images["validation"], Batches(16, 16, share=share), trainer.device)
     for epoch in range(options.epochs):
         record = trainer.epoch(epoch, validation, lambda *_: None)
-        assert 0 <= record.validation_top1 <= 1
+        assert 0 <= record.validation_figure <= 1
     state = trainer.state()
     return state["model"], state["schedule"]["last_epoch"]
 

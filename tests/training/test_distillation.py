@@ -28,7 +28,7 @@ class _Mean(nn.Module):
 def test_the_loss_is_the_divergence_of_softened_probabilities() -> None:
     teacher = Teacher(Model("m", "m", _Mean(), 4, 3), PREPROCESSING, temperature=2.0)
     pixels = torch.randint(0, 256, (5, 4, 4, 3), dtype=torch.uint8)
-    taught = teacher.scores(pixels)
+    taught = teacher.rows(pixels)
     scores = torch.randn(5, 3)
     p, q = (taught / 2).softmax(1), (scores / 2).softmax(1)
     expected = 4 * (p * (p / q).log()).sum(1).mean()
@@ -40,7 +40,7 @@ def test_the_teacher_normalizes_images_as_it_was_trained() -> None:
     own = dataclasses.replace(PREPROCESSING, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     teacher = Teacher(Model("m", "m", _Mean(), 4, 3, preprocessing=own), PREPROCESSING, 1.0)
     white = torch.full((1, 4, 4, 3), 255, dtype=torch.uint8)
-    torch.testing.assert_close(teacher.scores(white), torch.ones(1, 3))
+    torch.testing.assert_close(teacher.rows(white), torch.ones(1, 3))
 
 
 def test_a_network_follows_its_teacher_without_labels(
