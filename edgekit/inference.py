@@ -514,7 +514,7 @@ def evaluate(
         sha256=None if file is None else file.sha256,
         scores=classifier.meaning,
         skipped=tuple(getattr(source, "skipped", ())),
-        warnings=warnings_of(classifier),
+        warnings=(*warnings_of(classifier), *getattr(source, "remarks", ())),
     )
 
 

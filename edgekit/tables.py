@@ -373,9 +373,22 @@ FORMATS = _Formats(
             "edgekit.data.folder:FolderSource",
             "DIR/class/image.jpg, or the same in DIR/train, DIR/val and DIR/test",
         ),
+        "coco": Entry(
+            "edgekit.data.coco:FORMAT", "COCO's JSON, such as DIR/annotations/instances_train.json"
+        ),
+        "masks": Entry(
+            "edgekit.data.mask_folders:MaskFolder",
+            "DIR/train/images, DIR/train/masks and DIR/classes.txt",
+        ),
+        "voc": Entry(
+            "edgekit.data.voc:VocFolder", "Pascal VOC: DIR/Annotations/*.xml, JPEGImages, ImageSets"
+        ),
+        "yolo": Entry(
+            "edgekit.data.yolo:YoloFolder", "YOLO's text: DIR/data.yaml, images and labels"
+        ),
     },
 )
-"""How folders hold images and labels; those of packages are asked first."""
+"""How folders hold images and what is known of them; those of packages are asked first."""
 
 METERS = Table[Entry](
     "meter",

@@ -222,7 +222,7 @@ def warn_left_out(agreement: Agreement) -> None:
 def warn_skipped(images: Iterable[str]) -> None:
     """A warning for each image that was left out."""
     for name in images:
-        warn(f"skipped {name}: it cannot be decoded")
+        warn(f"skipped {name}: it cannot be used")
 
 
 def fail(text: str, kind: str, code: int, parts: Sequence[str] = ()) -> int:

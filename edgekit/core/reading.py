@@ -124,19 +124,29 @@ def inflate(content: bytes, most_bytes: int = LARGEST_NOTE) -> bytes:
     return found
 
 
-def parse_json(text: str | bytes, *, deepest: int = DEEPEST) -> Any:
+def parse_json(
+    text: str | bytes,
+    *,
+    deepest: int = DEEPEST,
+    most_bytes: int = LARGEST_OBJECTS,
+    any_numbers: bool = False,
+) -> Any:
     """Plain data of a JSON document.
+
+    Args:
+        most_bytes: of memory that its objects may take.
+        any_numbers: takes NaN and infinities, which other tools write, too.
 
     Raises:
         ValueError: it is none, is nested too deeply, would take too much memory, or has numbers
             that no JSON has.
     """
-    if object_bytes(text) > LARGEST_OBJECTS:
+    if object_bytes(text) > most_bytes:
         raise ValueError(
-            f"it has too many parts: they would take over {LARGEST_OBJECTS >> 20} MiB of memory"
+            f"it has too many parts: they would take over {most_bytes >> 20} MiB of memory"
         )
     try:
-        data = json.loads(text, parse_constant=_refuse_constant)
+        data = json.loads(text, parse_constant=None if any_numbers else _refuse_constant)
     except RecursionError:
         raise ValueError(f"it is nested more than {deepest} levels deep") from None
     _check_depth(data, deepest)

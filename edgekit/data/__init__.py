@@ -13,6 +13,8 @@ from edgekit import tables
 from edgekit.core import FolderFormat, ImageSource, Preprocessing
 from edgekit.errors import DataError, UnknownNameError, UsageError
 
+_USUAL = "class-folders"
+
 
 def _only_arrays(path: Path) -> bool:
     """Whether a folder has files of arrays, and no folders that might be classes."""
@@ -62,13 +64,13 @@ def open_source(data: str, *, skip_corrupt: bool = False, labelled: bool = True)
 
 
 def _format_of(path: Path) -> FolderFormat:
-    """The format that a folder has: one of a package, which knows its own, else class folders."""
-    for name, entry in tables.FORMATS.items():
-        if entry.package:
-            found: FolderFormat = tables.FORMATS.load(name)
-            if found.reads(path):
-                return found
-    usual: FolderFormat = tables.FORMATS.load("class-folders")
+    """The format that a folder has: one that knows its own, else class folders."""
+    others = [name for name in tables.FORMATS if name != _USUAL]
+    for name in sorted(others, key=lambda name: not tables.FORMATS[name].package):
+        found: FolderFormat = tables.FORMATS.load(name)
+        if found.reads(path):
+            return found
+    usual: FolderFormat = tables.FORMATS.load(_USUAL)
     return usual
 
 

@@ -15,12 +15,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from edgekit.core.reading import read_bytes
 from edgekit.data.channels import without_alpha
 from edgekit.errors import DataError, UsageError
 
@@ -61,6 +62,8 @@ _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     7: lambda pixels: pixels.swapaxes(0, 1)[::-1, ::-1],
     8: np.rot90,
 }
+
+_BACK = {6: 8, 8: 6}  # the others undo themselves
 
 _open_lock = threading.Lock()
 
@@ -139,7 +142,107 @@ def load_image(path: Path, exif: str = "upright", alpha: str = "black") -> NDArr
         DataError: missing, not a file, unreadable, not an image, truncated, corrupt, or larger
             than `MAX_PIXELS`.
     """
-    with _named(f"image '{path}'"):
+    with _opened(path, "image") as image:
+        _check_size(f"image '{path}'", image)
+        return _decoded(image, exif, alpha)
+
+
+class Stored(NamedTuple):
+    """What the header of an image file says; see `upright`."""
+
+    height: int
+    width: int
+    orientation: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width as the file has them."""
+        return self.height, self.width
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Height and width once it is turned as its EXIF orientation says."""
+        return (self.width, self.height) if self.orientation > 4 else self.size
+
+
+def look_at(path: Path) -> Stored:
+    """Size and orientation of an image, of which nothing is decoded where that can be helped.
+
+    Raises:
+        DataError: as `load_image` does.
+    """
+    with _opened(path, "image") as image:
+        _check_size(f"image '{path}'", image)
+        # In a PNG the block may stand behind the pixels.
+        if image.format == "PNG" and b"eXIf" in read_bytes(path):
+            image.load()
+        return Stored(image.height, image.width, _orientation(image))
+
+
+def turned(pixels: NDArray[np.uint8], orientation: int, *, back: bool = False) -> NDArray[np.uint8]:
+    """An image turned as its EXIF orientation says, or back again; shape (height, width, ...)."""
+    turn = _UPRIGHT.get(_BACK.get(orientation, orientation) if back else orientation)
+    return pixels if turn is None else np.ascontiguousarray(turn(pixels))
+
+
+def turned_corners(
+    corners: NDArray[Any], size: tuple[int, int], orientation: int, *, back: bool = False
+) -> NDArray[Any]:
+    """Boxes in an image that `turned` turns.
+
+    Args:
+        corners: (n, 4), x0, y0, x1, y1.
+        size: height and width of the image before.
+    """
+    height, width = size
+    x0, y0, x1, y1 = corners.T
+    left, right, up, down = (x0, x1), (width - x1, width - x0), (y0, y1), (height - y1, height - y0)
+    (a, c), (b, d) = {
+        2: (right, up),
+        3: (right, down),
+        4: (left, down),
+        5: (up, left),
+        6: (down, left),
+        7: (down, right),
+        8: (up, right),
+    }.get(_BACK.get(orientation, orientation) if back else orientation, (left, up))
+    return np.stack([a, b, c, d], axis=1)
+
+
+def load_indices(path: Path) -> NDArray[np.uint8]:
+    """Decodes an image file whose pixels are numbers, such as the classes of a mask.
+
+    Palettes are passed over: it is the index that counts. Nothing is turned.
+
+    Returns:
+        Shape (height, width).
+
+    Raises:
+        DataError: as `load_image` does, or it has colours, or numbers above 255.
+    """
+    name = f"mask '{path}'"
+    with _opened(path, "mask") as image:
+        _check_size(name, image)
+        image.load()
+        if image.mode not in ("P", "L", "1", "I") and not image.mode.startswith("I;16"):
+            raise DataError(
+                f"{name} has colours (mode {image.mode}): expected one number for each pixel, the "
+                f"index of its class; write it as a PNG of mode L or P"
+            )
+        found = np.asarray(image)
+        if found.dtype not in (np.uint8, np.bool_) and int(found.max()) > 255:
+            raise DataError(f"{name} has the value {found.max()}: expected 0 to 255")
+        return found.astype(np.uint8)
+
+
+@contextmanager
+def _opened(path: Path, what: str) -> Iterator[Image.Image]:
+    """An image file of which the header is read.
+
+    Raises:
+        DataError: see `load_image`.
+    """
+    with _named(f"{what} '{path}'"):
         if not path.is_file():
             raise DataError(_why_no_file(path))
         try:
@@ -150,8 +253,7 @@ def load_image(path: Path, exif: str = "upright", alpha: str = "black") -> NDArr
                 "expected a JPEG, PNG, BMP, WebP or GIF file"
             ) from error
         with image:
-            _check_size(f"image '{path}'", image)
-            return _decoded(image, exif, alpha)
+            yield image
 
 
 @contextmanager
@@ -173,9 +275,8 @@ def _named(name: str) -> Iterator[None]:
 
 def _decoded(image: Image.Image, exif: str, alpha: str) -> NDArray[np.uint8]:
     image.load()
-    turn = _UPRIGHT.get(_orientation(image)) if exif == "upright" else None
-    pixels = _pixels(image, alpha)
-    return pixels if turn is None else np.ascontiguousarray(turn(pixels))
+    orientation = _orientation(image) if exif == "upright" else 1
+    return turned(_pixels(image, alpha), orientation)
 
 
 def _why_no_file(path: Path) -> str:

@@ -8,16 +8,15 @@ hash of the relative paths, so the same folder has the same splits on every mach
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.data.cutting import SPLIT_FOLDERS, Member, cut
 from edgekit.data.decode import load_image
 from edgekit.errors import DataError
 
@@ -27,22 +26,8 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"})
 _OTHER_IMAGES = frozenset(
     {".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".jfif", ".ppm", ".pgm", ".tga"}
 )
-_SPLIT_FOLDERS = {
-    "train": "train",
-    "val": "validation",
-    "validation": "validation",
-    "test": "test",
-}
-_HELD_OUT = 0.1  # of each class, for each split that is cut from others
+_SPLITS = {name: split for name, split in SPLIT_FOLDERS.items() if name != "valid"}
 _EXPECTED = "expected class folders with images in them (DIR/class/image.jpg)"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class _Member:
-    """An image by its path relative to the source's folder."""
-
-    relative: str
-    kind: str
 
 
 class FolderSource:
@@ -78,7 +63,7 @@ class FolderSource:
         self._exif, self._alpha = "upright", "black"
         members = _find_images(root, labelled)
         self.classes = _common_classes(root, members)
-        parts = _cut(members)
+        parts = cut(members)
         if skip_corrupt:  # after the cut, so that no image changes its split
             parts = self._without_corrupt(parts)
         parts["all"] = sorted(member for part in parts.values() for member in part)
@@ -122,7 +107,7 @@ class FolderSource:
         """The files of a split, in the order of its indices."""
         return tuple(self._root / member.relative for member in self._parts[split])
 
-    def _without_corrupt(self, found: Mapping[str, list[_Member]]) -> dict[str, list[_Member]]:
+    def _without_corrupt(self, found: Mapping[str, list[Member]]) -> dict[str, list[Member]]:
         members = [member for part in found.values() for member in part]
         with ThreadPoolExecutor() as pool:
             usable = set(pool.map(self._usable, members)) - {None}
@@ -141,7 +126,7 @@ class FolderSource:
             )
         return kept
 
-    def _usable(self, member: _Member) -> _Member | None:
+    def _usable(self, member: Member) -> Member | None:
         try:
             load_image(self._root / member.relative)
         except DataError:
@@ -149,19 +134,19 @@ class FolderSource:
         return member
 
 
-def _find_images(root: Path, labelled: bool) -> dict[str, list[_Member]]:
+def _find_images(root: Path, labelled: bool) -> dict[str, list[Member]]:
     """All images by split folder; those of a plain folder stand under ``""``."""
     folders = _folders(root)
     if not labelled and not folders and (images := _images(root)):
-        return {"": [_Member(path.name, "") for path in images]}
+        return {"": [Member(path.name, "") for path in images]}
     splits = [folder for folder in folders if _holds_classes(folder)]
     if not splits:
-        if folders and all(folder.name in _SPLIT_FOLDERS for folder in folders):
+        if folders and all(folder.name in _SPLITS for folder in folders):
             raise DataError(f"split folder '{folders[0]}' has no class folders: {_EXPECTED}")
         return {"": list(_class_images(root, root, labelled))}
-    by_split: dict[str, list[_Member]] = {}
+    by_split: dict[str, list[Member]] = {}
     for folder in splits:
-        split = _SPLIT_FOLDERS[folder.name]
+        split = _SPLITS[folder.name]
         if split in by_split:
             raise DataError(f"data folder '{root}' has both 'val' and 'validation': remove one")
         by_split[split] = list(_class_images(root, folder, labelled))
@@ -176,12 +161,12 @@ def _find_images(root: Path, labelled: bool) -> dict[str, list[_Member]]:
 
 def _holds_classes(folder: Path) -> bool:
     """Whether this is a split folder, and not a class that is called ``train``, say."""
-    if folder.name not in _SPLIT_FOLDERS:
+    if folder.name not in _SPLITS:
         return False
     return bool(_folders(folder)) and not _images(folder)
 
 
-def _class_images(root: Path, parent: Path, labelled: bool) -> Iterator[_Member]:
+def _class_images(root: Path, parent: Path, labelled: bool) -> Iterator[Member]:
     folders = _folders(parent)
     if not folders:
         raise DataError(f"data folder '{parent}' has no class folders: {_EXPECTED}")
@@ -205,7 +190,7 @@ def _class_images(root: Path, parent: Path, labelled: bool) -> Iterator[_Member]
                 f"left out: move such images up into the class folder, or out of it"
             )
         for path in images:
-            yield _Member(path.relative_to(root).as_posix(), folder.name)
+            yield Member(path.relative_to(root).as_posix(), folder.name)
 
 
 def _nested_image(folder: Path) -> Path | None:
@@ -220,7 +205,7 @@ def _nested_image(folder: Path) -> Path | None:
     return next(filter(None, map(_nested_image, folders)), None)
 
 
-def _common_classes(root: Path, found: Mapping[str, Iterable[_Member]]) -> tuple[str, ...]:
+def _common_classes(root: Path, found: Mapping[str, Iterable[Member]]) -> tuple[str, ...]:
     """Class names, which have to be the same in all split folders."""
     by_split = {split: {member.kind for member in part} for split, part in found.items()}
     reference, *others = by_split
@@ -234,41 +219,6 @@ def _common_classes(root: Path, found: Mapping[str, Iterable[_Member]]) -> tuple
                     "classes in both"
                 )
     return tuple(sorted(by_split[reference]))
-
-
-def _cut(by_split: Mapping[str, list[_Member]]) -> dict[str, list[_Member]]:
-    """Train, validation and test, each sorted by path; empty where there is none."""
-    if "" in by_split:
-        validation, test, train = _hold_out(by_split[""], parts=2)
-    else:
-        train, test = by_split["train"], by_split.get("test", [])
-        validation = by_split.get("validation", [])
-        if not validation:
-            validation, train = _hold_out(train, parts=1)
-    return {"train": sorted(train), "validation": sorted(validation), "test": sorted(test)}
-
-
-def _hold_out(members: Iterable[_Member], parts: int) -> list[list[_Member]]:
-    """Cuts parts of 10 % from each class, in the order of the hashes; the rest comes last.
-
-    A class with fewer images than there are pieces stays whole.
-    """
-    by_class: dict[str, list[_Member]] = {}
-    for member in sorted(members, key=_hash):
-        by_class.setdefault(member.kind, []).append(member)
-    pieces: list[list[_Member]] = [[] for _ in range(parts + 1)]
-    for images in by_class.values():
-        share = max(1, round(_HELD_OUT * len(images))) if len(images) > parts else 0
-        for part in range(parts):
-            pieces[part] += images[part * share : (part + 1) * share]
-        pieces[parts] += images[parts * share :]
-    return pieces
-
-
-def _hash(member: _Member) -> tuple[bytes, str]:
-    # File names need not be valid Unicode.
-    name = member.relative.encode("utf-8", "surrogateescape")
-    return hashlib.sha256(name).digest(), member.relative
 
 
 def _folders(parent: Path) -> list[Path]:

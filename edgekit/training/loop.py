@@ -166,6 +166,8 @@ def train(
     alone = folder.held(resume=resume, overwrite=overwrite)
     with alone if processes.is_main() else nullcontext():
         source = open_source(data, skip_corrupt=skip_corrupt)
+        for remark in getattr(source, "remarks", ()):
+            progress.note(f"'{source.name}': {remark}")
         result = _trained(model, source, options, folder, progress, begin, resume=resume)
     if isinstance(model, nn.Module) and processes.is_main():
         load_into(model, load_state(result.checkpoint), str(result.checkpoint))

@@ -158,7 +158,7 @@ def test_a_bad_image_of_the_training_is_named_and_left_out_only_on_demand(
     assert "--skip-corrupt" in strict.message
     lenient = run(*arguments, "--skip-corrupt", "--json")
     assert lenient.code == 0
-    assert f"warning: skipped {shown}: it cannot be decoded" in lenient.err
+    assert f"warning: skipped {shown}: it cannot be used" in lenient.err
     assert lenient.json["skipped"] == [str(shown)]
     entry = lenient.json["artifacts"][0] if command == "export" else lenient.json
     about = entry["verified_on"] if command == "export" else entry["data"]
