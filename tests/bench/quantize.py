@@ -16,10 +16,11 @@ import argparse
 import math
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from edgekit import registry
 from edgekit.conversion import Exported, export
 from edgekit.errors import EdgekitError
 from edgekit.inference import evaluate, open_classifier
@@ -89,7 +90,6 @@ def speed(folder: Path, arguments: argparse.Namespace) -> None:
 def stock(folder: Path, arguments: argparse.Namespace) -> None:
     """The stock converter and quantizer against edgekit's int8 file."""
     import numpy as np
-    from ai_edge_quantizer import quantizer, recipe
 
     from edgekit.native_output import captured
 
@@ -99,12 +99,9 @@ def stock(folder: Path, arguments: argparse.Namespace) -> None:
                       integers=Integers(arguments.data, 32))  # fmt: skip
         rng = np.random.default_rng(0)
         images = rng.standard_normal((8, 1, 224, 224, 3)).astype(np.float32)
-        with captured():
-            worker = quantizer.Quantizer(str(other["tflite", "fp32"].path), recipe.static_wi8_ai8())
-            ranges = worker.calibrate({"serving_default": [{"image": image} for image in images]})
-            content = worker.quantize(ranges).quantized_model
         path = folder / f"{name}-stock.tflite"
-        path.write_bytes(content)
+        with captured():
+            usual_integers(other["tflite", "fp32"].path, images, path, "image")
         ratio = compare(
             Subject(str(path)), Subject(str(own["tflite", "int8"].path)), Effort(SECONDS, 0.005)
         ).ratio
@@ -114,31 +111,47 @@ def stock(folder: Path, arguments: argparse.Namespace) -> None:
         )
 
 
-def stock_float(name: str, target: str, folder: Path) -> Path:
-    """What the target's usual converter makes of a network by itself."""
+def usual_file(module: Any, target: str, path: Path, side: int) -> None:
+    """Writes what the target's usual converter makes of a network by itself, in float32."""
     import torch
 
+    image = torch.zeros(1, 3, side, side)
+    if target == "onnx":
+        torch.onnx.export(module, (image,), path, dynamo=True, external_data=False, verbose=False)
+    elif target == "openvino":
+        import openvino
+
+        graph = openvino.convert_model(module, example_input=image, input=[1, 3, side, side])
+        openvino.save_model(graph, path, compress_to_fp16=False)
+    else:
+        import litert_torch
+
+        wrapped = litert_torch.to_channel_last_io(module, args=[0])
+        litert_torch.convert(wrapped.eval(), (image.permute(0, 2, 3, 1),)).export(str(path))
+
+
+def usual_integers(floats: Path, images: Iterable[Any], path: Path, name: str) -> None:
+    """Writes what ai_edge_quantizer's int8 recipe makes of a TFLite file.
+
+    Args:
+        images: (1, H, W, 3) each, that the ranges come from.
+        name: of the file's input.
+    """
+    from ai_edge_quantizer import quantizer, recipe
+
+    worker = quantizer.Quantizer(str(floats), recipe.static_wi8_ai8())
+    ranges = worker.calibrate({"serving_default": [{name: image} for image in images]})
+    path.write_bytes(worker.quantize(ranges).quantized_model)
+
+
+def stock_float(name: str, target: str, folder: Path) -> Path:
+    """The file of the target's usual converter, of a network with random weights."""
     from edgekit.models.source import open_model
     from edgekit.verification.reference import make_reference
 
-    model = make_reference(open_model(name, resolution=224)).model.module
-    image = torch.zeros(1, 3, 224, 224)
-    if target == "onnx":
-        path = folder / f"{name}-stock.onnx"
-        torch.onnx.export(model, (image,), path, dynamo=True, external_data=False, verbose=False)
-        return path
-    if target == "openvino":
-        import openvino
-
-        path = folder / f"{name}-stock.xml"
-        graph = openvino.convert_model(model, example_input=image, input=[1, 3, 224, 224])
-        openvino.save_model(graph, path, compress_to_fp16=False)
-        return path
-    import litert_torch
-
-    path = folder / f"{name}-stock.tflite"
-    wrapped = litert_torch.to_channel_last_io(model, args=[0])
-    litert_torch.convert(wrapped.eval(), (image.permute(0, 2, 3, 1),)).export(str(path))
+    path = folder / f"{name}-stock{registry.target(target).suffix}"
+    model = make_reference(open_model(name, resolution=224)).model
+    usual_file(model.module, target, path, 224)
     return path
 
 
