@@ -22,6 +22,7 @@ from edgekit.contract import contract_path, load
 from edgekit.core import Artifact, Measurement
 from edgekit.core.names import inside, shown
 from edgekit.core.reading import LARGEST_FILE, LARGEST_NOTE, open_file, parse_json, read_bytes
+from edgekit.core.text import counted_words
 from edgekit.errors import InputError, OutputError, UsageError
 from edgekit.measure.latency_text import in_markdown, latency_text
 from edgekit.measure.store import Store
@@ -195,7 +196,7 @@ def _about(one: Bundled) -> Iterator[str]:
         low, high = found.interval
         yield (
             f"| {in_markdown(found.figure)} | {found.value:.2%} ({low:.2%} to {high:.2%}) on "
-            f"{found.n:,} images ({in_markdown(found.data)}) |"
+            f"{counted_words(found.n, 'image')} ({in_markdown(found.data)}) |"
         )
     for m in one.latencies:
         yield f"| latency on {in_markdown(m.device)} | {latency_text(m)} |"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core import Convertible, Target
+from edgekit.core.text import in_short
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
 from edgekit.plugins import load, normalize
 from edgekit.tables import (
@@ -196,7 +197,7 @@ def names_of(value: object, what: str) -> list[str]:
         names = list(value)
         if names and all(isinstance(one, str) for one in names):
             return names
-    raise UsageError(f"{what}={value!r}: expected a name, or several of them in a list")
+    raise UsageError(f"{what}={in_short(value)}: expected a name, or several of them in a list")
 
 
 def chosen(

@@ -113,6 +113,13 @@ def test_a_module_goes_all_the_way(trained: Trained, tmp_path: Path) -> None:
     found = edgekit.evaluate(first)
     assert found.top1 == edgekit.evaluate(network, weights=run).top1 == pytest.approx(run.top1)
     assert (found.sha256, found.target) == (first.artifact.sha256, "onnx")
+    both = edgekit.profile(report, seconds=1, precision_goal=50, energy="off").measurements
+    assert [one.artifact for one in both] == [str(first.path), str(second.path)]
+    with pytest.raises(
+        UsageError, match=r"^model=ExportReport\(.*give one of those that it holds"
+    ) as no:
+        edgekit.evaluate(report)
+    assert len(str(no.value)) < 400
     measured = edgekit.profile([first, network], weights=run, seconds=1, energy="off")
     assert [one.artifact for one in measured.measurements] == [str(first.path), "sequential"]
     assert measured.measurements[0].sha256 == found.sha256

@@ -134,10 +134,11 @@ def _others(folder: Path, token: str, alone: bool) -> Iterator[str]:
         if about.get("token") != token and (alone or measures):
             begun, now_s = about.get("since_s"), time.monotonic()
             begun_s = begun if isinstance(begun, (int, float)) and 0 <= begun <= now_s else now_s
+            minutes = round((now_s - begun_s) / 60)
             yield (
                 f"{printable(str(about.get('owner', 'somebody'))[:200])} "
                 f"{'measures' if measures else 'runs files'} there since "
-                f"{(now_s - begun_s) / 60:.0f} minutes"
+                f"{minutes} minute{'' if minutes == 1 else 's'}"
             )
 
 

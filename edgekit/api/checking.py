@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import ParamSpec, TypeVar
 
+from edgekit.core.text import in_short
 from edgekit.errors import UsageError
 
 Arguments = ParamSpec("Arguments")
@@ -52,6 +54,10 @@ def typed(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
 
     @functools.wraps(function)
     def checked(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        if "multiprocessing.spawn" in sys.modules:
+            from edgekit.search.processes import leave_script
+
+            leave_script()
         _check(signature.bind(*args, **kwargs).arguments, annotations)
         return function(*args, **kwargs)
 
@@ -74,4 +80,4 @@ def _check(values: Mapping[str, object], annotations: Mapping[str, str]) -> None
             continue
         expected, fits = _KINDS[kind]
         if not (fits(value) or (rest and value is None)):
-            raise UsageError(f"{name}={value!r}: expected {expected}")
+            raise UsageError(f"{name}={in_short(value)}: expected {expected}")

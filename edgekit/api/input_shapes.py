@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edgekit.core.text import in_short
 from edgekit.errors import UsageError
 
 LARGEST_INPUT = 2**28
@@ -34,7 +35,8 @@ def stated_shapes(value: object) -> list[str]:
 def _joined(sizes: object) -> str:
     if not isinstance(sizes, list | tuple) or not all(type(one) is int for one in sizes):
         raise UsageError(
-            f"input_shape={sizes!r}: expected sizes, such as (1, 3, 224, 224), or a dictionary of "
+            f"input_shape={in_short(sizes)}: expected sizes, such as (1, 3, 224, 224), or a "
+            f"dictionary of "
             f"them by the name of the input"
         )
     return ",".join(map(str, sizes))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from edgekit.api.checking import check_keywords
 from edgekit.core import FormError, from_json, to_json
+from edgekit.core.text import in_short
 from edgekit.errors import UnknownNameError, UsageError
 from edgekit.registry import names_of
 from edgekit.stated import NO_RESIZE, NOTHING, Stated
@@ -119,7 +120,7 @@ def text_of(value: object, what: str) -> str | None:
     """
     if value is None or isinstance(value, str | os.PathLike):
         return None if value is None else os.fspath(value)
-    raise UsageError(f"{what}={value!r}: expected a name or a path")
+    raise UsageError(f"{what}={in_short(value)}: expected a name or a path")
 
 
 def record_of(
@@ -150,7 +151,9 @@ def record_of(
         try:
             checked = from_json(kind, {**fields, field: to_json(_plain(value))})
         except FormError as error:
-            raise UsageError(f"{name}={value!r}: expected {error.wanted(_KINDS)}") from error
+            raise UsageError(
+                f"{name}={in_short(value)}: expected {error.wanted(_KINDS)}"
+            ) from error
         fields[field] = to_json(getattr(checked, field))
     made: Record = from_json(kind, fields)
     return made
@@ -211,7 +214,7 @@ def stated_of(said: Mapping[str, object], base: Stated = NOTHING) -> Stated:
         DataError: a file of labels that cannot be used.
     """
     if not isinstance(base, Stated):
-        raise UsageError(f"stated={base!r}: expected an edgekit.Stated")
+        raise UsageError(f"stated={in_short(base)}: expected an edgekit.Stated")
     fields = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
     given = {name: value for name, value in {**fields, **said}.items() if value is not None}
     for name in ("mean", "std"):
@@ -221,7 +224,8 @@ def stated_of(said: Mapping[str, object], base: Stated = NOTHING) -> Stated:
         several = value if isinstance(value, list) else [value]
         if not all(isinstance(one, int | float) and type(one) is not bool for one in several):
             raise UsageError(
-                f"{name}={given[name]!r}: expected a number, or one for each channel in a list"
+                f"{name}={in_short(given[name])}: expected a number, or one for each channel in "
+                f"a list"
             )
         given[name] = several
     if "labels" in given:
@@ -243,7 +247,9 @@ def _labels(value: object) -> object:
 
 def _side(value: object) -> object:
     if isinstance(value, str) and value != NO_RESIZE:
-        raise UsageError(f"resize={value!r}: expected pixels, height and width, or '{NO_RESIZE}'")
+        raise UsageError(
+            f"resize={in_short(value)}: expected pixels, height and width, or '{NO_RESIZE}'"
+        )
     return value
 
 

@@ -51,7 +51,7 @@ def profile(
 
     Args:
         sources: exported files, folders of them, and networks in any form; one, or several in a
-            list. A module is measured as ``torch.export`` writes it.
+            list, such as what `export` gave. A module is measured as ``torch.export`` writes it.
         per_op: time each operator as well, of exported files.
         energy: ``auto``, ``off``, ``estimate`` or a meter.
         sustain: seconds, or a time such as ``30m``, to run one without a pause.
@@ -72,7 +72,9 @@ def profile(
 
     options = measuring_options(keywords)
     devices = _devices(options)
-    many = _unfolded(list(sources) if isinstance(sources, list | tuple) else [sources])
+    many = _unfolded(
+        [*sources] if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
+    )
     if not many:
         raise UsageError("sources=[]: expected an exported file, a network, or several in a list")
     _check_out(out, overwrite)

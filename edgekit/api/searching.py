@@ -19,6 +19,7 @@ from edgekit.api.keywords import (
     text_of,
 )
 from edgekit.api.measuring_options import device_of, thread_counts
+from edgekit.core.text import in_short
 from edgekit.errors import UsageError
 from edgekit.stated import NOTHING, Stated
 
@@ -103,7 +104,9 @@ def search(
             and of images and classes.
 
     Raises:
-        UsageError: arguments that cannot be, or a budget that is out of reach.
+        UsageError: arguments that cannot be, or a budget that is out of reach; or the script that
+            calls it does so when it is imported, too, as its processes do: put the call under
+            ``if __name__ == "__main__":``.
         InputError: a network or images that cannot be used.
         GateError: no network of the search keeps the budget.
         UnavailableError: the device is gone; what was done is kept.
@@ -184,7 +187,9 @@ def search_options(keywords: Mapping[str, object]) -> SearchOptions:
     options = record_of(SearchOptions, keywords, SearchOptions(), ignored=("decay",))
     for name, known in (("method", METHODS), ("rule", RULES), ("criterion", tuple(CRITERIA))):
         if getattr(options, name) not in known:
-            raise UsageError(f"{name}={getattr(options, name)!r}: expected {', '.join(known)}")
+            raise UsageError(
+                f"{name}={in_short(getattr(options, name))}: expected {', '.join(known)}"
+            )
     for name, low, high in (
         ("reduction", 1e-9, 0.5), ("tune_steps", 0, 1e9), ("tune_rate", 1e-12, 1),
         ("finish_epochs", 0, 1e9), ("finish_rate", 1e-12, 1), ("selection_images", 1, 1e9),

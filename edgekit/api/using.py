@@ -17,6 +17,7 @@ from edgekit.api.keywords import (
     text_of,
 )
 from edgekit.api.measuring_options import device_of
+from edgekit.core.text import in_short
 from edgekit.errors import DataError, UsageError
 from edgekit.stated import NOTHING, Stated
 
@@ -132,7 +133,7 @@ def evaluate(
                 _classifier(source, given)  # what takes arrays has no figure, and says so
             raise
     elif not hasattr(images, "splits"):
-        raise UsageError(f"data={data!r}: expected a name or a path")
+        raise UsageError(f"data={in_short(data)}: expected a name or a path")
     classifier = opened or _classifier(source, given, images)
     return inference.evaluate(classifier, images, split=split, done=done)
 
@@ -186,7 +187,8 @@ def predict(
         return next(inference.predict(classifier, [images], top))
     if not isinstance(images, Iterable):
         raise UsageError(
-            f"images={images!r}: expected a path, a PIL.Image, an array of height x width x 3, "
+            f"images={in_short(images)}: expected a path, a PIL.Image, an array of height x "
+            f"width x 3, "
             f"uint8 RGB, or several of these in a list"
         )
     return list(inference.predict(classifier, images, top))
@@ -205,6 +207,7 @@ def verify(
     per_layer: bool = False,
     stated: Stated = NOTHING,
     device: str | None = None,
+    notify: Callable[[str], None] = lambda stage: None,
     **said: Unpack[Said],
 ) -> Verification:
     """Compares an exported file with the network that it was made from.
@@ -220,6 +223,7 @@ def verify(
         skip_corrupt: leave out images that cannot be decoded.
         per_layer: look at each layer, too.
         device: that the file runs on; its layers are looked at here.
+        notify: told what is being done.
         stated: what the contract is to say of images and classes; ``said`` counts more.
 
     Returns:
@@ -243,6 +247,7 @@ def verify(
         device=device_of(device or "host", simulators=True),
         stated=stated_of(said, stated),
         example=example,
+        notify=notify,
     )
 
 
@@ -286,7 +291,7 @@ def _opened(source: object, given: Opening) -> Classifier | None:
     for name, value in given.items():
         if value not in (None, False, NOTHING):
             raise UsageError(
-                f"{name}={value!r}: '{source.source}' is open already; give that to "
+                f"{name}={in_short(value)}: '{source.source}' is open already; give that to "
                 f"open_classifier()"
             )
     return source

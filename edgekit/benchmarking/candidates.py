@@ -22,6 +22,7 @@ from edgekit.conversion.stock import export_stock, stock_path
 from edgekit.core import Artifact, Target
 from edgekit.core.names import file_name, shown
 from edgekit.core.reading import parse_json, read_text
+from edgekit.core.text import counted_words
 from edgekit.errors import ContractError, EdgekitError, InputError, OutputError, UsageError
 from edgekit.folders import files_in
 from edgekit.models.model import Model
@@ -178,8 +179,11 @@ def made(
             rows[_key(target.name, name)] = row
     total, begun = len(wanted.pairs), len(rows)
     if missing:
-        note(f"exporting {len(missing)} files" + (f", {begun} are there" if begun else ""))
-    step(f"exporting {total} files", begun, total)
+        note(
+            f"exporting {counted_words(len(missing), 'file')}"
+            + (f", {counted_words(begun, 'is', 'are')} there" if begun else "")
+        )
+    step(f"exporting {counted_words(total, 'file')}", begun, total)
 
     def done(result: Result) -> None:
         row = _row_of(result)

@@ -21,6 +21,7 @@ from edgekit.benchmarking.results import FAILED, OK, Benchmark, Choice, Row
 from edgekit.benchmarking.sessions import Measured, measure
 from edgekit.core import canonical_json, to_json
 from edgekit.core.names import file_name
+from edgekit.core.text import counted_words
 from edgekit.data import open_source
 from edgekit.devices.device import Device
 from edgekit.errors import DataError, EdgekitError, UnavailableError, UnknownNameError
@@ -291,7 +292,8 @@ class _Run:
         new = [row for row in (*good, *stock) if not journal.evaluation(f"{row.sha256}, {on}")]
         if new:
             self._told.note(
-                f"evaluating {len(new)} files on {count:,} images of {images.name} ({split})"
+                f"evaluating {counted_words(len(new), 'file')} on "
+                f"{counted_words(count, 'image')} of {images.name} ({split})"
             )
         for position, row in enumerate((*good, *stock), 1):
             key = f"{row.sha256}, {on}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgekit.benchmarking.journal import Journal
 from edgekit.core import Measurement
+from edgekit.core.text import counted_words
 from edgekit.devices.device import Device
 from edgekit.errors import EdgekitError, UnavailableError
 from edgekit.measure import profiling, statistics
@@ -70,7 +71,7 @@ def measure(
     spent_s = sum(max((m.blocks[-1].start_s for m in one if m.blocks), default=0) for one in before)
     left_s = max(effort.seconds - spent_s, _LEAST_SHARE * effort.seconds)
     number = len(before) + 1
-    note(f"measuring {len(files)} files in turns, {left_s:.0f} s at most")
+    note(f"measuring {counted_words(len(files), 'file')} in turns, {left_s:.0f} s at most")
 
     def kept(measurements: Sequence[Measurement]) -> None:
         journal.note_session(told, number, measurements, complete=False)

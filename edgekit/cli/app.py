@@ -10,6 +10,7 @@ import click
 
 from edgekit.cli import console
 from edgekit.cli.options import overwrite_option, weights_option
+from edgekit.core.text import counted_words
 from edgekit.errors import UnavailableError, UsageError
 from edgekit.tables import APPS
 
@@ -129,8 +130,8 @@ def _tell(app: App, platform: Platform, out: Path) -> None:
     files = sorted((path for path in out.rglob("*") if path.is_file()), key=Path.as_posix)
     size = sum(path.stat().st_size for path in files)
     console.say(
-        f"{out}: an app for {platform.name} around {app.path.name}, {len(files)} files, "
-        f"{size / 1e6:.1f} MB, {len(golden)} golden images"
+        f"{out}: an app for {platform.name} around {app.path.name}, "
+        f"{counted_words(len(files), 'file')}, {size / 1e6:.1f} MB, {len(golden)} golden images"
     )
     if network is None:
         console.note(

@@ -21,6 +21,7 @@ from edgekit.cli.options import (
     weights_option,
 )
 from edgekit.cli.stating import stated_options
+from edgekit.core.text import counted_words, shortened
 from edgekit.errors import GateError
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def progress() -> Iterator[Progress]:
                 display.reset(task, start=True)
             display.update(
                 task,
-                description=figures.shortened(what, max(20, console.width() - 52)),
+                description=shortened(what, max(20, console.width() - 52)),
                 completed=round(done),
                 total=round(total) or None,
             )
@@ -207,7 +208,7 @@ def _say_others(result: Benchmark) -> None:
         title = registry.task(network.task).title
         figures.say_wrapped(
             f"PyTorch: {title} "
-            f"{console.percent(network.headline.value)} on {network.n:,} images "
+            f"{console.percent(network.headline.value)} on {counted_words(network.n, 'image')} "
             f"({network.data}, {network.split})."
         )
     reasons: dict[tuple[str, str], list[Row]] = {}

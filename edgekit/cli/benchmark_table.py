@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from edgekit import registry
-from edgekit.cli import console, figures
+from edgekit.cli import console
+from edgekit.core.text import shortened
 
 if TYPE_CHECKING:
     from edgekit.benchmarking.results import Benchmark, Row
@@ -78,7 +79,7 @@ def _names(result: Benchmark, rows: list[Row]) -> list[_Column]:
         return [
             _Column(
                 "file",
-                lambda row: marked(row, figures.shortened(row.path.name, _LONGEST_NAME)),
+                lambda row: marked(row, shortened(row.path.name, _LONGEST_NAME)),
                 justify="left",
             )
         ]

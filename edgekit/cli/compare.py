@@ -10,6 +10,7 @@ import click
 from edgekit.cli import console, figures, keeping, measuring
 from edgekit.cli.interrupts import held_interrupts
 from edgekit.cli.options import Number
+from edgekit.core.text import counted_words
 from edgekit.errors import EdgekitError, GateError
 
 if TYPE_CHECKING:
@@ -135,7 +136,8 @@ def show(result: Comparison, cut: EdgekitError | None = None) -> None:
         f"95 % interval {low:.4f} to {high:.4f}"
     )
     if result.paired:
-        console.say(f"({r.rounds} rounds in turns, each loaded {r.loads} times)")
+        rounds, loads = counted_words(r.rounds, "round"), counted_words(r.loads, "time")
+        console.say(f"({rounds} in turns, each loaded {loads})")
     else:
         figures.say_wrapped(
             "(unpaired: on two devices, not in turns; the interval knows nothing of what each "

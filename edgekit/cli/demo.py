@@ -13,6 +13,7 @@ from edgekit.cli import console, figures, train
 from edgekit.cli import predict as predict_command
 from edgekit.cli.interrupts import held_interrupts
 from edgekit.cli.options import overwrite_option
+from edgekit.core.text import counted_words
 from edgekit.errors import OutputError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _demonstrate(out: Path, epochs: int, overwrite: bool) -> None:
     _refuse_earlier(out, overwrite)
     begin = time.perf_counter()
     options = {"epochs": epochs, "resolution": RESOLUTION}
-    console.note(f"training {MODEL} on {DATA}, {RESOLUTION} px, {epochs} epochs")
+    console.note(f"training {MODEL} on {DATA}, {RESOLUTION} px, {counted_words(epochs, 'epoch')}")
     result = train.run(MODEL, DATA, out / "run", False, overwrite, False, options)
     with held_interrupts() as interrupts, benchmark_command.progress() as progress:
         found = _benchmark(result, out, progress, interrupts.hold)

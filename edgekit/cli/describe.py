@@ -16,6 +16,7 @@ from edgekit.cli.options import (
     size_option,
     weights_option,
 )
+from edgekit.core.text import counted_words
 from edgekit.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def _show_contract(artifact: Artifact) -> None:
     ]
     scheme = artifact.scheme
     if scheme.calibration_images is not None:
-        source = f"{scheme.calibration_images} samples ({scheme.calibration_data})"
+        source = f"{counted_words(scheme.calibration_images, 'sample')} ({scheme.calibration_data})"
         rows.insert(2, ("ranges", f"{scheme.calibration}, from {source}"))
     if artifact.size_bytes is not None:
         rows.insert(2, ("size", console.mebibytes(artifact.size_bytes)))
@@ -201,9 +202,9 @@ def _show_contract(artifact: Artifact) -> None:
             (
                 "agreement",
                 f"{agreement.sqnr_db:.1f} dB, same top-1 {agreement.top1_match:.1%} on "
-                f"{agreement.n} images"
+                f"{counted_words(agreement.n, 'image')}"
                 if agreement.top1_match is not None
-                else f"{agreement.sqnr_db:.1f} dB on {agreement.n} inputs",
+                else f"{agreement.sqnr_db:.1f} dB on {counted_words(agreement.n, 'input')}",
             )
         )
     console.table(["contract", ""], rows)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.cli import console
 from edgekit.core import write_csv
+from edgekit.core.text import counted_words
 
 if TYPE_CHECKING:
     from edgekit.models.analysis import Totals
@@ -144,7 +145,7 @@ def _kibibytes(size_bytes: int) -> str:
 def show_totals(name: str, totals: Totals, unit: str = "image") -> None:
     """Sums, shares and other figures of a network, for one ``unit``."""
     params = f"{name}: {totals.params:,} parameters,"
-    others = f"{totals.macs:,} MACs, {totals.layers} layers"
+    others = f"{totals.macs:,} MACs, {counted_words(totals.layers, 'layer')}"
     if len(params) + len(others) < TABLE_WIDTH:
         console.say(f"{params} {others}")
     else:

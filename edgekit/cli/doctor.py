@@ -17,6 +17,7 @@ from edgekit.agent.kernel import usable_cores
 from edgekit.cli import console
 from edgekit.core import Convertible, reason
 from edgekit.core.reasons import PASSING
+from edgekit.core.text import counted_words
 from edgekit.errors import UnavailableError
 from edgekit.plugins import Table, points, to_install
 
@@ -86,7 +87,11 @@ def _processor() -> Check:
                 break
     known = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp")
     features = ", ".join(name for name in known if name in flags) or "features unknown"
-    return Check("processor", True, f"{usable_cores()} cores, {platform.machine()}, {features}")
+    return Check(
+        "processor",
+        True,
+        f"{counted_words(usable_cores(), 'core')}, {platform.machine()}, {features}",
+    )
 
 
 def _torch() -> Check:

@@ -19,6 +19,7 @@ from edgekit.cli.options import (
     weights_option,
 )
 from edgekit.cli.stating import stated_options
+from edgekit.core.text import counted_words
 from edgekit.errors import EdgekitError
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ def _show(source: str, result: Evaluation, device: str | None) -> None:
     console.warn_skipped(result.skipped)
     where = result.target if device is None else f"{result.target}, {device}"
     console.say(
-        f"{source} ({where}): {said(result.figures)} on {result.n:,} images ({result.data}, "
-        f"{result.split})"
+        f"{source} ({where}): {said(result.figures)} on {counted_words(result.n, 'image')} "
+        f"({result.data}, {result.split})"
     )
     console.say_scores(result.scores)
 

@@ -76,9 +76,8 @@ if TYPE_CHECKING:
 def command(model: str, target: str, precision: str, **options: Any) -> None:
     """Export MODEL to one file and one contract per target and precision.
 
-    \b
-    MODEL is a zoo name (mobilenetv3, mobilenetv2@0.75; 'edgekit list models'),
-    a run folder or checkpoint, a .pt2 file, timm:NAME, torchvision:NAME, or
+    MODEL is a zoo name (mobilenetv3, mobilenetv2@0.75; 'edgekit list models'), a
+    run folder or checkpoint, a .pt2 file, timm:NAME, torchvision:NAME, or
     package.module:callable.
 
     Every file is run in its runtime and compared with PyTorch before it gets
@@ -99,6 +98,24 @@ def command(model: str, target: str, precision: str, **options: Any) -> None:
         console.emit_json("edgekit.export/1", _document(report, failure))
     if failure is not None:
         raise failure
+    _go_on(report, options)
+
+
+def _go_on(report: ExportReport, options: dict[str, Any]) -> None:
+    """What to do with the files: which of several to take, or how good the only one is."""
+    from edgekit import registry
+
+    first = report[0].artifact
+    data = options["data"] if first.data is None else None
+    images = [] if data is None else ["--data", data]
+    device = [] if options["device"] == "host" else ["--device", options["device"]]
+    known = first.trained and (data or first.data) is not None
+    if len(report) > 1:
+        console.go_on("edgekit", "benchmark", options["out"], *images, *device)
+    elif known and registry.task(first.task).labelled:
+        console.go_on("edgekit", "evaluate", report[0].path, *images, *device)
+    else:
+        console.go_on("edgekit", "profile", report[0].path, *device)
 
 
 def show(report: ExportReport) -> None:

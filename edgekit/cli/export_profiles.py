@@ -15,6 +15,7 @@ from edgekit.cli import console
 from edgekit.cli.history import filter_options, measurement_entry, moment
 from edgekit.cli.options import overwrite_option
 from edgekit.core import write_csv
+from edgekit.core.text import counted_words
 from edgekit.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -115,7 +116,9 @@ def command(
     staging.write_file(output, write, overwrite=overwrite)
     for reason in store.skipped:
         console.warn(reason)
-    console.say(f"{output}: {count:,} rows of {len(numbers):,} measurements")
+    console.say(
+        f"{output}: {counted_words(count, 'row')} of {counted_words(len(numbers), 'measurement')}"
+    )
     if console.wants_json():
         document = {"path": str(output), "rows": count, "measurements": len(numbers)}
         console.emit_json("edgekit.export-profiles/1", document)

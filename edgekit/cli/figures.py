@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit import registry
 from edgekit.cli import console
 from edgekit.core import Profilable, printable
+from edgekit.core.text import counted_words, shortened
 
 if TYPE_CHECKING:
     from edgekit.core import Energy, Measurement
@@ -125,14 +126,6 @@ def _named_table(
         [(name, *cells) for name, cells in zip(first, rows, strict=True)],
         gap=gap,
     )
-
-
-def shortened(name: str, width: int) -> str:
-    """A name that fits; its ends tell most."""
-    if len(name) <= width:
-        return name
-    end = width // 2
-    return f"{name[: width - 1 - end]}…{name[-end:]}"
 
 
 def say_wrapped(text: str, indent: str = "", behind: str = "  ") -> None:
@@ -272,8 +265,8 @@ def operator_table(m: Measurement) -> None:
     console.table(columns, rows, title=title)
     whole = summary(m.blocks).p50_ms
     say_wrapped(
-        f"all {len(m.operators)} operators {total:.3f} ms, the whole {whole:.3f} ms: "
-        f"{total / whole:.0%}"
+        f"all {counted_words(len(m.operators), 'operator')} {total:.3f} ms, "
+        f"the whole {whole:.3f} ms: {total / whole:.0%}"
     )
     reason = operators_reason(m)
     if reason is not None:

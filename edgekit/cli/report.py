@@ -33,7 +33,7 @@ def command(paths: tuple[Path, ...], output: Path, overwrite: bool) -> None:
     newest measurements of the history.
     """
     from edgekit.api.pages import report
-    from edgekit.report.text import counted_words
+    from edgekit.core.text import counted_words
 
     with console.status("reading and drawing"):
         page = report(paths or None, output, overwrite=overwrite)

@@ -18,6 +18,7 @@ from edgekit.cli.options import (
     weights_option,
 )
 from edgekit.cli.stating import stated_options
+from edgekit.core.text import counted_words
 
 if TYPE_CHECKING:
     from edgekit.cli.live import Status
@@ -214,7 +215,9 @@ class Growing:
         steps = _steps(result)
         if self._resumed:
             self._resumed, self._told = False, len(steps)
-            console.note(f"{len(steps)} networks are known from before")
+            console.note(
+                f"{counted_words(len(steps), 'network is', 'networks are')} known from before"
+            )
         for step in steps[self._told :]:
             console.note(f"step {step.step}: {', '.join(_told(step, result))}")
         self._told = max(self._told, len(steps))

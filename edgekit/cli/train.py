@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from edgekit.cli import console
 from edgekit.cli.options import Number, fetching, overwrite_option, scores_option, size_option
+from edgekit.core.text import counted_words
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _show(result: TrainingResult) -> None:
 
     console.say(
         f"{result.model}: {said(result.figures)} on {result.n:,} {result.split} images after "
-        f"{result.epochs} epochs in {result.seconds:.1f} s"
+        f"{counted_words(result.epochs, 'epoch')} in {result.seconds:.1f} s"
     )
     _show_classes(result.classes)
     pictures = "curves.png and confusions.png" if result.classes else "and curves.png"

@@ -11,6 +11,7 @@ import click
 from edgekit.cli import console, keeping
 from edgekit.cli.options import device_option, embedded_option, example_option, weights_option
 from edgekit.cli.stating import stated_options
+from edgekit.core.text import counted_words
 from edgekit.errors import EdgekitError, GateError, UsageError
 
 if TYPE_CHECKING:
@@ -80,9 +81,10 @@ def _several(
     documents: list[dict[str, Any]] = []
     rows: list[tuple[str, ...]] = []
     errors: list[EdgekitError] = []
-    for artifact in artifacts:
+    for i, artifact in enumerate(artifacts):
+        count = (i, len(artifacts))
         try:
-            result = _compared(artifact, artifact, against, per_layer, options)
+            result = _compared(artifact, artifact, against, per_layer, options, count)
         except EdgekitError as error:
             errors.append(error)
             rows.append((Path(artifact).name, "", "", "cannot be verified"))
@@ -100,7 +102,7 @@ def _several(
         failed = [console.error_entry(e) for e in errors if not isinstance(e, GateError)]
         console.emit_json("edgekit.verify/1", {"results": documents, "failed": failed})
     keeping.finish(errors)
-    console.say(f"{len(artifacts)} files passed")
+    console.say(f"{counted_words(len(artifacts), 'file')} passed")
 
 
 def _archive(path: str, against: str | None, per_layer: bool, options: dict[str, Any]) -> None:
@@ -112,12 +114,13 @@ def _archive(path: str, against: str | None, per_layer: bool, options: dict[str,
         raise UsageError("an archive is checked as it is: other options go with --against MODEL")
     documents, failures = [], []
     with Unpacked(Path(path)) as checked:
-        for file in checked.artifacts:
+        for number, file in enumerate(checked.artifacts):
             name = f"{path}/{file.relative_to(checked.folder).as_posix()}"
             if against is None:
                 console.say(f"{name}: as it was bundled")
                 continue
-            result = _compared(name, str(file), against, per_layer, options)
+            count = (number, len(checked.artifacts))
+            result = _compared(name, str(file), against, per_layer, options, count)
             documents.append(_document(name, against, result))
             if not result.agreement.passed:
                 failures.append(_why(name, against, result))
@@ -131,17 +134,25 @@ def _archive(path: str, against: str | None, per_layer: bool, options: dict[str,
 
 
 def _compared(
-    name: str, path: str, against: str | None, per_layer: bool, options: dict[str, Any]
+    name: str,
+    path: str,
+    against: str | None,
+    per_layer: bool,
+    options: dict[str, Any],
+    count: tuple[int, int] | None = None,
 ) -> Verification:
     """Verifies a file and shows how it agrees.
 
     Args:
         name: of the file, for people.
+        count: of files that were verified before it, and of all; ``None`` where it is the only one.
     """
-    with console.status(f"verifying {name}"):
+    counted = "" if count is None else f", {count[0]} of {count[1]}"
+    with console.status(f"verifying {name}{counted}") as notify:
         from edgekit.api.using import verify
 
-        result = verify(path, against, per_layer=per_layer, **options)
+        told = notify if count is None else lambda stage: None
+        result = verify(path, against, per_layer=per_layer, notify=told, **options)
     _show_all(name, against or result.against, per_layer, result)
     return result
 

@@ -32,6 +32,16 @@ def shortened(text: str, width: int) -> str:
     return f"{text[: width // 2 - 1]}…{text[-(width - width // 2) :]}"
 
 
+def in_short(value: object, width: int = 80) -> str:
+    """What a value is, for a message, however much it holds."""
+    return printable(shortened(repr(value), width))
+
+
+def counted_words(n: int, one: str, many: str | None = None) -> str:
+    """A number with its noun."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
 def write_csv(stream: TextIO, rows: Iterable[Iterable[object]]) -> int:
     """Writes rows as CSV, absent values empty; returns their number.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgekit.core import Measurement
+from edgekit.core.text import counted_words
 from edgekit.measure.statistics import summary
 
 
@@ -10,7 +11,7 @@ def latency_text(measured: Measurement) -> str:
     """The median with its interval, and its conditions, as Markdown."""
     found = summary(measured.blocks)
     low, high = found.ci95_ms
-    threads = "1 thread" if measured.threads == 1 else f"{measured.threads} threads"
+    threads = counted_words(measured.threads, "thread")
     processor = measured.environment.get("cpu")
     unstable = "" if measured.stable else "; not stable: " + "; ".join(measured.reasons)
     return in_markdown(

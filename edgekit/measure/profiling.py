@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit.core import Energy, Measurement, OperatorTime, from_json
+from edgekit.core.text import counted_words
 from edgekit.devices.agents import Agent
 from edgekit.devices.device import HOST, Device
 from edgekit.errors import EdgekitError
@@ -201,7 +202,7 @@ def measurement(
     if session.interrupted:
         reasons.append(f"{INTERRUPTED} after {session.seconds:.1f} s")
     if len(participant.blocks) < _FEWEST_BLOCKS:
-        reasons.append(f"{TIME_FOR} {len(participant.blocks)} blocks of runs only")
+        reasons.append(f"{TIME_FOR} {counted_words(len(participant.blocks), 'block')} of runs only")
     precision = statistics.summary(participant.blocks).precision
     if goal and precision > goal:
         reasons.append(f"{KNOWN_TO} ±{precision:.1%} only, not ±{goal:.1%}")

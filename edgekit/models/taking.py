@@ -12,6 +12,7 @@ from torch import nn
 from edgekit import registry, tables
 from edgekit.core import Side
 from edgekit.core.preprocessing import pair
+from edgekit.core.text import in_short
 from edgekit.errors import UnavailableError, UnknownNameError, UsageError
 from edgekit.models import find_spec, pretrained
 from edgekit.models.callables import called
@@ -48,7 +49,8 @@ def size_of(value: object) -> tuple[int, int]:
         assert isinstance(width, int)
         return height, width
     raise UsageError(
-        f"size={value!r}: expected pixels of a square, or height and width, such as (96, 160)"
+        f"size={in_short(value)}: expected pixels of a square, or height and width, such as (96, "
+        f"160)"
     )
 
 
@@ -116,8 +118,11 @@ def model_of(
     if weights == tables.PRETRAINED and isinstance(network, str):
         weights = fetched(network, resolution)
     if not isinstance(network, str | os.PathLike):
+        several = isinstance(network, Sequence) and len(network) > 0
+        cure = "give one of those that it holds, such as the first, [0]; " if several else ""
         raise UsageError(
-            f"model={network!r}: expected a name, a path, a torch.nn.Module, a function that gives "
+            f"model={in_short(network)}: {cure}expected a name, a path, a torch.nn.Module, a "
+            f"function that gives "
             f"one, or what train() or open_model() gives"
         )
     return open_model(

@@ -285,7 +285,10 @@ def climb(
     """
     climbing = _Climb(target, plain, retrain)
     for name, scheme, model in climbing.steps():
-        notify(f"{target.name} {plain.precision}: {name}")
+        notify(
+            f"keeping the accuracy of {target.name} {plain.precision}, {name}, "
+            f"{len(climbing.rungs)} of {climbing.most}"
+        )
         try:
             built = build(name, scheme, model(scheme) if model is not None else None)
             score = judge.score(built, target)
@@ -323,6 +326,16 @@ class _Climb:
         self.best: Built | None = None
         self.best_plain: Built | None = None
         self._score = self._score_plain = -1.0
+
+    @property
+    def most(self) -> int:
+        """How many rungs there are at most."""
+        plain, target, most = self._plain, self._target, 1 + len(FLOAT_LAYERS)
+        if isinstance(target, Quantizing) and plain.calibration is not None:
+            most += len(target.ranges) - 1 + max(0, len(target.forms.get(CORRECTION, ())) - 1)
+            most += plain.forms.get(WEIGHTS) == SMALL_WEIGHTS
+        wide = "w8a16" in target.schemes and (plain.precision, plain.interface) == ("int8", "float")
+        return most + wide + (self._retrain is not None)
 
     def keep(self, built: Built, score: float) -> None:
         """Notes a file that was not good enough."""

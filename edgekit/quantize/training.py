@@ -105,7 +105,7 @@ def fine_tune(
         threads.fit()
         for step, inputs in enumerate(samples.of_epoch(epoch)):
             done = (epoch * len(batches) + step) / steps
-            notify(f"quantization-aware training, {done:.0%} of {epochs} epochs")
+            notify(f"quantization-aware training, {epoch * len(batches) + step} of {steps}")
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * done)) / 2
             when = f"at step {epoch * len(batches) + step + 1} of {steps}"
             with _running(model.source, when):

@@ -128,12 +128,15 @@ def tune(
     seen, why = {best.content_sha256}, accepts(best)
     first = "first" if why is None else f"first, but {why}"
     candidates = [Candidate(scheme.precision, forms, best.content_sha256, first)]
-    for switch, values in switches.items():
-        for value in () if switch in (CORRECTION, WEIGHTS) else values:
+    turned = {name: v for name, v in switches.items() if name not in (CORRECTION, WEIGHTS)}
+    total = sum(len(values) - 1 for values in turned.values()) + (build_float is not None)
+    what, done = f"measuring forms of {target.name} {scheme.precision}", 0
+    for switch, values in turned.items():
+        others = [value for value in values if value != forms[switch]]
+        for value in others:
             tried = {**forms, switch: value}
-            if value == forms[switch]:
-                continue
-            notify(f"{target.name} {scheme.precision}: {switch}={value}")
+            notify(f"{what}, {switch}={value}, {done} of {total}")
+            done += 1
             trial = _Trial(
                 dataclasses.replace(scheme, forms=tried), build, accepts, seen, journal, device
             )
@@ -144,7 +147,7 @@ def tune(
                 best, forms, why = kept, tried, None
     warning = None
     if build_float is not None:
-        notify(f"{target.name}: against fp32")
+        notify(f"{what}, against fp32, {done} of {total}")
         other = build_float()
         ratio, low, high = journal.ratio(other, best, lambda: _measured(other, best, device))
         verdict = _verdict(low, high)

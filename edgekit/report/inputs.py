@@ -17,9 +17,9 @@ from edgekit import registry, tables
 from edgekit.contract import check_files, digest, is_artifact, target_by_suffix
 from edgekit.core import CLASSIFY, Measurement
 from edgekit.core.reading import LARGEST_RESULTS, parse_json, read_text
+from edgekit.core.text import counted_words
 from edgekit.errors import InputError
 from edgekit.measure.store import SAVED_SCHEMA, Store, load_saved
-from edgekit.report.text import counted_words
 from edgekit.search.document import SCHEMA as SEARCH_SCHEMA
 from edgekit.tasks.shares import share_interval
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import edgekit
 from edgekit.core import printable
+from edgekit.core.text import counted_words
 from edgekit.measure.plausible import started_at
 from edgekit.report.conditions import conditions
 from edgekit.report.entries import Entry, bare, make_entries, unmatched
@@ -15,7 +16,7 @@ from edgekit.report.markup import Section, items, paragraph
 from edgekit.report.operators import operators
 from edgekit.report.resources import energy, memory
 from edgekit.report.style import CSS
-from edgekit.report.text import counted_words, escaped
+from edgekit.report.text import escaped
 from edgekit.report.tradeoff import accuracy
 
 # Should a name get through as markup all the same, the browser loads and runs nothing.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgekit.core import printable
-from edgekit.core.text import shortened
+from edgekit.core.text import counted_words, shortened
 from edgekit.report import search_plots, svg
 from edgekit.report.markup import (
     Cell,
@@ -32,7 +32,7 @@ from edgekit.report.search_details import (
     widths,
 )
 from edgekit.report.search_document import read_search
-from edgekit.report.text import UNKNOWN, counted_words, figures, percent
+from edgekit.report.text import UNKNOWN, figures, percent
 from edgekit.search.document import TOP1, Network, SearchDocument, Series
 
 _METHODS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgekit.core import printable
-from edgekit.core.text import shortened
+from edgekit.core.text import counted_words, shortened
 from edgekit.report import plots, search_plots
 from edgekit.report.markup import (
     Cell,
@@ -20,7 +20,7 @@ from edgekit.report.markup import (
     table,
     tables,
 )
-from edgekit.report.text import UNKNOWN, counted_words, figures, percent
+from edgekit.report.text import UNKNOWN, figures, percent
 from edgekit.search.budget import MEMORIES
 from edgekit.search.document import TOP1, Network, SearchDocument
 

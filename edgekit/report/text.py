@@ -47,8 +47,3 @@ def plain(value: float, digits: int = 6) -> str:
 def percent(share: float, decimals: int = 1) -> str:
     """A share of 1."""
     return f"{100 * share:.{decimals}f} %"
-
-
-def counted_words(n: int, one: str, many: str | None = None) -> str:
-    """A number with its noun."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"

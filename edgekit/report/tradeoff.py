@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgekit.core.text import counted_words
 from edgekit.report import plots
 from edgekit.report.entries import Entry
 from edgekit.report.inputs import Accuracy
@@ -20,7 +21,7 @@ from edgekit.report.markup import (
     table,
 )
 from edgekit.report.pareto import front
-from edgekit.report.text import counted_words, figures, percent
+from edgekit.report.text import figures, percent
 
 Rated = tuple[Entry, Accuracy]
 

@@ -25,6 +25,7 @@ from edgekit.core.reading import (
     parse_json,
     read_bytes,
 )
+from edgekit.core.text import counted_words
 from edgekit.errors import EdgekitError, InputError, OutputError, UsageError
 
 _TABLES = """
@@ -169,7 +170,8 @@ class Journal:
             step = _OF_SEARCH.fullmatch(name)
             if step is not None and step[1] is not None and int(step[1]) > done:
                 raise InputError(
-                    f"{self._path} knows {done} steps, and there is {folder / name}: {_ADVICE}"
+                    f"{self._path} knows {counted_words(done, 'step')}, and there is "
+                    f"{folder / name}: {_ADVICE}"
                 )
 
     def knows(self, file: Path) -> bool:

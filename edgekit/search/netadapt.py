@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from edgekit.core.text import counted_words
 from edgekit.errors import GateError, ModelError
 from edgekit.search import contest
 from edgekit.search.bounds import DRIFT, Bounds
@@ -88,7 +89,7 @@ def finished(shop: Workshop, last: Step, number: int) -> Step:
     options, iteration = shop.options, Iteration(SERIES, number)
     network = shop.network(last)
     job = Candidate(
-        f"training the last network for {options.finish_epochs} epochs",
+        f"training the last network for {counted_words(options.finish_epochs, 'epoch')}",
         network,
         epochs=options.finish_epochs,
         rate=options.finish_rate,

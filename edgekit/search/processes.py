@@ -20,10 +20,15 @@ from typing import Any, Protocol
 from edgekit.agent.bounds import die_with
 from edgekit.core import ending, with_kind
 from edgekit.core.reasons import PASSING
-from edgekit.errors import EdgekitError, ModelError
+from edgekit.errors import EdgekitError, ModelError, UsageError
 from edgekit.signals import leave_to_parent
 
 TRIES = 2
+
+UNGUARDED = 78
+"""Exit code of a process that was about to run the user's script once more."""
+
+_NAME = "a search of edgekit"
 
 LEAVING_S = 10.0
 """For a process to come to its end."""
@@ -142,6 +147,16 @@ class Processes:
             worker.end()
 
 
+def leave_script() -> None:
+    """Ends a process of a search that imports a script whose calls of edgekit are not guarded.
+
+    It would do all over again what the script has done already, the search included.
+    """
+    process = multiprocessing.current_process()
+    if process.name == _NAME and getattr(process, "_inheriting", False):
+        os._exit(UNGUARDED)
+
+
 class _Worker:
     """A process, seen from the one that gives it work; started when there is some."""
 
@@ -157,7 +172,7 @@ class _Worker:
             context = multiprocessing.get_context("spawn")
             self.pipe, other = context.Pipe()
             self._process = context.Process(
-                target=_serve, args=(other, self._work, os.getpid()), daemon=True
+                target=_serve, args=(other, self._work, os.getpid()), name=_NAME, daemon=True
             )
             self._process.start()
             other.close()
@@ -188,6 +203,11 @@ class _Worker:
                 return answer
         assert self._process is not None
         self._process.join(10)
+        if self._process.exitcode == UNGUARDED:
+            raise UsageError(
+                "edgekit.search starts processes, which import the script that calls it: put what "
+                "the script does, the search included, under if __name__ == '__main__':"
+            )
         why = self._why or _told(self._process.exitcode)
         self.end()
         return Outcome(None, seconds, why, crashed=True)

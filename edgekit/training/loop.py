@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from edgekit import registry
 from edgekit.core import CLASSIFY, ImageSource, reason
 from edgekit.core.preprocessing import pair
+from edgekit.core.text import counted_words
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
 from edgekit.data.truths import CLASS_LABELS, check_told
@@ -323,7 +324,7 @@ class _Run:
             () if confusions is None else confusions.classes(),
         )
         if processes.is_main() and confusions is not None:
-            title = f"{self._title()}: {scores.n:,} {split} images"
+            title = f"{self._title()}: {counted_words(scores.n, f'{split} image')}"
             self.folder.draw_confusions(confusions, title)
         if processes.is_main():
             self._write(trainer, test)

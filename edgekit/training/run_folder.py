@@ -17,6 +17,7 @@ from typing import Any
 
 from edgekit.core import CLASSIFY, ModelSpec, Preprocessing, from_json, reason, to_json
 from edgekit.core.reading import LARGEST_NOTE, LARGEST_RESULTS, parse_json, read_bytes, read_text
+from edgekit.core.text import counted_words
 from edgekit.errors import CheckpointError, OutputError, UsageError
 from edgekit.locks import one_writer
 from edgekit.models.tensor_files import load_plain, save_plain
@@ -168,8 +169,9 @@ class RunFolder:
             done = self.test_record().epochs
             if plan.options.epochs < done:
                 raise UsageError(
-                    f"{self.path} has {done} epochs already, and --epochs asks for "
-                    f"{plan.options.epochs}: give more of them, or start anew with --overwrite"
+                    f"{self.path} has {counted_words(done, 'epoch')} already, and --epochs "
+                    f"asks for {plan.options.epochs}: give more of them, or start anew with "
+                    f"--overwrite"
                 )
             options["epochs"] = plan.options.epochs
         difference = _first_difference(recorded, _described(plan), "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -316,12 +316,17 @@ def agreement_with(
 
 
 def rows_of_file(
-    reference: Reference, target: Target, path: Path, device: Device = HOST
+    reference: Reference,
+    target: Target,
+    path: Path,
+    device: Device = HOST,
+    done: Callable[[int, int], None] = lambda count, of: None,
 ) -> NDArray[np.float32]:
     """What an artifact gives for the reference's images, one by one: rows of outputs.
 
     Args:
         device: that it runs on.
+        done: told how many of how many images have been run.
 
     Raises:
         ModelError: a number that is not finite; or it has other inputs or outputs.
@@ -334,6 +339,7 @@ def rows_of_file(
         for i in range(len(reference.images)):
             inputs = inputs_of(model, reference.images[i : i + 1], target.layout, given)
             outputs.append(outputs_of(model, runner.run(inputs), got))
+            done(i + 1, len(reference.images))
     found = np.concatenate(outputs)
     what = "image" if model.signature is None else "input"
     check_finite(found, str(path), lambda i: f"{what} {i} ({reference.data})", model.told)
@@ -461,6 +467,7 @@ def verify(
     stated: Stated = NOTHING,
     example: Any = None,
     device: Device = HOST,
+    notify: Callable[[str], None] = lambda stage: None,
 ) -> Verification:
     """Compares an artifact with the network it was exported from.
 
@@ -476,6 +483,7 @@ def verify(
         stated: what the contract is to say of images and classes.
         example: inputs of the network, as for `edgekit.models.taking.model_of`.
         device: that the file runs on; its layers are looked at here.
+        notify: told what is being done.
 
     Raises:
         ContractError: artifact and contract do not belong together.
@@ -489,18 +497,24 @@ def verify(
     if against is None:
         against = named_network(path, contract, weights)
     model = network_of_file(path, contract, against, weights, example, data)
+    notify(f"running '{model.source}' in PyTorch")
     reference = make_reference(model, data, skip_corrupt=skip_corrupt)
     format_, precision = target(contract.target), contract.scheme.precision
     kernels: KernelAgreement | None = None
     if simulator is not None and simulator.runtime is not None:
         format_ = simulator.runtime
     with running(path, format_):
-        rows = rows_of_file(reference, format_, path, device)
+        rows = rows_of_file(
+            reference, format_, path, device,
+            lambda count, of: notify(f"running {path.name} on images, {count} of {of}"),
+        )  # fmt: skip
         agreement = held_against(reference, rows, precision)
         if simulator is not None and simulator.reference is not None:
             kernels = _kernels(reference, rows, simulator.reference, path, contract.outputs)
         if contract.dynamic_batch:
             check_batch(reference, format_, path, contract.scheme.precision, device)
+    if per_layer or not agreement.passed:
+        notify(f"looking at the layers of {path.name}")
     divergence, undiagnosed = (
         (None, None) if agreement.passed else diagnose(reference, format_, path, precision)
     )

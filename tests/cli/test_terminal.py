@@ -251,6 +251,16 @@ def test_help_on_a_narrow_terminal_breaks_no_word(pseudo_terminal: PseudoTermina
     assert {word for word in seen.text.split() if word.isalpha()} <= words
 
 
+@pytest.mark.parametrize("words", ["--help", "devices --help", "describe --help"])
+def test_examples_in_help_fit_a_narrow_terminal(
+    words: str, pseudo_terminal: PseudoTerminal
+) -> None:
+    seen = pseudo_terminal(words.split(), columns=40)
+    assert seen.code == 0
+    assert "  edgekit " in seen.text
+    assert all(len(line) <= 40 for line in seen.text.splitlines()), seen.text
+
+
 def test_a_reader_that_goes_away_ends_a_command_quietly(
     tmp_path: Path, package_env: dict[str, str]
 ) -> None:

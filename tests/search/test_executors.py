@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,3 +123,31 @@ def test_workers_end_with_the_executor() -> None:
     executor.close()
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     assert os.getpid() not in pids
+
+
+def test_a_script_without_a_guard_is_told_what_to_do(
+    tmp_path: Path, package_env: dict[str, str]
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from edgekit.api.checking import typed\n"
+        "from edgekit.search.processes import Processes\n"
+        "from fragile_jobs import Job, work\n"
+        "begin = typed(lambda: print('begun', flush=True))\n"
+        "begin()\n"
+        "Processes(work, 1, 60.0).run([Job('a')], lambda i, outcome: print(outcome))\n"
+    )
+    env = {**package_env, "PYTHONPATH": os.pathsep.join(_paths(package_env))}
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, env=env, check=False
+    )
+    assert done.returncode == 1
+    assert done.stdout == "begun\n"
+    assert "bootstrapping" not in done.stderr
+    last = done.stderr.rstrip().splitlines()[-1]
+    assert last.startswith("edgekit.errors.UsageError: edgekit.search starts processes")
+    assert "if __name__ == '__main__':" in last
+
+
+def _paths(env: dict[str, str]) -> list[str]:
+    return [str(Path(__file__).parent), *env.get("PYTHONPATH", "").split(os.pathsep)]
