@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from edgekit.core import ModelSpec
+from edgekit.core.text import counted_words
 from edgekit.errors import CheckpointError
 from edgekit.models.blocks import BottleneckRow
 from edgekit.models.family import typed_rows
@@ -70,7 +71,10 @@ def detect(
     missing, extra = sorted(theirs - present), sorted(present - theirs)
     problems = []
     if missing:
-        problems.append(f"{len(missing)} layers are missing, the first is '{missing[0]}'")
+        problems.append(
+            f"{counted_words(len(missing), 'layer is', 'layers are')} missing, the first is "
+            f"'{missing[0]}'"
+        )
     if extra:
         problems.append(f"{len(extra)} have no place in it, the first is '{extra[0]}'")
     raise CheckpointError(

@@ -21,6 +21,7 @@ from torch.nn.parameter import is_lazy
 from edgekit.core import Call, Interface, TensorSpec, reason_with_layer
 from edgekit.core.names import shown
 from edgekit.core.reasons import PASSING
+from edgekit.core.text import counted_words
 from edgekit.errors import ModelError, UsageError
 from edgekit.models.arguments import Arguments, arguments, leaves, mapped, written
 from edgekit.models.calls import TYPES
@@ -252,7 +253,8 @@ def _check_same_shapes(
 ) -> None:
     if list(after) != list(before):
         raise ModelError(
-            f"'{source}' gives {len(before)} outputs for one input and {len(after)} for another of "
+            f"'{source}' gives {counted_words(len(before), 'output')} for one input and "
+            f"{len(after)} for another of "
             f"the same shape: a file has a fixed number; give all of them each time"
         )
     for name, tensor in before.items():

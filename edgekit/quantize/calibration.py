@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgekit.arrays import array_files, readable_files, rows_of
 from edgekit.core import ImageSource, Preprocessing
+from edgekit.core.text import counted_words
 from edgekit.data import decoded_for, open_source
 from edgekit.data.preprocess import prepare
 from edgekit.errors import DataError, UsageError
@@ -98,7 +99,9 @@ def calibration_images(
         DataError: the source has too few images, or none that show anything.
     """
     if count < LEAST_IMAGES:
-        raise UsageError(f"{count} images for calibration: expected at least {LEAST_IMAGES}")
+        raise UsageError(
+            f"{counted_words(count, 'image')} for calibration: expected at least {LEAST_IMAGES}"
+        )
     opened = open_source(data, skip_corrupt=skip_corrupt, labelled=labelled)
     source = decoded_for(opened, preprocessing)
     split = "train" if "train" in source.splits else "all"
@@ -106,7 +109,8 @@ def calibration_images(
     where = f"'{source.name}'" + ("" if split == "all" else f" (split '{split}')")
     if size < LEAST_IMAGES:
         raise DataError(
-            f"{where} has {size} images: calibration needs {LEAST_IMAGES} at least, and "
+            f"{where} has {counted_words(size, 'image')}: calibration needs {LEAST_IMAGES} at "
+            f"least, and "
             f"{IMAGES} are better"
         )
     indices = list(_balanced(source, split, min(count, size), seed))
@@ -145,7 +149,9 @@ def calibration_rows(
         DataError: there are too few, or they are not what the network takes.
     """
     if count < LEAST_IMAGES:
-        raise UsageError(f"{count} inputs for calibration: expected at least {LEAST_IMAGES}")
+        raise UsageError(
+            f"{counted_words(count, 'input')} for calibration: expected at least {LEAST_IMAGES}"
+        )
     files = array_files(data)
     if not files:
         preprocessing = model.preprocessing or assumed(model, open_source(data, labelled=False))
@@ -163,7 +169,8 @@ def calibration_rows(
     rows, names = rows_of(files, model.interface), tuple(map(str, files))
     if len(rows) < LEAST_IMAGES:
         raise DataError(
-            f"'{data}' has {len(rows)} inputs: calibration needs {LEAST_IMAGES} at least, and "
+            f"'{data}' has {counted_words(len(rows), 'input')}: calibration needs {LEAST_IMAGES} "
+            f"at least, and "
             f"{IMAGES} are better"
         )
     return Calibration(rows, f"{data}, all", names)

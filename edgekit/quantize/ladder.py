@@ -17,6 +17,7 @@ from edgekit.arrays import array_files
 from edgekit.contract import OpenArtifact
 from edgekit.core import Artifact, ImageSource, Quantizing, Rung, Scheme, Target
 from edgekit.core.forms import CORRECTION, SMALL_WEIGHTS, WEIGHTS
+from edgekit.core.text import counted_words
 from edgekit.data import open_source
 from edgekit.data.finite import check_finite
 from edgekit.devices.device import HOST, Device
@@ -154,7 +155,7 @@ class Followed:
     @property
     def where(self) -> str:
         """How many inputs of which."""
-        return f"{len(self.reference.images)} inputs of '{self.reference.data}'"
+        return f"{counted_words(len(self.reference.images), 'input')} of '{self.reference.data}'"
 
     def score(self, built: Built, target: Target) -> float:
         """How well a file follows; see `edgekit.tasks.Task.followed`."""
@@ -220,7 +221,8 @@ def followed(
     rows = rows[: max(LEAST_JUDGES, most_samples(model))]
     if len(rows) < LEAST_JUDGES:
         raise DataError(
-            f"'{chosen}' has {len(rows)} inputs that files could be judged on, besides those that "
+            f"'{chosen}' has {counted_words(len(rows), 'input')} that files could be judged on, "
+            f"besides those that "
             f"calibrate: expected {LEAST_JUDGES} at least; give others with --data, or let fewer "
             f"calibrate with --calibration-images"
         )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from edgekit.arrays import SUFFIX, array_files, rows_of
 from edgekit.core import ImageSource, Interface, Preprocessing
 from edgekit.core.names import shown
+from edgekit.core.text import counted_words
 from edgekit.data import open_source
 from edgekit.data.truths import CLASS_LABELS, Truth, truth_bytes
 from edgekit.errors import DataError
@@ -219,7 +220,8 @@ class ArrayInputs:
         files = array_files(data)
         if len(files) < LEAST_FILES:
             raise DataError(
-                f"'{data}' has {len(files)} {SUFFIX} files, one an inference: a search needs "
+                f"'{data}' has {counted_words(len(files), f'{SUFFIX} file')}, one an inference: "
+                f"a search needs "
                 f"{LEAST_FILES} at least, as it trains on some, chooses by {LEAST_HELD_OUT} others "
                 f"and tests on {LEAST_HELD_OUT} more; some hundred are better"
             )

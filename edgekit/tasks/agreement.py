@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core import Agreement, Interface, OutputAgreement, TensorSpec
+from edgekit.core.text import counted_words
 from edgekit.data.scores import likeliest
 from edgekit.errors import ModelError
 
@@ -52,7 +53,9 @@ def check_reference(reference: Scores, what: str, zeros: Sequence[str] = ()) -> 
             only, which has no spread over samples.
     """
     if len(reference) < 2:
-        raise ModelError(f"{what} was run on {len(reference)} images: expected at least two")
+        raise ModelError(
+            f"{what} was run on {counted_words(len(reference), 'image')}: expected at least two"
+        )
     if not np.isfinite(reference).all():
         raise ModelError(f"{what} gives scores that are not finite: there is nothing to verify")
     scores = reference.astype(np.float64)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgekit.core import Agreement, class_count
 from edgekit.core.names import shown
+from edgekit.core.text import counted_words
 from edgekit.data.scores import class_names, likeliest, probabilities
 from edgekit.data.truths import CLASS_LABELS
 from edgekit.errors import DataError, ModelError
@@ -117,7 +118,8 @@ class Classify:
         if self._labels is None:
             if len(source.classes) != self._classes:
                 raise DataError(
-                    f"'{self._source}' has {self._classes} outputs without names, '{source.name}' "
+                    f"'{self._source}' has {counted_words(self._classes, 'output')} without "
+                    f"names, '{source.name}' "
                     f"has {len(source.classes)} classes: expected the same number"
                 )
             return range(self._classes)
@@ -192,7 +194,8 @@ class Classify:
         labels = self._labels or tuple(source.classes)
         if len(labels) != self._classes:
             raise ModelError(
-                f"'{self._source}' has {self._columns} outputs, and '{source.name}' has "
+                f"'{self._source}' has {counted_words(self._columns, 'output')}, and "
+                f"'{source.name}' has "
                 f"{len(labels)} classes: expected as many"
             )
         unknown = next((name for name in source.classes if name not in labels), None)

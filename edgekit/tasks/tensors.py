@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core import Agreement, TensorSpec
+from edgekit.core.text import counted_words
 from edgekit.errors import ModelError, UsageError
 from edgekit.tasks import Described, Frame, Metric, Prediction, agreement
 
@@ -86,7 +87,9 @@ class Tensors:
     def check_reference(self, rows: NDArray[Any], what: str, zeros: Sequence[str] = ()) -> None:
         """Refuses outputs of which none differs between samples: zeros would pass."""
         if len(rows) < 2:
-            raise ModelError(f"{what} was run on {len(rows)} inputs: expected at least two")
+            raise ModelError(
+                f"{what} was run on {counted_words(len(rows), 'input')}: expected at least two"
+            )
         if not any(self._differs(rows, spec) for spec in self._interface.outputs):
             listed = ", ".join(f"'{path}'" for path in zeros)
             why = f"; all weights of {listed} are zero" if zeros else ""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgekit.arrays import SUFFIX, array_files, arrays_of, readable_files, rows_of
 from edgekit.core import ImageSource, Preprocessing
+from edgekit.core.text import counted_words
 from edgekit.data import decoded_for, open_source
 from edgekit.data.channels import grey
 from edgekit.data.preprocess import normalize, pixels_of, resize_and_crop
@@ -91,7 +92,7 @@ def real_samples(source: ImageSource, preprocessing: Preprocessing) -> Samples:
     missing = NOISE_COUNT - len(images)
     if missing <= 0:
         return Samples(images, source.name, skipped)
-    about = f"{len(images)} images of {source.name} and {missing} of noise"
+    about = f"{counted_words(len(images), 'image')} of {source.name} and {missing} of noise"
     return Samples(np.concatenate([images, noise(preprocessing, missing)]), about, skipped)
 
 
@@ -160,7 +161,7 @@ def tensor_samples(
     missing = min(NOISE_COUNT, most) - len(rows)
     if missing <= 0 or not noise:
         return Samples(rows, data, skipped)
-    about = f"{len(rows)} inputs of {data} and {missing} of noise"
+    about = f"{counted_words(len(rows), 'input')} of {data} and {missing} of noise"
     return Samples(np.concatenate([rows, model.noise_rows(missing)]), about, skipped)
 
 

@@ -128,7 +128,7 @@ Edit = Callable[[dict[str, Tensor]], None]
 BROKEN: dict[str, tuple[Edit, str]] = {
     "missing layer": (
         lambda s: [s.pop(key) for key in list(s) if key.startswith("features.3.conv.0.0")] and None,
-        "1 layers are missing, the first is 'features.3.conv.0.0'",
+        "1 layer is missing, the first is 'features.3.conv.0.0'",
     ),
     "extra layer": (
         lambda s: s.update({"aux.weight": torch.zeros(2)}),

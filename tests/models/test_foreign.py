@@ -112,7 +112,7 @@ def test_a_missing_or_an_added_layer_is_named(file: str, name: str, eps: float) 
             detect(less, spec, layouts, "the file")
         assert str(caught.value) == (
             f"the file has names as {file.partition('-')[0]} has, but does not fit {spec.name}: "
-            f"1 layers are missing, the first is '{layer}'"
+            f"1 layer is missing, the first is '{layer}'"
         )
     more = {**state, "blocks.99.conv.weight": torch.zeros(1)}
     with pytest.raises(CheckpointError, match=r"1 have no place in it, .* 'blocks\.99\.conv'$"):

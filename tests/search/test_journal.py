@@ -106,7 +106,7 @@ def test_a_journal_goes_on_only_with_the_files_that_it_knows(tmp_path: Path) -> 
         Journal(path, {"data": "digits"})
     file.write_bytes(b"weights")
     (path.parent / "step-02").mkdir()
-    with pytest.raises(InputError, match=r"knows 1 steps, and there is .*step-02"):
+    with pytest.raises(InputError, match=r"knows 1 step, and there is .*step-02"):
         Journal(path, {"data": "digits"})
 
 

@@ -124,7 +124,7 @@ def test_top1_follows_the_share_of_swapped_samples() -> None:
 
 def test_one_sample_has_no_spread_to_be_held_against() -> None:
     reference = np.array([[1.0, 2.0, 3.0]])
-    with pytest.raises(ModelError, match="'net' was run on 1 images: expected at least two"):
+    with pytest.raises(ModelError, match="'net' was run on 1 image: expected at least two"):
         check_reference(reference, "'net'")
     with pytest.raises(AssertionError, match="one sample has no spread"):
         compare(reference, reference, FP32)
