@@ -119,8 +119,8 @@ def _archive(path: str, against: str | None, per_layer: bool, options: dict[str,
             if against is None:
                 console.say(f"{name}: as it was bundled")
                 continue
-            count = (number, len(checked.artifacts))
-            result = _compared(name, str(file), against, per_layer, options, count)
+            position = (number, len(checked.artifacts))
+            result = _compared(name, str(file), against, per_layer, options, position)
             documents.append(_document(name, against, result))
             if not result.agreement.passed:
                 failures.append(_why(name, against, result))
