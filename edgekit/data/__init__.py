@@ -29,7 +29,8 @@ def open_source(data: str, *, skip_corrupt: bool = False, labelled: bool = True)
     Args:
         data: a name from the registry's source table (case, ``-``, ``_`` and ``.`` do not
             matter), else the path of a folder in a format of the registry's table. A folder that
-            is called like a built-in source is opened as ``./digits``.
+            is called like a built-in source is opened as ``./digits``. Behind either,
+            ``:hold-out=A,B`` keeps classes for the test split; see `edgekit.data.held_out`.
         skip_corrupt: decodes every image of a folder once and leaves out those that cannot be
             read; built-in sources have none.
         labelled: whether labels are needed; without, a folder may hold its images itself.
@@ -39,6 +40,11 @@ def open_source(data: str, *, skip_corrupt: bool = False, labelled: bool = True)
         DataError: the folder is missing or cannot be used.
         UnavailableError: the source needs a package that is not installed.
     """
+    whole, mark, held = data.rpartition(":hold-out=")
+    if mark and not os.path.lexists(data):
+        from edgekit.data.held_out import HeldOut
+
+        return HeldOut(open_source(whole, skip_corrupt=skip_corrupt), held.split(","))
     if tables.SOURCES.key(data) is not None:
         source: ImageSource = tables.SOURCES.load(data)()
         return source
