@@ -259,6 +259,9 @@ TASKS = _Tasks(
     "see 'edgekit list tasks'",
     {
         "classify": Entry("edgekit.tasks.classify:Classify", "scores of classes for one image"),
+        "detect": Entry("edgekit.tasks.detect:Detect", "boxes around objects, with classes"),
+        "embed": Entry("edgekit.tasks.embed:Embed", "a vector by which images are compared"),
+        "segment": Entry("edgekit.tasks.segment:Segment", "a class for each pixel"),
         "tensors": Entry(
             "edgekit.tasks.tensors:Tensors",
             "any inputs and outputs, of which nobody said the meaning",

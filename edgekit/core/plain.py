@@ -36,6 +36,10 @@ SPARSE: Mapping[str, bool] = {"sparse": True}
 later, so that data and digests of records without them are as they were."""
 
 
+APART: Mapping[str, bool] = {"apart": True}
+"""Metadata of fields with a default that are no part of JSON data at all, such as an array."""
+
+
 def named(key: str) -> Mapping[str, str]:
     """Metadata of fields that have another name in JSON data, which older data has."""
     return {"key": key}
@@ -52,7 +56,7 @@ def to_json(record: Any) -> Any:
         return {
             _key(f): to_json(value)
             for f, value in values
-            if not (f.metadata.get("sparse") and value == f.default)
+            if not (f.metadata.get("apart") or (f.metadata.get("sparse") and value == f.default))
         }
     if isinstance(record, Mapping):
         return {str(key): to_json(value) for key, value in record.items()}
@@ -110,7 +114,7 @@ def _decode_record(kind: Any, data: Any, where: str, more: bool) -> Any:
     if not isinstance(data, dict):
         raise FormError(where, ("an object",), type(data).__name__)
     hints = typing.get_type_hints(kind)
-    fields = {_key(f): f for f in dataclasses.fields(kind)}
+    fields = {_key(f): f for f in dataclasses.fields(kind) if not f.metadata.get("apart")}
     unknown = sorted(set(data) - set(fields))
     if unknown and not more:
         raise ValueError(f"{where}: unknown key '{unknown[0]}'")

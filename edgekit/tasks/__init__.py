@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgekit.core import Artifact, ImageSource, Pixels
     from edgekit.data.truths import Truth
     from edgekit.models.model import Model
+    from edgekit.tasks.details import Details
     from edgekit.tasks.objectives import Objective
 
 Rows = NDArray[Any]
@@ -83,6 +84,9 @@ class Metric(Protocol):
 
     def ci95(self) -> tuple[float, float] | None:
         """The 95 % interval of the headline, where one is known."""
+
+    def details(self) -> Details:
+        """Figures of each class, and what is taken for what."""
 
 
 class Task(Protocol):

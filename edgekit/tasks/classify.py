@@ -10,12 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core import Agreement, class_count
-from edgekit.core.names import shown
-from edgekit.core.text import counted_words
 from edgekit.data.scores import class_names, likeliest, probabilities
 from edgekit.data.truths import CLASS_LABELS
-from edgekit.errors import DataError, ModelError
-from edgekit.tasks import Aim, Described, Frame, Prediction, agreement, class_named, drawing
+from edgekit.tasks import (
+    Aim,
+    Described,
+    Frame,
+    Prediction,
+    agreement,
+    class_named,
+    classes,
+    drawing,
+)
+from edgekit.tasks.confusions import Confusions
+from edgekit.tasks.details import Details, OfClass, confusion
 from edgekit.tasks.shares import share_interval
 
 if TYPE_CHECKING:
@@ -54,11 +62,12 @@ class Accuracy:
     Args:
         kind: what the scores are, of `edgekit.core.SCORES`.
         outputs: for each label of the source the class that stands for it.
-        classes: of the network.
+        names: of the network's classes.
     """
 
-    def __init__(self, kind: str, outputs: Sequence[int], classes: int) -> None:
-        self._kind, self._outputs, self._classes = kind, outputs, classes
+    def __init__(self, kind: str, outputs: Sequence[int], names: Sequence[str]) -> None:
+        self._kind, self._outputs = kind, np.array(outputs, np.intp)
+        self._confusions = Confusions(names)
         self._hits1 = self._hits5 = self._n = 0
 
     def update(self, rows: NDArray[Any], labels: NDArray[Any]) -> None:
@@ -66,20 +75,29 @@ class Accuracy:
         scores = rows
         if rows.shape[1] == 1:
             scores = probabilities(rows, self._kind).astype(np.float32)
-        truth = np.array([self._outputs[label] for label in labels])
-        hits = np.argsort(-scores, axis=1, kind="stable")[:, :5] == truth[:, None]
+        truth = self._outputs[np.asarray(labels, np.intp)]
+        ranked = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+        self._confusions.update(truth, ranked[:, 0])
+        hits = ranked == truth[:, None]
         self._hits1 += int(hits[:, 0].sum())
         self._hits5 += int(hits.any(axis=1).sum())
         self._n += len(labels)
 
     def figures(self) -> dict[str, float | None]:
         """``top1``, and ``top5`` of more than five classes."""
-        top5 = self._hits5 / self._n if self._classes > 5 else None
+        top5 = self._hits5 / self._n if len(self._confusions.names) > 5 else None
         return {"top1": self._hits1 / self._n, "top5": top5}
 
     def ci95(self) -> tuple[float, float]:
         """That of a share of images."""
         return share_interval(self._hits1 / self._n, self._n)
+
+    def details(self) -> Details:
+        """Top-1 of each class, and which is taken for which."""
+        names, counts = self._confusions.names, self._confusions.counts
+        per_class = (OfClass(one.label, one.n, {"top1": one.top1}) for one in
+                     self._confusions.classes())  # fmt: skip
+        return Details(tuple(per_class), confusion(names, names, counts))
 
 
 class Classify:
@@ -112,24 +130,11 @@ class Classify:
         Raises:
             DataError: a class of the source is none of the network's.
         """
-        return Accuracy(self._kind, self._output_of_label(source), self._classes)
-
-    def _output_of_label(self, source: ImageSource) -> Sequence[int]:
-        if self._labels is None:
-            if len(source.classes) != self._classes:
-                raise DataError(
-                    f"'{self._source}' has {counted_words(self._classes, 'output')} without "
-                    f"names, '{source.name}' "
-                    f"has {len(source.classes)} classes: expected the same number"
-                )
-            return range(self._classes)
-        missing = [name for name in source.classes if name not in self._labels]
-        if missing:
-            raise DataError(
-                f"class '{missing[0]}' of '{source.name}' is none of the {len(self._labels)} "
-                f"classes of '{self._source}' ({', '.join(self._labels[:3])}, ...)"
-            )
-        return [self._labels.index(name) for name in source.classes]
+        names = self._labels or tuple(source.classes)
+        outputs = classes.outputs_of(
+            self._labels, self._classes, source.classes, self._source, source.name
+        )
+        return Accuracy(self._kind, outputs, names)
 
     def decode(self, rows: NDArray[Any], image: str, frame: Frame, most: int) -> Labels:
         """The likeliest classes."""
@@ -191,20 +196,9 @@ class Classify:
 
     def labels_for(self, source: ImageSource) -> tuple[str, ...]:
         """The network's, or those of the source where it has none, as from a plain state dict."""
-        labels = self._labels or tuple(source.classes)
-        if len(labels) != self._classes:
-            raise ModelError(
-                f"'{self._source}' has {counted_words(self._columns, 'output')}, and "
-                f"'{source.name}' has "
-                f"{len(labels)} classes: expected as many"
-            )
-        unknown = next((name for name in source.classes if name not in labels), None)
-        if unknown is not None:
-            raise DataError(
-                f"class '{shown(unknown)}' of '{source.name}' is none of the {len(labels)} classes "
-                f"of '{self._source}' ({', '.join(map(shown, labels[:3]))}, ...)"
-            )
-        return labels
+        return classes.labels_for(
+            self._labels, self._classes, source.classes, self._source, source.name, self._columns
+        )
 
     def check_reference(self, rows: NDArray[Any], what: str, zeros: Sequence[str] = ()) -> None:
         """See `edgekit.tasks.agreement.check_reference`."""

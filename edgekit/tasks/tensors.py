@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.core import Agreement, TensorSpec
-from edgekit.core.text import counted_words
+from edgekit.core import Agreement
 from edgekit.errors import ModelError, UsageError
 from edgekit.tasks import Described, Frame, Metric, Prediction, agreement
+from edgekit.tasks.raw import RawOutputs
 
 if TYPE_CHECKING:
     from edgekit.core import ImageSource, Pixels
@@ -28,6 +28,7 @@ class Tensors:
     def __init__(self, described: Described) -> None:
         self._interface, self._source = described.interface, described.source
         self._parts = described.parts
+        self._raw = RawOutputs(described.interface, described.parts)
 
     def roles(self) -> tuple[str, ...]:
         """Nobody said more than which are images."""
@@ -85,39 +86,18 @@ class Tensors:
         return ()
 
     def check_reference(self, rows: NDArray[Any], what: str, zeros: Sequence[str] = ()) -> None:
-        """Refuses outputs of which none differs between samples: zeros would pass."""
-        if len(rows) < 2:
-            raise ModelError(
-                f"{what} was run on {counted_words(len(rows), 'input')}: expected at least two"
-            )
-        if not any(self._differs(rows, spec) for spec in self._interface.outputs):
-            listed = ", ".join(f"'{path}'" for path in zeros)
-            why = f"; all weights of {listed} are zero" if zeros else ""
-            raise ModelError(
-                f"{what} gives (nearly) the same outputs for all {len(rows)} inputs: nothing can "
-                f"be verified{why}; are its weights trained and its batch-norm statistics set?"
-            )
-
-    def _differs(self, rows: NDArray[Any], spec: TensorSpec) -> bool:
-        """Whether an output has something to agree on."""
-        own = rows[:, self._interface.columns[spec.name]].astype(np.float64)
-        spread, size = (own - own.mean(axis=0)).std(), np.abs(own).max(initial=0.0)
-        return bool(spread > agreement.LEAST_RELATIVE_SPREAD * size)
+        """See `edgekit.tasks.raw.RawOutputs`, as for the others."""
+        self._raw.check_reference(rows, what, zeros)
 
     def agreement(
         self, reference: NDArray[Any], outputs: NDArray[Any], precision: str
     ) -> Agreement:
-        """Of each output signal to noise, or the share of equal integers; the worst one counts.
-
-        Of an output that is put together from several tensors each is judged by itself.
-        """
-        return agreement.compare_outputs(
-            reference, outputs, self._interface, precision, self._parts()
-        )
+        """Of each output by itself; the worst one counts."""
+        return self._raw.agreement(reference, outputs, precision)
 
     def followed(self, reference: NDArray[Any], outputs: NDArray[Any]) -> float:
-        """See `edgekit.tasks.agreement.followed`."""
-        return agreement.followed(reference, outputs, self._interface, self._parts())
+        """That of the worst output."""
+        return self._raw.followed(reference, outputs)
 
     def decided_alike(self, a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
         """Nobody knows what is decided by them."""
@@ -127,11 +107,4 @@ class Tensors:
         self, reference: NDArray[Any], outputs: NDArray[Any], indices: Sequence[int]
     ) -> NDArray[Any]:
         """That of the worst output of floats, or part of one."""
-        ratios = np.full(len(outputs), agreement.IDENTICAL_DB)
-        for spec, _, columns in agreement.pieces(self._interface, self._parts()):
-            if agreement.is_float(spec):
-                own = agreement.image_sqnr_db(
-                    reference[:, columns], outputs[:, columns], indices, centred=False
-                )
-                ratios = np.minimum(ratios, own)
-        return ratios
+        return self._raw.sqnr_db(reference, outputs, indices)

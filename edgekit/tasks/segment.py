@@ -1,0 +1,249 @@
+"""Which class each pixel of an image is of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.boxes import geometry
+from edgekit.core import IGNORE, Agreement
+from edgekit.core.plain import APART
+from edgekit.data.truths import MASK_TRUTH
+from edgekit.errors import ModelError, UsageError
+from edgekit.tasks import Described, Frame, Prediction, classes, drawing
+from edgekit.tasks.raw import RawOutputs, output_of, told, with_meaning
+
+if TYPE_CHECKING:
+    from edgekit.core import ImageSource, Pixels
+    from edgekit.models.model import Model
+    from edgekit.tasks.objectives import Objective
+    from edgekit.tasks.segment_figures import Overlaps
+
+LEAST_ALIKE = {"fp32": 0.999, "fp16": 0.99}
+"""Least share of pixels of one class, by precision, as of any output of integers: along the edges
+of what is there two classes are near to each other, and rounding decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A class, and the share of the image that it has, from 0 to 1."""
+
+    index: int
+    label: str | None
+    share: float
+
+    @property
+    def name(self) -> str:
+        """The class as people call it."""
+        return self.label or f"class {self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation(Prediction):
+    """What an image consists of, the largest first.
+
+    Attributes:
+        mask: a class for each pixel of the image, (height, width); `edgekit.core.IGNORE` where
+            the network saw nothing of it. It is no part of JSON data.
+    """
+
+    classes: tuple[Area, ...]
+    mask: NDArray[np.uint8] | None = field(default=None, compare=False, metadata=APART)
+
+
+class Segment:
+    """The task of networks with a score of each class for each pixel.
+
+    The output ``scores`` is (classes, height, width), the highest one wins; a single class is there
+    where its score is above 0. Instead there may be ``classes`` (height, width), whole numbers.
+
+    Args:
+        described: of its parameters none counts.
+    """
+
+    name = "segment"
+    headline, title, labelled, truth = "miou", "mean IoU", True, MASK_TRUTH
+
+    def __init__(self, described: Described) -> None:
+        self._source, self._interface = described.source, described.interface
+        self._raw = RawOutputs(described.interface, described.parts)
+        self._scores = output_of(described.interface, "scores")
+        self._of = output_of(described.interface, "classes")
+        self._labels = described.labels
+
+    def roles(self) -> tuple[str, ...]:
+        """The names of the outputs say them."""
+        return tuple(spec.role or spec.name for spec in self._interface.outputs)
+
+    def check_meaning(self) -> None:
+        """Refuses outputs that are no masks."""
+        of_scores = self._scores is not None and len(self._scores.shape) == 4
+        of_classes = self._of is not None and len(self._of.shape) == 3
+        if not (of_scores or of_classes):
+            raise ModelError(
+                f"'{self._source}' gives {told(self._interface)}: a network of the task "
+                f"{self.name} gives 'scores' (1, classes, height, width); name its output so, or "
+                f"open it with --task tensors"
+            )
+
+    @property
+    def _classes(self) -> int:
+        if self._scores is None:
+            return len(self._labels or ())
+        return max(2, self._scores.shape[1])
+
+    def masks(self, rows: NDArray[Any]) -> NDArray[np.uint8]:
+        """The class of each pixel of the network's output, (n, height, width).
+
+        Args:
+            rows: (n, numbers).
+        """
+        if self._of is not None and len(self._of.shape) == 3:
+            own = rows[:, self._interface.columns[self._of.name]]
+            said = own.reshape(len(rows), *self._of.shape[1:]).round()
+            found: NDArray[np.uint8] = np.clip(said, 0, IGNORE).astype(np.uint8)
+            return found
+        assert self._scores is not None
+        own = rows[:, self._interface.columns[self._scores.name]]
+        scores = own.reshape(len(rows), *self._scores.shape[1:])
+        if scores.shape[1] == 1:
+            found = (scores[:, 0] > 0).astype(np.uint8)
+        else:
+            found = scores.argmax(axis=1).astype(np.uint8)
+        return found
+
+    def metric(self, source: ImageSource) -> Overlaps:
+        """Mean intersection over union.
+
+        Raises:
+            DataError: a class of the source is none of the network's.
+        """
+        from edgekit.tasks.segment_figures import Overlaps
+
+        of_source = self.truth.classes(source)
+        count = self._classes or len(of_source)
+        outputs = classes.outputs_of(self._labels, count, of_source, self._source, source.name)
+        return Overlaps(self, outputs, self._labels or of_source)
+
+    def decode(self, rows: NDArray[Any], image: str, frame: Frame, most: int) -> Segmentation:
+        """The largest classes, and the mask in pixels of the image."""
+        mask = in_image(self.masks(rows)[0], frame)
+        seen = mask[mask != IGNORE]
+        values, counts = np.unique(seen, return_counts=True)
+        order = np.argsort(-counts, kind="stable")[:most]
+        areas = (
+            Area(int(values[i]), classes.name_of(self._labels, int(values[i])),
+                 float(counts[i] / len(seen)))
+            for i in order
+        )  # fmt: skip
+        return Segmentation(image, tuple(areas), mask)
+
+    def shown(self, prediction: Segmentation) -> list[str]:
+        """The image, and a line with a bar for each class."""
+        lines = [prediction.image]
+        for one in prediction.classes:
+            bar = "█" * round(one.share * 30)
+            lines.append(f"  {one.share:7.2%}  {one.name:20.40}  {bar}".rstrip())
+        return lines
+
+    def draw(self, pixels: Pixels, prediction: Segmentation) -> Pixels:
+        """The image under the colours of its classes, and what each stands for."""
+        assert prediction.mask is not None, "a prediction from a file has no mask"
+        return drawing.coloured(
+            pixels,
+            prediction.mask,
+            [f"{one.share:.1%}  {one.name}" for one in prediction.classes],
+            [one.index for one in prediction.classes],
+        )
+
+    def objective(self, model: Model) -> Objective:
+        """Not yet.
+
+        Raises:
+            ModelError: as said.
+        """
+        raise ModelError(
+            f"'{model.source}': networks of the task {self.name} cannot be trained yet"
+        )
+
+    def said(self, scores: str | None, model: Model) -> None:
+        """Nothing: the highest score wins.
+
+        Raises:
+            UsageError: somebody says something.
+        """
+        if scores is not None:
+            raise UsageError(
+                f"--scores goes with scores of classes: '{self._source}' is of the task {self.name}"
+            )
+
+    def labels_for(self, source: ImageSource) -> tuple[str, ...]:
+        """The network's, or those of the source's masks where it has none."""
+        of_source = self.truth.classes(source)
+        count = self._classes or len(of_source)
+        return classes.labels_for(self._labels, count, of_source, self._source, source.name)
+
+    def check_reference(self, rows: NDArray[Any], what: str, zeros: Sequence[str] = ()) -> None:
+        """See `edgekit.tasks.raw.RawOutputs`."""
+        self._raw.check_reference(rows, what, zeros)
+
+    def agreement(
+        self, reference: NDArray[Any], outputs: NDArray[Any], precision: str
+    ) -> Agreement:
+        """Signal to noise, and the share of pixels of the same class."""
+        found = self._raw.agreement(reference, outputs, precision)
+        if self._scores is None or len(self._scores.shape) != 4:
+            return found  # classes are integers, which are compared so already
+        alike = self.followed(reference, outputs)
+        return with_meaning(found, "pixels", alike, precision, LEAST_ALIKE)
+
+    def decided_alike(self, a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
+        """Whether nearly all pixels are of the same class."""
+        found: NDArray[np.bool_] = self._alike(a, b) >= LEAST_ALIKE["fp32"]
+        return found
+
+    def followed(self, reference: NDArray[Any], outputs: NDArray[Any]) -> float:
+        """Share of pixels of the same class."""
+        return float(self._alike(reference, outputs).mean())
+
+    def _alike(self, a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
+        """Share of pixels of the same class by image, (n,)."""
+        same = [
+            np.mean(self.masks(np.nan_to_num(x[None])) == self.masks(np.nan_to_num(y[None])))
+            for x, y in zip(a, b, strict=True)
+        ]
+        return np.array(same, np.float64)
+
+    def sqnr_db(
+        self, reference: NDArray[Any], outputs: NDArray[Any], indices: Sequence[int]
+    ) -> NDArray[Any]:
+        """That of the worst output."""
+        return self._raw.sqnr_db(reference, outputs, indices)
+
+
+def in_image(mask: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
+    """A mask of a network's input, of any size, in pixels of the image that it was made of.
+
+    Returns:
+        (height, width) of the image; each pixel has the class of where its middle lies.
+    """
+    height, width = frame.size
+    place = geometry(height, width, frame.preprocessing)
+    left, top, right, bottom = place.box
+    tall, wide = frame.preprocessing.size
+    axes = (
+        (height, top, bottom, place.top, place.height, tall, mask.shape[0]),
+        (width, left, right, place.left, place.width, wide, mask.shape[1]),
+    )
+    places = []
+    for side, first, last, offset, shown, whole, cells in axes:
+        at = offset + (np.arange(side) + 0.5 - first) * shown / (last - first)
+        found = np.floor(at * cells / whole).astype(np.intp)
+        places.append((np.clip(found, 0, cells - 1), (at >= 0) & (at < whole)))
+    (rows, tall_seen), (columns, wide_seen) = places
+    seen = tall_seen[:, None] & wide_seen[None, :]
+    return np.where(seen, mask[rows[:, None], columns[None, :]], np.uint8(IGNORE))
