@@ -186,14 +186,12 @@ class Embed:
         return drawing.side_by_side([pixels, *others], [own, *names])
 
     def objective(self, model: Model) -> Objective:
-        """Not yet.
+        """Classes, by what is near to what."""
+        from edgekit.tasks.embedding_losses import OfEmbeddings
 
-        Raises:
-            ModelError: as said.
-        """
-        raise ModelError(
-            f"'{model.source}': networks of the task {self.name} cannot be trained yet"
-        )
+        self.check_meaning()
+        assert self._embedding is not None
+        return OfEmbeddings(self._embedding.shape[1])
 
     def said(self, scores: str | None, model: Model) -> None:
         """Nothing: they are no scores.

@@ -161,14 +161,20 @@ class Segment:
         )
 
     def objective(self, model: Model) -> Objective:
-        """Not yet.
+        """Masks, by scores of several classes.
 
         Raises:
-            ModelError: as said.
+            ModelError: the network gives none.
         """
-        raise ModelError(
-            f"'{model.source}': networks of the task {self.name} cannot be trained yet"
-        )
+        from edgekit.tasks.mask_losses import OfMasks
+
+        if self._scores is None or len(self._scores.shape) != 4 or self._scores.shape[1] < 2:
+            raise ModelError(
+                f"'{model.source}' gives {told(self._interface)}: only 'scores' (1, classes, "
+                f"height, width) of two classes or more can be learned"
+            )
+        _, count, height, width = self._scores.shape
+        return OfMasks(count, (height, width))
 
     def said(self, scores: str | None, model: Model) -> None:
         """Nothing: the highest score wins.
