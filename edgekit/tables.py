@@ -284,6 +284,26 @@ HEADS = _Heads(
             "the same with a softmax over classes and background, as published",
             task="detect",
         ),
+        "fasterrcnn": HeadEntry(
+            "edgekit.models.heads.twostage:FASTER",
+            "regions from the map, then their classes, arXiv:1506.01497",
+            task="detect",
+        ),
+        "maskrcnn": HeadEntry(
+            "edgekit.models.heads.twostage:MASK",
+            "the same with a mask of each box, arXiv:1703.06870",
+            task="detect",
+        ),
+        "fastrcnn": HeadEntry(
+            "edgekit.models.heads.twostage:FAST",
+            "given regions, cut out of the map, arXiv:1504.08083",
+            task="detect",
+        ),
+        "rcnn": HeadEntry(
+            "edgekit.models.heads.twostage:RCNN",
+            "given regions, cut out of the image, arXiv:1311.2524",
+            task="detect",
+        ),
         "lraspp": HeadEntry(
             "edgekit.models.heads.lraspp:HEAD",
             "two maps and a gate, arXiv:1905.02244",

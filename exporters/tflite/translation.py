@@ -62,6 +62,15 @@ def lower(
     raise AssertionError("a graph ends with its output")
 
 
+_NOT_THERE = {
+    "grid_sampler": ", which samples a map at computed places, as RoIAlign does,",
+    "grid_sampler_2d": ", which samples a map at computed places, as RoIAlign does,",
+    "sort": ", which brings computed numbers into order,",
+    "topk": ", which picks places by their scores, as region proposals do,",
+}
+"""What operators do that somebody may not know they have."""
+
+
 def _needed(nodes: Sequence[fx.Node]) -> list[fx.Node]:
     """Those that the result depends on."""
     needed: set[fx.Node] = set()
@@ -86,7 +95,8 @@ def _lowered(lowering: Lowering, node: fx.Node, operands: Mapping[fx.Node, Opera
     shown = name.removesuffix(".default")
     function = OPERATORS.get(name)
     if function is None or schema is None:
-        raise refusal(node, f"the operator {shown}")
+        why = _NOT_THERE.get(shown.partition(".")[0], "")
+        raise refusal(node, f"the operator {shown}{why}")
     if name not in ON_CHANNELS:
         arguments = _put_together(lowering, arguments)
     named = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
