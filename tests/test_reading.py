@@ -74,6 +74,13 @@ def test_deep_json_is_refused(depth: int, opening: str, closing: str) -> None:
     assert reading.parse_json(opening * 99 + "1" + closing * 99)
 
 
+def test_other_tools_may_write_any_number_and_more_of_them() -> None:
+    (found,) = reading.parse_json("[NaN]", any_numbers=True)
+    assert found != found
+    with pytest.raises(ValueError, match="too many parts: they would take over 1 MiB"):
+        reading.parse_json("[" + "1," * 20_000 + "1]", most_bytes=1 << 20)
+
+
 @pytest.mark.parametrize("text", ["NaN", "[Infinity]", "9" * 5000, "{", "\ud800"])
 def test_what_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - of the library

@@ -7,6 +7,7 @@ splits are cut, images are decoded, and boxes and masks are turned as their imag
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -305,7 +306,7 @@ def _checked(note: Note, image: str, classes: int) -> tuple[_Kept, list[str]]:
     for box in note.boxes:
         x0, y0, x1, y1 = box.corners
         wrong = ""
-        if not np.isfinite(box.corners).all():
+        if not all(map(math.isfinite, box.corners)):
             wrong = "has a number that is not finite"
         elif x1 < x0 or y1 < y0:
             wrong = "ends before it begins"

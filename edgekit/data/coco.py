@@ -299,7 +299,7 @@ def _by_id(data: Mapping[str, Any], key: str, file: Path) -> dict[int | str, Map
 
 
 def _is_id(number: object) -> TypeGuard[int | str]:
-    return isinstance(number, int | str) and not isinstance(number, bool)
+    return type(number) in (int, str)  # and no truth value
 
 
 def _categories(data: Mapping[str, Any], file: Path) -> tuple[dict[Any, int], tuple[str, ...]]:
@@ -349,11 +349,7 @@ def _boxes(
 
 
 def _is_bbox(box: object) -> TypeGuard[list[float]]:
-    return (
-        isinstance(box, list)
-        and len(box) == 4
-        and all(isinstance(v, int | float) and not isinstance(v, bool) for v in box)
-    )
+    return isinstance(box, list) and len(box) == 4 and all(type(v) in (int, float) for v in box)
 
 
 def _list(names: Sequence[str]) -> str:
