@@ -21,22 +21,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from app_files import FileOf, check_labels, edited
 from command_line import CommandLine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from image_cases import Case, all_pngs, check_prepared, images, numbers_of
 from PIL import Image
 from small_artifacts import Artifacts, copy_artifact, once, shared_folder
 from test_cpp_app import NAMES
-from test_platforms import edited
 from test_prepare import preprocessings
-from test_web_app import images, written
 from turned_files import turned_files
 
-from edgekit import apps, registry
+from edgekit import apps
 from edgekit.core import Preprocessing, to_json
 from edgekit.data import preprocess
 from edgekit.data.decode import pixels_of
-from edgekit.errors import DataError
 
 pytestmark = pytest.mark.apps
 
@@ -60,8 +59,6 @@ ANDROID = JARS / "com.android.android-23.jar"
 JUNIT = JARS / "junit4.jar"
 STDLIB = KOTLIN / "kotlin-stdlib.jar"
 SPACE = "{http://schemas.android.com/apk/res/android}"
-
-Case = tuple[bytes, Preprocessing]
 
 
 @pytest.fixture(autouse=True)
@@ -154,22 +151,13 @@ def test_an_app_passes_its_golden_tests_in_java(
     target: str,
     kind: str,
     classes: Path,
-    artifacts: Artifacts,
-    int8_files: Path,
-    short_network: Path,
+    file_of: FileOf,
     trained_run: Path,
     run: CommandLine,
     tmp_path: Path,
 ) -> None:
-    more: list[object] = []
-    if kind == "fp32":
-        path, more = artifacts[target, "fp32"], ["--against", trained_run]
-    elif kind == "baked":
-        words = ("-t", target, "--bake-preprocessing", "-o", "exported")
-        assert run("export", short_network, *words).code == 0
-        (path,) = (tmp_path / "exported").glob(f"*{registry.target(target).suffix}")
-    else:
-        (path,) = (int8_files / kind).glob(f"*{registry.target(target).suffix}")
+    path = file_of(target, kind, baked="fp32")
+    more = ("--against", trained_run) if kind == "fp32" else ()
     assert run("app", path, "--platform", "android", "-o", "made", *more).code == 0
     folder = tmp_path / "made"
     for source in [*kotlin(TEMPLATE / "classifier"), *kotlin(TEMPLATE / "golden")]:
@@ -180,10 +168,7 @@ def test_an_app_passes_its_golden_tests_in_java(
     assert told["scores"] == []
     expected = run("predict", path, *files, "--top", "10", "--json").json["predictions"]
     assert len(expected) == len(files) > 0
-    for mine, known in zip(told["images"], expected, strict=True):
-        for one, other in zip(mine["labels"], known["labels"], strict=True):
-            assert (one["index"], one["label"]) == (other["index"], other["label"])
-            assert abs(one["probability"] - other["probability"]) < 1e-6
+    check_labels([image["labels"] for image in told["images"]], expected, within=1e-6)
 
 
 def test_a_wrong_app_fails_its_test_and_the_name_says_where(
@@ -222,15 +207,7 @@ def prepared(classes: Path, cases: list[Case], folder: Path) -> list[Any]:
     (folder / "cases.json").write_text(json.dumps(said))
     told = java(classes, "HarnessKt", "prepare", "cases.json", "out", cwd=folder)
     assert told.returncode == 0, told.stderr
-    numbers = np.fromfile(folder / "out", ">f4")
-    found, at = [], 0
-    for each in json.loads(told.stdout):
-        if isinstance(each, str):
-            found.append(each)
-            continue
-        found.append(numbers[at : at + each])
-        at += each
-    return found
+    return numbers_of(json.loads(told.stdout), folder / "out", ">f4")
 
 
 @given(st.lists(st.tuples(images(), preprocessings()), min_size=100, max_size=150))
@@ -238,33 +215,12 @@ def prepared(classes: Path, cases: list[Case], folder: Path) -> list[Any]:
 def test_an_app_makes_the_same_numbers_of_an_image(
     classes: Path, tmp_path_factory: pytest.TempPathFactory, cases: list[Case]
 ) -> None:
-    found = prepared(classes, cases, tmp_path_factory.mktemp("prepared"))
-    for (content, how), numbers in zip(cases, found, strict=True):
-        opened = Image.open(io.BytesIO(content))
-        try:
-            expected = preprocess.prepare(pixels_of(opened, "image", how.exif, how.alpha), how)
-        except DataError:
-            assert "give a larger one" in numbers
-        else:
-            np.testing.assert_array_equal(numbers, expected.reshape(-1))
+    check_prepared(cases, prepared(classes, cases, tmp_path_factory.mktemp("prepared")))
 
 
 def test_png_files_of_every_kind_are_decoded_to_the_bit(classes: Path, tmp_path: Path) -> None:
-    kinds = [(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16), (3, 1), (3, 2), (3, 4),
-             (3, 8), (4, 8), (4, 16), (6, 8), (6, 16)]  # fmt: skip
-    cases: list[Case] = []
-    for height, width in ((1, 1), (3, 2), (5, 9), (13, 17)):
-        how = Preprocessing(
-            resize=None, crop=(height, width), mean=(0.0,) * 4, std=(1.0,) * 4, scale=1.0,
-            channel_order="RGBA", alpha="keep",
-        )  # fmt: skip
-        for kind, depth in kinds:
-            for interlaced in (False, True):
-                cases.append((written(kind, depth, interlaced, height, width), how))
-    for (content, how), found in zip(cases, prepared(classes, cases, tmp_path), strict=True):
-        pixels = pixels_of(Image.open(io.BytesIO(content)), "image", how.exif, how.alpha)
-        expected = preprocess.prepare(pixels, how).reshape(-1)
-        np.testing.assert_array_equal(found, expected, str(content[16:33]))
+    cases = all_pngs()
+    check_prepared(cases, prepared(classes, cases, tmp_path))
 
 
 def test_only_the_exif_block_turns_an_image(classes: Path, tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from app_files import FileOf, check_labels, edited
 from command_line import CommandLine
 from PIL import Image
 from small_artifacts import Artifacts, copy_artifact
-from test_platforms import edited, of_kind
 
 from edgekit.contract import contract_path
 
@@ -97,16 +97,11 @@ def _page(artifacts: Artifacts, run: CommandLine, tmp_path: Path) -> Path:
 def test_an_app_passes_its_own_test(
     target: str,
     kind: str,
-    artifacts: Artifacts,
-    int8_files: Path,
-    baked_files: Path,
+    file_of: FileOf,
     run: CommandLine,
     tmp_path: Path,
 ) -> None:
-    if kind == "baked":
-        (path,) = (baked_files / "fp32").glob(f"*.{target}")
-    else:
-        path = of_kind(artifacts, int8_files, target, kind)
+    path = file_of(target, kind, baked="fp32")
     assert run("app", path, "--platform", "web", "-o", "made").code == 0
     folder = tmp_path / "made"
     vendored(folder)
@@ -119,10 +114,7 @@ def test_an_app_passes_its_own_test(
     images = sorted((folder / "golden").glob("*.pixels.png"))
     seen = look(folder, "scores", *images)
     expected = run("predict", path, *images, "--json").json["predictions"]
-    for mine, known in zip(seen, expected, strict=True):
-        for label, right in zip(mine, known["labels"], strict=True):
-            assert (label["index"], label["label"]) == (right["index"], right["label"])
-            assert abs(label["probability"] - right["probability"]) < 1e-4
+    check_labels(seen, expected)
 
 
 def test_images_come_by_drop_and_by_keyboard_and_results_are_told(page: Path) -> None:

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from app_files import edited
 from command_line import CommandLine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from image_cases import Case, check_prepared, expected_of, images, numbers_of
 from PIL import Image
 from small_artifacts import Artifacts, once, shared_folder
-from test_platforms import edited
 from test_prepare import preprocessings
 from turned_files import turned_files
 
@@ -28,14 +29,10 @@ from edgekit.apps.cpp import literals
 from edgekit.core import Preprocessing
 from edgekit.core.preprocessing import ALPHAS, FITS, INTERPOLATIONS, LAYOUTS, pair
 from edgekit.data import preprocess
-from edgekit.data.decode import pixels_of
-from edgekit.errors import DataError
 
 TEMPLATE = Path(apps.__file__).parent / "cpp" / "template"
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 with_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no compiler for C++")
-
-Case = tuple[bytes, Preprocessing]
 
 NAMES = [
     "\"q'\\",
@@ -157,63 +154,17 @@ def prepared(program: Path, cases: list[Case], folder: Path) -> list[Any]:
         [program, folder / "cases", folder / "out"], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    numbers = np.fromfile(folder / "out", "<f4")
-    found: list[Any] = []
-    at = 0
-    for told in done.stdout.splitlines():
-        if not told.isdigit():
-            found.append(told)
-            continue
-        found.append(numbers[at : at + int(told)])
-        at += int(told)
-    return found
-
-
-@st.composite
-def images(draw: st.DrawFn) -> bytes:
-    """PNG and JPEG files of all modes, sizes and orientations."""
-    height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
-    mode = draw(st.sampled_from(["RGB", "RGBA", "L", "LA", "P", "1", "I;16"]))
-    rng = np.random.default_rng(height * 41 + width)
-    options: dict[str, Any] = {}
-    if mode == "I;16":
-        image = Image.fromarray(rng.integers(0, 65536, (height, width)).astype(np.uint16))
-    else:
-        pixels = rng.integers(0, 256, (height, width, 4), np.uint8)
-        image = Image.fromarray(pixels).convert(mode)
-        if mode in ("RGB", "L", "P") and draw(st.booleans()):  # one colour is transparent
-            value = image.getpixel((0, 0))
-            assert value is not None
-            options["transparency"] = value
-    exif = Image.Exif()
-    exif[0x0112] = draw(st.integers(0, 8))
-    content = io.BytesIO()
-    image.save(content, "PNG", exif=exif, **options)
-    return content.getvalue()
-
-
-def expected_of(content: bytes, how: Preprocessing) -> Any:
-    """What edgekit makes of an image; ``None`` where it refuses it."""
-    opened = Image.open(io.BytesIO(content))
-    try:
-        return preprocess.prepare(pixels_of(opened, "image", how.exif, how.alpha), how)
-    except DataError:
-        return None
+    told = [int(line) if line.isdigit() else line for line in done.stdout.splitlines()]
+    return numbers_of(told, folder / "out", "<f4")
 
 
 @with_compiler
-@given(st.lists(st.tuples(images(), preprocessings()), min_size=40, max_size=60))
+@given(st.lists(st.tuples(images(transparency=True), preprocessings()), min_size=40, max_size=60))
 @settings(max_examples=6, suppress_health_check=list(HealthCheck))
 def test_an_app_makes_the_same_numbers_of_an_image(
     prepare: Path, tmp_path_factory: pytest.TempPathFactory, cases: list[Case]
 ) -> None:
-    found = prepared(prepare, cases, tmp_path_factory.mktemp("prepared"))
-    for (content, how), numbers in zip(cases, found, strict=True):
-        expected = expected_of(content, how)
-        if expected is None:
-            assert "give a larger one" in numbers
-        else:
-            np.testing.assert_array_equal(numbers, expected.reshape(-1))
+    check_prepared(cases, prepared(prepare, cases, tmp_path_factory.mktemp("prepared")))
 
 
 @with_compiler

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from app_files import FileOf, check_labels, edited
 from arm64_board import CPU, SITE
 from command_line import CommandLine
 from PIL import Image
 from small_artifacts import Artifacts, copy_artifact
 from test_cpp_app import NAMES
-from test_platforms import edited, of_kind
 
 from edgekit import apps, registry, tables
 
@@ -70,20 +70,13 @@ def failing(folder: Path) -> tuple[set[str], str]:
 def test_an_app_runs_and_passes_its_own_test(
     target: str,
     kind: str,
-    artifacts: Artifacts,
-    int8_files: Path,
-    baked_files: Path,
+    file_of: FileOf,
     trained_run: Path,
     run: CommandLine,
     tmp_path: Path,
 ) -> None:
-    more: list[object] = []
-    if kind == "fp32":
-        more = ["--against", trained_run]
-    if kind == "baked":
-        (path,) = (baked_files / "int8").glob(f"*{registry.target(target).suffix}")
-    else:
-        path = of_kind(artifacts, int8_files, target, kind)
+    more = ("--against", trained_run) if kind == "fp32" else ()
+    path = file_of(target, kind)
     assert run("app", path, "--platform", "cpp", "-o", "made", *more).code == 0
     folder = tmp_path / "made"
     built(folder)
@@ -93,10 +86,7 @@ def test_an_app_runs_and_passes_its_own_test(
     own = inside(tmp_path, moved / "build" / "classify", "--json", *images)
     assert own.returncode == 0, own.stderr
     expected = run("predict", path, *images, "--json").json["predictions"]
-    for line, prediction in zip(own.stdout.splitlines(), expected, strict=True):
-        for mine, known in zip(json.loads(line)["labels"], prediction["labels"], strict=True):
-            assert (mine["index"], mine["label"]) == (known["index"], known["label"])
-            assert abs(mine["probability"] - known["probability"]) < 1e-4
+    check_labels([json.loads(line)["labels"] for line in own.stdout.splitlines()], expected)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from app_files import edited
 from command_line import CommandLine
 from PIL import Image
 from small_artifacts import Artifacts
 from test_cpp_app import NAMES
-from test_platforms import edited
 
 from edgekit.apps.cpp import literals
 from edgekit.contract import contract_path, load

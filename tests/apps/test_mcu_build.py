@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from app_files import edited
 from command_line import CommandLine
 from test_cpp_app import NAMES, compiled
 from test_cpp_build import built, inside
-from test_platforms import edited
 
 from edgekit import apps
 from edgekit.apps.mcu import sources

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from app_files import edited
 from command_line import CommandLine
 from PIL import Image
 from small_artifacts import Artifacts
@@ -33,28 +34,6 @@ def own(platform: str, artifact: Path, int8_files: Path, copied: Callable[[Path]
     pytest.importorskip("tflite_micro", reason="tflite-micro is not installed")
     (path,) = (int8_files / "int8").glob("*.tflite")
     return copied(path)
-
-
-def of_kind(artifacts: Artifacts, int8_files: Path, target: str, kind: str) -> Path:
-    """A file of fp32, or of integers: by the type of its inputs and outputs, float or int8."""
-    if kind == "fp32":
-        return artifacts[target, "fp32"]
-    (path,) = (int8_files / kind).glob(f"*{registry.target(target).suffix}")
-    return path
-
-
-def edited(path: Path, **values: object) -> None:
-    """Changes a contract, and makes it whole again."""
-    import hashlib
-
-    from edgekit.contract import DIGEST_KEY
-    from edgekit.core import canonical_json
-
-    contract = json.loads(contract_path(path).read_text())
-    contract = {**contract, **values}
-    contract.pop(DIGEST_KEY)
-    contract[DIGEST_KEY] = hashlib.sha256(canonical_json(contract).encode()).hexdigest()
-    contract_path(path).write_text(json.dumps(contract))
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)

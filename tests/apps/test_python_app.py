@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from app_files import FileOf, check_labels, edited
 from command_line import CommandLine
 from packaging.specifiers import SpecifierSet
 from PIL import Image
 from small_artifacts import Artifacts, copy_artifact
-from test_platforms import edited, of_kind
 
-from edgekit import registry, tables
+from edgekit import tables
 from edgekit.contract import contract_path
 
 
@@ -34,16 +34,11 @@ def inside(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_an_app_runs_and_passes_its_own_test(
     target: str,
     kind: str,
-    artifacts: Artifacts,
-    int8_files: Path,
-    baked_files: Path,
+    file_of: FileOf,
     run: CommandLine,
     tmp_path: Path,
 ) -> None:
-    if kind == "baked":
-        (path,) = (baked_files / "int8").glob(f"*{registry.target(target).suffix}")
-    else:
-        path = of_kind(artifacts, int8_files, target, kind)
+    path = file_of(target, kind)
     assert run("app", path, "--platform", "python", "-o", "made").code == 0
     folder = tmp_path / "made"
     tested = inside(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider")
@@ -54,10 +49,7 @@ def test_an_app_runs_and_passes_its_own_test(
     own = inside(folder, "-m", "classifier", "--json", *map(str, images))
     assert own.returncode == 0, own.stderr
     expected = run("predict", path, *images, "--json").json["predictions"]
-    for line, prediction in zip(own.stdout.splitlines(), expected, strict=True):
-        for mine, known in zip(json.loads(line)["labels"], prediction["labels"], strict=True):
-            assert (mine["index"], mine["label"]) == (known["index"], known["label"])
-            assert abs(mine["probability"] - known["probability"]) < 1e-4
+    check_labels([json.loads(line)["labels"] for line in own.stdout.splitlines()], expected)
 
 
 def test_a_wrong_app_fails_its_test_and_the_name_says_where(
@@ -88,10 +80,10 @@ def test_a_wrong_app_fails_its_test_and_the_name_says_where(
 
 
 def test_a_file_for_another_kind_of_processor_is_told(
-    artifacts: Artifacts, int8_files: Path, run: CommandLine, tmp_path: Path
+    file_of: FileOf, run: CommandLine, tmp_path: Path
 ) -> None:
     """Its scores may be near enough: within the bound of files of integers."""
-    path = copy_artifact(of_kind(artifacts, int8_files, "onnx", "float"), tmp_path)
+    path = copy_artifact(file_of("onnx", "float"), tmp_path)
     scheme = json.loads(contract_path(path).read_text())["scheme"]
     assert scheme["isa"].startswith("x86")
     edited(path, scheme={**scheme, "isa": "arm"})

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from app_files import edited
 from command_line import CommandLine
 from PIL import Image
 from small_artifacts import Artifacts
-from test_platforms import edited
 
 from edgekit.apps import serving
 

@@ -6,21 +6,20 @@ import base64
 import io
 import json
 import shutil
-import struct
 import subprocess
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from app_files import FileOf
 from command_line import CommandLine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from image_cases import Case, all_pngs, check_prepared, images, numbers_of
 from PIL import Image
 from small_artifacts import Artifacts
-from test_platforms import of_kind
 from test_prepare import preprocessings
 from turned_files import turned_files
 
@@ -28,13 +27,10 @@ from edgekit import apps
 from edgekit.core import Preprocessing, to_json
 from edgekit.data import preprocess
 from edgekit.data.decode import pixels_of
-from edgekit.errors import DataError
 
 TEMPLATE = Path(apps.__file__).parent / "web" / "template"
 NODE = shutil.which("node")
 with_node = pytest.mark.skipif(NODE is None, reason="there is no node")
-
-Case = tuple[bytes, Preprocessing]
 
 
 def node(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -53,33 +49,7 @@ def prepared(cases: list[Case], folder: Path) -> list[Any]:
     script = Path(__file__).with_name("prepare.mjs")
     done = node(script, TEMPLATE / "classifier", folder / "cases.json", folder / "out")
     assert done.returncode == 0, done.stderr
-    numbers = np.fromfile(folder / "out", "<f4")
-    found, at = [], 0
-    for told in json.loads(done.stdout):
-        if isinstance(told, str):
-            found.append(told)
-            continue
-        found.append(numbers[at : at + told])
-        at += told
-    return found
-
-
-@st.composite
-def images(draw: st.DrawFn) -> bytes:
-    """PNG files of all modes, sizes and orientations."""
-    height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
-    mode = draw(st.sampled_from(["RGB", "RGBA", "L", "LA", "P", "1", "I;16"]))
-    rng = np.random.default_rng(height * 41 + width)
-    if mode == "I;16":
-        image = Image.fromarray(rng.integers(0, 65536, (height, width)).astype(np.uint16))
-    else:
-        pixels = rng.integers(0, 256, (height, width, 4), np.uint8)
-        image = Image.fromarray(pixels).convert(mode)
-    exif = Image.Exif()
-    exif[0x0112] = draw(st.integers(0, 8))
-    content = io.BytesIO()
-    image.save(content, "PNG", exif=exif)
-    return content.getvalue()
+    return numbers_of(json.loads(done.stdout), folder / "out", "<f4")
 
 
 @with_node
@@ -88,15 +58,7 @@ def images(draw: st.DrawFn) -> bytes:
 def test_an_app_makes_the_same_numbers_of_an_image(
     tmp_path_factory: pytest.TempPathFactory, cases: list[Case]
 ) -> None:
-    found = prepared(cases, tmp_path_factory.mktemp("prepared"))
-    for (content, how), numbers in zip(cases, found, strict=True):
-        opened = Image.open(io.BytesIO(content))
-        try:
-            expected = preprocess.prepare(pixels_of(opened, "image", how.exif, how.alpha), how)
-        except DataError:
-            assert "give a larger one" in numbers
-        else:
-            np.testing.assert_array_equal(numbers, expected.reshape(-1))
+    check_prepared(cases, prepared(cases, tmp_path_factory.mktemp("prepared")))
 
 
 @with_node
@@ -129,59 +91,10 @@ def test_only_the_exif_block_turns_an_image(tmp_path: Path) -> None:
             assert 0x0112 not in opened.getexif()
 
 
-CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
-          (0, 1, 1, 2))  # fmt: skip
-"""PNG specification, 8.2: left, top, and steps across and down."""
-
-
-def written(kind: int, depth: int, interlaced: bool, height: int, width: int) -> bytes:
-    """A PNG file of any kind, since Pillow writes some only."""
-    rng = np.random.default_rng([kind, depth, height, width])
-    samples = rng.integers(0, 2**depth, (height, width, CHANNELS[kind]))
-    packed = b""
-    for left, top, across, down in PASSES if interlaced else [(0, 0, 1, 1)]:
-        for row in samples[top::down, left::across]:
-            if row.size:
-                bits = "".join(f"{sample:0{depth}b}" for sample in row.reshape(-1))
-                size = -(-len(bits) // 8)
-                packed += b"\0" + int(bits.ljust(8 * size, "0"), 2).to_bytes(size, "big")
-
-    def chunk(name: bytes, inside: bytes) -> bytes:
-        return struct.pack(">I", len(inside)) + name + inside + struct.pack(
-            ">I", zlib.crc32(name + inside)
-        )  # fmt: skip
-
-    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, int(interlaced))
-    palette = rng.integers(0, 256, 3 * 2**depth, np.uint8).tobytes() if kind == 3 else b""
-    clear = rng.integers(0, 256, 2**depth, np.uint8).tobytes() if kind == 3 else b""
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        chunk(name, inside)
-        for name, inside in (
-            (b"IHDR", header), (b"PLTE", palette), (b"tRNS", clear),
-            (b"IDAT", zlib.compress(packed)), (b"IEND", b""),
-        )
-        if inside or name == b"IEND"
-    )  # fmt: skip
-
-
 @with_node
 def test_png_files_of_every_kind_are_decoded_to_the_bit(tmp_path: Path) -> None:
-    kinds = [(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16), (3, 1), (3, 2), (3, 4),
-             (3, 8), (4, 8), (4, 16), (6, 8), (6, 16)]  # fmt: skip
-    cases: list[Case] = []
-    for height, width in ((1, 1), (3, 2), (5, 9), (13, 17)):
-        how = Preprocessing(
-            resize=None, crop=(height, width), mean=(0.0,) * 4, std=(1.0,) * 4, scale=1.0,
-            channel_order="RGBA", alpha="keep",
-        )  # fmt: skip
-        for kind, depth in kinds:
-            for interlaced in (False, True):
-                cases.append((written(kind, depth, interlaced, height, width), how))
-    for (content, how), found in zip(cases, prepared(cases, tmp_path), strict=True):
-        pixels = pixels_of(Image.open(io.BytesIO(content)), "image", how.exif, how.alpha)
-        expected = preprocess.prepare(pixels, how).reshape(-1)
-        np.testing.assert_array_equal(found, expected, str(content[16:33]))
+    cases = all_pngs()
+    check_prepared(cases, prepared(cases, tmp_path))
 
 
 @with_node
@@ -292,13 +205,10 @@ def test_what_runs_in_a_browser_comes_from_the_folder(
 
 
 def test_files_that_browsers_do_not_run_are_refused(
-    artifacts: Artifacts,
-    int8_files: Path,
-    copied: Callable[[Path], Path],
-    run: CommandLine,
+    file_of: FileOf, copied: Callable[[Path], Path], run: CommandLine
 ) -> None:
     def message(target: str, kind: str) -> str:
-        path = of_kind(artifacts, int8_files, target, kind)
+        path = file_of(target, kind)
         done = run("app", copied(path), "--platform", "web", "-o", "made")
         assert done.code == 2
         return done.message
@@ -310,5 +220,5 @@ def test_files_that_browsers_do_not_run_are_refused(
         "takes inputs of float32, int32, uint8, and this one is of int8: export it without "
         "--io int8"
     )
-    path = of_kind(artifacts, int8_files, "onnx", "int8")
+    path = file_of("onnx", "int8")
     assert run("app", copied(path), "--platform", "web", "-o", "made").code == 0
