@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TextIO
@@ -26,12 +27,21 @@ from small_artifacts import (
 
 import edgekit
 from edgekit.core import keep_silent
+from edgekit.core.database import Database
 
 keep_silent()  # tests import runtimes, too
 
 # A property holds or not, however long a machine takes for an example.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+BRIEF = 0.2  # of a second
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Workers of ``-n auto``: more than cores, as tests wait for processes, devices and clocks."""
+    cores = os.cpu_count() or 1
+    return cores + (cores + 1) // 2
 
 
 def pytest_configure() -> None:
@@ -74,6 +84,43 @@ def cli(tmp_path: Path, package_env: dict[str, str]) -> CommandLine:
     return call
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_waits_for_the_disk() -> Iterator[None]:
+    """Files are there for other processes as soon as they are written.
+
+    No test can tell whether they would outlast a loss of power.
+    """
+    checked = Database.check_tables
+
+    def check_tables(self: Database, tables: str) -> None:
+        checked(self, tables)
+        self.execute("PRAGMA synchronous = OFF")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        patch.setattr(Database, "check_tables", check_tables)
+        yield
+
+
+@pytest.fixture
+def brief_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever measures for a second, the least that may be asked for, gets a part of it.
+
+    What is looked at is all but the figures then; tests of these ask for more.
+    """
+    from edgekit.measure.session import Participant, Session
+
+    take_turns = Session.take_turns
+
+    def brief(session: Session, precision: Callable[[Sequence[Participant]], float]) -> None:
+        if session.effort.seconds <= len(session.participants):
+            seconds = BRIEF * session.effort.seconds
+            session.effort = dataclasses.replace(session.effort, seconds=seconds)
+        take_turns(session, precision)
+
+    monkeypatch.setattr(Session, "take_turns", brief)
+
+
 @pytest.fixture(scope="session")
 def standard_streams() -> tuple[TextIO, TextIO]:
     """Descriptors 1 and 2 as a process of its own has them; never closed, as loggers keep them."""
@@ -89,6 +136,7 @@ def run(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     standard_streams: tuple[TextIO, TextIO],
+    brief_sessions: None,
 ) -> Iterator[CommandLine]:
     """Runs ``edgekit ARGUMENTS`` in this process, in the test's folder: quick where torch is in."""
     from edgekit.cli import run as run_command_line
@@ -104,9 +152,10 @@ def run(
                 stream.flush()
         return Result(code, *capfd.readouterr())
 
+    before = {*sys.modules}
     yield call
-    for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
+    for name in sys.modules.keys() - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
             del sys.modules[name]
 
 

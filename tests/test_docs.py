@@ -127,6 +127,7 @@ PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SLOW = "# takes minutes"
 
 
+@pytest.mark.usefixtures("brief_sessions")
 def test_the_examples_for_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One after the other, as a notebook's reader would."""
     monkeypatch.chdir(tmp_path)

@@ -73,14 +73,16 @@ def test_names_of_networks_can_be_file_names(name: str) -> None:
 @pytest.fixture
 def outside(tmp_path: Path) -> Callable[[], set[Path]]:
     """Files and folders beside the one that a command works in, two levels up."""
-    return lambda: {p for p in tmp_path.parent.rglob("*") if tmp_path / "work" not in p.parents}
+    work = tmp_path / "below" / "work"
+    return lambda: {p for p in tmp_path.rglob("*") if work not in p.parents}
 
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "work" / "home"))
-    (tmp_path / "work").mkdir()
-    return tmp_path / "work"
+    folder = tmp_path / "below" / "work"
+    monkeypatch.setenv("EDGEKIT_HOME", str(folder / "home"))
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _written(work: Path) -> set[str]:

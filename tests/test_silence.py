@@ -49,8 +49,8 @@ SCRIPTS = {
     """,
     "files": f"""
         export NETWORK -t {TARGETS} -p fp32,int8 --calibration-images 16 -o a
-        benchmark a --seconds 1 -o m
         export NETWORK -t onnx,tflite -p int8-dynamic -o b
+        benchmark b --seconds 1 -o m
         {{each}}
         profile {FILES} NETWORK --time-limit 60 --seconds 1 --per-op
         compare {FILES.split()[0]} {FILES.split()[1]} --seconds 1

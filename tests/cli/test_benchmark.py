@@ -322,6 +322,7 @@ def test_a_device_that_vanishes(
     assert "exporting" not in again.err
 
 
+@pytest.mark.usefixtures("brief_sessions")
 def test_a_notebook_gets_the_table_and_the_file(short_network: Path, tmp_path: Path) -> None:
     result = edgekit.benchmark(
         short_network, "onnx", ["fp32"], out=tmp_path / "b", seconds=1, precision_goal=20

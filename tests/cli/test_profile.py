@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import CommandLine
 from small_artifacts import Artifacts
 
 from edgekit.agent.presence import Presence, shared_folder
+from edgekit.measure.process import Process
 from edgekit.measure.store import load_saved
 
 
@@ -155,8 +157,16 @@ def test_a_runtime_that_is_missing(
 
 
 @pytest.mark.usefixtures("odd")
-def test_what_hangs_is_ended(run: CommandLine) -> None:
-    found = run("profile", "odd_networks:hangs", "--seconds", 1, "--time-limit", 15)
+def test_what_hangs_is_ended(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = Process.open
+
+    def opened(self: Process, *arguments: Any) -> dict[str, Any]:
+        found = begun(self, *arguments)  # which may take its time on a busy machine
+        self._limit_s = 2
+        return found
+
+    monkeypatch.setattr(Process, "open", opened)
+    found = run("profile", "odd_networks:hangs", "--seconds", 1, "--time-limit", 60)
     assert found.code == 5
     assert "--time-limit" in found.message
 

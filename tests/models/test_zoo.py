@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import itertools
 import json
 from pathlib import Path
@@ -62,8 +63,9 @@ def reference_rows() -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()[1:]))
 
 
+@functools.cache
 def counted(words: str, resolution: int) -> list[Layer]:
-    """The layers of a network, without computing anything."""
+    """The layers of a network, without computing anything. Read-only."""
     with torch.device("meta"):
         return layers(laid_out(words, resolution), resolution)
 

@@ -225,7 +225,7 @@ def test_a_network_of_ones_own_is_searched_and_opened_by_every_command(
     shutil.copy(NETWORKS, tmp_path / "own_module.py")
     train = ("train", "own_module:Residual", "--data", "digits", "--resolution", 32, "--epochs", 1)
     assert run(*train, "-o", "run").code == 0
-    refused = cli("search", "run", "--budget", "macs=0.8x", *SEARCH, "-o", "s")
+    refused = run("search", "run", "--budget", "macs=0.8x", *SEARCH, "-o", "s")
     assert refused.code == 3
     assert "name it, too, as 'own_module:Residual=run/model.pt'" in refused.message
     done = run(
