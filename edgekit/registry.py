@@ -117,7 +117,8 @@ def task_name(text: str) -> str:
 
 def default_head(task: str) -> str | None:
     """The head that a task means on a network of the zoo; ``None`` for a task that needs none."""
-    return next((name for name, entry in HEADS.items() if entry.task == task), None)
+    named = (name for name, entry in HEADS.items() if entry.task == task and entry.default)
+    return next(named, None)
 
 
 def target(name: str) -> Target:

@@ -40,9 +40,13 @@ class MeterEntry(Entry):
 
 @dataclass(frozen=True, slots=True)
 class HeadEntry(Entry):
-    """A kind of head, and the task that it is for; packages' heads tell it when they are loaded."""
+    """A kind of head, and the task that it is for; packages' heads tell it when they are loaded.
+
+    One of each task is what ``--task`` means on a network of the zoo.
+    """
 
     task: str = ""
+    default: bool = False
 
 
 class _Families(Table[FamilyEntry]):
@@ -194,6 +198,8 @@ FAMILIES = _Families(
                 "mobilenetv3-small",
                 "mobilenetv3-large-minimalistic",
                 "mobilenetv3-small-minimalistic",
+                "mobilenetv3-large-reduced",
+                "mobilenetv3-small-reduced",
             ),
         ),
         "mobilenetv4": FamilyEntry(
@@ -274,41 +280,6 @@ HEADS = _Heads(
     "edgekit.heads",
     "see 'edgekit list heads'",
     {
-        "ssdlite": HeadEntry(
-            "edgekit.models.heads.ssdlite:HEAD",
-            "anchors on six maps, each class by itself, arXiv:1801.04381",
-            task="detect",
-        ),
-        "ssdlite-softmax": HeadEntry(
-            "edgekit.models.heads.ssdlite:WITH_BACKGROUND",
-            "the same with a softmax over classes and background, as published",
-            task="detect",
-        ),
-        "fasterrcnn": HeadEntry(
-            "edgekit.models.heads.twostage:FASTER",
-            "regions from the map, then their classes, arXiv:1506.01497",
-            task="detect",
-        ),
-        "maskrcnn": HeadEntry(
-            "edgekit.models.heads.twostage:MASK",
-            "the same with a mask of each box, arXiv:1703.06870",
-            task="detect",
-        ),
-        "fastrcnn": HeadEntry(
-            "edgekit.models.heads.twostage:FAST",
-            "given regions, cut out of the map, arXiv:1504.08083",
-            task="detect",
-        ),
-        "rcnn": HeadEntry(
-            "edgekit.models.heads.twostage:RCNN",
-            "given regions, cut out of the image, arXiv:1311.2524",
-            task="detect",
-        ),
-        "lraspp": HeadEntry(
-            "edgekit.models.heads.lraspp:HEAD",
-            "two maps and a gate, arXiv:1905.02244",
-            task="segment",
-        ),
         "deeplabv3": HeadEntry(
             "edgekit.models.heads.deeplabv3:HEAD",
             "atrous kernels at rates of 6, 12 and 18 pixels, arXiv:1706.05587",
@@ -319,20 +290,57 @@ HEADS = _Heads(
             "the same at 12, 24 and 36 pixels, as torchvision has it",
             task="segment",
         ),
+        "embed": HeadEntry(
+            "edgekit.models.heads.embed:HEAD",
+            "an embedding of length 1, arXiv:1503.03832",
+            task="embed",
+            default=True,
+        ),
+        "fasterrcnn": HeadEntry(
+            "edgekit.models.heads.twostage:FASTER",
+            "regions from the map, then their classes, arXiv:1506.01497",
+            task="detect",
+        ),
+        "fastrcnn": HeadEntry(
+            "edgekit.models.heads.twostage:FAST",
+            "given regions, cut out of the map, arXiv:1504.08083",
+            task="detect",
+        ),
+        "lraspp": HeadEntry(
+            "edgekit.models.heads.lraspp:HEAD",
+            "two maps and a gate, arXiv:1905.02244",
+            task="segment",
+            default=True,
+        ),
+        "maskrcnn": HeadEntry(
+            "edgekit.models.heads.twostage:MASK",
+            "the same with a mask of each box, arXiv:1703.06870",
+            task="detect",
+        ),
+        "rcnn": HeadEntry(
+            "edgekit.models.heads.twostage:RCNN",
+            "given regions, cut out of the image, arXiv:1311.2524",
+            task="detect",
+        ),
+        "ssdlite": HeadEntry(
+            "edgekit.models.heads.ssdlite:HEAD",
+            "anchors on six maps, each class by itself, arXiv:1801.04381",
+            task="detect",
+            default=True,
+        ),
+        "ssdlite-softmax": HeadEntry(
+            "edgekit.models.heads.ssdlite:WITH_BACKGROUND",
+            "the same with a softmax over classes and background, as published",
+            task="detect",
+        ),
         "unet": HeadEntry(
             "edgekit.models.heads.unet:HEAD",
             "transposed convolutions, beside the maps on the way, arXiv:1505.04597",
             task="segment",
         ),
-        "embed": HeadEntry(
-            "edgekit.models.heads.embed:HEAD",
-            "an embedding of length 1, arXiv:1503.03832",
-            task="embed",
-        ),
     },
 )
-"""What tasks put on a backbone of the zoo, as in ``mobilenetv3-small+ssdlite``; the first one of a
-task is what ``--task`` means."""
+"""What tasks put on a backbone of the zoo, as in ``mobilenetv3-small+ssdlite``."""
 
 LOWERINGS = Table(
     "lowering",

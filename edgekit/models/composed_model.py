@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 
 import torch
@@ -11,11 +12,12 @@ from edgekit import registry
 from edgekit.core import TENSORS, Call, Draw, Interface, Preprocessing, Side, TensorSpec
 from edgekit.core.interface import IMAGE
 from edgekit.core.preprocessing import pair
-from edgekit.errors import CheckpointError, UsageError
+from edgekit.errors import CheckpointError, PassedOverWarning, UsageError
 from edgekit.models import find_spec
 from edgekit.models.asked import Asked
 from edgekit.models.checkpoints import adapted_model, size_of
 from edgekit.models.composed import canonical, compose, head_of
+from edgekit.models.heads.layouts import translated
 from edgekit.models.model import Model
 from edgekit.models.tensor_files import sha256
 from edgekit.models.weights import (
@@ -34,7 +36,7 @@ NOISE = Draw(0.0, 1.0)
 def with_head(source: str, task: str | None) -> str:
     """The name of the network that a name and a task mean together.
 
-    On a network of the zoo a task that needs a head means its first one.
+    On a network of the zoo a task that needs a head means its default one.
     """
     if task is None or registry.is_composed(source) or ":" in source:
         return source
@@ -63,8 +65,17 @@ def composed_model(source: str, weights: Path | None, classes: int | None, asked
         checkpoint = load_checkpoint(weights)
         opened = opened_checkpoint(source, name, checkpoint_file(weights), checkpoint, asked)
         return _as_asked(opened, asked)
-    model = _made(source, name, classes, asked.size or asked.side)
-    load_into(model.module, load_state(weights), str(weights))
+    backbone, head = registry.find_composed(name)
+    state, own, left = translated(head, find_spec(backbone), load_state(weights), str(weights))
+    if left:
+        warnings.warn(
+            f"{weights}: {len(left)} tensors of a second head for the training were left out, such "
+            f"as '{left[0]}': no scores need them",
+            PassedOverWarning,
+            stacklevel=2,
+        )
+    model = _made(source, name, own if classes is None else classes, asked.size or asked.side)
+    load_into(model.module, state, str(weights))
     digest = sha256(checkpoint_file(weights))
     return _as_asked(dataclasses.replace(model, trained=True, parent_sha256=digest), asked)
 

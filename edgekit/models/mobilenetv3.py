@@ -115,6 +115,19 @@ def minimalistic(rows: tuple[Row, ...]) -> tuple[Row, ...]:
     return tuple(replace(row, kernel=3, se=False, act="relu") for row in rows)
 
 
+def reduced(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """The same rows with half the channels from the last stride on (section 6.3).
+
+    The paper has such backbones for detection and, as RF2 of its table 7, for segmentation: what
+    tells a thousand classes apart is more than these need. Rows, last convolution and hidden layer
+    are those of torchvision's ``reduced_tail``.
+    """
+    last = max(i for i, row in enumerate(rows) if row.stride > 1)
+    first, *others = rows[last:]
+    half = [replace(row, expand=row.expand // 2, out=row.out // 2) for row in others]
+    return (*rows[:last], replace(first, out=first.out // 2), *half)
+
+
 def _spec(
     name: str, rows: tuple[Row, ...], head: int, source: str, width: float, act: str = "hardswish"
 ) -> ModelSpec:
@@ -158,12 +171,26 @@ def small_minimalistic(width: float) -> ModelSpec:
     return _spec(name, minimalistic(ROWS_SMALL), 1024, AUTHORS_CODE, width, "relu")
 
 
+def large_reduced(width: float) -> ModelSpec:
+    """MobileNetV3-Large with a last stage of half the channels, times ``width``."""
+    rows, name = reduced(ROWS_LARGE), "mobilenetv3-large-reduced"
+    return _spec(name, rows, 640, "arXiv:1905.02244 section 6.3", width)
+
+
+def small_reduced(width: float) -> ModelSpec:
+    """MobileNetV3-Small with a last stage of half the channels, times ``width``."""
+    rows, name = reduced(ROWS_SMALL), "mobilenetv3-small-reduced"
+    return _spec(name, rows, 512, "arXiv:1905.02244 section 6.3", width)
+
+
 FAMILY = Family(
     {
         "mobilenetv3-large": large,
         "mobilenetv3-small": small,
         "mobilenetv3-large-minimalistic": large_minimalistic,
         "mobilenetv3-small-minimalistic": small_minimalistic,
+        "mobilenetv3-large-reduced": large_reduced,
+        "mobilenetv3-small-reduced": small_reduced,
     },
     build_with_linear,
     stride,

@@ -1,17 +1,16 @@
 """State dicts of torchvision and timm, by the names and shapes that these libraries have.
 
-``layouts/LIBRARY-NETWORK.txt`` lists the layers of a network in the order of its state dict: path,
-kind (``norm``, ``plain`` without and ``biased`` with a bias) and shape of the weight.
+See `library_layouts`.
 """
 
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from library_layouts import NORM, state_of
 from torch import Tensor, nn
 from zoo_networks import certain
 
@@ -51,27 +50,6 @@ NETWORKS = (
 each_network = pytest.mark.parametrize(
     ("file", "name", "eps"), NETWORKS, ids=[file for file, _, _ in NETWORKS]
 )
-NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-
-
-def state_of(file: str) -> dict[str, Tensor]:
-    """The state dict of a library's network, every tensor full of a number of its own."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    text = Path(__file__).with_name("layouts").joinpath(f"{file}.txt").read_text()
-    for line in text.splitlines()[1:]:
-        path, kind, numbers = line.split()
-        shape = tuple(map(int, numbers.split("x")))
-        if kind == "norm":
-            shapes |= {f"{path}.{part}": shape for part in NORM[:-1]}
-            shapes[f"{path}.{NORM[-1]}"] = ()
-        else:
-            shapes[f"{path}.weight"] = shape
-            if kind == "biased":
-                shapes[f"{path}.bias"] = shape[:1]
-    return {
-        key: torch.tensor(float(number)).expand(shape)
-        for number, (key, shape) in enumerate(shapes.items())
-    }
 
 
 def expected_of(spec: ModelSpec) -> dict[str, Tensor]:
