@@ -33,7 +33,7 @@ class Embedder(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten(1)
         self.embed = nn.Linear(backbone.channels[self.last], dimensions)
-        self.centres = nn.Parameter(torch.randn(classes, dimensions) / dimensions**0.5)
+        self.centres = nn.Linear(dimensions, classes, bias=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """Embeddings (N, D) of length 1 of images (N, 3, H, W).
@@ -45,7 +45,7 @@ class Embedder(nn.Module):
         found = F.normalize(self.embed(x), dim=1)
         if not self.training:
             return found
-        return torch.cat([found, found @ F.normalize(self.centres, dim=1).T], 1)
+        return torch.cat([found, F.linear(found, F.normalize(self.centres.weight, dim=1))], 1)
 
 
 class _Head:
