@@ -338,6 +338,29 @@ HEADS = _Heads(
             "transposed convolutions, beside the maps on the way, arXiv:1505.04597",
             task="segment",
         ),
+        "yolo": HeadEntry(
+            "edgekit.models.heads.yolo:NEWEST",
+            "cells of three grids without anchors, as in V8",
+            task="detect",
+        ),
+        "yolov1": HeadEntry(
+            "edgekit.models.heads.yolo:YOLOV1", "cells of one grid, arXiv:1506.02640", task="detect"
+        ),
+        "yolov2": HeadEntry(
+            "edgekit.models.heads.yolo:YOLOV2",
+            "anchors on one grid, arXiv:1612.08242",
+            task="detect",
+        ),
+        "yolov3": HeadEntry(
+            "edgekit.models.heads.yolo:YOLOV3",
+            "anchors on three grids, arXiv:1804.02767",
+            task="detect",
+        ),
+        "yolov8": HeadEntry(
+            "edgekit.models.heads.yolo:YOLOV8",
+            "no anchors, branches for boxes and scores",
+            task="detect",
+        ),
     },
 )
 """What tasks put on a backbone of the zoo, as in ``mobilenetv3-small+ssdlite``."""

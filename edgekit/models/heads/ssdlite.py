@@ -11,16 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgekit import boxes
+from edgekit.boxes.anchors import RATIOS
+from edgekit.boxes.coding import MOST_GROWTH
 from edgekit.core import Parameter
 from edgekit.models.blocks import ConvNormAct, Style
 from edgekit.models.heads import Size
+from edgekit.models.heads.coding import AnchorCoding
 from edgekit.models.heads.taps import Backbone
 from edgekit.models.widths import Conv2d, Width
 
@@ -36,19 +37,6 @@ LEAST_CHANNELS = 16
 
 ACT = "relu6"
 
-RATIOS = (2.0, 3.0)
-"""Width over height of anchors, and the other way round, besides the square (arXiv:1512.02325)."""
-
-LEAST_SCALE, LARGEST_SCALE = 0.2, 0.95
-"""Sides of anchors of the first and last map as a share of the image (arXiv:1801.04381's code)."""
-
-CENTRE_WEIGHT, SIZE_WEIGHT = 10.0, 5.0
-"""Units of the deltas: a tenth of an anchor's side, a fifth of the logarithm of its growth (the
-variances 0.1 and 0.2 of arXiv:1512.02325's code)."""
-
-LARGEST_GROWTH = math.log(1000 / 16)
-"""Of a box against its anchor, as a logarithm (torchvision's bound, which keeps exp finite)."""
-
 PRIOR = 0.01
 """Probability of each class that a fresh network of sigmoids gives (arXiv:1708.02002, section
 4.1)."""
@@ -57,36 +45,9 @@ STANDARD_DEVIATION = 0.03
 """Of fresh weights (torchvision's, as TensorFlow's)."""
 
 
-def anchors(grids: Sequence[Size], size: Size) -> NDArray[np.float32]:
-    """Default boxes, map by map, row by row, six a pixel.
-
-    Args:
-        grids: height and width of each map.
-        size: of the image in pixels.
-
-    Returns:
-        (anchors, 4), x and y of the centre, width and height, in pixels of the image.
-    """
-    last = len(grids) - 1
-    step = (LARGEST_SCALE - LEAST_SCALE) / max(last, 1)
-    scales = [*(LEAST_SCALE + step * i for i in range(len(grids))), 1.0]
-    found = []
-    for (rows, columns), (scale, larger) in zip(grids, pairwise(scales), strict=True):
-        between = math.sqrt(scale * larger)
-        sides = [(scale, scale), (between, between)]
-        for root in map(math.sqrt, RATIOS):
-            sides += [(scale * root, scale / root), (scale / root, scale * root)]
-        y, x = np.meshgrid(
-            (np.arange(rows) + 0.5) / rows, (np.arange(columns) + 0.5) / columns, indexing="ij"
-        )
-        centres = np.stack((x, y), -1).reshape(-1, 1, 2).repeat(len(sides), 1)
-        extents = np.broadcast_to(np.clip(sides, 0, 1), centres.shape)
-        found.append(np.concatenate((centres, extents), -1).reshape(-1, 4))
-    height, width = size
-    return (np.concatenate(found) * (width, height, width, height)).astype(np.float32)
-
-
 ANCHORS_PER_PIXEL = 2 + 2 * len(RATIOS)
+
+OF_CENTRE, _, OF_SIZE, _ = boxes.VARIANCES
 
 
 class Extra(nn.Sequential):
@@ -143,16 +104,19 @@ class SSDNetwork(nn.Module):
         self.scores = nn.ModuleList(
             Predictor(width, Width(f"scores{i}", scores), style) for i, width in enumerate(widths)
         )
-        self.boxes = nn.ModuleList(
-            Predictor(width, Width(f"boxes{i}", deltas), style) for i, width in enumerate(widths)
+        self.deltas = nn.ModuleList(
+            Predictor(width, Width(f"deltas{i}", deltas), style) for i, width in enumerate(widths)
         )
-        for part, bias in ((self.extra, 0.0), (self.scores, self._prior()), (self.boxes, 0.0)):
+        for part, bias in ((self.extra, 0.0), (self.scores, self._prior()), (self.deltas, 0.0)):
             for layer in part.modules():
                 if isinstance(layer, nn.Conv2d):
                     nn.init.normal_(layer.weight, std=STANDARD_DEVIATION)
                     if layer.bias is not None:
                         nn.init.constant_(layer.bias, bias)
-        self.register_buffer("anchors", torch.from_numpy(anchors(grids, size)), persistent=False)
+        corners = torch.from_numpy(boxes.ssd_anchors(size, grids))
+        first, last = corners.chunk(2, 1)
+        own = torch.cat(((first + last) / 2, last - first), 1)
+        self.register_buffer("anchors", own, persistent=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes and scores of images (N, 3, H, W).
@@ -165,9 +129,14 @@ class SSDNetwork(nn.Module):
         maps = [found[stride] for stride in STRIDES]
         for layer in self.extra:
             maps.append(layer(maps[-1]))
-        deltas = by_anchor([one(x) for one, x in zip(self.boxes, maps, strict=True)], 4)
+        deltas = by_anchor([one(x) for one, x in zip(self.deltas, maps, strict=True)], 4)
         scores = by_anchor([one(x) for one, x in zip(self.scores, maps, strict=True)], self.columns)
         return self._decoded(deltas), self._scored(scores)
+
+    @property
+    def coding(self) -> AnchorCoding:
+        """What a loss has to know."""
+        return AnchorCoding(self.anchors.cpu().numpy(), self.background)
 
     def _prior(self) -> float:
         return 0.0 if self.background else -math.log((1 - PRIOR) / PRIOR)
@@ -181,8 +150,8 @@ class SSDNetwork(nn.Module):
 
     def _decoded(self, deltas: Tensor) -> Tensor:
         centres, sides = self.anchors[:, :2], self.anchors[:, 2:]
-        centre = centres + deltas[..., :2] * (sides / CENTRE_WEIGHT)
-        growth = (deltas[..., 2:] / SIZE_WEIGHT).clamp(max=LARGEST_GROWTH)
+        centre = centres + deltas[..., :2] * (sides * OF_CENTRE)
+        growth = (deltas[..., 2:] * OF_SIZE).clamp(max=MOST_GROWTH)
         half = growth.exp() * (sides / 2)
         return torch.cat((centre - half, centre + half), -1)
 
