@@ -221,16 +221,15 @@ def objective_of(module: nn.Module, classes: int, source: str) -> OfBoxes:
         source: names it in messages.
 
     Raises:
-        ModelError: it has no head of edgekit's.
+        ModelError: its head is none whose loss is here.
     """
     for layer in module.modules():
         coding = getattr(layer, "coding", None)
         if isinstance(coding, AnchorCoding | CellCoding):
             return OfBoxes(coding, classes)
     raise ModelError(
-        f"'{source}' finds objects by a head that is none of edgekit's, so that nobody knows what "
-        f"its boxes learn from: train it with its own code, or take a network such as "
-        f"mobilenetv3-small+ssdlite"
+        f"'{source}' cannot be trained here: its head has no loss in edgekit; train it with its own "
+        f"code, or take a network such as mobilenetv3-small+ssdlite or +yolo"
     )
 
 

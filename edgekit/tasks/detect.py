@@ -210,14 +210,14 @@ class Detect:
         )
 
     def objective(self, model: Model) -> Objective:
-        """Not yet.
+        """The loss of the network's head; see `edgekit.tasks.box_losses`.
 
         Raises:
-            ModelError: as said.
+            ModelError: it has none that edgekit knows what to learn from.
         """
-        raise ModelError(
-            f"'{model.source}': networks of the task {self.name} cannot be trained yet"
-        )
+        from edgekit.tasks.box_losses import objective_of
+
+        return objective_of(model.module, self._classes, model.source)
 
     def said(self, scores: str | None, model: Model) -> None:
         """Nothing: scores are from 0 to 1.
