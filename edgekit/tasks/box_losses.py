@@ -228,8 +228,8 @@ def objective_of(module: nn.Module, classes: int, source: str) -> OfBoxes:
         if isinstance(coding, AnchorCoding | CellCoding):
             return OfBoxes(coding, classes)
     raise ModelError(
-        f"'{source}' cannot be trained here: its head has no loss in edgekit; train it with its own "
-        f"code, or take a network such as mobilenetv3-small+ssdlite or +yolo"
+        f"'{source}' cannot be trained here: its head has no loss in edgekit; train it with its "
+        f"own code, or take a network such as mobilenetv3-small+ssdlite or +yolo"
     )
 
 

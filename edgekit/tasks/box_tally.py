@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -44,7 +45,9 @@ class FoundBoxes:
 
     def update(self, outputs: Tensor, labels: Tensor, wanted: Tensor | None) -> None:
         """See `edgekit.tasks.objectives.Tally`."""
-        self._sum += float(self._of(outputs, labels)) * len(outputs)
+        # Image by image: a batch's loss depends on how many objects its other images have.
+        each = zip(*(torch.split(one, 1) for one in (outputs.detach(), labels)), strict=True)
+        self._sum += sum(float(self._of(*one)) for one in each)
         self._count += len(outputs)
         corners, scores = (one.detach().cpu().numpy() for one in self._parts(outputs))
         for own, sure, rows in zip(corners, scores, labels.cpu().numpy(), strict=True):
