@@ -96,7 +96,7 @@ def _ssdlite(spec: ModelSpec) -> Names:
         for k, part in enumerate(("reduce", "depthwise", "expand")):
             theirs = f"backbone.extra.{i}.{k}"
             yield from conv_norm(f"extra.{i}.{part}", f"{theirs}.0", f"{theirs}.1")
-    for ours, kind in (("scores", "classification"), ("boxes", "regression")):
+    for ours, kind in (("scores", "classification"), ("deltas", "regression")):
         for i in range(6):
             theirs = f"head.{kind}_head.module_list.{i}"
             yield from conv_norm(f"{ours}.{i}.depthwise", f"{theirs}.0.0", f"{theirs}.0.1")
