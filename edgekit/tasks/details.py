@@ -59,6 +59,9 @@ class Details:
     values: Mapping[str, float] = field(default_factory=dict)
 
 
+NO_DETAILS = Details()
+
+
 def confusion(
     right: Sequence[str], found: Sequence[str], counts: NDArray[np.int64]
 ) -> Confusion | None:

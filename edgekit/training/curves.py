@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from edgekit.core import printable
-from edgekit.tasks.confusions import Confusions
+from edgekit.tasks.details import Confusion
 from edgekit.training.progress import EpochRecord
 
 # Okabe and Ito's palette, told apart by colour-blind readers and in grey.
@@ -21,6 +22,7 @@ _GREY = "#555555"
 _MARKED_EPOCHS = 30
 _COUNTED_CLASSES = 20  # figures in the cells
 _NAMED_CLASSES = 60
+_LARGEST_COUNT = 100_000  # that fits into a cell; pixels are more
 
 
 def draw(history: Sequence[EpochRecord], figure_name: str, title: str) -> bytes:
@@ -88,16 +90,17 @@ def _panel(
     axes.legend(frameon=False)
 
 
-def draw_confusions(confusions: Confusions, title: str) -> bytes:
-    """Draws a square for each pair of a class and the one that its images are taken for.
+def draw_confusions(confusion: Confusion, title: str) -> bytes:
+    """Draws a square for each pair of what is there and what it is taken for.
 
     Args:
-        confusions: of at least one image.
+        confusion: of at least one image, object or pixel.
 
     Returns:
         A PNG of at most 1350 x 1350 pixels.
     """
-    counts, n = confusions.counts, len(confusions.names)
+    counts = np.array(confusion.counts, np.int64)
+    n = max(counts.shape)
     side = min(9.0, 4.2 + 0.25 * n)
     figure = Figure(figsize=(side, side), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
@@ -107,11 +110,13 @@ def draw_confusions(confusions: Confusions, title: str) -> bytes:
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="taken for", ylabel="class")
     if n <= _NAMED_CLASSES:
-        names = [printable(name) for name in confusions.names]
+        right, found = (
+            [printable(name) for name in names] for names in (confusion.right, confusion.found)
+        )
         size = 9 if n <= _COUNTED_CLASSES else 6
-        axes.set_xticks(range(n), names, rotation=90, fontsize=size, parse_math=False)
-        axes.set_yticks(range(n), names, fontsize=size, parse_math=False)
-    if n <= _COUNTED_CLASSES:
+        axes.set_xticks(range(len(found)), found, rotation=90, fontsize=size, parse_math=False)
+        axes.set_yticks(range(len(right)), right, fontsize=size, parse_math=False)
+    if n <= _COUNTED_CLASSES and counts.max() < _LARGEST_COUNT:
         for i, j in zip(*counts.nonzero(), strict=True):
             colour = "white" if shares[i, j] > 0.5 else "black"
             axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8, color=colour)

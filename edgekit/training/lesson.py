@@ -15,6 +15,7 @@ from edgekit.data.finite import check_finite
 from edgekit.errors import UsageError
 from edgekit.tasks import Metric, Task
 from edgekit.tasks.confusions import Confusions
+from edgekit.tasks.details import NO_DETAILS, Details
 from edgekit.tasks.losses import Kinds, class_logits, label_loss
 from edgekit.tasks.objectives import Objective
 from edgekit.training.augmentation import augment_boxes, augment_masks
@@ -41,6 +42,9 @@ class Scored(Protocol):
 
     def figures(self) -> Mapping[str, float | None]:
         """By name."""
+
+    def details(self) -> Details:
+        """What they hide."""
 
 
 class Lesson(Protocol):
@@ -176,6 +180,10 @@ class Ranks:
         top1, top5, n = self.counts.tolist()
         return {"top1": top1 / n, "top5": top5 / n if self._classes > 5 else None}
 
+    def details(self) -> Details:
+        """Nothing: `confusions` has more."""
+        return NO_DETAILS
+
 
 class OfTask:
     """Anything else: the task's own loss and figures.
@@ -245,6 +253,9 @@ class _Measured:
 
     def figures(self) -> Mapping[str, float | None]:
         return self._metric.figures()
+
+    def details(self) -> Details:
+        return self._metric.details()
 
 
 def check_options(options: TrainingOptions, task: Task) -> None:

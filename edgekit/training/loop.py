@@ -31,6 +31,7 @@ from edgekit.models.taking import Network
 from edgekit.models.weights import Checkpoint, load_into, load_state
 from edgekit.tasks import task_of
 from edgekit.tasks.confusions import ClassFigures, Confusions
+from edgekit.tasks.details import NO_DETAILS, Details, confusion
 from edgekit.tasks.losses import Kinds, check_said, kinds_of
 from edgekit.tasks.shares import share_interval
 from edgekit.training import options as training_options
@@ -77,7 +78,8 @@ class TrainingResult:
         headline: name of the figure that speaks for it.
         figures: of the task, by name; ``None`` for one that the images do not tell.
         classes: how often the images of each class are told right, and what the others are taken
-            for.
+            for; empty of other tasks.
+        details: figures of each class, and what is taken for what, of other tasks.
         skipped: images that were left out because they cannot be decoded.
     """
 
@@ -92,6 +94,7 @@ class TrainingResult:
     headline: str
     figures: Mapping[str, float | None]
     classes: tuple[ClassFigures, ...] = ()
+    details: Details = NO_DETAILS
     skipped: tuple[str, ...] = ()
 
     @property
@@ -322,10 +325,14 @@ class _Run:
             epochs,
             self._seconds(),
             () if confusions is None else confusions.classes(),
+            scores.details,
         )
-        if processes.is_main() and confusions is not None:
+        counted = scores.details.confusion
+        if confusions is not None:
+            counted = confusion(confusions.names, confusions.names, confusions.counts)
+        if processes.is_main() and counted is not None:
             title = f"{self._title()}: {counted_words(scores.n, f'{split} image')}"
-            self.folder.draw_confusions(confusions, title)
+            self.folder.draw_confusions(counted, title)
         if processes.is_main():
             self._write(trainer, test)
         return _result(plan, self.folder, test)
@@ -517,6 +524,7 @@ def _result(plan: Plan, folder: RunFolder, test: TestRecord) -> TrainingResult:
         headline=plan.headline,
         figures=test.figures,
         classes=test.classes,
+        details=test.details,
     )
 
 

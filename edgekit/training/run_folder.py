@@ -11,11 +11,12 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from edgekit.core import CLASSIFY, ModelSpec, Preprocessing, from_json, reason, to_json
+from edgekit.core.plain import SPARSE
 from edgekit.core.reading import LARGEST_NOTE, LARGEST_RESULTS, parse_json, read_bytes, read_text
 from edgekit.core.text import counted_words
 from edgekit.errors import CheckpointError, OutputError, UsageError
@@ -23,7 +24,8 @@ from edgekit.locks import one_writer
 from edgekit.models.tensor_files import load_plain, save_plain
 from edgekit.models.weights import FILE_NAME, Checkpoint, save_checkpoint
 from edgekit.staging import named_failures, output_folder, replace_file
-from edgekit.tasks.confusions import ClassFigures, Confusions
+from edgekit.tasks.confusions import ClassFigures
+from edgekit.tasks.details import NO_DETAILS, Confusion, Details
 from edgekit.training.options import TrainingOptions
 from edgekit.training.progress import EpochRecord
 
@@ -72,7 +74,9 @@ class TestRecord:
         n: images.
         figures: of the task, by name; ``None`` for one that the images do not tell.
         seconds: of the whole training, over all sessions.
-        classes: figures of each class; empty in runs from before they were kept.
+        classes: figures of each class, where classes are what images have; empty in runs from
+            before they were kept.
+        details: of other tasks.
     """
 
     split: str
@@ -82,6 +86,7 @@ class TestRecord:
     epochs: int
     seconds: float
     classes: tuple[ClassFigures, ...] = ()
+    details: Details = field(default=NO_DETAILS, metadata=SPARSE)
 
 
 class RunFolder:
@@ -284,11 +289,11 @@ class RunFolder:
 
         self._write(self.curves, draw(history, figure, title))
 
-    def draw_confusions(self, confusions: Confusions, title: str) -> None:
+    def draw_confusions(self, confusion: Confusion, title: str) -> None:
         """Draws which classes are taken for which."""
         from edgekit.training.curves import draw_confusions
 
-        self._write(self.confusions, draw_confusions(confusions, title))
+        self._write(self.confusions, draw_confusions(confusion, title))
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """Saves the trained network; then the state has served its purpose."""
@@ -305,7 +310,7 @@ class RunFolder:
         try:
             last = read_text(self.metrics, LARGEST_RESULTS).rstrip().rpartition("\n")[2]
             plain = parse_json(last)
-            own = {field.name for field in fields(TestRecord)}
+            own = {one.name for one in fields(TestRecord)}
             figures = {name: plain.pop(name) for name in [*plain] if name not in own}
             return from_json(TestRecord, {**plain, "figures": figures})
         except (OSError, ValueError) as error:

@@ -21,6 +21,7 @@ from edgekit.errors import ModelError
 from edgekit.foreign import explained
 from edgekit.models.rows import flattened
 from edgekit.tasks.confusions import Confusions
+from edgekit.tasks.details import Details
 from edgekit.training import processes
 from edgekit.training.distillation import Teacher
 from edgekit.training.images import (
@@ -55,11 +56,14 @@ class Scores:
     Attributes:
         n: images.
         figures: of the task, by name.
+        details: what they hide; nothing of classes of images, which are counted by
+            `edgekit.tasks.confusions`.
     """
 
     n: int
     loss: float
     figures: Mapping[str, float | None]
+    details: Details
 
 
 class Trainer:
@@ -273,7 +277,8 @@ class Trainer:
             loss, count = self.accelerator.reduce(sums, "sum").tolist()
             n = int(count)
             self._add_up(scored)
-        return Scores(n, self._finite(loss / n, "in the evaluation"), scored.figures())
+        loss = self._finite(loss / n, "in the evaluation")
+        return Scores(n, loss, scored.figures(), scored.details())
 
     def _add_up(self, ranks: Ranks) -> None:
         """Counts of all processes, each of which has seen its share of the images."""
