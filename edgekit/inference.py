@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from edgekit import contract
 from edgekit.agent.kernel import usable_cores
 from edgekit.arrays import row_of
-from edgekit.core import CLASSIFY, Artifact, ImageSource, Preprocessing, Side, class_count
+from edgekit.core import CLASSIFY, TENSORS, Artifact, ImageSource, Preprocessing, Side, class_count
 from edgekit.data import decoded_for, open_source, preprocess, split_for
 from edgekit.data.decode import Picture, pixels_of
 from edgekit.data.finite import check_finite, namer
@@ -37,6 +39,8 @@ from edgekit.stated import (
     unsaid,
 )
 from edgekit.tasks import Frame, Prediction, Rows, Task, task_of, task_of_file
+from edgekit.tasks.details import Details
+from edgekit.tasks.embed import Embed, Embedding, Gallery
 
 if TYPE_CHECKING:
     from edgekit.core import Array, Pixels
@@ -47,13 +51,29 @@ Done = Callable[[int, int], None]
 """Told how many of how many images are done."""
 
 
+SETTINGS: Mapping[str, tuple[str, float, float]] = {
+    "score_threshold": ("detect", 0, 1),
+    "nms_iou": ("detect", 0, 1),
+    "max_detections": ("detect", 1, 10_000),
+    "distance": ("embed", 0, 1),
+}
+"""Parameters of tasks that whoever uses a network may set: the task, and from where to where."""
+
+_LACKING = {
+    "boxes": "a box that counts",
+    "masks": "a pixel of a class",
+    "labels": "another one of its class",
+}
+
+
 class Classifier(Protocol):
     """Anything that turns prepared images into outputs that mean something.
 
     Attributes:
         source: how it was named.
         target: its format; ``pytorch`` for networks.
-        classes: number of classes; two for one output.
+        classes: number of classes; two for one output, 0 where nobody counted those of other tasks
+            than scores of classes.
         labels: class names; ``None`` when unknown.
         seen: image sources that its weights or ranges come from; ``None`` for unknown ones.
         trained: whether it has weights that were given.
@@ -115,8 +135,9 @@ class ArtifactClassifier:
         self.target = artifact.target
         self.preprocessing = artifact.preprocessing
         self.task = task_of_file(artifact, self.source)
-        columns = artifact.outputs[0].shape[-1]
-        self.classes, self.labels = class_count(columns), class_names(artifact.labels, columns)
+        self.classes, self.labels = _classes_of(
+            artifact.task, artifact.outputs[0].shape[-1], artifact.labels
+        )
         self.meaning = artifact.scores
         calibration = artifact.scheme.calibration_data
         self.seen: tuple[str | None, ...] = (
@@ -180,8 +201,7 @@ class ModelClassifier:
         self.assumed = model.preprocessing is None
         self.unsaid = unsaid(model, NOTHING)
         self.preprocessing = model.preprocessing or assumed(model, None)
-        self.classes = class_count(model.classes)
-        self.labels = class_names(model.labels, model.classes)
+        self.classes, self.labels = _classes_of(model.task, model.classes, model.labels)
         self._scores = model.scores
         self.seen: tuple[str | None, ...] = (model.data,)
         self.trained = model.trained
@@ -219,6 +239,19 @@ class ModelClassifier:
         return map(self.rows, batches)
 
 
+def _classes_of(
+    task: str, columns: int, labels: tuple[str, ...] | None
+) -> tuple[int, tuple[str, ...] | None]:
+    """How many classes there are, 0 where only the outputs tell it, and what they are called.
+
+    Args:
+        columns: scores of a classifier.
+    """
+    if task == CLASSIFY:
+        return class_count(columns), class_names(labels, columns)
+    return len(labels or ()), labels
+
+
 def open_classifier(
     source: Network,
     *,
@@ -231,6 +264,7 @@ def open_classifier(
     stated: Stated = NOTHING,
     data: ImageSource | None = None,
     task: str | None = None,
+    settings: Mapping[str, float] = MappingProxyType({}),
     device: Device = HOST,
 ) -> Classifier:
     """Opens an artifact or a network.
@@ -246,7 +280,9 @@ def open_classifier(
         stated: how images are prepared and what classes are called, before what a network itself
             says; nothing else than a contract.
         data: images whose size says how they are prepared, where nobody does.
-        task: of a network, what its outputs are for; scores of classes if ``None``.
+        task: of a network, what its outputs are for; what it says itself, or scores of classes, if
+            ``None``.
+        settings: parameters of its task in place of its own, of `SETTINGS`.
         device: that an artifact runs on; networks run here.
 
     Raises:
@@ -269,6 +305,9 @@ def open_classifier(
         opened = contract.open_artifact(
             Path(name_or_path), threads=threads, embedded=embedded, device=device
         )
+        check_settings(settings, opened.contract.task, name_or_path)
+        parameters = {**opened.contract.parameters, **settings}
+        opened = replace(opened, contract=replace(opened.contract, parameters=parameters))
         task_of_file(opened.contract, name_or_path).check_meaning()
         if scores not in (None, opened.contract.scores):
             raise UsageError(
@@ -290,9 +329,19 @@ def open_classifier(
 
     if threads is not None:
         torch.set_num_threads(threads)
+    opened_as = partial(model_of, source, weights=weights, resolution=resolution, size=size)
     if task is None and not isinstance(source, Model):
-        task = CLASSIFY
-    model = model_of(source, weights=weights, resolution=resolution, size=size, task=task)
+        try:
+            model = opened_as(task=CLASSIFY)
+        except UsageError:
+            model = opened_as(task=None)
+            if model.task in (CLASSIFY, TENSORS):  # nobody said another one
+                raise
+    else:
+        model = opened_as(task=task)
+    check_settings(settings, model.task, model.source)
+    if settings:
+        model = replace(model, parameters={**model.parameters, **settings})
     task_of(model).check_meaning()
     missing = unsaid(model, stated)
     model = as_stated(model, stated, data)
@@ -304,6 +353,65 @@ def open_classifier(
     if classifier.assumed and data is not None:
         classifier.preprocessing = preprocess.for_source(data, classifier.preprocessing.crop)
     return classifier
+
+
+def check_settings(settings: Mapping[str, float], task: str, source: str) -> None:
+    """Refuses settings that cannot be, or are those of another task.
+
+    Raises:
+        UsageError: as said.
+    """
+    for name, value in settings.items():
+        option = f"--{name.replace('_', '-')}"
+        if name not in SETTINGS:
+            raise UsageError(f"{name}={value!r}: expected one of {', '.join(SETTINGS)}")
+        own, least, most = SETTINGS[name]
+        if not least <= value <= most:
+            raise UsageError(f"{option} {value:g}: expected {least:g} to {most:g}")
+        if task != own:
+            raise UsageError(
+                f"{option} goes with networks of the task {own}: '{source}' is of the task {task}"
+            )
+
+
+def enrolled(classifier: Classifier, folder: Path, distance: float | None = None) -> Gallery:
+    """What a network says of known images, to find the nearest ones of others.
+
+    Args:
+        folder: of a folder for each class, or of images that are called as their class:
+            ``anna.jpg``, ``anna-2.jpg``.
+        distance: see `Gallery`; that of the network if ``None``.
+
+    Raises:
+        DataError: it has no images, or one cannot be decoded.
+        UsageError: the network has no embedding.
+    """
+    from edgekit.data.folder import with_folders
+
+    task = cast("Embed", classifier.task)
+    if task.name != Embed.name:
+        raise UsageError(
+            f"--gallery goes with networks of the task embed: '{classifier.source}' is of the task "
+            f"{task.name}; train one with a head such as mobilenetv3-small+embed"
+        )
+    if not folder.is_dir():
+        raise DataError(
+            f"gallery '{folder}' is no folder: expected one with a folder of images for each "
+            f"class, or images that are called as their class"
+        )
+    files = with_folders([str(folder)])
+    found = [cast("Embedding", one).embedding for one in predict(classifier, map(Path, files))]
+    labels = tuple(_label_of(Path(name), folder) for name in files)
+    own = task.distance if distance is None else distance
+    return Gallery(tuple(files), labels, np.array(found, np.float32), own)
+
+
+def _label_of(image: Path, folder: Path) -> str:
+    """The class of an image of a gallery: of its folder, else of its name without a number."""
+    inside = image.relative_to(folder)
+    if len(inside.parts) > 1:
+        return inside.parts[0]
+    return re.sub(r"[-_ .]+\d+$", "", image.stem) or image.stem
 
 
 def warnings_of(classifier: Classifier) -> tuple[str, ...]:
@@ -318,13 +426,17 @@ def warnings_of(classifier: Classifier) -> tuple[str, ...]:
 
 
 def predict(
-    classifier: Classifier, images: Iterable[Picture], top: int = 5
+    classifier: Classifier,
+    images: Iterable[Picture],
+    top: int = 5,
+    gallery: Gallery | None = None,
 ) -> Iterator[Prediction]:
     """What the network says of images, one after the other.
 
     Args:
         images: files, images of Pillow's or pixels; see `edgekit.data.decode.Picture`.
         top: of what there are several, the likeliest so many.
+        gallery: known images, for the network that they are enrolled with.
 
     Returns:
         Predictions of the classifier's task, such as `edgekit.tasks.classify.Labels`.
@@ -346,7 +458,10 @@ def predict(
     for rows in classifier.stream(prepared()):
         name, frame = frames.popleft()
         _check_rows(classifier, rows, partial(_only, name))
-        yield task.decode(rows, name, frame, top)
+        found = task.decode(rows, name, frame, top)
+        if gallery is not None:
+            found = cast("Embed", task).among(cast("Embedding", found), gallery, top)
+        yield found
 
 
 def draw(
@@ -417,6 +532,7 @@ class Evaluation:
         scores: what scores of classes are, of `edgekit.core.SCORES`; ``None`` of other tasks.
         skipped: images that were left out as corrupt.
         warnings: what has to be known of the figures, one sentence each.
+        details: figures of each class, and what is taken for what.
     """
 
     task: str
@@ -432,6 +548,7 @@ class Evaluation:
     scores: str | None = None
     skipped: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    details: Details = field(default_factory=Details)
 
     @property
     def top1(self) -> float | None:
@@ -498,7 +615,11 @@ def evaluate(
             done(indices.stop, size)
     figures = metric.figures()
     value = figures[task.headline]
-    assert value is not None
+    if value is None:
+        raise DataError(
+            f"the images of '{source.name}', {split}, have nothing that {task.title} could be "
+            f"measured on: of {size:,} images none has {_LACKING[truth.needs]}"
+        )
     headline = Headline(task.headline, value, metric.ci95())
     file = classifier.artifact
     return Evaluation(
@@ -515,6 +636,7 @@ def evaluate(
         scores=classifier.meaning,
         skipped=tuple(getattr(source, "skipped", ())),
         warnings=(*warnings_of(classifier), *getattr(source, "remarks", ())),
+        details=metric.details(),
     )
 
 

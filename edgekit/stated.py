@@ -107,7 +107,11 @@ def as_stated(model: Model, stated: Stated, data: str | ImageSource | None = Non
                 f"--labels goes with scores of classes: '{model.source}' is of the task "
                 f"{model.task}"
             )
-        _check_count(stated.labels, model.classes, f"'{model.source}'")
+        count = model.classes
+        if model.task != CLASSIFY:  # whose code was made with a number of them
+            count = len(stated.labels) if model.call is None else model.call.classes
+        if model.task == CLASSIFY or count:
+            _check_count(stated.labels, count, f"'{model.source}'")
         model = dataclasses.replace(model, labels=stated.labels)
     if not stated.of_images:
         return model

@@ -26,6 +26,19 @@ if TYPE_CHECKING:
     from edgekit.inference import Evaluation
 
 
+TITLES = {
+    "top1": "top-1", "top5": "top-5", "map": "mAP", "map50": "mAP50", "ap": "AP", "ap50": "AP50",
+    "miou": "mean IoU", "iou": "IoU", "auc": "AUC",
+}  # fmt: skip
+"""Names of figures as people write them."""
+
+COUNTED = {"detect": "objects", "segment": "pixels", "embed": "images"}
+"""By task what its classes are counted in."""
+
+WORST = 5
+"""Classes that are shown, those with the lowest figures."""
+
+
 @click.command("evaluate")
 @click.argument("sources", metavar="ARTIFACT|MODEL...", nargs=-1, required=True)
 @click.option(
@@ -45,7 +58,7 @@ if TYPE_CHECKING:
 @stated_options
 @console.common_options
 def command(sources: tuple[str, ...], data: str | None, device: str | None, **options: Any) -> None:
-    """Measure how often a network is right on labelled images.
+    """Measure how often a network is right on images with labels.
 
     Images lie in DIR/class/image.jpg, or DIR/train/class/... with a test folder
     beside. The test split is used where there is one that training left alone,
@@ -114,6 +127,43 @@ def _show(source: str, result: Evaluation, device: str | None) -> None:
         f"({result.data}, {result.split})"
     )
     console.say_scores(result.scores)
+    if result.scores is None:
+        _show_details(result)
+
+
+def said(figures: Mapping[str, float | None]) -> str:
+    """Figures in a line, those that are known."""
+    return ", ".join(
+        f"{_title(name)} {console.percent(value)}"
+        for name, value in figures.items()
+        if value is not None
+    )
+
+
+def _show_details(result: Evaluation) -> None:
+    """The headline with its interval, and the classes that do worst."""
+    head, details = result.headline, result.details
+    if head.ci95 is not None:
+        low, high = (console.percent(bound) for bound in head.ci95)
+        console.say(f"95 % interval of {_title(head.name)}: {low} to {high}.")
+    if details.values:
+        values = (f"{name.replace('_', ' ')} {value:.4g}" for name, value in details.values.items())
+        console.say(f"Of verification: {', '.join(values)}.")
+    known = [one for one in details.classes if next(iter(one.figures.values())) is not None]
+    if len(known) < 2:
+        return
+    names = [*known[0].figures]
+    worst = sorted(known, key=lambda one: one.figures[names[0]] or 0.0)[:WORST]
+    rows = [
+        (one.label, f"{one.n:,}",
+         *("" if value is None else console.percent(value) for value in one.figures.values()))
+        for one in worst
+    ]  # fmt: skip
+    right = "right"
+    titles = [(_title(name), right) for name in names]
+    title = "Classes:" if len(known) <= WORST else f"The {WORST} weakest of {len(known)} classes:"
+    console.say()
+    console.table(["class", (COUNTED.get(result.task, "n"), right), *titles], rows, title)
 
 
 def said(figures: Mapping[str, float | None]) -> str:
@@ -153,7 +203,10 @@ def _document(source: str, result: Evaluation, device: str | None) -> dict[str, 
         "task": result.task,
         "headline": to_json(result.headline),
         **result.figures,
+        **result.details.values,
         "n": result.n,
+        "classes": to_json(result.details.classes),
+        "confusion": to_json(result.details.confusion),
         "source": source,
         "target": result.target,
         "device": device,
@@ -167,4 +220,4 @@ def _document(source: str, result: Evaluation, device: str | None) -> dict[str, 
 
 def _title(name: str) -> str:
     """A figure's name as people write it."""
-    return name.replace("top", "top-") if name in ("top1", "top5") else name
+    return TITLES.get(name, name.replace("_", " "))

@@ -1,4 +1,4 @@
-"""``edgekit predict``: labels of images."""
+"""``edgekit predict``: what images show."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from edgekit.cli import console
 from edgekit.cli.options import (
+    Number,
     artifact_or_model,
     device_option,
     embedded_option,
@@ -41,6 +42,30 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Also write each image with its prediction drawn on it, as DIR/NAME.png.",
 )
+@click.option(
+    "--gallery",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Known images, for networks with an embedding: DIR/class/image.jpg, or DIR/class.jpg.",
+)
+@click.option(
+    "--distance",
+    type=Number(0, 1),
+    metavar="TAU",
+    help="From here on an image is none of the gallery. [default: the network's, else none]",
+)
+@click.option(
+    "--score-threshold",
+    type=Number(0, 1),
+    metavar="P",
+    help="Least score of an object. [default: the network's, else 0.3]",
+)
+@click.option(
+    "--nms-iou",
+    type=Number(0, 1),
+    metavar="P",
+    help="Overlap above which two boxes are one object. [default: the network's, else 0.5]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace images of the same name in DIR.")
 @weights_option
 @size_option
@@ -56,6 +81,10 @@ def command(
     images: tuple[str, ...],
     top: int,
     out: Path | None,
+    gallery: Path | None,
+    distance: float | None,
+    score_threshold: float | None,
+    nms_iou: float | None,
     overwrite: bool,
     weights: Path | None,
     resolution: Side | None,
@@ -68,14 +97,19 @@ def command(
 ) -> None:
     """Say what images show; the preprocessing comes from the contract.
 
-    A folder stands for the images in it.
+    A folder stands for the images in it. A network that finds objects gives
+    boxes in pixels of the image, one that segments shares of its pixels, one
+    with an embedding the nearest images of a gallery.
     """
     from edgekit.api.measuring_options import device_of
     from edgekit.core import to_json
-    from edgekit.inference import draw, open_classifier, predict, warnings_of
+    from edgekit.inference import draw, enrolled, open_classifier, predict, warnings_of
 
     if overwrite and out is None:
         raise UsageError("--overwrite goes with -o DIR only: nothing else is written")
+    given = {"distance": distance, "score_threshold": score_threshold, "nms_iou": nms_iou}
+    if distance is not None and gallery is None:
+        raise UsageError("--distance goes with --gallery DIR: it is that of its nearest image")
     from edgekit.data.folder import with_folders
 
     images = (*with_folders(images),)
@@ -92,14 +126,17 @@ def command(
             scores=scores,
             stated=stated,
             task=task,
+            settings={name: value for name, value in given.items() if value is not None},
         )
+        known = None if gallery is None else enrolled(classifier, gallery)
     warnings = warnings_of(classifier)
     for text in warnings:
         console.warn(text)
     predictions: list[Prediction] = []
     failure: EdgekitError | None = None
     try:
-        for i, prediction in enumerate(predict(classifier, [Path(name) for name in images], top)):
+        paths = [Path(name) for name in images]
+        for i, prediction in enumerate(predict(classifier, paths, top, known)):
             show(classifier, prediction)  # at once: a broken image further on must not take it away
             predictions.append(prediction)
             if drawn is not None:
