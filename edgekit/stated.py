@@ -102,7 +102,7 @@ def as_stated(model: Model, stated: Stated, data: str | ImageSource | None = Non
             cannot be used.
     """
     if stated.labels is not None:
-        if model.signature is not None and model.task == TENSORS:
+        if model.task == TENSORS:
             raise UsageError(
                 f"--labels goes with scores of classes: '{model.source}' is of the task "
                 f"{model.task}"

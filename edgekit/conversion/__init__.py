@@ -19,7 +19,7 @@ from edgekit.conversion.choosing import chosen_file, how_to_go_on, retraining
 from edgekit.conversion.floats import PRECISION, FloatForms
 from edgekit.conversion.rejecting import rejected, rejected_files
 from edgekit.conversion.results import Exported, ExportReport, Failed, Rejected, Result
-from edgekit.core import CLASSIFY, Scheme, Side, Target
+from edgekit.core import CLASSIFY, TENSORS, Scheme, Side, Target
 from edgekit.core.names import file_name, shown
 from edgekit.data import open_source
 from edgekit.data.scores import check_kind
@@ -370,7 +370,7 @@ def _check_options(model: Model, integers: Integers, scores: str | None, stated:
     if model.task == CLASSIFY:
         return
     for option, value in (("--scores", scores), ("--labels", stated.labels)):
-        if value is not None:
+        if value is not None and (option == "--scores" or model.task == TENSORS):
             raise UsageError(
                 f"{option} goes with scores of classes: '{model.source}' is of the task "
                 f"{model.task}"

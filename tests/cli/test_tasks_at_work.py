@@ -89,7 +89,7 @@ def test_a_gallery_says_what_an_image_shows(run: CommandLine, image: str) -> Non
         file = Path("gallery", f"{name}.png")
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(scene(cells)).save(file)
-    Image.fromarray(scene({4: 0, 9: 0})).save("b.png")
+    Image.fromarray(scene({4: 0, 9: 0, 3: 1})).save("b.png")
     found = run("predict", path, "b.png", "--gallery", "gallery", "-o", "drawn", "--json")
     assert found.code == 0, found.err
     (one,) = found.json["predictions"]
@@ -97,7 +97,8 @@ def test_a_gallery_says_what_an_image_shows(run: CommandLine, image: str) -> Non
     near = one["neighbours"]
     assert [n["label"] for n in near] == ["left", "green", "right"]
     assert near[0]["distance"] < near[1]["distance"]
-    assert Image.open("drawn/b.png").width > 800
+    with Image.open("drawn/b.png") as drawn:
+        assert drawn.width > 800
     far = run("predict", path, "b.png", "--gallery", "gallery", "--distance", "0.0001")
     assert "(none of the gallery)" in far.out
     alone = run("predict", path, "b.png")
