@@ -166,15 +166,6 @@ def _show_details(result: Evaluation) -> None:
     console.table(["class", (COUNTED.get(result.task, "n"), right), *titles], rows, title)
 
 
-def said(figures: Mapping[str, float | None]) -> str:
-    """Figures in a line, those that are known."""
-    return ", ".join(
-        f"{_title(name)} {console.percent(value)}"
-        for name, value in figures.items()
-        if value is not None
-    )
-
-
 def _show_table(results: Sequence[tuple[str, Evaluation]]) -> None:
     """Several beside each other, the best one first."""
     from edgekit import registry

@@ -51,7 +51,8 @@ def test_a_file_finds_objects_as_its_network_does(run: CommandLine, image: str) 
     shown = run("predict", path, image, "-o", "drawn")
     assert "red" in shown.out
     assert "8, 8 to 16, 16 px" in shown.out
-    assert Image.open("drawn/a.png").size == (256, 256)
+    with Image.open("drawn/a.png") as drawn:
+        assert drawn.size == (256, 256)
 
 
 def test_thresholds_are_asked_for_and_checked(run: CommandLine, image: str) -> None:
@@ -79,8 +80,9 @@ def test_masks_are_shares_and_pictures(run: CommandLine, image: str) -> None:
         {"index": 1, "label": "red", "share": 1 / 16},
     ]
     assert "mask" not in one
-    drawn = np.asarray(Image.open("drawn/a.png"))
-    assert (drawn[4, 4] != drawn[60, 4]).any()
+    with Image.open("drawn/a.png") as picture:
+        drawn = np.asarray(picture)
+    assert (drawn[4, 4] != drawn[100, 4]).any()
 
 
 def test_a_gallery_says_what_an_image_shows(run: CommandLine, image: str) -> None:
