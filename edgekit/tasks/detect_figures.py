@@ -268,9 +268,9 @@ class _Curve:
         there = int(weights @ self.there)
         if there == 0:
             return float("nan")
-        own = weights[self._of].astype(np.float32)
+        own = weights[self._of].astype(np.float64)
         right, wrong = np.cumsum(self._right * own, axis=1), np.cumsum(self._wrong * own, axis=1)
-        precision = right / np.maximum(right + wrong, np.finfo(np.float32).tiny)
+        precision = right / np.maximum(right + wrong, np.finfo(np.float64).tiny)
         best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         total = 0.0
         for line, recall in zip(best, right / there, strict=True):
