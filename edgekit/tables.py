@@ -434,6 +434,10 @@ FORMATS = _Formats(
             "edgekit.data.mask_folders:MaskFolder",
             "DIR/train/images, DIR/train/masks and DIR/classes.txt",
         ),
+        "pairs": Entry(
+            "edgekit.data.pairs:PairFolder",
+            "DIR/pairs.txt: lines of two images, and 1 where they show the same, else 0",
+        ),
         "voc": Entry(
             "edgekit.data.voc:VocFolder", "Pascal VOC: DIR/Annotations/*.xml, JPEGImages, ImageSets"
         ),

@@ -35,7 +35,7 @@ def test_what_cannot_be_used_is_named_with_its_place(run: CommandLine, tmp_path:
 
 def test_formats_and_sources_are_listed(run: CommandLine) -> None:
     for what, names in {
-        "formats": {"class-folders", "coco", "masks", "voc", "yolo"},
+        "formats": {"class-folders", "coco", "masks", "pairs", "voc", "yolo"},
         "data": {"digit-scenes", "digits"},
     }.items():
         result = run("list", what, "--json")
