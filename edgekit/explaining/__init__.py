@@ -259,6 +259,11 @@ def explain(
             score = float(rows[0].astype(np.float64) @ aim.weights)
             found = occlusion(classifier, prepared, aim, score, place, windows, done)
         else:
+            if aim.greatest:
+                raise UsageError(
+                    f"'{classifier.source}' gives an embedding, whose likeness with itself has no "
+                    f"gradient: give --method occlusion"
+                )
             found, taken = _by_gradients(classifier, prepared, aim, method, layer)
             score = float(rows[0].astype(np.float64) @ aim.weights)
         yield Explanation(

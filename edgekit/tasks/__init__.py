@@ -223,6 +223,8 @@ class Aim:
         label: its name; ``None`` where it has none.
         probability: that the network gives it, from 0 to 1; ``None`` of outputs without any.
         box: x0, y0, x1, y1 in pixels of the image, where the class is told of a part of it.
+        greatest: whether the number is as great as it can be for this image, so that no gradient
+            says anything.
     """
 
     weights: NDArray[np.float32]
@@ -230,11 +232,7 @@ class Aim:
     label: str | None
     probability: float | None
     box: tuple[float, float, float, float] | None = None
-
-    @property
-    def name(self) -> str:
-        """The class as people call it."""
-        return self.label or f"class {self.index}"
+    greatest: bool = False
 
 
 class Aiming(Protocol):

@@ -14,7 +14,7 @@ from edgekit.boxes import Selected
 from edgekit.core import Agreement, Parameter
 from edgekit.data.truths import BOX_TRUTH
 from edgekit.errors import ModelError, UsageError
-from edgekit.tasks import Described, Frame, Prediction, classes, drawing
+from edgekit.tasks import Aim, Described, Frame, Prediction, class_named, classes, drawing
 from edgekit.tasks.raw import RawOutputs, output_of, told, with_meaning
 
 if TYPE_CHECKING:
@@ -188,6 +188,33 @@ class Detect:
             if x1 > x0 and y1 > y0
         )
         return Detections(image, tuple(objects))
+
+    def aim(self, rows: NDArray[Any], frame: Frame, wanted: str | None) -> Aim:
+        """The highest score, of all boxes or of those of one class.
+
+        Raises:
+            UnknownNameError: there is no such class.
+        """
+        assert self._boxes is not None
+        assert self._scores is not None
+        columns = self._interface.columns
+        corners = rows[0, columns[self._boxes.name]].reshape(-1, 4)
+        scores = rows[0, columns[self._scores.name]].reshape(len(corners), -1)
+        of = None if self._of is None else rows[0, columns[self._of.name]].round()
+        among = scores
+        index = None if wanted is None else class_named(wanted, self._labels, self._classes)
+        if index is not None:
+            here = np.arange(self._classes) == index if of is None else (of == index)[:, None]
+            among = np.where(here, scores, -1.0)
+        place, column = divmod(int(among.argmax()), scores.shape[1])
+        if index is None:
+            index = column if of is None else int(of[place])
+        weights = np.zeros(rows.shape[1], np.float32)
+        weights[columns[self._scores.name].start + place * scores.shape[1] + column] = 1
+        found = boxes.to_image(corners[place], frame.size, frame.preprocessing)
+        x0, y0, x1, y1 = map(float, boxes.clip(found, frame.size))
+        label, score = classes.name_of(self._labels, index), float(scores[place, column])
+        return Aim(weights, index, label, score, (x0, y0, x1, y1))
 
     def shown(self, prediction: Detections) -> list[str]:
         """The image, and a line for each object."""

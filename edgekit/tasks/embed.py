@@ -14,7 +14,7 @@ from edgekit.core import Agreement
 from edgekit.core.names import shown
 from edgekit.data.truths import CLASS_LABELS
 from edgekit.errors import ModelError, UsageError
-from edgekit.tasks import Described, Frame, Prediction, drawing
+from edgekit.tasks import Aim, Described, Frame, Prediction, drawing
 from edgekit.tasks.raw import RawOutputs, output_of, told, with_meaning
 
 if TYPE_CHECKING:
@@ -160,6 +160,21 @@ class Embed:
             distance=first.distance,
             neighbours=near,
         )
+
+    def aim(self, rows: NDArray[Any], frame: Frame, wanted: str | None) -> Aim:
+        """The cosine with the embedding of the image itself: 1, less where something is covered.
+
+        Raises:
+            UsageError: a class is named.
+        """
+        if wanted is not None:
+            raise UsageError(
+                f"'{self._source}' gives an embedding, which has no classes: leave --class out"
+            )
+        assert self._embedding is not None
+        weights = np.zeros(rows.shape[1], np.float32)
+        weights[self._interface.columns[self._embedding.name]] = self.embeddings(rows)[0]
+        return Aim(weights, 0, "the embedding", None, greatest=True)
 
     def shown(self, prediction: Embedding) -> list[str]:
         """The image, and a line for each neighbour."""

@@ -14,7 +14,7 @@ from edgekit.core import IGNORE, Agreement
 from edgekit.core.plain import APART
 from edgekit.data.truths import MASK_TRUTH
 from edgekit.errors import ModelError, UsageError
-from edgekit.tasks import Described, Frame, Prediction, classes, drawing
+from edgekit.tasks import Aim, Described, Frame, Prediction, class_named, classes, drawing
 from edgekit.tasks.raw import RawOutputs, output_of, told, with_meaning
 
 if TYPE_CHECKING:
@@ -141,6 +141,33 @@ class Segment:
             for i in order
         )  # fmt: skip
         return Segmentation(image, tuple(areas), mask)
+
+    def aim(self, rows: NDArray[Any], frame: Frame, wanted: str | None) -> Aim:
+        """The mean score of a class over its pixels, or over all where it has none.
+
+        By default it is the class with most pixels.
+
+        Raises:
+            UnknownNameError: there is no such class.
+            ModelError: there are no scores, only classes.
+        """
+        if self._scores is None:
+            raise ModelError(
+                f"'{self._source}' gives the class of each pixel without a score, which nothing "
+                f"can be said about: expected 'scores' (1, classes, height, width)"
+            )
+        mask = self.masks(rows)[0]
+        index = int(np.bincount(mask.ravel()).argmax())
+        if wanted is not None:
+            index = class_named(wanted, self._labels, self._classes)
+        own = mask == index if (mask == index).any() else np.ones_like(mask, bool)
+        share = np.zeros(self._scores.shape[1:], np.float32)
+        # A single column speaks for the second class, and against the first one.
+        single = len(share) == 1
+        share[0 if single else index][own] = (-1 if single and index == 0 else 1) / own.sum()
+        weights = np.zeros(rows.shape[1], np.float32)
+        weights[self._interface.columns[self._scores.name]] = share.ravel()
+        return Aim(weights, index, classes.name_of(self._labels, index), None)
 
     def shown(self, prediction: Segmentation) -> list[str]:
         """The image, and a line with a bar for each class."""

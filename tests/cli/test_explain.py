@@ -248,3 +248,74 @@ def test_classes_are_named_in_any_case_or_by_place() -> None:
     assert class_named("0", ["Seven", "9", "0"], 3) == 2  # a name before a place
     assert class_named("1", ["Seven", "9", "0"], 3) == 1
     assert class_named("1", None, 2) == 1
+
+
+OF_OTHER_TASKS = """
+class Pixels(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.colours = nn.Conv2d(3, 3, 1)
+        with torch.no_grad():
+            self.colours.weight.copy_(torch.eye(3)[:, :, None, None])
+            self.colours.bias.copy_(torch.tensor([0.0, 0.5, 0.0]))  # green, where nothing is
+
+    def forward(self, x):
+        return {"scores": self.colours(x)}
+
+class Means(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.colours = nn.Conv2d(3, 3, 1)
+        with torch.no_grad():
+            self.colours.weight.copy_(torch.eye(3)[:, :, None, None])
+            self.colours.bias.zero_()
+
+    def forward(self, x):
+        return {"embedding": F.normalize(self.colours(x).amax((2, 3)) + 0.1)}
+"""
+
+
+def test_other_tasks_have_what_can_be_explained(
+    network: str, module: Callable[[str], str], run: CommandLine
+) -> None:
+    own = module(OF_OTHER_TASKS)
+    said = (*SAID[:-2], "--fit", "stretch", "--json")
+    masks = run("explain", f"{own}:Pixels", "squares.png", *said, "--task", "segment", "--class", 0)
+    assert masks.code == 0, masks.err
+    (one,) = masks.json["explanations"]
+    assert inside(one["peak"], 0)
+    assert one["score"] > 0.5  # the mean of red over the pixels that are told to be red
+    most = run("explain", f"{own}:Pixels", "squares.png", *said, "--task", "segment")
+    assert most.json["explanations"][0]["class"]["index"] == 1
+
+    line = ("explain", f"{own}:Means", "squares.png", *said, "--task", "embed")
+    refused = run(*line)
+    assert refused.code == 2
+    assert "has no gradient: give --method occlusion" in refused.message
+    named = run(*line, "--method", "occlusion", "--class", "red")
+    assert "which has no classes: leave --class out" in named.message
+    found = run(*line, "--method", "occlusion", "--window", 8)
+    assert found.code == 0, found.err
+    (one,) = found.json["explanations"]
+    assert one["score"] == pytest.approx(1)
+    assert one["peak"] is not None
+
+
+def test_a_detector_is_explained_by_its_surest_box(
+    network: str, run: CommandLine, tmp_path: Path
+) -> None:
+    line = ("explain", "mobilenetv3-small@0.5+ssdlite", "squares.png", "--resolution", 64, "--json")
+    for method in ("grad-cam", "saliency"):
+        done = run(*line, "--method", method, "-o", f"{method}.png")
+        assert done.code == 0, done.err
+        (one,) = done.json["explanations"]
+        x0, y0, x1, y1 = one["box"]
+        assert 0 <= x0 <= x1 <= 60
+        assert 0 <= y0 <= y1 <= 40
+        assert one["score"] == pytest.approx(one["probability"])
+        if method == "grad-cam":  # in the backbone, rather than a layer of its head
+            assert one["layer"].startswith("backbone.")
+        assert one["share_in_box"] is None or 0 <= one["share_in_box"] <= 1
+        assert (tmp_path / f"{method}.png").exists()
+    of_class = run(*line, "--class", 3).json["explanations"][0]
+    assert of_class["class"]["index"] == 3
