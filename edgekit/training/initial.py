@@ -17,7 +17,7 @@ from edgekit.errors import ModelError, UsageError
 from edgekit.models import build
 from edgekit.models.blocks import DropPath
 from edgekit.models.callables import try_forward, try_training
-from edgekit.models.composed import fill_backbone
+from edgekit.models.composed import fill_backbone, head_of
 from edgekit.models.fitting import fill, init_from
 from edgekit.models.model import Model
 from edgekit.models.purity import pure
@@ -81,8 +81,8 @@ def open_own(
     else:
         if task is None and not (isinstance(network, str) and registry.is_composed(network)):
             task = CLASSIFY
-        resolution = options.resolution
-        model = model_of(network, resolution=resolution, classes=classes, task=task)
+        resolution, count = options.resolution, _classes_of(network, source)
+        model = model_of(network, resolution=resolution, classes=count, task=task)
     if model.task != CLASSIFY:
         return _of_task(model, source)
     if class_count(model.classes) != classes:
@@ -92,6 +92,21 @@ def open_own(
             f"'{model.source}' gives {one if model.classes == 1 else several} a score for each"
         )
     return model
+
+
+def _classes_of(network: Network, source: ImageSource) -> int:
+    """How many classes a network tells apart: those of its masks may be others than of its boxes.
+
+    Raises:
+        DataError: the source does not say what the task of its head needs to know.
+    """
+    if isinstance(network, str) and registry.is_composed(network):
+        name = head_of(network).task
+        truth = registry.task(name).truth
+        if truth is not None:
+            check_told(source, truth, f"the task {name}")
+            return len(truth.classes(source))
+    return len(source.classes)
 
 
 def _of_task(model: Model, source: ImageSource) -> Model:
