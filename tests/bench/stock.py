@@ -204,10 +204,13 @@ def litert(path: Path) -> Callable[[Images], NDArray[Any]]:
     interpreter = Interpreter(str(path), num_threads=1)
     interpreter.allocate_tensors()
     (given,), (taken,) = interpreter.get_input_details(), interpreter.get_output_details()
-    assert given["dtype"] == taken["dtype"] == np.float32
+    scale, zero = given["quantization"]  # the recipe's files take and give integers
 
     def run(image: Images) -> NDArray[Any]:
-        interpreter.set_tensor(given["index"], np.moveaxis(image, 1, -1))
+        values = np.moveaxis(image, 1, -1)
+        if given["dtype"] == np.int8:
+            values = np.clip(np.round(values / scale + zero), -128, 127).astype(np.int8)
+        interpreter.set_tensor(given["index"], values)
         interpreter.invoke()
         scores: NDArray[Any] = interpreter.get_tensor(taken["index"])
         return scores
