@@ -43,9 +43,8 @@ gc.set_threshold(20_000, 10, 10)
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Workers of ``-n auto``: more than cores, as tests wait for processes, devices and clocks."""
-    cores = os.cpu_count() or 1
-    return cores + (cores + 1) // 2
+    """Workers of ``-n auto``: one waits for a process, a device or a clock, now and then."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_configure() -> None:
@@ -117,9 +116,9 @@ def brief_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     take_turns = Session.take_turns
 
     def brief(session: Session, precision: Callable[[Sequence[Participant]], float]) -> None:
-        if session.effort.seconds <= len(session.participants):
-            seconds = BRIEF * session.effort.seconds
-            session.effort = dataclasses.replace(session.effort, seconds=seconds)
+        seconds = session.effort.seconds
+        if 1 <= seconds <= len(session.participants):  # for both together, or for each
+            session.effort = dataclasses.replace(session.effort, seconds=BRIEF * seconds)
         take_turns(session, precision)
 
     monkeypatch.setattr(Session, "take_turns", brief)
