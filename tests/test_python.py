@@ -22,6 +22,8 @@ from edgekit.contract import load
 from edgekit.errors import UsageError
 from edgekit.training.loop import TrainingResult
 
+pytestmark = pytest.mark.usefixtures("brief_sessions")
+
 
 def test_a_module_is_exported_as_it_is(tmp_path: Path) -> None:
     network = siamese().train()

@@ -306,6 +306,7 @@ def test_a_search_is_told_the_same_and_keeps_it(
 ) -> None:
     line = ["search", trained_run, "--budget", "macs=0.95x", "--tune-steps", 1, "--no-contest"]
     line += ["--finish-epochs", 0, "--workers", 1, "--no-distill", *HALVES, "--fit", "letterbox"]
+    line += ["--reduction", 0.2, "--selection-images", 100]
     names.write_text("\n".join(f"digit {i}" for i in range(10)))
     wrong = run(*line, "-o", "wrong", "--labels", names)
     assert wrong.code == 3
