@@ -57,12 +57,21 @@ def open_source(data: str, *, skip_corrupt: bool = False, labelled: bool = True)
                 f"'{data}' holds arrays, which are data of networks of the task tensors: expected "
                 f"images, which is what a classifier takes"
             )
-        made = _format_of(path)
-        if made is FolderSource and not labelled:
-            return FolderSource(path, skip_corrupt=skip_corrupt, labelled=False)
-        return made(path, skip_corrupt=skip_corrupt)
+        try:
+            made = _format_of(path)
+            if made is FolderSource and not labelled:
+                return FolderSource(path, skip_corrupt=skip_corrupt, labelled=False)
+            return made(path, skip_corrupt=skip_corrupt)
+        except OSError as error:
+            raise DataError(
+                f"data folder '{data}' cannot be read ({error.strerror or error}): check its "
+                f"permissions"
+            ) from error
     names = ", ".join(tables.SOURCES)
-    hint = f"expected {names} or the path of a folder of class folders (DIR/class/image.jpg)"
+    hint = (
+        f"expected {names} or the path of a folder of class folders (DIR/class/image.jpg), or in "
+        f"another format of 'edgekit list formats'"
+    )
     unknown = UnknownNameError("data source", data, tables.SOURCES, hint)
     if unknown.suggestions and os.sep not in data:
         raise unknown

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -384,7 +385,7 @@ def check_names(names: Iterable[Any], where: str) -> tuple[str, ...]:
     for i, name in enumerate(names):
         if not isinstance(name, str) or not name.strip():
             raise DataError(
-                f"class {i} in {where} has no name: {name!r}; expected a text, such as 'cat'"
+                f"class {i} in {where} has no name: {short(name)}; expected a text, such as 'cat'"
             )
         if name in found:
             raise DataError(f"two classes in {where} are called '{name}': expected a name for each")

@@ -6,10 +6,12 @@ Context", arXiv:1405.0312).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -36,6 +38,7 @@ _LARGEST_FILE = 1 << 30
 _LARGEST_OBJECTS = 8 << 30
 """The 450 MB of COCO's own training set are bounded by 6 GB, and take 2."""
 
+_LARGEST_NUMBER = 1 << 53
 _LISTS = ("images", "annotations", "categories")
 _OTHERS = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")  # of COCO's own
 _SPLIT = re.compile(r"(?<![a-z])(train|validation|valid|val|test)(?![a-z])")
@@ -161,8 +164,8 @@ class _Read:
             owner = item.get("image_id")
             if not _is_id(owner) or owner not in objects:
                 raise DataError(
-                    f"annotation {number} of '{file}' is of image {owner!r}, which is not there: "
-                    f"expected the id of one of 'images'; remove it, or add the image"
+                    f"annotation {number} of '{file}' is of image {short(owner)}, which is not "
+                    f"there: expected the id of one of 'images'; remove it, or add the image"
                 )
             objects[owner].append((number, item))
             outline = item.get("segmentation")
@@ -335,21 +338,26 @@ def _boxes(
         kind = item.get("category_id")
         if not _is_id(kind) or kind not in labels:
             raise DataError(
-                f"{where} has the category {kind!r}, which has no name: expected the id of one of "
-                f"'categories'; add that one, or remove the annotation"
+                f"{where} has the category {short(kind)}, which has no name: expected the id of "
+                f"one of 'categories'; add that one, or remove the annotation"
             )
         corner = item.get("bbox")
         if not _is_bbox(corner):
             raise DataError(
-                f"{where} has the bbox {corner!r}: expected four numbers, left, top, width and "
-                f"height"
+                f"{where} has the bbox {short(corner)}: expected four numbers, left, top, width "
+                f"and height"
             )
         x, y, width, height = map(float, corner)
         yield Box((x, y, x + width, y + height), labels[kind], _is_crowd(item), where)
 
 
+def _is_number(value: object) -> bool:
+    """One that a float can hold; it may be no finite one."""
+    return type(value) is float or (type(value) is int and abs(value) < _LARGEST_NUMBER)
+
+
 def _is_bbox(box: object) -> TypeGuard[list[float]]:
-    return isinstance(box, list) and len(box) == 4 and all(type(v) in (int, float) for v in box)
+    return isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))
 
 
 def _list(names: Sequence[str]) -> str:
@@ -372,12 +380,12 @@ def filled(outline: Any, size: tuple[int, int], where: str) -> NDArray[np.bool_]
         found = np.zeros(size, bool)
         for polygon in outline:
             numbers = isinstance(polygon, list) and all(
-                isinstance(v, int | float) and np.isfinite(v) for v in polygon
+                _is_number(v) and math.isfinite(v) for v in polygon
             )
             if not numbers or len(polygon) < 6 or len(polygon) % 2:
                 raise DataError(
-                    f"{where} has a polygon of {polygon!r}: expected x and y of three points or "
-                    f"more, all finite"
+                    f"{where} has a polygon of {short(polygon)}: expected x and y of three points "
+                    f"or more, all finite"
                 )
             found |= _inside(np.array(polygon, np.float64).reshape(-1, 2), size)
         return found

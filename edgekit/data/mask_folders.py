@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,7 @@ def _classes(root: Path) -> tuple[tuple[str, ...], int]:
     if not isinstance(names, list):
         raise DataError(f'{where} is no list: expected ["sky", "road"]')
     if type(ignore) is not int or not 0 <= ignore <= IGNORE:
-        raise DataError(f"'ignore' of {where} is {ignore!r}: expected a number from 0 to 255")
+        raise DataError(f"'ignore' of {where} is {short(ignore)}: expected a number from 0 to 255")
     classes = check_names(names, where)
     if len(classes) > IGNORE:
         raise DataError(f"{where} has {len(classes)} names: expected at most {IGNORE}")

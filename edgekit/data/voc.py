@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from reprlib import repr as short
 from xml.etree import ElementTree
 
 from edgekit.data.annotated import (
@@ -151,6 +152,6 @@ def _number(
         return float(text or "")
     except ValueError:
         raise DataError(
-            f"{where or repr(str(path))} has {text!r} for <{tag.replace('/', '><')}>: expected a "
-            f"number; correct it"
+            f"{where or repr(str(path))} has {short(text)} for <{tag.replace('/', '><')}>: "
+            f"expected a number; correct it"
         ) from None

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 from edgekit.core import reason
@@ -120,7 +121,7 @@ def _names(told: dict[str, Any], path: Path) -> tuple[str, ...]:
             )
         names = [names[i] for i in range(len(names))]
     if not isinstance(names, list):
-        raise DataError(f"{where} is {names!r}: expected a list, or numbers with names")
+        raise DataError(f"{where} is {short(names)}: expected a list, or numbers with names")
     # YAML makes numbers and truth values of 7 and of no.
     texts = [str(n) if isinstance(n, int | float) and not isinstance(n, bool) else n for n in names]
     count = told.get("nc", len(names))
@@ -166,7 +167,7 @@ def _by_yaml(told: dict[str, Any], described: Path, root: Path) -> dict[str, lis
         found[split] = []
         for place in places if isinstance(places, list) else [places]:
             if not isinstance(place, str):
-                raise DataError(f"'{key}' of '{described}' is {place!r}: expected a folder")
+                raise DataError(f"'{key}' of '{described}' is {short(place)}: expected a folder")
             found[split] += _images_at(place, told.get("path"), described, root, key)
     return found or _by_folders(root)
 

@@ -142,6 +142,7 @@ def test_a_pixel_is_inside_where_its_middle_is() -> None:
         [[1, 2, 3, 4]],
         [[1, 2, 3, 4, 5, 6, 7]],
         [[1, 2, 3, 4, 5, float("nan")]],
+        [[1, 2, 3, 4, 5, 10**400]],
         [1, 2, 3, 4, 5, 6],
         {"size": [HEIGHT, WIDTH], "counts": [5]},
         {"size": [WIDTH, HEIGHT], "counts": [HEIGHT * WIDTH]},
@@ -172,6 +173,7 @@ TWO = [{"id": 3, "name": "cat"}, {"id": 3, "name": "dog"}]
     [
         (coco(annotations=[{"bbox": [5, 5, -2, 3]}]), "annotation 1 of .* ends before it begins"),
         (coco(annotations=[{"bbox": [5, 5, float("nan"), 3]}]), "annotation 1 of .* not finite"),
+        (coco(annotations=[{"bbox": [5, 5, 10**400, 3]}]), "annotation 1 .* the bbox"),
         (coco(annotations=[{"bbox": [5, 5, 3]}]), r"annotation 1 .* the bbox \[5, 5, 3\]: expect"),
         (coco(annotations=[{"bbox": ["a", 5, 3, 4]}]), "expected four numbers, left, top, width"),
         (_without("bbox", "annotations"), "annotation 1 .* the bbox None"),

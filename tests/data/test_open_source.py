@@ -82,6 +82,18 @@ def test_a_folder_named_like_a_source_opens_with_a_leading_dot(
     assert open_source("./digits").classes == ("cat", "dog")
 
 
+def test_a_folder_that_nobody_may_look_into_is_named(
+    make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    root = make_folder({"cat": 3, "dog": 3})
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(DataError, match=r"cannot be read \(Permission denied\): check its permiss"):
+        open_source(str(root))
+
+
 def test_a_misspelt_name_suggests_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="did you mean digits") as caught:
         open_source("digit")

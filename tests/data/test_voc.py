@@ -78,6 +78,7 @@ def test_boxes_without_area_are_left_out_and_told(tmp_path: Path) -> None:
             r"object 1 of .*a\.xml' has no name: expected <name>",
         ),
         ("<object></annotation>", r"a\.xml' is no XML \(.*mismatched tag"),
+        ("&b;</annotation>", r"a\.xml' is no XML \(undefined entity"),
         ("", r"there are no classes in '.*Annotations'"),
     ],
 )

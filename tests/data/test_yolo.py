@@ -10,6 +10,15 @@ from edgekit.data.truths import told
 from edgekit.data.yolo import YoloFolder
 from edgekit.errors import DataError
 
+# Whose text would fill all memory.
+BOMB = (
+    "a: &a [1]\n"
+    + "".join(
+        f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n"
+        for before, name in zip("abcdefghijkl", "bcdefghijklm", strict=True)
+    )
+    + "names: [*m]\n"
+)
 CAT = "0 0.5 0.5 0.2 0.5\n"
 
 
@@ -112,6 +121,7 @@ def test_a_line_that_is_no_box_is_refused(tmp_path: Path, line: str, expected: s
         ("nc: 3\nnames: [cat, dog]", "has 2 names and says 'nc: 3'"),
         ("train: images", "has no 'names'"),
         ("names: [cat", "is no YAML"),
+        (BOMB, "class 0 in 'names' of .* has no name"),
         ("names: !!python/object/apply:os.system ['true']", "is no YAML"),
         ("train: images/learn\nnames: [cat]", "names 'images/learn' for 'train', which is not in"),
         ("train: images\nval: images\nnames: [cat]", "is in the splits train and validation"),
