@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from edgekit.data.annotated import (
 )
 from edgekit.data.cutting import SPLIT_FOLDERS, WHOLE
 from edgekit.data.decode import load_indices
+from edgekit.data.labels import read_labels
 from edgekit.errors import DataError
 
 _IMAGES, _MASKS = "images", "masks"
@@ -142,22 +142,21 @@ def _classes(root: Path) -> tuple[tuple[str, ...], int]:
     path, ignore = paths[0], IGNORE
     where = f"'{path}'"
     if path.suffix == ".txt":
-        lines = text_of(path, "list of classes").splitlines()
-        while lines and not lines[-1].strip():
-            lines.pop()
-        names: Any = [line.strip() for line in lines]
-    else:
-        try:
-            names = parse_json(text_of(path, "list of classes"))
-        except ValueError as error:
-            raise DataError(f"{where} is no JSON: {reason(error)}") from error
-        if isinstance(names, dict):
-            ignore, names = names.get("ignore", IGNORE), names.get("classes")
+        return _not_too_many(read_labels(path), where), ignore
+    try:
+        names = parse_json(text_of(path, "list of classes"))
+    except ValueError as error:
+        raise DataError(f"{where} is no JSON: {reason(error)}") from error
+    if isinstance(names, dict):
+        ignore, names = names.get("ignore", IGNORE), names.get("classes")
     if not isinstance(names, list):
         raise DataError(f'{where} is no list: expected ["sky", "road"]')
     if type(ignore) is not int or not 0 <= ignore <= IGNORE:
         raise DataError(f"'ignore' of {where} is {short(ignore)}: expected a number from 0 to 255")
-    classes = check_names(names, where)
-    if len(classes) > IGNORE:
-        raise DataError(f"{where} has {len(classes)} names: expected at most {IGNORE}")
-    return classes, ignore
+    return _not_too_many(check_names(names, where), where), ignore
+
+
+def _not_too_many(names: tuple[str, ...], where: str) -> tuple[str, ...]:
+    if len(names) > IGNORE:
+        raise DataError(f"{where} has {len(names)} names: expected at most {IGNORE}")
+    return names

@@ -27,6 +27,7 @@ from edgekit.data.annotated import (
     text_of,
 )
 from edgekit.data.cutting import SPLIT_FOLDERS, WHOLE
+from edgekit.data.labels import read_labels
 from edgekit.errors import DataError
 
 _YAML = frozenset({".yaml", ".yml"})
@@ -133,10 +134,7 @@ def _names(told: dict[str, Any], path: Path) -> tuple[str, ...]:
 def _names_beside(root: Path) -> tuple[str, ...]:
     for path in (root / "classes.txt", root / "labels" / "classes.txt", root / "obj.names"):
         if path.is_file():
-            lines = text_of(path, "list of classes").splitlines()
-            while lines and not lines[-1].strip():
-                lines.pop()
-            return check_names([line.strip() for line in lines], f"'{path}'")
+            return read_labels(path)
     raise DataError(
         f"data folder '{root}' has images and labels, but nothing names its classes: expected "
         f"'data.yaml' with 'names: [cat, dog]', or 'classes.txt' with a name a line"

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-from command_line import CommandLine
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
-
 from annotated_folders import coco, save_coco, save_masks, save_voc, save_yolo, voc_object
+from command_line import CommandLine
 
 TRAIN = ("train", "mobilenetv1@0.25", "--epochs", "1", "--resolution", "32", "-o", "run", "--data")
 
@@ -25,7 +21,7 @@ def test_what_cannot_be_used_is_named_with_its_place(run: CommandLine, tmp_path:
         "yolo": ("line 1 of", "a.txt", "6 numbers", "expected five"),
         "coco": ("annotation 1 of", "all.json", "ends before it begins", "correct or remove it"),
         "voc": ("object 1 of", "a.xml", "not finite"),
-        "masks": ("classes.txt", "expected a name for each"),
+        "masks": ("classes.txt", "holds no names"),
     }.items():
         result = run(*TRAIN, data)
         assert (result.code, result.out) == (3, "")
@@ -51,3 +47,10 @@ def test_boxes_are_nothing_for_a_classifier(
     assert result.code == 3
     assert "'digit-scenes' has boxes and masks, and " in result.message
     assert "needs labels: give data with labels; see 'edgekit list formats'" in result.message
+
+
+def test_what_was_left_out_is_told(run: CommandLine, tmp_path: Path) -> None:
+    flat = voc_object("cat", (3, 4, 3, 9)) + voc_object("cat", (2, 3, 10, 9))
+    save_voc(tmp_path / "voc", {"a": flat, "b": flat})
+    result = run(*TRAIN, "voc")
+    assert "'voc': 2 boxes without area were left out: object 1 of " in result.err

@@ -217,7 +217,7 @@ def test_a_class_that_the_network_does_not_know_is_named(
 def test_classes_that_differ_in_number_are_named(run: CommandLine) -> None:
     result = run("evaluate", SMALL, "--data", "synthetic", "--resolution", "32")
     assert result.code == 3
-    assert "1000 outputs" in result.message
+    assert "1,000 outputs" in result.message
     assert "4 classes" in result.message
 
 

@@ -94,9 +94,9 @@ def test_a_mask_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     ("name", "text", "expected"),
     [
         ("none", "", r"neither of classes\.txt and classes\.json: expected one"),
-        ("classes.txt", "sky\n\nroad\n", "class 1 in .* has no name"),
-        ("classes.txt", "sky\nsky\n", "are called 'sky'"),
-        ("classes.txt", "", "there are no classes"),
+        ("classes.txt", "sky\n\nroad\n", r"classes\.txt, line 2 is empty"),
+        ("classes.txt", "sky\nsky\n", r"classes\.txt, line 2 is 'sky', as line 1 is"),
+        ("classes.txt", "", r"classes\.txt holds no names"),
         ("classes.txt", "\n".join(map(str, range(300))), "has 300 names: expected at most 255"),
         ("classes.json", "{", "is no JSON"),
         ("classes.json", '{"classes": "sky"}', "is no list"),
