@@ -28,6 +28,7 @@ from edgekit.models.copying import own_copy
 from edgekit.models.model import Model
 from edgekit.models.purity import as_function
 from edgekit.models.zeros import all_zeros, fill_zeros, hiding_zeros
+from edgekit.registry import is_composed
 from edgekit.stated import assumed
 from edgekit.tasks import Task, task_of
 from edgekit.verification.exactness import Exactness
@@ -160,6 +161,8 @@ def _with_statistics(model: Model) -> torch.nn.Module:
     """A copy of an untrained network; see `_made_comparable`."""
     copied, running = own_copy(model.module), model.on_rows
     fill_zeros(running, model.row)
+    if model.code is not None and is_composed(model.code):  # the backbone is of the zoo
+        stabilize(running)
     rows = torch.from_numpy(model.noise_rows(STATISTICS_COUNT, STATISTICS_SEED))
     told = "the network cannot run in training mode to set its batch-norm statistics: "
     cure = "; give trained weights with --weights"
