@@ -23,8 +23,9 @@ from torch.nn import functional as F
 from edgekit.boxes import VARIANCES
 from edgekit.data.truths import BOX_TRUTH, BoxTruth
 from edgekit.errors import ModelError
-from edgekit.models.heads.coding import AnchorCoding, CellCoding, Coding
+from edgekit.models.heads.coding import AnchorCoding, CellCoding, Coding, RegionCoding
 from edgekit.tasks.box_tally import FoundBoxes
+from edgekit.tasks.objectives import Objective
 
 MATCHED = 0.5
 """Overlap from which on an anchor answers for an object (arXiv:1512.02325, section 2.2)."""
@@ -213,7 +214,7 @@ class OfBoxes:
         return self
 
 
-def objective_of(module: nn.Module, classes: int, source: str) -> OfBoxes:
+def objective_of(module: nn.Module, classes: int, source: str) -> Objective:
     """What a network with a detection head learns.
 
     Args:
@@ -227,6 +228,10 @@ def objective_of(module: nn.Module, classes: int, source: str) -> OfBoxes:
         coding = getattr(layer, "coding", None)
         if isinstance(coding, AnchorCoding | CellCoding):
             return OfBoxes(coding, classes)
+        if isinstance(coding, RegionCoding):
+            from edgekit.tasks.region_losses import OfRegions
+
+            return OfRegions(coding, classes)
     raise ModelError(
         f"'{source}' cannot be trained here: its head has no loss in edgekit; train it with its "
         f"own code, or take a network such as mobilenetv3-small+ssdlite or +yolo"

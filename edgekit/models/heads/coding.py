@@ -51,4 +51,17 @@ class CellCoding:
     size: tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class RegionCoding:
+    """Boxes of regions, and in training those of the anchors that regions come from behind them.
+
+    Attributes:
+        regions: of an image.
+        anchors: corners in pixels, (anchors, 4); none where regions are given.
+    """
+
+    regions: int
+    anchors: NDArray[Any] = field(compare=False)
+
+
 Coding = AnchorCoding | CellCoding

@@ -13,7 +13,7 @@ Light, as two stages are on phones: one map of stride 16, to which that of strid
 
 The number of regions is fixed: those that suppression leaves come with others that count for
 nothing, whose scores are 0. Given regions are windows of several sizes where none are given; in
-Python those of `edgekit.boxes.selective_search` go in as ``module(images, regions)``.
+Python others go in as ``module(images, regions)``.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from edgekit.core import Parameter
 from edgekit.models.heads import Size
+from edgekit.models.heads.coding import RegionCoding
 from edgekit.models.heads.layers import conv_norm_act, divided, resized, separable
 from edgekit.models.heads.regions import (
     aligned,
@@ -189,6 +191,8 @@ class TwoStage(nn.Module):
         self.masks = Masks(classes) if masks else None
         given = torch.from_numpy(windows(size, PARTS))
         self.register_buffer("windows", given, persistent=False)
+        if self.masks is None:  # boxes do not say what a mask learns from
+            self.coding = self._coding()
 
     def forward(self, image: Tensor, regions: Tensor | None = None) -> tuple[Tensor, ...]:
         """Boxes, scores, and masks where there are any, of images (N, 3, H, W).
@@ -237,6 +241,12 @@ class TwoStage(nn.Module):
         if counts is not None:
             scores = scores * counts[..., None]
         return corners, scores, *(one.sigmoid() for one in masks)
+
+    def _coding(self) -> RegionCoding:
+        if self.proposals is None:
+            return RegionCoding(len(self.windows), np.zeros((0, 4), np.float32))
+        anchors = self.proposals.anchors.numpy()
+        return RegionCoding(min(REGIONS, CANDIDATES, len(anchors)), anchors)
 
     def _cut(self, image: Tensor, maps: Tensor | None, regions: Tensor) -> Tensor:
         """Numbers of each region, (N * R, k)."""
