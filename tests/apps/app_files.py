@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgekit.contract import DIGEST_KEY, contract_path
-from edgekit.core import canonical_json
+from damage.contracts import sign
+
+from edgekit.contract import contract_path
 
 
 class FileOf(Protocol):
@@ -27,11 +27,7 @@ class FileOf(Protocol):
 
 def edited(path: Path, **values: object) -> None:
     """Changes a contract, and makes it whole again."""
-    contract = json.loads(contract_path(path).read_text())
-    contract = {**contract, **values}
-    contract.pop(DIGEST_KEY)
-    contract[DIGEST_KEY] = hashlib.sha256(canonical_json(contract).encode()).hexdigest()
-    contract_path(path).write_text(json.dumps(contract))
+    sign(path, {**json.loads(contract_path(path).read_text()), **values})
 
 
 def check_labels(

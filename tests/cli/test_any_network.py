@@ -9,6 +9,7 @@ import pytest
 import torch
 from any_networks import EXAMPLES, SIDE, two_images
 from command_line import CommandLine
+from small_examples import save_images
 
 from edgekit import registry, tables
 
@@ -83,17 +84,8 @@ def test_outputs_can_be_left_out(run: CommandLine) -> None:
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pairs of images with edges and gradients, as files of arrays. Read-only."""
-    folder, rng = tmp_path_factory.mktemp("pairs"), np.random.default_rng(0)
-    places = np.mgrid[:SIDE, :SIDE] / SIDE
-
-    def image() -> np.ndarray:
-        waves = [np.sin(6 * (rng.random(2)[:, None, None] * places).sum(0)) for _ in range(3)]
-        noise = 0.2 * rng.standard_normal((3, SIDE, SIDE))
-        return (np.stack(waves) + noise)[None].astype(np.float32)
-
-    for i in range(20):
-        np.savez(folder / f"{i:02}.npz", left=image(), right=image())
-    return folder
+    shape = (3, SIDE, SIDE)
+    return save_images(tmp_path_factory.mktemp("pairs"), "left", "right", shape=shape, count=20)
 
 
 def test_integers_and_all_that_follows_on_two_inputs(run: CommandLine, pairs: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -12,11 +11,12 @@ from typing import Any
 
 import pytest
 from command_line import CommandLine
+from damage import contracts
 from PIL import Image
 from small_artifacts import Artifacts
 
 from edgekit.contract import SCHEMA, contract_path, contract_text, load
-from edgekit.core import Preprocessing, canonical_json
+from edgekit.core import Preprocessing
 
 Copied = Callable[[Path], Path]
 Png = Callable[..., Path]
@@ -109,11 +109,9 @@ def test_a_contract_of_a_newer_edgekit_names_both_versions(
 ) -> None:
     path = copied(artifacts["onnx", "fp32"])
     data = json.loads(contract_path(path).read_text())
-    del data["contract_sha256"]
     data["tools"]["edgekit"] = "99.0"
     data["rotation"] = 90
-    data["contract_sha256"] = hashlib.sha256(canonical_json(data).encode()).hexdigest()
-    contract_path(path).write_text(json.dumps(data))
+    contracts.sign(path, data)
     result = run("predict", path, png())
     assert result.code == 3
     assert "was written by edgekit 99.0" in result.message
@@ -125,10 +123,8 @@ def test_a_key_that_only_another_edgekit_can_have_written_is_no_damage(
 ) -> None:
     path = copied(artifacts["onnx", "fp32"])
     data = json.loads(contract_path(path).read_text())
-    del data["contract_sha256"]
     data["preprocessing"]["rotation"] = 90  # of the same version, as between two releases
-    data["contract_sha256"] = hashlib.sha256(canonical_json(data).encode()).hexdigest()
-    contract_path(path).write_text(json.dumps(data))
+    contracts.sign(path, data)
     result = run("predict", path, png())
     assert result.code == 3
     assert "was written by another edgekit and cannot be read by this one" in result.message
@@ -271,12 +267,10 @@ def test_a_contract_from_before_fits_is_read_as_it_was_meant(
     path = copied(artifacts["onnx", "fp32"])
     before = run("predict", path, png(), "--json").json
     data = json.loads(contract_path(path).read_text())
-    del data["contract_sha256"]
     for key in ("fit", "pad", "exif", "alpha"):
         del data["preprocessing"][key]
     assert data["preprocessing"]["crop"] == 32
-    data["contract_sha256"] = hashlib.sha256(canonical_json(data).encode()).hexdigest()
-    contract_path(path).write_text(json.dumps(data))
+    contracts.sign(path, data)
     assert run("predict", path, png(), "--json").json == before
 
 

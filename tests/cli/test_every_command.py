@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -11,10 +10,9 @@ import pytest
 import torch
 from any_networks import EXAMPLES, SIDE, Siamese
 from command_line import CommandLine
+from damage import contracts
 
 from edgekit import tables
-from edgekit.contract import DIGEST_KEY
-from edgekit.core import canonical_json
 
 TARGETS = sorted(tables.TARGETS)
 IMAGE = (1, 3, SIDE, SIDE)
@@ -195,13 +193,10 @@ def test_an_untrained_network_needs_nothing_that_the_contract_knows(
 def test_a_contract_that_does_not_tell_the_integers_asks_for_them(run: CommandLine) -> None:
     """As those were that did not have them yet."""
     path = exported(run, *words("words"))["onnx"]
-    beside = Path(f"{path}.json")
-    data = json.loads(beside.read_text(encoding="utf-8"))
-    del data[DIGEST_KEY]
+    data = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
     for one in data["inputs"]:
         del one["draw"]
-    own = hashlib.sha256(canonical_json(data).encode()).hexdigest()
-    beside.write_text(json.dumps({**data, DIGEST_KEY: own}), encoding="utf-8")
+    contracts.sign(Path(path), data)
     line = ("verify", path, "--against", "any_networks:words")
     refused = run(*line)
     assert refused.code == 2

@@ -11,6 +11,7 @@ import pytest
 import torch
 from any_networks import SIDE
 from command_line import CommandLine
+from small_examples import save_images
 from torch import nn
 
 from edgekit.core import Interface, TensorSpec
@@ -33,17 +34,8 @@ def _no_time(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pairs of images with gradients, as files of arrays. Read-only."""
-    folder, rng = tmp_path_factory.mktemp("pairs"), np.random.default_rng(0)
-    places = np.mgrid[:SIDE, :SIDE] / SIDE
-
-    def image() -> np.ndarray:
-        waves = [np.sin(6 * (rng.random(2)[:, None, None] * places).sum(0)) for _ in range(3)]
-        noise = 0.2 * rng.standard_normal((3, SIDE, SIDE))
-        return (np.stack(waves) + noise)[None].astype(np.float32)
-
-    for i in range(40):
-        np.savez(folder / f"{i:02}.npz", left=image(), right=image())
-    return folder
+    shape = (3, SIDE, SIDE)
+    return save_images(tmp_path_factory.mktemp("pairs"), "left", "right", shape=shape, count=40)
 
 
 def test_the_first_way_that_follows_closely_enough_is_taken(run: CommandLine, pairs: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from command_line import CommandLine
 from PIL import Image
+from small_examples import save_images
 from small_searches import steps
 from wide_networks import IMAGE
 
@@ -26,18 +27,7 @@ QUICK = (
 
 
 def saved(folder: Path, *names: str, count: int = FILES) -> Path:
-    """Files of arrays with waves in them, as many as given."""
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    places = np.mgrid[: IMAGE[1], : IMAGE[2]] / IMAGE[1]
-
-    def image() -> np.ndarray:
-        waves = [np.sin(6 * (rng.random(2)[:, None, None] * places).sum(0)) for _ in range(3)]
-        return (np.stack(waves) + 0.2 * rng.standard_normal(IMAGE))[None].astype(np.float32)
-
-    for i in range(count):
-        np.savez(folder / f"{i:02}.npz", **{name: image() for name in names})
-    return folder
+    return save_images(folder, *names, shape=IMAGE, count=count)
 
 
 @pytest.fixture(scope="module")
