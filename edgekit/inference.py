@@ -351,7 +351,9 @@ def open_classifier(
     classifier = ModelClassifier(model)
     classifier.unsaid = missing
     if classifier.assumed and data is not None:
-        classifier.preprocessing = preprocess.for_source(data, classifier.preprocessing.crop)
+        classifier.preprocessing = preprocess.for_source(
+            data, classifier.preprocessing.crop, model.task
+        )
     return classifier
 
 
@@ -592,7 +594,7 @@ def evaluate(
     metric = task.metric(source)
     preprocessing = classifier.preprocessing
     if classifier.assumed:
-        suited = preprocess.for_source(source, preprocessing.crop)
+        suited = preprocess.for_source(source, preprocessing.crop, task.name)
         preprocessing = preprocess.of_channels(suited, preprocessing.channels)
     source = decoded_for(source, preprocessing)
     size = source.size(split)

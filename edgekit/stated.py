@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core import CLASSIFY, TENSORS, Artifact, ImageSource, Preprocessing, Side
+from edgekit.core.interface import OF_WHOLE_IMAGES
 from edgekit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -150,12 +151,14 @@ def assumed(model: Model, source: ImageSource | None) -> Preprocessing:
             f"whose only input is one"
         )
     _, channels, *size = specs[0].shape
-    return preprocess.of_channels(
-        preprocess.default((size[0], size[1]))
-        if source is None
-        else preprocess.for_source(source, (size[0], size[1])),
-        channels,
-    )
+    side = (size[0], size[1])
+    if source is not None:
+        found = preprocess.for_source(source, side, model.task)
+    elif model.task in OF_WHOLE_IMAGES:
+        found = preprocess.whole(side)
+    else:
+        found = preprocess.default(side)
+    return preprocess.of_channels(found, channels)
 
 
 def prepared_as(base: Preprocessing, stated: Stated) -> Preprocessing:

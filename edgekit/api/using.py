@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
 
 from edgekit.api.checking import check_keywords, typed
@@ -43,6 +44,8 @@ class Opening(TypedDict, total=False):
         embedded: trust the contract inside a file.
         scores: what the outputs of a network are.
         task: what they are for; scores of classes by default.
+        settings: parameters of its task in place of its own, such as
+            ``{"score_threshold": 0.5}``; see `edgekit.inference.SETTINGS`.
         stated: what is said of images and classes in one record; single arguments count more.
     """
 
@@ -53,6 +56,7 @@ class Opening(TypedDict, total=False):
     embedded: bool
     scores: str | None
     task: str | None
+    settings: Mapping[str, float]
     stated: Stated
     device: str | None
 
@@ -143,6 +147,8 @@ def predict(
     source: Network | Classifier,
     images: Picture,
     top: int = 5,
+    *,
+    gallery: StrPath | None = None,
     **keywords: Unpack[OpeningKeywords],
 ) -> Prediction: ...
 @overload
@@ -150,6 +156,8 @@ def predict(
     source: Network | Classifier,
     images: list[Any] | tuple[Any, ...],
     top: int = 5,
+    *,
+    gallery: StrPath | None = None,
     **keywords: Unpack[OpeningKeywords],
 ) -> list[Prediction]: ...
 @typed
@@ -157,6 +165,8 @@ def predict(
     source: Network | Classifier,
     images: Any,
     top: int = 5,
+    *,
+    gallery: StrPath | None = None,
     **keywords: Unpack[OpeningKeywords],
 ) -> Any:
     """What a file or network says of images.
@@ -166,6 +176,8 @@ def predict(
         images: a path, an image of Pillow's, or pixels (height x width x 3, uint8 RGB); or
             several of these.
         top: of what there are several, the likeliest so many.
+        gallery: folder of known images, for a network with an embedding; see
+            `edgekit.inference.enrolled`.
 
     Returns:
         A prediction for one image, a list of them for several; such as
@@ -183,15 +195,16 @@ def predict(
     if top < 1:
         raise UsageError(f"top={top}: expected 1 or more")
     classifier = opened_by(source, keywords)
+    known = None if gallery is None else inference.enrolled(classifier, Path(gallery))
     if isinstance(images, str | os.PathLike | Image.Image | np.ndarray):
-        return next(inference.predict(classifier, [images], top))
+        return next(inference.predict(classifier, [images], top, known))
     if not isinstance(images, Iterable):
         raise UsageError(
             f"images={in_short(images)}: expected a path, a PIL.Image, an array of height x "
             f"width x 3, "
             f"uint8 RGB, or several of these in a list"
         )
-    return list(inference.predict(classifier, images, top))
+    return list(inference.predict(classifier, images, top, known))
 
 
 @typed

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 CLASSIFY = "classify"
 """Name of the task of networks that give scores of classes for an image."""
 
+OF_WHOLE_IMAGES = ("detect", "segment")
+"""Tasks whose networks are asked for what is at the edges of an image, too."""
+
 TENSORS = "tensors"
 """Name of the task of networks of which nobody has said more."""
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgekit.boxes import Geometry, frames
-from edgekit.core import ImageSource, Preprocessing, Side
+from edgekit.core import CLASSIFY, ImageSource, Preprocessing, Side
+from edgekit.core.interface import OF_WHOLE_IMAGES
 from edgekit.core.preprocessing import (
     ALPHAS,
     CHANNEL_ORDERS,
@@ -319,20 +320,24 @@ def default(size: Side) -> Preprocessing:
     return Preprocessing((_photo_side(height), _photo_side(width)), size)
 
 
-def for_source(source: ImageSource, size: Side) -> Preprocessing:
+def for_source(source: ImageSource, size: Side, task: str = CLASSIFY) -> Preprocessing:
     """The preprocessing that suits a source's images.
 
     Photographs get `default`; images that are too small for it are scaled straight to the
-    size, since cropping would cut off what little they show.
+    size, since cropping would cut off what little they show. For `OF_WHOLE_IMAGES` all are shown
+    whole, whatever their proportions; see `whole`.
 
     Args:
         size: side of the network's input in pixels, or (height, width).
+        task: of the network.
 
     Raises:
         UsageError: the size is not positive or far too large.
         DataError: the source has no images, or one cannot be decoded.
     """
     height, width = _checked(size)
+    if task in OF_WHOLE_IMAGES:
+        return whole(size)
     split = "train" if "train" in source.splits else "all"
     count = source.size(split) if split in source.splits else 0
     if count == 0:
@@ -344,6 +349,19 @@ def for_source(source: ImageSource, size: Side) -> Preprocessing:
     if 7 * np.median(shorter) >= 8 * height * width:
         return default(size)
     return Preprocessing(resize=size, crop=size)
+
+
+def whole(size: Side) -> Preprocessing:
+    """Images that are stretched to the size, as SSD has them (arXiv:1512.02325).
+
+    Args:
+        size: side of the network's input in pixels, or (height, width).
+
+    Raises:
+        UsageError: it is not positive or far too large.
+    """
+    _checked(size)
+    return Preprocessing(resize=None, crop=size, fit="stretch")
 
 
 def of_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:

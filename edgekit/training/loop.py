@@ -406,7 +406,7 @@ def _plan(
             # What is made for one size, such as anchors, is made for the size that was chosen.
             own = open_own(network, options, source, None)
         spec, name, labels = None, own.source, own.labels or labels
-        preprocessing = own_preprocessing(own, for_source(source, options.resolution))
+        preprocessing = own_preprocessing(own, for_source(source, options.resolution, own.task))
     else:
         check_told(source, CLASS_LABELS, "a classifier")
         check_said(options.scores, classes, network, of_zoo=True)

@@ -117,7 +117,7 @@ def timing() -> None:
         made = edgekit.export(model, "onnx,openvino,tflite", out=folder)
         paths = [str(one.path) for one in made]
         for found in edgekit.profile(paths, threads=1).measurements:
-            middle = summary(found.blocks).p50
+            middle = summary(found.blocks).p50_ms
             print(f"{Path(found.artifact).name:50} {middle:.2f} ms, one thread")
     task = Detect(Described(NETWORK, model.interface))
     anchors = boxes.ssd_anchors((RESOLUTION, RESOLUTION), [(side, side) for side in SIDES])

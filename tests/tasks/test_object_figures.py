@@ -252,6 +252,17 @@ def test_a_threshold_of_the_network_is_the_one_that_verifies() -> None:
     assert metric.figures()["auc"] == pytest.approx(1)
 
 
+def test_images_are_shown_whole() -> None:
+    from edgekit.data.preprocess import for_source
+
+    source: Any = Scenes()
+    shown = for_source(source, (16, 24), "detect")
+    assert (shown.fit, shown.resize, shown.size) == ("stretch", None, (16, 24))
+    assert for_source(source, 16).fit == "crop"
+    for task, made in (("detect", Cells), ("segment", Pixels)):
+        assert open_classifier(made(), task=task, size=(SIDE, SIDE)).preprocessing.fit == "stretch"
+
+
 OPTIONS = {"mean": 0.0, "std": 1.0, "scale": 1 / 255, "resize": "none"}
 
 
@@ -308,3 +319,11 @@ def test_galleries_name_classes_by_folder_or_file(tmp_path: Any) -> None:
     assert sorted(found.labels) == ["7", "anna", "anna", "bert", "carl"]
     assert found.distance == 0.3
     assert found.embeddings.shape == (5, 6)
+    near: Any = edgekit.predict(opened, scene({0: 0}), gallery=tmp_path)
+    assert near.label in found.labels
+    assert near.distance == pytest.approx(0, abs=1e-6)
+    nothing: Any = edgekit.predict(
+        Cells(), scene({}), task="detect", size=(SIDE, SIDE),
+        settings={"score_threshold": 0.5},
+    )  # fmt: skip
+    assert nothing.boxes == ()
