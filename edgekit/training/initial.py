@@ -52,19 +52,17 @@ def with_epsilon(spec: ModelSpec, options: TrainingOptions) -> ModelSpec:
     return dataclasses.replace(spec, norm_eps=filled.norm_eps)
 
 
-def open_own(
-    network: Network, options: TrainingOptions, source: ImageSource, task: str | None
-) -> Model:
+def open_own(network: Network, options: TrainingOptions, source: ImageSource) -> Model:
     """Opens a network that is not of the zoo.
 
     Args:
         network: ``timm:NAME``, ``torchvision:NAME``, ``package.module:callable`` or
             ``BACKBONE+HEAD``; or one that is there already.
         source: what it learns from.
-        task: name of what its outputs are for; that of its head, else ``classify``, if ``None``.
 
     Raises:
         ModelError: it cannot be built or run, or gives another number of scores.
+        DataError: the source does not say what the task needs to know.
         UsageError: dropout or stochastic depth, which only specs of the zoo have.
         UnavailableError: a library that is not installed.
     """
@@ -75,14 +73,15 @@ def open_own(
                 f"--{option} {value:g}: '{told}' is not of the zoo, and has what it was built "
                 f"with; leave the option out"
             )
-    classes = len(source.classes)
+    classes, resolution = len(source.classes), options.resolution
     if isinstance(network, Model):
         model = network
+    elif isinstance(network, str) and registry.is_composed(network):
+        truth = registry.task(head_of(network).task).truth
+        check_told(source, truth, f"'{network}'")
+        model = model_of(network, resolution=resolution, classes=len(truth.classes(source)))
     else:
-        if task is None and not (isinstance(network, str) and registry.is_composed(network)):
-            task = CLASSIFY
-        resolution, count = options.resolution, _classes_of(network, source)
-        model = model_of(network, resolution=resolution, classes=count, task=task)
+        model = model_of(network, resolution=resolution, classes=classes, task=CLASSIFY)
     if model.task != CLASSIFY:
         return _of_task(model, source)
     if class_count(model.classes) != classes:
@@ -92,21 +91,6 @@ def open_own(
             f"'{model.source}' gives {one if model.classes == 1 else several} a score for each"
         )
     return model
-
-
-def _classes_of(network: Network, source: ImageSource) -> int:
-    """How many classes a network tells apart: those of its masks may be others than of its boxes.
-
-    Raises:
-        DataError: the source does not say what the task of its head needs to know.
-    """
-    if isinstance(network, str) and registry.is_composed(network):
-        name = head_of(network).task
-        truth = registry.task(name).truth
-        if truth is not None:
-            check_told(source, truth, f"the task {name}")
-            return len(truth.classes(source))
-    return len(source.classes)
 
 
 def _of_task(model: Model, source: ImageSource) -> Model:

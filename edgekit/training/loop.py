@@ -397,14 +397,14 @@ def _plan(
     own: Model | None = None
     labels = source.classes
     if not isinstance(network, str) or ":" in network or registry.is_composed(network):
-        own = open_own(network, options, source, None)
+        own = open_own(network, options, source)
         if own.task == CLASSIFY:
             check_said(options.scores, own.classes, own.source, of_zoo=False)
         options = training_options.resolve(options, source, own.resolution, OWN_STRIDE)
         assert options.resolution is not None
         if own.task != CLASSIFY and pair(options.resolution) != own.interface.inputs[0].shape[2:]:
             # What is made for one size, such as anchors, is made for the size that was chosen.
-            own = open_own(network, options, source, None)
+            own = open_own(network, options, source)
         spec, name, labels = None, own.source, own.labels or labels
         preprocessing = own_preprocessing(own, for_source(source, options.resolution, own.task))
     else:
