@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgekit import registry
+from edgekit import registry, tables
 from edgekit.core import CLASSIFY, ImageSource, reason
 from edgekit.core.preprocessing import pair
 from edgekit.core.text import counted_words
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
-from edgekit.data.truths import CLASS_LABELS, check_told
+from edgekit.data.truths import CLASS_LABELS, told
 from edgekit.errors import CheckpointError, DataError, UsageError
 from edgekit.models import family_of, find_spec, with_resolution
 from edgekit.models.composed import head_of
@@ -408,7 +408,7 @@ def _plan(
         spec, name, labels = None, own.source, own.labels or labels
         preprocessing = own_preprocessing(own, for_source(source, options.resolution, own.task))
     else:
-        check_told(source, CLASS_LABELS, "a classifier")
+        _check_labelled(source, network)
         check_said(options.scores, classes, network, of_zoo=True)
         spec = find_spec(network)
         smallest = family_of(spec).stride(spec)
@@ -430,6 +430,25 @@ def _plan(
         headline="top1" if own is None else task_of(own).headline,
     )
     return plan, own
+
+
+def _check_labelled(source: ImageSource, network: str) -> None:
+    """Refuses to train a classifier on a source without labels.
+
+    Raises:
+        DataError: says which networks learn from it.
+    """
+    known = told(source)
+    if CLASS_LABELS.needs in known:
+        return
+    tasks = [
+        name for name in tables.TASKS if getattr(registry.task(name).truth, "needs", "") in known
+    ]
+    ways = " or ".join(f"--task {name}" for name in tasks)
+    raise DataError(
+        f"data source '{source.name}' has {' and '.join(known)}, and '{network}' is a classifier, "
+        f"which needs labels: " + (f"add {ways} to train it on them" if ways else "give others")
+    )
 
 
 def _lesson(

@@ -1,0 +1,145 @@
+"""Training of networks that find objects, segment, or compare images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import CommandLine
+from PIL import Image
+
+SIDE = 32
+QUICK = ("--resolution", str(SIDE), "--epochs", "1", "--batch-size", "4")
+BACKBONE = "mobilenetv3-small@0.35"
+
+
+def _image(path: Path, seed: int) -> tuple[int, int, int, int]:
+    """A bright rectangle on noise; gives its corners."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 60, (SIDE, SIDE, 3), np.uint8)
+    x, y = (int(n) for n in rng.integers(0, SIDE // 2, 2))
+    pixels[y : y + 14, x : x + 14] = (250, 40, 40) if seed % 2 else (40, 250, 40)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return x, y, x + 14, y + 14
+
+
+@pytest.fixture
+def boxes() -> str:
+    """Files of YOLO: an object an image, and one image without any."""
+    for split, first, count in (("train", 0, 8), ("val", 8, 4), ("test", 12, 4)):
+        for seed in range(first, first + count):
+            x0, y0, x1, y1 = _image(Path(f"boxes/images/{split}/{seed}.png"), seed)
+            label = Path(f"boxes/labels/{split}/{seed}.txt")
+            label.parent.mkdir(parents=True, exist_ok=True)
+            middle = ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)
+            row = " ".join(f"{n / SIDE:.6f}" for n in middle)
+            label.write_text("" if seed == 3 else f"{seed % 2} {row}\n")
+    Path("boxes/data.yaml").write_text(
+        "path: .\ntrain: images/train\nval: images/val\ntest: images/test\n"
+        "names:\n  0: green\n  1: red\n"
+    )
+    return "boxes"
+
+
+@pytest.fixture
+def masks() -> str:
+    """Images and masks of three classes, edges of objects ignored."""
+    for split, first, count in (("train", 0, 8), ("val", 8, 4), ("test", 12, 4)):
+        for seed in range(first, first + count):
+            x0, y0, x1, y1 = _image(Path(f"masks/{split}/images/{seed}.png"), seed)
+            mask = np.zeros((SIDE, SIDE), np.uint8)
+            mask[y0:y1, x0:x1] = 255
+            mask[y0 + 1 : y1 - 1, x0 + 1 : x1 - 1] = 1 + seed % 2
+            path = Path(f"masks/{split}/masks/{seed}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(mask).save(path)
+    Path("masks/classes.txt").write_text("ground\ngreen\nred\n")
+    return "masks"
+
+
+@pytest.fixture
+def kinds() -> str:
+    for split, first, count in (("train", 0, 8), ("val", 8, 4), ("test", 12, 4)):
+        for seed in range(first, first + count):
+            _image(Path(f"kinds/{split}/{'red' if seed % 2 else 'green'}/{seed}.png"), seed)
+    return "kinds"
+
+
+def test_a_detector_is_trained_resumed_and_measured(run: CommandLine, boxes: str) -> None:
+    name = f"{BACKBONE}+ssdlite"
+    found = run("train", name, "--data", boxes, *QUICK, "-o", "run", "--json")
+    assert found.code == 0, found.err
+    document = found.json
+    assert (document["task"], document["n"]) == ("detect", 4)
+    assert document["headline"] == {"name": "map", "value": document["map"]}
+    assert 0 <= document["map"] <= document["map50"] <= 1
+    assert [one["label"] for one in document["details"]["classes"]] == ["green", "red"]
+    assert "validation mAP" in found.err
+    assert "2 classes, images: 8 train, 4 validation, 4 test" in found.err
+    lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert {"train_loss", "validation_map"} <= set(lines[0])
+    assert lines[0]["train_map"] is None
+    assert lines[-1]["map"] == document["map"]
+    with Image.open("run/confusions.png") as picture:
+        assert picture.size[0] > 100
+
+    # What a checkpoint knows is not asked for again.
+    again = run("evaluate", "run", "--split", "test", "--json")
+    assert again.code == 0, again.err
+    assert again.json["map"] == pytest.approx(document["map"], abs=1e-6)
+
+    more = run("train", "--resume", "-o", "run", "--epochs", "2", "--json")
+    assert more.code == 0, more.err
+    assert more.json["epochs"] == 2
+
+
+def test_a_segmenter_is_trained_and_measured(run: CommandLine, masks: str) -> None:
+    words = (BACKBONE, "--task", "segment", "--data", masks)
+    found = run("train", *words, *QUICK, "-o", "run", "--json")
+    assert found.code == 0, found.err
+    document = found.json
+    assert document["model"] == f"{BACKBONE}+lraspp"
+    assert document["headline"]["name"] == "miou"
+    assert {"miou", "pixel_accuracy"} <= set(document)
+    again = run("evaluate", "run", "--split", "test", "--json")
+    assert again.json["miou"] == pytest.approx(document["miou"], abs=1e-6)
+
+
+def test_embeddings_are_trained_and_measured(run: CommandLine, kinds: str) -> None:
+    found = run("train", f"{BACKBONE}+embed", "--data", kinds, *QUICK, "-o", "run", "--json")
+    assert found.code == 0, found.err
+    assert found.json["headline"]["name"] == "recall_at_1"
+    assert run("evaluate", "run", "--split", "test").code == 0
+
+
+def test_a_classifier_s_weights_begin_the_backbone(
+    run: CommandLine, kinds: str, boxes: str
+) -> None:
+    assert run("train", BACKBONE, "--data", kinds, *QUICK, "-o", "first").code == 0
+    words = (f"{BACKBONE}+ssdlite", "--data", boxes, *QUICK)
+    found = run("train", *words, "--init", "first/model.pt", "-o", "second")
+    assert found.code == 0, found.err
+    assert "first/model.pt fills the backbone; the head starts anew" in found.err.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((BACKBONE, "--data", "boxes"), "add --task detect to train it on them"),
+        ((f"{BACKBONE}+ssdlite", "--data", "digits"), "has labels"),
+        ((f"{BACKBONE}+ssdlite", "--data", "boxes", "--mixup", "0.2"), "--mixup goes with classes"),
+        ((f"{BACKBONE}+ssdlit", "--data", "boxes"), "ssdlite"),
+        ((BACKBONE, "--task", "tensors", "--data", "boxes"), "puts a head on"),
+        (("timm:resnet18", "--task", "detect", "--data", "boxes"), "puts a head on"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    run: CommandLine, boxes: str, words: tuple[str, ...], message: str
+) -> None:
+    found = run("train", *words, *QUICK, "-o", "run")
+    assert found.code in (2, 3), found.err
+    assert message in found.message
+    assert not Path("run/model.pt").exists()
