@@ -20,12 +20,12 @@ from edgekit.data import open_source
 from edgekit.data.truths import CLASS_LABELS, Truth, truth_bytes
 from edgekit.errors import DataError
 from edgekit.models.rows import at_once, one_by_one, together
+from edgekit.training.augmentation import augmented
 from edgekit.training.images import (
     CACHE_BYTES,
     Batches,
     Loader,
     SplitImages,
-    augment,
     changed_image,
     normalize,
     open_splits,
@@ -99,7 +99,9 @@ class Inputs(Protocol):
     def batches(self, order: Batches) -> Iterator[tuple[Tensor, Tensor]]:
         """The same of the training, batch by batch."""
 
-    def changed(self, samples: Tensor, seed: Sequence[int]) -> Tensor:
+    def changed(
+        self, samples: Tensor, labels: Tensor, seed: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
         """Samples as a training takes them, with chance in them where that makes sense."""
 
     def ready(self, samples: Tensor) -> Tensor:
@@ -176,9 +178,12 @@ class ImageInputs:
         """See `Inputs`."""
         yield from Loader(self._of("train"), order, torch.device("cpu"))
 
-    def changed(self, samples: Tensor, seed: Sequence[int]) -> Tensor:
-        """Shifted, zoomed and mirrored images."""
-        return augment(samples, seed, flip=self.source.flippable, crop=True)
+    def changed(
+        self, samples: Tensor, labels: Tensor, seed: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Shifted, zoomed and mirrored images, with their boxes or masks."""
+        flip = self.source.flippable
+        return augmented(self._truth, samples, labels, seed, flip=flip, crop=True)
 
     def ready(self, samples: Tensor) -> Tensor:
         """Normalized images, or rows of them."""
@@ -271,9 +276,11 @@ class ArrayInputs:
         for indices in order:
             yield self.fetch("train", indices)
 
-    def changed(self, samples: Tensor, seed: Sequence[int]) -> Tensor:
+    def changed(
+        self, samples: Tensor, labels: Tensor, seed: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
         """As they are: nobody knows what may be changed of them."""
-        return samples
+        return samples, labels
 
     def ready(self, samples: Tensor) -> Tensor:
         """As they are."""

@@ -206,9 +206,10 @@ class Learner:
                 if done == steps:
                     break
                 optimizer.param_groups[0]["lr"] = rate * _share_of_rate(done, steps)
-                changed = self._inputs.changed(samples, (self._seed, epoch, done))
+                seed = (self._seed, epoch, done)
+                changed, targets = self._inputs.changed(samples, labels, seed)
                 given = self._inputs.ready(changed)
-                loss = self._loss(module, given, labels)
+                loss = self._loss(module, given, targets)
                 if not torch.isfinite(loss):
                     self._check_teacher(given, self._order(epoch).step(step))
                     raise ModelError(

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgekit.core import IGNORE
+from edgekit.data.truths import Truth
+from edgekit.training.images import augment
 
 GREY = 114
 """Of what lies outside an image."""
@@ -90,6 +92,32 @@ def moves(
     zoom = np.exp(rng.uniform(low, high, count))
     mirrored = rng.random(count) < (0.5 if flip else 0.0)
     return Moves(zoom, shift, mirrored, size)
+
+
+def augmented(
+    truth: Truth | None,
+    pixels: Tensor,
+    labels: Tensor,
+    seed: Sequence[int],
+    *,
+    flip: bool,
+    crop: bool,
+) -> tuple[Tensor, Tensor]:
+    """Changed images and what is right of them.
+
+    Args:
+        truth: makes the labels; ``None`` where there are none.
+        pixels: 8-bit, (N, height, width, channels).
+        seed: everything that the choices depend on.
+        flip: mirror half of them.
+        crop: shift and zoom them, and change light and contrast of those with boxes or masks.
+    """
+    needs = "" if truth is None else truth.needs
+    if needs == "boxes":
+        return augment_boxes(pixels, labels, seed, flip=flip, crop=crop)
+    if needs == "masks":
+        return augment_masks(pixels, labels, seed, flip=flip, crop=crop)
+    return augment(pixels, seed, flip=flip, crop=crop), labels
 
 
 def augment_boxes(

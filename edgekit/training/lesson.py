@@ -18,7 +18,7 @@ from edgekit.tasks.confusions import Confusions
 from edgekit.tasks.details import NO_DETAILS, Details
 from edgekit.tasks.losses import Kinds, class_logits, label_loss
 from edgekit.tasks.objectives import Objective
-from edgekit.training.augmentation import augment_boxes, augment_masks
+from edgekit.training.augmentation import augmented
 from edgekit.training.distillation import Teacher
 from edgekit.training.images import augment
 from edgekit.training.mixing import mix
@@ -215,12 +215,8 @@ class OfTask:
     ) -> tuple[Tensor, Tensor]:
         """Boxes and masks move with their images."""
         o, seed = self._options, (*where, AUGMENTATION, *process)
-        assert self._task.truth is not None
-        if self._task.truth.needs == "boxes":
-            return augment_boxes(pixels, labels, seed, flip=bool(o.flip), crop=o.crop)
-        if self._task.truth.needs == "masks":
-            return augment_masks(pixels, labels, seed, flip=bool(o.flip), crop=o.crop)
-        return augment(pixels, seed, flip=bool(o.flip), crop=o.crop), labels
+        truth = self._task.truth
+        return augmented(truth, pixels, labels, seed, flip=bool(o.flip), crop=o.crop)
 
     def loss(self, outputs: Tensor, targets: Tensor, pixels: Tensor) -> Tensor:
         """That of the task, in equal parts of labels and teacher where there is one."""

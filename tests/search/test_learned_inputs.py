@@ -111,12 +111,13 @@ def test_images_that_are_no_squares_are_learned_without_labels() -> None:
     model = from_module(settled(UNet, IMAGE), "unet", example=torch.zeros(1, *IMAGE))
     preprocessing = for_source(source, IMAGE[1:])
     inputs = ImageInputs(source, preprocessing, as_rows=True)
-    samples, _ = inputs.fetch("train", range(5))
+    samples, labels = inputs.fetch("train", range(5))
     assert samples.shape == (5, *IMAGE[1:], 3)
-    changed = inputs.changed(samples, (0, 1))
+    changed, same = inputs.changed(samples, labels, (0, 1))
+    assert same is labels
     assert changed.shape == samples.shape
     assert not torch.equal(changed, samples)
-    assert torch.equal(changed, inputs.changed(samples, (0, 1)))
+    assert torch.equal(changed, inputs.changed(samples, labels, (0, 1))[0])
     run = Running(model.interface)
     outputs = run(model.module, inputs.ready(samples))
     assert outputs.shape == (5, 4 * IMAGE[1] * IMAGE[2])
