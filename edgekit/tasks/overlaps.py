@@ -42,8 +42,3 @@ def mean_iou(counts: Counts) -> float:
     """The mean over the classes that there are; 0 where there are none."""
     found = ious(counts)
     return float(np.nanmean(found)) if np.isfinite(found).any() else 0.0
-
-
-def pixel_accuracy(counts: Counts) -> float:
-    """The share of pixels that are right; 0 where there are none."""
-    return float(np.trace(counts) / max(1, counts.sum()))
