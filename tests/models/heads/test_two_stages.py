@@ -167,3 +167,14 @@ def test_the_target_without_sampling_says_why_not(run: CommandLine) -> None:
     refused = run("export", f"{SMALL}+fastrcnn", *line)
     assert refused.code == 3
     assert "which samples a map at computed places, as RoIAlign does" in refused.message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["fasterrcnn", "fastrcnn", "rcnn"])
+def test_the_other_targets_compute_the_same(head: str, run: CommandLine) -> None:
+    line = ("--resolution", 64, "-t", "onnx,openvino", "-o", "out", "--json")
+    done = run("export", f"{SMALL}+{head}", *line)
+    assert done.code == 0, done.err
+    found = [one["agreement"]["sqnr_db"] for one in done.json["artifacts"]]
+    assert len(found) == 2
+    assert min(found) > 80
