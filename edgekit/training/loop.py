@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from edgekit import registry, tables
 from edgekit.core import CLASSIFY, ImageSource, reason
+from edgekit.core.names import shown
 from edgekit.core.preprocessing import pair
 from edgekit.core.text import counted_words
 from edgekit.data import open_source
@@ -57,6 +58,9 @@ DEFAULTS = TrainingOptions()
 
 TOO_WIDE = 0.1
 """Width of an interval of 95 % from which on an accuracy says little."""
+
+_NAMED = 3
+"""Classes that a message names."""
 
 # Seconds between two drawings of the curves, each of which takes a third of a second.
 _REDRAW_S = 30.0
@@ -502,8 +506,11 @@ def _in_order(images: SplitImages, trainer: Trainer) -> Loader:
 
 def tell_images(plan: Plan, images: Mapping[str, SplitImages], progress: Progress) -> None:
     """Says what a training has to learn from, and where that is too little to tell anything."""
-    counts = _counts(images["train"].labels, len(plan.labels), plan.task)
-    least = min(range(len(counts)), key=counts.__getitem__)
+    counts = _counts(images["train"].labels, len(plan.labels))
+    unseen = [name for name, count in zip(plan.labels, counts, strict=True) if not count]
+    # Classes that are held out of the training are not there to be learned.
+    seen = [i for i, count in enumerate(counts) if count or plan.task == CLASSIFY]
+    least = min(seen or range(len(counts)), key=counts.__getitem__)
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in images.items())
     progress.images(
         f"{plan.data}: {len(plan.labels)} classes, images: {sizes}; the smallest class, "
@@ -511,6 +518,13 @@ def tell_images(plan: Plan, images: Mapping[str, SplitImages], progress: Progres
     )
     if plan.task != CLASSIFY:
         return
+    if unseen:
+        listed = ", ".join(f"'{shown(name)}'" for name in unseen[:_NAMED])
+        more = "" if len(unseen) <= _NAMED else f" and {len(unseen) - _NAMED} more"
+        progress.warn(
+            f"no training image is of {listed}{more}: a classifier cannot learn them; held-out "
+            f"classes are for networks that embed (--task embed)"
+        )
     last, split = list(images.items())[-1]
     low, high = share_interval(0.9, len(split))
     if high - low > TOO_WIDE:
@@ -520,7 +534,7 @@ def tell_images(plan: Plan, images: Mapping[str, SplitImages], progress: Progres
         )
 
 
-def _counts(labels: Tensor, classes: int, task: str) -> list[int]:
+def _counts(labels: Tensor, classes: int) -> list[int]:
     """How often each class is there: images of it, objects, or images with pixels of it."""
     if labels.ndim == 1:
         return torch.bincount(labels, minlength=classes)[:classes].tolist()

@@ -125,6 +125,17 @@ def test_a_classifier_s_weights_begin_the_backbone(
     assert "first/model.pt fills the backbone; the head starts anew" in found.err.replace("\n", " ")
 
 
+def test_a_classifier_is_told_of_classes_that_it_cannot_learn(run: CommandLine, kinds: str) -> None:
+    for seed in range(20, 24):
+        for split in ("train", "val", "test"):
+            _image(Path(f"kinds/{split}/{'blue' if seed % 2 else 'grey'}/{seed}.png"), seed)
+    found = run("train", BACKBONE, "--data", "kinds:hold-out=blue,grey", *QUICK, "-o", "run")
+    assert found.code == 0, found.err
+    warned = found.err.replace("\n", " ")
+    assert "no training image is of 'blue', 'grey'" in warned
+    assert "(--task embed)" in warned
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
