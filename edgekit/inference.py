@@ -27,7 +27,7 @@ from edgekit.data.stored import real_values, stored_values
 from edgekit.data.truths import check_told
 from edgekit.devices.device import HOST, Device
 from edgekit.devices.simulators import refuse_networks
-from edgekit.errors import DataError, EdgekitError, UsageError
+from edgekit.errors import ContractError, DataError, EdgekitError, UsageError
 from edgekit.staging import write_file
 from edgekit.stated import (
     NOTHING,
@@ -315,6 +315,11 @@ def open_classifier(
                 f"{opened.contract.scores}; export it again with --scores {scores} to change that"
             )
         artifact = check_contract(opened.contract, stated, name_or_path)
+        if artifact.preprocessing is None:
+            raise ContractError(
+                f"the contract of {name_or_path} does not say how images are prepared, as nobody "
+                f"said it of its network: export it again with --mean and --std"
+            )
         return ArtifactClassifier(replace(opened, contract=artifact))
     if embedded:
         raise UsageError(

@@ -319,3 +319,21 @@ def test_a_detector_is_explained_by_its_surest_box(
         assert (tmp_path / f"{method}.png").exists()
     of_class = run(*line, "--class", 3).json["explanations"][0]
     assert of_class["class"]["index"] == 3
+
+
+def test_a_file_that_nobody_said_how_to_feed(
+    network: str, module: Callable[[str], str], run: CommandLine
+) -> None:
+    line = (f"{module(OF_OTHER_TASKS)}:Pixels", "--task", "segment", "--resolution", SIDE)
+    made = run("export", *line, "-t", "onnx", "-o", "out", "--json")
+    assert made.code == 0, made.err
+    path = made.json["artifacts"][0]["path"]
+    for command in ("explain", "predict"):
+        refused = run(command, path, "squares.png")
+        assert refused.code == 3
+        assert "does not say how images are prepared" in refused.message
+    said = ("--mean", 0, "--std", 1, "--fit", "stretch", "--overwrite")
+    assert run("export", *line, "-t", "onnx", "-o", "out", *said).code == 0
+    found = run("explain", path, "squares.png", "--class", 0, "--window", 8, "--json")
+    assert found.code == 0, found.err
+    assert inside(found.json["explanations"][0]["peak"], 3)
