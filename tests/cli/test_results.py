@@ -231,7 +231,8 @@ def test_export_reports_what_it_wrote(run: CommandLine, tmp_path: Path, trained_
 
 def test_export_says_it_in_words_as_well(run: CommandLine, trained_run: Path) -> None:
     result = run("export", trained_run / "model.pt", "-t", "onnx")
-    assert (result.code, result.err) == (0, "")
+    assert result.code == 0
+    assert re.fullmatch(r"next: edgekit evaluate \S+-fp32\.onnx\n", result.err)
     assert "mobilenetv3-small-fp32.onnx" in result.out
     assert "dB" in result.out
 
