@@ -95,7 +95,7 @@ def _captioned(drawn: Pixels, explanation: Explanation) -> Pixels:
 
     share = explanation.probability
     head = printable(explanation.name)
-    lines = [head if share is None else f"{share:.1%}  {head}", caption(explanation)]
+    lines = [head if share is None else f"{share:.1%}  {head}", _fitting(explanation, drawn)]
     picture = Image.fromarray(drawing.captioned(drawn, lines, [share or 0, 0]))
     size = max(12, picture.width // 28)
     font, height = ImageFont.load_default(size), round(size * 1.7)
@@ -115,9 +115,29 @@ def _captioned(drawn: Pixels, explanation: Explanation) -> Pixels:
     return np.asarray(canvas)
 
 
-def caption(explanation: Explanation) -> str:
-    """The method, and of Grad-CAM the layer with the size of its map."""
+def _fitting(explanation: Explanation, drawn: Pixels) -> str:
+    """The caption, with as many last parts of the layer's path as there is room for."""
+    from PIL import ImageFont
+
+    width = drawn.shape[1]
+    size = max(12, width // 28)
+    font, line = ImageFont.load_default(size), caption(explanation)
+    parts = printable(explanation.layer or "").split(".")
+    for i in range(1, len(parts)):
+        if font.getlength(line) <= width - size:
+            break
+        line = caption(explanation, f"...{'.'.join(parts[i:])}")
+    return line
+
+
+def caption(explanation: Explanation, layer: str | None = None) -> str:
+    """The method, and of Grad-CAM the layer with the size of its map.
+
+    Args:
+        layer: in place of its whole path.
+    """
     if explanation.layer is None or explanation.layer_size is None:
         return explanation.method
     height, width = explanation.layer_size
-    return f"{explanation.method}, {printable(explanation.layer)} ({height} x {width})"
+    path = layer or printable(explanation.layer)
+    return f"{explanation.method}, {path} ({height} x {width})"
