@@ -24,6 +24,7 @@ from edgekit.errors import EdgekitError
 
 if TYPE_CHECKING:
     from edgekit.inference import Evaluation
+    from edgekit.tasks.details import Details
 
 
 TITLES = {
@@ -128,7 +129,8 @@ def _show(source: str, result: Evaluation, device: str | None) -> None:
     )
     console.say_scores(result.scores)
     if result.scores is None:
-        _show_details(result)
+        _show_headline(result)
+        show_classes(result.details, result.task)
 
 
 def said(figures: Mapping[str, float | None]) -> str:
@@ -140,8 +142,8 @@ def said(figures: Mapping[str, float | None]) -> str:
     )
 
 
-def _show_details(result: Evaluation) -> None:
-    """The headline with its interval, and the classes that do worst."""
+def _show_headline(result: Evaluation) -> None:
+    """The headline with its interval, and what is no share."""
     head, details = result.headline, result.details
     if head.ci95 is not None:
         low, high = (console.percent(bound) for bound in head.ci95)
@@ -149,6 +151,10 @@ def _show_details(result: Evaluation) -> None:
     if details.values:
         values = (f"{name.replace('_', ' ')} {value:.4g}" for name, value in details.values.items())
         console.say(f"Of verification: {', '.join(values)}.")
+
+
+def show_classes(details: Details, task: str) -> None:
+    """The classes that do worst."""
     known = [one for one in details.classes if next(iter(one.figures.values())) is not None]
     if len(known) < 2:
         return
@@ -163,7 +169,7 @@ def _show_details(result: Evaluation) -> None:
     titles = [(_title(name), right) for name in names]
     title = "Classes:" if len(known) <= WORST else f"The {WORST} weakest of {len(known)} classes:"
     console.say()
-    console.table(["class", (COUNTED.get(result.task, "n"), right), *titles], rows, title)
+    console.table(["class", (COUNTED.get(task, "n"), right), *titles], rows, title)
 
 
 def _show_table(results: Sequence[tuple[str, Evaluation]]) -> None:

@@ -163,13 +163,14 @@ def _published(model: str, given: Mapping[str, Any], base: TrainingOptions | Non
 
 def _show(result: TrainingResult) -> None:
     console.warn_skipped(result.skipped)
-    from edgekit.cli.evaluate import said
+    from edgekit.cli.evaluate import said, show_classes
 
     console.say(
         f"{result.model}: {said(result.figures)} on {result.n:,} {result.split} images after "
         f"{counted_words(result.epochs, 'epoch')} in {result.seconds:.1f} s"
     )
     _show_classes(result.classes)
+    show_classes(result.details, result.task)
     pictures = "curves.png and confusions.png" if result.classes else "and curves.png"
     console.say(f"{result.checkpoint}  (metrics.jsonl, {pictures} beside it)")
     console.go_on("edgekit", "export", result.run, "--target", "all", "-o", "exported")

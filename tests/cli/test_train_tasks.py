@@ -106,6 +106,10 @@ def test_a_segmenter_is_trained_and_measured(run: CommandLine, masks: str) -> No
     assert {"miou", "pixel_accuracy"} <= set(document)
     again = run("evaluate", "run", "--split", "test", "--json")
     assert again.json["miou"] == pytest.approx(document["miou"], abs=1e-6)
+    # A finished run that is asked to go on says again what came of it.
+    shown = run("train", "--resume", "-o", "run").out
+    rows = [line.split()[0] for line in shown.splitlines() if line.strip()]
+    assert {"class", "ground", "green", "red"} <= set(rows)
 
 
 def test_embeddings_are_trained_and_measured(run: CommandLine, kinds: str) -> None:
