@@ -151,7 +151,11 @@ def named_axes(model: nn.Module) -> Iterator[tuple[str, Tensor, Axes]]:
     for path, module in model.named_modules():
         own = {
             **dict(module.named_parameters(recurse=False)),
-            **{k: v for k, v in module.named_buffers(recurse=False) if v.ndim},
+            **{
+                k: v
+                for k, v in module.named_buffers(recurse=False)
+                if v.ndim and k not in module._non_persistent_buffers_set
+            },
         }
         if not own:
             continue
@@ -159,4 +163,4 @@ def named_axes(model: nn.Module) -> Iterator[tuple[str, Tensor, Axes]]:
         if axes is None:
             raise TypeError(f"{path} ({type(module).__name__}) has tensors without named widths")
         for name, tensor in own.items():
-            yield f"{path}.{name}", tensor, axes[name]
+            yield f"{path}.{name}" if path else name, tensor, axes[name]

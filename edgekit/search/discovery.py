@@ -117,6 +117,11 @@ class _Slices:
     def __init__(self, torch_pruning: Any, model: Model) -> None:
         module = own_copy(model.module).eval().requires_grad_(True)
         self._graph = torch_pruning.DependencyGraph()
+        predictions: Any = getattr(module, "predictions", None)
+        if predictions is not None:
+            # Behind these a head only moves and decodes numbers, of which there are so many that
+            # Torch-Pruning takes minutes for each layer.
+            module.forward = predictions
         images: Any = model.tensors[0] if len(model.tensors) == 1 else list(model.tensors)
         with warnings.catch_warnings(), torch.enable_grad():
             warnings.simplefilter("ignore")

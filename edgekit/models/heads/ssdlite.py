@@ -125,13 +125,18 @@ class SSDNetwork(nn.Module):
             Corners in pixels of the image, (N, anchors, 4), and of each class its probability,
             (N, anchors, classes); in training mode logits, with the background where there is one.
         """
+        found = self.predictions(image)
+        deltas, scores = found[: len(self.deltas)], found[len(self.deltas) :]
+        return self._decoded(by_anchor(deltas, 4)), self._scored(by_anchor(scores, self.columns))
+
+    def predictions(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Maps of deltas, then maps of scores: all that weights have a part in."""
         found = self.backbone.maps(image)
         maps = [found[stride] for stride in STRIDES]
         for layer in self.extra:
             maps.append(layer(maps[-1]))
-        deltas = by_anchor([one(x) for one, x in zip(self.deltas, maps, strict=True)], 4)
-        scores = by_anchor([one(x) for one, x in zip(self.scores, maps, strict=True)], self.columns)
-        return self._decoded(deltas), self._scored(scores)
+        deltas = tuple(one(x) for one, x in zip(self.deltas, maps, strict=True))
+        return deltas + tuple(one(x) for one, x in zip(self.scores, maps, strict=True))
 
     @property
     def coding(self) -> AnchorCoding:

@@ -273,13 +273,11 @@ class YOLONetwork(nn.Module):
             (N, boxes, classes); in training mode logits, the first one that of there being
             anything where the generation has that.
         """
-        maps = self.neck(self.backbone.maps(image))
+        found = self.predictions(image)
         if self.row.decoupled:
-            distances = by_anchor([one(x) for one, x in zip(self.distances, maps, strict=True)], 4)
-            logits = [one(x) for one, x in zip(self.scores, maps, strict=True)]
-            scores = by_anchor(logits, self.classes)
+            first = len(self.distances)
+            distances, scores = by_anchor(found[:first], 4), by_anchor(found[first:], self.classes)
             return self._around(distances), scores if self.training else scores.sigmoid()
-        found = [one(x) for one, x in zip(self.predictors, maps, strict=True)]
         count = self.row.boxes
         numbers = by_anchor([one[:, : 4 * count] for one in found], 4)
         there = by_anchor([one[:, 4 * count : 5 * count] for one in found], 1)
@@ -291,6 +289,12 @@ class YOLONetwork(nn.Module):
             return corners, torch.cat((there, kinds), -1)
         shares = kinds.softmax(-1) if self.row.softmax else kinds.sigmoid()
         return corners, there.sigmoid() * shares
+
+    def predictions(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Maps of all numbers, those of boxes first: all that weights have a part in."""
+        maps = self.neck(self.backbone.maps(image))
+        parts = (self.distances, self.scores) if self.row.decoupled else (self.predictors,)
+        return tuple(one(x) for part in parts for one, x in zip(part, maps, strict=True))
 
     def _around(self, distances: Tensor) -> Tensor:
         """Boxes from the distances of their edges to the middle of the cell, in strides."""
