@@ -134,13 +134,15 @@ class _Slices:
 
     def found(self) -> list[ChannelSlice]:
         """All of them, group by group in the order of the network."""
+        scores = self._scores()
         for i, layer in enumerate(self._layers):
+            if (i, "out") in scores:  # they stay, and may go through many concatenations
+                continue
             if isinstance(layer, Convolution | nn.Linear) and layer in self._graph.module2node:
                 self._join(i, layer)
         channels: dict[Atom, list[Atom]] = {}
         for atom in sorted(self._joined):
             channels.setdefault(self._root(atom), []).append(atom)
-        scores = self._scores()
         kinds: dict[tuple[Side, ...], list[Channel]] = {}
         for atoms in channels.values():
             sides = tuple(side for side, _ in atoms)
