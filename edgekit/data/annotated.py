@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edgekit.core import Boxes, reason
 from edgekit.core.reading import LARGEST_NOTE, read_bytes
+from edgekit.core.text import shortened
 from edgekit.data.cutting import SPLIT_FOLDERS, Member, cut
 from edgekit.data.decode import Stored, load_image, look_at, turned, turned_corners
 from edgekit.errors import DataError
@@ -172,7 +173,7 @@ class AnnotatedFolder:
 
     def _take(self, reads: Mapping[str, Read], skip_corrupt: bool) -> None:
         """Reads and checks all notes; those of images that are not to be used are not kept."""
-        missing = [path for path in reads if not (self._root / path).is_file()]
+        missing = [path for path in reads if not is_file(self._root / path)]
         if missing and not skip_corrupt:
             raise DataError(
                 f"{len(missing)} of the {len(reads)} images of data folder '{self.name}' do not "
@@ -350,7 +351,7 @@ def _shown(corners: Iterable[float]) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in sorted(names)[:_FEW])
+    shown = ", ".join(f"'{shortened(name, 80)}'" for name in sorted(names)[:_FEW])
     return shown + (", ..." if len(names) > _FEW else "")
 
 
@@ -393,6 +394,19 @@ def check_names(names: Iterable[Any], where: str) -> tuple[str, ...]:
     if not found:
         raise DataError(f"there are no classes in {where}: expected a name for each")
     return tuple(found)
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something; nothing is there under a name that no file can have."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; see `exists`."""
+    return exists(path) and path.is_file()
 
 
 def folders(path: Path) -> dict[str, Path]:

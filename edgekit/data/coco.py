@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edgekit.core import IGNORE, ImageSource, reason
 from edgekit.core.reading import parse_json
+from edgekit.core.text import in_short
 from edgekit.data.annotated import (
     Box,
     BoxFolder,
@@ -30,6 +31,7 @@ from edgekit.data.annotated import (
     check_names,
     decoded_text,
     folders,
+    is_file,
 )
 from edgekit.data.cutting import SPLIT_FOLDERS, WHOLE
 from edgekit.errors import DataError
@@ -39,12 +41,17 @@ _LARGEST_OBJECTS = 8 << 30
 """The 450 MB of COCO's own training set are bounded by 6 GB, and take 2."""
 
 _LARGEST_NUMBER = 1 << 53
+_FARTHEST = 1e7
+"""Beyond that no outline reaches, in pixels."""
+
+_LONGEST_NUMBER = 60  # bits, in a run-length code
+_TO_DO = "correct or remove it"
 _LISTS = ("images", "annotations", "categories")
 _OTHERS = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")  # of COCO's own
 _SPLIT = re.compile(r"(?<![a-z])(train|validation|valid|val|test)(?![a-z])")
 
-Outlines = list[tuple[int, Any, bool]]
-"""Class, polygons or code, and whether it is a crowd."""
+Outlines = list[tuple[int, Any, bool, int | str]]
+"""Class, polygons or code, whether it is a crowd, and the id of the annotation."""
 
 
 class CocoFolder(BoxFolder):
@@ -57,7 +64,7 @@ class CocoFolder(BoxFolder):
     """
 
     def __init__(self, root: Path, read: _Read, *, skip_corrupt: bool = False) -> None:
-        self._outlines = read.outlines
+        self._outlines, self._file_of = read.outlines, read.file_of
         super().__init__(
             read.root, read.classes, read.found, skip_corrupt=skip_corrupt, name=str(root)
         )
@@ -76,10 +83,15 @@ class CocoMaskFolder(MaskOf, CocoFolder):
 
     def _mask(self, path: str) -> NDArray[np.uint8]:
         stored = self._look(path)
-        size = self._notes[path].size or stored.upright
+        said = self._notes[path].size
+        self._as_stored(path, said)  # before anything of that size is made
+        size = said or stored.upright
         shapes = [
-            (IGNORE if crowd else kind + 1, filled(outline, size, f"an outline of image '{path}'"))
-            for kind, outline, crowd in self._outlines.get(path, ())
+            (
+                IGNORE if crowd else kind + 1,
+                filled(outline, size, f"annotation {number} of '{self._file_of[path]}'"),
+            )
+            for kind, outline, crowd, number in self._outlines.get(path, ())
         ]
         found = np.zeros(size, np.uint8)
         # Crowds first, then the largest.
@@ -119,6 +131,7 @@ class _Read:
         root: the folder that images lie in or below.
         found: see `edgekit.data.annotated.Found`.
         outlines: of the objects of an image, by its path.
+        file_of: the file that has those, by the same.
         has_masks: whether all objects have some.
     """
 
@@ -127,6 +140,7 @@ class _Read:
         if not path.is_dir() and self.root.name == "annotations":
             self.root = self.root.parent
         self.outlines: dict[str, Outlines] = {}
+        self.file_of: dict[str, Path] = {}
         self.has_masks = True
         found: dict[str, dict[str, Read]] = {}
         self.classes: tuple[str, ...] = ()
@@ -172,8 +186,9 @@ class _Read:
             self.has_masks = self.has_masks and bool(outline)
             kind = item.get("category_id")
             if outline and _is_id(kind) and kind in labels:
+                self.file_of[paths[owner]] = file
                 place = self.outlines.setdefault(paths[owner], [])
-                place.append((labels[kind], outline, _is_crowd(item)))
+                place.append((labels[kind], outline, _is_crowd(item), number))
         return {
             paths[number]: partial(_note, found, objects[number], labels, file)
             for number, found in images.items()
@@ -207,11 +222,11 @@ class _Places:
             )
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise DataError(
-                f"image {number} of '{self._file}' is '{name}': expected a path below "
+                f"image {number} of '{self._file}' is {in_short(name)}: expected a path below "
                 f"'{self._root}'"
             )
         for i, base in enumerate(self._bases):
-            if (base / name).is_file():
+            if is_file(base / name):
                 self._bases.insert(0, self._bases.pop(i))  # the others lie there, too
                 return (base / name).relative_to(self._root).as_posix()
         return Path(name).as_posix()  # told as missing
@@ -314,7 +329,7 @@ def _categories(data: Mapping[str, Any], file: Path) -> tuple[dict[Any, int], tu
 
 
 def _is_crowd(item: Mapping[str, Any]) -> bool:
-    return bool(item.get("iscrowd", 0))
+    return item.get("iscrowd", 0) in (1, True, "1")
 
 
 def _note(
@@ -380,12 +395,12 @@ def filled(outline: Any, size: tuple[int, int], where: str) -> NDArray[np.bool_]
         found = np.zeros(size, bool)
         for polygon in outline:
             numbers = isinstance(polygon, list) and all(
-                _is_number(v) and math.isfinite(v) for v in polygon
+                _is_number(v) and math.isfinite(v) and abs(v) <= _FARTHEST for v in polygon
             )
             if not numbers or len(polygon) < 6 or len(polygon) % 2:
                 raise DataError(
                     f"{where} has a polygon of {short(polygon)}: expected x and y of three points "
-                    f"or more, all finite"
+                    f"or more, all finite and at most {_FARTHEST:,.0f} away; {_TO_DO}"
                 )
             found |= _inside(np.array(polygon, np.float64).reshape(-1, 2), size)
         return found
@@ -393,12 +408,17 @@ def filled(outline: Any, size: tuple[int, int], where: str) -> NDArray[np.bool_]
     if isinstance(counts, str):
         counts = _counts(counts, where)
     sizes = outline.get("size") if isinstance(outline, dict) else None
-    if not isinstance(counts, list) or not all(type(n) is int and n >= 0 for n in counts):
-        raise DataError(f"{where} is neither polygons nor a run-length code: expected one")
+    if not isinstance(counts, list) or not all(
+        type(n) is int and 0 <= n < _LARGEST_NUMBER for n in counts
+    ):
+        raise DataError(
+            f"{where} has an outline of neither polygons nor a run-length code: expected one; "
+            f"{_TO_DO}"
+        )
     if sizes != list(size) or sum(counts) != size[0] * size[1]:
         raise DataError(
-            f"{where} is a run-length code of {sum(counts)} pixels and the size {sizes}: expected "
-            f"{size[0] * size[1]} and {list(size)}, those of its image"
+            f"{where} has a run-length code of {sum(counts)} pixels and the size {short(sizes)}: "
+            f"expected {size[0] * size[1]} and {list(size)}, those of its image; {_TO_DO}"
         )
     values = np.arange(len(counts)) % 2 == 1
     return np.repeat(values, counts).reshape(size[::-1]).T
@@ -427,10 +447,17 @@ def _counts(text: str, where: str) -> list[int]:
     for sign in text:
         bits = ord(sign) - 48
         if not 0 <= bits < 64:
-            raise DataError(f"{where} has a run-length code with {sign!r} in it: expected its text")
+            raise DataError(
+                f"{where} has a run-length code with {sign!r} in it: expected its text; {_TO_DO}"
+            )
         value |= (bits & 31) << shift
         shift += 5
         if bits & 32:
+            if shift > _LONGEST_NUMBER:
+                raise DataError(
+                    f"{where} has a run-length code with a number that never ends: expected its "
+                    f"text; {_TO_DO}"
+                )
             continue
         if bits & 16:
             value -= 1 << shift

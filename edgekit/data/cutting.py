@@ -65,5 +65,8 @@ def _hold_out(members: Iterable[Member], parts: int) -> list[list[Member]]:
 
 def _hash(member: Member) -> tuple[bytes, str]:
     # File names need not be valid Unicode.
-    name = member.relative.encode("utf-8", "surrogateescape")
+    try:
+        name = member.relative.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # of JSON: a file that is called so cannot be
+        name = member.relative.encode("utf-8", "surrogatepass")
     return hashlib.sha256(name).digest(), member.relative

@@ -26,6 +26,7 @@ from edgekit.data.cutting import WHOLE
 from edgekit.errors import DataError
 
 _NOTES, _IMAGES, _LISTS = "Annotations", "JPEGImages", "ImageSets/Main"
+_LONGEST_SIDE = 1_000_000
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
@@ -119,13 +120,23 @@ def _tree(path: Path) -> _Tree:
 def _note(tree: _Tree, path: Path, labels: dict[str, int]) -> Note:
     if isinstance(tree, DataError):
         raise tree
-    width, height = (_number(tree, f"size/{side}", path, "0") for side in ("width", "height"))
+    width, height = (_side(tree, side, path) for side in ("width", "height"))
     # The pixels of the challenge's own files count from 1, and the last one is inside.
     first = 1 if (tree.findtext("source/database") or "").startswith("The VOC") else 0
     return Note(
         tuple(_boxes(tree, path, labels, first)),
-        (int(height), int(width)) if height > 0 and width > 0 else None,
+        (height, width) if height > 0 and width > 0 else None,
     )
+
+
+def _side(tree: ElementTree.Element, side: str, path: Path) -> int:
+    value = _number(tree, f"size/{side}", path, "0")
+    if not abs(value) < _LONGEST_SIDE:
+        raise DataError(
+            f"'{path}' has {value:g} for <size><{side}>: expected a number of pixels below "
+            f"{_LONGEST_SIDE:,}; correct it"
+        )
+    return int(value)
 
 
 def _boxes(

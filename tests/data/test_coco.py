@@ -143,11 +143,14 @@ def test_a_pixel_is_inside_where_its_middle_is() -> None:
         [[1, 2, 3, 4, 5, 6, 7]],
         [[1, 2, 3, 4, 5, float("nan")]],
         [[1, 2, 3, 4, 5, 10**400]],
+        [[1, 2, 3, 4, 5, 1.7e308]],
         [1, 2, 3, 4, 5, 6],
         {"size": [HEIGHT, WIDTH], "counts": [5]},
         {"size": [WIDTH, HEIGHT], "counts": [HEIGHT * WIDTH]},
         {"size": [HEIGHT, WIDTH], "counts": [-1]},
+        {"size": [HEIGHT, WIDTH], "counts": [10**400]},
         {"size": [HEIGHT, WIDTH], "counts": "é"},
+        {"size": [HEIGHT, WIDTH], "counts": "o" * 9000},
         {"counts": None},
         "text",
     ],
@@ -155,8 +158,33 @@ def test_a_pixel_is_inside_where_its_middle_is() -> None:
 def test_outlines_that_are_none_are_refused(tmp_path: Path, outline: Any) -> None:
     document = coco(annotations=[{"segmentation": outline}])
     source: Any = open_source(str(save_coco(tmp_path / "d", {"all.json": document})))
-    with pytest.raises(DataError, match=r"an outline of image 'images/a\.png'"):
+    with pytest.raises(DataError, match=r"annotation 1 of '.*all\.json' .*correct or remove it"):
         source.mask("all", 0)
+
+
+def test_the_size_that_a_file_tells_is_not_believed(tmp_path: Path) -> None:
+    document = coco(annotations=[{"segmentation": SQUARE}])
+    document["images"][0].update(width=10**7, height=10**7)
+    source: Any = open_source(str(save_coco(tmp_path / "d", {"all.json": document})))
+    with pytest.raises(DataError, match="was made for 10000000 x 10000000 px: expected the same"):
+        source.mask("all", 0)
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".png", "\ud800.png", "a\0.png"])
+def test_names_that_no_file_can_have_are_missing_images(tmp_path: Path, name: str) -> None:
+    root = save_coco(tmp_path / "d", {"all.json": coco(annotations=[{}])})
+    (root / "all.json").write_text(json.dumps(coco(["a.png", name], [{}])))
+    with pytest.raises(
+        DataError, match=r"1 of the 2 images .* do not exist, such as '.*: put them"
+    ):
+        open_source(str(root))
+    assert open_source(str(root), skip_corrupt=True).size("all") == 1
+
+
+def test_only_one_is_a_crowd(tmp_path: Path) -> None:
+    objects = [{"iscrowd": value} for value in (0, 1, "0", "1", None, True)]
+    source: Any = open_source(str(save_coco(tmp_path / "d", {"a.json": coco(annotations=objects)})))
+    assert source.boxes("all", 0).crowd.tolist() == [False, True, False, True, False, True]
 
 
 def _without(key: str, kind: str) -> dict[str, Any]:

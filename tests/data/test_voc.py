@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,6 +103,13 @@ def test_an_annotation_of_another_image_is_refused(tmp_path: Path) -> None:
     source = VocFolder(save_voc(tmp_path / "d", {"a": CAT}, size=(480, 640)))
     with pytest.raises(DataError, match="has 20 x 12 px, and its annotation was made for 640 x 48"):
         source.boxes("all", 0)
+
+
+@pytest.mark.parametrize("side", ["inf", "-inf", "nan", "1e300", "1e6"])
+def test_a_size_that_no_image_has_is_refused(tmp_path: Path, side: Any) -> None:
+    root = save_voc(tmp_path / "d", {"a": CAT, "b": CAT}, size=(12, side))
+    with pytest.raises(DataError, match=r"a\.xml' has .* for <size><width>: .*below 1,000,000"):
+        VocFolder(root)
 
 
 def test_a_size_of_nothing_says_nothing(tmp_path: Path) -> None:
