@@ -39,7 +39,7 @@ from edgekit.stated import (
     unsaid,
 )
 from edgekit.tasks import Frame, Prediction, Rows, Task, task_of, task_of_file
-from edgekit.tasks.details import Details
+from edgekit.tasks.details import Details, details_of
 from edgekit.tasks.embed import Embed, Embedding, Gallery
 
 if TYPE_CHECKING:
@@ -643,7 +643,7 @@ def evaluate(
         scores=classifier.meaning,
         skipped=tuple(getattr(source, "skipped", ())),
         warnings=(*warnings_of(classifier), *getattr(source, "remarks", ())),
-        details=metric.details(),
+        details=details_of(metric),
     )
 
 

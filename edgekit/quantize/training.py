@@ -211,9 +211,7 @@ def _loss(model: Model, run: Run, teacher: nn.Module, calibration: Calibration) 
     with _running(model.source, "on the inputs of the calibration"), torch.no_grad():
         reference = run(teacher, some).numpy()
     objective = task_of(model).objective(model).relative_to(reference, f"'{model.source}'")
-    return lambda outputs, wanted: objective.loss(
-        outputs, torch.zeros(len(outputs)), wanted, training=False
-    )
+    return objective.apart
 
 
 def _running(source: str, when: str) -> AbstractContextManager[None]:

@@ -17,7 +17,7 @@ from edgekit.core import ImageSource, Interface, Preprocessing
 from edgekit.core.names import shown
 from edgekit.core.text import counted_words
 from edgekit.data import open_source
-from edgekit.data.truths import CLASS_LABELS, Truth, truth_bytes
+from edgekit.data.truths import CLASS_LABELS, Truth, told, truth_bytes
 from edgekit.errors import DataError
 from edgekit.models.rows import at_once, one_by_one, together
 from edgekit.training.augmentation import augmented
@@ -200,8 +200,13 @@ class ImageInputs:
         for split in ("train", SELECTION):
             size = source.size(split)
             sizes.append(f"{size} in {split}")
-            for i in range(size):
-                digest.update(truth_bytes(source, split, i))
+            if told(source) == (CLASS_LABELS.needs,):
+                labels = [int(CLASS_LABELS.label(source, split, i, self._preprocessing))
+                          for i in range(size)]  # fmt: skip
+                digest.update(bytes(str(labels), "ascii"))
+            else:
+                for i in range(size):
+                    digest.update(truth_bytes(source, split, i))
             for i in range(0, size, max(1, size // SAMPLED)):
                 with contextlib.suppress(DataError):  # one that cannot be decoded is told of later
                     digest.update(source.image(split, i).tobytes())

@@ -161,6 +161,11 @@ class OfBoxes:
             )
         return (loss + self._distance(corners, logits, wanted, training=training)) / 2
 
+    def apart(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+        """How far scores, and boxes of what is sure, are from those of another network."""
+        corners, scores = self.parts(outputs)
+        return self._distance(corners, self._logits(scores), wanted, training=False)
+
     def parts(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes (n, boxes, 4) and scores (n, boxes, columns) of rows of outputs."""
         corners, scores = outputs[:, : 4 * self.count], outputs[:, 4 * self.count :]

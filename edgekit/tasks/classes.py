@@ -56,7 +56,7 @@ def labels_for(
 
     Raises:
         ModelError: the data has another number of them.
-        DataError: its classes are none of the network's.
+        DataError: its classes are none of the network's, or stand in another order.
     """
     labels = tuple(known or of_source)
     if len(labels) != count:
@@ -69,6 +69,12 @@ def labels_for(
         raise DataError(
             f"class '{shown(unknown)}' of '{source}' is none of the {len(labels)} classes "
             f"of '{network}' ({', '.join(map(shown, labels[:3]))}, ...)"
+        )
+    other = next((i for i, name in enumerate(of_source) if labels[i] != name), None)
+    if other is not None:  # what is learned goes by the numbers of classes
+        raise DataError(
+            f"class {other} of '{source}' is '{shown(of_source[other])}', and that of '{network}' "
+            f"is '{shown(labels[other])}': to learn, both need their classes in the same order"
         )
     return labels
 

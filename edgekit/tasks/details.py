@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,12 @@ class Details:
 
 
 NO_DETAILS = Details()
+
+
+def details_of(metric: Any) -> Details:
+    """What a metric knows besides its figures; nothing of one of a package that tells none."""
+    told: Details = metric.details() if hasattr(metric, "details") else NO_DETAILS
+    return told
 
 
 def confusion(

@@ -69,8 +69,12 @@ class OfEmbeddings:
         loss = torch.stack(losses).mean()
         if wanted is None:
             return loss
-        apart = (found - wanted[:, : self.dimensions]).square().sum(1).mean()
-        return (loss + apart) / 2
+        return (loss + self.apart(outputs, wanted)) / 2
+
+    def apart(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+        """The square of the distance, a mean over samples."""
+        own, theirs = (rows[:, : self.dimensions] for rows in (outputs, wanted))
+        return (own - theirs).square().sum(1).mean()
 
     def effect(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """How much nearer images of the same class are than others, a softmax over a batch."""

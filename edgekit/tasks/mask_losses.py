@@ -51,9 +51,12 @@ class OfMasks:
         loss = self.effect(outputs, labels)
         if wanted is None:
             return loss
+        return (loss + self.apart(outputs, wanted)) / 2
+
+    def apart(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+        """The divergence of probabilities, a mean over pixels."""
         own, taught = (F.log_softmax(self.maps(scores), 1) for scores in (outputs, wanted))
-        apart = F.kl_div(own, taught, reduction="none", log_target=True).sum(1).mean()
-        return (loss + apart) / 2
+        return F.kl_div(own, taught, reduction="none", log_target=True).sum(1).mean()
 
     def effect(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of the masks."""

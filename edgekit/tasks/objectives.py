@@ -68,6 +68,13 @@ class Objective(Protocol):
             training: the mode of the network whose outputs these are.
         """
 
+    def apart(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+        """How far outputs of a network in eval mode are from those of one that is followed.
+
+        Args:
+            wanted: see `loss`.
+        """
+
     def effect(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """What the outputs of a network in eval mode come to, where none is followed.
 
@@ -118,6 +125,10 @@ class OfClasses:
         if wanted is None:
             return loss
         return (loss + divergence(outputs, wanted, (kind, self.kinds.evaluation))) / 2
+
+    def apart(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+        """The divergence of probabilities."""
+        return divergence(outputs, wanted, (self.kinds.evaluation, self.kinds.evaluation))
 
     def effect(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of the labels."""
@@ -205,6 +216,10 @@ class OfTensors:
         gradient, are left out.
         """
         assert wanted is not None, "nothing to follow"
+        return self.apart(outputs, wanted)
+
+    def apart(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+        """See `loss`."""
         return self._relative(outputs - wanted)
 
     def effect(self, outputs: Tensor, labels: Tensor) -> Tensor:

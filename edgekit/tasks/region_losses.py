@@ -8,7 +8,7 @@ drawn. Regions are matched by the boxes that the second stage makes of them, whi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from numpy.typing import NDArray
@@ -70,10 +70,7 @@ class OfRegions:
             ModelError: another network is to be followed, whose regions are others.
         """
         if wanted is not None:
-            raise ModelError(
-                "a two-stage network follows no other one, whose regions lie elsewhere: train it "
-                "without a teacher (--no-distill in a search)"
-            )
+            self.apart(outputs, wanted)
         corners, scores = self._split(outputs, training=training)
         if labels.shape[1] == 0:  # no image has an object
             labels = labels.new_full((len(labels), 1, 6), -1)
@@ -85,6 +82,17 @@ class OfRegions:
             return loss
         anchors = torch.as_tensor(self.coding.anchors, dtype=corners.dtype, device=corners.device)
         return loss + _first(corners[:, count:], -scores[:, count:, 0], anchors, objects)
+
+    def apart(self, outputs: Tensor, wanted: Tensor) -> NoReturn:
+        """Nothing: regions of two networks lie elsewhere.
+
+        Raises:
+            ModelError: as said.
+        """
+        raise ModelError(
+            "a two-stage network follows no other one, whose regions lie elsewhere: train it "
+            "without a teacher (--no-distill in a search)"
+        )
 
     def parts(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes (n, regions, 4) and scores (n, regions, classes) of rows in eval mode."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from edgekit import registry
 from edgekit.core import CLASSIFY, Preprocessing, class_count
 from edgekit.data.finite import check_finite
 from edgekit.errors import CheckpointError, ModelError, UsageError
@@ -34,6 +35,7 @@ class Teacher:
     """
 
     def __init__(self, model: Model, preprocessing: Preprocessing, temperature: float) -> None:
+        self.model = model
         self.module: nn.Module = model.module.eval().requires_grad_(False)
         self.preprocessing = model.preprocessing or preprocessing
         self.temperature, self._source = temperature, model.source
@@ -41,6 +43,23 @@ class Teacher:
         known = "logits" if model.of_zoo else model.scores
         if model.task == CLASSIFY:
             self._kind = known or kind_of_network(self.module, image, model.source)
+
+    def check_outputs(self, own: Model) -> None:
+        """Refuses a teacher whose outputs are other ones than those of the network that learns.
+
+        Raises:
+            ModelError: says which.
+        """
+        theirs, ours = (
+            [(spec.name, spec.shape) for spec in model.interface.outputs]
+            for model in (self.model, own)
+        )
+        if theirs != ours:
+            told = [" and ".join(f"'{n}' {s}" for n, s in one) for one in (theirs, ours)]
+            raise ModelError(
+                f"teacher '{self._source}' gives {told[0]}, and '{own.source}' gives {told[1]}: "
+                f"expected the same head, classes and resolution, on any backbone"
+            )
 
     def rows(self, pixels: Tensor) -> Tensor:
         """Outputs (N, numbers), class scores mostly, of 8-bit images (N, height, width, 3)."""
@@ -98,7 +117,7 @@ def _check_file(source: str) -> None:
     if spec is not None and not is_adapted(spec):
         return
     code = checkpoint.model if spec is None else spec.source
-    if code.partition(":")[0] not in LIBRARIES:
+    if code.partition(":")[0] not in LIBRARIES and not registry.is_composed(code):
         raise CheckpointError(
             f"teacher '{source}' is of '{code}', code of your own that a checkpoint "
             f"cannot name: {known}"
@@ -143,6 +162,11 @@ def open_teacher(
     if task == CLASSIFY and class_count(model.classes) != len(labels):
         raise ModelError(
             f"teacher '{source}' has {model.classes} classes and the data have {len(labels)}: "
+            f"expected a teacher that was trained on the same classes"
+        )
+    if model.labels is not None and len(model.labels) != len(labels):
+        raise ModelError(
+            f"teacher '{source}' has {len(model.labels)} classes and the data have {len(labels)}: "
             f"expected a teacher that was trained on the same classes"
         )
     if model.labels is not None and model.labels != labels:

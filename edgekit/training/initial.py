@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from edgekit import registry
 from edgekit.core import CLASSIFY, ImageSource, ModelSpec, Preprocessing, class_count
 from edgekit.data.truths import check_told
-from edgekit.errors import ModelError, UsageError
+from edgekit.errors import CheckpointError, ModelError, UsageError
 from edgekit.models import build
 from edgekit.models.blocks import DropPath
 from edgekit.models.callables import try_forward, try_training
-from edgekit.models.composed import fill_backbone, head_of
+from edgekit.models.composed import PREFIX, fill_backbone, head_of
+from edgekit.models.copying import own_copy
 from edgekit.models.fitting import fill, init_from
+from edgekit.models.foreign import COUNTER
 from edgekit.models.model import Model
 from edgekit.models.purity import pure
 from edgekit.models.taking import Network, model_of
@@ -137,7 +139,7 @@ def initial(plan: Plan, own: nn.Module | None, note: Callable[[str], None]) -> n
     torch.manual_seed(torch_seed(plan.options.seed))
     if plan.task != CLASSIFY:
         assert own is not None
-        network = own
+        network = own_copy(own)  # it may be somebody's
     elif plan.spec is None:
         assert own is not None
         scores = try_forward(own, torch.zeros(1, *plan.image), plan.model)
@@ -191,10 +193,28 @@ def _init_composed(
     origin: str,
     note: Callable[[str], None],
 ) -> None:
-    """Weights of the same network, or those of a classifier for its backbone."""
+    """Weights of a network with the same backbone, or those of a classifier for it.
+
+    Of a network with a head all tensors of the same name and shape are taken.
+
+    Raises:
+        CheckpointError: the backbones differ.
+    """
     own = network.state_dict()
-    if set(own) <= set(state) and all(own[key].shape == state[key].shape for key in own):
-        load_into(network, state, origin)
+    taken = {key: value for key, value in state.items()
+             if key in own and own[key].shape == value.shape}  # fmt: skip
+    if any(key.startswith(PREFIX) for key in state):
+        for key in own:
+            if key.startswith(PREFIX) and key not in taken and not key.endswith(COUNTER):
+                raise CheckpointError(
+                    f"{origin} does not fit {name}: its backbone has no tensor '{key}' of shape "
+                    f"{tuple(own[key].shape)}; expected weights of the same backbone"
+                )
+        network.load_state_dict(taken, strict=False)
+        fresh = [key for key in own if key not in taken and not key.endswith(COUNTER)]
+        if fresh:
+            note(f"{origin} is of another head or other classes: {len(fresh)} tensors of the head "
+                 f"start anew, '{fresh[0]}' first, all others with its weights")  # fmt: skip
         return
     left = fill_backbone(network, name, state, origin)
     note(

@@ -15,7 +15,7 @@ from edgekit.data.finite import check_finite
 from edgekit.errors import UsageError
 from edgekit.tasks import Metric, Task
 from edgekit.tasks.confusions import Confusions
-from edgekit.tasks.details import NO_DETAILS, Details
+from edgekit.tasks.details import NO_DETAILS, Details, details_of
 from edgekit.tasks.losses import Kinds, class_logits, label_loss
 from edgekit.tasks.objectives import Objective
 from edgekit.training.augmentation import augmented
@@ -24,6 +24,9 @@ from edgekit.training.images import augment
 from edgekit.training.mixing import mix
 from edgekit.training.options import TrainingOptions
 from edgekit.training.randaugment import randaugment
+
+EVALUATION_BATCH = 256
+"""Images that are evaluated at once where their outputs are small."""
 
 # Tells the uses of a seed apart.
 AUGMENTATION, RANDAUGMENT, MIXING = 0, 3, 4
@@ -55,11 +58,13 @@ class Lesson(Protocol):
         title: what people call it.
         shares: whether each of several processes evaluates its share of the images, so that their
             figures are added up; else each evaluates all.
+        at_once: images whose outputs are computed together in an evaluation.
     """
 
     headline: str
     title: str
     shares: bool
+    at_once: int
 
     def augmented(
         self, pixels: Tensor, labels: Tensor, where: Sequence[int], process: Sequence[int]
@@ -103,7 +108,7 @@ class OfClasses:
         classes: of the images.
     """
 
-    headline, title, shares = "top1", "top-1", True
+    headline, title, shares, at_once = "top1", "top-1", True, EVALUATION_BATCH
 
     def __init__(
         self, kinds: Kinds, classes: int, options: TrainingOptions, teacher: Teacher | None
@@ -190,6 +195,7 @@ class OfTask:
 
     Args:
         source: of the labels.
+        at_once: see `Lesson`.
 
     Raises:
         UsageError: options that go with classes of images.
@@ -204,8 +210,10 @@ class OfTask:
         source: ImageSource,
         options: TrainingOptions,
         teacher: Teacher | None,
+        at_once: int,
     ) -> None:
         check_options(options, task)
+        self.at_once = at_once
         self.headline, self.title = task.headline, task.title
         self._task, self._objective, self._source = task, objective, source
         self._options, self._teacher = options, teacher
@@ -251,7 +259,7 @@ class _Measured:
         return self._metric.figures()
 
     def details(self) -> Details:
-        return self._metric.details()
+        return details_of(self._metric)
 
 
 def check_options(options: TrainingOptions, task: Task) -> None:
@@ -260,16 +268,15 @@ def check_options(options: TrainingOptions, task: Task) -> None:
     Raises:
         UsageError: names the option.
     """
-    for name, value in (
-        ("--randaugment", options.randaugment),
-        ("--mixup", options.mixup),
-        ("--cutmix", options.cutmix),
-        ("--scores", options.scores),
-    ):
-        if value:
+    usual = TrainingOptions()
+    for field in (
+        "randaugment", "mixup", "cutmix", "scores", "label_smoothing", "teacher_weight",
+        "teacher_temperature",
+    ):  # fmt: skip
+        if getattr(options, field) != getattr(usual, field):
             raise UsageError(
-                f"{name} goes with classes of images, and this network is of the task "
-                f"{task.name}: leave it out"
+                f"--{field.replace('_', '-')} goes with classes of images, and this network is of "
+                f"the task {task.name}: leave it out"
             )
 
 

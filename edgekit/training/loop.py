@@ -27,6 +27,7 @@ from edgekit.errors import CheckpointError, DataError, UsageError
 from edgekit.models import family_of, find_spec, with_resolution
 from edgekit.models.composed import head_of
 from edgekit.models.model import Model
+from edgekit.models.rows import at_once
 from edgekit.models.source import is_path
 from edgekit.models.taking import Network
 from edgekit.models.weights import Checkpoint, load_into, load_state
@@ -47,12 +48,12 @@ from edgekit.training.initial import (
     with_epsilon,
     with_regularization,
 )
-from edgekit.training.lesson import Lesson, OfClasses, OfTask
+from edgekit.training.lesson import EVALUATION_BATCH, Lesson, OfClasses, OfTask
 from edgekit.training.options import TrainingOptions
 from edgekit.training.progress import EpochRecord, Progress, Silent
 from edgekit.training.run_folder import Plan, RunFolder, TestRecord, epoch_of, plain_epoch
 from edgekit.training.threads import Threads, threads_put_back
-from edgekit.training.trainer import EVALUATION_BATCH, Trainer
+from edgekit.training.trainer import Trainer
 
 DEFAULTS = TrainingOptions()
 
@@ -196,7 +197,7 @@ def _trained(
     with _own_torch():
         threads = Threads(options.threads, progress.note)
         network = initial(plan, None if own is None else own.module, progress.note)
-        teacher = _teacher(plan, progress.note)
+        teacher = _teacher(plan, own, progress.note)
         if resume:
             folder.compare(plan)
         run = _Run(plan, own, folder, progress, begin, threads)
@@ -471,7 +472,8 @@ def _lesson(
         return OfClasses(kinds, len(plan.labels), plan.options, teacher)
     own = dataclasses.replace(own, module=network)
     task = task_of(own)
-    return OfTask(task, task.objective(own), source, plan.options, teacher)
+    at = at_once(EVALUATION_BATCH, own.interface)
+    return OfTask(task, task.objective(own), source, plan.options, teacher, at)
 
 
 def _splits(source: ImageSource) -> list[str]:
@@ -491,17 +493,21 @@ def _splits(source: ImageSource) -> list[str]:
     return [split for split in ("train", "validation", "test") if split in source.splits]
 
 
-def _teacher(plan: Plan, note: Callable[[str], None]) -> Teacher | None:
+def _teacher(plan: Plan, own: Model | None, note: Callable[[str], None]) -> Teacher | None:
     o = plan.options
     if o.teacher is None:
         return None
     temperature = o.teacher_temperature
-    return open_teacher(o.teacher, plan.labels, plan.preprocessing, temperature, note, plan.task)
+    found = open_teacher(o.teacher, plan.labels, plan.preprocessing, temperature, note, plan.task)
+    if own is not None and plan.task != CLASSIFY:
+        found.check_outputs(own)
+    return found
 
 
 def _in_order(images: SplitImages, trainer: Trainer) -> Loader:
     share = processes.share() if trainer.lesson.shares else (0, 1)
-    return Loader(images, Batches(len(images), EVALUATION_BATCH, share=share), trainer.device)
+    batches = Batches(len(images), trainer.lesson.at_once, share=share)
+    return Loader(images, batches, trainer.device)
 
 
 def tell_images(plan: Plan, images: Mapping[str, SplitImages], progress: Progress) -> None:

@@ -34,7 +34,7 @@ from edgekit.training.images import (
 )
 from edgekit.training.initial import torch_seed
 from edgekit.training.layout import fit_for_training
-from edgekit.training.lesson import Lesson, Ranks, check_rows
+from edgekit.training.lesson import EVALUATION_BATCH, Lesson, Ranks, check_rows
 from edgekit.training.optimization import make_average, make_optimizer, make_schedule
 from edgekit.training.options import machine
 from edgekit.training.progress import EpochRecord
@@ -42,7 +42,6 @@ from edgekit.training.run_folder import Plan
 
 # The standard error of a mean over so many images is 2 % of their spread.
 STATISTICS_IMAGES = 2048
-EVALUATION_BATCH = 256
 _REPORT_EVERY = 10
 # Tells the uses of a seed apart, beside those of `edgekit.training.lesson`; epochs are counted
 # from 0.
@@ -121,7 +120,13 @@ class Trainer:
         self.model, self.optimizer, self.schedule = self.accelerator.prepare(
             model, optimizer, schedule
         )
-        statistics = Batches(len(train), EVALUATION_BATCH, options.seed, STATISTICS_IMAGES)
+        # Norms need more than a few images at once, whatever the outputs take.
+        together = (
+            max(lesson.at_once, options.batch_size)
+            if lesson.at_once < EVALUATION_BATCH
+            else EVALUATION_BATCH
+        )
+        statistics = Batches(len(train), together, options.seed, STATISTICS_IMAGES)
         self.statistics = Loader(train, statistics, self.device)
 
     def state(self) -> dict[str, Any]:

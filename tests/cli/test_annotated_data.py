@@ -46,7 +46,11 @@ def test_boxes_are_nothing_for_a_classifier(
     result = run(*words, "digit-scenes")
     assert result.code == 3
     assert "'digit-scenes' has boxes and masks, and " in result.message
-    assert "needs labels: give data with labels; see 'edgekit list formats'" in result.message
+    ways = {
+        "evaluate": "give data with labels; see 'edgekit list formats'",
+        "train": "add --task detect or --task segment to train it on them",
+    }
+    assert f"needs labels: {ways[command]}" in result.message
 
 
 def test_what_was_left_out_is_told(run: CommandLine, tmp_path: Path) -> None:

@@ -96,6 +96,33 @@ def test_a_detector_is_trained_resumed_and_measured(run: CommandLine, boxes: str
     assert more.json["epochs"] == 2
 
 
+def test_a_run_teaches_another_and_begins_one_of_another_head(
+    run: CommandLine, boxes: str, masks: str
+) -> None:
+    name = f"{BACKBONE}+ssdlite"
+    assert run("train", name, "--data", boxes, *QUICK, "-o", "run").code == 0
+    words = ("train", name, "--data", boxes, *QUICK)
+    taught = run(*words, "--teacher", "run", "-o", "second", "--json")
+    assert taught.code == 0, taught.err
+    other = run("train", f"{BACKBONE}+yolo", *words[2:], "--teacher", "run", "-o", "third")
+    assert other.code == 3, other.err
+    assert "expected the same head, classes and resolution" in other.message
+    refused = run(*words, "--teacher", "run", "--teacher-weight", "0.5", "-o", "third")
+    assert refused.code == 2
+    assert refused.message.startswith("--teacher-weight goes with classes of images")
+
+    words = ("train", f"{BACKBONE}+lraspp", "--data", masks, *QUICK)
+    begun = run(*words, "--init", "run", "-o", "fourth")
+    assert begun.code == 0, begun.err
+    assert "of the head start anew" in " ".join(begun.err.split())
+    misfit = run(*words, "--init", "fourth", "-o", "fifth", "--seed", "1")
+    assert misfit.code == 0, misfit.err
+    wide = run("train", "mobilenetv3-small@0.5+lraspp", "--data", masks, *QUICK, "--init", "run",
+               "-o", "sixth")  # fmt: skip
+    assert wide.code == 3
+    assert "expected weights of the same backbone" in wide.message
+
+
 def test_a_segmenter_is_trained_and_measured(run: CommandLine, masks: str) -> None:
     words = (BACKBONE, "--task", "segment", "--data", masks)
     found = run("train", *words, *QUICK, "-o", "run", "--json")

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from edgekit.core import ImageSource
+from edgekit.data.truths import CLASS_LABELS
 from edgekit.models.model import Model
 from edgekit.tasks.tensors import Tensors
 
@@ -42,12 +43,15 @@ class Near:
 
 @dataclass(frozen=True)
 class OfNumbers:
-    labelled = True
+    truth, labelled = CLASS_LABELS, True
 
     def loss(
         self, outputs: Tensor, labels: Tensor, wanted: Tensor | None, *, training: bool
     ) -> Tensor:
         return (outputs[:, 0] - labels).square().mean()
+
+    def apart(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+        return (outputs - wanted).square().mean()
 
     def effect(self, outputs: Tensor, labels: Tensor) -> Tensor:
         return self.loss(outputs, labels, None, training=False)
@@ -62,6 +66,7 @@ class OfNumbers:
 class Number(Tensors):
     name = "number"
     headline, title, labelled = "near", "near numbers", True  # type: ignore[assignment]
+    truth = CLASS_LABELS  # type: ignore[assignment]
 
     def check_meaning(self) -> None:  # type: ignore[override]
         pass
