@@ -314,7 +314,7 @@ HEADS = _Heads(
         ),
         "maskrcnn": HeadEntry(
             "edgekit.models.heads.twostage:MASK",
-            "the same with a mask of each box, arXiv:1703.06870",
+            "fasterrcnn with a mask for each box, arXiv:1703.06870",
             task="detect",
         ),
         "rcnn": HeadEntry(
@@ -335,7 +335,7 @@ HEADS = _Heads(
         ),
         "unet": HeadEntry(
             "edgekit.models.heads.unet:HEAD",
-            "transposed convolutions, beside the maps on the way, arXiv:1505.04597",
+            "transposed convolutions, beside the maps on the way down, arXiv:1505.04597",
             task="segment",
         ),
         "yolo": HeadEntry(
@@ -411,7 +411,7 @@ SOURCES = Table(
     {
         "digit-scenes": Entry(
             "edgekit.data.digit_scenes:open_source",
-            "2,800 scenes of these digits, with boxes and masks",
+            "2,800 scenes of handwritten digits, with boxes and masks",
         ),
         "digits": Entry("edgekit.data.digits:open_source", "1,797 scans of handwritten digits"),
         "synthetic": Entry("edgekit.data.synthetic:open_source", "generated shapes, for tests"),

@@ -180,7 +180,8 @@ def chosen_words(
     source = data or chosen.data
     if source is None:
         raise UsageError(
-            f"recipe '{chosen.origin}' names no images: give them with --data, digits or a folder"
+            f"recipe '{chosen.origin}' names no images: give them with --data, digits, "
+            f"digit-scenes, or a folder; see 'edgekit list formats'"
         )
     return model, source, chosen.training_options()
 

@@ -125,7 +125,7 @@ def evaluate(
         if data is None:
             raise DataError(
                 f"'{classifier.source}' does not say what it was trained on: name images with "
-                f"--data, a folder of class folders or a built-in source"
+                f"--data, digits, digit-scenes, or a folder; see 'edgekit list formats'"
             )
     images = data
     if isinstance(images, str | os.PathLike):

@@ -37,7 +37,7 @@ COMMANDS = {
     "export-profiles": "Write kept measurements as CSV or Parquet.",
     "history": "List the measurements that were kept.",
     "list": "List models, targets, precisions, data, devices, plugins.",
-    "predict": "Classify images with an artifact or network.",
+    "predict": "Say what images show.",
     "profile": "Measure latency, memory and energy.",
     "report": "Make one HTML page of measurements and accuracies.",
     "search": "Adapt a trained network to a budget (NetAdapt).",

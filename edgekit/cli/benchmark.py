@@ -13,6 +13,7 @@ from edgekit.api.measuring_options import LONGEST_S
 from edgekit.cli import console, figures, keeping
 from edgekit.cli.interrupts import held_interrupts
 from edgekit.cli.options import (
+    SOURCES,
     Number,
     network_options,
     overwrite_option,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     metavar="SRC",
-    help="Labelled images: digits, synthetic or a folder. By default those of the training.",
+    help=f"Labelled images: {SOURCES}. By default those of the training.",
 )
 @click.option(
     "--device",

@@ -10,6 +10,7 @@ import click
 
 from edgekit.cli import console, keeping
 from edgekit.cli.options import (
+    SOURCES,
     device_option,
     embedded_option,
     scores_option,
@@ -45,7 +46,7 @@ WORST = 5
 @click.option(
     "--data",
     metavar="SRC",
-    help="digits, synthetic or a folder. [default: the data of its training]",
+    help=f"{SOURCES}. [default: the data of its training]",
 )
 @click.option("--split", help="test, validation, train or all. [default: test, else all]")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
@@ -61,10 +62,10 @@ WORST = 5
 def command(sources: tuple[str, ...], data: str | None, device: str | None, **options: Any) -> None:
     """Measure how often a network is right on images with labels.
 
-    Images lie in DIR/class/image.jpg, or DIR/train/class/... with a test folder
-    beside. The test split is used where there is one that training left alone,
-    else all images. Of several sources, each is evaluated; a folder stands for
-    the exported files in it.
+    The figures are those of the network's task, such as top-1, mAP or mean IoU.
+    'edgekit list formats' says how images and labels lie. The test split is used
+    where there is one that training left alone, else all images. Of several
+    sources, each is evaluated; a folder stands for the exported files in it.
     """
     from edgekit.folders import expanded
 

@@ -12,6 +12,7 @@ import click
 from edgekit.cli import console
 from edgekit.cli.integers import integer_options
 from edgekit.cli.options import (
+    SOURCES,
     model_argument,
     names,
     network_options,
@@ -42,8 +43,7 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     metavar="SRC",
-    help="Images for the verification: digits, synthetic or a folder. By default those of the "
-    "training, else noise.",
+    help=f"Images for the verification: {SOURCES}. By default those of the training, else noise.",
 )
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
 @integer_options

@@ -20,6 +20,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 model_argument = click.argument("model", metavar="MODEL")
 artifact_or_model = click.argument("source", metavar="ARTIFACT|MODEL")
 
+SOURCES = "digits, digit-scenes, or a folder; see 'edgekit list formats'"
+"""What ``--data SRC`` may be, in helps."""
+
 
 class Number(click.FloatRange):
     """A finite number in a range; `click.FloatRange` lets NaN through, and without bounds infinity.
@@ -79,7 +82,8 @@ def task_option(command: Command) -> Command:
     return click.option(
         "--task",
         metavar="NAME",
-        help="What the outputs of a network are for: classify (scores of an image), tensors "
+        help="What the outputs of a network are for: classify (scores of an image), detect "
+        "(boxes), segment (classes of pixels), embed (embeddings), tensors "
         "(anything else) or another of 'edgekit list tasks'.",
     )(command)
 

@@ -11,7 +11,14 @@ import click
 from click.core import ParameterSource
 
 from edgekit.cli import console
-from edgekit.cli.options import Number, fetching, overwrite_option, scores_option, size_option
+from edgekit.cli.options import (
+    SOURCES,
+    Number,
+    fetching,
+    overwrite_option,
+    scores_option,
+    size_option,
+)
 from edgekit.core.text import counted_words
 from edgekit.errors import UsageError
 
@@ -41,9 +48,7 @@ def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 @click.command("train")
 @click.argument("model", required=False)
 @click.option("--recipe", metavar="NAME|FILE", help="Take options from a TOML file.")
-@click.option(
-    "--data", default="digits", show_default=True, metavar="SRC", help="digits or a folder."
-)
+@click.option("--data", default="digits", show_default=True, metavar="SRC", help=f"{SOURCES}.")
 @click.option("--epochs", type=int, default=15, show_default=True)
 @click.option("--batch-size", type=int, help="[default: by the number of images]")
 @click.option("--accumulate", type=int, default=1, metavar="N", help="Parts to compute a batch in.")
@@ -84,7 +89,11 @@ def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 @click.option("--teacher-temperature", type=Number(0, above=True), default=4.0, show_default=True)
 @size_option
 @scores_option
-@click.option("--task", metavar="NAME", help="Put the usual head of a task on MODEL: detect, ...")
+@click.option(
+    "--task",
+    metavar="NAME",
+    help="Put a head on MODEL: detect, segment or embed.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--init", metavar="FILE", help="Checkpoint or state dict to start from.")
 @click.option("--pretrained", is_flag=True, help="Start from torchvision's weights, downloaded.")
@@ -116,8 +125,9 @@ def command(
 ) -> None:
     """Train MODEL; checkpoint, metrics and curves go into DIR.
 
-    Folders are DIR/class/image.jpg, or DIR/train/class/... with test (and
-    validation) beside. Stopped at any point, a run goes on with --resume -o DIR,
+    'edgekit list formats' says how images and labels lie. A network that finds
+    objects, segments or recognises is BACKBONE+HEAD; see 'edgekit list heads'.
+    Stopped at any point, a run goes on with --resume -o DIR,
     without MODEL; a finished one is trained further with more --epochs.
     A recipe may name MODEL and hold any option; what is given here counts more.
     """
@@ -171,8 +181,9 @@ def _show(result: TrainingResult) -> None:
     )
     _show_classes(result.classes)
     show_classes(result.details, result.task)
-    pictures = "curves.png and confusions.png" if result.classes else "and curves.png"
-    console.say(f"{result.checkpoint}  (metrics.jsonl, {pictures} beside it)")
+    told = result.classes or result.details.confusion
+    pictures = ", curves.png and confusions.png" if told else " and curves.png"
+    console.say(f"{result.checkpoint}  (metrics.jsonl{pictures} beside it)")
     console.go_on("edgekit", "export", result.run, "--target", "all", "-o", "exported")
     if console.wants_json():
         from edgekit.core import to_json

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli import console, keeping
-from edgekit.cli.options import device_option, embedded_option, example_option, weights_option
+from edgekit.cli.options import (
+    SOURCES,
+    device_option,
+    embedded_option,
+    example_option,
+    weights_option,
+)
 from edgekit.cli.stating import stated_options
 from edgekit.core.text import counted_words
 from edgekit.errors import EdgekitError, GateError, UsageError
@@ -27,7 +33,7 @@ _UNSAID = (None, False, ())
     metavar="MODEL",
     help="The network it was made from. [default: the one that its contract names]",
 )
-@click.option("--data", metavar="SRC", help="Images: digits, synthetic or a folder.")
+@click.option("--data", metavar="SRC", help=f"Images: {SOURCES}.")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
 @click.option(
     "--per-layer", is_flag=True, help="Signal to noise of each layer, and the worst ones."
