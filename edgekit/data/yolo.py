@@ -21,8 +21,10 @@ from edgekit.data.annotated import (
     Note,
     Read,
     check_names,
+    exists,
     folders,
     images_in,
+    is_file,
     split_folders,
     text_of,
 )
@@ -59,8 +61,8 @@ class YoloFolder(BoxFolder):
             classes, images = _names(told, described), _by_yaml(told, described, root)
         if not any(images.values()):
             raise DataError(f"data folder '{name}' has no images: expected images/ and labels/")
-        labels = {path: _label_file(path) for part in images.values() for path in part}
-        if not any(label.is_file() for label in labels.values()):
+        labels = {path: _label_file(path, root) for part in images.values() for path in part}
+        if not any(is_file(label) for label in labels.values()):
             image, label = next(iter(labels.items()))
             raise DataError(
                 f"data folder '{name}' has no labels: expected '{label}' for '{image}', for one; "
@@ -180,7 +182,7 @@ def _images_at(place: str, base: object, described: Path, root: Path, key: str) 
     tries += [root.joinpath(*tail[start:]) for start in range(len(tail))]
     inside = root.resolve()
     for path in tries:
-        if not path.exists() or not path.resolve().is_relative_to(inside):
+        if not exists(path) or not path.resolve().is_relative_to(inside):
             continue
         path = inside_of(path, root)
         if path.is_dir():
@@ -203,7 +205,8 @@ def _images_listed(path: Path, root: Path) -> Iterator[Path]:
         if not (name := line.strip()):
             continue
         image = root / name
-        if Path(name).suffix.lower() not in IMAGE_SUFFIXES or ".." in Path(name).parts:
+        no_image = Path(name).suffix.lower() not in IMAGE_SUFFIXES or "\0" in name
+        if no_image or ".." in Path(name).parts:
             raise DataError(f"line {number} of '{path}' is '{name}': expected the path of an image")
         if not image.resolve().is_relative_to(root.resolve()):
             raise DataError(
@@ -213,14 +216,14 @@ def _images_listed(path: Path, root: Path) -> Iterator[Path]:
         yield image
 
 
-def _label_file(image: Path) -> Path:
-    """``labels`` in place of the last ``images`` of the path, else beside the image."""
-    parts = list(image.parts)
+def _label_file(image: Path, root: Path) -> Path:
+    """``labels`` in place of the last ``images`` below the root, else beside the image."""
+    parts = list(image.relative_to(root).parts)
     for i in range(len(parts) - 2, -1, -1):
         if parts[i] == "images":
             parts[i] = "labels"
             break
-    return Path(*parts).with_suffix(".txt")
+    return root.joinpath(*parts).with_suffix(".txt")
 
 
 def _note(path: Path, classes: tuple[str, ...]) -> Note:

@@ -158,3 +158,15 @@ def test_shares_are_of_the_upright_image(tmp_path: Path) -> None:
     assert source.boxes("all", 0).corners.tolist() == [[0, 0, 6, 20]]
     stored = source.decoded("ignore", "black").boxes("all", 0)
     assert stored.corners.tolist() == [[0, 6, 20, 12]]  # its left half is the lower one
+
+
+def test_a_root_called_images_keeps_its_name(tmp_path: Path) -> None:
+    root = save_yolo(tmp_path / "images" / "d", {"train/a": CAT}, "train: train\nnames: [cat]")
+    assert YoloFolder(root).boxes("train", 0).classes.tolist() == [0]
+
+
+def test_a_list_with_a_nul_is_refused(tmp_path: Path) -> None:
+    root = save_yolo(tmp_path / "d", {"images/a": CAT}, "train: list.txt\nnames: [cat]")
+    (root / "list.txt").write_text("a\0.png\n")
+    with pytest.raises(DataError, match="expected the path of an image"):
+        YoloFolder(root)
