@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import copy
 import math
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from reprlib import repr as short
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -45,6 +45,11 @@ class Box(NamedTuple):
     kind: int
     crowd: bool
     where: str
+
+
+def short(value: object) -> str:
+    """A value for a message; one that names itself again and again would have no end."""
+    return shortened(reprlib.repr(value), 80)
 
 
 @dataclass(frozen=True, slots=True)

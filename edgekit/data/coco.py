@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from reprlib import repr as short
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -32,6 +31,7 @@ from edgekit.data.annotated import (
     decoded_text,
     folders,
     is_file,
+    short,
 )
 from edgekit.data.cutting import SPLIT_FOLDERS, WHOLE
 from edgekit.errors import DataError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from reprlib import repr as short
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from edgekit.data.annotated import (
     check_names,
     folders,
     images_in,
+    short,
     split_folders,
     text_of,
 )

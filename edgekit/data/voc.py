@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from reprlib import repr as short
 from xml.etree import ElementTree
 
 from edgekit.data.annotated import (
@@ -20,6 +19,7 @@ from edgekit.data.annotated import (
     Read,
     bytes_of,
     check_names,
+    short,
     text_of,
 )
 from edgekit.data.cutting import WHOLE

@@ -10,10 +10,10 @@ import os
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from reprlib import repr as short
 from typing import Any
 
 from edgekit.core import reason
+from edgekit.core.text import shortened
 from edgekit.data.annotated import (
     IMAGE_SUFFIXES,
     Box,
@@ -25,6 +25,7 @@ from edgekit.data.annotated import (
     folders,
     images_in,
     is_file,
+    short,
     split_folders,
     text_of,
 )
@@ -105,8 +106,13 @@ def _description(root: Path) -> Path | None:
 def _told(path: Path) -> dict[str, Any]:
     import yaml
 
+    text = text_of(path, "description", _LARGEST_YAML)
     try:
-        told = yaml.safe_load(text_of(path, "description", _LARGEST_YAML))
+        # Merged mappings double with each level, so that a small file could fill the memory.
+        if any(isinstance(t, yaml.ScalarToken) and t.plain and t.value == "<<"
+               for t in yaml.scan(text, yaml.SafeLoader)):  # fmt: skip
+            raise DataError(f"'{path}' merges mappings ('<<'): expected none; write them out")
+        told = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(f"'{path}' is no YAML: {reason(error)}") from error
     if not isinstance(told, dict) or "names" not in told:
@@ -119,8 +125,8 @@ def _names(told: dict[str, Any], path: Path) -> tuple[str, ...]:
     if isinstance(names, dict):
         if sorted(names, key=str) != sorted(range(len(names)), key=str):
             raise DataError(
-                f"{where} has the numbers {', '.join(map(str, names))}: expected 0 to "
-                f"{len(names) - 1}, each with a name"
+                f"{where} has the numbers {shortened(', '.join(map(short, names)), 80)}: "
+                f"expected 0 to {len(names) - 1}, each with a name"
             )
         names = [names[i] for i in range(len(names))]
     if not isinstance(names, list):
@@ -129,7 +135,9 @@ def _names(told: dict[str, Any], path: Path) -> tuple[str, ...]:
     texts = [str(n) if isinstance(n, int | float) and not isinstance(n, bool) else n for n in names]
     count = told.get("nc", len(names))
     if count != len(names):
-        raise DataError(f"'{path}' has {len(names)} names and says 'nc: {count}': correct one")
+        raise DataError(
+            f"'{path}' has {len(names)} names and says 'nc: {short(count)}': correct one"
+        )
     return check_names(texts, where)
 
 
