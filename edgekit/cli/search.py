@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 @size_option
 @click.option(
     "--data", metavar="SRC",
-    help="Images, with labels for a classifier; or a folder of .npz files. [default: those of its "
-    "training]",
+    help="Images with what the task needs to know, or a folder of .npz files. [default: those of "
+    "its training]",
 )  # fmt: skip
 @scores_option
 @example_option
