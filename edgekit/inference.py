@@ -22,9 +22,9 @@ from edgekit.core import CLASSIFY, TENSORS, Artifact, ImageSource, Preprocessing
 from edgekit.data import decoded_for, open_source, preprocess, split_for
 from edgekit.data.decode import Picture, pixels_of
 from edgekit.data.finite import check_finite, namer
-from edgekit.data.scores import check_kind, class_names, kind_of
+from edgekit.data.scores import check_goes, check_kind, class_names, kind_of
 from edgekit.data.stored import real_values, stored_values
-from edgekit.data.truths import check_told
+from edgekit.data.truths import COUNTED, check_told
 from edgekit.devices.device import HOST, Device
 from edgekit.devices.simulators import refuse_networks
 from edgekit.errors import ContractError, DataError, EdgekitError, UsageError
@@ -58,12 +58,6 @@ SETTINGS: Mapping[str, tuple[str, float, float]] = {
     "distance": ("embed", 0, 1),
 }
 """Parameters of tasks that whoever uses a network may set: the task, and from where to where."""
-
-_LACKING = {
-    "boxes": "a box that counts",
-    "masks": "a pixel of a class",
-    "labels": "another one of its class",
-}
 
 
 class Classifier(Protocol):
@@ -309,6 +303,7 @@ def open_classifier(
         parameters = {**opened.contract.parameters, **settings}
         opened = replace(opened, contract=replace(opened.contract, parameters=parameters))
         task_of_file(opened.contract, name_or_path).check_meaning()
+        check_goes(scores, name_or_path, opened.contract.task)
         if scores not in (None, opened.contract.scores):
             raise UsageError(
                 f"--scores {scores}: the contract of {name_or_path} says that its outputs are "
@@ -350,6 +345,7 @@ def open_classifier(
     task_of(model).check_meaning()
     missing = unsaid(model, stated)
     model = as_stated(model, stated, data)
+    check_goes(scores, model.source, model.task)
     if scores is not None:
         check_kind(scores, model.classes, model.source)
         model = replace(model, scores=scores)
@@ -625,7 +621,7 @@ def evaluate(
     if value is None:
         raise DataError(
             f"the images of '{source.name}', {split}, have nothing that {task.title} could be "
-            f"measured on: of {size:,} images none has {_LACKING[truth.needs]}"
+            f"measured on: of {size:,} images none has {COUNTED[truth.needs]}"
         )
     headline = Headline(task.headline, value, metric.ci95())
     file = classifier.artifact

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     "--method",
     metavar="NAME",
     help="grad-cam, saliency or occlusion; exported files take occlusion only. "
-    "[default: grad-cam of networks]",
+    "[default: grad-cam of networks, occlusion of embeddings]",
 )
 @click.option(
     "--class", "wanted", metavar="NAME|INDEX", help="What to explain. [default: the likeliest]"

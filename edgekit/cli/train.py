@@ -176,7 +176,8 @@ def _show(result: TrainingResult) -> None:
     from edgekit.cli.evaluate import said, show_classes
 
     console.say(
-        f"{result.model}: {said(result.figures)} on {result.n:,} {result.split} images after "
+        f"{result.model}: {said(result.figures) or 'no figures'} on "
+        f"{counted_words(result.n, f'{result.split} image')} after "
         f"{counted_words(result.epochs, 'epoch')} in {result.seconds:.1f} s"
     )
     _show_classes(result.classes)
@@ -285,7 +286,9 @@ class Bar:
 
     def epoch(self, record: EpochRecord) -> None:
         """An epoch is done."""
+        figure = record.validation_figure
+        shown = "not known" if figure is None else console.percent(figure)
         console.note(
             f"epoch {record.epoch:3}  loss {record.train_loss:.3f}  validation {record.title} "
-            f"{console.percent(record.validation_figure)}  {record.images_per_s:,.0f} images/s"
+            f"{shown}  {record.images_per_s:,.0f} images/s"
         )

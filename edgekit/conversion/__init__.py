@@ -22,7 +22,7 @@ from edgekit.conversion.results import Exported, ExportReport, Failed, Rejected,
 from edgekit.core import CLASSIFY, TENSORS, Scheme, Side, Target
 from edgekit.core.names import file_name, shown
 from edgekit.data import open_source
-from edgekit.data.scores import check_kind
+from edgekit.data.scores import check_goes, check_kind
 from edgekit.errors import EdgekitError, ModelError, UsageError
 from edgekit.models.model import Model
 from edgekit.models.purity import as_function
@@ -369,12 +369,11 @@ def _check_options(model: Model, integers: Integers, scores: str | None, stated:
     """
     if model.task == CLASSIFY:
         return
-    for option, value in (("--scores", scores), ("--labels", stated.labels)):
-        if value is not None and (option == "--scores" or model.task == TENSORS):
-            raise UsageError(
-                f"{option} goes with scores of classes: '{model.source}' is of the task "
-                f"{model.task}"
-            )
+    check_goes(scores, model.source, model.task)
+    if stated.labels is not None and model.task == TENSORS:
+        raise UsageError(
+            f"--labels goes with scores of classes: '{model.source}' is of the task {model.task}"
+        )
 
 
 def _check_disks(model: Model, folder: Path) -> None:

@@ -27,6 +27,7 @@ from edgekit.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"})
 SKIP = "or leave out all such images with --skip-corrupt"
+MEND = "correct or remove it"
 
 _FEW = 3  # names that a message has room for
 
@@ -269,7 +270,7 @@ class BoxFolder(AnnotatedFolder):
             raise DataError(
                 f"{note.where[first]} is a box outside of image '{self._root / path}': "
                 f"{_shown(corners[first])} in {width} x {height} px; expected one that has a part "
-                f"in it; correct or remove it, {SKIP}"
+                f"in it; {MEND}, {SKIP}"
             )
         if as_stored and self._exif == "upright":
             inside = turned_corners(inside, size, stored.orientation)
@@ -320,7 +321,7 @@ def _checked(note: Note, image: str, classes: int) -> tuple[_Kept, list[str]]:
         if wrong:
             raise DataError(
                 f"{box.where} is a box of {image} that {wrong}: {_shown(box.corners)}; expected "
-                f"left < right and top < bottom; correct or remove it"
+                f"left < right and top < bottom; {MEND}"
             )
         assert 0 <= box.kind < classes
     boxes = [box for box in note.boxes if _has_area(box)]
@@ -391,13 +392,17 @@ def check_names(names: Iterable[Any], where: str) -> tuple[str, ...]:
     for i, name in enumerate(names):
         if not isinstance(name, str) or not name.strip():
             raise DataError(
-                f"class {i} in {where} has no name: {short(name)}; expected a text, such as 'cat'"
+                f"class {i} in {where} has no name: {short(name)}; expected a text, such as 'cat'; "
+                f"name it there"
             )
         if name in found:
-            raise DataError(f"two classes in {where} are called '{name}': expected a name for each")
+            raise DataError(
+                f"two classes in {where} are called '{name}': expected a name of its own for each; "
+                f"rename one, or make them one class"
+            )
         found.append(name)
     if not found:
-        raise DataError(f"there are no classes in {where}: expected a name for each")
+        raise DataError(f"there are no classes in {where}: expected a name for each; add them")
     return tuple(found)
 
 
@@ -474,7 +479,7 @@ def decoded_text(content: bytes, name: str) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{name} is no text in UTF-8 (byte {error.start}): expected such a text"
+            f"{name} is no text in UTF-8 (byte {error.start}): expected such a text; save it as one"
         ) from error
 
 
@@ -488,5 +493,6 @@ def bytes_of(path: Path, what: str, most_bytes: int = LARGEST_NOTE) -> bytes:
         return read_bytes(path, most_bytes)
     except OSError as error:
         raise DataError(
-            f"{what} '{path}' cannot be read: {error.strerror or reason(error)}"
+            f"{what} '{path}' cannot be read: {error.strerror or reason(error)}; expected a file "
+            f"that can; mend or remove it"
         ) from error

@@ -20,6 +20,7 @@ from edgekit.core import IGNORE, ImageSource, reason
 from edgekit.core.reading import parse_json
 from edgekit.core.text import in_short
 from edgekit.data.annotated import (
+    MEND,
     Box,
     BoxFolder,
     Found,
@@ -45,7 +46,6 @@ _FARTHEST = 1e7
 """Beyond that no outline reaches, in pixels."""
 
 _LONGEST_NUMBER = 60  # bits, in a run-length code
-_TO_DO = "correct or remove it"
 _LISTS = ("images", "annotations", "categories")
 _OTHERS = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")  # of COCO's own
 _SPLIT = re.compile(r"(?<![a-z])(train|validation|valid|val|test)(?![a-z])")
@@ -288,7 +288,9 @@ def _document(file: Path) -> Mapping[str, Any]:
     try:
         data = parse_json(text, most_bytes=_LARGEST_OBJECTS, any_numbers=True)
     except ValueError as error:
-        raise DataError(f"annotations '{file}' are no JSON: {reason(error)}") from error
+        raise DataError(
+            f"annotations '{file}' are no JSON: {reason(error)}; mend the file"
+        ) from error
     for key in _LISTS:
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
             raise DataError(
@@ -306,7 +308,9 @@ def _by_id(data: Mapping[str, Any], key: str, file: Path) -> dict[int | str, Map
     for place, item in enumerate(data[key]):
         number = item.get("id") if isinstance(item, dict) else None
         if not _is_id(number):
-            raise DataError(f"{key}[{place}] of '{file}' has no id: expected a number of its own")
+            raise DataError(
+                f"{key}[{place}] of '{file}' has no id: expected a number of its own; add it"
+            )
         if number in found:
             raise DataError(
                 f"the id {number} is there twice among the {key} of '{file}': expected one of its "
@@ -360,7 +364,7 @@ def _boxes(
         if not _is_bbox(corner):
             raise DataError(
                 f"{where} has the bbox {short(corner)}: expected four numbers, left, top, width "
-                f"and height"
+                f"and height; {MEND}"
             )
         x, y, width, height = map(float, corner)
         yield Box((x, y, x + width, y + height), labels[kind], _is_crowd(item), where)
@@ -400,7 +404,7 @@ def filled(outline: Any, size: tuple[int, int], where: str) -> NDArray[np.bool_]
             if not numbers or len(polygon) < 6 or len(polygon) % 2:
                 raise DataError(
                     f"{where} has a polygon of {short(polygon)}: expected x and y of three points "
-                    f"or more, all finite and at most {_FARTHEST:,.0f} away; {_TO_DO}"
+                    f"or more, all finite and at most {_FARTHEST:,.0f} away; {MEND}"
                 )
             found |= _inside(np.array(polygon, np.float64).reshape(-1, 2), size)
         return found
@@ -413,12 +417,12 @@ def filled(outline: Any, size: tuple[int, int], where: str) -> NDArray[np.bool_]
     ):
         raise DataError(
             f"{where} has an outline of neither polygons nor a run-length code: expected one; "
-            f"{_TO_DO}"
+            f"{MEND}"
         )
     if sizes != list(size) or sum(counts) != size[0] * size[1]:
         raise DataError(
             f"{where} has a run-length code of {sum(counts)} pixels and the size {short(sizes)}: "
-            f"expected {size[0] * size[1]} and {list(size)}, those of its image; {_TO_DO}"
+            f"expected {size[0] * size[1]} and {list(size)}, those of its image; {MEND}"
         )
     values = np.arange(len(counts)) % 2 == 1
     return np.repeat(values, counts).reshape(size[::-1]).T
@@ -448,7 +452,7 @@ def _counts(text: str, where: str) -> list[int]:
         bits = ord(sign) - 48
         if not 0 <= bits < 64:
             raise DataError(
-                f"{where} has a run-length code with {sign!r} in it: expected its text; {_TO_DO}"
+                f"{where} has a run-length code with {sign!r} in it: expected its text; {MEND}"
             )
         value |= (bits & 31) << shift
         shift += 5
@@ -456,7 +460,7 @@ def _counts(text: str, where: str) -> list[int]:
             if shift > _LONGEST_NUMBER:
                 raise DataError(
                     f"{where} has a run-length code with a number that never ends: expected its "
-                    f"text; {_TO_DO}"
+                    f"text; {MEND}"
                 )
             continue
         if bits & 16:

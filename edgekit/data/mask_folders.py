@@ -146,7 +146,7 @@ def _classes(root: Path) -> tuple[tuple[str, ...], int]:
     try:
         names = parse_json(text_of(path, "list of classes"))
     except ValueError as error:
-        raise DataError(f"{where} is no JSON: {reason(error)}") from error
+        raise DataError(f"{where} is no JSON: {reason(error)}; mend the file") from error
     if isinstance(names, dict):
         ignore, names = names.get("ignore", IGNORE), names.get("classes")
     if not isinstance(names, list):

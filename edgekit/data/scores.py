@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.core import SCORES, scores_fit
+from edgekit.core import CLASSIFY, SCORES, scores_fit
 from edgekit.errors import UsageError
 
 _SUM_WITHIN = 1e-2  # what float16 and integers leave of a sum of 1
@@ -72,6 +72,20 @@ def check_kind(kind: str, columns: int, what: str) -> None:
         raise UsageError(
             f"--scores {kind}: '{what}' has {columns} output: expected logits or sigmoid"
         )
+
+
+def check_goes(kind: str | None, what: str, task: str) -> None:
+    """Refuses a meaning of scores, where outputs are none.
+
+    Args:
+        kind: what somebody says that they are.
+        what: has the outputs, for the message.
+
+    Raises:
+        UsageError: as said.
+    """
+    if kind is not None and task != CLASSIFY:
+        raise UsageError(f"--scores goes with scores of classes: '{what}' is of the task {task}")
 
 
 def probabilities(scores: NDArray[Any], kind: str) -> NDArray[np.float64]:

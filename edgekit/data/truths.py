@@ -27,6 +27,13 @@ from edgekit.errors import DataError
 TELLS = {"labels": "label", "boxes": "boxes", "masks": "mask"}
 """What a source can say of an image, and the method that says it."""
 
+COUNTED = {
+    "boxes": "a box that counts",
+    "masks": "a pixel of a class",
+    "labels": "another one of its class",
+}
+"""What an image needs to have of `TELLS` to be measured on."""
+
 NO_OBJECT = -1
 """Class of a row of `BoxTruth` that stands for no object."""
 
@@ -39,9 +46,11 @@ class Truth(Protocol):
 
     Attributes:
         needs: of a source, of `TELLS`.
+        large: whether a label takes memory as an image does.
     """
 
     needs: str
+    large: bool
 
     def label(
         self, source: ImageSource, split: str, index: int, preprocessing: Preprocessing
@@ -59,11 +68,14 @@ class Truth(Protocol):
     def stacked(self, labels: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """Labels of several images as one array, (n, ...)."""
 
+    def seen(self, label: NDArray[Any]) -> NDArray[np.int64]:
+        """Classes that an image teaches: its own, of each object, or once for all its pixels."""
+
 
 class ClassLabels:
     """The index of an image's class."""
 
-    needs = "labels"
+    needs, large = "labels", False
 
     def label(
         self, source: ImageSource, split: str, index: int, preprocessing: Preprocessing
@@ -79,6 +91,10 @@ class ClassLabels:
         """One number an image, (n,)."""
         return np.array(labels, np.int64)
 
+    def seen(self, label: NDArray[Any]) -> NDArray[np.int64]:
+        """One."""
+        return label.reshape(1)
+
 
 class BoxTruth:
     """The objects of an image: rows of x0, y0, x1, y1, class and crowd.
@@ -88,7 +104,7 @@ class BoxTruth:
     can be asked to find it.
     """
 
-    needs = "boxes"
+    needs, large = "boxes", False
 
     def label(
         self, source: ImageSource, split: str, index: int, preprocessing: Preprocessing
@@ -114,6 +130,11 @@ class BoxTruth:
         found[..., 4] = NO_OBJECT
         for row, label in zip(found, labels, strict=True):
             row[: len(label)] = label
+        return found
+
+    def seen(self, label: NDArray[Any]) -> NDArray[np.int64]:
+        """One for each object that is no crowd."""
+        found: NDArray[np.int64] = label[label[:, 5] == 0, 4].astype(np.int64)
         return found
 
 
@@ -146,7 +167,7 @@ def _areas(corners: NDArray[Any]) -> NDArray[Any]:
 class MaskTruth:
     """The class of each pixel; `edgekit.core.IGNORE` around a letterboxed image, too."""
 
-    needs = "masks"
+    needs, large = "masks", True
 
     def label(
         self, source: ImageSource, split: str, index: int, preprocessing: Preprocessing
@@ -162,6 +183,12 @@ class MaskTruth:
     def stacked(self, labels: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:
         """Shape (n, height, width)."""
         return np.stack(labels)
+
+    def seen(self, label: NDArray[Any]) -> NDArray[np.int64]:
+        """Each once that has a pixel."""
+        counts = np.bincount(label.ravel(), minlength=IGNORE + 1)[:IGNORE]
+        found: NDArray[np.int64] = np.flatnonzero(counts)
+        return found
 
 
 CLASS_LABELS = ClassLabels()
@@ -198,5 +225,6 @@ def truth_bytes(source: ImageSource, split: str, index: int) -> bytes:
     parts: list[NDArray[Any]] = []
     for what in told(source):
         said = getattr(source, TELLS[what])(split, index)
-        parts += (said.corners, said.classes) if isinstance(said, Boxes) else (np.asarray(said),)
+        boxes = isinstance(said, Boxes)
+        parts += (said.corners, said.classes, said.crowd) if boxes else (np.asarray(said),)
     return b"".join(np.ascontiguousarray(part).tobytes() for part in parts)

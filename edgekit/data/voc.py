@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 from edgekit.data.annotated import (
     IMAGE_SUFFIXES,
+    MEND,
     Box,
     BoxFolder,
     Note,
@@ -114,7 +115,7 @@ def _tree(path: Path) -> _Tree:
     except DataError as error:
         return error
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
-        return DataError(f"annotation '{path}' is no XML ({error}): correct or remove it")
+        return DataError(f"annotation '{path}' is no XML ({error}): {MEND}")
 
 
 def _note(tree: _Tree, path: Path, labels: dict[str, int]) -> Note:

@@ -16,6 +16,7 @@ from edgekit.core import reason
 from edgekit.core.text import shortened
 from edgekit.data.annotated import (
     IMAGE_SUFFIXES,
+    MEND,
     Box,
     BoxFolder,
     Note,
@@ -114,9 +115,9 @@ def _told(path: Path) -> dict[str, Any]:
             raise DataError(f"'{path}' merges mappings ('<<'): expected none; write them out")
         told = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DataError(f"'{path}' is no YAML: {reason(error)}") from error
+        raise DataError(f"'{path}' is no YAML: {reason(error)}; mend the file") from error
     if not isinstance(told, dict) or "names" not in told:
-        raise DataError(f"'{path}' has no 'names': expected the names of classes, a list")
+        raise DataError(f"'{path}' has no 'names': expected a list of classes; add it")
     return told
 
 
@@ -248,18 +249,18 @@ def _boxes(lines: Iterable[str], path: Path, classes: tuple[str, ...]) -> Iterat
         where = f"line {number} of '{path}'"
         words = line.split()
         if len(words) != 5:
-            raise DataError(f"{where} {_why_not_five(line, len(words))}")
+            raise DataError(f"{where} {_why_not_five(line, len(words))}; {MEND}")
         try:
             kind, (x, y, width, height) = int(words[0]), map(float, words[1:])
         except ValueError:
             raise DataError(
                 f"{where} is '{line.strip()}': expected five numbers, {_COLUMNS}, the class "
-                f"without a point"
+                f"without a point; {MEND}"
             ) from None
         if not 0 <= kind < len(classes):
             raise DataError(
                 f"{where} has the class {kind}: expected 0 to {len(classes) - 1}, since there are "
-                f"{len(classes)} names"
+                f"{len(classes)} names; correct or remove the line, or add a name"
             )
         for name, share in zip(
             _COLUMNS.split(", ", 1)[1].replace(" and", ",").split(", "),
@@ -269,7 +270,7 @@ def _boxes(lines: Iterable[str], path: Path, classes: tuple[str, ...]) -> Iterat
             if not -_SLACK <= share <= 1 + _SLACK:
                 raise DataError(
                     f"{where} has {share:g} for {name}: expected a share of the image's side, "
-                    f"from 0 to 1; pixels are to be divided by it"
+                    f"from 0 to 1; divide pixels by that side, or {MEND}"
                 )
         corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
         yield Box(corners, kind, False, where)

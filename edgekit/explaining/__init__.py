@@ -186,15 +186,17 @@ def check_suffix(path: Path) -> None:
 
 
 def method_for(classifier: Classifier, method: str | None) -> str:
-    """The method that is meant; Grad-CAM of networks and occlusion of files by default.
+    """The method that is meant; by default Grad-CAM of networks, and occlusion of what has no
+    gradients: files, and the likeness of an embedding with itself.
 
     Raises:
         UnknownNameError: there is no such method.
-        UsageError: a file has no gradients.
+        UsageError: gradients of what has none.
     """
     of_network = isinstance(classifier, ModelClassifier)
+    gradients = of_network and _aiming(classifier).gradients
     if method is None:
-        return "grad-cam" if of_network else "occlusion"
+        return "grad-cam" if gradients else "occlusion"
     name = method.lower().replace("_", "-").replace("gradcam", "grad-cam")
     if name not in METHODS:
         raise UnknownNameError("method", method, METHODS, f"expected {', '.join(METHODS)}")
@@ -202,6 +204,11 @@ def method_for(classifier: Classifier, method: str | None) -> str:
         raise UsageError(
             f"'{classifier.source}' is an exported file, which has no gradients: give its network, "
             f"or --method occlusion"
+        )
+    if name in OF_NETWORKS and not gradients:
+        raise UsageError(
+            f"'{classifier.source}' gives an embedding, whose likeness with itself has no "
+            f"gradient: give --method occlusion"
         )
     return name
 
@@ -259,11 +266,6 @@ def explain(
             score = float(rows[0].astype(np.float64) @ aim.weights)
             found = occlusion(classifier, prepared, aim, score, place, windows, done)
         else:
-            if aim.greatest:
-                raise UsageError(
-                    f"'{classifier.source}' gives an embedding, whose likeness with itself has no "
-                    f"gradient: give --method occlusion"
-                )
             found, taken = _by_gradients(classifier, prepared, aim, method, layer)
             score = float(rows[0].astype(np.float64) @ aim.weights)
         yield Explanation(

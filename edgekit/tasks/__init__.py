@@ -223,8 +223,6 @@ class Aim:
         label: its name; ``None`` where it has none.
         probability: that the network gives it, from 0 to 1; ``None`` of outputs without any.
         box: x0, y0, x1, y1 in pixels of the image, where the class is told of a part of it.
-        greatest: whether the number is as great as it can be for this image, so that no gradient
-            says anything.
     """
 
     weights: NDArray[np.float32]
@@ -232,11 +230,17 @@ class Aim:
     label: str | None
     probability: float | None
     box: tuple[float, float, float, float] | None = None
-    greatest: bool = False
 
 
 class Aiming(Protocol):
-    """What a task has besides, whose outputs can be explained by `edgekit.explaining`."""
+    """What a task has besides, whose outputs can be explained by `edgekit.explaining`.
+
+    Attributes:
+        gradients: whether those of a network say anything; not where the number is as great as it
+            can be.
+    """
+
+    gradients: bool
 
     def aim(self, rows: Rows, frame: Frame, wanted: str | None) -> Aim:
         """What to explain of an image.

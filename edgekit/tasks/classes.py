@@ -8,6 +8,9 @@ from edgekit.core.names import shown
 from edgekit.core.text import counted_words
 from edgekit.errors import DataError, ModelError
 
+_NAMED = 3
+"""Classes that a message has room for."""
+
 
 def outputs_of(
     known: Sequence[str] | None, count: int, of_source: Sequence[str], network: str, source: str
@@ -33,8 +36,8 @@ def outputs_of(
     missing = [name for name in of_source if name not in known]
     if missing:
         raise DataError(
-            f"class '{missing[0]}' of '{source}' is none of the {len(known)} "
-            f"classes of '{network}' ({', '.join(known[:3])}, ...)"
+            f"class '{shown(missing[0])}' of '{source}' is none of the "
+            f"{_counted(known)} of '{network}': give data with classes that it knows"
         )
     places = {name: i for i, name in enumerate(known)}
     return [places[name] for name in of_source]
@@ -67,8 +70,8 @@ def labels_for(
     unknown = next((name for name in of_source if name not in labels), None)
     if unknown is not None:
         raise DataError(
-            f"class '{shown(unknown)}' of '{source}' is none of the {len(labels)} classes "
-            f"of '{network}' ({', '.join(map(shown, labels[:3]))}, ...)"
+            f"class '{shown(unknown)}' of '{source}' is none of the {_counted(labels)} of "
+            f"'{network}': give data with its classes, or begin a network of other ones"
         )
     other = next((i for i, name in enumerate(of_source) if labels[i] != name), None)
     if other is not None:  # what is learned goes by the numbers of classes
@@ -77,6 +80,12 @@ def labels_for(
             f"is '{shown(labels[other])}': to learn, both need their classes in the same order"
         )
     return labels
+
+
+def _counted(names: Sequence[str]) -> str:
+    """How many classes, and the first of them."""
+    listed = ", ".join(map(shown, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")
+    return f"{counted_words(len(names), 'class', 'classes')} ({listed})"
 
 
 def name_of(labels: Sequence[str] | None, index: int) -> str | None:

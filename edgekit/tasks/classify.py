@@ -109,6 +109,7 @@ class Classify:
 
     name = "classify"
     headline, title, labelled, truth = "top1", "top-1", True, CLASS_LABELS
+    gradients = True
 
     def __init__(self, described: Described) -> None:
         self._kind = described.scores or "logits"

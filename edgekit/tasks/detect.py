@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,9 @@ from edgekit import boxes
 from edgekit.boxes import Selected
 from edgekit.core import Agreement, Parameter
 from edgekit.data.truths import BOX_TRUTH
-from edgekit.errors import ModelError, UsageError
+from edgekit.errors import ModelError
 from edgekit.tasks import Aim, Described, Frame, Prediction, class_named, classes, drawing
-from edgekit.tasks.raw import RawOutputs, output_of, told, with_meaning
+from edgekit.tasks.raw import OutputsOfClasses, output_of, told, with_meaning
 
 if TYPE_CHECKING:
     from edgekit.core import ImageSource, Pixels
@@ -63,7 +62,7 @@ class Detections(Prediction):
     boxes: tuple[Detection, ...]
 
 
-class Detect:
+class Detect(OutputsOfClasses):
     """The task of networks with boxes and a score of each class for each.
 
     Outputs are ``boxes`` (anchors, 4), corners in pixels of the network's input, and ``scores``
@@ -78,17 +77,11 @@ class Detect:
     headline, title, labelled, truth = "map", "mAP", True, BOX_TRUTH
 
     def __init__(self, described: Described) -> None:
-        self._source, self._interface = described.source, described.interface
-        self._raw = RawOutputs(described.interface, described.parts)
+        super().__init__(described)
         self._boxes = output_of(described.interface, "boxes")
         self._scores = output_of(described.interface, "scores")
         self._of = output_of(described.interface, "classes")
-        self._labels = described.labels
         self._set = settings(described.parameters, described.source)
-
-    def roles(self) -> tuple[str, ...]:
-        """The names of the outputs say them."""
-        return tuple(spec.role or spec.name for spec in self._interface.outputs)
 
     def check_meaning(self) -> None:
         """Refuses outputs that are no boxes with scores."""
@@ -155,16 +148,7 @@ class Detect:
         """
         from edgekit.tasks.detect_figures import FoundObjects
 
-        return FoundObjects(self, self._output_of_class(source), self._names(source))
-
-    def _output_of_class(self, source: ImageSource) -> Sequence[int]:
-        of_source = self.truth.classes(source)
-        count = self._classes or len(of_source)
-        return classes.outputs_of(self._labels, count, of_source, self._source, source.name)
-
-    def _names(self, source: ImageSource) -> tuple[str, ...]:
-        """A name for each class of the network."""
-        return self._labels or self.truth.classes(source)
+        return FoundObjects(self, self._outputs_of(source), self._names(source))
 
     def decode(self, rows: NDArray[Any], image: str, frame: Frame, most: int) -> Detections:
         """Objects whose score is at least the threshold, within the image.
@@ -246,32 +230,11 @@ class Detect:
 
         return objective_of(model.module, self._classes, model.source)
 
-    def said(self, scores: str | None, model: Model) -> None:
-        """Nothing: scores are from 0 to 1.
-
-        Raises:
-            UsageError: somebody says something.
-        """
-        if scores is not None:
-            raise UsageError(
-                f"--scores goes with scores of classes: '{self._source}' is of the task {self.name}"
-            )
-
-    def labels_for(self, source: ImageSource) -> tuple[str, ...]:
-        """The network's, or those of the source where it has none."""
-        of_source = self.truth.classes(source)
-        count = self._classes or len(of_source)
-        return classes.labels_for(self._labels, count, of_source, self._source, source.name)
-
-    def check_reference(self, rows: NDArray[Any], what: str, zeros: Sequence[str] = ()) -> None:
-        """See `edgekit.tasks.raw.RawOutputs`."""
-        self._raw.check_reference(rows, what, zeros)
-
     def agreement(
         self, reference: NDArray[Any], outputs: NDArray[Any], precision: str
     ) -> Agreement:
         """Signal to noise of each output, and the share of images with the same objects."""
-        found = self._raw.agreement(reference, outputs, precision)
+        found = super().agreement(reference, outputs, precision)
         if self._boxes is None or self._scores is None:
             return found
         alike = float(self.decided_alike(reference, outputs).mean())
@@ -306,13 +269,7 @@ class Detect:
             same = _shared(a, b)
             both += int(same.any(axis=1).sum()) + int(same.any(axis=0).sum())
             either += len(a.scores) + len(b.scores)
-        return both / either if either else self._raw.followed(reference, outputs)
-
-    def sqnr_db(
-        self, reference: NDArray[Any], outputs: NDArray[Any], indices: Sequence[int]
-    ) -> NDArray[Any]:
-        """That of the worst output."""
-        return self._raw.sqnr_db(reference, outputs, indices)
+        return both / either if either else super().followed(reference, outputs)
 
 
 def _shared(a: Selected, b: Selected) -> NDArray[np.bool_]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +82,7 @@ class Gallery:
     distance: float | None = None
 
 
-class Embed:
+class Embed(RawOutputs):
     """The task of networks with an embedding.
 
     The output ``embedding`` (numbers) has the length 1; others are brought to it.
@@ -94,10 +93,10 @@ class Embed:
 
     name = "embed"
     headline, title, labelled, truth = "recall_at_1", "recall at 1", True, CLASS_LABELS
+    gradients = False  # of a cosine of 1
 
     def __init__(self, described: Described) -> None:
-        self._source, self._interface = described.source, described.interface
-        self._raw = RawOutputs(described.interface, described.parts)
+        super().__init__(described)
         self._embedding = output_of(described.interface, "embedding")
         distance = described.parameters.get("distance")
         if isinstance(distance, str | tuple) or not (distance is None or 0 <= distance <= 1):
@@ -106,10 +105,6 @@ class Embed:
                 f"from 0 to 1"
             )
         self.distance: float | None = distance
-
-    def roles(self) -> tuple[str, ...]:
-        """The names of the outputs say them."""
-        return tuple(spec.role or spec.name for spec in self._interface.outputs)
 
     def check_meaning(self) -> None:
         """Refuses outputs without an embedding."""
@@ -174,7 +169,7 @@ class Embed:
         assert self._embedding is not None
         weights = np.zeros(rows.shape[1], np.float32)
         weights[self._interface.columns[self._embedding.name]] = self.embeddings(rows)[0]
-        return Aim(weights, 0, "the embedding", None, greatest=True)
+        return Aim(weights, 0, "the embedding", None)
 
     def shown(self, prediction: Embedding) -> list[str]:
         """The image, and a line for each neighbour."""
@@ -208,30 +203,15 @@ class Embed:
         assert self._embedding is not None
         return OfEmbeddings(self._embedding.shape[1])
 
-    def said(self, scores: str | None, model: Model) -> None:
-        """Nothing: they are no scores.
-
-        Raises:
-            UsageError: somebody says something.
-        """
-        if scores is not None:
-            raise UsageError(
-                f"--scores goes with scores of classes: '{self._source}' is of the task {self.name}"
-            )
-
     def labels_for(self, source: ImageSource) -> tuple[str, ...]:
         """Classes that it learns from: outputs have none, and tell others apart, too."""
         return tuple(self.truth.classes(source))
-
-    def check_reference(self, rows: NDArray[Any], what: str, zeros: Sequence[str] = ()) -> None:
-        """See `edgekit.tasks.raw.RawOutputs`."""
-        self._raw.check_reference(rows, what, zeros)
 
     def agreement(
         self, reference: NDArray[Any], outputs: NDArray[Any], precision: str
     ) -> Agreement:
         """Signal to noise, and the mean cosine of embeddings."""
-        found = self._raw.agreement(reference, outputs, precision)
+        found = super().agreement(reference, outputs, precision)
         if self._embedding is None:
             return found
         alike = float(self._cosines(reference, outputs).mean())
@@ -252,9 +232,3 @@ class Embed:
         x, y = (self.embeddings(np.nan_to_num(rows)).astype(np.float64) for rows in (a, b))
         both_zero = ~x.any(axis=1) & ~y.any(axis=1)
         return np.where(both_zero, 1.0, np.clip((x * y).sum(axis=1), -1, 1))
-
-    def sqnr_db(
-        self, reference: NDArray[Any], outputs: NDArray[Any], indices: Sequence[int]
-    ) -> NDArray[Any]:
-        """That of the worst output."""
-        return self._raw.sqnr_db(reference, outputs, indices)

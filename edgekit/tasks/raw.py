@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core import Agreement, Interface, OutputAgreement, TensorSpec
 from edgekit.core.text import counted_words
+from edgekit.data.scores import check_goes
 from edgekit.errors import ModelError
-from edgekit.tasks import agreement
+from edgekit.tasks import Described, agreement, classes
+
+if TYPE_CHECKING:
+    from edgekit.core import ImageSource
+    from edgekit.data.truths import Truth
+    from edgekit.models.model import Model
 
 LEAST_ALIKE: Mapping[str, float] = {"fp32": 1.0, "fp16": 0.99}
 """Least share of samples that mean the same, by precision: as that of images with the same class.
@@ -22,14 +28,29 @@ Of integers it is a matter of ``--max-drop``."""
 class RawOutputs:
     """Outputs of any number, shape and type; each has to agree by itself.
 
+    Tasks add what the outputs mean.
+
     Args:
-        parts: see `edgekit.models.parts`.
+        described: its parts are those of `edgekit.models.parts`.
     """
 
-    def __init__(
-        self, interface: Interface, parts: Callable[[], Sequence[NDArray[np.intp] | None]]
-    ) -> None:
-        self._interface, self._parts = interface, parts
+    name: str
+
+    def __init__(self, described: Described) -> None:
+        self._source, self._interface = described.source, described.interface
+        self._parts = described.parts
+
+    def roles(self) -> tuple[str, ...]:
+        """The names of the outputs say them."""
+        return tuple(spec.role or spec.name for spec in self._interface.outputs)
+
+    def said(self, scores: str | None, model: Model) -> None:
+        """Nothing: they are no scores of classes of images.
+
+        Raises:
+            UsageError: somebody says that they are.
+        """
+        check_goes(scores, self._source, self.name)
 
     def check_reference(self, rows: NDArray[Any], what: str, zeros: Sequence[str] = ()) -> None:
         """Refuses outputs of which none differs between samples: zeros would pass."""
@@ -78,6 +99,42 @@ class RawOutputs:
                 )
                 ratios = np.minimum(ratios, own)
         return ratios
+
+
+class OutputsOfClasses(RawOutputs):
+    """Outputs that tell classes apart, of parts of an image.
+
+    Args:
+        described: its labels are the names of the classes.
+    """
+
+    truth: Truth
+    gradients = True
+
+    def __init__(self, described: Described) -> None:
+        super().__init__(described)
+        self._labels = described.labels
+
+    @property
+    def _classes(self) -> int:
+        """How many the network tells apart; 0 where neither outputs nor names tell it."""
+        raise NotImplementedError
+
+    def labels_for(self, source: ImageSource) -> tuple[str, ...]:
+        """The network's, or those of the source where it has none."""
+        of_source = self.truth.classes(source)
+        count = self._classes or len(of_source)
+        return classes.labels_for(self._labels, count, of_source, self._source, source.name)
+
+    def _outputs_of(self, source: ImageSource) -> Sequence[int]:
+        """For each class of a source that of the network."""
+        of_source = self.truth.classes(source)
+        count = self._classes or len(of_source)
+        return classes.outputs_of(self._labels, count, of_source, self._source, source.name)
+
+    def _names(self, source: ImageSource) -> tuple[str, ...]:
+        """A name for each class of the network."""
+        return self._labels or self.truth.classes(source)
 
 
 def with_meaning(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,9 @@ from edgekit.boxes import geometry
 from edgekit.core import IGNORE, Agreement
 from edgekit.core.plain import APART
 from edgekit.data.truths import MASK_TRUTH
-from edgekit.errors import ModelError, UsageError
+from edgekit.errors import ModelError
 from edgekit.tasks import Aim, Described, Frame, Prediction, class_named, classes, drawing
-from edgekit.tasks.raw import RawOutputs, output_of, told, with_meaning
+from edgekit.tasks.raw import OutputsOfClasses, output_of, told, with_meaning
 
 if TYPE_CHECKING:
     from edgekit.core import ImageSource, Pixels
@@ -55,7 +54,7 @@ class Segmentation(Prediction):
     mask: NDArray[np.uint8] | None = field(default=None, compare=False, metadata=APART)
 
 
-class Segment:
+class Segment(OutputsOfClasses):
     """The task of networks with a score of each class for each pixel.
 
     The output ``scores`` is (classes, height, width), the highest one wins; a single class is there
@@ -69,15 +68,9 @@ class Segment:
     headline, title, labelled, truth = "miou", "mean IoU", True, MASK_TRUTH
 
     def __init__(self, described: Described) -> None:
-        self._source, self._interface = described.source, described.interface
-        self._raw = RawOutputs(described.interface, described.parts)
+        super().__init__(described)
         self._scores = output_of(described.interface, "scores")
         self._of = output_of(described.interface, "classes")
-        self._labels = described.labels
-
-    def roles(self) -> tuple[str, ...]:
-        """The names of the outputs say them."""
-        return tuple(spec.role or spec.name for spec in self._interface.outputs)
 
     def check_meaning(self) -> None:
         """Refuses outputs that are no masks."""
@@ -124,10 +117,7 @@ class Segment:
         """
         from edgekit.tasks.segment_figures import Overlaps
 
-        of_source = self.truth.classes(source)
-        count = self._classes or len(of_source)
-        outputs = classes.outputs_of(self._labels, count, of_source, self._source, source.name)
-        return Overlaps(self, outputs, self._labels or of_source)
+        return Overlaps(self, self._outputs_of(source), self._names(source))
 
     def decode(self, rows: NDArray[Any], image: str, frame: Frame, most: int) -> Segmentation:
         """The largest classes, and the mask in pixels of the image."""
@@ -203,32 +193,11 @@ class Segment:
         _, count, height, width = self._scores.shape
         return OfMasks(count, (height, width))
 
-    def said(self, scores: str | None, model: Model) -> None:
-        """Nothing: the highest score wins.
-
-        Raises:
-            UsageError: somebody says something.
-        """
-        if scores is not None:
-            raise UsageError(
-                f"--scores goes with scores of classes: '{self._source}' is of the task {self.name}"
-            )
-
-    def labels_for(self, source: ImageSource) -> tuple[str, ...]:
-        """The network's, or those of the source's masks where it has none."""
-        of_source = self.truth.classes(source)
-        count = self._classes or len(of_source)
-        return classes.labels_for(self._labels, count, of_source, self._source, source.name)
-
-    def check_reference(self, rows: NDArray[Any], what: str, zeros: Sequence[str] = ()) -> None:
-        """See `edgekit.tasks.raw.RawOutputs`."""
-        self._raw.check_reference(rows, what, zeros)
-
     def agreement(
         self, reference: NDArray[Any], outputs: NDArray[Any], precision: str
     ) -> Agreement:
         """Signal to noise, and the share of pixels of the same class."""
-        found = self._raw.agreement(reference, outputs, precision)
+        found = super().agreement(reference, outputs, precision)
         if self._scores is None or len(self._scores.shape) != 4:
             return found  # classes are integers, which are compared so already
         alike = self.followed(reference, outputs)
@@ -250,12 +219,6 @@ class Segment:
             for x, y in zip(a, b, strict=True)
         ]
         return np.array(same, np.float64)
-
-    def sqnr_db(
-        self, reference: NDArray[Any], outputs: NDArray[Any], indices: Sequence[int]
-    ) -> NDArray[Any]:
-        """That of the worst output."""
-        return self._raw.sqnr_db(reference, outputs, indices)
 
 
 def in_image(mask: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:

@@ -87,7 +87,8 @@ def _panel(
     axes.tick_params(colors=_GREY)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#BBBBBB")
-    axes.legend(frameon=False)
+    if axes.lines:
+        axes.legend(frameon=False)
 
 
 def draw_confusions(confusion: Confusion, title: str) -> bytes:

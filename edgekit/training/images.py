@@ -22,7 +22,8 @@ from edgekit.data.truths import Truth
 from edgekit.errors import EdgekitError
 
 CACHE_BYTES = 2 * 1024**3
-"""Memory that images may take; 50,000 at 64 px take 0.6 GB, beyond they are decoded on access."""
+"""Memory that images and masks may take; 50,000 at 64 px take 0.6 GB, beyond they are decoded on
+access."""
 
 MAX_SHIFT = 1 / 8
 """Largest shift as a share of the side: the 4 of 32 px usual since arXiv:1512.03385."""
@@ -53,20 +54,17 @@ class SplitImages(Dataset[Batch]):
         truth: Truth | None = None,
     ) -> None:
         self.source = decoded_for(source, preprocessing)
-        self.split, self.preprocessing = split, preprocessing
-        count = source.size(split)
-        self.labels = torch.zeros(count, dtype=torch.int64)
-        if truth is not None:
-            labels = [truth.label(source, split, i, preprocessing) for i in range(count)]
-            self.labels = torch.from_numpy(truth.stacked(labels))
+        self.split, self.preprocessing, self.truth = split, preprocessing, truth
+        self._count = source.size(split)
         shape = (len(self), *preprocessing.size, preprocessing.channels)
         self.cached = torch.empty(shape, dtype=torch.uint8) if cache else None
+        self._labels: list[NDArray[Any]] | None = None
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return self._count
 
     def load(self, report: Callable[[int], None]) -> None:
-        """Fills the cache.
+        """Fills the cache, and keeps the labels; large ones only beside their images.
 
         Args:
             report: is given the number of images each time that many more are there.
@@ -74,29 +72,56 @@ class SplitImages(Dataset[Batch]):
         Raises:
             DataError: an image that cannot be decoded.
         """
-        if self.cached is None:
-            return
+        labels: list[NDArray[Any]] | None = None
+        if self.truth is not None and (self.cached is not None or not self.truth.large):
+            labels = []
         with ThreadPoolExecutor(usable_cores()) as pool:
             # In chunks, so that an error or Ctrl-C leaves little work behind to wait for.
             for start in range(0, len(self), _CHUNK):
                 indices = range(start, min(start + _CHUNK, len(self)))
-                pixels = np.stack(list(pool.map(self._pixels, indices)))
-                self.cached[start : start + len(indices)] = torch.from_numpy(pixels)
-                report(len(indices))
+                if labels is not None:
+                    labels += pool.map(self._label, indices)
+                if self.cached is not None:
+                    pixels = np.stack(list(pool.map(self._pixels, indices)))
+                    self.cached[start : start + len(indices)] = torch.from_numpy(pixels)
+                    report(len(indices))
+        self._labels = labels
+
+    def counts(self, classes: int) -> list[int] | None:
+        """How often each class is there, see `Truth.seen`; ``None`` where no labels are kept."""
+        if self.truth is None or self._labels is None:
+            return None
+        found = np.zeros(classes, np.int64)
+        for label in self._labels:
+            seen = self.truth.seen(label)
+            np.add.at(found, seen[seen < classes], 1)
+        counts: list[int] = found.tolist()
+        return counts
 
     def fetch(self, indices: Sequence[int]) -> Batch:
         """Pixels and labels of some images."""
-        chosen = torch.as_tensor(indices)
         if self.cached is not None:
-            return self.cached[chosen], self.labels[chosen]
+            return self.cached[torch.as_tensor(indices)], self._stacked(indices)
         pixels = np.stack([self._pixels(int(i)) for i in indices])
-        return torch.from_numpy(pixels), self.labels[chosen]
+        return torch.from_numpy(pixels), self._stacked(indices)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch | EdgekitError:
         try:
             return self.fetch(indices)
         except EdgekitError as error:  # as a value: raised, a worker wraps it in a traceback
             return error
+
+    def _stacked(self, indices: Sequence[int]) -> Tensor:
+        """Labels of some images; zeros where nobody asks for any."""
+        if self.truth is None:
+            return torch.zeros(len(indices), dtype=torch.int64)
+        kept = self._labels
+        labels = [self._label(int(i)) if kept is None else kept[int(i)] for i in indices]
+        return torch.from_numpy(self.truth.stacked(labels))
+
+    def _label(self, index: int) -> NDArray[Any]:
+        assert self.truth is not None
+        return self.truth.label(self.source, self.split, index, self.preprocessing)
 
     def _pixels(self, index: int) -> NDArray[np.uint8]:
         return resize_and_crop(self.source.image(self.split, index), self.preprocessing)
@@ -206,7 +231,8 @@ def open_splits(
         DataError: an image that cannot be decoded.
     """
     total = sum(source.size(split) for split in splits)
-    cache = total * math.prod(preprocessing.shape()) <= CACHE_BYTES
+    masks = math.prod(preprocessing.size) if truth is not None and truth.large else 0
+    cache = total * (math.prod(preprocessing.shape()) + masks) <= CACHE_BYTES
     opened = {split: SplitImages(source, split, preprocessing, cache, truth) for split in splits}
     done = 0
 

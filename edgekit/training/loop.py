@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from edgekit import registry, tables
 from edgekit.core import CLASSIFY, ImageSource, reason
@@ -22,7 +22,7 @@ from edgekit.core.preprocessing import pair
 from edgekit.core.text import counted_words
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
-from edgekit.data.truths import CLASS_LABELS, told
+from edgekit.data.truths import CLASS_LABELS, COUNTED, told
 from edgekit.errors import CheckpointError, DataError, UsageError
 from edgekit.models import family_of, find_spec, with_resolution
 from edgekit.models.composed import head_of
@@ -210,6 +210,7 @@ def _trained(
         truth = CLASS_LABELS if own is None else task_of(own).truth
         images = open_splits(source, list(plan.images), plan.preprocessing, progress.loading, truth)
         tell_images(plan, images, progress)
+        _check_seen(plan, images, progress)
         if processes.is_main():
             # Only now: images that cannot be read leave earlier results alone.
             if not resume:
@@ -512,15 +513,18 @@ def _in_order(images: SplitImages, trainer: Trainer) -> Loader:
 
 def tell_images(plan: Plan, images: Mapping[str, SplitImages], progress: Progress) -> None:
     """Says what a training has to learn from, and where that is too little to tell anything."""
-    counts = _counts(images["train"].labels, len(plan.labels))
+    sizes = ", ".join(f"{len(split):,} {name}" for name, split in images.items())
+    told = f"{plan.data}: {counted_words(len(plan.labels), 'class', 'classes')}, images: {sizes}"
+    counts = images["train"].counts(len(plan.labels))
+    if counts is None:  # masks that are decoded on access
+        progress.images(told)
+        return
     unseen = [name for name, count in zip(plan.labels, counts, strict=True) if not count]
     # Classes that are held out of the training are not there to be learned.
     seen = [i for i, count in enumerate(counts) if count or plan.task == CLASSIFY]
     least = min(seen or range(len(counts)), key=counts.__getitem__)
-    sizes = ", ".join(f"{len(split):,} {name}" for name, split in images.items())
     progress.images(
-        f"{plan.data}: {len(plan.labels)} classes, images: {sizes}; the smallest class, "
-        f"'{plan.labels[least]}', has {counts[least]:,} for training"
+        f"{told}; the smallest class, '{plan.labels[least]}', has {counts[least]:,} for training"
     )
     if plan.task != CLASSIFY:
         return
@@ -540,14 +544,23 @@ def tell_images(plan: Plan, images: Mapping[str, SplitImages], progress: Progres
         )
 
 
-def _counts(labels: Tensor, classes: int) -> list[int]:
-    """How often each class is there: images of it, objects, or images with pixels of it."""
-    if labels.ndim == 1:
-        return torch.bincount(labels, minlength=classes)[:classes].tolist()
-    if labels.shape[-1:] == (6,) and labels.is_floating_point():
-        found = labels[..., 4].flatten().long()
-        return torch.bincount(found[found >= 0], minlength=classes)[:classes].tolist()
-    return [int((labels == one).flatten(1).any(1).sum()) for one in range(classes)]
+def _check_seen(plan: Plan, images: Mapping[str, SplitImages], progress: Progress) -> None:
+    """Refuses to train on images that teach nothing, and tells of others that measure nothing.
+
+    Raises:
+        DataError: no training image has what the task learns from.
+    """
+    for split, own in images.items():
+        counts = own.counts(len(plan.labels))
+        if own.truth is None or counts is None or any(counts):
+            continue
+        lacking = f"of {counted_words(len(own), f'{split} image')} of '{plan.data}' none has "
+        lacking += COUNTED[own.truth.needs]
+        if split == "train":
+            raise DataError(
+                f"{lacking}: expected some to learn from; give images with {own.truth.needs}"
+            )
+        progress.warn(f"{lacking}: {registry.task(plan.task).title} is not known of them")
 
 
 def _result(plan: Plan, folder: RunFolder, test: TestRecord) -> TrainingResult:

@@ -17,7 +17,8 @@ class EpochRecord:
         train_figure: the task's headline figure of the network in training, on augmented images;
             ``None`` of tasks whose figures take long.
         validation_loss: mean of the averaged weights.
-        validation_figure: the headline figure of the averaged weights.
+        validation_figure: the headline figure of the averaged weights; ``None`` where the images
+            do not tell it.
         seconds: of the whole epoch.
         images_per_s: of the training steps alone.
         title: what people call the figure; the file does not have it.
@@ -28,7 +29,7 @@ class EpochRecord:
     train_loss: float
     train_figure: float | None
     validation_loss: float
-    validation_figure: float
+    validation_figure: float | None
     seconds: float
     images_per_s: float
     title: str = "top-1"

@@ -173,7 +173,7 @@ class Trainer:
             train_loss=loss / images,
             train_figure=None if right is None else right / images,
             validation_loss=scores.loss,
-            validation_figure=scores.figures[self.lesson.headline] or 0.0,
+            validation_figure=scores.figures[self.lesson.headline],
             seconds=time.perf_counter() - begin,
             images_per_s=images / (trained - begin),
             title=self.lesson.title,

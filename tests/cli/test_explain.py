@@ -289,14 +289,15 @@ def test_other_tasks_have_what_can_be_explained(
     assert most.json["explanations"][0]["class"]["index"] == 1
 
     line = ("explain", f"{own}:Means", "squares.png", *said, "--task", "embed")
-    refused = run(*line)
+    refused = run(*line, "--method", "saliency")
     assert refused.code == 2
     assert "has no gradient: give --method occlusion" in refused.message
-    named = run(*line, "--method", "occlusion", "--class", "red")
+    named = run(*line, "--class", "red")
     assert "which has no classes: leave --class out" in named.message
-    found = run(*line, "--method", "occlusion", "--window", 8)
+    found = run(*line, "--window", 8)
     assert found.code == 0, found.err
     (one,) = found.json["explanations"]
+    assert one["method"] == "occlusion"
     assert one["score"] == pytest.approx(1)
     assert one["peak"] is not None
 

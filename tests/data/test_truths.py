@@ -18,6 +18,7 @@ from edgekit.data.truths import (
     NO_OBJECT,
     check_told,
     told,
+    truth_bytes,
 )
 from edgekit.errors import DataError
 
@@ -37,8 +38,8 @@ class OneImage:
     name, classes, mask_classes = "one", ("thing",), ("background", "thing")
     flippable, keeps_test, splits = True, True, ("train",)
 
-    def __init__(self, *corners: tuple[float, float, float, float]) -> None:
-        self._corners = corners
+    def __init__(self, *corners: tuple[float, float, float, float], crowd: bool = False) -> None:
+        self._corners, self._crowd = corners, crowd
 
     def size(self, split: str) -> int:
         return 1
@@ -55,7 +56,9 @@ class OneImage:
     def boxes(self, split: str, index: int) -> Boxes:
         count = len(self._corners)
         corners = np.array(self._corners, np.float32).reshape(-1, 4)
-        return Boxes(corners, np.zeros(count, np.int64), (HEIGHT, WIDTH), np.zeros(count, bool))
+        return Boxes(
+            corners, np.zeros(count, np.int64), (HEIGHT, WIDTH), np.full(count, self._crowd)
+        )
 
 
 def shown(source: Any, preprocessing: Preprocessing) -> NDArray[np.bool_]:
@@ -121,6 +124,15 @@ def test_a_thousand_boxes_of_an_image_are_a_thousand_rows() -> None:
     source = OneImage(*[(i % 70, i % 50, i % 70 + 5, i % 50 + 5) for i in range(1000)])
     whole = Preprocessing(None, (60, 80), fit="stretch")
     assert BOX_TRUTH.stacked([BOX_TRUTH.label(source, "train", 0, whole)]).shape == (1, 1000, 6)
+
+
+def test_crowds_teach_nothing_and_are_no_other_objects() -> None:
+    plain, crowd = (OneImage((20, 10, 60, 50), crowd=crowd) for crowd in (False, True))
+    assert truth_bytes(plain, "train", 0) != truth_bytes(crowd, "train", 0)
+    labels = [BOX_TRUTH.label(one, "train", 0, Preprocessing(None, 40)) for one in (plain, crowd)]
+    assert [BOX_TRUTH.seen(label).tolist() for label in labels] == [[0], []]
+    mask = np.array([[1, 1, IGNORE]], np.uint8)
+    assert MASK_TRUTH.seen(mask).tolist() == [1]
 
 
 def test_names_of_classes_are_those_of_what_is_told() -> None:

@@ -97,7 +97,7 @@ def test_without_splits_all_images_are_cut(tmp_path: Path) -> None:
         ("0.5 .5 .5 .2 .2", "the class without a point"),
         ("2 .5 .5 .2 .2", "has the class 2: expected 0 to 1, since there are 2 names"),
         ("-1 .5 .5 .2 .2", "has the class -1"),
-        ("0 10 6 4 6", "has 10 for middle x: expected a share .* pixels are to be divided"),
+        ("0 10 6 4 6", "has 10 for middle x: expected a share .*; divide pixels by that side"),
         ("0 .5 .5 -.2 .2", "has -0.2 for width"),
         ("0 .5 .5 .2 nan", "has nan for height"),
     ],

@@ -8,14 +8,22 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from object_networks import SIDE, Scenes
 from PIL import Image
 
 from edgekit.core import Preprocessing
 from edgekit.data import open_source, preprocess
-from edgekit.data.truths import CLASS_LABELS
+from edgekit.data.truths import BOX_TRUTH, CLASS_LABELS, MASK_TRUTH, Truth
 from edgekit.errors import DataError
 from edgekit.training import images as training_images
-from edgekit.training.images import Batches, Loader, augment, normalize, open_splits
+from edgekit.training.images import (
+    Batches,
+    Loader,
+    SplitImages,
+    augment,
+    normalize,
+    open_splits,
+)
 
 CPU = torch.device("cpu")
 
@@ -111,6 +119,29 @@ def test_images_are_the_same_whether_cached_or_decoded_in_workers(
     for (pixels, labels), (same_pixels, same_labels) in zip(cached, decoded, strict=True):
         assert torch.equal(pixels, same_pixels)
         assert torch.equal(labels, same_labels)
+
+
+def test_masks_count_for_what_fits_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    scenes = Scenes()
+    pixels, numbers = 3 * SIDE**2, len(scenes.seen)
+
+    def opened(truth: Truth, most: int) -> SplitImages:
+        monkeypatch.setattr(training_images, "CACHE_BYTES", most * numbers)
+        return open_splits(scenes, ["all"], Preprocessing(None, SIDE), lambda *_: None, truth)[
+            "all"
+        ]
+
+    both, on_access = opened(MASK_TRUTH, pixels + SIDE**2), opened(MASK_TRUTH, pixels)
+    assert both.cached is not None
+    assert on_access.cached is None
+    assert both.counts(3) == [5, 3, 3]
+    assert on_access.counts(3) is None
+    for whole, part in zip(both.fetch([3, 1]), on_access.fetch([3, 1]), strict=True):
+        assert torch.equal(whole, part)
+    small, without = opened(BOX_TRUTH, pixels), opened(BOX_TRUTH, 0)
+    assert small.cached is not None
+    assert without.counts(2) == small.counts(2) == [4, 3]
+    assert small.fetch([2, 4])[1].shape == (2, 3, 6)  # of the most in these, no more
 
 
 @pytest.mark.parametrize("cache", [0, 2**31])
