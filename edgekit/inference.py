@@ -428,6 +428,44 @@ def warnings_of(classifier: Classifier) -> tuple[str, ...]:
     return tuple(warnings if assumed is None else [*warnings, assumed])
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An image on its way into a network.
+
+    Attributes:
+        name: of its file, or its place among others.
+        pixels: as it was decoded.
+        prepared: as the network takes it.
+    """
+
+    name: str
+    pixels: Pixels
+    frame: Frame
+    prepared: NDArray[np.float32]
+
+
+def seen(images: Iterable[Picture], preprocessing: Preprocessing) -> Iterator[Seen]:
+    """Decodes and prepares images, one after the other.
+
+    Raises:
+        DataError: a file is no image, or cannot be prepared so.
+    """
+    for i, picture in enumerate(images):
+        name = str(picture) if isinstance(picture, str | os.PathLike) else f"image {i}"
+        pixels = pixels_of(picture, name, preprocessing.exif, preprocessing.alpha)
+        frame = Frame((pixels.shape[0], pixels.shape[1]), preprocessing)
+        yield Seen(name, pixels, frame, _prepared(pixels, name, preprocessing))
+
+
+def check_row(classifier: Classifier, rows: Rows, image: str) -> None:
+    """Refuses outputs for an image that are no numbers.
+
+    Raises:
+        ModelError: names the image.
+    """
+    _check_rows(classifier, rows, lambda _: image)
+
+
 def predict(
     classifier: Classifier,
     images: Iterable[Picture],
@@ -448,20 +486,18 @@ def predict(
         DataError: a file is no image, or cannot be prepared as the network needs it.
         ModelError: an output is not a finite number.
     """
-    task, preprocessing = classifier.task, classifier.preprocessing
-    frames: deque[tuple[str, Frame]] = deque()  # of the images that are on their way
+    task = classifier.task
+    waiting: deque[Seen] = deque()  # images that are on their way
 
     def prepared() -> Iterator[NDArray[np.float32]]:
-        for i, picture in enumerate(images):
-            name = str(picture) if isinstance(picture, str | os.PathLike) else f"image {i}"
-            pixels = pixels_of(picture, name, preprocessing.exif, preprocessing.alpha)
-            frames.append((name, Frame((pixels.shape[0], pixels.shape[1]), preprocessing)))
-            yield _prepared(pixels, name, preprocessing)[None]
+        for image in seen(images, classifier.preprocessing):
+            waiting.append(image)
+            yield image.prepared[None]
 
     for rows in classifier.stream(prepared()):
-        name, frame = frames.popleft()
-        _check_rows(classifier, rows, partial(_only, name))
-        found = task.decode(rows, name, frame, top)
+        image = waiting.popleft()
+        check_row(classifier, rows, image.name)
+        found = task.decode(rows, image.name, image.frame, top)
         if gallery is not None:
             found = cast("Embed", task).among(cast("Embedding", found), gallery, top)
         yield found
@@ -489,10 +525,6 @@ def draw(
     pixels = pixels_of(picture, prediction.image, preprocessing.exif, preprocessing.alpha)
     drawn = Image.fromarray(classifier.task.draw(pixels, prediction))
     write_file(path, partial(drawn.save, format="PNG"), overwrite=overwrite)
-
-
-def _only(name: str, _: int) -> str:
-    return name
 
 
 def _check_rows(classifier: Classifier, rows: Rows, name: Callable[[int], str]) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from edgekit.api.checking import typed
-from edgekit.api.using import OpeningKeywords, opened_by
-from edgekit.errors import UsageError
+from edgekit.api.using import OpeningKeywords, of_each, opened_by
 
 if TYPE_CHECKING:
     from edgekit.core import Side
@@ -79,26 +77,19 @@ def explain(
         UsageError: arguments that cannot be, or do not go together.
         InputError: the file, network or an image cannot be used.
     """
-    import numpy as np
-    from PIL import Image
-
     from edgekit import explaining
 
     classifier = opened_by(source, keywords)
-    one = isinstance(images, str | os.PathLike | Image.Image | np.ndarray)
-    if not one and not isinstance(images, Iterable):
-        raise UsageError(
-            f"images={images!r}: expected a path, a PIL.Image, an array of height x width x 3, "
-            f"uint8 RGB, or several of these in a list"
-        )
-    found = explaining.explain(
-        classifier,
-        [images] if one else images,
-        method=method,
-        wanted=None if class_ is None else str(class_),
-        layer=layer,
-        window=window,
-        stride=stride,
-        done=done,
+    return of_each(
+        images,
+        lambda some: explaining.explain(
+            classifier,
+            some,
+            method=method,
+            wanted=None if class_ is None else str(class_),
+            layer=layer,
+            window=window,
+            stride=stride,
+            done=done,
+        ),
     )
-    return next(found) if one else list(found)

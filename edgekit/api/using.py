@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, cast, overload
 
 from edgekit.api.checking import check_keywords, typed
 from edgekit.api.keywords import (
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from edgekit.models.taking import Network, Size
     from edgekit.tasks import Prediction
     from edgekit.verification.artifact import Verification
+
+
+T = TypeVar("T")
 
 
 class Opening(TypedDict, total=False):
@@ -187,24 +190,13 @@ def predict(
         UsageError: arguments that cannot be, or do not go together.
         InputError: the file, network or an image cannot be used.
     """
-    import numpy as np
-    from PIL import Image
-
     from edgekit import inference
 
     if top < 1:
         raise UsageError(f"top={top}: expected 1 or more")
     classifier = opened_by(source, keywords)
     known = None if gallery is None else inference.enrolled(classifier, Path(gallery))
-    if isinstance(images, str | os.PathLike | Image.Image | np.ndarray):
-        return next(inference.predict(classifier, [images], top, known))
-    if not isinstance(images, Iterable):
-        raise UsageError(
-            f"images={in_short(images)}: expected a path, a PIL.Image, an array of height x "
-            f"width x 3, "
-            f"uint8 RGB, or several of these in a list"
-        )
-    return list(inference.predict(classifier, images, top, known))
+    return of_each(images, lambda some: inference.predict(classifier, some, top, known))
 
 
 @typed
@@ -262,6 +254,29 @@ def verify(
         example=example,
         notify=notify,
     )
+
+
+def of_each(images: Any, found: Callable[[Iterable[Picture]], Iterator[T]]) -> T | list[T]:
+    """What is found of one image, or a list of what is found of several.
+
+    Args:
+        images: a path, an image of Pillow's, or pixels; or several of these.
+        found: takes several.
+
+    Raises:
+        UsageError: they are none of that.
+    """
+    import numpy as np
+    from PIL import Image
+
+    if isinstance(images, str | os.PathLike | Image.Image | np.ndarray):
+        return next(found([images]))
+    if not isinstance(images, Iterable):
+        raise UsageError(
+            f"images={in_short(images)}: expected a path, a PIL.Image, an array of height x "
+            f"width x 3, uint8 RGB, or several of these in a list"
+        )
+    return list(found(images))
 
 
 def opened_by(source: Network | Classifier, keywords: Mapping[str, object]) -> Classifier:

@@ -244,6 +244,22 @@ def error_entry(error: EdgekitError) -> dict[str, Any]:
     return _error_entry(str(error), type(error).__name__, error.exit_code)
 
 
+def end_with(schema: str, data: dict[str, Any], failure: EdgekitError | None) -> None:
+    """Ends a command that says at once what it finds: with the document of all of it, if asked for.
+
+    Args:
+        failure: what kept it from finding more.
+
+    Raises:
+        EdgekitError: the failure.
+    """
+    if _settings.json:
+        also = {} if failure is None else {"error": error_entry(failure)}
+        emit_json(schema, {**data, **also})
+    if failure is not None:
+        raise failure
+
+
 def _error_entry(text: str, kind: str, code: int) -> dict[str, Any]:
     return {"type": kind, "message": text, "exit_code": code}
 

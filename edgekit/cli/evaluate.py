@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli import console, keeping
-from edgekit.cli.options import (
-    SOURCES,
-    device_option,
-    embedded_option,
-    scores_option,
-    size_option,
-    task_option,
-    threads_option,
-    weights_option,
-)
-from edgekit.cli.stating import stated_options
+from edgekit.cli.opening import opening_options
+from edgekit.cli.options import SOURCES
 from edgekit.core.text import counted_words
 from edgekit.errors import EdgekitError
 
@@ -50,14 +41,7 @@ WORST = 5
 )
 @click.option("--split", help="test, validation, train or all. [default: test, else all]")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
-@weights_option
-@size_option
-@threads_option
-@embedded_option
-@device_option
-@scores_option
-@task_option
-@stated_options
+@opening_options
 @console.common_options
 def command(sources: tuple[str, ...], data: str | None, device: str | None, **options: Any) -> None:
     """Measure how often a network is right on images with labels.

@@ -9,25 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli import console
-from edgekit.cli.options import (
-    SIDE,
-    artifact_or_model,
-    device_option,
-    embedded_option,
-    overwrite_option,
-    scores_option,
-    size_option,
-    task_option,
-    threads_option,
-    weights_option,
-)
-from edgekit.cli.stating import stated_options
+from edgekit.cli.opening import opened, opening_options
+from edgekit.cli.options import SIDE, artifact_or_model, overwrite_option
 from edgekit.errors import EdgekitError, UsageError
 
 if TYPE_CHECKING:
     from edgekit.core import Side
     from edgekit.explaining import Explanation
-    from edgekit.stated import Stated
 
 
 @click.command("explain")
@@ -56,14 +44,7 @@ if TYPE_CHECKING:
 )
 @click.option("--window", type=SIDE, metavar="PIXELS|HxW", help="What occlusion covers at once.")
 @click.option("--stride", type=SIDE, metavar="PIXELS|HxW", help="From one window to the next.")
-@weights_option
-@size_option
-@threads_option
-@embedded_option
-@device_option
-@scores_option
-@task_option
-@stated_options
+@opening_options
 @console.common_options
 def command(
     source: str,
@@ -75,14 +56,7 @@ def command(
     layer: str | None,
     window: Side | None,
     stride: Side | None,
-    weights: Path | None,
-    resolution: Side | None,
-    threads: int | None,
-    embedded: bool,
-    device: str | None,
-    scores: str | None,
-    task: str | None,
-    stated: Stated,
+    **opening: Any,
 ) -> None:
     """Show what in images speaks for a class.
 
@@ -97,25 +71,9 @@ def command(
     every = with_folders(images)
     written = None if out is None else _places(out, every, images, overwrite)
 
-    from edgekit.api.measuring_options import device_of
     from edgekit.explaining import explain, method_for
-    from edgekit.inference import open_classifier, warnings_of
 
-    with console.status(f"loading {source}"):
-        classifier = open_classifier(
-            source,
-            weights=weights,
-            resolution=resolution,
-            threads=threads,
-            device=device_of(device or "host", simulators=True),
-            embedded=embedded,
-            scores=scores,
-            stated=stated,
-            task=task,
-        )
-    warnings = warnings_of(classifier)
-    for text in warnings:
-        console.warn(text)
+    classifier, warnings = opened(source, opening)
     method = method_for(classifier, method)
     documents: list[dict[str, Any]] = []
     failure: EdgekitError | None = None
@@ -149,13 +107,8 @@ def command(
                     done(0, 1)
         except EdgekitError as error:
             failure = error
-    if console.wants_json():
-        whole: dict[str, Any] = {"explanations": documents, "warnings": list(warnings)}
-        if failure is not None:
-            whole["error"] = console.error_entry(failure)
-        console.emit_json("edgekit.explain/1", whole)
-    if failure is not None:
-        raise failure
+    whole = {"explanations": documents, "warnings": list(warnings)}
+    console.end_with("edgekit.explain/1", whole, failure)
 
 
 def _places(out: Path, images: Sequence[str], given: Sequence[str], overwrite: bool) -> list[Path]:

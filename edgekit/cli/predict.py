@@ -4,29 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgekit.cli import console
-from edgekit.cli.options import (
-    Number,
-    artifact_or_model,
-    device_option,
-    embedded_option,
-    scores_option,
-    size_option,
-    task_option,
-    threads_option,
-    weights_option,
-)
-from edgekit.cli.stating import stated_options
+from edgekit.cli.opening import opened, opening_options
+from edgekit.cli.options import Number, artifact_or_model
 from edgekit.errors import EdgekitError, UsageError
 
 if TYPE_CHECKING:
-    from edgekit.core import Side
     from edgekit.inference import Classifier
-    from edgekit.stated import Stated
     from edgekit.tasks import Prediction
 
 
@@ -67,14 +55,7 @@ if TYPE_CHECKING:
     help="Overlap above which two boxes are one object. [default: the network's, else 0.5]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace images of the same name in DIR.")
-@weights_option
-@size_option
-@threads_option
-@embedded_option
-@device_option
-@scores_option
-@task_option
-@stated_options
+@opening_options
 @console.common_options
 def command(
     source: str,
@@ -86,14 +67,7 @@ def command(
     score_threshold: float | None,
     nms_iou: float | None,
     overwrite: bool,
-    weights: Path | None,
-    resolution: Side | None,
-    threads: int | None,
-    embedded: bool,
-    device: str | None,
-    scores: str | None,
-    task: str | None,
-    stated: Stated,
+    **opening: Any,
 ) -> None:
     """Say what images show; the preprocessing comes from the contract.
 
@@ -101,9 +75,8 @@ def command(
     boxes in pixels of the image, one that segments shares of its pixels, one
     with an embedding the nearest images of a gallery.
     """
-    from edgekit.api.measuring_options import device_of
     from edgekit.core import to_json
-    from edgekit.inference import draw, enrolled, open_classifier, predict, warnings_of
+    from edgekit.inference import draw, enrolled, predict
 
     if overwrite and out is None:
         raise UsageError("--overwrite goes with -o DIR only: nothing else is written")
@@ -115,23 +88,12 @@ def command(
     images = (*with_folders(images),)
     drawn = None if out is None else drawn_in(out, images, overwrite)
 
-    with console.status(f"loading {source}"):
-        classifier = open_classifier(
-            source,
-            weights=weights,
-            resolution=resolution,
-            threads=threads,
-            device=device_of(device or "host", simulators=True),
-            embedded=embedded,
-            scores=scores,
-            stated=stated,
-            task=task,
-            settings={name: value for name, value in given.items() if value is not None},
-        )
-        known = None if gallery is None else enrolled(classifier, gallery)
-    warnings = warnings_of(classifier)
-    for text in warnings:
-        console.warn(text)
+    settings = {name: value for name, value in given.items() if value is not None}
+    classifier, warnings = opened(source, {**opening, "settings": settings})
+    known = None
+    if gallery is not None:
+        with console.status(f"looking at {gallery}"):
+            known = enrolled(classifier, gallery)
     predictions: list[Prediction] = []
     failure: EdgekitError | None = None
     try:
@@ -144,17 +106,12 @@ def command(
         console.say_scores(classifier.meaning)
     except EdgekitError as error:
         failure = error
-    if console.wants_json():
-        document = {
-            "predictions": to_json(predictions),
-            "scores": classifier.meaning,
-            "warnings": list(warnings),
-        }
-        if failure is not None:
-            document["error"] = console.error_entry(failure)
-        console.emit_json("edgekit.predict/1", document)
-    if failure is not None:
-        raise failure
+    document = {
+        "predictions": to_json(predictions),
+        "scores": classifier.meaning,
+        "warnings": list(warnings),
+    }
+    console.end_with("edgekit.predict/1", document, failure)
 
 
 def drawn_in(folder: Path, images: Sequence[str], overwrite: bool) -> list[Path]:

@@ -70,3 +70,21 @@ def _hash(member: Member) -> tuple[bytes, str]:
     except UnicodeEncodeError:  # of JSON: a file that is called so cannot be
         name = member.relative.encode("utf-8", "surrogatepass")
     return hashlib.sha256(name).digest(), member.relative
+
+
+def located(sizes: Mapping[str, int], split: str, index: int) -> tuple[str, int]:
+    """The split proper that an image belongs to, and its place there.
+
+    Args:
+        sizes: of the splits proper, which stand one behind the other in ``all``.
+    """
+    whole = sum(sizes.values()) if split == "all" else sizes[split]
+    if not 0 <= index < whole:
+        raise IndexError(f"image {index} of split '{split}' with {whole} images")
+    if split != "all":
+        return split, index
+    for name, size in sizes.items():
+        if index < size:
+            return name, index
+        index -= size
+    raise AssertionError("the sizes add up to that of 'all'")

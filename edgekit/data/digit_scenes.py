@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core import Boxes, ImageSource
+from edgekit.data.cutting import located
 from edgekit.data.digits import DigitsSource
 from edgekit.data.digits import open_source as open_digits
 
@@ -88,7 +89,7 @@ class DigitScenes:
         return self._scene(split, index).mask.copy()
 
     def _scene(self, split: str, index: int) -> _Scene:
-        split, index = self._locate(split, index)
+        split, index = located(_SIZES, split, index)
         draw = _numbers(split, index)
         pixels = _ground(draw)
         for _ in range(next(draw) % (_CLUTTER + 1)):
@@ -101,18 +102,6 @@ class DigitScenes:
             mask[digit.window][digit.ink] = digit.kind + 1
         corners = np.array([digit.box for digit in digits], np.float32).reshape(-1, 4)
         return _Scene(pixels, mask, corners, np.array([d.kind for d in digits], np.int64))
-
-    def _locate(self, split: str, index: int) -> tuple[str, int]:
-        """The split proper that a scene belongs to, and its place there."""
-        if not 0 <= index < self.size(split):
-            raise IndexError(f"image {index} of split '{split}' with {self.size(split)} images")
-        if split != "all":
-            return split, index
-        for name, size in _SIZES.items():
-            if index < size:
-                return name, index
-            index -= size
-        raise AssertionError("the sizes add up to that of 'all'")
 
     def _add_digit(
         self, pixels: NDArray[np.uint8], digits: list[_Digit], draw: Iterator[int], split: str

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgekit.core import ImageSource
+from edgekit.data.cutting import located
 
 _SIDE = 40
 _SIZES = {"train": 64, "validation": 16, "test": 16}
@@ -45,11 +46,11 @@ class SyntheticSource:
 
     def label(self, split: str, index: int) -> int:
         """Label of one image; labels alternate, so that every split holds each equally often."""
-        return self._locate(split, index)[1] % len(self.classes)
+        return located(_SIZES, split, index)[1] % len(self.classes)
 
     def image(self, split: str, index: int) -> NDArray[np.uint8]:
         """One image, shape (40, 40, 3)."""
-        split, index = self._locate(split, index)
+        split, index = located(_SIZES, split, index)
         kind = self.classes[index % len(self.classes)]
         rng = np.random.default_rng([_SHAPE_SEED, tuple(_SIZES).index(split), index])
         ground = rng.uniform(10, 60, 3)
@@ -58,18 +59,6 @@ class SyntheticSource:
         pixels = np.where(mask[:, :, np.newaxis], colour, ground)
         pixels += rng.normal(0, 12, pixels.shape)
         return _to_uint8(pixels)
-
-    def _locate(self, split: str, index: int) -> tuple[str, int]:
-        """The split proper that an image belongs to, and its place there."""
-        if not 0 <= index < self.size(split):
-            raise IndexError(f"image {index} of split '{split}' with {self.size(split)} images")
-        if split != "all":
-            return split, index
-        for name, size in _SIZES.items():
-            if index < size:
-                return name, index
-            index -= size
-        raise AssertionError("the sizes add up to that of 'all'")
 
 
 def open_source() -> ImageSource:

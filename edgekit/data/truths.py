@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.boxes import to_frame
 from edgekit.core import (
     IGNORE,
     Boxes,
@@ -21,7 +22,7 @@ from edgekit.core import (
     Preprocessing,
 )
 from edgekit.data import decoded_for
-from edgekit.data.preprocess import geometry, place_mask
+from edgekit.data.preprocess import place_mask
 from edgekit.errors import DataError
 
 TELLS = {"labels": "label", "boxes": "boxes", "masks": "mask"}
@@ -111,12 +112,8 @@ class BoxTruth:
     ) -> NDArray[np.float32]:
         """Shape (k, 6); crowd is 0 or 1."""
         found = cast("BoxSource", decoded_for(source, preprocessing)).boxes(split, index)
-        place = geometry(*found.size, preprocessing)
-        left, top, right, bottom = place.box
-        whole = np.asarray(found.corners, np.float64).reshape(-1, 4)
-        across, down = place.width / (right - left), place.height / (bottom - top)
-        whole = (whole - (left, top, left, top)) * (across, down, across, down)
-        whole += (place.left, place.top, place.left, place.top)
+        corners = np.asarray(found.corners, np.float64).reshape(-1, 4)
+        whole = to_frame(corners, found.size, preprocessing)
         return cut_to(whole, found.classes, found.crowd, preprocessing.size)
 
     def classes(self, source: ImageSource) -> tuple[str, ...]:

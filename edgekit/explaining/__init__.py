@@ -12,10 +12,8 @@ arXiv:1311.2901. The first two come from Captum.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -24,12 +22,11 @@ from numpy.typing import NDArray
 
 from edgekit.boxes import Geometry
 from edgekit.data import preprocess
-from edgekit.data.decode import Picture, pixels_of
-from edgekit.data.finite import check_finite
-from edgekit.errors import DataError, ModelError, UnknownNameError, UsageError
+from edgekit.data.decode import Picture
+from edgekit.errors import ModelError, UnknownNameError, UsageError
 from edgekit.explaining.occlusion import Windows, occlusion
-from edgekit.inference import Classifier, ModelClassifier
-from edgekit.tasks import Aim, Aiming, Frame
+from edgekit.inference import Classifier, ModelClassifier, check_row, seen
+from edgekit.tasks import Aim, Aiming
 
 if TYPE_CHECKING:
     from edgekit.core import Pixels, Side
@@ -249,18 +246,12 @@ def explain(
             raise UsageError(f"{name} goes with --method occlusion only, not with {method}")
     preprocessing = classifier.preprocessing
     windows = Windows.of(preprocessing.size, window, stride)
-    for i, picture in enumerate(images):
-        name = str(picture) if isinstance(picture, str | os.PathLike) else f"image {i}"
-        pixels = pixels_of(picture, name, preprocessing.exif, preprocessing.alpha)
-        try:
-            prepared = preprocess.prepare(pixels, preprocessing)
-        except DataError as error:
-            raise DataError(f"{name}: {error}") from error
-        place = preprocess.geometry(pixels.shape[0], pixels.shape[1], preprocessing)
-        frame = Frame((pixels.shape[0], pixels.shape[1]), preprocessing)
+    for image in seen(images, preprocessing):
+        prepared = image.prepared
+        place = preprocess.geometry(*image.frame.size, preprocessing)
         rows = classifier.rows(prepared[None])
-        check_finite(rows, f"'{classifier.source}'", partial(_only, name))
-        aim = _aiming(classifier).aim(rows, frame, wanted)
+        check_row(classifier, rows, image.name)
+        aim = _aiming(classifier).aim(rows, image.frame, wanted)
         taken: Layer | None = None
         if method == "occlusion":
             score = float(rows[0].astype(np.float64) @ aim.weights)
@@ -269,7 +260,7 @@ def explain(
             found, taken = _by_gradients(classifier, prepared, aim, method, layer)
             score = float(rows[0].astype(np.float64) @ aim.weights)
         yield Explanation(
-            name,
+            image.name,
             method,
             aim.index,
             aim.label,
@@ -277,7 +268,7 @@ def explain(
             score,
             found,
             place,
-            pixels,
+            image.pixels,
             layer=None if taken is None else taken.path,
             layer_size=None if taken is None else taken.size,
             box=aim.box,
@@ -312,7 +303,3 @@ def _aiming(classifier: Classifier) -> Aiming:
             f"could be explained: expected a network of classes"
         )
     return cast(Aiming, task)
-
-
-def _only(name: str, _: int) -> str:
-    return name

@@ -13,7 +13,7 @@ stands for, take part in nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from numpy.typing import NDArray
@@ -112,15 +112,8 @@ class OfBoxes:
     coding: Coding
     classes: int
 
-    @property
-    def truth(self) -> BoxTruth:
-        """Boxes of images."""
-        return BOX_TRUTH
-
-    @property
-    def labelled(self) -> bool:
-        """Boxes say what is right."""
-        return True
+    truth: ClassVar[BoxTruth] = BOX_TRUTH
+    labelled: ClassVar = True
 
     @property
     def count(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from numpy.typing import NDArray
@@ -42,15 +42,8 @@ class OfEmbeddings:
     margin: str = "cosface"
     scale: float = 16.0
 
-    @property
-    def truth(self) -> Truth:
-        """Classes of images."""
-        return CLASS_LABELS
-
-    @property
-    def labelled(self) -> bool:
-        """Labels say what is right."""
-        return True
+    truth: ClassVar[Truth] = CLASS_LABELS
+    labelled: ClassVar = True
 
     def loss(
         self, outputs: Tensor, labels: Tensor, wanted: Tensor | None, *, training: bool
@@ -58,12 +51,16 @@ class OfEmbeddings:
         """The mean of softmax and triplets; in equal parts the distance from what is wanted.
 
         Args:
-            outputs: (n, dimensions), or with the cosines to the centres of classes behind.
+            outputs: (n, dimensions), or with the cosines to the centres of classes behind. Images
+                of classes without a centre learn by triplets alone.
         """
         found, cosines = outputs[:, : self.dimensions], outputs[:, self.dimensions :]
         losses = []
         if self.margin and cosines.shape[1]:
-            losses.append(margin_softmax(cosines, labels, self.margin, self.scale))
+            known = labels < cosines.shape[1]  # a network may see other data than at first
+            if known.any():
+                own = cosines[known], labels[known]
+                losses.append(margin_softmax(*own, self.margin, self.scale))
         if self.mining or not losses:  # without centres only triplets are left
             losses.append(triplets(found, labels, self.mining or "semi-hard"))
         loss = torch.stack(losses).mean()

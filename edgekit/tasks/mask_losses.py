@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from numpy.typing import NDArray
@@ -27,15 +27,8 @@ class OfMasks:
     classes: int
     size: tuple[int, int]
 
-    @property
-    def truth(self) -> Truth:
-        """Classes of pixels."""
-        return MASK_TRUTH
-
-    @property
-    def labelled(self) -> bool:
-        """Masks say what is right."""
-        return True
+    truth: ClassVar[Truth] = MASK_TRUTH
+    labelled: ClassVar = True
 
     def maps(self, outputs: Tensor) -> Tensor:
         """Rows (n, numbers) as scores (n, classes, height, width)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -106,15 +106,8 @@ class OfClasses:
 
     kinds: Kinds = LOGITS
 
-    @property
-    def truth(self) -> Truth:
-        """Classes of images."""
-        return CLASS_LABELS
-
-    @property
-    def labelled(self) -> bool:
-        """Labels say what is right."""
-        return True
+    truth: ClassVar[Truth] = CLASS_LABELS
+    labelled: ClassVar = True
 
     def loss(
         self, outputs: Tensor, labels: Tensor, wanted: Tensor | None, *, training: bool
@@ -180,6 +173,9 @@ class OfTensors:
     powers: tuple[tuple[str, float], ...] = ()
     parts: Sequence[NDArray[np.intp] | None] = field(default=(), compare=False)
 
+    truth: ClassVar[None] = None
+    labelled: ClassVar = False
+
     @property
     def columns(self) -> dict[str, slice | NDArray[np.intp]]:
         """Where what is judged by itself stands in a row, by name."""
@@ -196,16 +192,6 @@ class OfTensors:
             f"{spec.name} {part}".strip(): is_float(spec)
             for spec, part, _ in pieces(self.interface, self.parts)
         }
-
-    @property
-    def truth(self) -> None:
-        """None but the network that is followed."""
-        return
-
-    @property
-    def labelled(self) -> bool:
-        """Nobody says what is right but the network that is followed."""
-        return False
 
     def loss(
         self, outputs: Tensor, labels: Tensor, wanted: Tensor | None, *, training: bool

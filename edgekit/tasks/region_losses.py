@@ -8,7 +8,7 @@ drawn. Regions are matched by the boxes that the second stage makes of them, whi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from numpy.typing import NDArray
@@ -45,15 +45,8 @@ class OfRegions:
     coding: RegionCoding
     classes: int
 
-    @property
-    def truth(self) -> BoxTruth:
-        """Boxes of images."""
-        return BOX_TRUTH
-
-    @property
-    def labelled(self) -> bool:
-        """Boxes say what is right."""
-        return True
+    truth: ClassVar[BoxTruth] = BOX_TRUTH
+    labelled: ClassVar = True
 
     def loss(
         self, outputs: Tensor, labels: Tensor, wanted: Tensor | None, *, training: bool

@@ -54,6 +54,19 @@ def test_triplets_are_those_of_the_papers() -> None:
         assert float(triplets(points, labels, mining)) == pytest.approx(expected, rel=1e-4)
 
 
+def test_images_of_classes_without_a_centre_learn_by_triplets_alone() -> None:
+    points, labels = _some()
+    cosines = torch.randn(len(points), 2)
+    outputs = torch.cat((points, cosines), 1)
+    found = OfEmbeddings(D).loss(outputs, labels, None, training=True)
+    known = labels < 2
+    own = margin_softmax(cosines[known], labels[known], "cosface", OfEmbeddings(D).scale)
+    expected = (own + triplets(points, labels, "semi-hard")) / 2
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    alone = OfEmbeddings(D).loss(outputs, labels + 2, None, training=True)
+    assert float(alone) == pytest.approx(float(triplets(points, labels, "semi-hard")), rel=1e-5)
+
+
 @pytest.mark.parametrize("mining", MININGS)
 def test_a_batch_without_a_triplet_has_no_loss(mining: str) -> None:
     points, _ = _some(4)
