@@ -135,7 +135,7 @@ class Explanation:
         """The evidence as large as the image, (height, width), 0 where the network saw nothing."""
         from edgekit.explaining.drawing import laid_out
 
-        return laid_out(self, 1)
+        return laid_out(self, (self.pixels.shape[0], self.pixels.shape[1]))
 
     @property
     def drawn(self) -> Pixels:

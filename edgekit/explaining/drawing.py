@@ -30,48 +30,56 @@ UNSEEN = 0.35
 _BACKGROUND, _TEXT, _RING = (24, 24, 27), (244, 244, 245), (255, 255, 255)
 
 
-def laid_out(explanation: Explanation, times: int) -> NDArray[np.float32]:
-    """The evidence over the image, (height * times, width * times), 0 where nothing was seen."""
+def laid_out(explanation: Explanation, size: tuple[int, int]) -> NDArray[np.float32]:
+    """The evidence over the image in a height and width, 0 where nothing was seen."""
     from PIL import Image
 
     place = explanation.place
-    left, top, right, bottom = (round(edge * times) for edge in place.box)
-    height, width = (side * times for side in explanation.pixels.shape[:2])
+    left, top, right, bottom = _edges(explanation, size)
     part = explanation.evidence[
         place.top : place.top + place.height, place.left : place.left + place.width
     ]
-    found = np.zeros((height, width), np.float32)
-    size = (max(1, right - left), max(1, bottom - top))
-    grown = np.asarray(Image.fromarray(part).resize(size, Image.Resampling.BILINEAR))
-    target = found[top : top + size[1], left : left + size[0]]
+    found = np.zeros(size, np.float32)
+    own = (max(1, right - left), max(1, bottom - top))
+    grown = np.asarray(Image.fromarray(part).resize(own, Image.Resampling.BILINEAR))
+    target = found[top : top + own[1], left : left + own[0]]
     target[...] = grown[: target.shape[0], : target.shape[1]]
     return found
+
+
+def _edges(explanation: Explanation, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """What the network saw, left, top, right and bottom in an image of a height and width."""
+    height, width = explanation.pixels.shape[:2]
+    down, across = size[0] / height, size[1] / width
+    left, top, right, bottom = explanation.place.box
+    return round(left * across), round(top * down), round(right * across), round(bottom * down)
 
 
 def draw(explanation: Explanation) -> Pixels:
     """The map over the image, dark where the network did not see it; 8-bit RGB.
 
-    Small images are enlarged by a whole number.
+    It is as large as `edgekit.tasks.drawing.sized` says.
     """
     import matplotlib
 
-    pixels = drawing.rgb(explanation.pixels)
-    times = -(-drawing.LEAST_WIDTH // pixels.shape[1])
-    image = pixels.repeat(times, axis=0).repeat(times, axis=1).astype(np.float32)
-    values = laid_out(explanation, times)
+    picture, times = drawing.sized(explanation.pixels)
+    image = np.asarray(picture).astype(np.float32)
+    size = (picture.height, picture.width)
+    values = laid_out(explanation, size)
     evidence = explanation.evidence
     most = float(np.percentile(evidence, BRIGHT.get(explanation.method, 100.0)))
     share = np.minimum(values / most, 1) if most > 0 else np.sign(values)
-    colours = matplotlib.colormaps[COLOURS](share)[..., :3].astype(np.float32) * 255
+    steps = matplotlib.colormaps[COLOURS](np.arange(256))[:, :3].astype(np.float32) * 255
+    colours = steps[np.minimum(share * 256, 255).astype(np.uint8)]
     cover = (LEAST + (MOST - LEAST) * share)[..., None]
     seen = image * (1 - cover) + colours * cover
-    left, top, right, bottom = (round(edge * times) for edge in explanation.place.box)
+    left, top, right, bottom = _edges(explanation, size)
     drawn = image * UNSEEN
     drawn[top:bottom, left:right] = seen[top:bottom, left:right]
     return _captioned(_marked(drawn.round().astype(np.uint8), explanation, times), explanation)
 
 
-def _marked(drawn: Pixels, explanation: Explanation, times: int) -> Pixels:
+def _marked(drawn: Pixels, explanation: Explanation, times: float) -> Pixels:
     """The same with a ring around the peak, and the box where there is one."""
     from PIL import Image, ImageDraw
 
@@ -119,7 +127,7 @@ def _fitting(explanation: Explanation, drawn: Pixels) -> str:
     """The caption, with as many last parts of the layer's path as there is room for."""
     from PIL import ImageFont
 
-    width = drawn.shape[1]
+    width = max(drawing.LEAST_WIDTH, drawn.shape[1])
     size = max(12, width // 28)
     font, line = ImageFont.load_default(size), caption(explanation)
     parts = printable(explanation.layer or "").split(".")

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 LEAST_WIDTH = 240
 """In pixels; smaller images are enlarged, so that text beside them can be read."""
 
+LONGEST_SIDE = 2048
+"""In pixels; larger images are reduced, since pictures are there to be looked at."""
+
 _BACKGROUND, _TEXT, _BAR = (24, 24, 27), (244, 244, 245), (37, 99, 235)
 
 
@@ -28,19 +31,20 @@ def captioned(pixels: Pixels, lines: Sequence[str], shares: Sequence[float]) -> 
         shares: from 0 to 1, one a line.
 
     Returns:
-        (height + that of the lines, width, 3); enlarged by a whole number where it is small.
+        (height + that of the lines, width, 3); see `sized`.
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    image, _ = _enlarged(pixels)
+    image, _ = sized(pixels)
     size = max(12, image.width // 28)
     font, height = ImageFont.load_default(size), round(size * 1.7)
-    canvas = Image.new("RGB", (image.width, image.height + height * len(lines)), _BACKGROUND)
+    whole = max(LEAST_WIDTH, image.width)
+    canvas = Image.new("RGB", (whole, image.height + height * len(lines)), _BACKGROUND)
     canvas.paste(image, (0, 0))
     draw = ImageDraw.Draw(canvas)
     for i, (line, share) in enumerate(zip(lines, shares, strict=True)):
         top = image.height + i * height
-        if width := round(share * image.width):
+        if width := round(share * whole):
             draw.rectangle((0, top, width - 1, top + height - 2), _BAR)
         draw.text((size // 2, top + height // 2), line, _TEXT, font, anchor="lm")
     return np.asarray(canvas)
@@ -69,11 +73,11 @@ def framed(
         classes: whose colours the frames have.
 
     Returns:
-        (height, width, 3); enlarged by a whole number where it is small.
+        (height, width, 3); see `sized`.
     """
     from PIL import ImageDraw, ImageFont
 
-    image, times = _enlarged(pixels)
+    image, times = sized(pixels)
     draw = ImageDraw.Draw(image)
     size, width = max(12, image.width // 45), max(2, image.width // 240)
     font = ImageFont.load_default(size)
@@ -102,17 +106,18 @@ def coloured(pixels: Pixels, mask: Pixels, lines: Sequence[str], classes: Sequen
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    shown = rgb(pixels)
+    shown = np.asarray(sized(pixels)[0])
     height, width = shown.shape[:2]
     whole = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
     index = np.asarray(whole)
     palette = np.array([colour_of(i) for i in range(256)], np.float32)
     blended = 0.5 * shown + 0.5 * palette[index]
     blended = np.where((index == IGNORE)[..., None], shown, np.rint(blended)).astype(np.uint8)
-    image, _ = _enlarged(blended)
+    image = Image.fromarray(blended)
     size = max(12, image.width // 28)
     font, tall = ImageFont.load_default(size), round(size * 1.7)
-    canvas = Image.new("RGB", (image.width, image.height + tall * len(lines)), _BACKGROUND)
+    size_of_all = max(LEAST_WIDTH, image.width), image.height + tall * len(lines)
+    canvas = Image.new("RGB", size_of_all, _BACKGROUND)
     canvas.paste(image, (0, 0))
     draw = ImageDraw.Draw(canvas)
     for i, (line, own) in enumerate(zip(lines, classes, strict=True)):
@@ -155,11 +160,19 @@ def _text_on(colour: tuple[int, int, int]) -> tuple[int, int, int]:
     return _BACKGROUND if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else _TEXT
 
 
-def _enlarged(pixels: Pixels) -> tuple[Any, int]:
-    """An image of Pillow's, by how many times enlarged."""
+def sized(pixels: Pixels) -> tuple[Any, float]:
+    """An image of Pillow's as large as it is drawn, and by how many times that is enlarged.
+
+    Small ones are enlarged by a whole number, so that text beside them can be read.
+    """
     from PIL import Image
 
     image = Image.fromarray(rgb(pixels))
-    times = -(-LEAST_WIDTH // image.width)
-    size = (image.width * times, image.height * times)
-    return image.resize(size, Image.Resampling.NEAREST), times
+    longest = max(image.size)
+    times = float(max(1, min(-(-LEAST_WIDTH // image.width), LONGEST_SIDE // longest)))
+    how = Image.Resampling.NEAREST
+    if longest > LONGEST_SIDE:
+        times, how = LONGEST_SIDE / longest, Image.Resampling.BOX
+    if times == 1:
+        return image, times
+    return image.resize([max(1, round(side * times)) for side in image.size], how), times
