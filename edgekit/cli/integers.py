@@ -55,8 +55,9 @@ _OPTIONS = (
         "--max-drop",
         type=float,
         metavar="POINTS",
-        help="Points of top-1, or of agreement where there are no labels, that int8 may lose on "
-        "held-out images: tries one way after the other until one holds.",
+        help="Points of the figure of the task (top-1, mAP, mean IoU, ...), or of agreement where "
+        "there are no labels, that int8 may lose on held-out images: tries one way after the "
+        "other until one holds.",
     ),
     click.option(
         "--qat-epochs",

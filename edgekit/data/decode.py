@@ -230,8 +230,12 @@ def load_indices(path: Path) -> NDArray[np.uint8]:
                 f"index of its class; write it as a PNG of mode L or P"
             )
         found = np.asarray(image)
-        if found.dtype not in (np.uint8, np.bool_) and int(found.max()) > 255:
-            raise DataError(f"{name} has the value {found.max()}: expected 0 to 255")
+        beyond = found[(found < 0) | (found > 255)]
+        if beyond.size:
+            raise DataError(
+                f"{name} has the value {beyond[0]}: expected 0 to 255, the index of a class; write "
+                f"it as a PNG of mode L or P"
+            )
         return found.astype(np.uint8)
 
 

@@ -133,7 +133,13 @@ def _names(told: dict[str, Any], path: Path) -> tuple[str, ...]:
     if not isinstance(names, list):
         raise DataError(f"{where} is {short(names)}: expected a list, or numbers with names")
     # YAML makes numbers and truth values of 7 and of no.
-    texts = [str(n) if isinstance(n, int | float) and not isinstance(n, bool) else n for n in names]
+    for i, name in enumerate(names):
+        if isinstance(name, bool):
+            raise DataError(
+                f"class {i} in {where} is {str(name).lower()}, as YAML reads no, off, yes and on: "
+                f"expected a text; put the name in quotes"
+            )
+    texts = [str(n) if isinstance(n, int | float) else n for n in names]
     count = told.get("nc", len(names))
     if count != len(names):
         raise DataError(

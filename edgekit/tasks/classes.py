@@ -65,7 +65,7 @@ def labels_for(
     if len(labels) != count:
         raise ModelError(
             f"'{network}' has {counted_words(outputs or count, 'output')}, and '{source}' has "
-            f"{len(labels)} classes: expected as many"
+            f"{counted_words(len(labels), 'class', 'classes')}: expected as many"
         )
     unknown = next((name for name in of_source if name not in labels), None)
     if unknown is not None:

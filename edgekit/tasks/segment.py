@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from edgekit.boxes import geometry
 from edgekit.core import IGNORE, Agreement
+from edgekit.core.names import shown
 from edgekit.core.plain import APART
 from edgekit.data.truths import MASK_TRUTH
-from edgekit.errors import ModelError
+from edgekit.errors import DataError, ModelError
 from edgekit.tasks import Aim, Described, Frame, Prediction, class_named, classes, drawing
 from edgekit.tasks.raw import OutputsOfClasses, output_of, told, with_meaning
 
@@ -177,6 +178,20 @@ class Segment(OutputsOfClasses):
             [one.index for one in prediction.classes],
         )
 
+    def labels_for(self, source: ImageSource) -> tuple[str, ...]:
+        """See `OutputsOfClasses`.
+
+        Raises:
+            DataError: there is nothing to tell apart.
+        """
+        names = self.truth.classes(source)
+        if len(names) < 2:
+            raise DataError(
+                f"the masks of '{source.name}' have one class, '{shown(names[0])}': expected two "
+                f"or more to tell apart; add one, such as 'background'"
+            )
+        return super().labels_for(source)
+
     def objective(self, model: Model) -> Objective:
         """Masks, by scores of several classes.
 
@@ -236,8 +251,8 @@ def in_image(mask: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
         (width, left, right, place.left, place.width, wide, mask.shape[1]),
     )
     places = []
-    for side, first, last, offset, shown, whole, cells in axes:
-        at = offset + (np.arange(side) + 0.5 - first) * shown / (last - first)
+    for side, first, last, offset, seen_of, whole, cells in axes:
+        at = offset + (np.arange(side) + 0.5 - first) * seen_of / (last - first)
         found = np.floor(at * cells / whole).astype(np.intp)
         places.append((np.clip(found, 0, cells - 1), (at >= 0) & (at < whole)))
     (rows, tall_seen), (columns, wide_seen) = places

@@ -17,12 +17,11 @@ from torch import nn
 
 from edgekit import registry, tables
 from edgekit.core import CLASSIFY, ImageSource, reason
-from edgekit.core.names import shown
 from edgekit.core.preprocessing import pair
 from edgekit.core.text import counted_words
 from edgekit.data import open_source
 from edgekit.data.preprocess import for_source
-from edgekit.data.truths import CLASS_LABELS, COUNTED, told
+from edgekit.data.truths import CLASS_LABELS, told
 from edgekit.errors import CheckpointError, DataError, UsageError
 from edgekit.models import family_of, find_spec, with_resolution
 from edgekit.models.composed import head_of
@@ -35,7 +34,6 @@ from edgekit.tasks import task_of
 from edgekit.tasks.confusions import ClassFigures, Confusions
 from edgekit.tasks.details import NO_DETAILS, Details, confusion
 from edgekit.tasks.losses import Kinds, check_said, kinds_of
-from edgekit.tasks.shares import share_interval
 from edgekit.training import options as training_options
 from edgekit.training import processes
 from edgekit.training.distillation import Teacher, open_teacher
@@ -52,16 +50,11 @@ from edgekit.training.lesson import EVALUATION_BATCH, Lesson, OfClasses, OfTask
 from edgekit.training.options import TrainingOptions
 from edgekit.training.progress import EpochRecord, Progress, Silent
 from edgekit.training.run_folder import Plan, RunFolder, TestRecord, epoch_of, plain_epoch
+from edgekit.training.telling import tell_images
 from edgekit.training.threads import Threads, threads_put_back
 from edgekit.training.trainer import Trainer
 
 DEFAULTS = TrainingOptions()
-
-TOO_WIDE = 0.1
-"""Width of an interval of 95 % from which on an accuracy says little."""
-
-_NAMED = 3
-"""Classes that a message names."""
 
 # Seconds between two drawings of the curves, each of which takes a third of a second.
 _REDRAW_S = 30.0
@@ -210,7 +203,6 @@ def _trained(
         truth = CLASS_LABELS if own is None else task_of(own).truth
         images = open_splits(source, list(plan.images), plan.preprocessing, progress.loading, truth)
         tell_images(plan, images, progress)
-        _check_seen(plan, images, progress)
         if processes.is_main():
             # Only now: images that cannot be read leave earlier results alone.
             if not resume:
@@ -490,7 +482,10 @@ def _splits(source: ImageSource) -> list[str]:
                 f"{', '.join(source.splits)}: give it more images, or a folder '{split}'"
             )
     if source.size("train") < 2:
-        raise DataError(f"data source '{source.name}' has one training image: expected 2 or more")
+        raise DataError(
+            f"data source '{source.name}' has one training image: expected 2 or more; give it more "
+            f"images, or a folder for each split"
+        )
     return [split for split in ("train", "validation", "test") if split in source.splits]
 
 
@@ -509,58 +504,6 @@ def _in_order(images: SplitImages, trainer: Trainer) -> Loader:
     share = processes.share() if trainer.lesson.shares else (0, 1)
     batches = Batches(len(images), trainer.lesson.at_once, share=share)
     return Loader(images, batches, trainer.device)
-
-
-def tell_images(plan: Plan, images: Mapping[str, SplitImages], progress: Progress) -> None:
-    """Says what a training has to learn from, and where that is too little to tell anything."""
-    sizes = ", ".join(f"{len(split):,} {name}" for name, split in images.items())
-    told = f"{plan.data}: {counted_words(len(plan.labels), 'class', 'classes')}, images: {sizes}"
-    counts = images["train"].counts(len(plan.labels))
-    if counts is None:  # masks that are decoded on access
-        progress.images(told)
-        return
-    unseen = [name for name, count in zip(plan.labels, counts, strict=True) if not count]
-    # Classes that are held out of the training are not there to be learned.
-    seen = [i for i, count in enumerate(counts) if count or plan.task == CLASSIFY]
-    least = min(seen or range(len(counts)), key=counts.__getitem__)
-    progress.images(
-        f"{told}; the smallest class, '{plan.labels[least]}', has {counts[least]:,} for training"
-    )
-    if plan.task != CLASSIFY:
-        return
-    if unseen:
-        listed = ", ".join(f"'{shown(name)}'" for name in unseen[:_NAMED])
-        more = "" if len(unseen) <= _NAMED else f" and {len(unseen) - _NAMED} more"
-        progress.warn(
-            f"no training image is of {listed}{more}: a classifier cannot learn them; held-out "
-            f"classes are for networks that embed (--task embed)"
-        )
-    last, split = list(images.items())[-1]
-    low, high = share_interval(0.9, len(split))
-    if high - low > TOO_WIDE:
-        progress.warn(
-            f"{len(split)} {last} images are few: an accuracy of 90 % may be anything "
-            f"from {low:.0%} to {high:.0%}"
-        )
-
-
-def _check_seen(plan: Plan, images: Mapping[str, SplitImages], progress: Progress) -> None:
-    """Refuses to train on images that teach nothing, and tells of others that measure nothing.
-
-    Raises:
-        DataError: no training image has what the task learns from.
-    """
-    for split, own in images.items():
-        counts = own.counts(len(plan.labels))
-        if own.truth is None or counts is None or any(counts):
-            continue
-        lacking = f"of {counted_words(len(own), f'{split} image')} of '{plan.data}' none has "
-        lacking += COUNTED[own.truth.needs]
-        if split == "train":
-            raise DataError(
-                f"{lacking}: expected some to learn from; give images with {own.truth.needs}"
-            )
-        progress.warn(f"{lacking}: {registry.task(plan.task).title} is not known of them")
 
 
 def _result(plan: Plan, folder: RunFolder, test: TestRecord) -> TrainingResult:

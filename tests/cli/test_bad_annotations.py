@@ -195,7 +195,7 @@ def test_data_that_teach_nothing_are_refused(run: CommandLine, tmp_path: Path, k
         task, lacking = "segment", "a pixel of a class"
     found = run("train", *TRAIN, "--task", task, "--data", "data", "-o", "run")
     assert (found.code, found.out) == (3, "")
-    assert f"of 2 train images of 'data' none has {lacking}" in found.message
+    assert f"of 2 training images of 'data' none has {lacking}" in found.message
     assert f"give images with {kind}" in found.message
     assert not (tmp_path / "run").exists()
     if kind == "boxes":
@@ -203,6 +203,31 @@ def test_data_that_teach_nothing_are_refused(run: CommandLine, tmp_path: Path, k
         found = run("evaluate", *network(task), "--data", "data", "--split", "test")
         assert found.code == 3
         assert "nothing that mAP could be measured on" in found.message
+
+
+def test_classes_that_no_image_teaches_are_told(run: CommandLine, tmp_path: Path) -> None:
+    """Masks of 0 and 255 are a slip of many: the second one is ignored."""
+    shape = [[0] * 10 + [255] * 10] * 12
+    names = [f"{part}/images/{name}" for part in ("train", "val", "test") for name in "ab"]
+    save_masks(tmp_path / "masks", dict.fromkeys(names, shape), "cat\ndog\n")
+    found = run("train", *TRAIN, "--task", "segment", "--data", "masks", "-o", "run")
+    assert found.code == 0, found.err
+    told = " ".join(found.err.split())
+    assert "no training image has 'dog', which cannot be learned; pixels of an ignored" in told
+    (tmp_path / "masks" / "classes.txt").write_text("cat\n")
+    found = run("train", *TRAIN, "--task", "segment", "--data", "masks", "-o", "second")
+    assert found.code == 3
+    assert "have one class, 'cat': expected two or more to tell apart" in found.message
+
+
+def test_names_that_yaml_takes_for_truth_values_are_asked_for(
+    run: CommandLine, tmp_path: Path
+) -> None:
+    yolo(GOOD, "names: [no, yes]\n")(tmp_path / "data")
+    found = run("train", *TRAIN, "--task", "detect", "--data", "data", "-o", "run")
+    assert found.code == 3
+    assert "class 0 in 'names' of 'data/data.yaml' is false, as YAML reads no" in found.message
+    assert "put the name in quotes" in found.message
 
 
 def test_options_of_another_task_are_refused(
