@@ -47,7 +47,7 @@ from edgekit.training.initial import (
     with_regularization,
 )
 from edgekit.training.lesson import EVALUATION_BATCH, Lesson, OfClasses, OfTask
-from edgekit.training.options import TrainingOptions
+from edgekit.training.options import LABELS_STEPS, PLACES_STEPS, TrainingOptions
 from edgekit.training.progress import EpochRecord, Progress, Silent
 from edgekit.training.run_folder import Plan, RunFolder, TestRecord, epoch_of, plain_epoch
 from edgekit.training.telling import tell_images
@@ -398,7 +398,10 @@ def _plan(
         own = open_own(network, options, source)
         if own.task == CLASSIFY:
             check_said(options.scores, own.classes, own.source, of_zoo=False)
-        options = training_options.resolve(options, source, own.resolution, OWN_STRIDE)
+        truth = registry.task(own.task).truth
+        places = truth is not None and truth.needs != CLASS_LABELS.needs
+        steps = PLACES_STEPS if places else LABELS_STEPS
+        options = training_options.resolve(options, source, own.resolution, OWN_STRIDE, steps)
         assert options.resolution is not None
         if own.task != CLASSIFY and pair(options.resolution) != own.interface.inputs[0].shape[2:]:
             # What is made for one size, such as anchors, is made for the size that was chosen.
