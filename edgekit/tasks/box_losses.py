@@ -38,8 +38,14 @@ NEGATIVES = 3
 """Anchors that are told that there is nothing, for each that answers for an object
 (arXiv:1512.02325, section 2.2)."""
 
-ALPHA, GAMMA = 0.25, 2.0
-"""Of the focal loss (arXiv:1708.02002, section 5.1)."""
+ALPHA, GAMMA = 0.5, 1.5
+"""Of the focal loss. arXiv:1708.02002, section 5.1, has 0.25 and 2 for 100,000 anchors an image and
+80 classes; the more anchors are of nothing, the more has to be held back. SSDLite has 840 anchors
+at 160 px: on digit-scenes, 10 epochs, mAP on validation images is 40.8 % with these and the weight
+of boxes below, and 32 % with those of the paper and that weight lower still."""
+
+ANCHOR_BOX_WEIGHT = 0.5
+"""Of smooth L1 beside the focal loss: places are learned sooner than classes."""
 
 CANDIDATES, SCORE_POWER, OVERLAP_POWER = 10, 0.5, 6.0
 """Of task alignment: boxes that may answer for an object, and the powers of their score and their
@@ -254,7 +260,8 @@ def _of_anchors(corners: Tensor, logits: Tensor, objects: Objects, coding: Ancho
     if coding.background:
         return (place + _mined(logits, classes, found)) / whole
     score = _focal(logits, classes, positive)
-    return (place + score[~(found.ignored | _hardly(found))].sum()) / whole
+    told = score[~(found.ignored | _hardly(found))].sum()
+    return (ANCHOR_BOX_WEIGHT * place + told) / whole
 
 
 def _hardly(found: Assigned) -> Tensor:
