@@ -37,11 +37,14 @@ class OfMasks:
     def loss(
         self, outputs: Tensor, labels: Tensor, wanted: Tensor | None, *, training: bool
     ) -> Tensor:
-        """Cross-entropy, a mean over pixels; in equal parts the divergence from what is wanted.
+        """Cross-entropy and what is missing to the overlap; in equal parts that of what is wanted.
 
-        Pixels of `IGNORE` count in the second part only.
+        Cross-entropy is a mean over pixels, so that a network which never finds poles loses little;
+        the overlap is a mean over classes, as the figure is. LR-ASPP-MobileNetV3-Small on CamVid
+        has 1 to 6 % of the five rare classes after 20 epochs of cross-entropy alone. Pixels of
+        `IGNORE` count in the divergence from what is wanted only.
         """
-        loss = self.effect(outputs, labels)
+        loss = self.effect(outputs, labels) + self._apart(outputs, labels.long())
         if wanted is None:
             return loss
         return (loss + self.apart(outputs, wanted)) / 2
@@ -56,6 +59,27 @@ class OfMasks:
         masks = labels.long()
         kept = (masks != IGNORE).sum().clamp(min=1)  # a batch may have no pixel that counts
         return _cross_entropy(self.maps(outputs), masks) / kept
+
+    def _apart(self, outputs: Tensor, masks: Tensor) -> Tensor:
+        """1 less the overlap of probabilities and masks, a mean over the classes of a batch.
+
+        The soft Jaccard index: what both have in common over what either has, over all pixels of
+        the batch.
+        """
+        kept = masks != IGNORE
+        if not kept.any():
+            return outputs.sum() * 0
+        shares = self.maps(outputs).softmax(1) * kept[:, None]
+        known = torch.where(kept, masks, 0)
+        right = shares.gather(1, known[:, None])[:, 0]
+        there, common = (
+            torch.zeros(self.classes, dtype=right.dtype, device=right.device).index_add(
+                0, known.flatten(), one.flatten()
+            )
+            for one in (kept.to(right.dtype), right)
+        )
+        whole = shares.sum((0, 2, 3)) + there - common
+        return (1 - common / whole.clamp(min=1))[there > 0].mean()
 
     def tally(self) -> _Overlap:
         """Mean IoU, and cross-entropy."""
