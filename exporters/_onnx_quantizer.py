@@ -16,6 +16,7 @@ import numpy as np
 
 from edgekit.core import NARROW, Scheme, silent_import
 from edgekit.errors import ModelError
+from exporters._ends import joined_behind
 from exporters._onnx_groups import Dense, leave_out_zeros, make_dense
 from exporters._onnx_runner import TYPES_KEY
 from exporters._onnx_squeeze import multiply_pixels
@@ -328,28 +329,27 @@ def quantize(
     return quantized
 
 
-_MOVING = (
-    "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Tile",
-    "Transpose", "Unsqueeze",
+_WEIGHTY = (
+    "AveragePool", "Conv", "ConvTranspose", "GRU", "Gemm", "GlobalAveragePool", "LSTM", "MatMul",
+    "MaxPool", "RNN", "ReduceMean", "Resize",
 )  # fmt: skip
+"""What pays in integers: it has weights or works on whole maps."""
 
 
 def joined_ends(proto: ModelProto) -> list[str]:
-    """Names of the nodes that put an output together from several values, and of those behind them.
+    """Names of what outputs are made of behind the last layers, where they are joined of parts.
 
-    These may be of other units, such as boxes in pixels and scores from 0 to 1, for which one
-    scale has no room: they stay in float, so that each part keeps its own.
+    See the quantizer of TFLite: parts may be of other units or ranges, and stay in float.
     """
-    maker = {value: node for node in proto.graph.node for value in node.output}
-    found: list[str] = []
-    for output in proto.graph.output:
-        behind, node = list[str](), maker.get(output.name)
-        while node is not None and node.op_type in _MOVING:
-            behind.append(node.name)
-            node = maker.get(node.input[0])
-        if node is not None and node.op_type == "Concat":
-            found += [node.name, *behind]
-    return found
+    nodes = list(proto.graph.node)
+    maker = {value: at for at, node in enumerate(nodes) for value in node.output}
+    layers = joined_behind(
+        [[maker[name] for name in node.input if name in maker] for node in nodes],
+        [maker[output.name] for output in proto.graph.output if output.name in maker],
+        weighty=[node.op_type in _WEIGHTY for node in nodes],
+        joining=[node.op_type == "Concat" for node in nodes],
+    )
+    return [nodes[at].name for at in layers]
 
 
 @contextmanager

@@ -164,17 +164,24 @@ def augment_boxes(
 
 
 def augment_masks(
-    pixels: Tensor, labels: Tensor, seed: Sequence[int], *, flip: bool, crop: bool
+    pixels: Tensor,
+    labels: Tensor,
+    seed: Sequence[int],
+    zooms: tuple[float, float] = MASK_ZOOM,
+    *,
+    flip: bool,
+    crop: bool,
 ) -> tuple[Tensor, Tensor]:
     """The same for images and their masks.
 
     Args:
         labels: 8-bit, (N, height, width); what lies outside an image becomes `IGNORE`.
+        zooms: the smallest and the largest.
     """
     if not flip and not crop:
         return pixels, labels
     size = (int(pixels.shape[1]), int(pixels.shape[2]))
-    drawn = moves(len(pixels), size, seed, MASK_ZOOM, flip=flip, crop=crop)
+    drawn = moves(len(pixels), size, seed, zooms, flip=flip, crop=crop)
     pixels, taken = _moved(pixels, drawn)
     if crop:
         pixels = _coloured(pixels, seed)

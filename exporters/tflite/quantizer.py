@@ -10,6 +10,7 @@ import numpy as np
 
 from edgekit.core import Scheme, reason_with_layer
 from edgekit.errors import ModelError
+from exporters._ends import joined_behind
 from exporters.tflite.biases import fit_biases
 from exporters.tflite.converter import SIGNATURE
 from exporters.tflite.flatbuffer import constant, operator_kind, pack, schema, unpack
@@ -120,31 +121,33 @@ def quantize(content: bytes, scheme: Scheme, images: Sequence[Sequence[Array]]) 
     return pack(flat)
 
 
-_SHAPES = (
-    "BROADCAST_TO", "EXPAND_DIMS", "GATHER", "RESHAPE", "REVERSE_V2", "SLICE", "SPLIT", "SPLIT_V",
-    "SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE", "UNPACK",
+_JOINING = ("CONCATENATION", "PACK")
+_WEIGHTY = (
+    "AVERAGE_POOL_2D", "BATCH_MATMUL", "CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED",
+    "MAX_POOL_2D", "MEAN", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "TRANSPOSE_CONV",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM",
 )  # fmt: skip
+"""What pays in integers: it has weights or works on whole maps."""
 
 
 def joined_ends(flat: Any) -> list[str]:
-    """Names of the outputs that are put together from several tensors, and of what is behind that.
+    """Names of what outputs are made of behind the last layers, where they are joined of parts.
 
-    These may be of other units, such as boxes in pixels and scores from 0 to 1, for which one
-    scale has no room: they stay in float, so that each part keeps its own.
+    Parts may be of other units, such as boxes in pixels and scores from 0 to 1, or of other ranges,
+    as maps of several strides, for which one scale has no room; and what makes pixels of shares of
+    anchors would round them to whole pixels. All of it stays in float, which costs next to nothing.
     """
     (graph,) = flat.subgraphs
-    maker = {int(i): operator for operator in graph.operators for i in operator.outputs}
-    found: list[str] = []
-    for index in map(int, graph.outputs):
-        names, operator = [index], maker.get(index)
-        while operator is not None and operator_kind(flat, operator) in _SHAPES:
-            # Of a split the first input is the axis.
-            given = [int(i) for i in operator.inputs if int(i) in maker]
-            names += given[-1:]
-            operator = maker[given[-1]] if given else None
-        if operator is not None and operator_kind(flat, operator) in ("CONCATENATION", "PACK"):
-            found += [graph.tensors[i].name.decode() for i in names]
-    return found
+    operators = list(graph.operators)
+    kinds = [operator_kind(flat, operator) for operator in operators]
+    maker = {int(i): at for at, operator in enumerate(operators) for i in operator.outputs}
+    layers = joined_behind(
+        [[maker[int(i)] for i in one.inputs if int(i) in maker] for one in operators],
+        [maker[int(i)] for i in graph.outputs if int(i) in maker],
+        weighty=[kind in _WEIGHTY for kind in kinds],
+        joining=[kind in _JOINING for kind in kinds],
+    )
+    return [graph.tensors[i].name.decode() for at in layers for i in operators[at].outputs]
 
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D")

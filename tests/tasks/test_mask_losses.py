@@ -33,19 +33,33 @@ def test_counts_come_to_what_they_mean() -> None:
     assert mean_iou(np.zeros((4, 4), np.int64)) == 0
 
 
-def test_the_loss_is_cross_entropy_without_ignored_pixels() -> None:
+def test_the_loss_is_cross_entropy_and_overlap_without_ignored_pixels() -> None:
     objective, rows, masks = _some()
-    expected = F.cross_entropy(rows.view(4, CLASSES, *SIZE), masks.long(), ignore_index=IGNORE)
-    for loss in (
-        objective.loss(rows, masks, None, training=True),
-        objective.effect(rows, masks),
-    ):
-        torch.testing.assert_close(loss, expected)
+    scores = rows.view(4, CLASSES, *SIZE)
+    entropy = F.cross_entropy(scores, masks.long(), ignore_index=IGNORE)
+    torch.testing.assert_close(objective.effect(rows, masks), entropy)
+    kept = masks != IGNORE
+    missing = []
+    for number in range(CLASSES):
+        right = ((masks == number) & kept).double()
+        share = scores.softmax(1)[:, number].double() * kept
+        if right.any():
+            common = (right * share).sum()
+            missing.append(1 - common / (right.sum() + share.sum() - common))
+    expected = entropy + torch.stack(missing).mean().float()
+    torch.testing.assert_close(objective.loss(rows, masks, None, training=True), expected)
     assert objective.loss(rows, torch.full_like(masks, IGNORE), None, training=True) == 0
     same = objective.loss(rows, masks, rows, training=False)
     torch.testing.assert_close(same, expected / 2)
     assert objective.loss(rows, masks, -rows, training=False) > same
     assert pickle.loads(pickle.dumps(objective)) == objective
+
+
+def test_masks_that_are_found_overlap() -> None:
+    objective, _, masks = _some()
+    known = torch.where(masks == IGNORE, 0, masks).long()
+    certain = 50 * F.one_hot(known, CLASSES).permute(0, 3, 1, 2).float().flatten(1)
+    assert objective.loss(certain, masks, None, training=True) < 1e-4
 
 
 def test_parts_are_tallied_as_a_whole() -> None:

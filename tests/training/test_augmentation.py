@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edgekit.core import IGNORE
-from edgekit.training.augmentation import GREY, augment_boxes, augment_masks
+from edgekit.training.augmentation import GREY, ZOOM, augment_boxes, augment_masks
 
 SIDES = (48, 64)
 
@@ -41,7 +41,7 @@ def test_a_mirrored_box_is_exact() -> None:
 def test_a_zoomed_box_is_where_the_object_is_within_a_pixel() -> None:
     pixels, labels, masks = _scenes(60)
     changed, moved = augment_boxes(pixels, labels, (1, 2), flip=True, crop=True)
-    _, where = augment_masks(pixels, masks, (1, 2), flip=True, crop=True)
+    _, where = augment_masks(pixels, masks, (1, 2), ZOOM, flip=True, crop=True)
     seen = 0
     for one, box in zip(where.numpy(), moved.numpy(), strict=True):
         ys, xs = np.nonzero(one == 3)
