@@ -301,6 +301,11 @@ HEADS = _Heads(
             "regions from the map, then their classes, arXiv:1506.01497",
             task="detect",
         ),
+        "fasterrcnn-fpn": HeadEntry(
+            "edgekit.models.heads.pyramid:HEAD",
+            "the same with a feature pyramid, as torchvision has it, arXiv:1612.03144",
+            task="detect",
+        ),
         "fastrcnn": HeadEntry(
             "edgekit.models.heads.twostage:FAST",
             "given regions, cut out of the map, arXiv:1504.08083",

@@ -12,7 +12,7 @@ from edgekit.core.preprocessing import pair
 from edgekit.errors import UsageError
 from edgekit.models import MAX_RESOLUTION, find_spec
 from edgekit.models.fitting import fill
-from edgekit.models.foreign import COUNTER
+from edgekit.models.foreign import COUNTER, with_epsilon
 from edgekit.models.heads import Head
 from edgekit.models.heads.taps import Backbone
 
@@ -85,8 +85,9 @@ def fill_backbone(
         CheckpointError: they are of another network.
     """
     backbone, _ = registry.find_composed(source)
-    _, whole = fill(find_spec(backbone), state, origin)
-    values = whole.state_dict()
+    spec = find_spec(backbone)
+    filled, whole = fill(spec, state, origin)
+    values = with_epsilon(whole.state_dict(), filled.norm_eps, spec.norm_eps)
     own = {name for name in module.state_dict() if name.startswith(PREFIX)}
     taken = {PREFIX + name: value for name, value in values.items() if PREFIX + name in own}
     module.load_state_dict(taken, strict=False)

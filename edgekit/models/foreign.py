@@ -130,6 +130,26 @@ def translated(state: Mapping[str, Tensor], spec: ModelSpec, layout: Layout) -> 
     return tensors
 
 
+def with_epsilon(state: Mapping[str, Tensor], theirs: float, ours: float) -> dict[str, Tensor]:
+    """Tensors that compute the same with batch norms of another epsilon, in eval mode.
+
+    Weights of norms are scaled, so that nothing but the tensors has to know of it.
+
+    Args:
+        theirs: epsilon that the tensors were trained with.
+        ours: of the network that they go into.
+    """
+    found = dict(state)
+    for name, spread in state.items():
+        layer, _, kind = name.rpartition(".")
+        weight = state.get(f"{layer}.weight")
+        if kind != "running_var" or weight is None or theirs == ours:
+            continue
+        more = ((spread.double() + ours) / (spread.double() + theirs)).sqrt()
+        found[f"{layer}.weight"] = (weight.double() * more).to(weight.dtype)
+    return found
+
+
 def parts(row: BottleneckRow) -> list[str]:
     """Names of the parts of a block of ours, in order."""
     whole = row.fused and row.expand is None

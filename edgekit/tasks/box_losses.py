@@ -12,6 +12,7 @@ stands for, take part in nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -63,6 +64,10 @@ CROWDED = 0.5
 PAIRS_AT_ONCE = 1 << 24
 """Pairs of an object and a box that are looked at together; as float32 64 MiB a matrix."""
 
+MOST_PADDING, FEW = 2, 32
+"""Images are looked at together whose objects, padded, are at most so many times as many; and those
+of few objects in any case."""
+
 LEAST = 1e-7
 """Sides, areas and probabilities are at least this where they divide or have a logarithm."""
 
@@ -84,7 +89,13 @@ class Objects(NamedTuple):
 
     @classmethod
     def of(cls, labels: Tensor) -> Objects:
-        """Of `edgekit.data.truths.BoxTruth.stacked`."""
+        """Of `edgekit.data.truths.BoxTruth.stacked`, cut to the image that has most."""
+        known = labels[..., 4] >= 0
+        last = known.any(0).nonzero()
+        most = int(last[-1, 0]) + 1 if len(last) else 0
+        if most == 0:  # no image has an object
+            labels, most = labels.new_full((len(labels), 1, 6), -1), 1
+        labels = labels[:, :most]
         known = labels[..., 4] >= 0
         crowd = known & (labels[..., 5] > 0)
         classes = labels[..., 4].clamp(min=0).long()
@@ -249,7 +260,7 @@ def _of_anchors(corners: Tensor, logits: Tensor, objects: Objects, coding: Ancho
         (middles[:, :2] - middles[:, 2:] / 2, middles[:, :2] + middles[:, 2:] / 2), 1
     )
     with torch.no_grad():
-        found = _in_parts(_matched, objects, anchors, len(anchors))
+        found = in_parts(_matched, objects, anchors, len(anchors))
     positive = found.positive
     whole = positive.sum().clamp(min=1)
     right = _own(objects.corners, found.object)[positive]
@@ -323,7 +334,7 @@ def _of_aligned(corners: Tensor, logits: Tensor, objects: Objects, coding: CellC
     cells = torch.as_tensor(coding.cells, dtype=corners.dtype, device=corners.device)
     with torch.no_grad():
         probabilities = logits.detach().sigmoid()
-        found = _in_parts(_aligned, objects, cells, len(cells), corners.detach(), probabilities)
+        found = in_parts(_aligned, objects, cells, len(cells), corners.detach(), probabilities)
     share = found.share * found.positive
     classes = objects.classes.gather(1, found.object)
     right = F.one_hot(classes, logits.shape[-1]).to(logits.dtype) * share[..., None]
@@ -376,7 +387,7 @@ def _of_cells(
     """One box of the cell that an object's centre lies in answers for it."""
     cells = torch.as_tensor(coding.cells, dtype=corners.dtype, device=corners.device)
     with torch.no_grad():
-        found = _in_parts(_by_cell, objects, cells, len(cells), corners.detach(), coding)
+        found = in_parts(_by_cell, objects, cells, len(cells), corners.detach(), coding)
     positive = found.positive
     whole = positive.sum().clamp(min=1)
     own = cells.expand(len(corners), -1, -1)[positive]
@@ -448,19 +459,51 @@ def _products(logits: Tensor, coding: CellCoding) -> Tensor:
     return logits[..., :1].sigmoid() * (kinds.softmax(-1) if coding.softmax else kinds.sigmoid())
 
 
-def _in_parts(assign: Any, objects: Objects, cells: Tensor, count: int, *others: Any) -> Assigned:
-    """Assigns images so many at once that memory suffices."""
-    images, most = objects.there.shape
-    step = max(1, PAIRS_AT_ONCE // max(1, most * count))
-    parts = [
-        assign(
-            Objects(*(one[i : i + step] for one in objects)),
-            cells,
-            *(one[i : i + step] if isinstance(one, Tensor) else one for one in others),
+def in_parts(assign: Any, objects: Objects, cells: Tensor, count: int, *others: Any) -> Assigned:
+    """Assigns images so many at once that memory suffices, those with as many objects together.
+
+    So one image of a thousand objects does not make all others of its batch as wide.
+
+    Args:
+        assign: is given objects, ``cells`` and, of each image, ``others``.
+        count: boxes of an image.
+    """
+    places = torch.arange(1, objects.there.shape[1] + 1, device=objects.there.device)
+    widths = ((objects.there | objects.crowd) * places).amax(1).clamp(min=1)
+    order = widths.argsort(stable=True)
+    found = []
+    for part, width in _packed(order.tolist(), widths[order].tolist(), count):
+        own = torch.tensor(part, device=order.device)
+        found.append(
+            assign(
+                Objects(*(one[own, :width] for one in objects)),
+                cells,
+                *(one[own] if isinstance(one, Tensor) else one for one in others),
+            )
         )
-        for i in range(0, images, step)
-    ]
-    return Assigned(*(torch.cat(own) for own in zip(*parts, strict=True)))
+    back = order.argsort()
+    return Assigned(*(torch.cat(one)[back] for one in zip(*found, strict=True)))
+
+
+def _packed(order: list[int], widths: list[int], count: int) -> Iterator[tuple[list[int], int]]:
+    """Images to assign together, and the most objects of one.
+
+    Args:
+        order: of the images, those of few objects first.
+        widths: objects of each, in this order.
+        count: boxes of an image.
+    """
+    part: list[int] = []
+    whole = 0
+    for i, (image, width) in enumerate(zip(order, widths, strict=True)):
+        padded = width * (len(part) + 1)
+        much = padded > MOST_PADDING * (whole + width) and width > FEW
+        if part and (much or padded * count > PAIRS_AT_ONCE):
+            yield part, widths[i - 1]
+            part, whole = [], 0
+        part.append(image)
+        whole += width
+    yield part, widths[-1]
 
 
 def _own(corners: Tensor, objects: Tensor) -> Tensor:

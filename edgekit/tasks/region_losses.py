@@ -1,5 +1,8 @@
 """What two-stage detectors learn: where objects may be, and then what each region is.
 
+A network that follows another one learns of each of its regions what the other one says of the
+region that lies there, and that there is nothing where that one has none.
+
 Both stages learn at once, as by the authors' approximate joint training (arXiv:1506.01497, section
 3.2). Of what is nothing the worst takes part (arXiv:1604.03540), rather than a sample that is
 drawn. Regions are matched by the boxes that the second stage makes of them, which are near to them.
@@ -8,7 +11,7 @@ drawn. Regions are matched by the boxes that the second stage makes of them, whi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import torch
 from numpy.typing import NDArray
@@ -18,8 +21,8 @@ from torch.nn import functional as F
 from edgekit.data.truths import BOX_TRUTH, BoxTruth
 from edgekit.errors import ModelError
 from edgekit.models.heads.coding import RegionCoding
-from edgekit.models.heads.regions import chosen, overlaps
-from edgekit.tasks.box_losses import CROWDED, NEGATIVES, Assigned, Objects
+from edgekit.models.heads.regions import areas, chosen, overlaps
+from edgekit.tasks.box_losses import CROWDED, NEGATIVES, Assigned, Objects, in_parts
 from edgekit.tasks.box_tally import FoundBoxes
 
 OBJECT, NOTHING = 0.7, 0.3
@@ -56,46 +59,87 @@ class OfRegions:
         Args:
             outputs: (n, numbers): all boxes, then all scores.
             labels: (n, most, 6), see `edgekit.data.truths.BoxTruth`.
-            wanted: must be ``None``.
+            wanted: of a network with the same outputs in eval mode; ``None`` without one.
             training: see `edgekit.tasks.objectives.Objective`.
 
         Raises:
-            ModelError: another network is to be followed, whose regions are others.
+            ModelError: ``wanted`` are other outputs.
         """
-        if wanted is not None:
-            self.apart(outputs, wanted)
         corners, scores = self._split(outputs, training=training)
-        if labels.shape[1] == 0:  # no image has an object
-            labels = labels.new_full((len(labels), 1, 6), -1)
         objects = Objects.of(labels.to(corners.dtype))
-        count = self.coding.regions
-        logits = scores[:, :count] if training else _logits(scores)
-        loss = _second(corners[:, :count], logits, objects)
-        if not training or not len(self.coding.anchors):
+        count, each = self.coding.regions, self.coding.each
+        boxes = corners[:, : count * each].reshape(len(corners), count, each, 4)
+        if training:
+            logits = scores[:, :count]
+        else:  # of the boxes of a region each has a score of its own class
+            logits = _logits(scores.reshape(len(scores), count, each, -1).sum(2))
+        loss = _second(boxes, logits, objects)
+        if training and len(self.coding.anchors):
+            loss = loss + self._proposals(corners, scores, objects)
+        if wanted is None:
             return loss
+        return (loss + self._distance(boxes, logits.softmax(-1)[..., 1:], wanted)) / 2
+
+    def _proposals(self, corners: Tensor, scores: Tensor, objects: Objects) -> Tensor:
+        """The loss of the first stage."""
+        count, each = self.coding.regions, self.coding.each
         anchors = torch.as_tensor(self.coding.anchors, dtype=corners.dtype, device=corners.device)
-        return loss + _first(corners[:, count:], -scores[:, count:, 0], anchors, objects)
+        return _first(corners[:, count * each :], -scores[:, count:, 0], anchors, objects)
 
-    def apart(self, outputs: Tensor, wanted: Tensor) -> NoReturn:
-        """Nothing: regions of two networks lie elsewhere.
+    def apart(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+        """How far scores, and boxes of what is sure, are from those of another network."""
+        return self._distance(*self._regions(outputs), wanted)
 
-        Raises:
-            ModelError: as said.
+    def _regions(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes (n, regions, each, 4) and scores (n, regions, classes) of rows in eval mode."""
+        corners, scores = self._split(outputs, training=False)
+        shape = (len(outputs), self.coding.regions, self.coding.each, -1)
+        return corners.reshape(shape), scores.reshape(shape).sum(2)
+
+    def _distance(self, boxes: Tensor, scores: Tensor, wanted: Tensor) -> Tensor:
+        """See `apart`.
+
+        Args:
+            boxes: (n, regions, each, 4).
+            scores: (n, regions, classes), from 0 to 1.
         """
-        raise ModelError(
-            "a two-stage network follows no other one, whose regions lie elsewhere: train it "
-            "without a teacher (--no-distill in a search)"
+        expected = self.coding.regions * self.coding.each * (4 + self.classes)
+        if wanted.shape[1] != expected:
+            raise ModelError(
+                f"the network that is followed gives {wanted.shape[1]} numbers and not {expected}: "
+                f"expected one with the same head, classes and resolution, of any backbone"
+            )
+        their_boxes, their_scores = self._regions(wanted)
+        several = boxes.shape[2] > 1
+        corners = _of_class(boxes, scores.argmax(-1) * several)
+        others = _of_class(their_boxes, their_scores.argmax(-1) * several)
+        with torch.no_grad():
+            share, places = overlaps(corners, others).max(2)
+            theirs = chosen(their_scores, places) * (share >= REGION)[..., None]
+            sure = theirs.amax(-1)
+            whole = sure.sum().clamp(min=1)
+        own, theirs = scores.clamp(LEAST, 1 - LEAST), theirs.clamp(LEAST, 1 - LEAST)
+        # Less the entropy of what is wanted, so that nothing is left where both are equal.
+        off = theirs * (theirs / own).log() + (1 - theirs) * ((1 - theirs) / (1 - own)).log()
+        right = chosen(others, places)
+        low, high = (
+            torch.maximum(corners[..., :2], right[..., :2]),
+            torch.minimum(corners[..., 2:], right[..., 2:]),
         )
+        shared = (high - low).clamp(min=0).prod(-1)
+        overlap = shared / (areas(corners) + areas(right) - shared).clamp(min=LEAST)
+        return (off.sum() + ((1 - overlap) * sure).sum()) / whole
 
     def parts(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Boxes (n, regions, 4) and scores (n, regions, classes) of rows in eval mode."""
+        """Boxes (n, boxes, 4) and scores (n, boxes, classes) of rows in eval mode."""
         return self._split(outputs, training=False)
 
     def _split(self, outputs: Tensor, *, training: bool) -> tuple[Tensor, Tensor]:
-        count = self.coding.regions + (len(self.coding.anchors) if training else 0)
+        more = len(self.coding.anchors) if training else 0
+        count = self.coding.regions * self.coding.each + more
         corners, scores = outputs[:, : 4 * count], outputs[:, 4 * count :]
-        n = len(outputs)
-        return corners.reshape(n, count, 4), scores.reshape(n, count, self.classes + training)
+        n, columns = len(outputs), self.classes + training
+        return corners.reshape(n, count, 4), scores.reshape(n, -1, columns)
 
     def effect(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The loss of the labels."""
@@ -120,7 +164,7 @@ def _first(corners: Tensor, logits: Tensor, anchors: Tensor, objects: Objects) -
     """
     every = anchors.expand(len(corners), -1, -1)
     with torch.no_grad():
-        found = _assigned(objects, every, OBJECT, NOTHING, best=True)
+        found = in_parts(_answers, objects, anchors, len(anchors), every)
     positive = found.positive
     score = F.binary_cross_entropy_with_logits(logits, positive.to(logits.dtype), reduction="none")
     own = chosen(objects.corners, found.object)[positive]
@@ -133,19 +177,37 @@ def _second(corners: Tensor, logits: Tensor, objects: Objects) -> Tensor:
     """Of regions: their class, or that they are of nothing, and their box.
 
     Args:
-        corners: (n, regions, 4).
+        corners: (n, regions, 1, 4), or a box for each class, (n, regions, classes, 4).
         logits: (n, regions, 1 + classes), that of nothing first.
     """
+    each = corners.shape[2] > 1
     with torch.no_grad():
-        found = _assigned(objects, corners.detach(), REGION, REGION, best=False)
+        likeliest = logits[..., 1:].argmax(-1) * each
+        own = _of_class(corners, likeliest)
+        found = in_parts(_near, objects, own[:0], own.shape[1], own)
     positive = found.positive
-    columns = torch.where(positive, objects.classes.gather(1, found.object) + 1, 0)
+    classes = objects.classes.gather(1, found.object)
+    columns = torch.where(positive, classes + 1, 0)
     score = F.cross_entropy(logits.transpose(1, 2), columns, reduction="none")
     own = chosen(objects.corners, found.object)[positive]
-    off = _from(corners[positive], own)
+    off = _from(_of_class(corners, classes * each)[positive], own)
     off = off * off.new_tensor((PLACE, PLACE, GROWTH, GROWTH))
     place = F.smooth_l1_loss(off, torch.zeros_like(off), reduction="sum")
     return (score[_taken(score, found)].sum() + place) / positive.sum().clamp(min=1)
+
+
+def _of_class(corners: Tensor, classes: Tensor) -> Tensor:
+    """The box of each region (n, regions, boxes, 4) for a class of its own (n, regions)."""
+    places = classes[..., None, None].expand(-1, -1, 1, 4)
+    return corners.gather(2, places)[:, :, 0]
+
+
+def _answers(objects: Objects, anchors: Tensor, corners: Tensor) -> Assigned:
+    return _assigned(objects, corners, OBJECT, NOTHING, best=True)
+
+
+def _near(objects: Objects, anchors: Tensor, corners: Tensor) -> Assigned:
+    return _assigned(objects, corners, REGION, REGION, best=False)
 
 
 def _assigned(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import pickle
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from edgekit import tables
 from edgekit.errors import ModelError
 from edgekit.models.composed import compose
 from edgekit.models.heads.coding import AnchorCoding
+from edgekit.tasks import box_losses
 from edgekit.tasks.box_losses import OfBoxes, objective_of
 
 HEADS = tuple(n for n, e in tables.HEADS.items() if "ssdlite" in e.where or "yolo" in e.where)
@@ -156,3 +159,39 @@ def test_an_objective_travels_to_other_processes() -> None:
 def test_a_network_without_a_head_of_edgekits_cannot_be_learned() -> None:
     with pytest.raises(ModelError, match="its head has no loss in edgekit"):
         objective_of(torch.nn.Linear(1, 1), CLASSES, "own")
+
+
+@pytest.mark.parametrize("head", ["ssdlite", "yolo", "yolov2", "fasterrcnn"])
+def test_a_thousand_objects_in_one_image_cost_the_others_nothing(
+    head: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No image is padded to what another one has, and the loss is as if all were looked at once."""
+    network = compose(f"mobilenetv3-small@0.35+{head}", CLASSES, SIDE)
+    own = objective_of(network, CLASSES, head)
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.full((8, 1000, 6), -1.0)
+    labels[..., 5] = 0
+    labels[:, :3] = OBJECTS[0]
+    corner = torch.rand(1000, 2, generator=draw) * 80
+    labels[5, :, :4] = torch.cat((corner, corner + 4 + 12 * torch.rand(1000, 2, generator=draw)), 1)
+    labels[5, :, 4], labels[5, :, 5] = torch.arange(1000) % CLASSES, 0
+    network.train()
+    outputs = rows(*network(torch.randn(8, 3, SIDE, SIDE, generator=draw))).detach()
+    loss = own.loss(outputs, labels, None, training=True)
+    looked: list[tuple[int, int]] = []
+    packed = box_losses._packed
+
+    def noted(*args: Any) -> Iterator[tuple[list[int], int]]:
+        for part, width in packed(*args):
+            looked.append((len(part), width))
+            yield part, width
+
+    monkeypatch.setattr(box_losses, "_packed", noted)
+    again = own.loss(outputs, labels, None, training=True)
+    assert set(looked) == {(7, 2), (1, 1000)}
+    monkeypatch.setattr(box_losses, "_packed", lambda order, widths, count: [(order, widths[-1])])
+    whole = own.loss(outputs, labels, None, training=True)
+    assert loss.item() == again.item() == pytest.approx(whole.item(), rel=1e-5)
+    few = own.loss(outputs[:5], labels[:5], None, training=True)
+    cut = own.loss(outputs[:5], labels[:5, :3], None, training=True)
+    assert few.item() == cut.item()

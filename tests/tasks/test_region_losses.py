@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from edgekit.errors import ModelError
 from edgekit.models.composed import compose
+from edgekit.models.heads.coding import RegionCoding
+from edgekit.models.heads.pyramid import PyramidDetector
 from edgekit.models.heads.twostage import TwoStage
 from edgekit.tasks.box_losses import objective_of
 from edgekit.tasks.region_losses import OfRegions
@@ -27,10 +30,10 @@ OBJECTS = torch.tensor(
 
 
 @functools.cache
-def network(head: str = "fasterrcnn") -> TwoStage:
+def network(head: str = "fasterrcnn") -> TwoStage | PyramidDetector:
     torch.manual_seed(0)
     made = compose(f"mobilenetv3-small@0.5+{head}", CLASSES, SIZE)
-    assert isinstance(made, TwoStage)
+    assert isinstance(made, TwoStage | PyramidDetector)
     return made
 
 
@@ -122,7 +125,7 @@ def test_nothing_is_asked_of_a_crowd_or_of_what_is_not_there() -> None:
         assert 0 <= float(few) < 0.05
 
 
-@pytest.mark.parametrize("head", ["fasterrcnn", "fastrcnn", "rcnn"])
+@pytest.mark.parametrize("head", ["fasterrcnn", "fasterrcnn-fpn", "fastrcnn", "rcnn"])
 def test_all_weights_learn(head: str) -> None:
     own, made = objective(head), network(head)
     assert pickle.loads(pickle.dumps(own)) == own
@@ -136,10 +139,70 @@ def test_all_weights_learn(head: str) -> None:
     assert not [name for name in without if not name.startswith("deltas.")]
 
 
+def test_a_region_learns_the_box_of_its_class() -> None:
+    one = OfRegions(RegionCoding(4, np.zeros((0, 4), np.float32)), CLASSES)
+    own = OfRegions(RegionCoding(4, np.zeros((0, 4), np.float32), each=CLASSES), CLASSES)
+    corners = 3 + torch.rand(3, 4, 4) * torch.tensor([9.0, 9, 0, 0])
+    corners[..., 2:] = corners[..., :2] + 30
+    corners[0, 0], corners[1, 2] = OBJECTS[0, 1, :4] + 2, OBJECTS[1, 0, :4] - 2
+    logits = torch.zeros(3, 4, CLASSES + 1)
+    logits[0, 0, 3] = logits[1, 2, 2] = 5.0
+    # The box of another class lies elsewhere, which costs nothing.
+    each = torch.zeros(3, 4, CLASSES, 4)
+    each[:] = corners[:, :, None]
+    each[0, 0, 0] += 7
+    given = rows(each.flatten(1, 2), logits)
+    expected = one.loss(rows(corners, logits), OBJECTS, None, training=True)
+    assert float(own.loss(given, OBJECTS, None, training=True)) == pytest.approx(float(expected))
+    scores = logits.softmax(-1)[..., 1:]
+    found = rows(each.flatten(1, 2), (scores[..., None] * torch.eye(CLASSES)).flatten(1, 2))
+    assert float(own.effect(found, OBJECTS)) == pytest.approx(
+        float(one.effect(rows(corners, scores), OBJECTS)), rel=1e-5
+    )
+    tally = own.tally()
+    tally.update(found, OBJECTS, None)
+    assert 0 < tally.figure < 1
+
+
+@pytest.mark.parametrize("each", [1, CLASSES])
+def test_another_network_is_followed_region_by_region(each: int) -> None:
+    own = OfRegions(RegionCoding(6, np.zeros((0, 4), np.float32), each=each), CLASSES)
+    corner = torch.tensor([[0.0, 0], [30, 0], [60, 0], [0, 30], [30, 30], [60, 30]])
+    corners = torch.cat((corner, corner + 24), 1).expand(3, -1, -1)
+    logits = torch.zeros(3, 6, CLASSES + 1)
+    logits[..., 0] = 6.0
+    logits[0, 1, 2] = logits[1, 4, 1] = 9.0
+
+    def given(boxes: Tensor, scores: Tensor) -> Tensor:
+        if each > 1:
+            boxes = boxes[:, :, None].expand(-1, -1, each, -1).flatten(1, 2)
+            scores = (scores[..., None] * torch.eye(each)).flatten(1, 2)
+        return rows(boxes, scores)
+
+    scores = logits.softmax(-1)[..., 1:]
+    theirs = given(corners, scores)
+    assert float(own.apart(theirs, theirs)) == pytest.approx(0, abs=1e-5)
+    turned = given(corners.flip(1), scores.flip(1))  # the same regions in another order
+    assert float(own.apart(turned, theirs)) == pytest.approx(0, abs=1e-5)
+    small = float(own.apart(given(corners + 2, scores), theirs))
+    large = float(own.apart(given(corners + 6, scores), theirs))
+    assert 0.05 < small < large
+    assert float(own.apart(given(corners, scores.roll(1, 1)), theirs)) > 1
+    if each == 1:
+        followed = logits.clone().requires_grad_()
+        found = rows(corners, followed)
+        plain = own.loss(found, OBJECTS, None, training=True)
+        both = own.loss(found, OBJECTS, theirs, training=True)
+        assert both.item() == pytest.approx(plain.item() / 2, abs=1e-5)
+        both.backward()
+        assert followed.grad is not None
+        assert bool(followed.grad.isfinite().all())
+
+
 def test_what_cannot_be_learned_is_refused() -> None:
     own = objective()
     found = rows(*right(own, OBJECTS))
-    with pytest.raises(ModelError, match="follows no other one"):
+    with pytest.raises(ModelError, match="expected one with the same head"):
         own.loss(found, OBJECTS, found, training=True)
     with pytest.raises(ModelError, match="its head has no loss"):
         objective_of(network("maskrcnn"), CLASSES, "maskrcnn")

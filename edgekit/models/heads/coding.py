@@ -58,10 +58,13 @@ class RegionCoding:
     Attributes:
         regions: of an image.
         anchors: corners in pixels, (anchors, 4); none where regions are given.
+        each: boxes of a region: one, or as many as classes, each with a score of its own class
+            only.
     """
 
     regions: int
     anchors: NDArray[Any] = field(compare=False)
+    each: int = 1
 
 
 Coding = AnchorCoding | CellCoding

@@ -7,7 +7,7 @@ order or by shape.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -16,10 +16,14 @@ from edgekit.core import ModelSpec
 from edgekit.errors import CheckpointError
 from edgekit.models.blocks import BottleneckRow
 from edgekit.models.family import typed_rows
-from edgekit.models.foreign import COUNTER, Names, conv_norm, torchvision_blocks
+from edgekit.models.foreign import COUNTER, Names, conv_norm, torchvision_blocks, with_epsilon
 
 AUXILIARY = "aux_classifier."
 """Of torchvision's DeepLabV3: a second head for the training, which gives nothing to the scores."""
+
+
+PYTORCH_EPS = 1e-5
+"""Of batch norms by default, and of torchvision's frozen ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,9 @@ class HeadLayout:
         more: classes that the layer has besides those of the network, such as the background.
         instead: heads with the same tensors that compute something else, which these weights are
             not of.
+        older: layers that files of earlier versions call otherwise: that name, and today's.
+        norm_eps: epsilon that the backbone's batch norms have there; ``None`` where it is the
+            spec's.
     """
 
     names: Callable[[ModelSpec], Names]
@@ -40,6 +47,8 @@ class HeadLayout:
     columns: int = 1
     more: int = 0
     instead: tuple[str, ...] = ()
+    older: Mapping[str, str] = field(default_factory=dict)
+    norm_eps: float | None = None
 
     def classes(self, state: Mapping[str, Tensor]) -> int | None:
         """That a state dict with our names is for."""
@@ -103,10 +112,39 @@ def _ssdlite(spec: ModelSpec) -> Names:
             yield f"{ours}.{i}.predict", f"{theirs}.1"
 
 
+def _fasterrcnn(spec: ModelSpec) -> Names:
+    for ours, theirs in _backbone(spec):
+        yield ours, theirs.replace("backbone.", "backbone.body.", 1)
+    for i in range(2):
+        yield f"pyramid.inner.{i}", f"backbone.fpn.inner_blocks.{i}.0"
+        yield f"pyramid.layer.{i}", f"backbone.fpn.layer_blocks.{i}.0"
+    yield "proposals.shared", "rpn.head.conv.0.0"
+    yield "proposals.objectness", "rpn.head.cls_logits"
+    yield "proposals.deltas", "rpn.head.bbox_pred"
+    yield "hidden.first", "roi_heads.box_head.fc6"
+    yield "hidden.second", "roi_heads.box_head.fc7"
+    yield "scores", "roi_heads.box_predictor.cls_score"
+    yield "deltas", "roi_heads.box_predictor.bbox_pred"
+
+
+OLDER_PYRAMID = {
+    "rpn.head.conv": "rpn.head.conv.0.0",
+    **{
+        f"backbone.fpn.{kind}_blocks.{i}": f"backbone.fpn.{kind}_blocks.{i}.0"
+        for kind in ("inner", "layer")
+        for i in range(2)
+    },
+}
+"""Before torchvision 0.13, as the published files have them."""
+
+
 LAYOUTS: Mapping[str, HeadLayout] = {
     "lraspp": HeadLayout(_lraspp, "low"),
     "deeplabv3-wide": HeadLayout(_deeplabv3, "scores", instead=("deeplabv3",)),
     "ssdlite-softmax": HeadLayout(_ssdlite, "scores.0.predict", columns=6, more=1),
+    "fasterrcnn-fpn": HeadLayout(
+        _fasterrcnn, "scores", more=1, older=OLDER_PYRAMID, norm_eps=PYTORCH_EPS
+    ),
 }
 """By head; of backbones that torchvision has in them, MobileNetV3."""
 
@@ -134,7 +172,7 @@ def translated(
         if head != name and head not in layout.instead:
             continue
         left = tuple(key for key in state if key.startswith(AUXILIARY))
-        kept = {key: value for key, value in state.items() if key not in left}
+        kept = {_today(key, layout): value for key, value in state.items() if key not in left}
         if spec.family in FAMILIES and _layers(kept) == {t for _, t in layout.names(spec)}:
             if head != name:
                 raise CheckpointError(
@@ -142,9 +180,16 @@ def translated(
                     f"'{spec.name}+{name}': the head '{head}' computes something else with them"
                 )
             found = dict(_renamed(kept, {t: o for o, t in layout.names(spec)}))
+            if layout.norm_eps is not None:
+                found = with_epsilon(found, layout.norm_eps, spec.norm_eps)
             return found, layout.classes(found), left
         return state, layout.classes(state), ()
     return state, None, ()
+
+
+def _today(name: str, layout: HeadLayout) -> str:
+    layer, _, kind = name.rpartition(".")
+    return f"{layout.older.get(layer, layer)}.{kind}"
 
 
 def _layers(state: Mapping[str, Tensor]) -> set[str]:

@@ -22,6 +22,10 @@ than these stand in a row of which each one would suppress the next."""
 LARGEST_GROWTH = math.log(1000 / 16)
 """Of a box against its anchor, as a logarithm; the authors' bound, which keeps exp finite."""
 
+NO_WEIGHTS, WEIGHTS = (1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)
+"""Of differences of boxes: none of region proposals, those of the authors' code of the second
+stage."""
+
 
 def overlaps(a: Tensor, b: Tensor) -> Tensor:
     """Intersection over union of each box of ``a`` (N, n, 4) with each of ``b`` (N, m, 4).
@@ -65,6 +69,26 @@ def kept(corners: Tensor, overlap: float, rounds: int = ROUNDS) -> Tensor:
     return stays
 
 
+def remaining(places: Tensor, stays: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """So many of some candidates, those first that stay.
+
+    They stand in the order of their anchors: where two have nearly the same logit, rounding
+    changes no place.
+
+    Args:
+        places: of the candidates among all anchors, the highest score first, (N, n).
+        stays: 1 or 0 for each, (N, n).
+
+    Returns:
+        Places of those that are taken, ascending, and which of them stay, both (N, count).
+    """
+    # Those that go come after all that stay, the best first; whole numbers have no ties.
+    ranks = places.shape[1] * stays - torch.arange(places.shape[1], device=places.device)
+    taken = ranks.topk(count, 1).indices
+    order = places.gather(1, taken).sort(1)
+    return order.values, stays.gather(1, taken).gather(1, order.indices)
+
+
 def decoded(deltas: Tensor, corners: Tensor, weights: Sequence[float]) -> Tensor:
     """Boxes of differences from others; see `edgekit.boxes.coding.decode`.
 
@@ -93,7 +117,9 @@ def chosen(values: Tensor, places: Tensor) -> Tensor:
     return values.gather(1, places[..., None].expand(-1, -1, values.shape[-1]))
 
 
-def aligned(maps: Tensor, corners: Tensor, size: tuple[int, int], side: int) -> Tensor:
+def aligned(
+    maps: Tensor, corners: Tensor, size: tuple[int, int], side: int, cell: float | None = None
+) -> Tensor:
     """RoIAlign (arXiv:1703.06870, section 3): the part of a map below each box, at one size.
 
     Each of side x side cells is the mean of 2 x 2 places, each of the four pixels around it. It is
@@ -103,6 +129,9 @@ def aligned(maps: Tensor, corners: Tensor, size: tuple[int, int], side: int) -> 
         maps: (N, C, h, w), of an image of ``size`` or of one that is at most a step larger.
         corners: in pixels of the image, (N, R, 4).
         size: height and width of the image that the maps are of, in pixels.
+        cell: pixels of the image by one of the map, for the form that torchvision's detectors have
+            (``aligned=False``): the map lies half a cell further to the left and up, boxes have
+            sides of at least a cell, and there is nothing beyond the map.
 
     Returns:
         (N * R, C, side, side).
@@ -111,8 +140,14 @@ def aligned(maps: Tensor, corners: Tensor, size: tuple[int, int], side: int) -> 
     height, width = size
     steps = (torch.arange(2 * side, device=maps.device, dtype=maps.dtype) + 0.5) / (2 * side)
     sides = corners[..., 2:] - corners[..., :2]
+    if cell is not None:
+        sides = sides.clamp(min=cell)
     x = corners[..., 0:1] + steps * sides[..., 0:1]  # (N, R, places)
     y = corners[..., 1:2] + steps * sides[..., 1:2]
+    beyond: tuple[Tensor, Tensor] | None = None
+    if cell is not None:
+        beyond = (x <= width).to(maps.dtype), (y <= height).to(maps.dtype)
+        x, y = x + cell / 2, y + cell / 2
     x, y = 2 * x / width - 1, 2 * y / height - 1
     places = 2 * side
     grid = torch.stack(
@@ -123,6 +158,9 @@ def aligned(maps: Tensor, corners: Tensor, size: tuple[int, int], side: int) -> 
         -1,
     ).reshape(-1, count * places, places, 2)
     found = F.grid_sample(maps, grid, "bilinear", "border", align_corners=False)
+    if beyond is not None:
+        there = beyond[0][:, :, None] * beyond[1][..., None]
+        found = found * there.reshape(-1, 1, count * places, places)
     means = F.avg_pool2d(found, 2)  # (N, C, R * side, side)
     parts = means.reshape(-1, channels, count, side, side).permute(0, 2, 1, 3, 4)
     return parts.reshape(-1, channels, side, side)

@@ -88,6 +88,19 @@ class Backbone(nn.Module):
         found[max(self._ends)] = self.head(x)
         return dict(sorted(found.items()))
 
+    def deepest(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Two maps of the largest stride: of the first block that has it, and the last one.
+
+        They have `first_channels` and `channels`.
+        """
+        first = self._begins[max(self._begins)]
+        x = early = self.stem(image)
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i == first:
+                early = x
+        return early, self.head(x)
+
     @torch.no_grad()
     def _probe(self) -> None:
         """Finds the place of each stride by the sizes that maps have."""

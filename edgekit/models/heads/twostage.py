@@ -31,6 +31,8 @@ from edgekit.models.heads import Size
 from edgekit.models.heads.coding import RegionCoding
 from edgekit.models.heads.layers import conv_norm_act, divided, resized, separable
 from edgekit.models.heads.regions import (
+    NO_WEIGHTS,
+    WEIGHTS,
     aligned,
     chosen,
     clipped,
@@ -38,6 +40,7 @@ from edgekit.models.heads.regions import (
     decoded,
     kept,
     region_anchors,
+    remaining,
     windows,
 )
 from edgekit.models.heads.taps import Backbone
@@ -70,10 +73,6 @@ CROP = 64
 
 PARTS = (1, 2, 4)
 """Of given regions: windows of the whole image, and of halves and quarters of its sides, 59."""
-
-NO_WEIGHTS, WEIGHTS = (1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)
-"""Of differences of boxes: none of region proposals, those of the authors' code of the second
-stage."""
 
 
 class Together(nn.Module):
@@ -128,21 +127,13 @@ class Proposals(nn.Module):
     def best(self, corners: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:
         """The regions that go on, and which of them count.
 
-        They stand in the order of their anchors: where two have nearly the same logit, rounding
-        changes no place.
-
         Returns:
-            Corners (N, R, 4), and 1 or 0 for each, (N, R).
+            Corners (N, R, 4) in the order of their anchors, and 1 or 0 for each, (N, R).
         """
         places = objects.topk(min(CANDIDATES, objects.shape[1]), 1).indices
         stays = kept(chosen(corners, places), OVERLAP)
-        # Those that go come after all that stay, the best first; whole numbers have no ties.
-        ranks = places.shape[1] * stays - torch.arange(places.shape[1], device=places.device)
-        count = min(REGIONS, places.shape[1])
-        taken = ranks.topk(count, 1).indices
-        order = places.gather(1, taken).sort(1)
-        counts = stays.gather(1, taken).gather(1, order.indices)
-        return chosen(corners, order.values), counts
+        taken, counts = remaining(places, stays, min(REGIONS, places.shape[1]))
+        return chosen(corners, taken), counts
 
 
 class TwoStage(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from edgekit import registry, tables
 from edgekit.errors import CheckpointError, EdgekitError, UnknownNameError, UsageError
 from edgekit.models import build, find_spec
 from edgekit.models.composed import compose, fill_backbone
+from edgekit.models.foreign import TIMM_BLOCKS
 from edgekit.models.heads.taps import Backbone
 from edgekit.models.source import open_model
 from edgekit.models.weights import Checkpoint, save_checkpoint
@@ -60,6 +62,26 @@ def test_mobilenetv3_is_tapped_where_its_paper_says() -> None:
     taps = Backbone(find_spec("mobilenetv3-large")).eval()
     assert (taps.channels[16], taps.channels[32]) == (672, 960)
     assert taps.block_channels[16] == 112
+
+
+def test_a_backbone_of_timm_keeps_its_epsilon() -> None:
+    spec = find_spec(SMALL)
+    assert spec.norm_eps != 1e-5
+    torch.manual_seed(0)
+    classifier = build(dataclasses.replace(spec, norm_eps=1e-5)).eval()
+    classifier.stem.norm.running_var.uniform_(1e-5, 1e-3)  # as small as epsilon, so that it counts
+    names = dict(TIMM_BLOCKS.names(spec))
+    state = {
+        f"{names[layer]}.{kind}": value
+        for name, value in classifier.state_dict().items()
+        for layer, _, kind in [name.rpartition(".")]
+    }
+    network = compose(f"{SMALL}+embed", 8, 64)
+    fill_backbone(network, f"{SMALL}+embed", state, "a file")
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = classifier.head(classifier.blocks(classifier.stem(images)))
+        torch.testing.assert_close(network.backbone.maps(images)[32], expected)
 
 
 def test_names_may_be_written_as_those_of_the_zoo() -> None:

@@ -20,6 +20,7 @@ NETWORKS = (
     ("torchvision-lraspp_mobilenet_v3_large", "mobilenetv3-large", "lraspp"),
     ("torchvision-deeplabv3_mobilenet_v3_large", "mobilenetv3-large", "deeplabv3-wide"),
     ("torchvision-ssdlite_mobilenet_v3_large", "mobilenetv3-large-reduced", "ssdlite-softmax"),
+    ("torchvision-fasterrcnn_mobilenet_v3_large", "mobilenetv3-large", "fasterrcnn-fpn"),
 )
 
 
@@ -42,6 +43,31 @@ def test_every_tensor_has_one_place(file: str, backbone: str, head: str) -> None
     # Names of our own, and of anything else, are left alone.
     for own in (ours, {"conv.weight": torch.zeros(1)}):
         assert translated(head, find_spec(backbone), own, file)[0] is own
+
+
+def test_names_of_earlier_versions_and_another_epsilon() -> None:
+    file, backbone, head = NETWORKS[-1]
+    state, spec = state_of(file), find_spec(backbone)
+    today = translated(head, spec, state, file)[0]
+    older = {new: old for old, new in LAYOUTS[head].older.items()}
+    assert len(older) == 5
+    published = {
+        f"{older.get(layer, layer)}.{kind}": value
+        for name, value in state.items()
+        for layer, _, kind in [name.rpartition(".")]
+    }
+    assert published.keys() != state.keys()
+    found = translated(head, spec, published, file)[0]
+    assert all(torch.equal(found[name], value) for name, value in today.items())
+    theirs, ours = torch.nn.BatchNorm2d(16, eps=1e-5), torch.nn.BatchNorm2d(16, eps=spec.norm_eps)
+    state = {key: value.clone() for key, value in state.items()}
+    norm = {key: 1e-4 * torch.rand(16) for key in ("weight", "bias", "running_mean", "running_var")}
+    state |= {f"backbone.body.0.1.{key}": value for key, value in norm.items()}
+    theirs.load_state_dict(norm, strict=False)
+    tensors = translated(head, spec, state, file)[0]
+    ours.load_state_dict({key: tensors[f"backbone.stem.norm.{key}"] for key in norm}, strict=False)
+    images = torch.randn(2, 16, 3, 3)
+    torch.testing.assert_close(ours.eval()(images), theirs.eval()(images))
 
 
 def test_a_file_is_opened_under_the_name_of_the_network(tmp_path: Path) -> None:

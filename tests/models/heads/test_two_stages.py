@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from edgekit import boxes
 from edgekit.models.composed import compose
 from edgekit.models.heads import regions
+from edgekit.models.heads.pyramid import PyramidDetector
 from edgekit.models.heads.twostage import REGIONS, TwoStage
 
 SMALL = "mobilenetv3-small@0.5"
 HEADS = ("fasterrcnn", "maskrcnn", "fastrcnn", "rcnn")
+PYRAMID = "fasterrcnn-fpn"
 SIZE = (64, 96)
 
 
@@ -54,16 +56,26 @@ def test_what_stays_is_what_stays_box_by_box(overlap: float) -> None:
 
 
 def plain_align(
-    image: NDArray[np.float32], box: NDArray[np.float32], stride: int, side: int
+    image: NDArray[np.float32],
+    box: NDArray[np.float32],
+    stride: int,
+    side: int,
+    *,
+    older: bool = False,
 ) -> NDArray[np.float64]:
     """RoIAlign of one box place by place; (C, side, side)."""
     channels, height, width = image.shape
     found = np.zeros((channels, side, side))
     x0, y0, x1, y1 = (float(v) / stride for v in box)
+    if older:
+        x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
+    shift = 0.0 if older else 0.5
     for i in range(2 * side):
         for j in range(2 * side):
-            y = y0 + (i + 0.5) * (y1 - y0) / (2 * side) - 0.5
-            x = x0 + (j + 0.5) * (x1 - x0) / (2 * side) - 0.5
+            y = y0 + (i + 0.5) * (y1 - y0) / (2 * side) - shift
+            x = x0 + (j + 0.5) * (x1 - x0) / (2 * side) - shift
+            if older and (y > height or x > width):
+                continue
             y, x = min(max(y, 0.0), height - 1.0), min(max(x, 0.0), width - 1.0)
             top, left = int(y), int(x)
             for row, v in ((top, 1 - y + top), (min(top + 1, height - 1), y - top)):
@@ -82,6 +94,17 @@ def test_regions_are_cut_out_as_published() -> None:
         for r in range(5):
             expected = plain_align(maps[n].numpy(), corners[n, r].numpy(), 16, 3)
             np.testing.assert_allclose(found[5 * n + r], expected, atol=1e-5)
+
+
+def test_regions_are_cut_out_as_torchvision_does() -> None:
+    maps = torch.randn(1, 3, 4, 6)
+    corners = drawn(20, (64, 96), 3)
+    corners[0] = torch.tensor([93.0, 61.0, 95.0, 63.0])  # a part of a cell, at the edge
+    found = regions.aligned(maps, corners[None], (64, 96), 3, cell=16.0)
+    for r in range(20):
+        expected = plain_align(maps[0].numpy(), corners[r].numpy(), 16, 3, older=True)
+        np.testing.assert_allclose(found[r], expected, atol=1e-5)
+    assert not found[0, :, -1, -1].any()  # beyond the map
 
 
 def test_anchors_and_windows_lie_where_they_should() -> None:
@@ -144,6 +167,50 @@ def test_regions_may_be_given(head: str) -> None:
     assert float((corners - given).abs().max()) < 30  # fresh differences are small
 
 
+def test_a_pyramid_has_boxes_of_each_class_for_any_image() -> None:
+    torch.manual_seed(0)
+    network = compose(f"{SMALL}+{PYRAMID}", 3, SIZE)
+    assert isinstance(network, PyramidDetector)
+    anchors = network.proposals.anchors
+    assert anchors[:15:5].tolist() == [  # sides of 32 px about the first cell, by ratio
+        [-23, -11, 23, 11], [-16, -16, 16, 16], [-11, -23, 11, 23],
+    ]  # fmt: skip
+    assert len(anchors) == 15 * (6 + 6 + 2)
+    regions_ = network.proposals.regions
+    with torch.no_grad():
+        corners, scores = network(torch.randn(2, 3, *SIZE))
+    assert corners.shape == (2, 3 * regions_, 4)
+    assert scores.shape == (2, 3 * regions_, 3)
+    assert corners[..., 0::2].max() <= SIZE[1]
+    assert corners[..., 1::2].max() <= SIZE[0]
+    each = scores.reshape(2, regions_, 3, 3)
+    assert torch.equal(each, each * torch.eye(3))
+    network.train()
+    corners, logits = network(torch.randn(2, 3, *SIZE))
+    assert corners.shape == (2, 3 * regions_ + len(anchors), 4)
+    assert logits.shape == (2, regions_ + len(anchors), 4)
+
+
+def test_regions_of_a_map_suppress_each_other_only() -> None:
+    torch.manual_seed(0)
+    network = compose(f"{SMALL}+{PYRAMID}", 3, (160, 160))
+    assert isinstance(network, PyramidDetector)
+    own = network.proposals
+    corners, objects = regions.clipped(own.anchors, (160, 160))[None], 3 * torch.randn(1, 1_000)
+    objects = objects[:, : len(own.anchors)]
+    best, counts = own.best(corners, objects)
+    expected, begin = [], 0
+    for count in own.counts:
+        places = objects[0, begin : begin + count].topk(min(150, count)).indices + begin
+        scores = objects[0, places].numpy()
+        stays = boxes.nms(corners[0, places].numpy(), scores, 0.7)
+        expected += [(scores[i], places[i]) for i in stays if 1 / (1 + np.exp(-scores[i])) >= 0.05]
+        begin += count
+    expected.sort(key=lambda one: -one[0])
+    wanted = sorted(tuple(corners[0, place].tolist()) for _, place in expected[:150])
+    assert sorted(map(tuple, best[0][counts[0] > 0].tolist())) == wanted
+
+
 def test_the_first_stage_learns_from_outputs_behind_the_regions() -> None:
     torch.manual_seed(0)
     network = compose(f"{SMALL}+fasterrcnn", 3, SIZE).train()
@@ -170,7 +237,7 @@ def test_the_target_without_sampling_says_why_not(run: CommandLine) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("head", ["fasterrcnn", "fastrcnn", "rcnn"])
+@pytest.mark.parametrize("head", ["fasterrcnn", PYRAMID, "fastrcnn", "rcnn"])
 def test_the_other_targets_compute_the_same(head: str, run: CommandLine) -> None:
     line = ("--resolution", 64, "-t", "onnx,openvino", "-o", "out", "--json")
     done = run("export", f"{SMALL}+{head}", *line)
