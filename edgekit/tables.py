@@ -49,6 +49,13 @@ class HeadEntry(Entry):
     default: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class AppEntry(Entry):
+    """A platform of apps, and the tasks that it has apps for."""
+
+    tasks: tuple[str, ...] = ("classify",)
+
+
 class _Families(Table[FamilyEntry]):
     """Families, of which packages name the networks.
 
@@ -127,10 +134,13 @@ class _Simulators(Table[Entry]):
         return None if loaded.name == name else f"it calls itself '{loaded.name}'"
 
 
-class _Apps(Table[Entry]):
-    """Platforms of apps, which call themselves as the table does."""
+class _Apps(Table[AppEntry]):
+    """Platforms of apps, which call themselves as the table does; packages' are for classifiers."""
 
-    def _flaw(self, name: str, entry: Entry, loaded: Any) -> str | None:
+    def _added(self, points: Sequence[Point]) -> list[tuple[str, Any]]:
+        return [(p.name, AppEntry(p.where, p.about, p.package)) for p in points]
+
+    def _flaw(self, name: str, entry: AppEntry, loaded: Any) -> str | None:
         lacking = [member for member in OF_PLATFORMS if not hasattr(loaded, member)]
         if lacking:
             return f"as a Platform it lacks {', '.join(lacking)}"
@@ -537,18 +547,22 @@ APPS = _Apps(
     "edgekit.apps",
     "see 'edgekit list apps'",
     {
-        "android": Entry(
+        "android": AppEntry(
             "edgekit.apps.android:PLATFORM", "a Gradle project in Kotlin: camera, files"
         ),
-        "cpp": Entry(
+        "cpp": AppEntry(
             "edgekit.apps.cpp:PLATFORM", "a CMake project: libpng, libjpeg and the runtime"
         ),
-        "ios": Entry("edgekit.apps.ios:PLATFORM", "a Swift package, as text: not compiled yet"),
-        "mcu": Entry(
+        "ios": AppEntry("edgekit.apps.ios:PLATFORM", "a Swift package, as text: not compiled yet"),
+        "mcu": AppEntry(
             "edgekit.apps.mcu:PLATFORM", "a microcontroller: an interpreter's C++ and ESP-IDF"
         ),
-        "python": Entry("edgekit.apps.python:PLATFORM", "a module and a command: NumPy and Pillow"),
-        "web": Entry("edgekit.apps.web:PLATFORM", "a page of plain files, in the browser"),
+        "python": AppEntry(
+            "edgekit.apps.python:PLATFORM",
+            "a module and a command: NumPy and Pillow",
+            tasks=("classify", "detect", "segment", "embed"),
+        ),
+        "web": AppEntry("edgekit.apps.web:PLATFORM", "a page of plain files, in the browser"),
     },
 )
 """Platforms that sample apps are written for; `edgekit.apps.app.Platform`."""

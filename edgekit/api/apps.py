@@ -25,13 +25,13 @@ def app(
     images: Sequence[StrPath] = (),
     overwrite: bool = False,
 ) -> App:
-    """Writes a small app around an exported classifier, with images that test it.
+    """Writes a small app around an exported file, with images that test it.
 
     Args:
         artifact: the file, or what `export` gave for it.
         platform: what the app is written for, such as ``python``; ``edgekit list apps``.
         out: a new or an empty folder.
-        against: the network that the file was made from; the images get its scores, too.
+        against: the network that the file was made from; the images get its outputs, too.
         weights: checkpoint or state dict, for a network that is named, or a module.
         images: image files that test the app beside the generated ones.
         overwrite: replace an app that is in ``out``.

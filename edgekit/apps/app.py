@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.apps import golden
+from edgekit.apps.expected import TASKS, expected, vectors
 from edgekit.apps.golden import Golden, Picture
+from edgekit.arrays import row_of
 from edgekit.contract import OpenArtifact, contract_path, load, open_artifact
-from edgekit.core import CLASSIFY, Artifact, Quantizing
+from edgekit.core import CLASSIFY, Artifact, Interface, Quantizing
 from edgekit.core.forms import PROCESSORS, fits
 from edgekit.core.names import shown
 from edgekit.core.reading import read_bytes
@@ -28,14 +30,23 @@ from edgekit.errors import ContractError, GateError, OutputError, UsageError
 from edgekit.measure.store import Store
 from edgekit.staging import named_failures, output_folder, publish_folder, staging
 from edgekit.tables import APPS
-from edgekit.tasks import Frame, task_of_file
-from edgekit.tasks.agreement import TOLERANCES, compare, failures
+from edgekit.tasks import task_of_file
+from edgekit.tasks.agreement import TOLERANCES, compare, compare_outputs, failures
 
 if TYPE_CHECKING:
     from edgekit.core import Measurement, Target
     from edgekit.models.taking import Network
 
 GOLDEN_SCHEMA = "edgekit.golden/1"
+
+
+PACKAGES = {
+    "classify": "classifier",
+    "detect": "detector",
+    "segment": "segmenter",
+    "embed": "embedder",
+}
+"""What the code of an app is called, by its task."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,7 @@ class App:
         path: of the artifact's main file.
         golden: images that the app is tested with.
         latency: a measurement of the file that is kept, of one image at a time; ``None`` without.
-        network: whose scores the golden images have beside those of the file; ``None`` where it
+        network: whose outputs the golden images have beside those of the file; ``None`` where it
             was not given.
     """
 
@@ -76,13 +87,14 @@ class App:
         """Writes the golden images with ``golden.json``."""
         folder.mkdir(parents=True)
         for each in self.golden:
-            (folder / each.picture.file).write_bytes(each.picture.content)
-            (folder / f"{each.picture.file}.pixels.png").write_bytes(each.pixels_png())
+            for name, content in each.files().items():
+                (folder / name).write_bytes(content)
         document = {
             "schema": GOLDEN_SCHEMA,
+            "task": self.contract.task,
             "processors": self.processors(),
             "images": [each.entry() for each in self.golden],
-            "vectors": golden.vectors(),
+            "vectors": vectors(self.contract),
         }
         text = json.dumps(document, indent=1, ensure_ascii=True, allow_nan=False)
         (folder / "golden.json").write_text(text + "\n", encoding="utf-8")
@@ -101,7 +113,8 @@ class Platform(Protocol):
 
     Attributes:
         name: key of `edgekit.tables.APPS`.
-        runs: commands to type in the app's folder, to see it work; one a line.
+        runs: commands to type in the app's folder, to see it work; one a line. ``{task}`` stands
+            for the task, ``{package}`` for its name in `PACKAGES`.
         tests: the same, to test it.
         page: whether the folder is a page, which a browser opens once it is complete.
     """
@@ -128,11 +141,11 @@ def open_app(
     weights: Path | str | None = None,
     images: Sequence[str | os.PathLike[str]] = (),
 ) -> App:
-    """Opens a classifier for which apps are written, and computes what they have to give.
+    """Opens a file for which apps are written, and computes what they have to give.
 
     Args:
         artifact: an exported file with its contract.
-        against: the network it was made from, whose scores the golden images get as well.
+        against: the network it was made from, whose outputs the golden images get as well.
         weights: for a network's name or callable.
         images: files that are golden images beside the generated ones.
 
@@ -140,22 +153,20 @@ def open_app(
         ContractError: file and contract do not belong together.
         UsageError: its outputs have no meaning that an app could show.
         DataError: an image cannot be used.
-        GateError: the network gives other scores than the file.
+        GateError: the network gives other outputs than the file.
     """
     path = Path(artifact)
     opened = open_artifact(path)
     contract = opened.contract
-    if contract.preprocessing is None or contract.task != CLASSIFY:
+    if contract.preprocessing is None or contract.task not in TASKS:
         raise UsageError(
-            f"{path} is of the task '{contract.task}': apps are written for classifiers of images, "
-            f"whose contract says how these are prepared"
+            f"{path} is of the task '{contract.task}': apps are written for {', '.join(TASKS)}, "
+            f"whose outputs mean something, and for images, whose contract says how they are "
+            f"prepared"
         )
-    columns = contract.outputs[0].shape[-1]
-    if contract.labels is not None and len(contract.labels) not in (columns, max(2, columns)):
-        raise ContractError(
-            f"{path}: the contract has {len(contract.labels)} labels for {columns} outputs: "
-            f"expected as many; export it again"
-        )
+    task_of_file(contract, str(path)).check_meaning()
+    if contract.task == CLASSIFY:
+        _check_labels(path, contract)
     found = [*golden.pictures(contract.preprocessing)]
     taken = {picture.file for picture in found}
     for image in images:
@@ -178,6 +189,15 @@ def open_app(
     )
 
 
+def _check_labels(path: Path, contract: Artifact) -> None:
+    columns = contract.outputs[0].shape[-1]
+    if contract.labels is not None and len(contract.labels) not in (columns, max(2, columns)):
+        raise ContractError(
+            f"{path}: the contract has {len(contract.labels)} labels for {columns} outputs: "
+            f"expected as many; export it again"
+        )
+
+
 def _network(path: Path, contract: Artifact, against: Network, weights: Path | str | None) -> Any:
     from edgekit.verification.artifact import network_of_file
 
@@ -196,73 +216,75 @@ def _check_network(path: Path, contract: Artifact, source: str, several: Sequenc
     Raises:
         GateError: they are too far apart.
     """
-    known = contract.agreement
-    bounds = TOLERANCES[contract.scheme.precision] if known is None else known.tolerance
-    # These images are too few for shares of likeliest classes.
-    least = {"sqnr_db": bounds["sqnr_db"]}
-    expected = np.stack([each.scores["network"] for each in several])
-    outputs = np.stack([each.scores["file"] for each in several])
-    if not np.isfinite(expected).all():
-        raise GateError(f"'{source}' gives scores that are not finite for the golden images")
-    found = compare(expected, outputs, least, contract.scores)
+    rows = np.stack([each.rows["network"] for each in several])
+    outputs = np.stack([each.rows["file"] for each in several])
+    if not np.isfinite(rows).all():
+        raise GateError(f"'{source}' gives outputs that are not finite for the golden images")
+    if contract.task == CLASSIFY:
+        known = contract.agreement
+        bounds = TOLERANCES[contract.scheme.precision] if known is None else known.tolerance
+        # These images are too few for shares of likeliest classes.
+        least = {"sqnr_db": bounds["sqnr_db"]}
+        found = compare(rows, outputs, least, contract.scores)
+    else:
+        interface = Interface(contract.inputs, contract.outputs)
+        found = compare_outputs(rows, outputs, interface, contract.scheme.precision)
     if not found.passed:
         raise GateError(
-            f"{path} and '{source}' give other scores for the golden images: {failures(found)}; "
+            f"{path} and '{source}' give other outputs for the golden images: {failures(found)}; "
             f"give the network that the file was exported from"
         )
 
 
 def _golden(opened: OpenArtifact, picture: Picture, network: Any) -> Golden:
     assert opened.contract.preprocessing is not None
-    pixels = golden.finished(picture, opened.contract.preprocessing)
+    pixels, size = golden.finished(picture, opened.contract.preprocessing)
     known: dict[str, NDArray[Any]] = {}
     if network is not None:
-        from edgekit.verification.samples import reference_scores
+        from edgekit.inference import ModelClassifier
 
         plain = preprocess.normalize(pixels, network.preprocessing)
-        known["network"] = reference_scores(network.module, plain[np.newaxis])[0]
-    return _run(opened, picture, pixels, known)
+        known["network"] = ModelClassifier(network).rows(plain[np.newaxis])[0]
+    return _run(opened, picture, pixels, size, known)
 
 
 def _run(
-    opened: OpenArtifact, picture: Picture, pixels: NDArray[np.uint8], known: dict[str, Any]
+    opened: OpenArtifact,
+    picture: Picture,
+    pixels: NDArray[np.uint8],
+    size: tuple[int, int],
+    known: dict[str, NDArray[Any]],
 ) -> Golden:
     """The image with what the file gives for it.
 
     Args:
-        known: scores of others.
+        known: outputs of others.
     """
     contract = opened.contract
     assert contract.preprocessing is not None
     image = preprocess.normalize(pixels, contract.preprocessing)
     given = stored_values(np.ascontiguousarray(image[np.newaxis]), contract.inputs[0])
-    row = real_values(opened.runner.run([given])[0], contract.outputs[0]).reshape(1, -1)
+    made = opened.runner.run([given])
+    row = row_of([real_values(*each) for each in zip(made, contract.outputs, strict=True)])[0]
     if not np.isfinite(row).all():
         raise GateError(
-            f"{opened.path} gives scores that are not finite for the golden image {picture.file}: "
-            f"export it in another precision"
+            f"{opened.path} gives outputs that are not finite for the golden image "
+            f"{picture.file}: export it in another precision"
         )
-    precision = contract.scheme.precision
-    least = {"file": golden.SAME_FILE_DB.get(precision, golden.SAME_FILE_OF_INTEGERS_DB)}
-    for of, scores in known.items():
-        reached = golden.signal_to_noise_db(row[0], scores)
-        # What integers cost on this image is known: an app may not lose more than a little on top.
-        least[of] = round(reached - 1.0, 1)
-    frame = Frame((pixels.shape[0], pixels.shape[1]), contract.preprocessing)
-    labels: Any = task_of_file(contract, str(opened.path)).decode(row, picture.file, frame, 5)
-    return Golden(picture, pixels, {"file": row[0], **known}, least, labels.labels)
+    rows = {"file": row, **known}
+    return Golden(picture, pixels, size, rows, expected(contract, rows, size, picture.file))
 
 
 def run_again(app: App, opened: OpenArtifact) -> App:
-    """The same app, whose golden images have the scores that the file gives in another runtime.
+    """The same app, whose golden images have what the file gives in another runtime.
 
     Args:
         opened: the app's file there.
     """
     several = []
     for each in app.golden:
-        known = {of: scores for of, scores in each.scores.items() if of != "file"}
-        several.append(_run(opened, each.picture, each.pixels, known))
+        known = {of: row for of, row in each.rows.items() if of != "file"}
+        several.append(_run(opened, each.picture, each.pixels, each.size, known))
     return dataclasses.replace(app, golden=tuple(several))
 
 
@@ -284,6 +306,7 @@ def write_app(app: App, platform: str, out: Path, *, overwrite: bool = False) ->
         OutputError: the folder is there already and not empty, or cannot be written.
     """
     found: Platform = APPS.load(platform)
+    _check_task(app, platform)
     why_not = found.why_not(app)
     if why_not is not None:
         raise UsageError(f"{app.path} cannot be in an app for {found.name}: {why_not}")
@@ -298,6 +321,22 @@ def write_app(app: App, platform: str, out: Path, *, overwrite: bool = False) ->
         _check_folder(out, overwrite)
         publish_folder(made, final)
     return found
+
+
+def _check_task(app: App, platform: str) -> None:
+    """Refuses a file of a task that the platform has no app for.
+
+    Raises:
+        UsageError: names the platforms that have one.
+    """
+    task = app.contract.task
+    if task in APPS.find(platform)[1].tasks:
+        return
+    others = [name for name, entry in APPS.items() if task in entry.tasks]
+    raise UsageError(
+        f"{app.path} is of the task {task}, which there are no apps of for {platform}: give "
+        f"--platform {' or '.join(others)}"
+    )
 
 
 def _check_folder(out: Path, overwrite: bool) -> None:

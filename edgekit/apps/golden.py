@@ -1,9 +1,8 @@
-"""Images with what an app has to make of them: pixels, scores and labels."""
+"""Images with what an app has to make of them."""
 
 from __future__ import annotations
 
 import io
-import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from edgekit.core import SCORES, Preprocessing, scores_fit
+from edgekit.apps.expected import Expected
+from edgekit.core import Preprocessing
 from edgekit.core.reading import read_bytes
 from edgekit.data import preprocess
 from edgekit.data.decode import load_image, pixels_of
-from edgekit.data.scores import probabilities
 from edgekit.errors import DataError
 
 _SEED = 23
@@ -32,15 +31,6 @@ EXACT = {"one": 0.0, "mean": 0.0}
 
 LOSSY = {"one": 24.0, "mean": 1.0}
 """The same for JPEG, whose decoders round and interpolate colours in ways of their own."""
-
-SAME_FILE_DB = {"fp32": 80.0, "fp16": 60.0}
-"""How closely an app has to give what the file gave here, on other processors, too: sums of float32
-are in another order there (docs/measurements/devices.md)."""
-
-SAME_FILE_OF_INTEGERS_DB = 40.0
-"""The same of integers, whose kernels are equal to the bit where the file was written for them. A
-file for another kind of processor may pass the bound (docs/devices.md), so that apps look at their
-processor as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,17 +134,17 @@ class Golden:
 
     Attributes:
         pixels: finished, (height, width, channels), RGB.
-        scores: what the file gives for them, and the network where it is known, by ``file`` and
-            ``network``.
-        least_db: how closely the app's scores have to follow either.
-        labels: the likeliest classes by the file, as `edgekit.tasks.classify.Label` has them.
+        size: (height, width) of the image.
+        rows: outputs for these pixels, of the file and of the network where it is known, by
+            ``file`` and ``network``.
+        expected: what an app has to give.
     """
 
     picture: Picture
     pixels: NDArray[np.uint8]
-    scores: dict[str, NDArray[Any]]
-    least_db: dict[str, float]
-    labels: tuple[Any, ...]
+    size: tuple[int, int]
+    rows: dict[str, NDArray[Any]]
+    expected: Expected
 
     def entry(self) -> dict[str, Any]:
         """The image in ``golden.json``."""
@@ -163,13 +153,15 @@ class Golden:
             "about": self.picture.about,
             "pixels": f"{self.picture.file}.pixels.png",
             "most_off": self.picture.most_off,
-            "scores": {of: [float(x) for x in row] for of, row in self.scores.items()},
-            "least_db": self.least_db,
-            "labels": [
-                {"index": each.index, "label": each.label, "probability": each.probability}
-                for each in self.labels
-            ],
+            **self.expected.told,
         }
+
+    def files(self) -> dict[str, bytes]:
+        """What lies in the folder of golden images, by name."""
+        name = self.picture.file
+        found = {name: self.picture.content, f"{name}.pixels.png": self.pixels_png()}
+        found.update({f"{name}{end}": own for end, own in self.expected.files.items()})
+        return found
 
     def pixels_png(self) -> bytes:
         """The finished pixels as a PNG file."""
@@ -179,8 +171,13 @@ class Golden:
         return content.getvalue()
 
 
-def finished(picture: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+def finished(
+    picture: Picture, preprocessing: Preprocessing
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """What the reference makes of an image file.
+
+    Returns:
+        Finished pixels, and (height, width) of the image.
 
     Raises:
         DataError: it cannot be prepared.
@@ -188,33 +185,7 @@ def finished(picture: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8
     opened = Image.open(io.BytesIO(picture.content))
     pixels = pixels_of(opened, picture.file, preprocessing.exif, preprocessing.alpha)
     try:
-        return preprocess.resize_and_crop(pixels, preprocessing)
+        found = preprocess.resize_and_crop(pixels, preprocessing)
     except DataError as error:
         raise DataError(f"{picture.file}: {error}") from error
-
-
-def signal_to_noise_db(scores: NDArray[Any], expected: NDArray[Any]) -> float:
-    """Power of the spread of what is expected over that of the difference, at most 200 dB."""
-    noise = float(np.square(scores - expected, dtype=np.float64).mean())
-    power = float(np.var(expected, dtype=np.float64))
-    return 10 * math.log10(max(power, 1e-30) / max(noise, power * 1e-20, 1e-30))
-
-
-def vectors() -> list[dict[str, Any]]:
-    """Scores and the probabilities that they stand for, of each kind there is."""
-    rows = {
-        "logits": [[2.0, -1.5, 0.25, 30.0], [1000.0, 998.5, -1000.0], [-0.75], [40.0]],
-        "probabilities": [[0.1, 0.7, 0.2]],
-        "sigmoid": [[0.9, 0.8, 0.01], [0.25]],
-    }
-    assert set(rows) == set(SCORES)
-    return [
-        {
-            "kind": kind,
-            "scores": row,
-            "probabilities": probabilities(np.array([row]), kind)[0].tolist(),
-        }
-        for kind, several in rows.items()
-        for row in several
-        if scores_fit(kind, len(row))
-    ]
+    return found, (pixels.shape[0], pixels.shape[1])

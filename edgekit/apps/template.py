@@ -13,7 +13,7 @@ from edgekit.apps.app import App
 from edgekit.core.reading import read_bytes
 from edgekit.measure.latency_text import in_markdown, latency_text
 
-_LEAST_PYTHON = (3, 9)
+_LEAST_PYTHON = (3, 10)
 """What the sources of apps are written for."""
 
 _FILLED = ".md"
@@ -26,7 +26,7 @@ def copy(template: Path, folder: Path, texts: Mapping[str, str], leave: Sequence
     Args:
         template: of the platform.
         texts: what stands for ``$name`` in files for people.
-        leave: names of folders that are not copied.
+        leave: names of folders and files at its top that are not copied.
     """
     for file in sorted(template.rglob("*")):
         place = file.relative_to(template)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--against",
     metavar="MODEL",
-    help="The network that the file was made from: its scores belong to the app's golden images, "
+    help="The network that the file was made from: its outputs belong to the app's golden images, "
     "too.",
 )
 @weights_option
@@ -77,8 +77,8 @@ def command(
 ) -> None:
     """Write a small app around ARTIFACT, with images that test it.
 
-    The app prepares images as the contract of the file says, and says what they show. It is meant
-    to be copied into a product.
+    The app prepares images as the contract of the file says, and says what they show: classes,
+    objects with their boxes, masks, or what they are like. It is meant to be copied into a product.
     """
     from edgekit.apps.app import holds, open_app, write_app
 
@@ -124,7 +124,7 @@ def _serve(platform: Platform, folder: Path, port: int) -> None:
 
 def _tell(app: App, platform: Platform, out: Path) -> None:
     """Says what is in the folder."""
-    from edgekit.apps.app import written_with
+    from edgekit.apps.app import PACKAGES, written_with
 
     golden, network = written_with(out)
     files = sorted((path for path in out.rglob("*") if path.is_file()), key=Path.as_posix)
@@ -135,12 +135,14 @@ def _tell(app: App, platform: Platform, out: Path) -> None:
     )
     if network is None:
         console.note(
-            "the golden images have the scores of the file only: give the network with --against "
+            "the golden images have the outputs of the file only: give the network with --against "
             "to test the app against PyTorch, too"
         )
     console.say("")
-    for line in (f"cd {shlex.quote(str(out))}", *platform.runs, *platform.tests):
-        console.say(f"  {line}")
+    console.say(f"  cd {shlex.quote(str(out))}")
+    task = app.contract.task
+    for line in (*platform.runs, *platform.tests):
+        console.say(f"  {line.replace('{task}', task).replace('{package}', PACKAGES[task])}")
     if console.wants_json():
         console.emit_json(
             "edgekit.app/1",

@@ -122,6 +122,13 @@ def _heads() -> Rows:
     ]
 
 
+def _apps() -> Rows:
+    return [
+        {"name": name, "about": entry.about, "tasks": list(entry.tasks), **_package(entry)}
+        for name, entry in tables.APPS.lines()
+    ]
+
+
 def _plugins() -> Rows:
     groups = {table.group for table in tables.TABLES}
     return [
@@ -148,9 +155,13 @@ TOPICS: dict[str, Callable[[], Rows]] = {
     "transports": _entries(tables.TRANSPORTS),
     "tasks": _entries(tables.TASKS),
     "heads": _heads,
-    "apps": _entries(tables.APPS),
+    "apps": _apps,
     "plugins": _plugins,
 }
+
+
+def _told(value: str | list[str]) -> str:
+    return value if isinstance(value, str) else f"({', '.join(value)})"
 
 
 @click.command("list")
@@ -176,7 +187,7 @@ def command(topic: str | None) -> None:
             continue
         width = max((len(row["name"]) for row in rows), default=0)
         for row in rows:
-            rest = "  ".join(value for key, value in row.items() if key != "name")
+            rest = "  ".join(_told(value) for key, value in row.items() if key != "name")
             figures.say_wrapped(f"{row['name']:{width}}  {rest}", "  ", " " * (width + 4))
     if console.wants_json():
         console.emit_json("edgekit.list/1", found)

@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from damage.contracts import sign
+from object_networks import UNCHANGED
+from small_artifacts import once
 
+from edgekit import registry
 from edgekit.contract import contract_path
+
+NETWORKS = {"detect": "Cells", "segment": "Pixels", "embed": "Likeness"}
+"""Of `object_networks`, by task; they need no training."""
+
+_CLASSES = {"detect": ("red", "green"), "segment": ("dark", "red", "green")}
 
 
 class FileOf(Protocol):
@@ -40,3 +48,29 @@ def check_labels(
         for one, other in zip(mine, known["labels"], strict=True):
             assert (one["index"], one["label"]) == (other["index"], other["label"])
             assert abs(one["probability"] - other["probability"]) < within
+
+
+class TaskFiles:
+    """Exported files by task and target, which are made when they are asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, task: str, target: str) -> Path:
+        from edgekit.cli import run
+
+        folder = self._folder / f"{task}-{target}"
+        with once(folder) as mine:
+            if mine:
+                staged = folder.with_suffix(".part")
+                staged.mkdir()
+                words = [f"object_networks:{NETWORKS[task]}", "--task", task, *UNCHANGED]
+                if task in _CLASSES:
+                    names = staged / "names.txt"
+                    names.write_text("\n".join(_CLASSES[task]), encoding="utf-8")
+                    words += ["--labels", str(names)]
+                out = ["-t", target, "--resolution", "32", "-o", str(staged)]
+                assert run(["export", *words, *out]) == 0
+                staged.rename(folder)
+        (path,) = folder.glob(f"*{registry.target(target).suffix}")
+        return path

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from app_files import FileOf
+from app_files import FileOf, TaskFiles
+from small_artifacts import shared_folder
 
 from edgekit import registry
 
@@ -24,3 +25,9 @@ def file_of(request: pytest.FixtureRequest) -> FileOf:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def task_files(tmp_path_factory: pytest.TempPathFactory) -> TaskFiles:
+    """Files of networks that find bright cells, segment, or compare images. Read-only."""
+    return TaskFiles(shared_folder(tmp_path_factory))

@@ -108,7 +108,7 @@ def test_a_network_that_gives_other_scores_is_refused(artifact: Path, tmp_path: 
         torch.nn.Conv2d(3, 8, 3, stride=2), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1),
         torch.nn.Flatten(), torch.nn.Linear(8, 10),
     ).eval()  # fmt: skip
-    with pytest.raises(edgekit.GateError, match=r"give other scores for the golden images: .* dB"):
+    with pytest.raises(edgekit.GateError, match=r"give other outputs for the golden images: .* dB"):
         edgekit.app(artifact, "python", tmp_path / "made", against=other)
     assert not (tmp_path / "made").exists()
 

@@ -15,18 +15,19 @@ from PIL import Image
 from turned_files import turned_files, upright
 
 from edgekit import apps
-from edgekit.apps.golden import pictures, vectors
+from edgekit.apps.expected import vectors_of_classes
+from edgekit.apps.golden import pictures
 from edgekit.core import Preprocessing, to_json
 from edgekit.data import preprocess
 from edgekit.data.decode import pixels_of
 from edgekit.errors import DataError
 
-TEMPLATE = Path(apps.__file__).parent / "python" / "template" / "classifier"
+TEMPLATE = Path(apps.__file__).parent / "python" / "template"
 
 
 def module(name: str) -> Any:
     """A file of the app in Python."""
-    spec = importlib.util.spec_from_file_location(f"app_{name}", TEMPLATE / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"app_{Path(name).name}", TEMPLATE / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     found = importlib.util.module_from_spec(spec)
@@ -34,7 +35,7 @@ def module(name: str) -> Any:
     return found
 
 
-APP = module("preprocess")
+APP = module("package/preprocess")
 
 
 @st.composite
@@ -111,8 +112,8 @@ def test_golden_images_suit_every_preprocessing(how: Preprocessing) -> None:
 
 
 def test_probabilities_of_an_app_are_those_of_the_reference() -> None:
-    decode = module("decode")
-    for vector in vectors():
+    decode = module("classify/decode")
+    for vector in vectors_of_classes():
         found = decode.probabilities(vector["scores"], vector["kind"])
         np.testing.assert_allclose(found, vector["probabilities"], atol=1e-12)
 

@@ -8,9 +8,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from edgekit.apps import golden, template
+from edgekit.apps import template
 from edgekit.apps.app import App
 from edgekit.apps.cpp import literals
+from edgekit.apps.expected import vectors
 from edgekit.core.reading import read_text
 
 TEMPLATE = Path(__file__).parent / "template"
@@ -74,7 +75,7 @@ class Cpp:
             (code / file).write_text(read_text(_runtime(app) / file), encoding="utf-8")
         size = template.bytes_of([code / "model" / app.path.name])
         entries = [each.entry() for each in app.golden]
-        golden_code = literals.golden(entries, golden.vectors(), app.processors() or ())
+        golden_code = literals.golden(entries, vectors(app.contract), app.processors() or ())
         for place, text in (
             (code / "model.cc", literals.model(app.contract, os.fsencode(app.path.name), size)),
             (folder / "golden" / "golden.cc", golden_code),

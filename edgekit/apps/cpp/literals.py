@@ -130,7 +130,7 @@ def golden(
 
     Args:
         images: entries of `edgekit.apps.golden.Golden.entry`.
-        vectors: of `edgekit.apps.golden.vectors`.
+        vectors: of `edgekit.apps.expected.vectors`.
         processors: that the file was written for, none for all; ``None`` for an app that does not
             ask.
     """

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgekit.apps import cpp, golden, template
+from edgekit.apps import cpp, template
 from edgekit.apps.app import App, run_again
 from edgekit.apps.cpp import literals
+from edgekit.apps.expected import vectors
 from edgekit.apps.golden import Picture
 from edgekit.apps.mcu import sources
 from edgekit.contract import open_artifact
@@ -94,7 +95,9 @@ class Mcu:
             (folder / place).write_bytes(read_bytes(cpp.TEMPLATE / place))
         code, entries = folder / "classifier", [each.entry() for each in app.golden]
         (known,) = (each for each in app.golden if each.picture.file == _PICTURE)
-        shown = sources.picture(frames[_PICTURE], _PICTURE, known.labels[0].index)
+        shown = sources.picture(
+            frames[_PICTURE], _PICTURE, known.expected.told["labels"][0]["index"]
+        )
         longest = max(max(frame.shape) for frame in frames.values())
         header = sources.header(contract, len(content), seen.arena_bytes, seen.simulator)
         for file, text in (
@@ -103,7 +106,7 @@ class Mcu:
             (code / "model_data.cc", sources.array(content)),
             (code / "operators.h", sources.operators(operators)),
             (folder / "picture.cc", shown),
-            (folder / "golden" / "golden.cc", literals.golden(entries, golden.vectors())),
+            (folder / "golden" / "golden.cc", literals.golden(entries, vectors(app.contract))),
             (folder / "golden" / "golden.cmake", f"set(GOLDEN_MAX_SIDE {longest})\n"),
             (folder / ".gitignore", "build*/\nmanaged_components/\nsdkconfig\n"),
         ):

@@ -19,5 +19,5 @@ class Runtime:
         self._input = self._session.get_inputs()[0].name
 
     def run(self, array):
-        """The output for one input, with its batch axis."""
-        return self._session.run(None, {self._input: array})[0]
+        """The outputs for one input, with their batch axis."""
+        return self._session.run(None, {self._input: array})

@@ -36,6 +36,6 @@ class Runtime:
         self._request = compiled.create_infer_request()
 
     def run(self, array):
-        """The output for one input, with its batch axis."""
+        """The outputs for one input, with their batch axis."""
         self._request.infer([array])
-        return self._request.get_output_tensor(0).data.copy()
+        return [tensor.data.copy() for tensor in self._request.output_tensors]

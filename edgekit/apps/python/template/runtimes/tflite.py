@@ -12,10 +12,10 @@ class Runtime:
         self._interpreter = Interpreter(str(path), num_threads=threads)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._outputs = [each["index"] for each in self._interpreter.get_output_details()]
 
     def run(self, array):
-        """The output for one input, with its batch axis."""
+        """The outputs for one input, with their batch axis."""
         self._interpreter.set_tensor(self._input, array)
         self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._output)
+        return [self._interpreter.get_tensor(index) for index in self._outputs]

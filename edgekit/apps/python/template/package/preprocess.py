@@ -54,18 +54,34 @@ def prepare(image, how):
 
 def finished_pixels(image, how):
     """Decoded, turned, and of the network's size: uint8, height x width x channels, in RGB."""
-    pixels = _channels(_decoded(image, how), how)
-    height, width = pixels.shape[:2]
+    pixels = _channels(decoded(image, how), how)
+    tall, wide = _pair(how["crop"])
+    box, size, (top, left) = placed(pixels.shape[:2], how)
+    shown = _resampled(pixels, box, size, how["interpolation"])
+    if size == (tall, wide):
+        return shown
+    found = np.full((tall, wide, pixels.shape[2]), how["pad"], np.uint8)
+    found[top : top + size[0], left : left + size[1]] = shown
+    return found
+
+
+def placed(size, how):
+    """Which part of an image is shown where in the network's input.
+
+    Args:
+        size: height and width of the image.
+
+    Returns:
+        The part (left, top, right, bottom), its height and width in the network's input, and the
+        row and column where it begins there.
+    """
+    height, width = size
     tall, wide = _pair(how["crop"])
     if how["fit"] == "letterbox":
         by_height = tall * width <= wide * height
         part, whole = (tall, height) if by_height else (wide, width)
-        size = [max(1, _in_proportion(side, part, whole)) for side in (height, width)]
-        found = np.full((tall, wide, pixels.shape[2]), how["pad"], np.uint8)
-        top, left = (tall - size[0]) // 2, (wide - size[1]) // 2
-        shown = _resampled(pixels, (0, 0, width, height), size, how["interpolation"])
-        found[top : top + size[0], left : left + size[1]] = shown
-        return found
+        shown = tuple(max(1, _in_proportion(side, part, whole)) for side in (height, width))
+        return (0, 0, width, height), shown, ((tall - shown[0]) // 2, (wide - shown[1]) // 2)
     new_height, new_width = height, width
     if how["fit"] == "stretch":
         new_height, new_width = _pair(how["resize"] or how["crop"])
@@ -81,7 +97,7 @@ def finished_pixels(image, how):
         )
     top, bottom = _middle(height, new_height, tall)
     left, right = _middle(width, new_width, wide)
-    return _resampled(pixels, (left, top, right, bottom), (tall, wide), how["interpolation"])
+    return (left, top, right, bottom), (tall, wide), (0, 0)
 
 
 def values(pixels, how):
@@ -95,8 +111,8 @@ def values(pixels, how):
     return np.ascontiguousarray(found.transpose(2, 0, 1) if how["layout"] == "NCHW" else found)
 
 
-def _decoded(image, how):
-    """8-bit pixels, RGB or RGBA, turned as the EXIF orientation says."""
+def decoded(image, how):
+    """8-bit pixels, RGB or RGBA, turned as the EXIF orientation says; see ``prepare``."""
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
             raise ImageError(
