@@ -49,7 +49,9 @@ def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 @click.argument("model", required=False)
 @click.option("--recipe", metavar="NAME|FILE", help="Take options from a TOML file.")
 @click.option("--data", default="digits", show_default=True, metavar="SRC", help=f"{SOURCES}.")
-@click.option("--epochs", type=int, default=15, show_default=True)
+@click.option(
+    "--epochs", type=int, help="Of the training images. [default: 15; of boxes and masks 40]"
+)
 @click.option("--batch-size", type=int, help="[default: by the number of images]")
 @click.option("--accumulate", type=int, default=1, metavar="N", help="Parts to compute a batch in.")
 @click.option(

@@ -47,7 +47,7 @@ from edgekit.training.initial import (
     with_regularization,
 )
 from edgekit.training.lesson import EVALUATION_BATCH, Lesson, OfClasses, OfTask
-from edgekit.training.options import LABELS_STEPS, PLACES_STEPS, TrainingOptions
+from edgekit.training.options import LABELS, PLACES, TrainingOptions
 from edgekit.training.progress import EpochRecord, Progress, Silent
 from edgekit.training.run_folder import Plan, RunFolder, TestRecord, epoch_of, plain_epoch
 from edgekit.training.telling import tell_images
@@ -195,7 +195,7 @@ def _trained(
             folder.compare(plan)
         run = _Run(plan, own, folder, progress, begin, threads)
         if resume and folder.finished():
-            if folder.test_record().epochs == options.epochs:
+            if folder.test_record().epochs == plan.options.known_epochs:
                 return _result(plan, folder, folder.test_record())
             load_into(network, load_state(folder.checkpoint), str(folder.checkpoint))
             run.extend(folder.history(plan.headline), folder.test_record())
@@ -260,7 +260,7 @@ class _Run:
     def _began(self, state: dict[str, Any]) -> int:
         """The epoch that the training of a state began with."""
         first = state.get("first", 0)
-        if not isinstance(first, int) or not 0 <= first < self.plan.options.epochs:
+        if not isinstance(first, int) or not 0 <= first < self.plan.options.known_epochs:
             raise self._misfit(f"it begins with epoch {first}")
         return first
 
@@ -284,7 +284,7 @@ class _Run:
         done = len(self.history)
         self.progress.start((done - self.first) * len(trainer.batches), trainer.steps)
         drawn = time.perf_counter()
-        for epoch in range(done, self.plan.options.epochs):
+        for epoch in range(done, self.plan.options.known_epochs):
             # A run that goes on begins with the threads that it had.
             if epoch != done or done == self.first:
                 self.threads.fit()
@@ -312,7 +312,7 @@ class _Run:
         self.folder.write_metrics(self.history, headline)
 
     def _finish(self, trainer: Trainer, images: SplitImages, split: str) -> TrainingResult:
-        plan, epochs = self.plan, self.plan.options.epochs
+        plan, epochs = self.plan, self.plan.options.known_epochs
         confusions = Confusions(plan.labels) if plan.task == CLASSIFY else None
         scores = trainer.evaluate(_in_order(images, trainer), confusions)
         test = TestRecord(
@@ -400,8 +400,8 @@ def _plan(
             check_said(options.scores, own.classes, own.source, of_zoo=False)
         truth = registry.task(own.task).truth
         places = truth is not None and truth.needs != CLASS_LABELS.needs
-        steps = PLACES_STEPS if places else LABELS_STEPS
-        options = training_options.resolve(options, source, own.resolution, OWN_STRIDE, steps)
+        usual = PLACES if places else LABELS
+        options = training_options.resolve(options, source, own.resolution, OWN_STRIDE, usual)
         assert options.resolution is not None
         if own.task != CLASSIFY and pair(options.resolution) != own.interface.inputs[0].shape[2:]:
             # What is made for one size, such as anchors, is made for the size that was chosen.

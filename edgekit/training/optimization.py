@@ -48,13 +48,13 @@ def make_schedule(optimizer: Optimizer, options: TrainingOptions, steps: int) ->
     Args:
         steps: of the whole run.
     """
-    warmup = round(min(options.warmup_epochs / options.epochs, 0.25) * steps)
+    warmup = round(min(options.warmup_epochs / options.known_epochs, 0.25) * steps)
 
     def factor(step: int) -> float:
         if step < warmup:
             return (step + 1) / (warmup + 1)
         if options.schedule == "step":
-            stairs = int(step * options.epochs / steps / _STAIR_EPOCHS)
+            stairs = int(step * options.known_epochs / steps / _STAIR_EPOCHS)
             return math.pow(_STAIR, stairs)
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,10 +33,23 @@ _RATE_BATCH = 32
 # Usual for each optimizer: arXiv:1711.05101, arXiv:1905.11946 section 5, arXiv:1512.03385.
 _DECAY = {"adamw": 0.02, "rmsprop": 1e-5, "sgd": 1e-4}
 
-LABELS_STEPS, PLACES_STEPS = (40, 16), (120, 8)
-"""Steps of an epoch and images of a step at least: of images with a label, and with much to say
-about their places. SSDLite-MobileNetV3-Small on digit-scenes, 20 epochs: batches of 64 give 23.8 %
-mAP on validation images, batches of 16 give 32.4 %."""
+
+class Usual(NamedTuple):
+    """What goes with a kind of images where nothing is said.
+
+    Attributes:
+        steps: of an epoch, about.
+        batch: images of a step, at least.
+    """
+
+    epochs: int
+    steps: int
+    batch: int
+
+
+LABELS, PLACES = Usual(15, 40, 16), Usual(40, 120, 8)
+"""Of images with a label, and of those that say much about places. SSDLite-MobileNetV3-Small on
+digit-scenes, 20 epochs: batches of 64 give 23.8 % mAP on validation images, of 16 32.4 %."""
 
 _SAMPLED_IMAGES = 32
 
@@ -48,7 +61,8 @@ class TrainingOptions:
     ``None`` leaves a choice to `resolve`, and the run folder records what was chosen.
 
     Attributes:
-        epochs: passes over the training images.
+        epochs: passes over the training images; ``None``: 15 of images with a label, 40 of images
+            with boxes or a mask.
         batch_size: images per step, of all processes and parts together; ``None``: the power of
             two, from 16 to 128, that comes closest to 40 steps per epoch. That is 32 for digits
             and 128 for CIFAR-10. Where each image has much to say, as one with boxes or a mask,
@@ -100,7 +114,7 @@ class TrainingOptions:
             keeps it.
     """
 
-    epochs: int = 15
+    epochs: int | None = None
     batch_size: int | None = None
     accumulate: int = 1
     optimizer: str = "adamw"
@@ -127,6 +141,12 @@ class TrainingOptions:
     threads: int | None = None
     init: str | None = None
     scores: str | None = None
+
+    @property
+    def known_epochs(self) -> int:
+        """Epochs of options that `resolve` has completed."""
+        assert self.epochs is not None
+        return self.epochs
 
 
 # Field, name in messages, what is expected and whether a value is that; None always is.
@@ -191,7 +211,7 @@ def resolve(
     source: ImageSource,
     published: int,
     stride: int,
-    steps: tuple[int, int] = LABELS_STEPS,
+    usual: Usual = LABELS,
 ) -> TrainingOptions:
     """Makes every choice that the options leave open, except device and mixed precision.
 
@@ -200,7 +220,7 @@ def resolve(
     Args:
         published: resolution of the network in its paper, pixels.
         stride: smallest resolution of the network, pixels.
-        steps: of an epoch, and images of a step at least, where no batch size is given.
+        usual: takes the place of what the options do not say.
 
     Raises:
         UsageError: flips were asked for where a mirrored image has another label, or more parts
@@ -216,11 +236,12 @@ def resolve(
     resolution = options.resolution
     if resolution is None:
         resolution = _fitting_resolution(source, published, stride)
-    batch = options.batch_size or _fitting_batch(source.size("train"), *steps)
+    batch = options.batch_size or _fitting_batch(source.size("train"), usual)
     _check_parts(options.accumulate, min(batch, source.size("train")))
     growth = (batch / _RATE_BATCH) ** _RATE_POWER[options.optimizer]
     return dataclasses.replace(
         options,
+        epochs=options.epochs or usual.epochs,
         batch_size=batch,
         lr=_RATE[options.optimizer] * growth if options.lr is None else options.lr,
         weight_decay=(
@@ -265,9 +286,10 @@ def _check_parts(accumulate: int, images: int) -> None:
         )
 
 
-def _fitting_batch(images: int, steps: int, least: int) -> int:
+def _fitting_batch(images: int, usual: Usual) -> int:
     """The power of two up to 128 that comes closest to so many steps per epoch."""
-    return 1 << min(7, max(least.bit_length() - 1, round(math.log2(images / steps))))
+    least = usual.batch.bit_length() - 1
+    return 1 << min(7, max(least, round(math.log2(images / usual.steps))))
 
 
 def _fitting_resolution(source: ImageSource, published: int, stride: int) -> int:

@@ -172,13 +172,13 @@ class RunFolder:
         }
         if self.finished():
             done = self.test_record().epochs
-            if plan.options.epochs < done:
+            if plan.options.known_epochs < done:
                 raise UsageError(
                     f"{self.path} has {counted_words(done, 'epoch')} already, and --epochs "
-                    f"asks for {plan.options.epochs}: give more of them, or start anew with "
+                    f"asks for {plan.options.known_epochs}: give more of them, or start anew with "
                     f"--overwrite"
                 )
-            options["epochs"] = plan.options.epochs
+            options["epochs"] = plan.options.known_epochs
         difference = _first_difference(recorded, _described(plan), "")
         if difference is not None:
             name, then, now = difference

@@ -112,7 +112,7 @@ class Trainer:
         )
         self.images = train
         self.loader = Loader(train, self.batches, self.device)
-        self.first, epochs = first, options.epochs - first
+        self.first, epochs = first, options.known_epochs - first
         steps = self.steps = epochs * len(self.batches)
         fit_for_training(model.to(self.device))
         self.teacher = teacher
