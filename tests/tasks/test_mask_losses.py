@@ -46,7 +46,12 @@ def test_the_loss_is_cross_entropy_and_overlap_without_ignored_pixels() -> None:
         if right.any():
             common = (right * share).sum()
             missing.append(1 - common / (right.sum() + share.sum() - common))
-    expected = entropy + torch.stack(missing).mean().float()
+    counts = torch.stack([((masks == number) & kept).sum() for number in range(CLASSES)])
+    each = F.cross_entropy(scores, masks.long(), ignore_index=IGNORE, reduction="none")
+    weights = counts.clamp(min=1).double() ** -0.5
+    weight = weights[torch.where(kept, masks, 0).long()] * kept
+    balanced = (each * weight).sum() / weight.sum()
+    expected = (balanced + torch.stack(missing).mean()).float()
     torch.testing.assert_close(objective.loss(rows, masks, None, training=True), expected)
     assert objective.loss(rows, torch.full_like(masks, IGNORE), None, training=True) == 0
     same = objective.loss(rows, masks, rows, training=False)
