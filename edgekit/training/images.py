@@ -98,6 +98,11 @@ class SplitImages(Dataset[Batch]):
         counts: list[int] = found.tolist()
         return counts
 
+    def labels(self) -> Sequence[NDArray[Any]]:
+        """What is right of each image; only where `load` has kept it."""
+        assert self._labels is not None, "no labels are kept"
+        return self._labels
+
     def fetch(self, indices: Sequence[int]) -> Batch:
         """Pixels and labels of some images."""
         if self.cached is not None:

@@ -48,6 +48,7 @@ from edgekit.training.initial import (
 )
 from edgekit.training.lesson import EVALUATION_BATCH, Lesson, OfClasses, OfTask
 from edgekit.training.options import LABELS, PLACES, TrainingOptions
+from edgekit.training.priors import fit_priors, take_priors
 from edgekit.training.progress import EpochRecord, Progress, Silent
 from edgekit.training.run_folder import Plan, RunFolder, TestRecord, epoch_of, plain_epoch
 from edgekit.training.telling import tell_images
@@ -210,7 +211,20 @@ def _trained(
             elif run.first:
                 folder.extend(plan)
         state = folder.load_state() if resume else None
+        if state is not None:
+            take_priors(network, _weights(state))
+        if state is not None or (
+            not run.first and fit_priors(network, images["train"], options.seed, progress.note)
+        ):
+            lesson = _lesson(plan, own, network, source, teacher)  # which knows the anchors
         return run.complete(network, lesson, teacher, images, state)
+
+
+def _weights(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those of the network in a state, which may be anything."""
+    trainer = state.get("trainer")
+    found = trainer.get("model") if isinstance(trainer, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 class _Run:

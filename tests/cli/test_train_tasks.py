@@ -7,8 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from command_line import CommandLine
 from PIL import Image
+
+from edgekit.boxes import kmeans_anchors
+from edgekit.models.heads.yolo import YOLONetwork
+from edgekit.models.source import open_model
+from edgekit.models.weights import load_checkpoint
 
 SIDE = 32
 QUICK = ("--resolution", str(SIDE), "--epochs", "1", "--batch-size", "4")
@@ -66,6 +72,48 @@ def kinds() -> str:
         for seed in range(first, first + count):
             _image(Path(f"kinds/{split}/{'red' if seed % 2 else 'green'}/{seed}.png"), seed)
     return "kinds"
+
+
+def test_anchors_are_those_of_the_boxes(run: CommandLine, boxes: str) -> None:
+    """By k-means; a checkpoint keeps them, and a run that goes on does not look for others."""
+    rng = np.random.default_rng(0)
+    sides = {}
+    for label in sorted(Path(boxes, "labels").glob("*/*.txt")):
+        width, height = rng.uniform(0.2, 0.4, 2)
+        label.write_text(f"0 0.5 0.5 {width:.3f} {height:.3f}\n")
+        sides[label] = (width, height)
+    name = f"{BACKBONE}+yolov2"
+    found = run("train", name, "--data", boxes, *QUICK, "-o", "run")
+    assert found.code == 0, found.err
+    assert "anchors that fit the boxes" in found.err
+    priors = load_checkpoint(Path("run/model.pt")).state["priors"]
+    assert priors.shape == (5, 2)
+    assert bool(((priors > 0.19) & (priors < 0.41)).all())
+    trained = [own for label, own in sides.items() if label.parent.name == "train"]
+    expected = kmeans_anchors(np.array(trained), 5)
+    np.testing.assert_allclose(priors, expected, atol=2e-3)
+    opened = open_model("run", resolution=64).module
+    assert isinstance(opened, YOLONetwork)
+    assert torch.equal(opened.priors, priors)
+    assert {tuple(row) for row in opened.sides.tolist()} == {
+        tuple(r) for r in (priors * 64).tolist()
+    }
+    for label in sides:
+        label.write_text(f"0 0.5 0.5 0.{label.stem:0>2}1 0.9\n")
+    again = run("train", name, "--data", boxes, *QUICK, "--epochs", 2, "-o", "run", "--resume")
+    assert again.code == 0, again.err
+    assert "anchors" not in again.err
+    assert torch.equal(load_checkpoint(Path("run/model.pt")).state["priors"], priors)
+    start = run("train", name, "--data", boxes, *QUICK, "--init", "run", "-o", "more")
+    assert start.code == 0, start.err
+    assert "anchors are those that came with the weights" in start.err
+
+
+def test_too_few_shapes_leave_the_published_anchors(run: CommandLine, boxes: str) -> None:
+    name = f"{BACKBONE}+yolov3"
+    found = run("train", name, "--data", boxes, *QUICK, "-o", "run")
+    assert found.code == 0, found.err
+    assert "fewer than 9 shapes" in found.err
 
 
 def test_a_detector_is_trained_resumed_and_measured(run: CommandLine, boxes: str) -> None:
