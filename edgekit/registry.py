@@ -49,17 +49,7 @@ def find_model(text: str) -> tuple[str, str, float]:
         UnknownNameError: no network has that name.
         UsageError: the multiplier is not a positive number.
     """
-    name, at, multiplier = text.partition("@")
-    try:
-        # As precise as names show it, so that one name means one network.
-        width = float(f"{float(multiplier):g}") if at else 1.0
-    except ValueError:
-        width = 0.0
-    if not 0.05 <= width <= 20:
-        raise UsageError(
-            f"width multiplier '{multiplier}' of '{text}': expected a number from 0.05 to 20, "
-            f"as in {name}@0.75"
-        )
+    name, width = _split(text)
     wanted = _TENSORFLOW.sub("", name)
     family = FAMILIES.key(wanted)
     if family is None:
@@ -86,19 +76,59 @@ def canonical_name(text: str) -> str:
     return prefix + name + ("" if width == 1 else f"@{width:g}")
 
 
+def _split(text: str) -> tuple[str, float]:
+    """A name and its width multiplier.
+
+    Raises:
+        UsageError: it is not a positive number.
+    """
+    name, at, multiplier = text.partition("@")
+    try:
+        # As precise as names show it, so that one name means one network.
+        width = float(f"{float(multiplier):g}") if at else 1.0
+    except ValueError:
+        width = 0.0
+    if not 0.05 <= width <= 20:
+        raise UsageError(
+            f"width multiplier '{multiplier}' of '{text}': expected a number from 0.05 to 20, "
+            f"as in {name}@0.75"
+        )
+    return name, width
+
+
 def is_composed(text: str) -> bool:
-    """Whether a name asks for a head on a network of the zoo, as ``mobilenetv3-small+ssdlite``."""
-    return "+" in text and not any(mark in text for mark in (":", "/", "\\"))
+    """Whether a name asks for a head on a network of the zoo, as ``mobilenetv3-small+ssdlite``.
+
+    One of a head that is a network without a backbone, as ``unet@0.5``, does so, too.
+    """
+    if any(mark in text for mark in (":", "/", "\\")):
+        return False
+    return "+" in text or stands_alone(text)
+
+
+def stands_alone(text: str) -> bool:
+    """Whether a name, without its multiplier, is that of a head that needs no backbone."""
+    wanted = normalize(text.partition("@")[0])
+    return any(
+        getattr(entry, "alone", False) and normalize(name) == wanted
+        for name, entry in HEADS.built_in.items()
+    )
 
 
 def find_composed(text: str) -> tuple[str, str]:
     """Canonical names of backbone and head of what `is_composed`.
+
+    Where the head `stands_alone`, the first is the whole name of the network.
 
     Raises:
         UnknownNameError: there is no such network, or no such head.
         UsageError: there are several heads.
     """
     backbone, _, wanted = text.partition("+")
+    if not wanted and stands_alone(backbone):
+        plain, width = _split(backbone)
+        found = HEADS.find(plain)[0]
+        return found + ("" if width == 1 else f"@{width:g}"), found
     name = canonical_name(backbone)
     if "+" in wanted:
         raise UsageError(f"'{text}' has several heads: expected one, as in {name}+ssdlite")

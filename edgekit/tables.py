@@ -43,10 +43,14 @@ class HeadEntry(Entry):
     """A kind of head, and the task that it is for; packages' heads tell it when they are loaded.
 
     One of each task is what ``--task`` means on a network of the zoo.
+
+    Attributes:
+        alone: whether its name without a backbone is a network as well.
     """
 
     task: str = ""
     default: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,8 +354,10 @@ HEADS = _Heads(
         ),
         "unet": HeadEntry(
             "edgekit.models.heads.unet:HEAD",
-            "transposed convolutions, beside the maps on the way down, arXiv:1505.04597",
+            "transposed convolutions, beside the maps on the way down, arXiv:1505.04597; 'unet' "
+            "alone is the network of the paper",
             task="segment",
+            alone=True,
         ),
         "yolo": HeadEntry(
             "edgekit.models.heads.yolo:NEWEST",

@@ -199,6 +199,7 @@ def published(
         UnavailableError: several processes would download the same file at once.
         EdgekitError: it cannot be downloaded.
     """
+    from edgekit import registry
     from edgekit.models.taking import fetched
     from edgekit.training import processes
     from edgekit.training.options import check
@@ -207,6 +208,10 @@ def published(
     if not isinstance(model, str):
         raise UsageError("--pretrained goes with a zoo name, and this is a module: leave it out")
     alone = processes.count() == 1
+    if registry.stands_alone(model):
+        raise UsageError(
+            f"--pretrained: '{model}' has no backbone whose weights are published: leave it out"
+        )
     model = model.partition("+")[0]  # of a composed network the weights of its backbone
     return fetched(model, options.resolution, may_download=alone, report=report)
 

@@ -34,7 +34,17 @@ def head_of(source: str) -> Head:
 
 def canonical(source: str) -> str:
     """The name of a composed network as edgekit writes it."""
-    return "+".join(registry.find_composed(source))
+    backbone, head = registry.find_composed(source)
+    return backbone if registry.stands_alone(backbone) else f"{backbone}+{head}"
+
+
+def resolution_of(source: str) -> int:
+    """Side in pixels of the images of a composed network where nobody says another."""
+    backbone, name = registry.find_composed(source)
+    if registry.stands_alone(backbone):
+        own: int = registry.head(name).resolution
+        return own
+    return find_spec(backbone).resolution
 
 
 def compose(source: str, classes: int | None = None, size: Side | None = None) -> nn.Module:
@@ -53,18 +63,24 @@ def compose(source: str, classes: int | None = None, size: Side | None = None) -
         UsageError: no class, or a size that the network cannot have.
     """
     backbone, _ = registry.find_composed(source)
-    head, spec = head_of(source), find_spec(backbone)
+    head = head_of(source)
     classes = head.classes if classes is None else classes
     if classes < 1:
         raise UsageError(f"{source} with {classes} classes: expected at least 1")
-    height, width = pair(spec.resolution if size is None else size)
+    height, width = pair(resolution_of(source) if size is None else size)
     for side in (height, width):
         if not head.stride <= side <= MAX_RESOLUTION:
             raise UsageError(
                 f"resolution {side} for {source}: expected {head.stride} (the network's stride) "
                 f"to {MAX_RESOLUTION} pixels"
             )
-    return head.network(Backbone(spec), classes, (height, width)).eval()
+    if registry.stands_alone(backbone):
+        multiplier = backbone.partition("@")[2]
+        made: nn.Module = registry.head(head.name).alone(
+            float(multiplier or 1), classes, (height, width)
+        )
+        return made.eval()
+    return head.network(Backbone(find_spec(backbone)), classes, (height, width)).eval()
 
 
 def fill_backbone(

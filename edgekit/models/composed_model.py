@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from edgekit.errors import CheckpointError, PassedOverWarning, UsageError
 from edgekit.models import find_spec
 from edgekit.models.asked import Asked
 from edgekit.models.checkpoints import adapted_model, size_of
-from edgekit.models.composed import canonical, compose, head_of
+from edgekit.models.composed import canonical, compose, head_of, resolution_of
 from edgekit.models.heads.layouts import translated
 from edgekit.models.model import Model
 from edgekit.models.tensor_files import sha256
@@ -66,7 +67,11 @@ def composed_model(source: str, weights: Path | None, classes: int | None, asked
         opened = opened_checkpoint(source, name, checkpoint_file(weights), checkpoint, asked)
         return _as_asked(opened, asked)
     backbone, head = registry.find_composed(name)
-    state, own, left = translated(head, find_spec(backbone), load_state(weights), str(weights))
+    state: Mapping[str, torch.Tensor] = load_state(weights)
+    own: int | None = None
+    left: tuple[str, ...] = ()
+    if not registry.stands_alone(backbone):
+        state, own, left = translated(head, find_spec(backbone), state, str(weights))
     if left:
         warnings.warn(
             f"{weights}: {len(left)} tensors of a second head for the training were left out, such "
@@ -126,7 +131,7 @@ def _made(source: str, name: str, classes: int | None, size: Side | None) -> Mod
     head = head_of(name)
     classes = head.classes if classes is None else classes
     if size is None:
-        size = find_spec(name.partition("+")[0]).resolution
+        size = resolution_of(name)
     height, width = pair(size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

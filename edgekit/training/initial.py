@@ -29,6 +29,9 @@ from edgekit.tasks import task_of
 from edgekit.training.options import TrainingOptions
 from edgekit.training.run_folder import Plan
 
+SCORES = "scores."
+"""Of the names of those tensors of a network without a backbone that depend on the classes."""
+
 OWN_STRIDE = 32
 """Resolutions that are chosen for networks that are not of the zoo are a multiple of it, pixels."""
 
@@ -203,12 +206,15 @@ def _init_composed(
     own = network.state_dict()
     taken = {key: value for key, value in state.items()
              if key in own and own[key].shape == value.shape}  # fmt: skip
-    if any(key.startswith(PREFIX) for key in state):
+    alone = registry.stands_alone(name)
+    if alone or any(key.startswith(PREFIX) for key in state):
         for key in own:
-            if key.startswith(PREFIX) and key not in taken and not key.endswith(COUNTER):
+            needed = not key.startswith(SCORES) if alone else key.startswith(PREFIX)
+            if needed and key not in taken and not key.endswith(COUNTER):
                 raise CheckpointError(
-                    f"{origin} does not fit {name}: its backbone has no tensor '{key}' of shape "
-                    f"{tuple(own[key].shape)}; expected weights of the same backbone"
+                    f"{origin} does not fit {name}: {'it' if alone else 'its backbone'} has no "
+                    f"tensor '{key}' of shape {tuple(own[key].shape)}; expected weights of the "
+                    f"same {'network' if alone else 'backbone'}"
                 )
         network.load_state_dict(taken, strict=False)
         fresh = [key for key in own if key not in taken and not key.endswith(COUNTER)]

@@ -34,7 +34,7 @@ from edgekit.models.taking import Network, model_of
 from edgekit.models.tensor_files import sha256
 from edgekit.native_output import captured
 from edgekit.plugins import needed_packages
-from edgekit.registry import target
+from edgekit.registry import stands_alone, target
 from edgekit.stated import NOTHING, Stated, check_contract
 from edgekit.tables import FAMILIES
 from edgekit.tasks.agreement import signal_of
@@ -140,6 +140,7 @@ def named_network(path: Path, contract: Artifact, weights: Path | str | None) ->
     made = f"{path} was made from '{shown(named)}'"
     backbone = named.partition("+")[0]
     of_zoo = FAMILIES.key(backbone.partition("@")[0].lower().removeprefix("tf-")) is not None
+    of_zoo = of_zoo or stands_alone(named)
     if of_zoo and not Path(named).exists():
         if contract.trained and weights is None:
             raise UsageError(

@@ -233,3 +233,32 @@ def test_what_does_not_go_together_is_refused(
     assert found.code in (2, 3), found.err
     assert message in found.message
     assert not Path("run/model.pt").exists()
+
+
+def test_the_plain_u_net_is_trained_and_goes_on(run: CommandLine, masks: str) -> None:
+    found = run("train", "unet@0.05", "--data", masks, *QUICK, "-o", "run", "--json")
+    assert found.code == 0, found.err
+    assert (found.json["task"], found.json["model"]) == ("segment", "unet@0.05")
+    again = run("train", "unet@0.05", "--data", masks, *QUICK, "--init", "run", "-o", "more")
+    assert again.code == 0, again.err
+    other = run("train", f"{BACKBONE}+unet", "--data", masks, *QUICK, "-o", "other")
+    assert other.code == 0, other.err
+    refused = run("train", "unet@0.05", "--data", masks, *QUICK, "--init", "other", "-o", "none")
+    assert refused.code == 3
+    assert "expected weights of the same network" in refused.message
+    refused = run("train", "unet", "--data", masks, *QUICK, "--pretrained", "-o", "none")
+    assert refused.code == 2
+    assert "no backbone whose weights are published" in refused.message
+    shown = run("describe", "run", "--json")
+    assert shown.json["name"] == "unet@0.05"
+
+
+@pytest.mark.slow
+def test_the_plain_u_net_has_files_of_all_targets(run: CommandLine, masks: str) -> None:
+    assert run("train", "unet@0.05", "--data", masks, *QUICK, "-o", "run").code == 0
+    done = run("export", "run", "-t", "all", "-o", "out", "--json")
+    assert done.code == 0, done.err
+    assert len(done.json["artifacts"]) == 3
+    for one in done.json["artifacts"]:
+        measured = run("evaluate", one["path"], "--data", masks, "--json")
+        assert measured.code == 0, measured.err

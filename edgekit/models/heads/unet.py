@@ -97,7 +97,7 @@ class UNet(nn.Module):
             self.downs.append(_twice(inputs, outputs))
         sizes = [(size[0] >> depth, size[1] >> depth) for depth in range(len(channels))]
         for depth in reversed(range(len(channels) - 1)):
-            self.ups.append(_PlainUp(channels[depth], sizes[depth]))
+            self.ups.append(_PlainUp(channels[depth + 1], channels[depth], sizes[depth]))
         self.scores = nn.Conv2d(channels[0], classes, 1)
         for layer in self.modules():  # arXiv:1505.04597, section 3: a deviation of sqrt(2 / N)
             if isinstance(layer, nn.Conv2d):
@@ -119,10 +119,10 @@ class UNet(nn.Module):
 class _PlainUp(nn.Module):
     """A step of the expansive path; a side that is odd gets a line of the up-convolution's bias."""
 
-    def __init__(self, outputs: int, size: Size) -> None:
+    def __init__(self, inputs: int, outputs: int, size: Size) -> None:
         super().__init__()
         odd = (size[0] % 2, size[1] % 2)
-        self.up = nn.ConvTranspose2d(2 * outputs, outputs, 2, 2, output_padding=odd)
+        self.up = nn.ConvTranspose2d(inputs, outputs, 2, 2, output_padding=odd)
         self.mix = _twice(2 * outputs, outputs)
 
     def forward(self, x: Tensor, beside: Tensor) -> Tensor:
@@ -142,11 +142,21 @@ def _twice(inputs: int, outputs: int) -> nn.Sequential:
 class _Head:
     name, task = "unet", "segment"
     classes = 21
+    resolution = 256  # of the plain network; the paper's tiles have 572
     outputs = ("scores",)
     stride = 32
 
     def network(self, backbone: Backbone, classes: int, size: Size) -> MobileUNet:
         return MobileUNet(backbone, classes, size)
+
+    def alone(self, width: float, classes: int, size: Size) -> UNet:
+        """The network of the paper, which needs no backbone.
+
+        Args:
+            width: multiplies its channels.
+        """
+        channels = tuple(max(1, round(width * n)) for n in PUBLISHED_CHANNELS)
+        return UNet(classes, size, channels)
 
     def parameters(self, network: nn.Module) -> Mapping[str, Parameter]:
         return {}

@@ -84,6 +84,25 @@ def test_a_backbone_of_timm_keeps_its_epsilon() -> None:
         torch.testing.assert_close(network.backbone.maps(images)[32], expected)
 
 
+def test_the_u_net_of_the_paper_has_a_name() -> None:
+    assert registry.find_composed("U-Net@0.50") == ("unet@0.5", "unet")
+    whole = open_model("unet", resolution=32, classes=2)
+    assert (whole.name, whole.task) == ("unet", "segment")
+    assert whole.interface.outputs[0].shape == (1, 2, 32, 32)
+    assert sum(p.numel() for p in whole.module.parameters()) == 31_031_810  # of the paper's layers
+    narrow = open_model("unet@0.05", resolution=(41, 64), classes=3)
+    assert narrow.name == "unet@0.05"
+    assert narrow.interface.outputs[0].shape == (1, 3, 41, 64)
+    assert open_model("unet@0.05").interface.inputs[0].shape == (1, 3, 256, 256)
+    other = open_model("unet@0.05", resolution=64).module.state_dict()
+    assert {n: v.shape for n, v in other.items() if "scores" not in n} == {
+        n: v.shape for n, v in narrow.module.state_dict().items() if "scores" not in n
+    }
+    for name, words in (("unet@9999", "width multiplier"), ("unet+ssdlite", "unet")):
+        with pytest.raises(EdgekitError, match=words):
+            open_model(name)
+
+
 def test_names_may_be_written_as_those_of_the_zoo() -> None:
     one = open_model("MobileNetV3_Small@0.5+SSD-Lite", resolution=64)
     assert one.name == one.code == "mobilenetv3-small@0.5+ssdlite"
