@@ -25,7 +25,9 @@ from edgekit import plugins, registry, tables
 from edgekit.core import (
     CLASSIFY,
     SCORES,
+    SUPPRESSED,
     Artifact,
+    Suppression,
     TensorSpec,
     canonical_json,
     from_json,
@@ -259,6 +261,8 @@ def _check(path: Path, artifact: Artifact) -> None:
             raise ContractError(f"{path}: {error}") from error
     if artifact.task == CLASSIFY:
         _check_classifier(path, artifact)
+    if artifact.suppression is not None:
+        _check_suppressed(path, artifact, artifact.suppression)
 
 
 def _check_classifier(path: Path, artifact: Artifact) -> None:
@@ -289,6 +293,33 @@ def _check_classifier(path: Path, artifact: Artifact) -> None:
         raise ContractError(
             f"{path}: the contract has {len(artifact.labels or ())} labels for "
             f"{', '.join(map(str, classes)) or 'no'} outputs: export it again"
+        )
+
+
+def _check_suppressed(path: Path, artifact: Artifact, about: Suppression) -> None:
+    """Refuses what cannot come out of a suppression.
+
+    Raises:
+        ContractError: as said.
+    """
+    most = about.max_detections
+    whole = ((1, most, 4), (1, most), (1, most), (1,))
+    forms = [(t.name, t.shape, t.dtype) for t in artifact.outputs]
+    wanted = [(name, shape, "float32") for name, shape in zip(SUPPRESSED, whole, strict=True)]
+    if artifact.task != "detect" or forms != wanted:
+        raise ContractError(
+            f"{path}: the contract says that suppression is part of the file, of the task "
+            f"'{shown(artifact.task)}' with {_forms(artifact.outputs)}: expected detect with "
+            f"{', '.join(SUPPRESSED)} for {most} objects; export it again"
+        )
+    shares = (about.score_threshold, about.nms_iou)
+    counts = (about.classes, about.max_detections, about.candidates)
+    if not all(0 <= share <= 1 for share in shares) or min(counts) < 1:
+        raise ContractError(
+            f"{path}: the contract says that objects are suppressed with the score "
+            f"{about.score_threshold:g} and the overlap {about.nms_iou:g}, {most} of "
+            f"{about.candidates} and {about.classes} classes: expected shares from 0 to 1 and "
+            f"counts from 1 on; export it again"
         )
 
 

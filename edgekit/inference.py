@@ -40,6 +40,7 @@ from edgekit.stated import (
 )
 from edgekit.tasks import Frame, Prediction, Rows, Task, task_of, task_of_file
 from edgekit.tasks.details import Details, details_of
+from edgekit.tasks.detect import COUNTED as COUNTED_FROM
 from edgekit.tasks.embed import Embed, Embedding, Gallery
 
 if TYPE_CHECKING:
@@ -300,6 +301,7 @@ def open_classifier(
             Path(name_or_path), threads=threads, embedded=embedded, device=device
         )
         check_settings(settings, opened.contract.task, name_or_path)
+        _check_suppressed(settings, opened.contract, name_or_path)
         parameters = {**opened.contract.parameters, **settings}
         opened = replace(opened, contract=replace(opened.contract, parameters=parameters))
         task_of_file(opened.contract, name_or_path).check_meaning()
@@ -356,6 +358,32 @@ def open_classifier(
             data, classifier.preprocessing.crop, model.task
         )
     return classifier
+
+
+def _check_suppressed(settings: Mapping[str, float], file: Artifact, source: str) -> None:
+    """Refuses settings that come too late for a file that suppresses by itself.
+
+    Raises:
+        UsageError: as said.
+    """
+    about = file.suppression
+    if about is None:
+        return
+    for name, value in settings.items():
+        option = f"--{name.replace('_', '-')}"
+        late = f"suppression is part of {source}: export it again with {option} {value:g}"
+        if name == "nms_iou" and value != about.nms_iou:
+            raise UsageError(f"{option} {value:g}: {late}")
+        if name == "score_threshold" and value < about.score_threshold:
+            raise UsageError(
+                f"{option} {value:g}: the file leaves out objects below "
+                f"{about.score_threshold:g}, as {late}"
+            )
+        if name == "max_detections" and value > about.max_detections:
+            raise UsageError(
+                f"{option} {value:g}: the file has places for {about.max_detections} objects, as "
+                f"{late}"
+            )
 
 
 def check_settings(settings: Mapping[str, float], task: str, source: str) -> None:
@@ -670,8 +698,20 @@ def evaluate(
         sha256=None if file is None else file.sha256,
         scores=classifier.meaning,
         skipped=tuple(getattr(source, "skipped", ())),
-        warnings=(*warnings_of(classifier), *getattr(source, "remarks", ())),
+        warnings=(*warnings_of(classifier), *_left_out(file), *getattr(source, "remarks", ())),
         details=details_of(metric),
+    )
+
+
+def _left_out(file: Artifact | None) -> tuple[str, ...]:
+    """What figures of a detector's file do not count."""
+    about = None if file is None else file.suppression
+    if about is None or about.score_threshold <= COUNTED_FROM:
+        return ()
+    return (
+        f"the file leaves out objects with a score below {about.score_threshold:g}, which would "
+        f"count in mAP: export it with --score-threshold {COUNTED_FROM:g} for the figures of a "
+        f"file without suppression",
     )
 
 

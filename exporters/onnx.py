@@ -25,6 +25,7 @@ from edgekit.core import (
     Decided,
     Example,
     Scheme,
+    Suppression,
 )
 from edgekit.errors import ModelError
 from exporters._calls import CALLS, rewritten
@@ -40,6 +41,7 @@ from exporters._onnx_quantizer import (
     write_forms,
 )
 from exporters._onnx_runner import leave_batch_open
+from exporters._onnx_suppression import suppress, unsuppress
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -167,6 +169,21 @@ class OnnxTarget(OnnxOpener):
             external_data=False,
             verbose=False,
         )
+
+    def suppress(self, path: Path, suppression: Suppression) -> None:
+        """Adds nodes with the operator NonMaxSuppression."""
+        import onnx
+
+        proto = read(path)
+        suppress(proto, suppression)
+        onnx.checker.check_model(proto)
+        path.write_bytes(proto.SerializeToString())
+
+    def unsuppress(self, path: Path, bare: Path) -> None:
+        """Leaves these nodes out."""
+        proto = read(path)
+        unsuppress(proto)
+        bare.write_bytes(proto.SerializeToString())
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """The file, then external data of its tensors, as other tools write them."""

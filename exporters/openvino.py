@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from edgekit.core import (
     Decided,
     Example,
     Scheme,
+    Suppression,
     silent_import,
 )
 from edgekit.errors import InputError
@@ -33,6 +35,7 @@ from exporters._openvino_opener import (
     runtime,
 )
 from exporters._openvino_quantizer import RANGES, quantize, with_integer_interface
+from exporters._openvino_suppression import suppress, unsuppress
 
 if TYPE_CHECKING:
     from torch import nn
@@ -114,6 +117,14 @@ class OpenVinoTarget(OpenVinoOpener):
         ov.save_model(graph, path, compress_to_fp16=scheme.weights == "float16")
         return Decided(scheme.activations)
 
+    def suppress(self, path: Path, suppression: Suppression) -> None:
+        """Adds operators, NonMaxSuppression among them."""
+        _rewrite(path, path, suppress(read(path), suppression))
+
+    def unsuppress(self, path: Path, bare: Path) -> None:
+        """Leaves these operators out."""
+        _rewrite(path, bare, unsuppress(read(path)))
+
     def files(self, path: Path) -> tuple[Path, ...]:
         """Graph, then weights."""
         return self.written(path)
@@ -159,6 +170,21 @@ class OpenVinoTarget(OpenVinoOpener):
     def float_kind(self, kind: str) -> str:
         """The same."""
         return kind
+
+
+def _rewrite(path: Path, to: Path, graph: Any) -> None:
+    """Writes a graph that was read from a file, with what stands in that one's runtime info.
+
+    The runtime may read weights of the old file until the new one is there.
+    """
+    text = contract_inside(path)
+    with tempfile.TemporaryDirectory(dir=to.parent) as folder:
+        made = Path(folder) / to.name
+        runtime().save_model(graph, made, compress_to_fp16=False)
+        for file in (made.with_suffix(".bin"), made):
+            file.replace(to.parent / file.name)
+    if text is not None:
+        TARGET.embed(to, text)
 
 
 def _leave_batch_open(graph: Any) -> None:

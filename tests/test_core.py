@@ -38,6 +38,7 @@ from edgekit.core import (
     Rung,
     Scheme,
     Simulation,
+    Suppression,
     TensorSpec,
     Written,
     canonical_json,
@@ -309,6 +310,7 @@ def test_every_required_key_is_missed_by_name(kind: type[Any]) -> None:
         Candidate: Candidate("int8", {"mean": "pool"}, "ab", "faster", 0.9, (0.8, 0.95)),
         Choice: Choice("int8", ("arm",), {"mean": "pool"}, "twice as fast"),
         Interface: Interface(artifact().inputs, artifact().outputs),
+        Suppression: Suppression(2, 0.3, 0.5, 100, 400),
         Call: Call(artifact().inputs, artifact().outputs),
         OutputAgreement: OutputAgreement("boxes", 60.5, None, True),
     }

@@ -43,6 +43,10 @@ def export(
     stated: Stated = NOTHING,
     dynamic: str | None = None,
     bake_preprocessing: bool = False,
+    nms: str = "decode",
+    score_threshold: float | None = None,
+    nms_iou: float | None = None,
+    max_detections: int | None = None,
     device: str = "host",
     overwrite: bool = False,
     strict: bool = True,
@@ -67,6 +71,11 @@ def export(
         dynamic: ``batch`` for files that take any batch, of formats that have that.
         bake_preprocessing: files take bytes of pixels, (N, H, W, C) in RGB, and do all else
             themselves.
+        nms: where boxes of a detector are suppressed: ``decode``, by whoever uses the file, or
+            ``graph``, in it.
+        score_threshold: least score of an object, for contracts of detectors.
+        nms_iou: overlap above which two boxes are one object, as well.
+        max_detections: objects of an image at most, as well.
         device: that the files are for: its processor decides on forms of integers, ``tune``
             measures there, and ``max_drop`` is judged there; see
             `edgekit.devices.device.find_device`.
@@ -94,6 +103,11 @@ def export(
     of_network, rest = split(keywords, NetworkKeywords)
     of_integers, said = split(rest, IntegerKeywords)
     integers = dataclasses.replace(integers_of(of_integers), device=device_of(device))
+    settings = {
+        "score_threshold": score_threshold,
+        "nms_iou": nms_iou,
+        "max_detections": max_detections,
+    }
     return conversion.export(
         model,
         targets,
@@ -108,6 +122,8 @@ def export(
         stated=stated_of(said, stated),
         dynamic=dynamic,
         bake_preprocessing=bake_preprocessing,
+        nms=nms,
+        settings={name: value for name, value in settings.items() if value is not None},
         overwrite=overwrite,
         strict=strict,
         notify=notify,

@@ -187,9 +187,14 @@ def select(
     flat = scores.ravel()
     found = np.flatnonzero(flat >= score_threshold)
     if len(found) > candidates:
+        # Of equal scores the first counts as higher, also where not all of them go in.
         values = flat[found]
-        found = found[np.argpartition(-values, candidates)[:candidates]]
-        found.sort()  # of equal scores the first counts as higher
+        last = np.partition(values, -candidates)[-candidates]
+        equal = np.flatnonzero(values == last)
+        more = int((values > last).sum()) + len(equal) - candidates
+        stays = values >= last
+        stays[equal[len(equal) - more :]] = False
+        found = found[stays]
     anchors, classes = np.divmod(found, max(1, scores.shape[1]))
     own, chosen = flat[found], corners[anchors]
     kept = batched_nms(chosen, own, classes, overlap, most)

@@ -207,6 +207,15 @@ def _show_contract(artifact: Artifact) -> None:
                 else f"{agreement.sqnr_db:.1f} dB on {counted_words(agreement.n, 'input')}",
             )
         )
+    within = artifact.suppression
+    if within is not None:
+        rows.append(
+            (
+                "suppression",
+                f"in the file: scores from {within.score_threshold:g}, overlaps up to "
+                f"{within.nms_iou:g}, at most {within.max_detections} objects",
+            )
+        )
     console.table(["contract", ""], rows)
 
 

@@ -13,6 +13,7 @@ from edgekit.cli import console
 from edgekit.cli.integers import integer_options
 from edgekit.cli.options import (
     SOURCES,
+    Number,
     model_argument,
     names,
     network_options,
@@ -62,6 +63,31 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Put scale, mean, standard deviation, layout and type into the files: they take bytes of "
     "pixels, (N, H, W, C) in RGB.",
+)
+@click.option(
+    "--nms",
+    type=click.Choice(["decode", "graph"]),
+    default="decode",
+    show_default=True,
+    help="Where boxes of a detector are suppressed: by apps and edgekit, or in the file.",
+)
+@click.option(
+    "--score-threshold",
+    type=Number(0, 1),
+    metavar="P",
+    help="Least score of an object. [default: the network's, else 0.3]",
+)
+@click.option(
+    "--nms-iou",
+    type=Number(0, 1),
+    metavar="P",
+    help="Overlap above which two boxes are one object. [default: the network's, else 0.5]",
+)
+@click.option(
+    "--max-detections",
+    type=click.IntRange(1, 10_000),
+    metavar="N",
+    help="Objects of an image at most. [default: the network's, else 100]",
 )
 @click.option(
     "--device",

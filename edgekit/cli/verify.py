@@ -75,7 +75,7 @@ def command(
     against = against or result.against
     if console.wants_json():
         console.emit_json("edgekit.verify/1", _document(artifact, against, result))
-    if not result.agreement.passed:
+    if not result.passed:
         raise GateError(_why(artifact, against, result))
     console.say("passed")
 
@@ -97,10 +97,10 @@ def _several(
             continue
         other, agreement = against or result.against, result.agreement
         documents.append(_document(artifact, other, result))
-        if not agreement.passed:
+        if not result.passed:
             errors.append(GateError(_why(artifact, other, result)))
         same = "" if agreement.top1_match is None else f"{agreement.top1_match:.2%}"
-        told = "passed" if agreement.passed else "failed"
+        told = "passed" if result.passed else "failed"
         rows.append((Path(artifact).name, f"{agreement.sqnr_db:.1f} dB", same, told))
     right = "right"
     console.table(["file", ("signal to noise", right), ("same top-1", right), ""], rows)
@@ -128,7 +128,7 @@ def _archive(path: str, against: str | None, per_layer: bool, options: dict[str,
             position = (number, len(checked.artifacts))
             result = _compared(name, str(file), against, per_layer, options, position)
             documents.append(_document(name, against, result))
-            if not result.agreement.passed:
+            if not result.passed:
                 failures.append(_why(name, against, result))
         count = len(checked.artifacts)
     if console.wants_json():
@@ -229,6 +229,8 @@ def _show(artifact: str, against: str, result: Verification) -> None:
             ],
             title="output by output",
         )
+    if result.objects is not None:
+        console.say(result.objects.describe())
 
 
 def _show_layers(result: Verification) -> None:
@@ -266,6 +268,7 @@ def _document(artifact: str, against: str, result: Verification) -> dict[str, An
         "device": result.device,
         "warnings": [] if result.misfit is None else [result.misfit],
         "kernels": to_json(result.kernels),
+        **({} if result.objects is None else {"objects": to_json(result.objects)}),
         "data": result.data,
         "skipped": list(result.skipped),
         "preparation": result.preparation,
@@ -284,7 +287,10 @@ def _why(artifact: str, against: str, result: Verification) -> str:
     from edgekit.verification.divergence import advice, worst_layers
     from edgekit.verification.reference import rounding_grows
 
-    text = f"{artifact} does not agree with {against}: {failures(result.agreement)}"
+    told = [failures(result.agreement)]
+    if result.objects is not None:
+        told.append(result.objects.failure)
+    text = f"{artifact} does not agree with {against}: {', '.join(filter(None, told))}"
     if result.same_weights is False:
         text += "; it was made from other weights"
     if result.divergence is not None:

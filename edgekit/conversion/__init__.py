@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edgekit import registry, tables
@@ -19,11 +20,13 @@ from edgekit.conversion.choosing import chosen_file, how_to_go_on, retraining
 from edgekit.conversion.floats import PRECISION, FloatForms
 from edgekit.conversion.rejecting import rejected, rejected_files
 from edgekit.conversion.results import Exported, ExportReport, Failed, Rejected, Result
-from edgekit.core import CLASSIFY, TENSORS, Scheme, Side, Target
+from edgekit.conversion.suppressing import WAYS, check_suppressible, suppressed
+from edgekit.core import CLASSIFY, TENSORS, Scheme, Side, Suppression, Target
 from edgekit.core.names import file_name, shown
 from edgekit.data import open_source
 from edgekit.data.scores import check_goes, check_kind
 from edgekit.errors import EdgekitError, ModelError, UsageError
+from edgekit.inference import check_settings
 from edgekit.models.model import Model
 from edgekit.models.purity import as_function
 from edgekit.models.taking import Network, Size, model_of
@@ -66,6 +69,8 @@ def export(
     stated: Stated = NOTHING,
     dynamic: str | None = None,
     bake_preprocessing: bool = False,
+    nms: str = "decode",
+    settings: Mapping[str, float] = MappingProxyType({}),
     overwrite: bool = False,
     strict: bool = True,
     notify: Notify = lambda stage: None,
@@ -96,6 +101,10 @@ def export(
             network itself says.
         dynamic: ``batch`` for files that take any batch.
         bake_preprocessing: make files that take bytes of pixels, and prepare them themselves.
+        nms: where boxes of a detector are suppressed: ``decode``, by whoever uses the file, or
+            ``graph``, in it.
+        settings: parameters of the network's task in place of its own, of
+            `edgekit.inference.SETTINGS`; contracts keep them.
         overwrite: replace files of the same name.
         strict: raise where a file failed; else only the report tells.
         notify: told what is being done.
@@ -126,10 +135,21 @@ def export(
     missing = unsaid(opened, stated)
     if bake_preprocessing:
         check_bakeable(opened, missing, wanted.integers.interface)
+    if nms not in WAYS:
+        raise UsageError(f"--nms {nms}: expected one of {', '.join(WAYS)}")
+    check_settings(settings, opened.task, opened.source)
     network = _described(opened, wanted, data, scores, stated)
-    network = dataclasses.replace(network, baked=bake_preprocessing)
+    network = dataclasses.replace(
+        network, baked=bake_preprocessing, parameters={**network.parameters, **settings}
+    )
+    suppression = None
+    if nms == "graph":
+        interface = wanted.integers.interface
+        suppression = check_suppressible(
+            network, wanted.targets, interface, any_batch=wanted.any_batch
+        )
     results, skipped = _written(
-        network, wanted, Path(out), data, skip_corrupt, overwrite, notify, done
+        network, wanted, Path(out), data, skip_corrupt, overwrite, notify, done, suppression
     )
     told.of_files(opened, missing, results)
     report = ExportReport(results, skipped, missing, tuple(told.texts))
@@ -254,6 +274,7 @@ def _written(
     overwrite: bool,
     notify: Notify,
     done: Callable[[Result], None],
+    suppression: Suppression | None,
 ) -> tuple[tuple[Result, ...], tuple[str, ...]]:
     """What becomes of each file, and the images that were left out of the verification."""
     integers = wanted.integers
@@ -290,7 +311,7 @@ def _written(
             scheme = integers.scheme(target, precision, calibration)
             job = Job(
                 reference, target, scheme, path, integers, calibration, judge, retrain, overwrite,
-                notify, wanted.any_batch,
+                notify, wanted.any_batch, suppression,
             )  # fmt: skip
             results.append(_attempt(job, floats))
             done(results[-1])
@@ -401,6 +422,10 @@ def _export_one(job: Job, floats: FloatForms) -> Exported | Rejected:
             built, why = chosen_file(job, folder)
         else:
             built, why = build(job, job.scheme, hidden_folder(folder) / path.name), None
+        if job.suppression is not None and flaw is None and why is None:
+            agreed = built.artifact.agreement
+            if agreed is not None and agreed.passed:
+                built, why = suppressed(job, built, job.suppression)
         artifact, staged = built.artifact, built.path
         agreement = artifact.agreement
         assert agreement is not None

@@ -26,6 +26,7 @@ from edgekit.core import (
     Quantizing,
     Scheme,
     Stock,
+    Suppression,
     Target,
     TensorSpec,
     Written,
@@ -58,6 +59,7 @@ class Job:
         judge: what its accuracy is judged on, where there is a bound.
         any_batch: whether the file is to take any batch.
         retrain: trains the network for a scheme; ``None`` where there is nothing to train it on.
+        suppression: that is to be part of the file.
     """
 
     reference: Reference
@@ -71,6 +73,7 @@ class Job:
     overwrite: bool
     notify: Notify
     any_batch: bool = False
+    suppression: Suppression | None = None
 
 
 def build(job: Job, scheme: Scheme, staged: Path, model: Model | None = None) -> Built:

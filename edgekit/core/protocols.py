@@ -11,7 +11,7 @@ from edgekit.core.forms import Choice
 from edgekit.core.interface import Example
 from edgekit.core.measurements import EmbeddedOperator, OperatorTime, Reading, Simulation
 from edgekit.core.objects import Boxes
-from edgekit.core.records import Decided, Scheme, TensorSpec
+from edgekit.core.records import Decided, Scheme, Suppression, TensorSpec
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -233,6 +233,30 @@ class Stock(Protocol):
 
         Args:
             model: see `Target.export`, as for the others.
+        """
+
+
+@runtime_checkable
+class Suppressing(Protocol):
+    """A target whose runtime has non-maximum suppression."""
+
+    @abstractmethod
+    def suppress(self, path: Path, suppression: Suppression) -> None:
+        """Adds it to a detector's file, in place.
+
+        It takes pairs of box and class as `edgekit.boxes.select` does, so that it gives the same.
+
+        Args:
+            path: of a file of batch 1 whose outputs are ``boxes`` (1, anchors, 4) and ``scores``
+                (1, anchors, classes), float32; afterwards they are `edgekit.core.SUPPRESSED`.
+        """
+
+    @abstractmethod
+    def unsuppress(self, path: Path, bare: Path) -> None:
+        """Writes the file as it was before `suppress`.
+
+        Args:
+            bare: where to.
         """
 
 

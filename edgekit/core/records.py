@@ -360,8 +360,32 @@ def class_count(columns: int) -> int:
     return max(2, columns)
 
 
+SUPPRESSED = ("boxes", "scores", "classes", "count")
+"""Outputs of a file with `Suppression`, float32: corners (1, n, 4) in pixels of its input, the
+highest score first; scores and classes (1, n); how many of the n places hold objects, (1,). The
+others hold zeros."""
+
 Parameter = Union[str, float, Tuple[str, ...], Tuple[float, ...]]
 """Of a task: a word, a number, or several of them."""
+
+
+@dataclass(frozen=True)
+class Suppression:
+    """Non-maximum suppression inside a file of a detector.
+
+    Attributes:
+        classes: that the network tells apart.
+        score_threshold: least score of an object, from 0 to 1.
+        nms_iou: overlap above which the lower of two boxes of a class goes, from 0 to 1.
+        max_detections: objects of an image at most, as many as the file's outputs have places.
+        candidates: pairs of box and class that are looked at, those of the highest scores.
+    """
+
+    classes: int
+    score_threshold: float
+    nms_iou: float
+    max_detections: int
+    candidates: int
 
 
 @dataclass(frozen=True)
@@ -394,6 +418,8 @@ class Artifact:
         baked: how the network's images are prepared, where the file does all of it that changes
             values and axes itself: ``preprocessing`` is what is left then, and its input takes
             bytes. ``None`` for other files.
+        suppression: of a detector's boxes, where it is part of the file; its outputs are then
+            `SUPPRESSED`. ``None`` for other files.
     """
 
     path: str
@@ -421,3 +447,4 @@ class Artifact:
     agreement: Agreement | None = None
     dynamic_batch: bool = False
     baked: Preprocessing | None = field(default=None, metadata=SPARSE)
+    suppression: Suppression | None = field(default=None, metadata=SPARSE)

@@ -9,18 +9,19 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from edgekit import registry, tables
 from edgekit.contract import check_files, digest, is_artifact, target_by_suffix
-from edgekit.core import CLASSIFY, Measurement
+from edgekit.core import CLASSIFY, Measurement, from_json
 from edgekit.core.reading import LARGEST_RESULTS, parse_json, read_text
 from edgekit.core.text import counted_words
 from edgekit.errors import InputError
 from edgekit.measure.store import SAVED_SCHEMA, Store, load_saved
 from edgekit.search.document import SCHEMA as SEARCH_SCHEMA
+from edgekit.tasks.details import Confusion, OfClass
 from edgekit.tasks.shares import share_interval
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Accuracy:
         n: how many images.
         figure: what the value is, as people write it.
         ci95: 95 % interval of the value; ``None`` where none is known.
+        classes: figures of each, where they are known.
+        confusion: what is taken for what, as well.
     """
 
     source: str
@@ -58,6 +61,8 @@ class Accuracy:
     n: int
     figure: str = "top-1"
     ci95: tuple[float, float] | None = None
+    classes: tuple[OfClass, ...] = field(default=(), compare=False)
+    confusion: Confusion | None = field(default=None, compare=False)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -349,7 +354,38 @@ def accuracy_of(path: Path) -> Accuracy:
     ci95 = _interval(headline.get("ci95"))
     if ci95 is None and task == CLASSIFY:
         ci95 = share_interval(float(value), n)
-    return Accuracy(source, target, images, float(value), n, figure, ci95)
+    classes, confusion = _details(path, data)
+    return Accuracy(source, target, images, float(value), n, figure, ci95, classes, confusion)
+
+
+def _details(path: Path, data: dict[str, Any]) -> tuple[tuple[OfClass, ...], Confusion | None]:
+    """Figures of each class and what is taken for what; older documents have none.
+
+    Raises:
+        InputError: they are no such figures.
+    """
+    told, matrix = data.get("classes") or [], data.get("confusion")
+    try:
+        classes = tuple(from_json(OfClass, one) for one in told)
+        confusion = None if matrix is None else from_json(Confusion, matrix)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} is damaged: expected the classes and confusions of 'edgekit evaluate --json' "
+            f"({error})"
+        ) from error
+    shares = (v for one in classes for v in one.figures.values() if v is not None)
+    sound = all(map(_is_share, shares)) and all(one.n >= 0 for one in classes)
+    if confusion is not None:
+        sizes = {len(row) for row in confusion.counts}
+        sound &= len(confusion.counts) == len(confusion.right)
+        sound &= sizes <= {len(confusion.found)}
+        sound &= all(count >= 0 for row in confusion.counts for count in row)
+    if not sound:
+        raise InputError(
+            f"{path} is damaged: expected figures of classes from 0 to 1, and a count for each "
+            f"pair of classes"
+        )
+    return classes, confusion
 
 
 def _title(task: str, headline: str) -> str:
@@ -368,6 +404,8 @@ def _of_evaluation(one: Evaluation) -> Accuracy:
         one.n,
         _title(one.task, head.name),
         head.ci95,
+        one.details.classes,
+        one.details.confusion,
     )
 
 

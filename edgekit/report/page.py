@@ -8,6 +8,7 @@ import edgekit
 from edgekit.core import printable
 from edgekit.core.text import counted_words
 from edgekit.measure.plausible import started_at
+from edgekit.report.classes import classes
 from edgekit.report.conditions import conditions
 from edgekit.report.entries import Entry, bare, make_entries, unmatched
 from edgekit.report.inputs import Material
@@ -37,6 +38,7 @@ def render(material: Material) -> str:
             speed(entries),
             distribution(entries),
             accuracy(entries, unmatched(material)),
+            classes(material.accuracies),
             operators(entries),
             memory(entries),
             energy(entries),

@@ -71,7 +71,15 @@ pre { background: var(--paper); border: 1px solid var(--line); border-radius: 6p
   padding: .6rem .8rem; margin: 0 0 .8rem; white-space: pre-wrap; overflow-wrap: anywhere;
   font-size: .85rem; }
 footer { color: var(--muted); font-size: .85rem; padding-top: 1rem; padding-bottom: 2rem; }
+.matrix { width: auto; font-variant-numeric: tabular-nums; margin: 0 .6rem .8rem; }
+.matrix th, .matrix td:not(.number) { border: 1px solid var(--line); padding: .2rem .35rem;
+  text-align: right; white-space: nowrap; min-width: 2.2rem; }
+.matrix thead td:not(.number) { border: 0; }
+.matrix th[scope="col"] { vertical-align: bottom; height: 7.5em; padding: .3rem .1rem; }
+.matrix th[scope="col"] span { writing-mode: vertical-rl; transform: rotate(180deg); }
 @media screen and (max-width: 720px) {
+  .matrix { margin: 0 0 .6rem; }
+  .matrix th, .matrix td:not(.number) { min-width: 1.5rem; padding: .15rem .2rem; }
   main, header, footer { padding-left: 14px; padding-right: 14px; }
   .plot, .session { padding: 12px; }
   table { font-size: .78rem; }

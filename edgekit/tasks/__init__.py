@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -307,7 +307,8 @@ def task_of_file(contract: Artifact, source: str) -> Task:
         source: how the file was named.
     """
     interface = Interface(contract.inputs, contract.outputs)
-    known = (source, interface, contract.labels, contract.scores, contract.parameters)
+    own = {} if contract.suppression is None else asdict(contract.suppression)
+    known = (source, interface, contract.labels, contract.scores, {**own, **contract.parameters})
     return _made(contract.task, Described(*known))
 
 

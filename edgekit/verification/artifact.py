@@ -48,6 +48,7 @@ from edgekit.verification.reference import (
     outputs_of,
     preparation,
 )
+from edgekit.verification.suppression import SameObjects, bare_form, same_objects
 
 LEAST_STEADY = 0.1
 """Share of the images that a verdict needs at least. Those that are left are no fair sample: what
@@ -101,6 +102,7 @@ class Verification:
         kernels: how that compares with what its kernels were made from.
         misfit: what to say where it was written for another kind of processor.
         against: the network, as its source names it.
+        objects: of a file that suppresses boxes by itself, how these are those of NumPy.
     """
 
     artifact: Artifact
@@ -117,11 +119,12 @@ class Verification:
     kernels: KernelAgreement | None = None
     misfit: str | None = None
     against: str = ""
+    objects: SameObjects | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether every bound of the agreement holds."""
-        return self.agreement.passed
+        """Whether every bound of the agreement holds, and that of the objects."""
+        return self.agreement.passed and (self.objects is None or self.objects.passed)
 
 
 def named_network(path: Path, contract: Artifact, weights: Path | str | None) -> str:
@@ -497,43 +500,47 @@ def verify(
     simulator = interpreter(device, path)
     if against is None:
         against = named_network(path, contract, weights)
-    model = network_of_file(path, contract, against, weights, example, data)
-    notify(f"running '{model.source}' in PyTorch")
-    reference = make_reference(model, data, skip_corrupt=skip_corrupt)
     format_, precision = target(contract.target), contract.scheme.precision
-    kernels: KernelAgreement | None = None
-    if simulator is not None and simulator.runtime is not None:
-        format_ = simulator.runtime
-    with running(path, format_):
-        rows = rows_of_file(
-            reference, format_, path, device,
-            lambda count, of: notify(f"running {path.name} on images, {count} of {of}"),
-        )  # fmt: skip
-        agreement = held_against(reference, rows, precision)
-        if simulator is not None and simulator.reference is not None:
-            kernels = _kernels(reference, rows, simulator.reference, path, contract.outputs)
-        if contract.dynamic_batch:
-            check_batch(reference, format_, path, contract.scheme.precision, device)
-    if per_layer or not agreement.passed:
-        notify(f"looking at the layers of {path.name}")
-    divergence, undiagnosed = (
-        (None, None) if agreement.passed else diagnose(reference, format_, path, precision)
-    )
-    layers: Sequence[LayerAgreement] = ()
-    noisy = contract.scheme.weights == "int8" and not agreement.passed
-    if per_layer or noisy:
-        try:
-            layers = layers_of(reference, format_, path)
-        except EdgekitError as error:
-            if per_layer:
+    with bare_form(path, contract, format_) as (file, plain):
+        model = network_of_file(file, plain, against, weights, example, data)
+        notify(f"running '{model.source}' in PyTorch")
+        reference = make_reference(model, data, skip_corrupt=skip_corrupt)
+        kernels: KernelAgreement | None = None
+        objects: SameObjects | None = None
+        if simulator is not None and simulator.runtime is not None:
+            format_ = simulator.runtime
+        with running(path, format_):
+            rows = rows_of_file(
+                reference, format_, file, device,
+                lambda count, of: notify(f"running {path.name} on images, {count} of {of}"),
+            )  # fmt: skip
+            agreement = held_against(reference, rows, precision)
+            if simulator is not None and simulator.reference is not None:
+                kernels = _kernels(reference, rows, simulator.reference, path, contract.outputs)
+            if contract.suppression is not None:
+                objects = same_objects(reference, rows, format_, path, contract.suppression, device)
+            if contract.dynamic_batch:
+                check_batch(reference, format_, path, contract.scheme.precision, device)
+        if per_layer or not agreement.passed:
+            notify(f"looking at the layers of {path.name}")
+        divergence, undiagnosed = None, None
+        if not agreement.passed:
+            divergence, undiagnosed = diagnose(reference, format_, file, precision, path)
+        layers: Sequence[LayerAgreement] = ()
+        noisy = contract.scheme.weights == "int8" and not agreement.passed
+        if per_layer or noisy:
+            try:
+                layers = layers_of(reference, format_, file)
+            except EdgekitError as error:
+                if per_layer:
+                    raise
+                undiagnosed = str(error)
+            except PASSING:
                 raise
-            undiagnosed = str(error)
-        except PASSING:
-            raise
-        except BaseException as error:  # see `diagnose`
-            undiagnosed = reason(error)
-        if noisy and divergence is None:
-            divergence = most_noise(layers)
+            except BaseException as error:  # see `diagnose`
+                undiagnosed = reason(error)
+            if noisy and divergence is None:
+                divergence = most_noise(layers)
     from_files = contract.parent_sha256 is not None or model.parent_sha256 is not None
     unchanged = (
         contract.parent_sha256 == model.parent_sha256 and contract.scheme.trained_epochs is None
@@ -553,6 +560,7 @@ def verify(
         kernels,
         misfit(path, contract, device),
         model.source,
+        objects,
     )
 
 

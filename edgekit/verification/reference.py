@@ -150,11 +150,30 @@ def _of_tensors(model: Model, data: str | None, skip_corrupt: bool) -> Reference
         model = dataclasses.replace(
             model, preprocessing=assumed(model, open_source(data, labelled=False))
         )
-    samples = tensor_samples(model, data, skip_corrupt)
+    samples = _tensor_samples(model, data, skip_corrupt)
     rows = reference_scores(model.on_rows, samples.images)
     check_finite(rows, f"'{model.source}'", lambda i: f"input {i} ({samples.about})", model.told)
     task_of(model).check_reference(rows, f"'{model.source}'", all_zeros(model.module))
     return Reference(model, samples.images, rows, samples.about, samples.skipped)
+
+
+SCENES = "digit-scenes"
+"""Built-in images of several objects each, for trained networks whose own are not at hand."""
+
+
+def _tensor_samples(model: Model, data: str | None, skip_corrupt: bool) -> Samples:
+    """What was asked for; else images of the training where there are some; else noise."""
+    specs = model.interface.inputs
+    of_images = len(specs) == 1 and specs[0].layout == "NCHW" and model.preprocessing is not None
+    if data is not None or model.data is None or not model.trained or not of_images:
+        return tensor_samples(model, data, skip_corrupt)
+    try:
+        open_source(model.data, skip_corrupt=skip_corrupt, labelled=False)
+    except (DataError, UnknownNameError):
+        found = tensor_samples(model, SCENES)
+        told = f"'{model.data}', the training's images, cannot be opened here"
+        return dataclasses.replace(found, about=f"{found.about}; {told}")
+    return tensor_samples(model, model.data, skip_corrupt)
 
 
 def _with_statistics(model: Model) -> torch.nn.Module:

@@ -22,6 +22,7 @@ from edgekit.core import (
     Decided,
     Example,
     Scheme,
+    Suppression,
 )
 from edgekit.core.reading import open_file
 from exporters.tflite.flatbuffer import metadata_of, pack, schema, unpack
@@ -31,6 +32,7 @@ from exporters.tflite.opener import TfliteOpener
 from exporters.tflite.outside import check_inside
 from exporters.tflite.quantizer import RANGES, float_operators, quantize, stem_of
 from exporters.tflite.runtime import content_of, parsing
+from exporters.tflite.suppression import suppress, unsuppress
 
 if TYPE_CHECKING:
     from torch import nn
@@ -154,6 +156,19 @@ class TfliteTarget(TfliteOpener):
             content = quantize(content, scheme, calibration or ())
         path.write_bytes(with_fast_bytes(content))
         return Decided(scheme.activations, scheme.forms)
+
+    def suppress(self, path: Path, suppression: Suppression) -> None:
+        """Adds operators, a NON_MAX_SUPPRESSION_V5 for each class among them."""
+        flat = unpack(content_of(path))
+        suppress(flat, suppression)
+        path.write_bytes(pack(flat))
+
+    def unsuppress(self, path: Path, bare: Path) -> None:
+        """Leaves these operators out."""
+        with parsing(path):
+            flat = unpack(content_of(path))
+            unsuppress(flat)
+            bare.write_bytes(pack(flat))
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """The one file; see `exporters.tflite.outside.check_inside` for what is raised."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 from report_records import HOSTILE, measurement
 
 from edgekit.core import Energy, OperatorTime
+from edgekit.errors import InputError
 from edgekit.report.entries import names
-from edgekit.report.inputs import Accuracy, Material
+from edgekit.report.inputs import Accuracy, Material, accuracy_of
 from edgekit.report.page import render
+from edgekit.tasks.details import Confusion, OfClass
 
 VOID = {"meta", "br"}
 MEASURED = Energy("measured", "rapl", "package", "package-0", 3.5, 5.0, 900.0, (3.1, 3.9), 6)
@@ -341,3 +345,54 @@ def test_machines_of_one_name_are_compared_each_with_itself() -> None:
     assert "on host (A Processor)" in page.text
     assert "on host (Another Processor)" in page.text
     assert "beaten" not in page.of("td")
+
+
+def test_classes_and_what_they_are_taken_for_stand_by_themselves() -> None:
+    m = measurement(1.0)
+    plain = Accuracy(m.artifact, m.target, "scenes, test", 0.5, 10, "mAP", (0.4, 0.6))
+    assert "Class by class" not in Page(render(Material((m,), (plain,)))).text
+    told = replace(
+        plain,
+        classes=(
+            OfClass("cat", 40, {"ap": 0.75, "ap50": 0.9}),
+            OfClass(HOSTILE, 20, {"ap": 0.25, "ap50": None}),
+            OfClass("none", 0, {"ap": None, "ap50": None}),
+        ),
+        confusion=Confusion(
+            ("cat", HOSTILE, "(nothing)"), ("cat", HOSTILE, "(nothing)"),
+            ((30, 2, 8), (12, 8, 0), (3, 0, 0)),
+        ),
+    )  # fmt: skip
+    page = Page(render(Material((m,), (told,))))
+    assert "Class by class" in page.text
+    assert page.text.index("25.0 %") < page.text.index("75.0 %")  # the weakest first
+    assert "one more" in page.text
+    assert "60.0 %" in page.text  # 12 of 20
+    shares = [value for _, name, value in page.attributes if name == "style"]
+    assert sum("color-mix(in srgb, var(--accent-soft) 75%," in one for one in shares) == 1
+    assert sum("color-mix(in srgb, var(--second)" in one for one in shares) == 4
+    wide = tuple(f"class {i}" for i in range(30))
+    counts = tuple(tuple(int(i == j) for j in range(30)) for i in range(30))
+    large = replace(told, confusion=Confusion(wide, wide, counts))
+    assert "Nothing is taken for anything else." in Page(render(Material((m,), (large,)))).text
+
+
+def test_details_of_no_class_are_refused(tmp_path: Path) -> None:
+    document = {
+        "schema": "edgekit.evaluate/1", "task": "detect", "n": 2, "source": "a.onnx",
+        "target": "onnx", "data": "scenes", "headline": {"name": "map", "value": 0.5},
+    }  # fmt: skip
+    good = {"classes": [{"label": "a", "n": 2, "figures": {"ap": 0.5}}], "confusion": None}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({**document, **good}))
+    assert accuracy_of(path).classes == (OfClass("a", 2, {"ap": 0.5}),)
+    for bad in (
+        {"classes": [{"label": "a", "n": 2, "figures": {"ap": 1.5}}]},
+        {"classes": [{"label": "a"}]},
+        {"classes": 5},
+        {"confusion": {"right": ["a"], "found": ["a"], "counts": [[1, 2]]}},
+        {"confusion": {"right": ["a"], "found": ["a"], "counts": [[-1]]}},
+    ):
+        path.write_text(json.dumps({**document, **good, **bad}))
+        with pytest.raises(InputError, match="is damaged"):
+            accuracy_of(path)
