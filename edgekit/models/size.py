@@ -34,7 +34,10 @@ class _WithoutInitialization(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func.__name__ in ("uniform_", "normal_", "kaiming_uniform_", "kaiming_normal_"):
-            return args[0] if args else kwargs["tensor"]
+            tensor = args[0] if args else kwargs["tensor"]
+            # Networks that are not of the zoo are made in full, and kept for later.
+            if tensor.is_meta:
+                return tensor
         return func(*args, **kwargs)
 
 
