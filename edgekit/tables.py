@@ -568,7 +568,11 @@ APPS = _Apps(
             "a module and a command: NumPy and Pillow",
             tasks=("classify", "detect", "segment", "embed"),
         ),
-        "web": AppEntry("edgekit.apps.web:PLATFORM", "a page of plain files, in the browser"),
+        "web": AppEntry(
+            "edgekit.apps.web:PLATFORM",
+            "a page of plain files, in the browser",
+            tasks=("classify", "detect", "segment"),
+        ),
     },
 )
 """Platforms that sample apps are written for; `edgekit.apps.app.Platform`."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app_files import FileOf, check_labels, edited
+from app_files import FileOf, TaskFiles, check_labels, edited
 from command_line import CommandLine
 from PIL import Image
 from small_artifacts import Artifacts, copy_artifact
@@ -106,8 +106,8 @@ def test_an_app_passes_its_own_test(
     folder = tmp_path / "made"
     vendored(folder)
     done = node(
-        "--test", "--test-reporter", "tap", "tests/golden.test.mjs", "tests/browser.test.mjs",
-        cwd=folder,
+        "--test", "--test-reporter", "tap", "tests/golden.test.mjs", "tests/results.test.mjs",
+        "tests/browser.test.mjs", cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "# skipped 0" in done.stdout
@@ -115,6 +115,20 @@ def test_an_app_passes_its_own_test(
     seen = look(folder, "scores", *images)
     expected = run("predict", path, *images, "--json").json["predictions"]
     check_labels(seen, expected)
+
+
+@pytest.mark.parametrize(("task", "target"), [("detect", "tflite"), ("segment", "onnx")])
+def test_an_app_of_another_task_passes_its_own_test(
+    task: str, target: str, task_files: TaskFiles, run: CommandLine, tmp_path: Path
+) -> None:
+    made = run("app", task_files(task, target), "--platform", "web", "-o", "made")
+    assert made.code == 0, made.err
+    folder = tmp_path / "made"
+    vendored(folder)
+    tests = [f"tests/{name}.test.mjs" for name in ("golden", "results", "browser")]
+    done = node("--test", "--test-reporter", "tap", *tests, cwd=folder)
+    assert done.returncode == 0, done.stdout
+    assert "# skipped 0" in done.stdout
 
 
 def test_images_come_by_drop_and_by_keyboard_and_results_are_told(page: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from app_files import FileOf
+from app_files import FileOf, TaskFiles
 from command_line import CommandLine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -113,6 +113,45 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(
         assert message in refused
 
 
+def failing_without_browser(folder: Path) -> tuple[set[str], str]:
+    """Kinds of the app's own tests that fail, and what they say."""
+    tests = ("tests/golden.test.mjs", "tests/results.test.mjs")
+    done = node("--test", "--test-reporter", "tap", *tests, cwd=folder)
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    failed = [line for line in lines if line.startswith("not ok")]
+    return {line.split(" - ")[1].partition(":")[0] for line in failed}, done.stdout
+
+
+@with_node
+@pytest.mark.parametrize(
+    ("task", "old", "new", "kind"),
+    [
+        ("detect", "shared > f(union * overlap)", "shared < f(union * overlap)", "objects"),
+        ("detect", "left - across * box[0]", "left", "objects"),
+        ("segment", "i + 0.5 - first", "i - first", "masks"),
+        ("segment", "scores[at] > scores[best]", "scores[at] < scores[best]", "masks"),
+    ],
+)
+def test_what_outputs_of_other_tasks_come_to_needs_no_browser(
+    task: str,
+    old: str,
+    new: str,
+    kind: str,
+    task_files: TaskFiles,
+    run: CommandLine,
+    tmp_path: Path,
+) -> None:
+    assert run("app", task_files(task, "onnx"), "--platform", "web", "-o", "made").code == 0
+    folder = tmp_path / "made"
+    failed, told = failing_without_browser(folder)
+    assert failed == set(), told
+    decode = folder / "classifier" / "decode.js"
+    text = decode.read_text()
+    assert text.count(old) == 1
+    decode.write_text(text.replace(old, new))
+    assert failing_without_browser(folder)[0] == {kind}
+
+
 @with_node
 def test_an_app_passes_what_its_own_test_has_without_a_browser(
     artifacts: Artifacts, run: CommandLine, tmp_path: Path
@@ -122,10 +161,7 @@ def test_an_app_passes_what_its_own_test_has_without_a_browser(
     folder = tmp_path / "made"
 
     def failing() -> tuple[set[str], str]:
-        done = node("--test", "--test-reporter", "tap", "tests/golden.test.mjs", cwd=folder)
-        lines = [line.strip() for line in done.stdout.splitlines()]
-        failed = [line for line in lines if line.startswith("not ok")]
-        return {line.split(" - ")[1].partition(":")[0] for line in failed}, done.stdout
+        return failing_without_browser(folder)
 
     assert failing()[0] == set(), failing()[1]
 

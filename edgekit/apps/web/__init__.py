@@ -11,7 +11,33 @@ from edgekit.apps.app import App
 from edgekit.core.reading import read_text
 
 _TEMPLATE = Path(__file__).parent / "template"
-_RUNTIMES = "runtimes"
+_RUNTIMES, _TASKS = "runtimes", "tasks"
+_PLACES = {"shown.js": "", "results.test.mjs": "tests"}
+"""Where files of a task go that are not of its network."""
+
+_TEXTS = {
+    "classify": {
+        "title": "What an image shows",
+        "usage": "for (const label of await network.classify(file)) {\n"
+        "  console.log(label.name, label.probability);\n}",
+        "results": "`labels`, `vectors of scores`",
+    },
+    "detect": {
+        "title": "Which objects are where in an image",
+        "usage": "for (const found of await network.detect(file)) {\n"
+        "  console.log(found.name, found.probability, found.box); // in pixels of the image\n}",
+        "results": "`objects`",
+    },
+    "segment": {
+        "title": "What each pixel of an image shows",
+        "usage": "const { mask, classes } = await network.segment(file);\n"
+        "for (const area of classes) console.log(area.name, area.share);",
+        "results": "`masks`",
+    },
+}
+"""What the README says of each task."""
+
+_NODE_TESTS = "node --test tests/golden.test.mjs tests/results.test.mjs"
 _BROWSER_TESTS = {"playwright-core": "1.65.1"}
 
 
@@ -54,14 +80,23 @@ class Web:
         app.write_golden(folder / "golden")
         page = [path for path in _TEMPLATE.glob("*.*") if path.suffix in (".html", ".css", ".js")]
         page += (_TEMPLATE / "classifier").glob("*.js")
+        page += (_TEMPLATE / _TASKS / app.contract.task).glob("*.js")
         rows = (
             ("model and contract", template.bytes_of([model])),
             ("the page", template.bytes_of([*page, _runtime(app) / "runtime.js"])),
         )
         sizes = [f"| {what} | {template.mb(size)} |" for what, size in rows]
         table = "\n".join(["| what | size |", "|---|---|", *sizes])
-        texts = {**template.texts(app), "ships": table, "runtime_name": about["name"]}
-        template.copy(_TEMPLATE, folder, texts, leave=[_RUNTIMES])
+        texts = {
+            **template.texts(app),
+            **_TEXTS[app.contract.task],
+            "ships": table,
+            "runtime_name": about["name"],
+        }
+        template.copy(_TEMPLATE, folder, texts, leave=[_RUNTIMES, _TASKS])
+        for own in (_TEMPLATE / _TASKS / app.contract.task).iterdir():
+            made = folder / _PLACES.get(own.name, "classifier") / own.name
+            made.write_text(read_text(own), encoding="utf-8")
         for file, place in (("runtime.js", folder / "classifier"), ("runtime.json", folder)):
             text = read_text(_runtime(app) / file)
             (place / file).write_text(text, encoding="utf-8")
@@ -98,8 +133,8 @@ def _package(about: dict[str, Any]) -> str:
         "scripts": {
             "vendor": "node vendor.mjs",
             "start": "node serve.mjs",
-            "test": "node --test tests/golden.test.mjs tests/browser.test.mjs",
-            "test:images": "node --test tests/golden.test.mjs",
+            "test": f"{_NODE_TESTS} tests/browser.test.mjs",
+            "test:images": _NODE_TESTS,
         },
         "dependencies": about["packages"],
         "devDependencies": _BROWSER_TESTS,

@@ -1,8 +1,8 @@
-// The page: takes images by drop, file and camera, and shows what the classifier says.
+// The page: takes images by drop, file and camera, and shows what the network says.
 
-import { Classifier, ImageError, MissingError } from "./classifier/index.js";
+import { ImageError, Main, MissingError } from "./classifier/index.js";
+import { paint, rowsOf } from "./shown.js";
 
-const MOST = 5;
 const CAMERA = {
   NotAllowedError: "the camera was refused: allow it for this page, or choose an image",
   NotFoundError: "there is no camera: choose an image",
@@ -13,6 +13,7 @@ const NO_CAMERA = "this page may not use a camera (that needs https or localhost
 const at = (id) => document.getElementById(id);
 const percent = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1 });
 export let classifier = null; // once it is loaded
+export let found = null; // of the image that is shown
 let busy = true; // until it is ready
 let next = null; // what was given meanwhile, the last of it
 let shown = null; // the address of the picture on the page
@@ -24,7 +25,7 @@ function say(text) {
 
 async function start() {
   try {
-    classifier = await Classifier.load();
+    classifier = await Main.load();
     at("about").textContent = "Getting ready …";
     await classifier.warmUp();
   } catch (error) {
@@ -58,14 +59,18 @@ async function show(image, picture, name) {
   say("");
   try {
     const begin = performance.now();
-    const prepared = await classifier.prepare(image);
+    const pixels = await classifier.pixels(image);
+    const prepared = classifier.prepared(pixels);
     const middle = performance.now();
-    const scores = await classifier.scores(prepared);
+    const outputs = await classifier.outputs(prepared);
     const end = performance.now();
-    fill(classifier.labels(scores, MOST));
+    found = classifier.decoded(outputs, pixels);
+    fill(found);
     const [preparing, network] = [middle - begin, end - middle].map((ms) => ms.toFixed(1));
     at("times").textContent = `${preparing} ms preparing + ${network} ms network`;
-    showPicture(picture, name);
+    const drawn = paint(pixels, found);
+    const kind = { type: "image/jpeg", quality: 0.92 };
+    showPicture(drawn ? await drawn.convertToBlob(kind) : picture, name);
   } catch (error) {
     clear();
     say(error instanceof ImageError ? error.message : `this did not work: ${error.message}`);
@@ -76,17 +81,17 @@ async function show(image, picture, name) {
   if (next) await show(...next);
 }
 
-/** Shows classes with their names, as text, whatever is in these. */
-export function fill(labels) {
-  const rows = labels.map((label) => {
+/** Shows names with their shares, as text, whatever is in these. */
+export function fill(results) {
+  const rows = rowsOf(results).map(({ name: text, part: portion }) => {
     const [row, name, share, bar, part] = ["li", "bdi", "span", "span", "span"].map((tag) =>
       document.createElement(tag),
     );
-    name.textContent = label.name;
+    name.textContent = text;
     share.className = "share";
-    share.textContent = percent.format(label.probability);
+    share.textContent = percent.format(portion);
     bar.className = "bar";
-    part.style.width = `${100 * label.probability}%`;
+    part.style.width = `${100 * portion}%`;
     bar.append(part);
     row.append(name, share, bar);
     return row;

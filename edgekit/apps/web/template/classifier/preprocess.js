@@ -29,28 +29,32 @@ export function turned(pixels, orientation) {
 
 /** {width, height, channels, data} in the network's size: uint8, rows of pixels, in RGB. */
 export function finishedPixels(pixels, how) {
-  const { width, height } = pixels;
+  const { box, rows, columns, top, left } = placed(pixels, how);
+  const shown = resample(channelsOf(pixels, how), rows, columns, box, how.interpolation);
+  const [tall, wide] = pair(how.crop);
+  if (rows === tall && columns === wide) return shown;
+  const { channels } = shown;
+  const data = new Uint8Array(tall * wide * channels).fill(how.pad);
+  for (let y = 0; y < rows; y += 1) {
+    const row = shown.data.subarray(y * columns * channels, (y + 1) * columns * channels);
+    data.set(row, ((top + y) * wide + left) * channels);
+  }
+  return { width: wide, height: tall, channels, data };
+}
+
+/**
+ * Which part of an image of a size {width, height} is shown where in the network's input: `box`
+ * (left, top, right, bottom) on `rows` times `columns` pixels, which begin at `top` and `left`.
+ */
+export function placed({ width, height }, how) {
   const [tall, wide] = pair(how.crop);
   if (how.fit === "letterbox") {
     const byHeight = tall * width <= wide * height;
     const [part, whole] = byHeight ? [tall, height] : [wide, width];
     const rows = Math.max(1, inProportion(height, part, whole));
     const columns = Math.max(1, inProportion(width, part, whole));
-    const shown = resample(
-      channelsOf(pixels, how),
-      rows,
-      columns,
-      [0, 0, width, height],
-      how.interpolation,
-    );
-    const { channels } = shown;
-    const data = new Uint8Array(tall * wide * channels).fill(how.pad);
     const [top, left] = [Math.floor((tall - rows) / 2), Math.floor((wide - columns) / 2)];
-    for (let y = 0; y < rows; y += 1) {
-      const row = shown.data.subarray(y * columns * channels, (y + 1) * columns * channels);
-      data.set(row, ((top + y) * wide + left) * channels);
-    }
-    return { width: wide, height: tall, channels, data };
+    return { box: [0, 0, width, height], rows, columns, top, left };
   }
   let [rows, columns] = [height, width];
   if (how.fit === "stretch") {
@@ -69,13 +73,7 @@ export function finishedPixels(pixels, how) {
   }
   const [top, bottom] = middle(height, rows, tall);
   const [left, right] = middle(width, columns, wide);
-  return resample(
-    channelsOf(pixels, how),
-    tall,
-    wide,
-    [left, top, right, bottom],
-    how.interpolation,
-  );
+  return { box: [left, top, right, bottom], rows: tall, columns: wide, top: 0, left: 0 };
 }
 
 /** Finished pixels as the network takes them, in float32. */
@@ -130,7 +128,7 @@ function channelsOf({ width, height, data }, how) {
   return { width, height, channels, data: found };
 }
 
-const pair = (side) => (Array.isArray(side) ? side : [side, side]);
+export const pair = (side) => (Array.isArray(side) ? side : [side, side]);
 
 /** `side * part / whole`, rounded half up in integers. */
 function inProportion(side, part, whole) {

@@ -33,6 +33,26 @@ export async function expectedPixels(image) {
   return { width, height, channels, data: found };
 }
 
+/** A mask in the folder `golden`: {width, height, data}. */
+export async function maskOf(name) {
+  const { width, height, data } = await decodePng(await goldenFile(name));
+  return { width, height, data: data.filter((_, i) => i % 4 === 0) };
+}
+
+/** Outputs that belong to an image, by whose they are: name, numbers, which, and a bound. */
+export function outputsOf(image) {
+  if (image.scores) {
+    return Object.entries(image.scores).map(([of, values]) => ({
+      of, role: "scores", values, every: 1, least: image.least_db[of], centred: true,
+    }));
+  }
+  return Object.entries(image.outputs).flatMap(([of, outputs]) =>
+    Object.entries(outputs).map(([role, { values, every, least_db: least }]) => ({
+      of, role, values, every, least, centred: false,
+    })),
+  );
+}
+
 /** Why pixels are not those that belong to an image; null if they are. */
 export function wrongPixels(found, expected, most) {
   if (found.width !== expected.width || found.height !== expected.height) {
@@ -52,22 +72,23 @@ export function wrongPixels(found, expected, most) {
   return mean <= most.mean ? null : `pixels are off by ${mean.toFixed(2)}: at most ${most.mean}`;
 }
 
-/** Why scores are not close enough to those that are expected; null if they are. */
-export function wrongScores(found, expected, least) {
+/** Why numbers are not close enough to those that are expected; null if they are. */
+export function wrongNumbers(found, { values: expected, least, centred }) {
   if (found.length !== expected.length) {
-    return `${found.length} scores: expected ${expected.length}`;
+    return `${found.length} numbers: expected ${expected.length}`;
   }
-  if (![...found].every(Number.isFinite)) return "scores that are not finite";
-  if (expected.length === 1) {
+  if (![...found].every(Number.isFinite)) return "numbers that are not finite";
+  if (centred && expected.length === 1) {
     // One number has no spread: it is compared as it is.
     const most = 0.02 * Math.max(1, Math.abs(expected[0]));
     const off = Math.abs(found[0] - expected[0]);
     return off <= most ? null : `${found[0]}: expected ${expected[0]}`;
   }
   const average = (values) => values.reduce((a, b) => a + b, 0) / values.length;
-  const middle = average(expected);
+  const middle = centred ? average(expected) : 0;
   const power = average(expected.map((x) => (x - middle) ** 2));
   const noise = average(expected.map((x, i) => (x - found[i]) ** 2));
+  if (noise === 0) return null;
   const decibels = 10 * Math.log10(Math.max(power, 1e-30) / Math.max(noise, 1e-30));
   return decibels >= least ? null : `${decibels.toFixed(1)} dB: at least ${least}`;
 }

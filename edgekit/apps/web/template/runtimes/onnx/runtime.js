@@ -25,10 +25,10 @@ export class Runtime {
     this.threads = threads;
   }
 
-  /** The output for one input. */
+  /** The outputs for one input. */
   async run(array, shape) {
-    const [input, output] = [this.session.inputNames[0], this.session.outputNames[0]];
+    const [input] = this.session.inputNames;
     const found = await this.session.run({ [input]: new this.ort.Tensor(this.type, array, shape) });
-    return found[output].data;
+    return this.session.outputNames.map((name) => found[name].data);
   }
 }

@@ -25,13 +25,15 @@ export class Runtime {
     this.threads = threads;
   }
 
-  /** The output for one input. */
+  /** The outputs for one input. */
   async run(array, shape) {
     const input = new this.litert.Tensor(array, shape);
     let outputs = [];
     try {
       outputs = await this.model.run([input]);
-      return (await outputs[0].data()).slice();
+      const found = [];
+      for (const tensor of outputs) found.push((await tensor.data()).slice());
+      return found;
     } finally {
       for (const tensor of [input, ...outputs]) tensor.delete();
     }

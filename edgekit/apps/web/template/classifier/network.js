@@ -1,30 +1,17 @@
-// Says what images show. Copy this folder into a product, and:
-//
-//   import { Classifier } from "./classifier/index.js";
-//   const classifier = await Classifier.load();
-//   await classifier.warmUp();
-//   for (const label of await classifier.classify(file)) {
-//     console.log(label.name, label.probability);
-//   }
-//
-// A classifier is loaded once and used again and again. How images are prepared and what the
-// outputs mean stands in the contract beside the model (model/*.json).
+// The network with what belongs to it: images in, outputs out.
 
-import { decode } from "./decode.js";
-import { ImageError, MissingError } from "./errors.js";
+import { MissingError } from "./errors.js";
 import { finishedPixels, values } from "./preprocess.js";
 import { pixelsOf } from "./image.js";
 import { EXTERNAL, MODEL } from "./model/files.js";
 import { Runtime } from "./runtime.js";
-
-export { ImageError, MissingError };
 
 const ARRAYS = { float32: Float32Array, int32: Int32Array, int8: Int8Array, uint8: Uint8Array };
 const WARM_RUNS = 6; // times fall no further then
 const WARM_MS = 1500; // runs that would begin later are left out
 const RANGES = { int8: [-128, 127], uint8: [0, 255] };
 
-export class Classifier {
+export class Network {
   /** Loads model and runtime. Threads need a page that is cross-origin isolated. */
   static async load(threads = mostThreads()) {
     const contract = await (await ofModel(`${MODEL}.json`)).json();
@@ -37,7 +24,7 @@ export class Classifier {
       throw new MissingError("the runtime is missing");
     }
     const runtime = await Runtime.load(model, contract, external, threads);
-    return new Classifier(contract, runtime);
+    return new this(contract, runtime);
   }
 
   constructor(contract, runtime) {
@@ -46,7 +33,7 @@ export class Classifier {
     this.runtime = runtime;
   }
 
-  /** Classifies a grey image a few times: code that a browser has just loaded is slow at first. */
+  /** Runs on a grey image a few times: code that a browser has just loaded is slow at first. */
   async warmUp() {
     const { crop } = this.contract.preprocessing;
     const [tall, wide] = Array.isArray(crop) ? crop : [crop, crop];
@@ -55,35 +42,38 @@ export class Classifier {
     const end = performance.now() + WARM_MS;
     for (let run = 0; run < WARM_RUNS && performance.now() < end; run += 1) {
       await new Promise((next) => setTimeout(next)); // so that the page stays alive
-      await this.classify(image);
+      await this.run(image);
     }
   }
 
-  /** The likeliest classes of an image: a file, a blob, or ImageData. */
-  async classify(image, most = 5) {
-    return this.labels(await this.scores(await this.prepare(image)), most);
+  /** What an image shows: a file, a blob, or ImageData. */
+  async run(image) {
+    const pixels = await this.pixels(image);
+    return this.decoded(await this.outputs(this.prepared(pixels)), pixels);
   }
 
-  /** An image as the network takes it, in float32, without a batch axis. */
-  async prepare(image) {
-    return this.values(await this.finishedPixels(image));
+  /** Decoded and turned: {width, height, data} in RGBA. */
+  async pixels(image) {
+    return pixelsOf(image, this.contract.preprocessing.exif);
   }
 
-  /** The network's output for a prepared image: one number a class. */
-  async scores(prepared) {
-    const [input, output] = [this.contract.inputs[0], this.contract.outputs[0]];
-    return real(await this.runtime.run(stored(prepared, input), input.shape), output);
+  /** Such pixels as the network takes them, in float32, without a batch axis. */
+  prepared(pixels) {
+    return this.values(finishedPixels(pixels, this.contract.preprocessing));
   }
 
-  /** The likeliest classes, by the network's output. */
-  labels(scores, most = 5) {
-    return decode(scores, this.contract, most);
+  /** The network's outputs for a prepared image, by what they mean. */
+  async outputs(prepared) {
+    const { inputs, outputs } = this.contract;
+    const found = await this.runtime.run(stored(prepared, inputs[0]), inputs[0].shape);
+    return Object.fromEntries(
+      outputs.map((spec, i) => [spec.role || spec.name, real(found[i], spec)]),
+    );
   }
 
   /** An image in the network's size, before its values change. */
   async finishedPixels(image) {
-    const how = this.contract.preprocessing;
-    return finishedPixels(await pixelsOf(image, how.exif), how);
+    return finishedPixels(await this.pixels(image), this.contract.preprocessing);
   }
 
   /** Finished pixels as the network takes them. */
