@@ -718,9 +718,14 @@ def _left_out(file: Artifact | None) -> tuple[str, ...]:
 def default_split(source: ImageSource, *seen: str | None) -> str:
     """``test`` where images were kept apart for it; ``all`` for a folder of other images.
 
+    Where some were kept apart, but for ``validation`` only, it is these.
+
     Args:
         seen: sources that weights or ranges come from.
     """
     own = Path(source.name).resolve()
     same = any(path is not None and own == Path(path).resolve() for path in seen)
-    return "test" if source.keeps_test or same else "all"
+    if not source.keeps_test and not same:
+        return "all"
+    # Of a folder that was cut by its owner there may be no test images.
+    return next((split for split in ("test", "validation") if split in source.splits), "test")

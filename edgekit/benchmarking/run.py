@@ -22,7 +22,7 @@ from edgekit.benchmarking.sessions import Measured, measure
 from edgekit.core import canonical_json, to_json
 from edgekit.core.names import file_name
 from edgekit.core.text import counted_words
-from edgekit.data import open_source
+from edgekit.data import open_source, split_for
 from edgekit.devices.device import Device
 from edgekit.errors import DataError, EdgekitError, UnavailableError, UnknownNameError
 from edgekit.inference import Evaluation
@@ -268,7 +268,7 @@ class _Run:
                 raise
             self._warn(f"no accuracy: {error}; give images with --data SRC")
             return None, ""
-        return source, inference.default_split(source, *seen)
+        return source, split_for(source, inference.default_split(source, *seen))
 
     def _evaluated(
         self, rows: Sequence[Row], images: ImageSource, split: str, journal: Journal
