@@ -135,6 +135,12 @@ def find_composed(text: str) -> tuple[str, str]:
     return name, HEADS.find(wanted)[0]
 
 
+def task_of_composed(text: str) -> str:
+    """The task of what `is_composed`; raises what `find_composed` does."""
+    _, name = find_composed(text)
+    return HEADS[name].task or str(head(name).task)
+
+
 def head(name: str) -> Any:
     """The head of that name; see `edgekit.tables.HEADS`."""
     return HEADS.load(name)

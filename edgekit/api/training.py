@@ -128,19 +128,26 @@ def headed(model: Any, task: str | None) -> Any:
     """The network that a network and a task mean together.
 
     Raises:
-        UsageError: the network is there already, or has no place for a head.
+        UsageError: the network is there already, has no place for a head, or is of another task.
         UnknownNameError: there is no such task.
     """
+    from edgekit import registry
     from edgekit.core import CLASSIFY
     from edgekit.models.composed_model import with_head
 
     if task is None:
         return model
     named = with_head(model, task) if isinstance(model, str) else model
-    if named == model and task != CLASSIFY and not (isinstance(model, str) and "+" in model):
+    composed = isinstance(model, str) and registry.is_composed(model)
+    if named == model and task != CLASSIFY and not composed:
         raise UsageError(
             f"--task {task} puts a head on a network of the zoo, and '{model}' is none: give "
             f"BACKBONE+HEAD, or leave the option out"
+        )
+    if composed and registry.task_of_composed(model) != registry.task_name(task):
+        raise UsageError(
+            f"'{model}' is of the task {registry.task_of_composed(model)}, not {task}: leave "
+            f"--task out, or see 'edgekit list heads' for what has that"
         )
     return named
 

@@ -151,7 +151,8 @@ def open_app(
 
     Raises:
         ContractError: file and contract do not belong together.
-        UsageError: its outputs have no meaning that an app could show.
+        UsageError: its outputs have no meaning that an app could show, or a network is given for a
+            file that suppresses boxes by itself.
         DataError: an image cannot be used.
         GateError: the network gives other outputs than the file.
     """
@@ -201,6 +202,12 @@ def _check_labels(path: Path, contract: Artifact) -> None:
 def _network(path: Path, contract: Artifact, against: Network, weights: Path | str | None) -> Any:
     from edgekit.verification.artifact import network_of_file
 
+    if contract.suppression is not None:
+        raise UsageError(
+            f"{path} suppresses boxes by itself, and the network does not, so that their outputs "
+            f"cannot be compared: leave out --against; 'edgekit verify' holds such a file against "
+            f"its network"
+        )
     model = network_of_file(path, contract, against, weights)
     if not model.trained:
         raise UsageError(

@@ -51,6 +51,9 @@ _MOST_NUMBERS = 4000
 _MOST_BOXES = 60
 """Boxes of a case, those of the highest scores."""
 
+_OF_BOXES = ("boxes", "scores", "classes")
+"""Roles of the outputs of a detector that have a row for each box."""
+
 _SEED = 29
 
 
@@ -152,9 +155,11 @@ def _decoded(contract: Artifact, row: NDArray[Any], size: tuple[int, int], name:
 def _objects(contract: Artifact, row: NDArray[Any], size: tuple[int, int], name: str) -> Expected:
     """A case of the image's surest boxes; where none is sure enough, by a lower threshold."""
     columns = Interface(contract.inputs, contract.outputs).columns
+    # How many boxes there are is no part of them: places without one have no score.
     parts = {
         spec.role or spec.name: row[columns[spec.name]].reshape(spec.shape[1:])
         for spec in contract.outputs
+        if (spec.role or spec.name) in _OF_BOXES
     }
     scores = parts["scores"].reshape(len(parts["boxes"]), -1)
     best = np.argsort(-scores.max(axis=1), kind="stable")[:_MOST_BOXES]

@@ -54,7 +54,7 @@ def _figures(all_classes: Sequence[OfClass]) -> str:
     left = len(all_classes) - len(rows)
     caption = "Figures of each class, the weakest first"
     if left:
-        caption += f"; {counted_words(left, 'class')} more" if left > 1 else "; one more"
+        caption += f"; {counted_words(left, 'class', 'classes')} more" if left > 1 else "; one more"
     titles = [_NAMES.get(name, name.replace("_", " ")) for name in names]
     return table(caption, ["class", "n", *titles], rows, len(names) + 1)
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from app_files import NETWORKS, TaskFiles
 from command_line import CommandLine
-from object_networks import scene
+from object_networks import SIDE, UNCHANGED, scene
 from PIL import Image
 from small_artifacts import copy_artifact
 from test_python_app import inside
+from test_web_app import NODE, failing_without_browser
 
 from edgekit import tables
 from edgekit.apps import app as apps
@@ -104,6 +105,33 @@ def test_an_app_says_what_predict_says(
     assert found == {key: value for key, value in expected.items() if key != "image"}
     shown = inside(folder, "-m", package, *[word for word in words if word != "--json"])
     assert len(shown.stdout.splitlines()) > 1
+
+
+def test_an_app_of_a_file_that_suppresses_boxes_itself(run: CommandLine, tmp_path: Path) -> None:
+    made = run("export", "object_networks:Crowds", "--task", "detect", "--resolution", SIDE,
+               *UNCHANGED, "--nms", "graph", "-t", "onnx", "-o", "files", "--json")  # fmt: skip
+    assert made.code == 0, made.err
+    path = made.json["artifacts"][0]["path"]
+    for platform in ("python", "web"):
+        done = run("app", path, "--platform", platform, "-o", platform)
+        assert done.code == 0, done.err
+    assert failing(tmp_path / "python") == set()
+    if NODE is not None:
+        names, said = failing_without_browser(tmp_path / "web")
+        assert names == set(), said
+    Image.fromarray(scene({0: 0, 5: 1, 6: 1})).save("photo.png")
+    own = inside(tmp_path / "python", "-m", "detector", str(tmp_path / "photo.png"), "--json")
+    (expected,) = run("predict", path, "photo.png", "--json").json["predictions"]
+    found = json.loads(own.stdout)["boxes"]
+    assert len(found) == len(expected["boxes"]) > 2
+    for one, other in zip(found, expected["boxes"], strict=True):
+        np.testing.assert_allclose(one["box"], other["box"], atol=1e-3)
+        assert one["index"] == other["index"]
+    words = ("--platform", "python", "-o", "held", "--against", "object_networks:Crowds")
+    held = run("app", path, *words)
+    assert held.code == 2
+    assert f"{path} suppresses boxes by itself" in held.message
+    assert not Path("held").exists()
 
 
 def test_what_stands_in_an_app_is_what_edgekit_has() -> None:

@@ -187,6 +187,13 @@ def test_a_segmenter_is_trained_and_measured(run: CommandLine, masks: str) -> No
     assert {"class", "ground", "green", "red"} <= set(rows)
 
 
+def test_a_network_without_a_backbone_may_be_told_its_task(run: CommandLine, masks: str) -> None:
+    words = ("unet@0.125", "--task", "segment", "--data", masks)
+    found = run("train", *words, *QUICK, "-o", "run", "--json")
+    assert found.code == 0, found.err
+    assert found.json["model"] == "unet@0.125"
+
+
 def test_embeddings_are_trained_and_measured(run: CommandLine, kinds: str) -> None:
     found = run("train", f"{BACKBONE}+embed", "--data", kinds, *QUICK, "-o", "run", "--json")
     assert found.code == 0, found.err
@@ -224,6 +231,7 @@ def test_a_classifier_is_told_of_classes_that_it_cannot_learn(run: CommandLine, 
         ((f"{BACKBONE}+ssdlit", "--data", "boxes"), "ssdlite"),
         ((BACKBONE, "--task", "tensors", "--data", "boxes"), "puts a head on"),
         (("timm:resnet18", "--task", "detect", "--data", "boxes"), "puts a head on"),
+        (("unet@0.125", "--task", "detect", "--data", "boxes"), "is of the task segment, not"),
     ],
 )
 def test_what_does_not_go_together_is_refused(

@@ -371,6 +371,8 @@ def test_classes_and_what_they_are_taken_for_stand_by_themselves() -> None:
     shares = [value for _, name, value in page.attributes if name == "style"]
     assert sum("color-mix(in srgb, var(--accent-soft) 75%," in one for one in shares) == 1
     assert sum("color-mix(in srgb, var(--second)" in one for one in shares) == 4
+    many = tuple(OfClass(f"class {i}", 9, {"ap": 0.5}) for i in range(43))
+    assert "; 3 classes more" in Page(render(Material((m,), (replace(plain, classes=many),)))).text
     wide = tuple(f"class {i}" for i in range(30))
     counts = tuple(tuple(int(i == j) for j in range(30)) for i in range(30))
     large = replace(told, confusion=Confusion(wide, wide, counts))
