@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit import registry
 from edgekit.contract import REJECTED, contract_path, is_artifact
-from edgekit.errors import EdgekitError, InputError
+from edgekit.errors import InputError
 from edgekit.models.weights import FILE_NAME
 
 
@@ -22,14 +21,7 @@ def is_folder(source: object) -> bool:
         return False
     if any((Path(text) / name).exists() for name in (FILE_NAME, "state.pt")):
         return False
-    if os.sep not in text and text not in (".", ".."):
-        with contextlib.suppress(EdgekitError):
-            if registry.is_composed(text):
-                registry.find_composed(text)
-            else:
-                registry.find_model(text)
-            return False
-    return True
+    return os.sep in text or text in (".", "..") or not registry.is_network(text)
 
 
 def files_in(folder: Path) -> list[Path]:

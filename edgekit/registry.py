@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.core import Convertible, Target
 from edgekit.core.text import in_short
-from edgekit.errors import UnavailableError, UnknownNameError, UsageError
+from edgekit.errors import EdgekitError, UnavailableError, UnknownNameError, UsageError
 from edgekit.plugins import load, normalize
 from edgekit.tables import (
     EXECUTORS,
@@ -113,6 +113,18 @@ def stands_alone(text: str) -> bool:
         getattr(entry, "alone", False) and normalize(name) == wanted
         for name, entry in HEADS.built_in.items()
     )
+
+
+def is_network(text: str) -> bool:
+    """Whether a name is that of a network that edgekit makes, with a head or without."""
+    try:
+        if is_composed(text):
+            find_composed(text)
+        else:
+            find_model(text)
+    except EdgekitError:
+        return False
+    return True
 
 
 def find_composed(text: str) -> tuple[str, str]:

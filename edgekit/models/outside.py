@@ -17,7 +17,7 @@ from edgekit.errors import CheckpointError
 from edgekit.models.adapted import needed_code
 from edgekit.models.arguments import refilled
 from edgekit.models.asked import Asked, asked_for, check_resolution
-from edgekit.models.callables import is_fresh, open_callable
+from edgekit.models.callables import GIVEN, is_fresh, open_callable
 from edgekit.models.checkpoints import adapted_model, size_of, with_training
 from edgekit.models.composed import canonical
 from edgekit.models.composed_model import opened_checkpoint
@@ -133,10 +133,12 @@ def from_module(
     side = _SIDE if asked.side is None else asked.side
     check_resolution(name, side)
     given = own_copy(module).eval()
-    adapted = adapted_model(name, weights, own.size or own.side, given)
+    # Whoever reads the name in a file must not take it for a network of edgekit's own.
+    source = f"{GIVEN}{name}" if registry.is_network(name) else name
+    adapted = adapted_model(source, weights, own.size or own.side, given)
     if adapted is not None:
         return own.of(adapted)
-    model = Model(name, name, own_copy(given), side, 0, given=given)
+    model = Model(source, name, own_copy(given), side, 0, given=given)
     return _filled(model, weights, asked)
 
 
@@ -161,7 +163,16 @@ def own_model(source: str, path: Path, checkpoint: Checkpoint, size: Side | None
     """
     named = checkpoint.model
     if registry.is_composed(named):
-        return opened_checkpoint(source, canonical(named), path, checkpoint, Asked().at(size))
+        try:
+            return opened_checkpoint(source, canonical(named), path, checkpoint, Asked().at(size))
+        except CheckpointError as error:
+            if not registry.stands_alone(named):
+                raise
+            # Older files say no more of modules that were given than the names of their classes.
+            raise CheckpointError(
+                f"{error}; if a module of that name was trained in Python, give that module with "
+                f"weights='{path}'"
+            ) from error
     if ":" not in named:
         raise CheckpointError(
             f"{path} is damaged or from another version, as it has no spec, or '{shown(named)}' "

@@ -18,7 +18,7 @@ import torch
 
 from edgekit import registry
 from edgekit.core import Side
-from edgekit.errors import CheckpointError, EdgekitError, UnknownNameError, UsageError
+from edgekit.errors import CheckpointError, UnknownNameError, UsageError
 from edgekit.models import build, find_spec, pretrained, with_resolution
 from edgekit.models.asked import asked_for
 from edgekit.models.checkpoints import checkpoint_model
@@ -121,12 +121,7 @@ def is_path(source: str) -> bool:
         path.is_dir() and not (path / FILE_NAME).exists()
     ):
         return False
-    try:
-        if registry.is_composed(source):
-            registry.find_composed(source)
-        else:
-            registry.find_model(source)
-    except EdgekitError:
+    if not registry.is_network(source):
         return True
     raise UsageError(f"'{source}' is a zoo network and a path here: write ./{source} for the path")
 

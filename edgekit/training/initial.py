@@ -125,12 +125,18 @@ def own_preprocessing(model: Model, preprocessing: Preprocessing) -> Preprocessi
     return dataclasses.replace(preprocessing, mean=own.mean, std=own.std)
 
 
-def initial(plan: Plan, own: nn.Module | None, note: Callable[[str], None]) -> nn.Module:
+def initial(
+    plan: Plan, own: nn.Module | None, note: Callable[[str], None]
+) -> tuple[nn.Module, frozenset[str]]:
     """Builds the network with its first weights, from ``init`` or from the seed.
 
     Args:
         own: the network where it is not of the zoo, with the weights that it came with.
         note: is told when a layer keeps fresh weights.
+
+    Returns:
+        The network, and names of the tensors of one for another task than classes that are those
+        of ``init``.
 
     Raises:
         CheckpointError: weights that cannot be read, or do not fit but for the class scores.
@@ -156,11 +162,10 @@ def initial(plan: Plan, own: nn.Module | None, note: Callable[[str], None]) -> n
         network = build(plan.spec)
         _check_regularization(network, plan)
     if init is None:
-        return network
+        return network, frozenset()
     state = load_state(Path(init))
     if plan.task != CLASSIFY:
-        _init_composed(network, plan.model, state, init, note)
-        return network
+        return network, _init_composed(network, plan.model, state, init, note)
     if plan.spec is None:
         same = _init_own(network, state, init)
     else:
@@ -170,7 +175,7 @@ def initial(plan: Plan, own: nn.Module | None, note: Callable[[str], None]) -> n
             f"{init} is of other classes than the data: the layer of the class scores starts "
             f"anew, all others with its weights"
         )
-    return network
+    return network, frozenset()
 
 
 def _init_own(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> bool:
@@ -195,10 +200,13 @@ def _init_composed(
     state: Mapping[str, Tensor],
     origin: str,
     note: Callable[[str], None],
-) -> None:
+) -> frozenset[str]:
     """Weights of a network with the same backbone, or those of a classifier for it.
 
     Of a network with a head all tensors of the same name and shape are taken.
+
+    Returns:
+        Their names.
 
     Raises:
         CheckpointError: the backbones differ.
@@ -221,12 +229,13 @@ def _init_composed(
         if fresh:
             note(f"{origin} is of another head or other classes: {len(fresh)} tensors of the head "
                  f"start anew, '{fresh[0]}' first, all others with its weights")  # fmt: skip
-        return
+        return frozenset(taken)
     left = fill_backbone(network, name, state, origin)
     note(
         f"{origin} fills the backbone; the head starts anew"
         + (f", and {len(left)} tensors of {origin} have no place" if left else "")
     )
+    return frozenset()
 
 
 def _check_regularization(network: nn.Module, plan: Plan) -> None:

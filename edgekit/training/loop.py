@@ -48,7 +48,7 @@ from edgekit.training.initial import (
 )
 from edgekit.training.lesson import EVALUATION_BATCH, Lesson, OfClasses, OfTask
 from edgekit.training.options import LABELS, PLACES, TrainingOptions
-from edgekit.training.priors import fit_priors, take_priors
+from edgekit.training.priors import PRIORS, fit_priors, take_priors
 from edgekit.training.progress import EpochRecord, Progress, Silent
 from edgekit.training.run_folder import Plan, RunFolder, TestRecord, epoch_of, plain_epoch
 from edgekit.training.telling import tell_images
@@ -190,7 +190,7 @@ def _trained(
     plan, own = _plan(model, source, options)
     with _own_torch():
         threads = Threads(options.threads, progress.note)
-        network = initial(plan, None if own is None else own.module, progress.note)
+        network, taken = initial(plan, None if own is None else own.module, progress.note)
         teacher = _teacher(plan, own, progress.note)
         if resume:
             folder.compare(plan)
@@ -213,8 +213,10 @@ def _trained(
         state = folder.load_state() if resume else None
         if state is not None:
             take_priors(network, _weights(state))
+        learned = PRIORS in taken or (own is not None and own.trained)
         if state is not None or (
-            not run.first and fit_priors(network, images["train"], options.seed, progress.note)
+            not run.first
+            and fit_priors(network, images["train"], options.seed, progress.note, learned=learned)
         ):
             lesson = _lesson(plan, own, network, source, teacher)  # which knows the anchors
         return run.complete(network, lesson, teacher, images, state)

@@ -16,8 +16,17 @@ MOST_BOXES = 20_000
 """Boxes that k-means looks at; of more a sample is drawn. Shapes of nine anchors need no more."""
 
 
+PRIORS = "priors"
+"""Name of the tensor of anchors."""
+
+
 def fit_priors(
-    network: nn.Module, images: SplitImages, seed: int, note: Callable[[str], None]
+    network: nn.Module,
+    images: SplitImages,
+    seed: int,
+    note: Callable[[str], None],
+    *,
+    learned: bool,
 ) -> bool:
     """Gives a network with anchors those that fit the training's boxes (arXiv:1612.08242).
 
@@ -26,13 +35,15 @@ def fit_priors(
     Args:
         images: of the training, with boxes, loaded.
         note: is told which anchors there are.
+        learned: whether the anchors came with weights, which may have kept the published ones.
 
     Returns:
         Whether the anchors are other ones now.
     """
     if not isinstance(network, YOLONetwork) or not network.row.priors:
         return False
-    if not torch.equal(network.priors, network.priors.new_tensor(network.row.priors)):
+    published = network.priors.new_tensor(network.row.priors)
+    if learned or not torch.equal(network.priors, published):
         note("anchors are those that came with the weights")
         return False
     sides = _sides(images, seed)
@@ -55,9 +66,9 @@ def take_priors(network: nn.Module, state: Mapping[str, Any]) -> None:
         state: of the trained network; what does not fit is left to whoever loads the rest.
     """
     if isinstance(network, YOLONetwork):
-        found = state.get("priors")
+        found = state.get(PRIORS)
         if isinstance(found, Tensor) and found.shape == network.priors.shape:
-            network.load_state_dict({"priors": found}, strict=False)
+            network.load_state_dict({PRIORS: found}, strict=False)
 
 
 def _sides(images: SplitImages, seed: int) -> Any:

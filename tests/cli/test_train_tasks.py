@@ -114,6 +114,13 @@ def test_too_few_shapes_leave_the_published_anchors(run: CommandLine, boxes: str
     found = run("train", name, "--data", boxes, *QUICK, "-o", "run")
     assert found.code == 0, found.err
     assert "fewer than 9 shapes" in found.err
+    priors = load_checkpoint(Path("run/model.pt")).state["priors"]
+    for i, label in enumerate(sorted(Path(boxes, "labels").glob("*/*.txt"))):
+        label.write_text("".join(f"0 0.5 0.5 0.{20 + i} 0.{k}\n" for k in (30, 45, 60)))
+    more = run("train", name, "--data", boxes, *QUICK, "--init", "run", "-o", "more")
+    assert more.code == 0, more.err
+    assert "anchors are those that came with the weights" in more.err
+    assert torch.equal(load_checkpoint(Path("more/model.pt")).state["priors"], priors)
 
 
 def test_a_detector_is_trained_resumed_and_measured(run: CommandLine, boxes: str) -> None:

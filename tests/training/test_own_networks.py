@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 from pathlib import Path
 
 import pytest
 import torch
 
+import edgekit
 from edgekit.errors import CheckpointError, ModelError, UsageError
 from edgekit.models.callables import try_training
 from edgekit.models.source import open_model
-from edgekit.models.weights import load_checkpoint
+from edgekit.models.weights import load_checkpoint, save_checkpoint
 from edgekit.training import EpochRecord, TrainingOptions, train
 from edgekit.training.progress import Silent
 
@@ -102,6 +104,45 @@ def test_a_callables_network_trains_resumes_and_is_opened_again(
     resumed = train(words, "synthetic", options=options, out=tmp_path / "cut", resume=True)
     again = load_checkpoint(resumed.checkpoint)
     assert all(torch.equal(again.state[name], checkpoint.state[name]) for name in again.state)
+
+
+@pytest.mark.parametrize("name", ["UNet", "MobileNetV2"])
+def test_a_class_may_have_the_name_of_one_of_edgekits_networks(
+    name: str, module: str, tmp_path: Path, quick: TrainingOptions
+) -> None:
+    own = type(name, (importlib.import_module(module).TwoHeads,), {})
+    own.forward = lambda self, x: self.body(x)
+    network = own()
+    run = edgekit.train(network, "synthetic", options=quick, out=tmp_path / "run")
+    again = edgekit.train(
+        own(), "synthetic", options=quick, out=tmp_path / "run", resume=True, epochs=5
+    )
+    assert again.epochs == 5
+    for source in (run.checkpoint, tmp_path / "run"):
+        with pytest.raises(CheckpointError, match="given in Python: give that module again"):
+            open_model(str(source))
+    opened = edgekit.open_model(own(), weights=run.checkpoint)
+    assert opened.trained
+    assert opened.name == name.lower()
+    assert opened.labels is not None
+    (file,) = edgekit.export(own(), "onnx", weights=run.checkpoint, out=tmp_path)
+    assert file.path.name == f"{name.lower()}-fp32.onnx"
+    with pytest.raises(UsageError, match="which is not here: name the network with --against"):
+        edgekit.verify(file.path)
+    assert edgekit.verify(file.path, against=own(), weights=run.checkpoint).passed
+
+
+def test_an_older_file_of_such_a_class_asks_for_the_module(
+    module: str, tmp_path: Path, quick: TrainingOptions
+) -> None:
+    network = importlib.import_module(module).network()
+    run = edgekit.train(network, "synthetic", options=quick, out=tmp_path / "run")
+    save_checkpoint(
+        run.checkpoint, dataclasses.replace(load_checkpoint(run.checkpoint), model="unet")
+    )
+    with pytest.raises(CheckpointError, match="give that module with weights="):
+        open_model(str(run.checkpoint))
+    assert edgekit.open_model(network, weights=run.checkpoint, name="unet").trained
 
 
 def test_init_from_another_number_of_scores_keeps_the_last_layer_fresh(
