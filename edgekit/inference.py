@@ -637,7 +637,8 @@ def evaluate(
     Args:
         data: SRC, or an open source.
         split: by default the test split, where the source has one of its own or the network was
-            trained on this source; else all images.
+            trained on this source; else the validation split where only that was kept apart;
+            else all images.
         skip_corrupt: leave out images that cannot be decoded, instead of failing.
 
     Raises:

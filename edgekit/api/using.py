@@ -106,7 +106,8 @@ def evaluate(
     Args:
         source: an exported file, a network in any form, or what `open_classifier` gave.
         data: SRC of the images; those of its training by default.
-        split: the test split by default, where training left it alone; else all images.
+        split: the test split by default, where training left it alone, else the
+            validation split where only that was kept apart; else all images.
         skip_corrupt: leave out images that cannot be decoded.
         done: told how many of how many images are done.
         keywords: how it is opened (``weights``, ``threads``, ...; see `Opening`), and of images

@@ -39,7 +39,10 @@ WORST = 5
     metavar="SRC",
     help=f"{SOURCES}. [default: the data of its training]",
 )
-@click.option("--split", help="test, validation, train or all. [default: test, else all]")
+@click.option(
+    "--split",
+    help="test, validation, train or all. [default: what training left alone, else all]",
+)
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
 @opening_options
 @console.common_options
@@ -48,7 +51,8 @@ def command(sources: tuple[str, ...], data: str | None, device: str | None, **op
 
     The figures are those of the network's task, such as top-1, mAP or mean IoU.
     'edgekit list formats' says how images and labels lie. The test split is used
-    where there is one that training left alone, else all images. Of several
+    where training left one alone, else the validation split where only that was
+    kept apart, else all images. Of several
     sources, each is evaluated; a folder stands for the exported files in it.
     """
     from edgekit.folders import expanded
