@@ -34,25 +34,8 @@ MASK_ZOOM = (0.6, 1.5)
 SHIFT = 0.125
 """Largest shift as a share of the side."""
 
-
-@dataclass(frozen=True, slots=True)
-class Colours:
-    """Largest changes of colours.
-
-    Attributes:
-        light: of brightness, as a share of white.
-        contrast, saturation, tint: as a share of themselves; the tint is of each channel.
-    """
-
-    light: float
-    contrast: float
-    saturation: float = 0.0
-    tint: float = 0.0
-
-
-BOX_COLOURS, MASK_COLOURS = Colours(0.2, 0.25), Colours(0.2, 0.5, 0.5, 0.1)
-"""Of images with boxes and with masks. Those with masks are mostly scenes, at any time of the day;
-so much is usual for photographs since SSD (arXiv:1512.02325, section 2.2)."""
+LIGHT, CONTRAST = 0.2, 0.25
+"""Largest change of brightness, as a share of white, and of contrast."""
 
 SEEN, HARDLY_SEEN = 0.4, 0.1
 """Share of a box that has to be left for the object to be learned; below the second one it is gone,
@@ -166,7 +149,7 @@ def augment_boxes(
     drawn = moves(len(pixels), size, seed, flip=flip, crop=crop)
     pixels, _ = _moved(pixels, drawn)
     if crop:
-        pixels = _coloured(pixels, seed, BOX_COLOURS)
+        pixels = _coloured(pixels, seed)
     rows = labels.cpu().numpy().copy()
     whole = drawn.corners(rows[..., :4])
     limits = np.array([size[1], size[0], size[1], size[0]], np.float32)
@@ -201,7 +184,7 @@ def augment_masks(
     drawn = moves(len(pixels), size, seed, zooms, flip=flip, crop=crop)
     pixels, taken = _moved(pixels, drawn)
     if crop:
-        pixels = _coloured(pixels, seed, MASK_COLOURS)
+        pixels = _coloured(pixels, seed)
     where, inside = taken
     return pixels, torch.where(inside, labels[where], torch.full_like(labels[:1], IGNORE))
 
@@ -222,19 +205,11 @@ def _moved(pixels: Tensor, drawn: Moves) -> tuple[Tensor, tuple[Any, Tensor]]:
     return torch.where(inside[..., None], pixels[where], outside), (where, inside)
 
 
-def _coloured(pixels: Tensor, seed: Sequence[int], most: Colours) -> Tensor:
-    """Images with other light and contrast, and where there are colours with others of them."""
+def _coloured(pixels: Tensor, seed: Sequence[int]) -> Tensor:
+    """Images with other light and contrast."""
     rng = np.random.default_rng((*seed, 1))
-
-    def drawn(low: float, high: float, channels: int = 1) -> Tensor:
-        shape = (len(pixels), 1, 1, channels)
-        return torch.from_numpy(rng.uniform(low, high, shape)).float().to(pixels.device)
-
-    light = drawn(-most.light, most.light) * 255
-    contrast = drawn(1 - most.contrast, 1 + most.contrast)
-    values = (pixels.float() - 127.5) * contrast + 127.5 + light
-    if most.saturation and pixels.shape[3] == 3:
-        grey = values.mean(3, keepdim=True)
-        values = grey + (values - grey) * drawn(1 - most.saturation, 1 + most.saturation)
-        values = values * drawn(1 - most.tint, 1 + most.tint, 3)
+    shape = (len(pixels), 1, 1, 1)
+    light = torch.from_numpy(rng.uniform(-LIGHT, LIGHT, shape) * 255).to(pixels.device)
+    contrast = torch.from_numpy(rng.uniform(1 - CONTRAST, 1 + CONTRAST, shape)).to(pixels.device)
+    values = (pixels.float() - 127.5) * contrast.float() + 127.5 + light.float()
     return values.round().clamp(0, 255).to(torch.uint8)

@@ -18,7 +18,7 @@ from kornia.augmentation import (  # type: ignore[import-not-found]
     RandomHorizontalFlip,
 )
 
-from edgekit.training.augmentation import BOX_COLOURS, SHIFT, ZOOM, augment_boxes
+from edgekit.training.augmentation import CONTRAST, LIGHT, SHIFT, ZOOM, augment_boxes
 
 IMAGES, SIDE, BOXES, ROUNDS = 32, 160, 5, 20
 
@@ -37,7 +37,7 @@ def main() -> None:
     theirs = AugmentationSequential(
         RandomHorizontalFlip(p=0.5),
         RandomAffine(0, (SHIFT, SHIFT), (1 / ZOOM[1], 1 / ZOOM[0]), p=1.0),
-        ColorJitter(BOX_COLOURS.light, BOX_COLOURS.contrast, p=1.0),
+        ColorJitter(LIGHT, CONTRAST, p=1.0),
         data_keys=["input", "bbox_xyxy"],
     )
     found: list[tuple[float, float]] = []

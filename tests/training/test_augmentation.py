@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edgekit.core import IGNORE
-from edgekit.training.augmentation import GREY, MASK_COLOURS, ZOOM, augment_boxes, augment_masks
+from edgekit.training.augmentation import GREY, ZOOM, augment_boxes, augment_masks
 
 SIDES = (48, 64)
 
@@ -76,12 +76,7 @@ def test_what_lies_outside_is_grey_and_counts_for_nothing() -> None:
     assert changed.shape == pixels.shape
     assert set(np.unique(moved.numpy())) <= {0, 3, IGNORE}
     spread = changed[outside].float()
-    most = 255 * MASK_COLOURS.light + 14 * MASK_COLOURS.contrast
-    most += (GREY + most) * MASK_COLOURS.tint
-    assert (spread - GREY).abs().max() <= most + 1
-    # Colours of an image change alike everywhere.
-    for one, where in zip(changed, outside, strict=True):
-        assert len(np.unique(one[where].numpy(), axis=0)) <= 1
+    assert (spread - GREY).abs().max() <= 255 * 0.2 + 14 * 0.25 + 1
 
 
 @pytest.mark.parametrize("augment", [augment_boxes, augment_masks])
