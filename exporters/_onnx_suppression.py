@@ -11,22 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.core import SUPPRESSED, Suppression
+from edgekit.core import BARE, SUPPRESSED, Suppression
+from exporters._suppression import LEAST, PREFIX, THIN, far
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-PREFIX = "suppression/"
-"""Of the names of all that is added here, and of the outputs that were there before."""
-
-BARE = SUPPRESSED[:2]
-
-THIN, FAR = 1e-9, 1e6
-"""Pixels of a side below which a box has no area, and from the image at which it is put then: it
-overlaps nothing, also where its edges are the wrong way round."""
-
-LEAST = float(np.finfo(np.float32).tiny)
-"""Score of an object at least, whatever the threshold is: places without any have none."""
 
 
 class _Nodes:
@@ -98,9 +87,7 @@ def suppress(proto: ModelProto, about: Suppression) -> None:
     sides = to.add("Sub", halves[::-1])
     shorter = to.add("ReduceMin", [sides, to.numbers(1)], keepdims=1)
     flat_ones = to.add("Less", [shorter, to.constant(np.float32(THIN))])
-    away = FAR + 4 * np.arange(count, dtype=np.float32)[:, None]
-    far = to.constant(np.concatenate([away, away, away + 1, away + 1], 1))
-    areas = to.add("Where", [flat_ones, far, corners])
+    areas = to.add("Where", [flat_ones, to.constant(far(count)), corners])
     kept = to.add(
         "NonMaxSuppression",
         [
@@ -148,10 +135,18 @@ def suppress(proto: ModelProto, about: Suppression) -> None:
 
 
 def unsuppress(proto: ModelProto) -> None:
-    """Takes it out again."""
+    """Takes it out again.
+
+    Raises:
+        LookupError: there is none.
+    """
     from onnx import TensorProto, helper
 
     graph = proto.graph
+    made = {name for node in graph.node for name in node.output}
+    for name in BARE:
+        if f"{PREFIX}{name}" not in made:
+            raise LookupError(name)
     nodes = [node for node in graph.node if not node.name.startswith(PREFIX)]
     tensors = [one for one in graph.initializer if not one.name.startswith(PREFIX)]
     del graph.node[:], graph.initializer[:], graph.output[:]

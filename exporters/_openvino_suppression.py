@@ -10,19 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.core import SUPPRESSED, Suppression, silent_import
-
-PREFIX = "suppression/"
-"""Of the names of outputs that were there before."""
-
-BARE = SUPPRESSED[:2]
-
-THIN, FAR = 1e-9, 1e6
-"""Pixels of a side below which a box has no area, and from the image at which it is put then: it
-overlaps nothing, also where its edges are the wrong way round."""
-
-LEAST = float(np.finfo(np.float32).tiny)
-"""Score of an object at least, whatever the threshold is: places without any have none."""
+from edgekit.core import BARE, Suppression, silent_import
+from exporters._suppression import LEAST, PREFIX, THIN, far
 
 
 def suppress(graph: Any, about: Suppression) -> Any:
@@ -61,9 +50,8 @@ def suppress(graph: Any, about: Suppression) -> Any:
     own = ops.select(ops.equal(of_class, every), rank, zero)
     first, last = ops.split(corners, ops.constant(np.int64(1)), 2).outputs()
     shorter = ops.reduce_min(ops.subtract(last, first), numbers(1), True)
-    away = FAR + 4 * np.arange(count, dtype=np.float32)[:, None]
-    far = ops.constant(np.concatenate([away, away, away + 1, away + 1], 1))
-    areas = ops.select(ops.less(shorter, ops.constant(np.float32(THIN))), far, corners)
+    flat_ones = ops.less(shorter, ops.constant(np.float32(THIN)))
+    areas = ops.select(flat_ones, ops.constant(far(count)), corners)
     kept = ops.non_max_suppression(
         ops.reshape(areas, numbers(1, count, 4), special_zero=False),
         ops.reshape(own, numbers(1, about.classes, count), special_zero=False),
@@ -130,7 +118,11 @@ def _surest(ops: Any, flat: Any, length: int, count: Any) -> Any:
 
 
 def unsuppress(graph: Any) -> Any:
-    """A model without it."""
+    """A model without it.
+
+    Raises:
+        LookupError: there is none.
+    """
     ov, ops = silent_import("openvino"), silent_import("openvino.opset13")
     found = {}
     for op in graph.get_ordered_ops():

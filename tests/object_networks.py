@@ -72,6 +72,14 @@ class Crowds(nn.Module):
         return {"boxes": self.corners + scores[..., :1], "scores": scores}
 
 
+class Turned(Crowds):
+    """The same with the scores first."""
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Scores, then boxes."""
+        return dict(reversed(super().forward(image).items()))
+
+
 class Pixels(nn.Module):
     """Scores of three classes for each pixel: dark, red, green."""
 

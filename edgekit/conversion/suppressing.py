@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from edgekit.boxes.suppress import MOST_CANDIDATES
 from edgekit.contract import embedded_text, finished
 from edgekit.conversion.building import Job
-from edgekit.core import SUPPRESSED, Suppressing, Suppression, Target
+from edgekit.core import BARE, SUPPRESSED, Suppressing, Suppression, Target
 from edgekit.errors import ModelError, UsageError
 from edgekit.models.model import Model
 from edgekit.quantize.ladder import Built
 from edgekit.tasks.detect import settings
 from edgekit.verification.artifact import rows_of_file, running
-from edgekit.verification.suppression import BARE, same_objects
+from edgekit.verification.suppression import same_objects
 
 OPTION = "--nms graph"
 
@@ -53,7 +53,7 @@ def check_suppressible(
             f"target's files are suppressed outside"
         )
     outputs = {spec.name: spec for spec in model.interface.outputs}
-    if tuple(outputs) != BARE or any(spec.dtype != "float32" for spec in outputs.values()):
+    if set(outputs) != set(BARE) or any(spec.dtype != "float32" for spec in outputs.values()):
         listed = ", ".join(f"'{name}' ({spec.dtype})" for name, spec in outputs.items())
         raise UsageError(
             f"{OPTION} goes with networks that give 'boxes' and 'scores' (float32) and nothing "

@@ -55,6 +55,7 @@ from edgekit.core.protocols import (
 )
 from edgekit.core.reasons import ending, reason, reason_with_layer, with_kind
 from edgekit.core.records import (
+    BARE,
     DYNAMIC,
     FLOAT_SCHEMES,
     INT8,
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     from edgekit.core.protocols import Pixels as Pixels
 
 __all__ = [
+    "BARE",
     "CLASSIFY",
     "DYNAMIC",
     "FLOAT_SCHEMES",

@@ -257,6 +257,9 @@ class Suppressing(Protocol):
 
         Args:
             bare: where to.
+
+        Raises:
+            LookupError: the file has no suppression.
         """
 
 

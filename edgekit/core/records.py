@@ -365,6 +365,9 @@ SUPPRESSED = ("boxes", "scores", "classes", "count")
 highest score first; scores and classes (1, n); how many of the n places hold objects, (1,). The
 others hold zeros."""
 
+BARE = SUPPRESSED[:2]
+"""Outputs of a detector's file without it: every box, and its scores of all classes."""
+
 Parameter = Union[str, float, Tuple[str, ...], Tuple[float, ...]]
 """Of a task: a word, a number, or several of them."""
 

@@ -98,6 +98,14 @@ class SplitImages(Dataset[Batch]):
         counts: list[int] = found.tolist()
         return counts
 
+    def teaches(self, classes: int) -> bool:
+        """Whether any image has one of the classes; looks no further than at the first that has."""
+        truth, kept = self.truth, self._labels
+        if truth is None:
+            return False
+        labels = map(self._label, range(len(self))) if kept is None else kept
+        return any((truth.seen(label) < classes).any() for label in labels)
+
     def labels(self) -> Sequence[NDArray[Any]]:
         """What is right of each image; only where `load` has kept it."""
         assert self._labels is not None, "no labels are kept"

@@ -33,11 +33,11 @@ def tell_images(plan: Plan, images: Mapping[str, SplitImages], progress: Progres
     """
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in images.items())
     told = f"{plan.data}: {counted_words(len(plan.labels), 'class', 'classes')}, images: {sizes}"
+    _check_taught(plan, images["train"])
     counts = images["train"].counts(len(plan.labels))
     if counts is None:  # masks that are decoded on access
         progress.images(told)
         return
-    _check_counts(plan, images["train"], counts)
     # Classes that are held out of the training are not there to be learned.
     seen = [i for i, count in enumerate(counts) if count or plan.task == CLASSIFY]
     least = min(seen, key=counts.__getitem__)
@@ -51,8 +51,8 @@ def tell_images(plan: Plan, images: Mapping[str, SplitImages], progress: Progres
         _tell_few(*list(images.items())[-1], progress)
 
 
-def _check_counts(plan: Plan, images: SplitImages, counts: list[int]) -> None:
-    if images.truth is not None and not any(counts):
+def _check_taught(plan: Plan, images: SplitImages) -> None:
+    if images.truth is not None and not images.teaches(len(plan.labels)):
         needs = images.truth.needs
         raise DataError(
             f"of {counted_words(len(images), 'training image')} of '{plan.data}' none has "

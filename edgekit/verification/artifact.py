@@ -175,6 +175,9 @@ def network_of_file(
 ) -> Model:
     """The network that a file is held against, as its contract says.
 
+    Args:
+        path: of the file, for messages.
+
     Raises:
         ModelError: it has other inputs or outputs.
     """
@@ -193,7 +196,8 @@ def network_of_file(
                 against, weights=weights, example=given, outputs=names, task=contract.task
             )
         found = tuple(spec.shape for spec in model.interface.outputs)
-        if found != shapes:
+        named = {spec.name: spec.shape for spec in model.interface.outputs}
+        if found != shapes and named != dict(zip(names, shapes, strict=True)):
             raise ModelError(
                 f"'{model.source}' gives {_listed(found)}, {path} gives {_listed(shapes)}: give "
                 f"the network that it was exported from"
@@ -502,7 +506,7 @@ def verify(
         against = named_network(path, contract, weights)
     format_, precision = target(contract.target), contract.scheme.precision
     with bare_form(path, contract, format_) as (file, plain):
-        model = network_of_file(file, plain, against, weights, example, data)
+        model = network_of_file(path, plain, against, weights, example, data)
         notify(f"running '{model.source}' in PyTorch")
         reference = make_reference(model, data, skip_corrupt=skip_corrupt)
         kernels: KernelAgreement | None = None
@@ -534,11 +538,11 @@ def verify(
             except EdgekitError as error:
                 if per_layer:
                     raise
-                undiagnosed = str(error)
+                undiagnosed = str(error).replace(str(file), str(path))
             except PASSING:
                 raise
             except BaseException as error:  # see `diagnose`
-                undiagnosed = reason(error)
+                undiagnosed = reason(error).replace(str(file), str(path))
             if noisy and divergence is None:
                 divergence = most_noise(layers)
     from_files = contract.parent_sha256 is not None or model.parent_sha256 is not None

@@ -261,13 +261,16 @@ def outputs_of(model: Model, outputs: Sequence[Array], specs: Sequence[TensorSpe
     """Outputs of one inference of a file as a row, (1, numbers).
 
     Args:
-        specs: the outputs of the file, in order.
+        specs: the outputs of the file, in order; of the same names as the network's in any order.
 
     Raises:
         ModelError: they are others than those of the network.
     """
     values = [real_values(one, spec) for one, spec in zip(outputs, specs, strict=True)]
     wanted = model.interface.outputs
+    places = {spec.name: i for i, spec in enumerate(specs)}
+    if len(places) == len(wanted) and all(spec.name in places for spec in wanted):
+        values = [values[places[spec.name]] for spec in wanted]
     if [value.size for value in values] != [math.prod(spec.shape) for spec in wanted]:
         raise ModelError(
             f"'{model.source}' gives {_forms(wanted)}, the file {_forms(values)}: give the network "

@@ -19,19 +19,16 @@ import numpy as np
 
 from edgekit import boxes
 from edgekit.boxes import Selected
-from edgekit.core import SUPPRESSED, Artifact, Suppressing, Suppression, Target
+from edgekit.core import BARE, Artifact, Suppressing, Suppression, Target
 from edgekit.devices.device import HOST, Device
 from edgekit.devices.runner import open_file
-from edgekit.errors import ContractError
+from edgekit.errors import ContractError, EdgekitError
 from edgekit.native_output import captured
 from edgekit.verification.reference import inputs_of
 
 if TYPE_CHECKING:
     from edgekit.tasks import Rows
     from edgekit.verification.reference import Reference
-
-BARE = SUPPRESSED[:2]
-"""Outputs in front of suppression."""
 
 LEAST_ALIKE = 0.99
 """Share of the images with the same objects, at least. Where an overlap is the threshold but for
@@ -90,7 +87,7 @@ class SameObjects:
 def bare_form(path: Path, contract: Artifact, target: Target) -> Iterator[tuple[Path, Artifact]]:
     """A file without its suppression, as long as the block lasts, and its contract.
 
-    Files that have none are given back as they are.
+    Files that have none are given back as they are. What the block raises names the file itself.
 
     Raises:
         ContractError: the file has none where its contract says so.
@@ -112,7 +109,11 @@ def bare_form(path: Path, contract: Artifact, target: Target) -> Iterator[tuple[
         with captured():
             _, outputs = target.open(bare).tensors()
         named = tuple(dataclasses.replace(one, layout="", role=one.name) for one in outputs)
-        yield bare, dataclasses.replace(contract, outputs=named, suppression=None)
+        try:
+            yield bare, dataclasses.replace(contract, outputs=named, suppression=None)
+        except EdgekitError as error:
+            error.args = tuple(str(part).replace(str(bare), str(path)) for part in error.args)
+            raise
 
 
 def same_objects(

@@ -13,20 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.core import SUPPRESSED, Suppression
+from edgekit.core import BARE, SUPPRESSED, Suppression
+from exporters._suppression import LEAST, PREFIX, THIN, far
 from exporters.tflite.flatbuffer import drop_unread, schema
-
-PREFIX = "suppression/"
-"""Of the names of all that is added here, and of the outputs that were there before."""
-
-BARE = SUPPRESSED[:2]
-
-LEAST = float(np.finfo(np.float32).tiny)
-"""Score of an object at least, whatever the threshold is: places without any have none."""
-
-
-THIN, FAR = 1e-9, 1e6
-"""Pixels of a side below which a box has no area, and from the image at which it is put then."""
 
 
 class _Operators:
@@ -211,20 +200,23 @@ def _with_areas(to: _Operators, corners: int, count: int) -> int:
     )  # fmt: skip
     thin = to.constant(THIN, np.float32)
     (flat,) = to.add("LESS", [shorter, thin], ([count, 1], "bool"))
-    places = FAR + 4 * np.arange(count)[:, None]
-    far = to.constant(np.concatenate([places, places, places + 1, places + 1], 1), np.float32)
-    return to.add("SELECT_V2", [flat, far, corners], ([count, 4], "float32"))[0]
+    places = to.constant(far(count), np.float32)
+    return to.add("SELECT_V2", [flat, places, corners], ([count, 4], "float32"))[0]
 
 
-def unsuppress(flat: Any) -> None:
-    """Takes it out again."""
+def unsuppress(flat: Any) -> bool:
+    """Takes it out again, and tells whether there was any."""
     (graph,) = flat.subgraphs
+    there = {_name(tensor) for tensor in graph.tensors}
+    if not there >= {f"{PREFIX}{name}" for name in BARE}:
+        return False
     # What was there before stands before it, and gives the outputs of old.
     bare = {name: _named(graph, f"{PREFIX}{name}") for name in BARE}
     first = next(i for i, op in enumerate(graph.operators) if _added(graph, op, bare))
     graph.operators = graph.operators[:first]
     _set_outputs(flat, bare)
     drop_unread(flat)
+    return True
 
 
 def _added(graph: Any, operator: Any, bare: dict[str, int]) -> bool:

@@ -167,8 +167,10 @@ class TfliteTarget(TfliteOpener):
         """Leaves these operators out."""
         with parsing(path):
             flat = unpack(content_of(path))
-            unsuppress(flat)
+            there = unsuppress(flat)
             bare.write_bytes(pack(flat))
+        if not there:
+            raise LookupError(path)
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """The one file; see `exporters.tflite.outside.check_inside` for what is raised."""

@@ -103,8 +103,10 @@ def test_an_app_says_what_predict_says(
             assert [each.pop("label") for each in one["neighbours"]] == ["right", "left"]
             one.pop("neighbours")
     assert found == {key: value for key, value in expected.items() if key != "image"}
-    shown = inside(folder, "-m", package, *[word for word in words if word != "--json"])
+    plain = [word for word in words if word != "--json"]
+    shown = inside(folder, "-m", package, words[0], *plain, "--draw", "twice")
     assert len(shown.stdout.splitlines()) > 1
+    assert sorted(x.name for x in (folder / "twice").iterdir()) == ["photo-2.png", "photo.png"]
 
 
 def test_an_app_of_a_file_that_suppresses_boxes_itself(run: CommandLine, tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
-import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from _pytest.mark import ParameterSet
 from command_line import CommandLine
 from object_networks import CELL, SIDE, UNCHANGED, cells, scene
 from PIL import Image
@@ -24,7 +27,16 @@ OWN = ("--task", "detect", "--resolution", str(SIDE), *UNCHANGED)
 NETWORK = ("object_networks:Crowds", *OWN, "--labels", "names.txt")
 NOISE = ("--seconds", "1", "--precision-goal", "50", "--energy", "off")
 
-Files = Mapping[tuple[str, str, str], Path]
+QUICK = {(target, "fp32") for target in tables.TARGETS} | {("tflite", "int8")}
+"""Files that are looked at by default; the others have the mark ``slow``."""
+
+
+def each(precisions: Sequence[str], quick: Set[tuple[str, str]] = QUICK) -> list[ParameterSet]:
+    """Targets and precisions."""
+    return [
+        pytest.param(*key, marks=() if key in quick else pytest.mark.slow)
+        for key in itertools.product(sorted(tables.TARGETS), precisions)
+    ]
 
 
 def pictures(folder: Path, count: int = 20) -> None:
@@ -45,51 +57,57 @@ def pictures(folder: Path, count: int = 20) -> None:
     (folder / "data.yaml").write_text("val: images/val\nnames: [red, green]\n")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files of all targets in two folders, ``graph`` and ``decode``, beside ``data``. Read-only."""
-    from edgekit.api.exports import export
+class Files:
+    """Files of `Crowds` by target, precision and ``--nms``, each exported when first asked for.
 
-    folder = shared_folder(tmp_path_factory) / "suppression"
-    with once(folder) as mine:
-        if mine:
-            part = folder.with_name("suppression.part")
-            pictures(part / "data")
-            here = Path.cwd()
-            os.chdir(part)
-            try:
-                for nms in ("graph", "decode"):
-                    export(
-                        "object_networks:Crowds", "all", PRECISIONS, out=nms, data="data",
-                        calibration="data", calibration_images=20, nms=nms,
-                        score_threshold=0.01, task="detect", size=SIDE, mean=0.0, std=1.0,
-                        scale=1 / 255, resize="none", labels=("red", "green"),
-                    )  # fmt: skip
-            finally:
-                os.chdir(here)
+    Read-only, as the images beside them, ``data``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self.data = folder, folder / "data"
+        with once(self.data) as mine, staged(self.data) as part:
+            if mine:
+                pictures(part)
+
+    def __getitem__(self, key: tuple[str, str, str]) -> Path:
+        from edgekit.api.exports import export
+
+        target, precision, nms = key
+        folder = self._folder / "-".join(key)
+        with once(folder) as mine, staged(folder) as part:
+            if mine:
+                export(
+                    "object_networks:Crowds", target, precision, out=part, data=str(self.data),
+                    calibration=str(self.data), calibration_images=20, nms=nms,
+                    score_threshold=0.01, task="detect", size=SIDE, mean=0.0, std=1.0,
+                    scale=1 / 255, resize="none", labels=("red", "green"),
+                )  # fmt: skip
+        (contract,) = folder.glob("*.json")
+        return contract.with_suffix("")
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A place to fill, which becomes the folder where it is filled; leaves nothing where not."""
+    part = folder.with_name(f"{folder.name}.part")
+    try:
+        yield part
+        if part.exists():
             part.rename(folder)
-    return folder
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
-@pytest.fixture
-def files(made: Path) -> Files:
-    found = {}
-    for nms in ("graph", "decode"):
-        for target in tables.TARGETS:
-            for precision in PRECISIONS:
-                ends = (made / nms).glob(f"*-{precision}.*.json")
-                (found[target, precision, nms],) = (
-                    path.with_suffix("")
-                    for path in ends
-                    if load(path.with_suffix("")).target == target
-                )
-    return found
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    folder = shared_folder(tmp_path_factory) / "suppression"
+    folder.mkdir(exist_ok=True)
+    return Files(folder)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("target", sorted(tables.TARGETS))
+@pytest.mark.parametrize(("target", "precision"), each(PRECISIONS))
 def test_a_file_finds_what_numpy_finds(
-    run: CommandLine, made: Path, files: Files, target: str, precision: str
+    run: CommandLine, files: Files, target: str, precision: str
 ) -> None:
     both = [files[target, precision, nms] for nms in ("graph", "decode")]
     contract = load(both[0])
@@ -98,7 +116,7 @@ def test_a_file_finds_what_numpy_finds(
     assert contract.agreement is not None
     assert {one.name for one in contract.agreement.outputs} >= {"boxes", "scores"}
     assert load(both[1]).suppression is None
-    found = [run("predict", path, made / "data/images/val", "--json") for path in both]
+    found = [run("predict", path, files.data / "images/val", "--json") for path in both]
     for one in found:
         assert one.code == 0, one.err
     for own, other in zip(*(one.json["predictions"] for one in found), strict=True):
@@ -107,17 +125,19 @@ def test_a_file_finds_what_numpy_finds(
             assert (a["index"], a["label"]) == (b["index"], b["label"])
             np.testing.assert_allclose(a["box"], b["box"], atol=1e-3)
             assert a["probability"] == pytest.approx(b["probability"], abs=1e-5)
-    figures = [run("evaluate", path, "--data", made / "data", "--json").json for path in both]
+    figures = [run("evaluate", path, "--data", files.data, "--json").json for path in both]
     assert figures[0]["map"] == pytest.approx(figures[1]["map"], abs=1e-9)
     assert figures[0]["map50"] > 0.2
 
 
-@pytest.mark.parametrize("target", sorted(tables.TARGETS))
+@pytest.mark.parametrize(
+    ("target", "precision"), each(("fp32", "int8"), QUICK - {("tflite", "fp32")})
+)
 def test_every_command_takes_such_a_file(
-    run: CommandLine, made: Path, files: Files, target: str, brief_sessions: None
+    run: CommandLine, files: Files, target: str, precision: str, brief_sessions: None
 ) -> None:
-    path, plain = (files[target, "int8", nms] for nms in ("graph", "decode"))
-    words = ("verify", path, "--against", NETWORK[0], "--data", made / "data")
+    path, plain = (files[target, precision, nms] for nms in ("graph", "decode"))
+    words = ("verify", path, "--against", NETWORK[0], "--data", files.data)
     for more in ((), ("--embedded", "--per-layer")):
         checked = run(*words, *more, "--json")
         assert checked.code == 0, checked.err
@@ -134,23 +154,26 @@ def test_every_command_takes_such_a_file(
     described = run("describe", path)
     assert described.code == 0, described.err
     assert "suppression" in described.out
+    other = run("verify", path, "--against", "object_networks:Cells", *words[4:])
+    assert other.code == 3, other.err
+    assert f"{path} gives (1, 48, 4) and (1, 48, 2)" in other.message
 
 
 def test_a_folder_of_them_goes_into_a_benchmark(
-    run: CommandLine, made: Path, files: Files, tmp_path: Path, brief_sessions: None
+    run: CommandLine, files: Files, tmp_path: Path, brief_sessions: None
 ) -> None:
     (tmp_path / "some").mkdir()
     for target in tables.TARGETS:
-        copy_artifact(files[target, "int8", "graph"], tmp_path / "some")
-    found = run("benchmark", "some", "--data", made / "data", *NOISE[:2], "--json")
+        copy_artifact(files[target, "fp32", "graph"], tmp_path / "some")
+    found = run("benchmark", "some", "--data", files.data, *NOISE[:2], "--json")
     assert found.code == 0, found.err
     rows = found.json["rows"]
     assert len(rows) == len(tables.TARGETS)
     assert all(row["rejected"] is None and 0 < row["headline"]["value"] < 1 for row in rows)
 
 
-def test_what_comes_too_late_is_refused(run: CommandLine, made: Path, files: Files) -> None:
-    path, image = files["onnx", "fp32", "graph"], made / "data/images/val/0.png"
+def test_what_comes_too_late_is_refused(run: CommandLine, files: Files) -> None:
+    path, image = files["onnx", "fp32", "graph"], files.data / "images/val/0.png"
     refused = run("predict", path, image, "--nms-iou", "0.3")
     assert refused.code == 2
     assert refused.message.startswith(f"--nms-iou 0.3: suppression is part of {path}: export it")
@@ -217,6 +240,19 @@ def test_thresholds_are_kept_without_suppression(run: CommandLine) -> None:
     words = ("export", *NETWORK, "-t", "onnx", "--nms-iou", "0.4", "--max-detections", "3")
     (entry,) = run(*words, "--json").json["artifacts"]
     assert load(Path(entry["path"])).parameters == {"nms_iou": 0.4, "max_detections": 3}
+
+
+def test_outputs_may_stand_in_any_order(run: CommandLine, tmp_path: Path) -> None:
+    from edgekit.models.source import open_model
+    from edgekit.verification.artifact import verify
+
+    Path("names.txt").write_text("red\ngreen\n")
+    network = "object_networks:Turned"
+    found = run("export", network, *NETWORK[1:], "-t", "onnx", "--nms", "graph", "--json")
+    assert found.code == 0, found.err
+    (entry,) = found.json["artifacts"]
+    for against in (network, open_model(network, resolution=SIDE, task="detect")):
+        assert verify(tmp_path / entry["path"], against).passed
 
 
 def test_nothing_to_compare_is_said(run: CommandLine) -> None:

@@ -62,6 +62,8 @@ def test_a_file_suppresses_as_numpy_does(target: str, about: Suppression, tmp_pa
     path = tmp_path / f"a{format_.suffix}"
     format_.export(Parts().eval(), example, path, FLOAT_SCHEMES["fp32"])
     format_.embed(path, "a contract")
+    with pytest.raises(LookupError):
+        format_.unsuppress(path, tmp_path / f"none{format_.suffix}")
     format_.suppress(path, about)
     assert format_.extract(path) == "a contract"
     (tmp_path / "bare").mkdir()

@@ -136,6 +136,10 @@ def test_masks_count_for_what_fits_into_memory(monkeypatch: pytest.MonkeyPatch) 
     assert on_access.cached is None
     assert both.counts(3) == [5, 3, 3]
     assert on_access.counts(3) is None
+    assert both.teaches(3)
+    assert on_access.teaches(3)
+    assert not both.teaches(0)
+    assert not on_access.teaches(0)
     for whole, part in zip(both.fetch([3, 1]), on_access.fetch([3, 1]), strict=True):
         assert torch.equal(whole, part)
     small, without = opened(BOX_TRUTH, pixels), opened(BOX_TRUTH, 0)

@@ -38,7 +38,7 @@ def run(network, name, about, options=(), draws=True):
         print(error, file=sys.stderr)
         return 3
     failed = False
-    for image in asked.images:
+    for image, place in zip(asked.images, drawn_names(asked.images)):
         try:
             begin = time.perf_counter()
             pixels = made.pixels(image)
@@ -62,8 +62,20 @@ def run(network, name, about, options=(), draws=True):
         if draws and asked.draw is not None:
             asked.draw.mkdir(parents=True, exist_ok=True)
             drawn = Image.fromarray(made.drawn(pixels, found))
-            drawn.save(asked.draw / f"{Path(image).stem}.png")
+            drawn.save(asked.draw / place)
     return 3 if failed else 0
+
+
+def drawn_names(images):
+    """Names of the files that images are drawn in; those of one name are numbered."""
+    names = []
+    for image in images:
+        name, number = f"{Path(image).stem}.png", 1
+        while name in names:
+            number += 1
+            name = f"{Path(image).stem}-{number}.png"
+        names.append(name)
+    return names
 
 
 def printable(name):
