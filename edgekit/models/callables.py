@@ -109,6 +109,11 @@ def named_object(source: str) -> Any:
     try:
         return getattr(importlib.import_module(name), attribute)
     except ModuleNotFoundError as error:
+        if source.startswith(GIVEN) and error.name == name:
+            raise ModelError(
+                f"'{source}' is a module that was given in Python, which has no other name: give "
+                f"that module again"
+            ) from error
         if error.name is not None and not f"{name}.".startswith(f"{error.name}."):
             raise ModelError(
                 f"'{source}' imports '{error.name}', which is not installed: pip install "

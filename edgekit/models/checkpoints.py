@@ -162,8 +162,18 @@ def with_training(model: Model, weights: Path | None) -> Model:
     if weights is None or not is_checkpoint(weights):
         return model
     checkpoint = load_checkpoint(weights)
-    if model.task != CLASSIFY:
+    if model.task != checkpoint.task:
         return dataclasses.replace(model, data=checkpoint.data)
+    if model.task != CLASSIFY:
+        inputs = model.interface.inputs[0].shape
+        prepared = checkpoint.preprocessing
+        return dataclasses.replace(
+            model,
+            data=checkpoint.data,
+            labels=checkpoint.labels or None,
+            preprocessing=prepared and prepared.at((inputs[2], inputs[3])),
+            parameters={**model.parameters, **checkpoint.parameters},
+        )
     return dataclasses.replace(
         model,
         labels=checkpoint.labels,

@@ -132,8 +132,9 @@ def _check_call(header: _Header) -> None:
     call = None if header.spec is None else header.spec.call
     if call is not None:
         check_call(call)
-    composed = header.spec is None and registry.is_composed(header.model)
-    if (header.task == CLASSIFY) != (call is None or not call.outputs) and not composed:
+    # Without a spec, whatever makes the network says what its outputs are.
+    known = header.spec is not None
+    if known and (header.task == CLASSIFY) != (call is None or not call.outputs):
         raise ValueError(f"a network of the task '{shown(header.task)}' has other outputs")
     if header.task == CLASSIFY and header.preprocessing is None:
         raise ValueError(

@@ -118,6 +118,8 @@ def test_a_class_may_have_the_name_of_one_of_edgekits_networks(
         own(), "synthetic", options=quick, out=tmp_path / "run", resume=True, epochs=5
     )
     assert again.epochs == 5
+    with pytest.raises(ModelError, match=f"'module:{name.lower()}' is a module that was given"):
+        edgekit.train(resume=True, out=tmp_path / "run")
     for source in (run.checkpoint, tmp_path / "run"):
         with pytest.raises(CheckpointError, match="given in Python: give that module again"):
             open_model(str(source))
@@ -130,6 +132,33 @@ def test_a_class_may_have_the_name_of_one_of_edgekits_networks(
     with pytest.raises(UsageError, match="which is not here: name the network with --against"):
         edgekit.verify(file.path)
     assert edgekit.verify(file.path, against=own(), weights=run.checkpoint).passed
+
+
+class Areas(torch.nn.Module):
+    """Scores of each pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = torch.nn.Conv2d(3, 11, 3, padding=1)
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"scores": self.scores(image)}
+
+
+def test_a_module_for_another_task_is_opened_again_with_what_was_trained(
+    tmp_path: Path, quick: TrainingOptions
+) -> None:
+    model = edgekit.open_model(Areas(), task="segment", size=32)
+    options = dataclasses.replace(quick, epochs=1)
+    run = edgekit.train(model, "digit-scenes", options=options, out=tmp_path / "run")
+    with pytest.raises(CheckpointError, match="give that module"):
+        open_model(str(run.checkpoint))
+    again = edgekit.open_model(Areas(), weights=run.checkpoint, task="segment")
+    assert again.preprocessing == load_checkpoint(run.checkpoint).preprocessing
+    assert again.labels is not None
+    assert len(again.labels) == 11
+    found = edgekit.evaluate(again, "digit-scenes", split="test")
+    assert found.figures["miou"] == pytest.approx(run.figures["miou"], abs=1e-6)
 
 
 def test_an_older_file_of_such_a_class_asks_for_the_module(
