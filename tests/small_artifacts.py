@@ -37,17 +37,29 @@ def once(done: Path) -> Iterator[bool]:
         yield not done.exists()
 
 
+@contextmanager
+def filled(done: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes ``done``; what a worker that died left there is removed.
+
+    Goes into `once`.
+    """
+    part = done.with_name(f"{done.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    yield part
+    part.rename(done)
+
+
 def train_run(folder: Path) -> Path:
     """The folder of a training of `short_spec` that is good enough to tell the digits apart."""
     from edgekit.training import loop
     from edgekit.training.options import TrainingOptions
 
-    run, staged = folder / "run", folder / "run.part"
+    run = folder / "run"
     with once(run) as mine, mock.patch.object(loop, "find_spec", short_spec):
         if mine:
             options = TrainingOptions(epochs=EPOCHS, resolution=RESOLUTION, threads=1)
-            loop.train(MODEL, DATA, options=options, out=staged, overwrite=True)
-            staged.rename(run)
+            with filled(run) as staged:
+                loop.train(MODEL, DATA, options=options, out=staged)
     return run
 
 
@@ -96,15 +108,14 @@ def int8_files(network: Path, folder: Path) -> Path:
     from edgekit.quantize.integers import Integers
 
     found = folder / "int8"
-    staged = found.with_name("int8.part")
     with once(found) as mine:
         if mine:
-            for interface in ("float", "int8"):
-                export(
-                    str(network), tuple(tables.TARGETS), ["int8"], out=staged / interface,
-                    integers=Integers(images=64, interface=interface),
-                )  # fmt: skip
-            staged.rename(found)
+            with filled(found) as staged:
+                for interface in ("float", "int8"):
+                    export(
+                        str(network), tuple(tables.TARGETS), ["int8"], out=staged / interface,
+                        integers=Integers(images=64, interface=interface),
+                    )  # fmt: skip
     return found
 
 
@@ -115,15 +126,14 @@ def baked_files(network: Path, folder: Path) -> Path:
     from edgekit.quantize.integers import Integers
 
     found = folder / "baked"
-    staged = found.with_name("baked.part")
     with once(found) as mine:
         if mine:
-            for precision in ("fp32", "int8"):
-                export(
-                    str(network), tuple(tables.TARGETS), [precision], out=staged / precision,
-                    integers=Integers(images=64), bake_preprocessing=True,
-                )  # fmt: skip
-            staged.rename(found)
+            with filled(found) as staged:
+                for precision in ("fp32", "int8"):
+                    export(
+                        str(network), tuple(tables.TARGETS), [precision], out=staged / precision,
+                        integers=Integers(images=64), bake_preprocessing=True,
+                    )  # fmt: skip
     return found
 
 
@@ -155,9 +165,8 @@ class Artifacts(Mapping[tuple[str, str], Path]):
     def _export(self, name: str, folder: Path) -> None:
         from edgekit.conversion import export
 
-        staged = folder.with_name(f"{name}.part")
-        export(str(self._run), [name], PRECISIONS, out=staged, overwrite=True)
-        staged.rename(folder)
+        with filled(folder) as staged:
+            export(str(self._run), [name], PRECISIONS, out=staged)
 
 
 def copy_artifact(path: Path, folder: Path) -> Path:

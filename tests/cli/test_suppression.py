@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import shutil
-from collections.abc import Iterator, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,7 @@ from _pytest.mark import ParameterSet
 from command_line import CommandLine
 from object_networks import CELL, SIDE, UNCHANGED, cells, scene
 from PIL import Image
-from small_artifacts import copy_artifact, once, shared_folder
+from small_artifacts import copy_artifact, filled, once, shared_folder
 
 from edgekit import tables
 from edgekit.contract import contract_path, contract_text, load
@@ -65,37 +63,27 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self.data = folder, folder / "data"
-        with once(self.data) as mine, staged(self.data) as part:
+        with once(self.data) as mine:
             if mine:
-                pictures(part)
+                with filled(self.data) as part:
+                    pictures(part)
 
     def __getitem__(self, key: tuple[str, str, str]) -> Path:
         from edgekit.api.exports import export
 
         target, precision, nms = key
         folder = self._folder / "-".join(key)
-        with once(folder) as mine, staged(folder) as part:
+        with once(folder) as mine:
             if mine:
-                export(
-                    "object_networks:Crowds", target, precision, out=part, data=str(self.data),
-                    calibration=str(self.data), calibration_images=20, nms=nms,
-                    score_threshold=0.01, task="detect", size=SIDE, mean=0.0, std=1.0,
-                    scale=1 / 255, resize="none", labels=("red", "green"),
-                )  # fmt: skip
+                with filled(folder) as part:
+                    export(
+                        "object_networks:Crowds", target, precision, out=part, data=str(self.data),
+                        calibration=str(self.data), calibration_images=20, nms=nms,
+                        score_threshold=0.01, task="detect", size=SIDE, mean=0.0, std=1.0,
+                        scale=1 / 255, resize="none", labels=("red", "green"),
+                    )  # fmt: skip
         (contract,) = folder.glob("*.json")
         return contract.with_suffix("")
-
-
-@contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """A place to fill, which becomes the folder where it is filled; leaves nothing where not."""
-    part = folder.with_name(f"{folder.name}.part")
-    try:
-        yield part
-        if part.exists():
-            part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_artifacts import once, shared_folder
+from small_artifacts import filled, once, shared_folder
 from small_examples import singly
 from tiny_network import CLASSES, SIDE, arranged, images, ranges, tiny
 
@@ -82,15 +82,12 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
     def make(name: str, precision: str) -> File:
         target = registry.target(name)
         folder = shared_folder(tmp_path_factory) / f"tiny-{name}-{precision}"
-        staged = folder.with_name(f"{folder.name}.part")
         with once(folder) as mine:
             if mine:
-                staged.mkdir()
-                path = staged / f"tiny{target.suffix}"
-                with captured():
-                    scheme = target.schemes[precision]
+                with filled(folder) as staged, captured():
+                    staged.mkdir()
+                    path, scheme = staged / f"tiny{target.suffix}", target.schemes[precision]
                     target.export(tiny(), of_image(images(1)), path, scheme, singly(ranges(target)))
-                staged.rename(folder)
         return File(target, precision, folder / f"tiny{target.suffix}")
 
     return make
