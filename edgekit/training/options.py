@@ -49,8 +49,8 @@ class Usual(NamedTuple):
 
 LABELS, PLACES = Usual(15, 40, 16), Usual(40, 120, 8)
 """Of images with a label, and of those that say much about places. SSDLite-MobileNetV3-Small on
-digit-scenes, 20 epochs: batches of 64 at a rate of 4e-3 give 23.8 % mAP on validation images, of 16 at 2e-3
-32.4 %."""
+digit-scenes, 20 epochs: batches of 64 at a rate of 4e-3 give 23.8 % mAP on validation images, of
+16 at 2e-3 32.4 %."""
 
 _SAMPLED_IMAGES = 32
 
